@@ -22,8 +22,7 @@ from .framing import PORTION, Framed, Framer
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
 from .select import named_session, the_session, with_children
-from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows
-from .sqlite import stream_rows as streamed
+from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.compressed import content
 from .sqlite.rows import Row
 from .sqlite.schema import clear_errors, is_usable_path
@@ -237,12 +236,12 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    pieces = streamed.ReadBlocks(exchange)
+    pieces = stream_rows.ReadBlocks(exchange)
     made: list[Row] = []
     for one in framed:
         pieces.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *pieces.close())
-    yield from streamed.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
+    yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 

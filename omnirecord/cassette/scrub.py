@@ -68,6 +68,14 @@ class Leak:
     message: int | None = None
 
 
+def leak_counts(found: Iterable[Leak]) -> list[dict[str, Any]]:
+    """Return the number of secrets of each kind in each place, as rows: `place`, `kind`, `count`."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for one in found:
+        counts[one.place, one.kind] += one.count
+    return [{"place": place, "kind": kind, "count": count} for (place, kind), count in sorted(counts.items())]
+
+
 @dataclass(slots=True)
 class _Exchange:
     """The exchange whose lines are being read."""

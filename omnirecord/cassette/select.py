@@ -42,7 +42,7 @@ def _exists(path: str) -> bool:
 
 def session_ids(store: Store) -> list[str]:
     """Return the ids of all sessions that the server knew, sorted."""
-    exchanges = store.exchanges()
+    exchanges = store.exchanges(in_session=True)
     return sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
 
 

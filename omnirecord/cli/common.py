@@ -23,7 +23,6 @@ from ..errors import OmnirecordError
 from ..server.timers import Complaint, fault_of
 from ..text import clip, visible
 from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
-from . import arguments as mistakes
 from . import stderr
 from .arguments import (
     CASSETTE,
@@ -34,6 +33,8 @@ from .arguments import (
     by_name,
     cassette_argument,
     named_source,
+    no_command,
+    sentence,
     shown,
     the_one,
 )
@@ -122,7 +123,7 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
-            raise mistakes.no_command(name, ctx, self.commands)
+            raise no_command(name, ctx, self.commands)
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
@@ -149,7 +150,7 @@ def _in_sentences() -> Iterator[None]:
     except click.UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # it prints the help
             raise
-        raise Failure(mistakes.sentence(error)) from error
+        raise Failure(sentence(error)) from error
     except OmnirecordError as error:
         raise Failure(by_name(str(error))) from error
     except MemoryError as error:

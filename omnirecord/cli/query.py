@@ -119,15 +119,10 @@ def _run(made: Query, sql: str, values: Mapping[str, Any], form: str) -> None:
 
 
 def _json(value: Any) -> Any:
-    """Bytes as a cassette's JSON has them: text if they are UTF-8, else base64."""
-    if not isinstance(value, bytes):
-        return value
-    from base64 import b64encode
+    """A value in JSON; bytes as in a `.jsonl` cassette."""
+    from ..cassette.jsonl import text
 
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return {"base64": b64encode(value).decode()}
+    return text(value) if isinstance(value, bytes) else value
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,12 +71,14 @@ def scrub(
     if len(cassettes) > 1:
         raise UsageError("several cassettes need several copies: scrub one at a time, or use --check")
     is_aside = output is not None and is_stdout(output)
+    from ..cassette.scrub import leak_counts
+
     found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
     if is_aside:  # stdout is the copy
-        for line in map(json_line, _count_rows(found)) if as_json else _count_lines(output, found):
+        for line in map(json_line, leak_counts(found)) if as_json else _count_lines(output, found):
             click.echo(line, err=True)
         return
-    _print(as_json, _count_rows(found), _count_lines(output, found))
+    _print(as_json, leak_counts(found), _count_lines(output, found))
 
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
@@ -141,19 +142,10 @@ def _where(found: Leak) -> str:
     return ", ".join(parts)
 
 
-def _counted(found: list[Leak]) -> list[tuple[tuple[str, str], int]]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for one in found:
-        counts[one.place, one.kind] += one.count
-    return sorted(counts.items())
-
-
-def _count_rows(found: list[Leak]) -> Iterator[dict[str, Any]]:
-    return ({"place": place, "kind": kind, "count": count} for (place, kind), count in _counted(found))
-
-
 def _count_lines(output: Path | None, found: list[Leak]) -> Iterator[str]:
-    rows = [{"place": place, "kind": kind, "count": str(count)} for (place, kind), count in _counted(found)]
+    from ..cassette.scrub import leak_counts
+
+    rows = [{name: str(value) for name, value in row.items()} for row in leak_counts(found)]
     if rows:
         yield from table(rows, ["place", "kind", "count"])
     total = sum(one.count for one in found)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import combinations
@@ -19,7 +18,7 @@ from typing import Any
 from ..analysis.gather import Held
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import open_store
-from ..cassette.scrub import Leak, scrub
+from ..cassette.scrub import Leak, leak_counts, scrub
 from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..model import Exchange
@@ -124,7 +123,7 @@ def _to_be_shown(cassette: Path, redact: str | None, patterns: Iterable[str]) ->
         copy = Path(folder) / "scrubbed.db"
         found = scrub(cassette, copy, redact=redact, redact_patterns=patterns)
         with closing(open_store(copy)) as store:
-            yield store, {"badge": "scrubbed", "sentence": _said(redact, found), "replaced": _counted(found)}
+            yield store, {"badge": "scrubbed", "sentence": _said(redact, found), "replaced": leak_counts(found)}
 
 
 AS_RECORDED = (
@@ -142,13 +141,6 @@ def _said(redact: str, found: list[Leak]) -> str:
     count = sum(one.count for one in found)
     replaced = f"{count or 'no'} value{' was' if count == 1 else 's were'} replaced"
     return f"This page shows a scrubbed copy. Scrubbing covers {scrubbed}; {replaced}."
-
-
-def _counted(found: list[Leak]) -> list[Row]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for one in found:
-        counts[one.place, one.kind] += one.count
-    return [{"place": place, "kind": kind, "count": count} for (place, kind), count in sorted(counts.items())]
 
 
 def _html(data: bytes) -> Iterator[bytes]:

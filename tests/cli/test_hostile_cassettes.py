@@ -17,7 +17,7 @@ import pytest
 
 from omnirecord.cassette.framing import Framed
 from omnirecord.cassette.open import import_file, open_store
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.cli import main
 from omnirecord.omnigent.contract import Issue, Judgement
 from omnirecord.replayer.server import Replay
@@ -75,7 +75,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         streams = [(x, list(store.frames(x))) for x in store.streams()]
     connection.executescript("DELETE FROM pieces; DELETE FROM pages; DELETE FROM landmarks; DELETE FROM tallies")
     for x, frames in streams:
-        pieces = streamed.ReadBlocks(x.exchange)
+        pieces = stream_rows.ReadBlocks(x.exchange)
         made, framed = [], []
         for n, frame in enumerate(frames):
             raw = poisoned_data((frame.raw or b"").decode()).encode()
@@ -89,7 +89,7 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
         for row in (
             *made,
             *pieces.close(),
-            *streamed.frame_blocks(x.stream or 0, framed, lambda n, of=frames: of[n].offset_ns),
+            *stream_rows.frame_blocks(x.stream or 0, framed, lambda n, of=frames: of[n].offset_ns),
         ):
             connection.execute(*row)
         connection.execute("UPDATE exchanges SET response_bytes = ? WHERE exchange = ?", (pieces.start, x.exchange))

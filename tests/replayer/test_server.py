@@ -15,8 +15,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.open import open_store
-from omnirecord.cassette.sqlite import Writer
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Writer, stream_rows
 from omnirecord.errors import BrokenCassette
 from omnirecord.model import Ending
 from omnirecord.replayer.server import Replay
@@ -261,7 +260,7 @@ async def test_a_request_that_was_never_answered_is_not_answered_again(tmp_path:
 async def test_a_cassette_that_is_still_being_recorded_can_be_served(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), ending="open")
-    pieces = streamed.ReadBlocks(1, 1, len(heartbeat()))
+    pieces = stream_rows.ReadBlocks(1, 1, len(heartbeat()))
     pieces.add(ns(2.0), None, 14, b"data: 1\n\ndata:", [])
     behind = pieces.close()
     with closing(Writer(tmp_path / "live.db")) as writer:

@@ -6,8 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from omnirecord.cassette.framing import PORTION
-from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Writer, rows, stream_rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.rows.frames import FrameMaker
@@ -22,7 +21,7 @@ def cassette(path: Path, body: bytes, coding: str | None = "gzip", *, framed: bo
     coded = () if coding is None else (("content-encoding", coding),)
     accept = (("Accept", "text/event-stream"),)
     with closing(Writer(path)) as writer:
-        pieces, made = streamed.ReadBlocks(1), []
+        pieces, made = stream_rows.ReadBlocks(1), []
         for at in range(0, len(body), PORTION):
             part = body[at : at + PORTION]
             pieces.add(at, at, len(part), part, made)

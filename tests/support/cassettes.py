@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.framing import Framer
-from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Ending, Headers, Recording
 from omnirecord.omnigent.contract import load
@@ -158,7 +157,7 @@ class Made:
 
     def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
-        pieces = streamed.ReadBlocks(number)
+        pieces = stream_rows.ReadBlocks(number)
         made: list[Row] = []
         for offset, data in reads:
             pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
@@ -167,7 +166,7 @@ class Made:
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:
             yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
-        yield from streamed.frame_blocks(self._streams, framed, lambda n: ns(reads[n][0]))
+        yield from stream_rows.frame_blocks(self._streams, framed, lambda n: ns(reads[n][0]))
 
     def websocket(self, target: str, at: float, *messages: tuple[float, str, Any]) -> None:
         """A WebSocket and its messages: when, `up` or `down`, what."""

@@ -10,8 +10,7 @@ from typing import Any
 
 from omnirecord.cassette.jsonl import Reader
 from omnirecord.cassette.open import contract_or_default
-from omnirecord.cassette.sqlite import rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 
 
@@ -24,9 +23,9 @@ def live_rows(path: Path) -> list[Row]:
 
 
 def _split(sql: str, values: tuple[Any, ...]) -> Iterator[Row]:
-    if sql == streamed._READ_BLOCK:
+    if sql == stream_rows._READ_BLOCK:
         yield from _reads(sql, *values)
-    elif sql == streamed._FRAME_BLOCK:
+    elif sql == stream_rows._FRAME_BLOCK:
         yield from _frames(sql, *values)
     else:
         yield sql, values
@@ -67,9 +66,9 @@ def _timed(found: list[Row]) -> Iterator[tuple[int, int, Row]]:
             at = values[5]
         elif sql == rows._RESPONSE:
             at = values[2]
-        elif sql == streamed._READ_BLOCK:
+        elif sql == stream_rows._READ_BLOCK:
             at = values[4]
-        elif sql == streamed._FRAME_BLOCK:
+        elif sql == stream_rows._FRAME_BLOCK:
             at = values[6]
         elif sql == rows._CHUNK:
             at = asked[values[0]] if values[1] == "request" else ended[values[0]]

@@ -8,8 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from omnirecord.cassette.open import open_store
-from omnirecord.cassette.sqlite import is_coded
-from omnirecord.cassette.sqlite import migrations as former
+from omnirecord.cassette.sqlite import is_coded, migrations
 from omnirecord.cassette.sqlite.rows import text_or_bytes
 from omnirecord.cassette.sqlite.schema import APPLICATION_ID
 
@@ -28,7 +27,7 @@ _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 def aged(new: Path, path: Path, version: int = 1, framed: int = 10**6) -> Path:
     """The same as `new` in the form of that version, of which the recorder had made `framed` frames a stream."""
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{former.SCHEMAS[version]} {VIEWS}")
+        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS}")
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         _copy(new, old)
         _fill(new, old, framed)

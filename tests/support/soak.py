@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.framing import Framed, Framer
-from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Writer, rows, stream_rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.server.timers import monotonic
@@ -316,13 +315,13 @@ def _begin(stream: int) -> list[rows.Row]:
 
 def _some(stream: int, number: int, framed: list[Framed]) -> Iterator[rows.Row]:
     first, length = number * len(framed), sum(one.frame.length for one in framed)
-    pieces = streamed.ReadBlocks(stream, first, number * length)
+    pieces = stream_rows.ReadBlocks(stream, first, number * length)
     reads: list[rows.Row] = []
     for n, one in enumerate(framed, first):
         pieces.add(n * 10**6, n * 10**6, one.frame.length, one.frame.raw, reads)
     yield from (*reads, *pieces.close())
     made = (Framed(one.frame, one.judgement, n) for n, one in enumerate(framed, first))
-    yield from streamed.frame_blocks(stream, made, lambda n: n * 10**6, first + 1, number * length, first)
+    yield from stream_rows.frame_blocks(stream, made, lambda n: n * 10**6, first + 1, number * length, first)
 
 
 FULL: dict[str, Callable[[Path], Any]] = {

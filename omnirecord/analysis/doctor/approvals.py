@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from ...omnigent import protocol
 from ..turns import Act
 from ..turns.lenient import as_dict, as_text, text_of
-from .check import BEGINS, SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
+from .check import SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
 from .finding import Severity, Sign
 
 _MOST = 50
@@ -42,7 +42,7 @@ class Approvals:
         return {
             protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
             protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
-            **dict.fromkeys(BEGINS, self._work),
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work),
         }  # fmt: skip
 
     def _ask(self, event: Event) -> None:

@@ -11,13 +11,11 @@ from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 from ...model import TimedFrame, Verdict
-from ...omnigent import protocol
 from ...omnigent.connect_snapshot import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import payload_of
 from .finding import MAX_SEQS, Sign
 
-BEGINS, ENDS, HEARTBEATS = protocol.RESPONSE_BEGINS, protocol.ENDS, protocol.HEARTBEATS
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
 _LONGEST_SNAPSHOT = 300

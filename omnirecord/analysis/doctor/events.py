@@ -15,8 +15,6 @@ from ...omnigent import protocol
 from ...text import counted
 from ..turns.lenient import as_dict, as_text
 from .check import (
-    BEGINS,
-    ENDS,
     Event,
     Group,
     Handlers,
@@ -90,7 +88,7 @@ _ONCE = frozenset(
         protocol.RESPONSE_RETRY,
         protocol.SESSION_INPUT_CONSUMED,
         protocol.SESSION_CREATED,
-        *ENDS,
+        *protocol.ENDS,
     }
 )
 
@@ -134,7 +132,7 @@ class Order:
     def numbered(self, event: Event) -> None:
         """An event with a sequence number."""
         number, last = event.number or 0, self._last
-        if event.type in BEGINS:
+        if event.type in protocol.RESPONSE_BEGINS:
             last = self._begin(event, last)
         if self._ended is not None and last is not None and number < last:
             self._after_end(event, number)
@@ -143,7 +141,7 @@ class Order:
         elif last is not None and number < last:
             self._back.add(event)
         self._last, self._last_raw = number, event.frame.raw
-        if event.type in ENDS:
+        if event.type in protocol.ENDS:
             self._ended, self._open = as_text(as_dict(event.data.get("response")).get("id")) or "", None
         elif self._ended is None:
             self._top = number

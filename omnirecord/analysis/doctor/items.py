@@ -22,8 +22,6 @@ from ...omnigent.routes import below_session, query_of
 from ...text import counted
 from ..turns.lenient import as_dict, as_text, text_of, written
 from .check import (
-    BEGINS,
-    ENDS,
     SECOND,
     Event,
     FrameRef,
@@ -255,8 +253,8 @@ class StreamedText:
         self._interrupted = False
 
     def handlers(self) -> Handlers:
-        ended = dict.fromkeys(ENDS, self._end)
-        begun = dict.fromkeys(BEGINS, self._begin)
+        ended = dict.fromkeys(protocol.ENDS, self._end)
+        begun = dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin)
         return {
             protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
             protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
@@ -323,7 +321,7 @@ class StreamedText:
         )
         for item in messages:
             self._output(event, item)
-        if self._parts and ENDS[event.type or ""] == "completed" and not self._interrupted:
+        if self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted:
             self._left(event, any(self._is(text_of(item.get("content"))) for item in messages))
         self._clear()
         self._stored.clear()

@@ -15,7 +15,6 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from .check import (
-    HEARTBEATS,
     SECOND,
     Check,
     Event,
@@ -78,7 +77,7 @@ class Activity:
             self._late.add(event)
             self._longest = max(self._longest, quiet)
         self.last = event.ref
-        if event.type in HEARTBEATS:
+        if event.type in protocol.HEARTBEATS:
             self.heartbeats += 1
             if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
@@ -175,7 +174,7 @@ class StreamChecks:
                 self.order.numbered(event)
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
-            elif event.type not in HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
+            elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
                 self._active(event)
             for handler in self._handlers.get(event.type or "", none):
                 handler(event)

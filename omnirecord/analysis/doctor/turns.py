@@ -21,8 +21,6 @@ from typing import Any
 from ...omnigent import protocol
 from ..turns.lenient import as_dict, as_text
 from .check import (
-    BEGINS,
-    ENDS,
     SECOND,
     WORKING,
     Event,
@@ -35,7 +33,6 @@ from .check import (
 )
 from .finding import Severity, Sign
 
-DISCONNECTED = "runner_disconnected"
 _PARKED = "status"
 """The key of `Turn.waits` for sub-agents; the other keys are ids of calls and questions."""
 
@@ -97,8 +94,8 @@ class Turns:
             protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
             protocol.RESPONSE_ELICITATION_RESOLVED: self._resolved,
             protocol.RESPONSE_RETRY: self._retry,
-            **dict.fromkeys(BEGINS, self._begin),
-            **dict.fromkeys(ENDS, self._end),
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
+            **dict.fromkeys(protocol.ENDS, self._end),
         }
 
     def touch(self, event: Event) -> None:
@@ -155,19 +152,19 @@ class Turns:
             self._signs.append(sign_at("turn-without-beginning", message, [turn.first, event.ref]))
         turn.id = turn.id or id_ or None
         turn.error = _error(event)
-        self._close(event, ENDS[event.type or ""])
+        self._close(event, protocol.ENDS[event.type or ""])
 
     def _end_late(self, event: Event, last: Turn) -> None:
         if last.ended == "unfinished":
             message = f"{said(event.type)} came after the session had come to rest"
             self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.ref]))
         if last.ended in ("unfinished", "rest"):
-            last.ended, last.end, last.error = ENDS[event.type or ""], event.ref, _error(event)
+            last.ended, last.end, last.error = protocol.ENDS[event.type or ""], event.ref, _error(event)
 
     def _contradicts(self, event: Event) -> None:
         """Report an end whose type and whose response's status differ."""
         status = as_text(as_dict(event.data.get("response")).get("status"))
-        if status not in (None, ENDS[event.type or ""]):
+        if status not in (None, protocol.ENDS[event.type or ""]):
             message = f"a {said(event.type)} whose response has the status {said(status)}"
             self._signs.append(sign_at("contract-invalid", message, [event.ref]))
 
@@ -191,7 +188,7 @@ class Turns:
         last = self.all[-1] if self.all else None
         if self.open is None and last is not None and last.ended == "failed":
             return  # a repetition of the response's end
-        if self.open is None and error.get("code") != DISCONNECTED:
+        if self.open is None and error.get("code") != protocol.RUNNER_DISCONNECTED:
             return
         self._turn(event).error = error
         self._close(event, "failed")
@@ -256,7 +253,7 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
         )  # fmt: skip
     if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
-    elif turn.ended == "failed" and turn.error.get("code") == DISCONNECTED:
+    elif turn.ended == "failed" and turn.error.get("code") == protocol.RUNNER_DISCONNECTED:
         last = turn.before or turn.first
         quiet_ns = turn.until_ns - last.at_ns
         after = f"; the server reported that {seconds(quiet_ns)} after the last event" if quiet_ns else ""
@@ -324,7 +321,7 @@ class Statuses:
     def handlers(self) -> Handlers:
         return {
             protocol.SESSION_STATUS: self._status, protocol.SESSION_INPUT_CONSUMED: self._input,
-            **dict.fromkeys(BEGINS, self._begin), **dict.fromkeys(ENDS, self._end),
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin), **dict.fromkeys(protocol.ENDS, self._end),
         }  # fmt: skip
 
     def _status(self, event: Event) -> None:

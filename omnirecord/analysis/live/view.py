@@ -18,7 +18,7 @@ from ...omnigent import protocol
 from ...omnigent.connect_snapshot import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id, summary
-from ...text import clip, one_line, seconds
+from ...text import clip, counted, one_line, seconds
 from .events import Kind, Line, State, event_lines
 
 Make = Callable[..., Line]
@@ -199,7 +199,7 @@ class Fold:
     def _amount(self) -> str:
         """The number of deltas and their rate. The stream does not say how many tokens a delta has."""
         lasted = self.last_ns - self.first_ns
-        amount = f"{'more than ' if self.is_partial else ''}{self.count:,} delta{'' if self.count == 1 else 's'}"
+        amount = f"{'more than ' if self.is_partial else ''}{counted(self.count, 'delta')}"
         return f"{amount}, {(self.count - 1) / lasted * 1e9:.0f}/s" if lasted >= _SHORTEST else amount
 
     def growing(self, place: str) -> Line:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from ...text import cells, fitting, seconds, visible
+from ...text import cells, counted, fitting, seconds, visible
 
 _WORD = re.compile(" *[^ ]+| +$")
 _NARROWEST = 20
@@ -111,7 +111,7 @@ class Page:
         self.cuts.append(rest)
         head = text[:most]
         head = " ".join(head.split()) if flat else head.strip()
-        return f"{head}… ({rest:,} more character{'' if rest == 1 else 's'})"
+        return f"{head}… ({counted(rest, 'more character')})"
 
 
 MAX_TEXT = 4_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
-from ...text import one_line, seconds
+from ...text import counted, one_line, seconds
 from ..turns import (
     Approval,
     Asked,
@@ -35,10 +35,6 @@ _ENDINGS: dict[Ending, str] = {
 }  # fmt: skip
 _NO_BEAT = 35_000_000_000
 """Length of a silence without a heartbeat that is odd, at least, in ns: one comes every 15 s."""
-
-
-def count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
@@ -160,7 +156,7 @@ def _beats(one: Silence) -> str:
     if one.unheard_ns:
         return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
     if one.heartbeats:
-        return f" ({count(one.heartbeats, 'heartbeat')})"
+        return f" ({counted(one.heartbeats, 'heartbeat')})"
     return " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
 
 
@@ -171,7 +167,7 @@ def end(page: Page, turn: Turn) -> str:
     parts += [f"agent {one_line(turn.agent)}"] if turn.agent else []
     parts += [f"model {one_line(turn.model)}"] if turn.model and turn.model != turn.agent else []
     if turn.odd_events:
-        parts.append(f"{count(turn.odd_events, 'event')} against the contract")
+        parts.append(f"{counted(turn.odd_events, 'event')} against the contract")
     return " · ".join(part for part in parts if part)
 
 
@@ -180,7 +176,7 @@ def _how(page: Page, turn: Turn) -> str:
         return "unfinished: the agent never took it up"
     if turn.ended == "unfinished":
         since = took(", last event after ", turn.begin_ns, turn.last_event_ns)
-        beats = f" · {count(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
+        beats = f" · {counted(turn.heartbeats, 'heartbeat')}" if turn.heartbeats else ""
         why = turn.error.message if turn.error is not None else "its end was not recorded"
         return f"unfinished: {why}{since}{beats}"
     error = turn.error

@@ -9,9 +9,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
-from ...text import clip, one_line, seconds
+from ...text import clip, counted, one_line, seconds
 from ..turns import Child, Conclusion, FailedRequest, Session, concluded
-from . import sentences as words
+from . import sentences
 from .lines import COLUMN, LAST, Line, Page, Piece, indented
 from .turn import turn_lines
 
@@ -93,7 +93,7 @@ class Tree:
         inner: list[list[Piece]] = [[] for _ in session.turns]
         for one in told_failures(session.failures):
             if (place := _turn_of(session, one.at_ns)) is not None:
-                inner[place].append(Piece(one.at_ns, LAST, words.failed(page, one), "trouble"))
+                inner[place].append(Piece(one.at_ns, LAST, sentences.failed(page, one), "trouble"))
         begins = [turn.begin_ns for turn in session.turns]
         for number, child, own in children:
             for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
@@ -133,7 +133,9 @@ def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
 def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
     """Return the lines of failed requests in no turn, each with its time."""
     for one in failed:
-        yield from page.wrapped(words.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN)
+        yield from page.wrapped(
+            sentences.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN
+        )
 
 
 def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
@@ -149,7 +151,7 @@ def why(conclusion: Conclusion) -> str:
 def head(session: Session, page: Page) -> str:
     """Return the line with name, recording, turns, duration and streams of a session."""
     name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
-    parts = [name, f"recording {session.recording}", words.count(len(session.turns), "turn")]
+    parts = [name, f"recording {session.recording}", counted(len(session.turns), "turn")]
     if session.parent_id:
         parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
     if title := _title(session):
@@ -174,7 +176,7 @@ def _listened(session: Session, page: Page) -> Iterator[str]:
     has_several = len({stream.party_name for stream in session.streams}) > 1
     for stream in session.streams[:_STREAMS]:
         who = f" ({stream.party_name})" if has_several else ""
-        yield f"stream {stream.stream}{who}: {words.listened(page, stream)}"
+        yield f"stream {stream.stream}{who}: {sentences.listened(page, stream)}"
     if len(session.streams) > _STREAMS:
         yield f"and {len(session.streams) - _STREAMS:,} more streams"
 
@@ -187,6 +189,6 @@ def total(session: Session) -> str:
     if not used or (len(used) == 1 and (price is None or costs)):
         return ""
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
-    parts = [f"All {words.count(len(used), 'turn')} together" if len(used) > 1 else "In all",
-             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", words.cost(price)]  # fmt: skip
+    parts = [f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
+             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", sentences.cost(price)]  # fmt: skip
     return " · ".join(part for part in parts if part)

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from ...text import one_line, seconds
+from ...text import counted, one_line, seconds
 from ..turns import Tool, Turn
 from ..turns.builder import TurnBuilder
 from ..turns.draft import Block, Draft
-from . import sentences as words
+from . import sentences
 from .lines import COLUMN, LAST, WIDTH, Line, Page, Piece
 
 
@@ -45,29 +45,32 @@ def turn_lines(
 
 
 def end_lines(page: Page, turn: Turn) -> Iterator[Line]:
-    yield from page.wrapped(words.end(page, turn), "end", " " * (COLUMN - 2) + "= ", " " * COLUMN)
+    yield from page.wrapped(sentences.end(page, turn), "end", " " * (COLUMN - 2) + "= ", " " * COLUMN)
 
 
 def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece]:
     """Return what happened in a turn, unsorted."""
     if not turn.asked:
         yield Piece(turn.begin_ns, -1, "(what was asked is not in this recording)", "note")
-    yield from (Piece(one.at_ns, one.place, words.asked(page, one), "asked") for one in turn.asked)
-    yield from (Piece(one.first_ns, one.place, words.thought(page, one), "thought") for one in turn.thoughts)
-    yield from (Piece(one.first_ns, one.place, words.said(page, one), "said") for one in turn.messages)
+    yield from (Piece(one.at_ns, one.place, sentences.asked(page, one), "asked") for one in turn.asked)
+    yield from (Piece(one.first_ns, one.place, sentences.thought(page, one), "thought") for one in turn.thoughts)
+    yield from (Piece(one.first_ns, one.place, sentences.said(page, one), "said") for one in turn.messages)
     yield from (tool_piece(page, one) for one in turn.tools)
     yield from (
-        Piece(one.asked_ns, one.place, words.approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
+        Piece(one.asked_ns, one.place, sentences.approval(page, one, turn.ended_ns), "approval")
+        for one in turn.approvals
     )
     for child in turn.children:
-        yield from words.child(page, child, is_told=child.session_id in told)
-    yield from (Piece(one.at_ns, one.place, words.trouble(page, one), "trouble") for one in turn.troubles)
+        yield from sentences.child(page, child, is_told=child.session_id in told)
+    yield from (Piece(one.at_ns, one.place, sentences.trouble(page, one), "trouble") for one in turn.troubles)
     yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in turn.notes)
-    yield from (Piece(one.from_ns, LAST, words.silence(page, one), "silence") for one in turn.silences)
+    yield from (Piece(one.from_ns, LAST, sentences.silence(page, one), "silence") for one in turn.silences)
 
 
 def tool_piece(page: Page, one: Tool) -> Piece:
-    return Piece(one.called_ns, one.place, words.tool(page, one), "trouble" if words.has_failed(one) else "tool")
+    return Piece(
+        one.called_ns, one.place, sentences.tool(page, one), "trouble" if sentences.has_failed(one) else "tool"
+    )
 
 
 _GROWING = 2_000
@@ -121,7 +124,7 @@ class UnfoldingTurn:
         for _ in self._asking:
             yield from page.wrapped("waiting for approval …", "approval", rest, rest)
         if beats := draft.heartbeats - draft.beats_told:
-            yield from page.wrapped(f"{words.count(beats, 'heartbeat')}, nothing else", "heartbeat", rest, rest)
+            yield from page.wrapped(f"{counted(beats, 'heartbeat')}, nothing else", "heartbeat", rest, rest)
 
     def _line(self, page: Page, piece: Piece) -> Iterator[Line]:
         begin = min([self.draft.started_ns, *(one.at_ns for one in self.draft.asked[:1])])
@@ -144,23 +147,23 @@ class UnfoldingTurn:
             for one in self._new(name, things):
                 if (one.text, one.at_ns) not in self._asked:  # what was said midway may be asked once more
                     self._asked.add((one.text, one.at_ns))
-                    yield Piece(one.at_ns, one.place, words.asked(page, one), "asked")
+                    yield Piece(one.at_ns, one.place, sentences.asked(page, one), "asked")
         for block in self._new("thought", draft.thoughts, _closed(draft.thoughts, over=over)):
             one = block.passage()
-            yield Piece(one.first_ns, one.place, words.thought(page, one), "thought")
+            yield Piece(one.first_ns, one.place, sentences.thought(page, one), "thought")
         for block in self._new("said", draft.messages, _closed(draft.messages, over=over)):
             one = block.passage()
             if one.text:
-                yield Piece(one.first_ns, one.place, words.said(page, one), "said")
+                yield Piece(one.first_ns, one.place, sentences.said(page, one), "said")
         yield from self._tool_pieces(page, settled=settled and not self.is_told)
         yield from self._approvals(page, builder, over=over)
         yield from self._child_pieces(page)
         for one in self._new("troubles", draft.troubles):
-            yield Piece(one.at_ns, one.place, words.trouble(page, one), "trouble")
+            yield Piece(one.at_ns, one.place, sentences.trouble(page, one), "trouble")
         for one in self._new("notes", draft.notes):
             yield Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note")
         for one in self._new("silences", draft.silences):
-            yield Piece(one.from_ns, LAST, words.silence(page, one), "silence")
+            yield Piece(one.from_ns, LAST, sentences.silence(page, one), "silence")
 
     def _tool_pieces(self, page: Page, *, settled: bool) -> Iterator[Piece]:
         self._tools.update(dict.fromkeys(self._new("tools", self.draft.tools)))
@@ -180,18 +183,18 @@ class UnfoldingTurn:
             done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
             if done is not None and (one.resolved_ns is not None or over):
                 del self._asking[key]
-                yield Piece(done, LAST, f"approval {words.answer(page, one, done)}", "approval")
+                yield Piece(done, LAST, f"approval {sentences.answer(page, one, done)}", "approval")
 
     def _child_pieces(self, page: Page) -> Iterator[Piece]:
         for key in self._new("children", self.draft.children):
             self._children[key] = None
             child = self.draft.children[key]
-            yield next(words.child(page, child, is_told=True))
+            yield next(sentences.child(page, child, is_told=True))
         for key, told in list(self._children.items()):
             status = self._said(key)
             if status is not None and status != told:
                 self._children[key] = status
-                yield from islice(words.child(page, self.draft.children[key], is_told=False), 1, None)
+                yield from islice(sentences.child(page, self.draft.children[key], is_told=False), 1, None)
 
     def _said(self, key: str) -> str | None:
         """Return how a sub-agent ended; None while it works."""

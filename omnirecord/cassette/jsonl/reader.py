@@ -24,8 +24,7 @@ from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ...wire.sse import Frame
 from ..framing import Framed, Framer, cut
-from ..sqlite import rows
-from ..sqlite import stream_rows as streamed
+from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
 from .models import (
     ExchangeLine,
@@ -263,7 +262,7 @@ class Reader:
             yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
             made = _made(framer, _plain(begun))
         seen = _Counted(made)
-        yield from streamed.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
+        yield from stream_rows.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
         if seen.count != len(begun.frames):
             raise differs
 
@@ -365,7 +364,7 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
 
 
 def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
-    pieces = streamed.ReadBlocks(exchange)
+    pieces = stream_rows.ReadBlocks(exchange)
     made: list[Row] = []
     for (offset, sent, size), one in zip(begun.reads, data, strict=True):
         pieces.add(offset, sent, size, one, made)

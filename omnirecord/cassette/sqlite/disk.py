@@ -1,4 +1,4 @@
-"""Errors of SQLite that the disk causes. A full, read-only or broken disk is no damage to a cassette."""
+"""Write transactions, and errors of SQLite that the disk causes: a full or broken disk does not damage a cassette."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ _WRITING = (
 """Codes of a failed write. SQLITE_FULL stands for ENOSPC only, not for a quota or a limit."""
 _DAMAGE = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqlite3.SQLITE_IOERR_DATA)
 """Codes of a file that is cut short or damaged."""
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: committed at the end, rolled back after an error."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:

@@ -15,9 +15,9 @@ from ...omnigent.contract import Issue, Judgement
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
-from . import rows
-from . import stream_rows as streamed
+from . import rows, stream_rows
 from .checked import DAMAGED as DAMAGED
+from .disk import transaction
 from .views import VIEW_NAMES
 
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
@@ -114,15 +114,10 @@ def forget_key(connection: sqlite3.Connection) -> bool:
     if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
         return False
     connection.execute("PRAGMA secure_delete = ON")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         others = connection.execute("SELECT key, value FROM meta WHERE key <> 'pseudonyms'").fetchall()
         connection.execute("DELETE FROM meta")  # of all rows: the page is zeroed as a whole
         connection.executemany("INSERT INTO meta VALUES (?, ?)", others)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return True
 
@@ -159,7 +154,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
         "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
     ).fetchall()
     yield from _pieces(exchange, reads, spans)
-    yield from streamed.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
+    yield from stream_rows.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
 def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
@@ -182,7 +177,7 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
 
 
 def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
-    pieces = streamed.ReadBlocks(exchange)
+    pieces = stream_rows.ReadBlocks(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
         pieces.add(offset_ns, sent_ns, size, data, made)

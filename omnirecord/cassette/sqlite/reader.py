@@ -86,16 +86,19 @@ class Store(Tables):
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, stream: int | None = None,
-        kind: str | None = None, ending: str | None = None, by_clients: bool = False, unended: bool = False,
+        kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool = False,
+        unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
         """Return the exchanges with all given values, in the order of their requests.
 
-        `by_clients` leaves out the runner's exchanges; `unended` selects those without an end.
+        `by_clients` leaves out the runner's exchanges, `in_session` those without a session; `unended` selects those
+        without an end.
         """
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
         where = [f"{column} = ?" for column in wanted]
-        where += ["party != 'runner'"] * by_clients + ["end_ns IS NULL"] * unended
+        where += ["party != 'runner'"] * by_clients + ["session_id IS NOT NULL"] * in_session
+        where += ["end_ns IS NULL"] * unended
         return self._exchanges(" AND ".join(where) or "1", *wanted.values())
 
     def _exchanges(self, where: str, *values: Any) -> list[Exchange]:

@@ -31,9 +31,8 @@ from ...errors import (
     UsageError,
 )
 from ..files import TemporaryFolder, copied_aside, is_of_the_disk, itself, unwritable
-from . import compressed as packed
-from . import migrations as former
-from .disk import refused_by_disk
+from . import compressed, migrations
+from .disk import refused_by_disk, transaction
 from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
 from .untrusted import (
@@ -113,12 +112,12 @@ def is_sqlite(path: Path) -> bool:
 
 def is_packed(path: Path) -> bool:
     """Whether the file begins as a compressed file. Raises `OSError`."""
-    return not in_use(identity(path)) and packed.begins_packed(path)
+    return not in_use(identity(path)) and compressed.begins_packed(path)
 
 
 def is_database(path: Path) -> bool:
     """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
-    return is_sqlite(path) or (packed.begins_packed(path) and packed.head(path, len(_MAGIC)) == _MAGIC)
+    return is_sqlite(path) or (compressed.begins_packed(path) and compressed.head(path, len(_MAGIC)) == _MAGIC)
 
 
 @contextmanager
@@ -156,14 +155,14 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     with clear_errors(path):
         if is_packed(path):
-            connection = packed.connect(path)
+            connection = compressed.connect(path)
         else:
             refuse_company(path)
             refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
-            refuse_other_kinds(connection, former.TABLES.get(version, TABLES))
+            refuse_other_kinds(connection, migrations.TABLES.get(version, TABLES))
             return connection if version == SCHEMA_VERSION else _modern(connection)
         except BaseException:
             remove_copy(connection)
@@ -174,9 +173,9 @@ def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
     new = in_memory()
     try:
         new.execute("BEGIN")
-        former.copy(old, new)
+        migrations.copy(old, new)
         new.execute("COMMIT")
-    except former.DAMAGED as error:
+    except migrations.DAMAGED as error:
         new.close()
         raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
     except BaseException:
@@ -297,7 +296,7 @@ def _memory() -> sqlite3.Connection:
 def _empty(version: int) -> sqlite3.Connection:
     """Return an empty cassette to copy: a copy takes an eightieth of the time."""
     connection = _memory()
-    _create(connection, former.SCHEMAS.get(version, SCHEMA), version)
+    _create(connection, migrations.SCHEMAS.get(version, SCHEMA), version)
     atexit.register(connection.close)
     return connection
 
@@ -310,10 +309,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     else:
         version = _check_version(connection, path)
         with closing(in_memory(version)) as ours:
-            refuse_others(connection, ours, former.TABLES.get(version, TABLES), path)
+            refuse_others(connection, ours, migrations.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection)
-        if former.forget_key(connection):
+        if migrations.forget_key(connection):
             log.warning(
                 "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
                 " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
@@ -337,14 +336,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == SCHEMA_VERSION:
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        former.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
+    with transaction(connection):
+        migrations.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:

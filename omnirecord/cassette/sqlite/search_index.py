@@ -15,7 +15,7 @@ import stat
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any, Literal
 from ...errors import NotACassette
 from ..files import itself
 from .checked import DAMAGED
+from .disk import transaction
 from .untrusted import harden, refuse_company, refuse_foreign_journal
 
 VERSION = 3
@@ -201,17 +202,9 @@ class Index:
     def close(self) -> None:
         self.connection.close()
 
-    @contextmanager
-    def step(self) -> Iterator[None]:
+    def step(self) -> AbstractContextManager[None]:
         """One exclusive transaction."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
+        return transaction(self.connection)
 
     def state(self) -> tuple[int, State] | None:
         """Return the build number of the index and the state of the cassette; None for a new index."""

@@ -32,6 +32,7 @@ from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
 from .checked import DAMAGED, blob_of, size_or_damage
+from .disk import transaction
 from .lock import RecorderLock, identity
 from .rows import FRAMED, Row, size_of
 from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside, open_for_reading, remove_copy
@@ -133,7 +134,7 @@ class Writer:
         `rest` is called between two statements of many rows, so that other threads can run. Other writers still wait
         for the end of the transaction.
         """
-        with self._transaction():
+        with transaction(self.connection):
             for statement, group in groupby(rows, key=itemgetter(0)):
                 self._execute(statement, list(map(itemgetter(1), group)), rest)
 
@@ -152,7 +153,7 @@ class Writer:
     def write_each(self, rows: Iterable[Row]) -> list[Row]:
         """Apply rows in order, in one transaction; leave out and return the rows that SQLite refuses."""
         refused = []
-        with self._transaction():
+        with transaction(self.connection):
             for row in rows:
                 try:
                     self.connection.execute(*row)
@@ -170,17 +171,6 @@ class Writer:
                 yield
             except DAMAGED as error:
                 raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
 
     def last_number(self, what: str) -> int:
         """Return the highest number of a `recording`, `exchange` or `stream`; 0 if there is none."""

@@ -15,9 +15,8 @@ from functools import partial
 from typing import Any
 
 from ...cassette.sqlite import Writer, rows
-from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_rows import ReadBlocks
+from ...cassette.sqlite.stream_rows import ReadBlocks, reads_sent
 from ...model import CLOSE, Headers, Side
 from ...omnigent.routes import creates_session, session_of
 from ...redaction.coded import CodedBody, MaskedStream, body
@@ -174,7 +173,7 @@ class RowMaker:
             yield from state.pieces.close()
             self.frames.arrived(exchange, state.settled)
         if state.late:
-            yield streamed.reads_sent(exchange, sorted(state.late))
+            yield reads_sent(exchange, sorted(state.late))
             state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
@@ -292,7 +291,7 @@ class RowMaker:
             return
         state = self._open.get(of.exchange)
         if state is None or state.pieces is None:
-            yield streamed.reads_sent(of.exchange, [(of.n, of.sent_ns)])
+            yield reads_sent(of.exchange, [(of.n, of.sent_ns)])
         elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in an earlier file
             state.late.append((n, of.sent_ns))
             self._touched[of.exchange] = None

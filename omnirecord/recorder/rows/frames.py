@@ -14,10 +14,9 @@ from operator import itemgetter
 
 from ...cassette.framing import Framed, Framer, Run
 from ...cassette.sqlite import Writer, rows
-from ...cassette.sqlite import stream_rows as streamed
 from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_reads import from_byte, portions, together
-from ...cassette.sqlite.stream_rows import FrameColumns
+from ...cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
 from ...cassette.sqlite.writer import is_transient
 from ...omnigent.contract import Contract, Issue, Judgement
 from ...wire.headers import header
@@ -279,7 +278,7 @@ class FrameMaker(Frames):
     def _frame_rows(
         self, exchange: int, state: _Streaming, columns: FrameColumns, found: list[Framed | Run], finished: bool
     ) -> Iterator[Row]:
-        yield from streamed.frame_blocks(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
+        yield from frame_blocks(state.stream, columns, state.came, state.frames + 1, state.length, state.read)
         if state.framer.decodes:
             yield from _content(exchange, state.length, found)
             yield from self._decoded(exchange, state, sum(columns.lengths), finished)
@@ -337,7 +336,7 @@ def _content(exchange: int, start: int, found: list[Framed | Run]) -> Iterator[R
     size = 0
     for one in found:
         assert isinstance(one, Framed)
-        if held and (one.frame.raw is None or size + one.frame.length > streamed.READ_BLOCK_BYTES):
+        if held and (one.frame.raw is None or size + one.frame.length > READ_BLOCK_BYTES):
             yield from rows.chunks(exchange, "content", start, b"".join(held))
             start, size = start + size, 0
             held.clear()
@@ -354,7 +353,7 @@ def _lost(exchange: int, start: int, read: int, columns: FrameColumns) -> Iterat
     reads = [read, *columns.reads]
     for place in (place for place, more in columns.odd.items() if "lost" in more):
         before = start + sum(columns.lengths[:place])
-        yield streamed.forgotten(exchange, (reads[place], reads[place + 1]), before, columns.lengths[place])
+        yield forgotten(exchange, (reads[place], reads[place + 1]), before, columns.lengths[place])
 
 
 def fault(recording: int, what: str, at_ns: int, error: Exception) -> Row:

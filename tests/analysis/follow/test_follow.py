@@ -14,8 +14,7 @@ import pytest
 from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.rotation import RotatedCassettes
-from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.lock import lock_path
 from omnirecord.errors import UsageError
 from omnirecord.model import Recording
@@ -52,7 +51,7 @@ class Recorder:
         return number
 
     def receive(self, stream: int, *frames: bytes, framed: bool = True) -> None:
-        pieces = streamed.ReadBlocks(stream, self._reads[stream], self._bytes[stream])
+        pieces = stream_rows.ReadBlocks(stream, self._reads[stream], self._bytes[stream])
         made = []
         for data in frames:
             self._at += 1
@@ -61,7 +60,7 @@ class Recorder:
         if framed:
             begun = self._seq[stream] + 1, self._bytes[stream], self._reads[stream]
             found = [one for n, data in enumerate(frames, begun[2]) for one in Framer(None, CONTRACT).feed(n, data)]
-            made += streamed.frame_blocks(stream, found, lambda _: self._at, *begun)
+            made += stream_rows.frame_blocks(stream, found, lambda _: self._at, *begun)
             self._seq[stream] += len(found)
         self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.cassette.jsonl import Reader, lines
 from omnirecord.cassette.open import contract_or_default, import_file, open_store
-from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Kind, Recording
 from omnirecord.omnigent.contract import load
@@ -84,7 +83,7 @@ def exchanges(draw: Any, number: int, kind: Kind) -> list[Row]:
 
 
 def stream_of(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
-    pieces = streamed.ReadBlocks(number)
+    pieces = stream_rows.ReadBlocks(number)
     made: list[Row] = []
     for n, one in enumerate(got):
         pieces.add(n * 1000, one.sent_ns, len(one.data), one.data if one.kept else None, made)
@@ -98,7 +97,7 @@ def stream_of(number: int, got: list[Got], coding: str | None) -> Iterator[Row]:
     framed += framer.close()
     if coding:
         yield from content(number, framed)
-    yield from streamed.frame_blocks(number, framed, lambda n: n * 1000)
+    yield from stream_rows.frame_blocks(number, framed, lambda n: n * 1000)
 
 
 def content(number: int, framed: list[Framed]) -> Iterator[Row]:
@@ -147,7 +146,7 @@ def test_there_and_back_loses_nothing(made: tuple[list[Row], ...]) -> None:
 def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -> None:
     large = Framer(None, OMNIGENT).skip(0, 30)[0]._replace(read=3)
     (after,) = Framer(None, OMNIGENT).feed(4, b"data: x\n\n")
-    pieces, reads = streamed.ReadBlocks(1), []
+    pieces, reads = stream_rows.ReadBlocks(1), []
     for n, (size, data) in enumerate([(10, None), (10, None), (9, None), (5, b"\0data"), (5, b": x\n\n")]):
         pieces.add(n, n, size, data, reads)
     made = [
@@ -155,7 +154,7 @@ def test_an_oversized_frame_goes_there_and_back_though_many_reads_brought_it() -
         rows.response(1, "sse", 1, 0, 200, "OK", ()),
         *reads,
         *pieces.close(),
-        *streamed.frame_blocks(1, [large, after], int),
+        *stream_rows.frame_blocks(1, [large, after], int),
         rows.end(1, 9, "eof", 0, 39),
     ]
     with closing(in_memory(made)) as store:

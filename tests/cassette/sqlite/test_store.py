@@ -18,8 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
-from omnirecord.cassette.sqlite import Store, Writer, is_sqlite, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Store, Writer, is_sqlite, rows, stream_rows
 from omnirecord.cassette.sqlite.lock import lock_path, recorder_is_alive
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.errors import (
@@ -49,7 +48,7 @@ def begun() -> list[Row]:
 
 def received(reads: list[bytes], lost: list[int] | None = None) -> list[Row]:
     """What the recorder writes at once: reads and their bytes, in no frame yet."""
-    pieces = streamed.ReadBlocks(1)
+    pieces = stream_rows.ReadBlocks(1)
     made = []
     for n, data in enumerate(reads):
         is_lost = n in (lost or ())
@@ -347,7 +346,7 @@ def test_frames_that_are_derived_are_those_that_would_have_been_stored(
     writer.write([*begun(), *received(reads, lost)])
     safe = [n for n in range(len(frames) + 1) if n == len(frames) or all(f.frame.complete for f in frames[n - 1 : n])]
     first = frames[: max(n for n in safe if n <= done or n == 0)]
-    writer.write(streamed.frame_blocks(1, first, lambda n: 10 + n))
+    writer.write(stream_rows.frame_blocks(1, first, lambda n: 10 + n))
 
     with closing(Store(writer.connection)) as store:
         assert stored(store.frames(store.streams()[0])) == told(frames)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.stream_reads import Content, ReadBlock, from_byte, from_read, reads, together
 from omnirecord.cassette.sqlite.views import spliced, with_sent
 from omnirecord.model import Read
@@ -29,7 +28,7 @@ def writer() -> Iterator[Writer]:
 
 
 def write(writer: Writer, given: list[list[tuple[int, int | None, bytes, bool]]]) -> None:
-    pieces = streamed.ReadBlocks(1)
+    pieces = stream_rows.ReadBlocks(1)
     for batch in given:
         made: list[rows.Row] = []
         for offset, sent, data, is_lost in batch:
@@ -49,7 +48,7 @@ def test_reads_come_out_as_they_were_put_in(batches: list[list[tuple[int, int | 
 
 
 SIZES = st.sampled_from(
-    [0, 1, 150, streamed.READ_BLOCK_BYTES // 2, streamed.READ_BLOCK_BYTES, streamed.READ_BLOCK_BYTES + 1]
+    [0, 1, 150, stream_rows.READ_BLOCK_BYTES // 2, stream_rows.READ_BLOCK_BYTES, stream_rows.READ_BLOCK_BYTES + 1]
 )
 OF_SIZES = st.tuples(st.integers(0, 10**9), st.none() | st.integers(0, 10**9), SIZES, st.booleans())
 
@@ -59,7 +58,7 @@ def test_reads_that_are_added_together_make_the_rows_that_they_make_one_by_one(
     batches: list[list[tuple[int, int | None, int, bool]]], often: int
 ) -> None:
     """`often`: with 8 of 1 byte in one batch, as many as fill a row by their number."""
-    together, alone = streamed.ReadBlocks(1), streamed.ReadBlocks(1)
+    together, alone = stream_rows.ReadBlocks(1), stream_rows.ReadBlocks(1)
     made: tuple[list[rows.Row], list[rows.Row]] = ([], [])
     for batch in batches:
         reads = [(at, sent, size, None if is_lost else b"x" * size) for at, sent, size, is_lost in batch]
@@ -91,12 +90,12 @@ def test_bytes_come_out_from_anywhere_to_anywhere(
 
 
 def test_a_row_has_as_many_reads_as_are_quick_to_look_at() -> None:
-    pieces, made = streamed.ReadBlocks(1), list[rows.Row]()
-    for n in range(streamed.READS_PER_BLOCK + 1):
+    pieces, made = stream_rows.ReadBlocks(1), list[rows.Row]()
+    for n in range(stream_rows.READS_PER_BLOCK + 1):
         pieces.add(n, None, 100, bytes(100), made)
     assert (len(made), len(pieces.close())) == (1, 1)
     for _ in range(3):
-        pieces.add(0, None, streamed.READ_BLOCK_BYTES, bytes(streamed.READ_BLOCK_BYTES), made)
+        pieces.add(0, None, stream_rows.READ_BLOCK_BYTES, bytes(stream_rows.READ_BLOCK_BYTES), made)
     assert (len(made), len(pieces.close()), pieces.close()) == (3, 1, [])
 
 
@@ -104,7 +103,7 @@ def test_rows_that_fit_into_a_page_share_it_with_others(writer: Writer) -> None:
     reads_of = {"small": 10, "two thirds": 70, "more than one": 110}
     made = {}
     for what, many in reads_of.items():
-        pieces = streamed.ReadBlocks(1)
+        pieces = stream_rows.ReadBlocks(1)
         for n in range(many):
             pieces.add(n, None, 150, bytes([n]) * 150, out := [])
             assert not out
@@ -112,7 +111,7 @@ def test_rows_that_fit_into_a_page_share_it_with_others(writer: Writer) -> None:
     assert {what: len(some) for what, some in made.items()} == {"small": 1, "two thirds": 5, "more than one": 1}
     writer.write(made["two thirds"])
     (longest,) = writer.connection.execute("SELECT max(length(reads) + length(data)) FROM pieces").fetchone()
-    assert longest <= streamed.ROW_BYTES
+    assert longest <= stream_rows.ROW_BYTES
     assert list(reads(writer.connection, 1)) == [Read(n, None, 150) for n in range(70)]
     assert b"".join(piece.data or b"" for piece in from_read(writer.connection, 1, 0)) == b"".join(
         bytes([n]) * 150 for n in range(70)
@@ -121,12 +120,12 @@ def test_rows_that_fit_into_a_page_share_it_with_others(writer: Writer) -> None:
 
 def test_what_is_handed_on_late_gets_its_time_in_whichever_row_it_is(writer: Writer) -> None:
     write(writer, [[(10, None, b"a", False), (20, 21, b"b", False)], [(30, None, b"c", False)]])
-    writer.write([streamed.reads_sent(1, [(0, 15), (2, 35)])])
+    writer.write([stream_rows.reads_sent(1, [(0, 15), (2, 35)])])
     assert [one.sent_ns for one in reads(writer.connection, 1)] == [15, 21, 35]
 
 
 def test_what_is_masked_late_is_masked_where_it_is(writer: Writer) -> None:
-    pieces, made = streamed.ReadBlocks(1), list[rows.Row]()
+    pieces, made = stream_rows.ReadBlocks(1), list[rows.Row]()
     pieces.add(0, None, 6, b"secret", made)
     writer.write(pieces.close())
     pieces.add(1, None, 4, b"more", made)

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.open import open_store
-from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.cassette.sqlite import stream_rows as streamed
+from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import Contract, Issue, load
 from omnirecord.recorder.rows.exchanges import RowMaker
@@ -367,7 +366,7 @@ def test_done_is_done_although_its_frames_were_never_made(tmp_path: Path) -> Non
     """A recorder that was killed after a stream's end was written, and before `[DONE]` was a frame."""
     path = tmp_path / "killed.db"
     writer = Writer(path)
-    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", streamed.ReadBlocks(1)
+    body, pieces = b"data: {}\n\ndata: [DONE]\n\n", stream_rows.ReadBlocks(1)
     pieces.add(2, 2, len(body), body, [])
     writer.write(
         [
