@@ -575,7 +575,7 @@ def test_no_order_and_no_content_breaks_it(events: list[DATA], others: int) -> N
         assert (turn.ended == "unfinished") == (turn.ended_ns is None)
 
 
-def test_a_hundred_thousand_events_take_less_than_two_seconds() -> None:
+def test_a_hundred_thousand_events_take_no_time_that_grows_with_their_square() -> None:
     frames = stream(RUNNING, consumed("Hi"), begin(), *says(*["word "] * 50_000), end(), IDLE)
     many = [
         event
@@ -589,7 +589,7 @@ def test_a_hundred_thousand_events_take_less_than_two_seconds() -> None:
         started = time.process_time()
         told = turns(frames, acts)
         took.append(time.process_time() - started)
-    assert min(took) < 2 * slowness()
+    assert min(took) < 6 * slowness(), "about 1 s; minutes if each event looked at all others"
     assert len(told) == 12_001
 
 

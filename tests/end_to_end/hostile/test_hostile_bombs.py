@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from tests.support.process import children
 from tests.support.wire import Wire, connected, get
 
 BOUND = 300 * MIB
-
+_ROOT = Path(__file__).parents[3]
 
 COMMANDS = [
     ["ls"], ["ls", "--streams"], ["events", "--type", "no"], ["show"], ["doctor"], ["stats"], ["search", "x"],
@@ -36,17 +38,13 @@ def measured(words: list[str], folder: Path, space: int | None = None) -> tuple[
         if space is not None:
             resource.setrlimit(resource.RLIMIT_AS, (space, space))
 
-    code = (
-        "import resource, sys; from omnirecord.__main__ import run\n"
-        "try: run()\n"
-        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
+    code = "from omnirecord.__main__ import run\nfrom tests.support.cost import tell\ntry: run()\nfinally: tell()"
     process = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, timeout=300,
-        preexec_fn=bounded, check=False,
+        preexec_fn=bounded, check=False, env=os.environ | {"PYTHONPATH": str(_ROOT)},
     )  # fmt: skip
-    *errors, peak = process.stderr.strip().split("\n")
-    return process.returncode, "\n".join(errors), int(peak) * 1024
+    *errors, cost = process.stderr.strip().split("\n")
+    return process.returncode, "\n".join(errors), int(json.loads(cost)[1] * MIB)
 
 
 @pytest.fixture(scope="module")
