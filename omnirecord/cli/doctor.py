@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    json_option,
-    print_rows,
-    shown,
-    terminal_width,
-)
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -135,7 +126,7 @@ def _concluded(one: Concluded) -> str:
 
 
 def _folded(text: str, rest: str) -> Iterator[str]:
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
 
@@ -160,7 +151,7 @@ def _told(finding: Finding) -> Iterator[Text]:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
 

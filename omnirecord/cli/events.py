@@ -12,15 +12,7 @@ import click
 
 from ..model import VERDICTS
 from ..text import visible
-from .common import (
-    NothingFound,
-    cassette_argument,
-    decoded_option,
-    fitted,
-    json_option,
-    print_rows,
-    terminal_width,
-)
+from .common import NothingFound, cassette_argument, decoded_option, fitted, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter

@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from ..omnigent.parties import party_name
+from ..omnigent.routes import party_name
 from ..text import seconds, visible
 from .arguments import STDOUT
-from .common import (
-    OUTPUT,
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_option,
-    print_rows,
-    shown,
-)
+from .common import OUTPUT, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 from .export import write_parts
 
 if TYPE_CHECKING:

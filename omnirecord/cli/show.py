@@ -11,22 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..errors import UsageError
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    json_option,
-    print_rows,
-    terminal_width,
-)
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
     from ..analysis.transcript import Line
-    from ..analysis.transcript.follow import Following
+    from ..analysis.transcript.show import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -80,7 +72,7 @@ def show(
     store = open_store(cassette)
     try:
         if follow:
-            from ..analysis.transcript.follow import Following
+            from ..analysis.transcript.show import Following
 
             _follow(
                 Following(store, session, width=columns, full=full, long_silence=long_silence, absolute=absolute),

@@ -18,8 +18,7 @@ from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
-from ..replayer.blocking import Server
-from ..replayer.report import position_text
+from ..replayer.blocking import Server, position_text
 from ..replayer.server import Replay, Served
 from ..text import visible
 from .settings import Settings, checked_for_recording, failed_path

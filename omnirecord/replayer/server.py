@@ -19,8 +19,7 @@ from aiohttp import web
 from ..cassette.open import open_store
 from ..errors import UsageError
 from ..model import Exchange, Headers
-from ..omnigent.parties import is_by_runner
-from ..omnigent.routes import CONTROL
+from ..omnigent.routes import CONTROL, is_by_runner
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns

@@ -16,7 +16,7 @@ from typing import Any
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..model import Exchange
-from ..omnigent.connect_snapshot import ConnectSnapshot
+from ..omnigent.protocol import ConnectSnapshot
 from .player.timing import NS, Scale, Timing
 from .recorded_client import Rerun, StreamSeen
 from .server import Replay

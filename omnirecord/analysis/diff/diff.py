@@ -21,12 +21,10 @@ from ...model import Exchange, TimedFrame
 from ..gather import Gathered, gathered
 from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.merge import MergedFrame, copied
-from ..turns.session_builder import SessionBuilder
+from ..turns.session_builder import MergedFrame, SessionBuilder, copied
 from .align import Pair, aligned, moved
 from .differences import Difference, Differences, Kind
-from .normalize import Ids, Normal
-from .steps import IGNORED, Step, Steps
+from .normalize import IGNORED, Ids, Normal, Step, Steps
 from .turns import EventComparison, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")

@@ -15,15 +15,13 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ..gather import acts_in, failures_in, grouped, strays
-from ..turns import Act, FailedRequest, deleted_at
+from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
-from .clients import deletion, failures, reconnects, refusals, untaken
-from .endings import BY_SERVER, Endings, Upstream
+from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .stream import StreamChecks
-from .sub_agents import Children
-from .tools import Tools
+from .tools import Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -213,7 +211,7 @@ class SessionChecks:
 
     def _cuts(self) -> list[int]:
         """Times in ns at which the server ended a stream, or the connection broke."""
-        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in BY_SERVER]
+        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in ENDED_BY_SERVER]
 
     @property
     def _is_open(self) -> bool:

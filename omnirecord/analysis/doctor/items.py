@@ -20,16 +20,8 @@ from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
-from ..turns.lenient import as_dict, as_text, text_of, written
-from .check import (
-    SECOND,
-    Event,
-    FrameRef,
-    Handlers,
-    said,
-    sign_at,
-)
-from .finding import Sign
+from ...wire.strict_json import as_dict, as_text, text_of, written
+from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
 Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""

@@ -19,7 +19,7 @@ from ...cassette.select import the_session, the_stream
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.lock import recorder_is_alive
 from ...model import Exchange, Headers, Recording, Side, Streaming, TimedFrame
-from ...omnigent.parties import party_name
+from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
 from ..listing import NS, Row, event_row

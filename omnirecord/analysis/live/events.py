@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id, summary
 from ...text import cells, clip, fitting, one_line, seconds, visible
-from ..turns.lenient import as_dict, as_text, failure_in, text_of
+from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9

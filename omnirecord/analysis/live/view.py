@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ...model import TimedFrame
 from ...omnigent import protocol
-from ...omnigent.connect_snapshot import ConnectSnapshot
+from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id, summary
 from ...text import clip, counted, one_line, seconds

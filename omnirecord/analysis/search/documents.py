@@ -23,8 +23,7 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
 from ...wire.sse import read_fields
-from ...wire.strict_json import MalformedError, parse
-from ..turns.lenient import as_dict, as_text, text_of, written
+from ...wire.strict_json import MalformedError, as_dict, as_text, parse, text_of, written
 from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"

@@ -27,8 +27,22 @@ from ...model import Exchange, Streaming, TimedFrame
 from ..listing import event_row, request_row, zeros
 from ..turns.requests import may_have_failed
 from .documents import DocumentMaker, of_answer, of_request
-from .matches import Filter, Match, indexed_sessions, matches, session_names
-from .query import WIDTH, Query, Snippet, apart, best, cut, parse, symbols_in, unmarked
+from .query import (
+    WIDTH,
+    Filter,
+    Match,
+    Query,
+    Snippet,
+    apart,
+    best,
+    cut,
+    indexed_sessions,
+    matches,
+    parse,
+    session_names,
+    symbols_in,
+    unmarked,
+)
 
 WORTH_A_FILE = 512 * 1024
 """Bytes below which indexing takes no noticeable time, so that no index file is written."""

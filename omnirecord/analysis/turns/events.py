@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence
-from .builder import TurnBuilder
+from ...wire.strict_json import as_dict, as_int, as_number, as_text, text_of
+from .builder import TurnBuilder, add_item
 from .draft import Block, Draft
-from .items import add_item
-from .lenient import as_dict, as_int, as_number, as_text, text_of
 from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
 
 Data = dict[str, Any]

@@ -33,7 +33,7 @@ from ...omnigent.routes import (
     path_of,
     session_of,
 )
-from .lenient import as_dict, as_text, text_of
+from ...wire.strict_json import as_dict, as_text, text_of
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from ...analysis.diff.align import Span, spans
 from ...analysis.diff.normalize import Ids, Normal
-from ...analysis.diff.text import Span, spans
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded

@@ -24,9 +24,8 @@ from ...wire.content_coding import content_of
 from ...wire.headers import header, without
 from ..matching.key import Incoming, Miss
 from ..parts import Part, frames_of
-from .decisions import Answering, Decision
 from .plan import ReplayPlan
-from .playback import Playing
+from .playback import Answering, Decision, Playing
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,256}")  # RFC 3986's unreserved characters
 _BEFORE = rb"(?:(?<![\w-])|(?<=\\u[0-9a-fA-F]{4})|(?<=[^\\]\\[bfnrt]))"

@@ -18,7 +18,7 @@ from ...cassette.jsonl import text
 from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...model import VERDICTS, Exchange, Message, TimedFrame
-from ...omnigent.parties import party_name
+from ...omnigent.routes import party_name
 from ...omnigent.summary import summary
 from ...wire.headers import header
 from ...wire.sse import read_fields
