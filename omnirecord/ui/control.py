@@ -159,7 +159,7 @@ class Control:
 
 def page_handler(guard: Guard, db: Callable[[], Path]) -> PageHandler:
     """The handler of the page. Its modules are loaded only here."""
-    from .data.api import Answers
+    from .data import Answers
     from .viewer import PageHandler
 
     return PageHandler(guard, Answers(db))

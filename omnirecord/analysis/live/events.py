@@ -21,6 +21,10 @@ _MORE = 3
 """Number of lines below a failure, at most."""
 _UNLIMITED = 400
 """Width of a text in a line without a width, in columns."""
+Row = dict[str, Any]
+Data = dict[str, Any]
+_ENOUGH = 400
+"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,6 @@ def cut(text: str, room: int) -> str:
 def cut_before(text: str, room: int) -> str:
     """Return the end of a text, in at most `room` columns."""
     return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
-
-
-Row = dict[str, Any]
-Data = dict[str, Any]
-_ENOUGH = 400
-"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(slots=True)

@@ -35,6 +35,23 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
     "recorder_stopped": ("the recorder stopped", "warning"),
     "upstream_unreachable": ("the upstream was not reached", "trouble"),
 }
+_KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
+_ISSUES = 3
+"""Number of issues of an event, at most."""
+_KEPT = 300
+"""Length of each end of a text that is kept, in characters."""
+_SHORTEST = 250_000_000
+"""Duration that has a rate, at least, in ns."""
+_LABELS: dict[str, tuple[str, Kind]] = {
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
+    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
+}
+Row = dict[str, Any]
+_SAME_WITHIN = 2_000_000_000
+"""Time between copies of an event, one for each stream of the session, at most, in ns."""
+_MOST_COPIES = 4000
 
 
 class Requests:
@@ -132,11 +149,6 @@ def _took(row: Row) -> str:
     return seconds(round((row["duration_s"] or 0) * 1e9))
 
 
-_KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
-_ISSUES = 3
-"""Number of issues of an event, at most."""
-
-
 def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     """Return the line of one event: gap, type, verdict and summary; and a line for each contract issue."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
@@ -146,18 +158,6 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
     for issue in row["issues"][:_ISSUES]:
         yield Line(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
-
-
-_KEPT = 300
-"""Length of each end of a text that is kept, in characters."""
-_SHORTEST = 250_000_000
-"""Duration that has a rate, at least, in ns."""
-_LABELS: dict[str, tuple[str, Kind]] = {
-    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
-    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
-    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
-    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
-}
 
 
 def is_delta(type_: str | None) -> bool:
@@ -217,12 +217,6 @@ class Fold:
         lasted = self.last_ns - self.first_ns
         end = f"({self._amount}{f', {seconds(lasted)}' if lasted >= _SHORTEST else ''})"
         return Line(self.first_ns, label, kind, "", f'"{text}"', end, place)
-
-
-Row = dict[str, Any]
-_SAME_WITHIN = 2_000_000_000
-"""Time between copies of an event, one for each stream of the session, at most, in ns."""
-_MOST_COPIES = 4000
 
 
 @dataclass(slots=True)

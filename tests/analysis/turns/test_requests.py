@@ -22,7 +22,7 @@ from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
-from omnirecord.ui.data.api import overview
+from omnirecord.ui.data import overview
 from tests.support.cassettes import Made, conversation, heartbeat
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}

@@ -21,20 +21,20 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ...analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
-from ...analysis.diff.align import spans
-from ...analysis.doctor.doctor import examine
-from ...analysis.gather import Concluded, Gathered, Known, children_of, conclusions, gathered, strays
-from ...analysis.search.query import everything
-from ...analysis.search.search import search, update_index
-from ...analysis.transcript.show import sessions_with_drafts, turn_rows
-from ...analysis.turns import Session, concluded, growth_of
-from ...analysis.turns.draft import Draft
-from ...cassette.open import open_store
-from ...cassette.sqlite import Store
-from ...cassette.sqlite.search_index import Doc, Index
-from ...errors import UsageError, __version__
-from ...model import Exchange, wall_clock
+from ..analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
+from ..analysis.diff.align import spans
+from ..analysis.doctor.doctor import examine
+from ..analysis.gather import Concluded, Gathered, Known, children_of, conclusions, gathered, strays
+from ..analysis.search.query import everything
+from ..analysis.search.search import search, update_index
+from ..analysis.transcript.show import sessions_with_drafts, turn_rows
+from ..analysis.turns import Session, concluded, growth_of
+from ..analysis.turns.draft import Draft
+from ..cassette.open import open_store
+from ..cassette.sqlite import Store
+from ..cassette.sqlite.search_index import Doc, Index
+from ..errors import UsageError, __version__
+from ..model import Exchange, wall_clock
 from .events import (
     GISTS,
     Key,
