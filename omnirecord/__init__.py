@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.api import Cassette
     from .cassette.scrub import Leak
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
     from .replayer.blocking import Replay
 
 __all__ = [
@@ -122,7 +122,7 @@ def record(
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,

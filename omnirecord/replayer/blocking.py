@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from ..model import Exchange
-from ..server.background import Background
+from ..server.background import Blocking, WithBlock
 from ..text import visible
 from . import server as replaying
 from .control import BlockingControl
@@ -22,28 +21,8 @@ from .server import Served, WaitState
 _LISTED = 20
 
 
-class Server(BlockingControl):
+class Server(BlockingControl, Blocking[replaying.Replay]):
     """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
-
-    def __init__(self, server: replaying.Replay) -> None:
-        self._server = server
-        self._background = Background(server)
-        self.url = ""
-
-    def start(self) -> Server:
-        """Start the server. Raises `UsageError`, `CassetteError` or `ServerError`."""
-        self._background.start()
-        self.url = self._server.url
-        return self
-
-    def stop(self) -> None:
-        """Close every connection and end the thread. Raises `ServerError` if the thread died earlier."""
-        self._background.stop()
-
-    @property
-    def token(self) -> str | None:
-        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
-        return self._server.token
 
     @property
     def is_recording(self) -> bool:
@@ -130,17 +109,12 @@ def _assert_none(differences: list[str]) -> None:
         raise AssertionError("\n".join(["the client did not do what was recorded", *differences]))
 
 
-class Replay(replaying.Replay):
+class Replay(WithBlock, replaying.Replay):
     """A replay to enter with `async with`, in the caller's event loop, or with `with`, in a thread of its own."""
 
     def __enter__(self) -> Server:
-        self._blocking = Server(self)
-        return self._blocking.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._blocking.stop()
+        server = self._blocking = Server(self)
+        return server.start()
 
 
 def position_text(position: Position) -> str:
