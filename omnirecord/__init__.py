@@ -11,6 +11,7 @@ The import is light: a function loads its server or its models when it is called
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from .errors import (
@@ -252,11 +253,8 @@ def validate(
     from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return validation(store, held_against, session)
-    finally:
-        store.close()
 
 
 def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:

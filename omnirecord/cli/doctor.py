@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,14 +46,11 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     from ..analysis.gather import conclusions
     from ..cassette.open import open_store
 
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
             concluded = [] if as_json else conclusions(store, session)
         is_empty = not found and not store.streaming()
-    finally:
-        store.close()
     if as_json:
         print_rows(finding.row() for finding in found)
     else:

@@ -11,7 +11,6 @@ import warnings
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -194,9 +193,7 @@ class Replay(PlayheadControl):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..errors import OmnirecordError, ServerError
@@ -182,9 +181,7 @@ class WithBlock:
 
     _blocking: Blocking[Any]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._blocking.stop()
 
 

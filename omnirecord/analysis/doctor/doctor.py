@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -29,11 +30,8 @@ _AFTERWARDS = 2**62
 
 def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return examine(store, session)
-    finally:
-        store.close()
 
 
 def examine(store: Store, session: str | None = None) -> list[Finding]:

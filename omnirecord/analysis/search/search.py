@@ -124,13 +124,10 @@ class _Search:
 
 def _search(cassette: Path, asked: _Search, watch: Watch, *, anew: bool = False) -> Found:
     stamp = stamp_of(cassette)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         index = _index_beside(cassette)
         found = None if index is None else _if_usable(index, store, stamp, asked, watch, anew=anew)
         return _ask(Index.in_memory(), store, stamp, asked, watch) if found is None else found
-    finally:
-        store.close()
 
 
 def _index_beside(cassette: Path) -> Index | None:

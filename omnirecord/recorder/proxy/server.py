@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -283,9 +282,7 @@ class Proxy(WithBlock):
                 " everything", self.upstream,
             )  # fmt: skip
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
