@@ -107,8 +107,20 @@ def payload(frame: TimedFrame) -> dict[str, Any]:
     return as_dict(payload_of(frame))
 
 
+def loads(text: bytes | str) -> Any:
+    """Return the JSON value of a text; None if it is no JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def as_dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def as_text(value: Any) -> str | None:
@@ -127,8 +139,7 @@ def text_of(content: Any) -> str:
     """Return the text of a message's content: a string, or the texts of its parts. Another part is `[its type]`."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    return "".join(filter(None, (_part(part) for part in parts)))
+    return "".join(filter(None, map(_part, as_list(content))))
 
 
 def _part(part: Any) -> str:
@@ -146,9 +157,7 @@ def failure_in(output: str | None, status: str | None = None) -> str | None:
 
     The output of a tool that failed is a JSON object with an `error`, or with an `exit_code` other than 0.
     """
-    said: dict[str, Any] = {}
-    with suppress(ValueError, RecursionError):
-        said = as_dict(json.loads(output or ""))
+    said = as_dict(loads(output or ""))
     code, error = as_int(said.get("exit_code")), said.get("error")
     if code:
         return f"exit code {code}{_signal(-code)}"

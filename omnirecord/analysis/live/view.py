@@ -19,6 +19,7 @@ from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id, summary
 from ...text import clip, counted, one_line, seconds
+from ...wire.strict_json import as_dict, as_text
 from .events import Kind, Line, State, event_lines
 
 Make = Callable[..., Line]
@@ -185,9 +186,7 @@ class Fold:
         return _LABELS[self.type] == _LABELS[row["type"]]
 
     def add(self, row: dict[str, Any]) -> None:
-        data = row["data"]
-        delta = data.get("delta") if isinstance(data, dict) else None
-        text = delta if isinstance(delta, str) else ""
+        text = as_text(as_dict(row["data"]).get("delta")) or ""
         self.count += 1
         self.last_ns = row["offset_ns"]
         self._length += len(text)

@@ -5,7 +5,6 @@ A line has a kind, so that a terminal can colour it, and is no wider than its pa
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import cells, counted, fitting, one_line, seconds, visible
+from ...wire.strict_json import loads
 from ..turns import (
     Approval,
     Asked,
@@ -205,10 +205,7 @@ def _output(page: Page, output: str | None) -> str:
 
 
 def _shell(output: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(output)
-    except (ValueError, RecursionError):
-        return None
+    value = loads(output)
     return value if isinstance(value, dict) and "stdout" in value else None
 
 

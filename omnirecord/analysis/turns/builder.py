@@ -19,7 +19,6 @@ the stretches in which no client listened (`absences_of`), and what the server d
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -31,7 +30,7 @@ from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import below_session
 from ...text import seconds
-from ...wire.strict_json import as_dict, as_text, text_of, written
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from .draft import Draft
 from .requests import Act, Posts
 from .values import (
@@ -367,17 +366,14 @@ def is_snapshot(exchange: Exchange) -> bool:
 
 def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
     """Return the state of a session from the body of an answer; None if the body is no JSON object."""
-    try:
-        data = as_dict(json.loads(response))
-    except (ValueError, RecursionError):
-        return None
+    data = as_dict(loads(response))
     return snapshot_in(exchange, data) if data else None
 
 
 def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
     """Return the state of a session from the JSON object that answered this exchange."""
     pending, online = data.get("pending_elicitations"), data.get("runner_online")
-    ids = map(_elicitation_id, pending if isinstance(pending, list) else ())
+    ids = map(_elicitation_id, as_list(pending))
     return Snapshot(
         exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
         as_text(data.get("agent_name")), as_text(data.get("llm_model")),
@@ -393,7 +389,7 @@ def _elicitation_id(value: Any) -> str | None:
 
 def _last_said(items: Any) -> str | None:
     """Return the last message of the assistant in a list of items."""
-    for item in map(as_dict, reversed(items if isinstance(items, list) else ())):
+    for item in map(as_dict, reversed(as_list(items))):
         message = as_dict(item.get("data")) or item
         if item.get("type") == "message" and message.get("role") == "assistant":
             return text_of(message.get("content"))

@@ -18,6 +18,7 @@ from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ...wire.strict_json import loads
 from .key import Incoming
 from .rules import spelled, values_at
 
@@ -235,10 +236,7 @@ def _spelled(body: bytes) -> str | bytes:
 
 def _object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object of a body; None if it is none, or is cut."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    value = loads(body)
     return value if isinstance(value, dict) else None
 
 

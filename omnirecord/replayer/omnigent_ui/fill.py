@@ -20,9 +20,10 @@ from ...omnigent.routes import below_session, is_gate, opens_session_stream, pat
 from ...text import dumps
 from ...wire.content_coding import content_of
 from ...wire.headers import header
+from ...wire.strict_json import loads
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
 from ..player.plan import ReplayPlan
-from .session_state import Data, Timed, read_json
+from .session_state import Data, Timed
 from .sessions import AGENT, OF_A_SERVER, OF_A_SESSION, Sessions, page_of
 
 POLICY = (
@@ -229,7 +230,7 @@ def _recorded(decision: Decision) -> Timed | None:
     """Return the time and the JSON object of the recorded answer; None if it is no object with an id."""
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return None
-    value = read_json(_content(decision) or b"")
+    value = loads(_content(decision) or b"")
     return (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
 
 
@@ -238,7 +239,7 @@ def _is_current(decision: Decision, state: Any) -> bool:
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response
-    recorded = read_json(_content(decision) or b"")
+    recorded = loads(_content(decision) or b"")
     return response.status == 304 or (response.status == 200 and recorded == state)
 
 

@@ -19,7 +19,7 @@ from ...cassette.sqlite import is_coded
 from ...model import Ending, Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
-from ...wire.strict_json import payload_of
+from ...wire.strict_json import as_dict, payload_of
 from ..parts import Part
 from .effects import Effects
 from .options import Options
@@ -325,5 +325,4 @@ def _part(frame: TimedFrame, in_snapshot: bool) -> Part:
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:
-    value = payload_of(frame) if frame.verdict in ("valid", "invalid", "unknown") else None
-    return value if isinstance(value, dict) else {}
+    return as_dict(payload_of(frame)) if frame.verdict in ("valid", "invalid", "unknown") else {}
