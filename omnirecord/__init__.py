@@ -11,6 +11,7 @@ The import is light: a function loads its server or its models when it is called
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from .errors import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.api import Cassette
     from .cassette.scrub import Leak
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
     from .replayer.blocking import Replay
 
 __all__ = [
@@ -124,7 +125,7 @@ def record(
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
@@ -254,11 +255,8 @@ def validate(
     from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return validation(store, held_against, session)
-    finally:
-        store.close()
 
 
 def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:

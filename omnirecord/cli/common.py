@@ -38,7 +38,7 @@ from .arguments import (
     shown,
     the_one,
 )
-from .progress import busy, progress
+from .stderr import busy, progress
 
 __all__ = [
     "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",

@@ -10,7 +10,7 @@ import click
 from .common import NAMED, decoded_option, is_terminal, json_option, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..analysis.diff.text import Span
+    from ..analysis.diff.align import Span
 
 _COLOURS = {"gone": "red", "new": "green"}
 
@@ -35,7 +35,8 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..analysis.diff import counts, headline, plain, report
+    from ..analysis.diff import counts, headline, plain
+    from ..analysis.diff import differences as report
     from ..analysis.diff.diff import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,8 @@ def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
         raise UsageError("--exchanges and --streams exclude each other")
     what = "exchanges" if exchanges else "streams" if streams else None
     rows_of = {"exchanges": listing.exchange_rows, "streams": listing.stream_rows, None: listing.session_rows}[what]
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         rows = list(rows_of(store))
-    finally:
-        store.close()
     if as_json:
         print_rows(rows)
         return

@@ -187,7 +187,7 @@ def _print_names(names: Mapping[str, Sequence[str]], form: str) -> None:
 
 def _names_lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """First what is made for people, then the tables of the file."""
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     width = terminal_width(_WIDTH)
     for one in told:

@@ -6,24 +6,17 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from ..omnigent.parties import party_name
+from ..omnigent.routes import party_name
 from ..text import seconds, visible
 from .arguments import STDOUT
-from .common import (
-    OUTPUT,
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_option,
-    print_rows,
-    shown,
-)
+from .common import OUTPUT, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 from .export import write_parts
 
 if TYPE_CHECKING:
@@ -87,8 +80,7 @@ def request(
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         x = _the_exchange(store, number, session)
         if body is not None:
             _write_body(store, x, body, output, as_json)
@@ -100,8 +92,6 @@ def request(
             begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
             for line in _lines(x, exchange_row(store, x), cassette, begun):
                 click.echo(line)
-    finally:
-        store.close()
 
 
 def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:

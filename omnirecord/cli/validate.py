@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,13 +65,10 @@ def validate(
     from ..omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)
-    finally:
-        store.close()
     if as_json:
         print_rows(_rows(result, unseen))
     else:

@@ -13,14 +13,7 @@ from functools import partial
 from urllib.parse import unquote, unquote_plus
 
 from . import plain
-from .names import (
-    is_numeric,
-    is_secret,
-    is_secret_field,
-    is_secret_header,
-    may_be_secret,
-    may_be_secret_field,
-)
+from .names import is_numeric, is_secret, is_secret_field, is_secret_header, may_be_secret, may_be_secret_field
 
 LONGEST_VALUE = 64 * 1024
 """Most bytes of a secret that determine its pseudonym."""

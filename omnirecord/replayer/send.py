@@ -25,7 +25,7 @@ from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from .omnigent_ui import MadeUp
 from .player import Answering, Failing, Playing
-from .player.reconnect import frame_of
+from .player.stream_choice import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -23,10 +23,9 @@ from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..model import Exchange
 from ..text import dumps
-from .data.api import comparison, search_data
-from .data.events import PIECE, columns_of, event_of, exchange_of, gist_of, read_key
-from .data.overview import findings, overview, session_data
-from .http import bundle, digest
+from .data import comparison, findings, overview, search_data, session_data
+from .events import PIECE, columns_of, event_of, exchange_of, gist_of, read_key
+from .viewer import bundle, digest
 
 Row = dict[str, Any]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]

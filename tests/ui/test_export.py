@@ -17,7 +17,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.ui.export import sealed_page
-from omnirecord.ui.http import bundle, digest
+from omnirecord.ui.viewer import bundle, digest
 from tests.support.browsing import chromium_running, eventually, opened, settled, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 from tests.ui.test_page import HOSTILE, unharmed

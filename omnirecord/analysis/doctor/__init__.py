@@ -5,9 +5,9 @@ Each file of checks is named after its subject:
 - `events`: single events (contract, order, copies)
 - `items`: texts and items, on the stream and as stored
 - `turns`: how turns end, the session's status
-- `tools`, `approvals`, `sub_agents`
-- `clients`: reconnects, refused and failed requests, deleted sessions
-- `endings`: why a stream ended in the middle of a turn
+- `tools`: tools and sub-agents
+- `approvals`
+- `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
 - `stream`: heartbeats, silences, a slow reader, `[DONE]`
 
 `codes` is the table of codes. To add a check: an entry in `codes.CODES` (and in `_MAY_EXPLAIN`, if it is a cause), the

@@ -20,16 +20,8 @@ from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
-from ..turns.lenient import as_dict, as_text, text_of, written
-from .check import (
-    SECOND,
-    Event,
-    FrameRef,
-    Handlers,
-    said,
-    sign_at,
-)
-from .finding import Sign
+from ...wire.strict_json import as_dict, as_list, as_text, text_of, written
+from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
 Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""
@@ -95,7 +87,7 @@ def _ordered(value: Any, x: Exchange) -> tuple[tuple[Key, str], ...]:
 
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
-    for one in value if isinstance(value, list) else []:
+    for one in as_list(value):
         item = as_dict(one)
         yield from keyed({**as_dict(item.get("data")), **item})
 
@@ -112,7 +104,7 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
 
 
 def _ids(value: Any) -> Iterator[str]:
-    for one in value if isinstance(value, list) else []:
+    for one in as_list(value):
         id_ = (
             one
             if isinstance(one, str)

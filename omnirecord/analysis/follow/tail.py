@@ -34,6 +34,12 @@ _AGAIN = 0.5
 _SILENCE = 60.0
 """Seconds without a byte after which a connection is lost: a proxy sends a comment every 15."""
 _READ = 1 << 16
+POLL = 0.05
+"""Time between checks of the file, in seconds."""
+_BEGINNING = 5.0
+"""Time in which a recorder makes a cassette of a new file, at most, in seconds."""
+Say = Callable[[str], None]
+__all__ = ["LAST", "Wanted", "follow"]
 
 
 class Lost(Exception):
@@ -187,12 +193,6 @@ def _why(error: Exception) -> str:
     return explained(error) or reason or str(error) or type(error).__name__
 
 
-POLL = 0.05
-"""Time between checks of the file, in seconds."""
-_BEGINNING = 5.0
-"""Time in which a recorder makes a cassette of a new file, at most, in seconds."""
-
-
 def rows_of_file(
     path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None], rest: Callable[[], None]
 ) -> Iterator[Row]:  # fmt: skip
@@ -253,11 +253,6 @@ def _read(follower: Follower, path: Path) -> Batch:
             if not recorder_is_alive(path) or monotonic() > until:
                 raise
         time.sleep(POLL)
-
-
-Say = Callable[[str], None]
-
-__all__ = ["LAST", "Wanted", "follow"]
 
 
 def follow(

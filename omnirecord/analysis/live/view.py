@@ -15,10 +15,11 @@ from urllib.parse import quote
 
 from ...model import TimedFrame
 from ...omnigent import protocol
-from ...omnigent.connect_snapshot import ConnectSnapshot
+from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id, summary
 from ...text import clip, counted, one_line, seconds
+from ...wire.strict_json import as_dict, as_text
 from .events import Kind, Line, State, event_lines
 
 Make = Callable[..., Line]
@@ -35,6 +36,23 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
     "recorder_stopped": ("the recorder stopped", "warning"),
     "upstream_unreachable": ("the upstream was not reached", "trouble"),
 }
+_KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
+_ISSUES = 3
+"""Number of issues of an event, at most."""
+_KEPT = 300
+"""Length of each end of a text that is kept, in characters."""
+_SHORTEST = 250_000_000
+"""Duration that has a rate, at least, in ns."""
+_LABELS: dict[str, tuple[str, Kind]] = {
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
+    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
+}
+Row = dict[str, Any]
+_SAME_WITHIN = 2_000_000_000
+"""Time between copies of an event, one for each stream of the session, at most, in ns."""
+_MOST_COPIES = 4000
 
 
 class Requests:
@@ -132,11 +150,6 @@ def _took(row: Row) -> str:
     return seconds(round((row["duration_s"] or 0) * 1e9))
 
 
-_KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
-_ISSUES = 3
-"""Number of issues of an event, at most."""
-
-
 def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     """Return the line of one event: gap, type, verdict and summary; and a line for each contract issue."""
     gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
@@ -146,18 +159,6 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
     for issue in row["issues"][:_ISSUES]:
         yield Line(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
-
-
-_KEPT = 300
-"""Length of each end of a text that is kept, in characters."""
-_SHORTEST = 250_000_000
-"""Duration that has a rate, at least, in ns."""
-_LABELS: dict[str, tuple[str, Kind]] = {
-    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
-    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
-    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
-    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
-}
 
 
 def is_delta(type_: str | None) -> bool:
@@ -185,9 +186,7 @@ class Fold:
         return _LABELS[self.type] == _LABELS[row["type"]]
 
     def add(self, row: dict[str, Any]) -> None:
-        data = row["data"]
-        delta = data.get("delta") if isinstance(data, dict) else None
-        text = delta if isinstance(delta, str) else ""
+        text = as_text(as_dict(row["data"]).get("delta")) or ""
         self.count += 1
         self.last_ns = row["offset_ns"]
         self._length += len(text)
@@ -217,12 +216,6 @@ class Fold:
         lasted = self.last_ns - self.first_ns
         end = f"({self._amount}{f', {seconds(lasted)}' if lasted >= _SHORTEST else ''})"
         return Line(self.first_ns, label, kind, "", f'"{text}"', end, place)
-
-
-Row = dict[str, Any]
-_SAME_WITHIN = 2_000_000_000
-"""Time between copies of an event, one for each stream of the session, at most, in ns."""
-_MOST_COPIES = 4000
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The numbers of sessions: `stats`. Linear in the number of frames.
 
-To add a number: a field in `values`, measured here or in `numbers`; then a column in `cli/stats`.
+To add a number: a field in `values`, measured here or beside it; then a column in `cli/stats`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import conclusions
 from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
-from ..turns.merge import MergedFrame
-from .numbers import (
+from ..turns.session_builder import MergedFrame
+from .values import (
+    ApprovalStats,
+    Gaps,
+    SessionStats,
     Span,
+    Spread,
+    StreamStats,
+    ToolStats,
+    TurnStats,
     count,
     gaps_of,
     listened,
@@ -32,7 +39,6 @@ from .numbers import (
     type_of,
     usage_of,
 )
-from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats
 
 _HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000

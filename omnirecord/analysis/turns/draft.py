@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from ...omnigent.protocol import SYSTEM_TEXT
-from .lenient import failure_in
+from ...wire.strict_json import failure_in
 from .values import (
     LONG_SILENCE,
     Approval,

@@ -15,16 +15,7 @@ from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
-from .values import (
-    SESSION_DELETED,
-    Approval,
-    Child,
-    Fault,
-    Listening,
-    Session,
-    Snapshot,
-    Turn,
-)
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",

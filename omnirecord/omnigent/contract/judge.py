@@ -23,15 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ...model import Verdict
-from ...wire.sse import (
-    BLANK_LINE,
-    Frame,
-    data_start,
-    event_before,
-    is_comment,
-    read_fields,
-    with_lf,
-)
+from ...wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ...wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from ..events import MODELS
 from ..events.base import Event, UntypedEvent, sequence_number, type_name

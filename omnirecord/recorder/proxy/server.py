@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +21,7 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.accept import Accepting
+from ...server.background import Blocking, WithBlock
 from ...server.http import Handler, bad_request, error_response, number_of, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
@@ -49,8 +49,32 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
     pass
 
 
-class Proxy:
-    """A proxy that records. Use it with `async with`: clients connect to `url`, and `db` is the cassette.
+class Recorder(Blocking["Proxy"]):
+    """A recording proxy in a thread. `url` is where clients connect, `db` the cassette."""
+
+    def __init__(self, server: Proxy) -> None:
+        super().__init__(server)
+        self.upstream, self.db = server.upstream, server.db
+
+    @property
+    def page(self) -> str | None:
+        """The URL of the page; None without `ui`."""
+        return self._server.page
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording in progress."""
+        return self._server.recording
+
+    @property
+    def exchanges(self) -> int:
+        """The number of requests so far."""
+        return self._server.exchanges
+
+
+class Proxy(WithBlock):
+    """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
+    connect to `url`, and `db` is the cassette.
 
     `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
     browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
@@ -179,6 +203,10 @@ class Proxy:
         """The number of open exchanges."""
         return len(self._running)
 
+    def __enter__(self) -> Recorder:
+        recorder = self._blocking = Recorder(self)
+        return recorder.start()
+
     async def __aenter__(self) -> Proxy:
         tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
@@ -254,9 +282,7 @@ class Proxy:
                 " everything", self.upstream,
             )  # fmt: skip
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:

@@ -223,15 +223,11 @@ def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
             if char in b" \t" and value.seen == b" " and not word:
                 at += 1
                 continue
-            return at, _entered(body, char)
+            return at, None if body.step == "bare" and char in _NO_VALUE else body
         word, at = longer, at + 1
         if word == PSEUDONYM:
             return at, None
     return at, value._replace(seen=word or value.seen)
-
-
-def _entered(value: Value, char: bytes) -> Value | None:
-    return None if value.step == "bare" and char in _NO_VALUE else value
 
 
 def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:

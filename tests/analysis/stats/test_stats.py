@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import omnirecord
 from omnirecord.analysis import stats as measuring
 from omnirecord.analysis.stats import SessionStats, stats_row
-from omnirecord.analysis.stats.numbers import gaps_of, listened, percentiles
 from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.values import gaps_of, listened, percentiles
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.errors import UsageError
