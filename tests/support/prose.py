@@ -36,7 +36,8 @@ _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 _CODES = re.compile(r"\bcode(?:,\s+code)+(?:,?\s+(?:and|or)\s+code)?\b")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _QUOTED = re.compile(r'"[^"\n]{1,200}"|„[^“]*“|“[^”]*”')
-_NEW_PASSAGE = re.compile(r"^\s*(?:[-*+] |\d+[.)] |#|>|\||[a-z_`., ]+: )")
+_CONSOLE = re.compile(r"^ {4}\$ .*(?:\n {4}.*)*", re.MULTILINE)
+_NEW_PASSAGE = re.compile(r"^\s*(?:[-*+] |\d+[.)] |#|>|<|\||[a-z_`., ]+: |.*\S {2,}\S)")
 _END = re.compile(r"(?<=[.!?;])[\"')*_]*\s+")
 _LITERAL = re.compile(r"""(['"`])((?:(?!\1)[^\\]|\\.)*)\1""")
 _VALUE = re.compile(r"\$\{[^}]*\}")
@@ -86,7 +87,7 @@ def of_file(path: Path) -> list[Problem]:
 
 def of_markdown(text: str) -> Iterator[Passage]:
     """Paragraphs, list items, and cells of tables."""
-    for pattern in (_BLOCK, _COMMENT):
+    for pattern in (_BLOCK, _CONSOLE, _COMMENT):
         text = pattern.sub(lambda found: "\n" * found[0].count("\n"), text)
     for start, paragraph in _paragraphs(_LINK.sub(r"\1", _without_code(text)).splitlines()):
         for cell in paragraph.strip().strip("|").split(" | ") if paragraph.lstrip().startswith("|") else [paragraph]:

@@ -1,4 +1,4 @@
-"""The sentences about the parts of a turn, for a reader who does not know Omnigent."""
+"""The sentences about the parts of a turn, for readers without knowledge of Omnigent."""
 
 from __future__ import annotations
 

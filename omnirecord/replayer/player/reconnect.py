@@ -1,9 +1,9 @@
 """The stream for a client that reconnects, or connects late, and for which the recording has no stream of its own.
 Pure.
 
-It joins at the playhead, as on the real server: the connect snapshot, the text in flight as one delta, then the frames
-that are not played yet. It never gets the start again, since the client would see the answer twice. Which of these
-streams a client gets is decided in `stream_choice`.
+It joins at the playhead, as on the real server. It gets the connect snapshot, the text in flight as one delta, then the
+frames that are not played yet. It never gets the start again, since the client would see the answer twice.
+`stream_choice` decides which of these streams a client gets.
 """
 
 from __future__ import annotations
