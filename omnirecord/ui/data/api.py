@@ -27,7 +27,18 @@ from ...cassette.sqlite import Store
 from ...cassette.sqlite.search_index import Doc, Index
 from ...errors import UsageError
 from ...model import Exchange
-from .events import GISTS, Key, columns, event, exchange, exchanges_with, gists, key_of_exchange, matching, read_key
+from .events import (
+    SUMMARIES,
+    Key,
+    columns,
+    event,
+    exchange,
+    exchanges_with,
+    key_of_exchange,
+    matching,
+    read_key,
+    summaries,
+)
 from .overview import findings, overview, session_data
 
 Row = dict[str, Any]
@@ -152,7 +163,7 @@ class Answers:
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
-            "gists": _gists,
+            "summaries": _summaries,
             "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
             "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
             "matching": _matching,
@@ -209,8 +220,8 @@ class Answers:
         return {"hits": rows, "total": found.total}
 
 
-def _gists(store: Store, asked: Options) -> Any:
-    return gists(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", GISTS))
+def _summaries(store: Store, asked: Options) -> Any:
+    return summaries(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", SUMMARIES))
 
 
 def _matching(store: Store, asked: Options) -> Any:

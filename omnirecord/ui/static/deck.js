@@ -6,15 +6,15 @@ import { Lines, othersOf } from './lines.js'
 import { Playhead } from './playhead.js'
 import { script } from './talk.js'
 
-const GISTS = 200
+const SUMMARIES = 200
 
 export class Deck extends Playhead {
   constructor(source, key, { now = () => performance.now(), frame = run => requestAnimationFrame(run) } = {}) {
     super({ now, frame })
     Object.assign(this, { source, key })
     this.found = [] // findings, with their times
-    this.gists = new Map() // row -> what it says
-    this.asked = new Set() // blocks of gists that are on their way
+    this.summaries = new Map() // row -> one-line summary
+    this.asked = new Set() // requested blocks of summaries
     this.filter = { ...ALL }
     this.opened = new Set() // runs of deltas that are open in the list, by name
     this.others = [] // requests and WebSocket messages, by time
@@ -184,30 +184,29 @@ export class Deck extends Playhead {
     this.changed('filter')
   }
 
-  // What these rows say, as far as that is here; the rest is asked for by the hundred, once they are looked at for a
-  // moment: of what is scrubbed past nothing is needed.
-  wantGists(rows) {
-    this.wanted = rows.filter(row => !this.gists.has(row))
+  // Load the summaries of these rows in blocks. The delay skips rows that are only scrolled past.
+  wantSummaries(rows) {
+    this.wanted = rows.filter(row => !this.summaries.has(row))
     if (!this.wanted.length || this.isAsking) return
     this.isAsking = true
     setTimeout(() => {
       this.isAsking = false
       const blocks = new Map(this.wanted.map(row => [`${this.table.stream[row]}.${blockOf(this.table.seq[row])}`, row]))
       for (const [name, row] of blocks)
-        if (!this.asked.has(name)) this.askGists(name, this.table.stream[row], blockOf(this.table.seq[row]))
+        if (!this.asked.has(name)) this.askSummaries(name, this.table.stream[row], blockOf(this.table.seq[row]))
     }, 60)
   }
 
-  async askGists(name, stream, block) {
+  async askSummaries(name, stream, block) {
     this.asked.add(name)
     try {
-      const { rows } = await this.source.gists(stream, block * GISTS, GISTS)
-      for (const [one, gist] of rows) {
+      const { rows } = await this.source.summaries(stream, block * SUMMARIES, SUMMARIES)
+      for (const [one, summary] of rows) {
         const row = this.table.rowOf(stream, one)
-        if (row !== undefined) this.gists.set(row, gist)
+        if (row !== undefined) this.summaries.set(row, summary)
       }
-      if (rows.length < GISTS) this.asked.delete(name)
-      this.changed('gists')
+      if (rows.length < SUMMARIES) this.asked.delete(name)
+      this.changed('summaries')
     } catch (problem) {
       this.asked.delete(name)
       this.fail(problem)
@@ -222,9 +221,9 @@ export class Deck extends Playhead {
   // ---- live
 
   // Rows of the live stream. Returns whether any of them is of this session.
-  hear(rows) {
+  receive(rows) {
     const mine = rows.filter(row => this.isMine(row))
-    for (const row of mine) this.hearOne(row)
+    for (const row of mine) this.receiveOne(row)
     if (!mine.length) return false
     if (!this.isAtEnd) this.waiting += mine.length
     this.arrange()
@@ -271,7 +270,7 @@ export class Deck extends Playhead {
     return Number(this.key.split('.')[0])
   }
 
-  hearOne(row) {
+  receiveOne(row) {
     const last = this.table.last.get(row.stream) ?? 0
     if (row.seq > last + 1) return this.loadStream(row.stream).catch(problem => this.fail(problem))
     return this.table.addRow(row, typeof row.raw === 'string' ? row.raw.length : 0)
@@ -298,5 +297,5 @@ function reused(before, turns) {
 }
 
 function blockOf(seq) {
-  return Math.floor((seq - 1) / GISTS)
+  return Math.floor((seq - 1) / SUMMARIES)
 }

@@ -164,12 +164,12 @@ class App {
   // another one.
   async follow() {
     let after = null
-    const heard = rows => this.hear(rows),
+    const received = rows => this.receive(rows),
       at = id => {
         after = id
       }
     while (this.overview.is_recorded) {
-      const isOver = await this.source.follow({ after, heard, at }).catch(() => false)
+      const isOver = await this.source.follow({ after, received, at }).catch(() => false)
       if (isOver && !(await this.reaches())) await this.tellEnd()
       while (this.overview.is_recorded) {
         await pause(1000)
@@ -196,8 +196,8 @@ class App {
     if (this.view instanceof SessionsView && !this.isLost) await this.examine()
   }
 
-  hear(rows) {
-    this.view?.hear?.(rows)
+  receive(rows) {
+    this.view?.receive?.(rows)
     clearTimeout(this.looking)
     this.looking = setTimeout(async () => {
       await this.look().catch(() => {})

@@ -37,10 +37,10 @@ class Sealed {
     return place < 0 ? { stream, ...NOTHING } : { ...columns[place], more: place + 1 < columns.length }
   }
 
-  async gists(stream, after, count) {
+  async summaries(stream, after, count) {
     return {
       stream,
-      rows: this.data.streams[stream].gists.slice(after, after + count).map((gist, i) => [after + i + 1, gist]),
+      rows: this.data.streams[stream].summaries.slice(after, after + count).map((summary, i) => [after + i + 1, summary]),
     }
   }
 

@@ -307,8 +307,8 @@ export class SessionView {
 
   // ---- live
 
-  hear(rows) {
-    if (this.deck.hear(rows)) this.refresh()
+  receive(rows) {
+    if (this.deck.receive(rows)) this.refresh()
   }
 
   // A client that leaves sends nothing: look whether it is still there.

@@ -34,8 +34,8 @@ export class Server {
   events(stream, after) {
     return this.ask('events', { stream, after })
   }
-  gists(stream, after, count) {
-    return this.ask('gists', { stream, after, count })
+  summaries(stream, after, count) {
+    return this.ask('summaries', { stream, after, count })
   }
   event(stream, seq) {
     return this.ask('event', { stream, seq })
@@ -62,9 +62,9 @@ export class Server {
     return this.ask('comparison', { a, b })
   }
 
-  // Follow what is recorded: `heard` gets rows as `events --json` prints them, several at once. Ends when the recording
-  // does; throws where the connection is lost. The last id that was heard is handed to `at`, to go on behind it.
-  async follow({ after, heard, at, signal }) {
+  // Follow the recording: `received` gets new rows of `events --json`, several at once, and `at` the id of the last one.
+  // Returns whether the recording has ended; throws if the connection is lost. `after`: the id to resume from.
+  async follow({ after, received, at, signal }) {
     const headers = { ...this.headers(), ...(after ? { 'Last-Event-ID': after } : {}) }
     const answer = await fetch('../events?last=0', { headers, signal })
     if (!answer.ok) throw await refusal(answer)
@@ -79,7 +79,7 @@ export class Server {
         if (event.type === 'end') return true
         if (event.type === 'message') rows.push(JSON.parse(event.data))
       }
-      if (rows.length) heard(rows)
+      if (rows.length) received(rows)
       if (reader.lastId) at(reader.lastId)
     }
   }

@@ -114,7 +114,7 @@ export class Wire {
     const many = Math.max(0, Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8))
     while (pool.length < many) this.addRow()
     const shown = Array.from({ length: many }, (_, i) => lines.at(first + i))
-    deck.wantGists(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
+    deck.wantSummaries(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
     const selected = lines.indexOfSelected(deck.selected),
       shift = top - this.top
     pool.forEach((line, i) => {
@@ -125,21 +125,21 @@ export class Wire {
     active ? box.setAttribute('aria-activedescendant', active.element.id) : box.removeAttribute('aria-activedescendant')
   }
 
-  // The events whose gists a row shows.
+  // The events whose summaries are in a row.
   rowsOf(one) {
     if (one.kind === 'event') return [one.row]
     return one.kind === 'run' ? (one.rows ??= this.lines.beginningOf(one, BEGINNING)) : []
   }
 
-  // How many of the gists that a row shows are here.
+  // The number of loaded summaries of a row.
   saidOf(one) {
     const rows = this.rowsOf(one)
-    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.gists.has(row)).length
+    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.summaries.has(row)).length
     return one.said
   }
 
   addRow() {
-    const line = { cells: ['seq', 'time', 'gap', 'type', 'gist'].map(name => h('span', { class: `cell ${name}` })) }
+    const line = { cells: ['seq', 'time', 'gap', 'type', 'summary'].map(name => h('span', { class: `cell ${name}` })) }
     line.element = h('div', { class: 'event', role: 'option', id: `event-${this.pool.length}` }, ...line.cells)
     this.pool.push(line)
     this.space.append(line.element)
@@ -160,8 +160,8 @@ export class Wire {
     line.element.dataset.index = index
     line.element.setAttribute('aria-setsize', this.total)
     line.element.setAttribute('aria-posinset', index + 1)
-    const [number, before, type, gist] = this.textsOf(one)
-    const texts = [number, deck.hasTimes ? clock(one.at - deck.begin, 3) : '–', before === null ? '' : deck.hasTimes ? gap(before) : '–', type, gist]
+    const [number, before, type, summary] = this.textsOf(one)
+    const texts = [number, deck.hasTimes ? clock(one.at - deck.begin, 3) : '–', before === null ? '' : deck.hasTimes ? gap(before) : '–', type, summary]
     texts.forEach((text, i) => say(line.cells[i], text))
     line.cells[2].classList.toggle('long', before >= 5e9)
   }
@@ -183,15 +183,15 @@ export class Wire {
       return [number, before, `${one.isOpen ? '▾' : '▸'} ${type}`, this.runText(one)]
     }
     const verdict = VERDICTS[table.verdict[one.row]],
-      said = this.deck.gists.get(one.row) ?? ''
+      said = this.deck.summaries.get(one.row) ?? ''
     return [number, before, type ?? verdict, verdict === 'valid' || verdict === (type ?? verdict) ? said : `${verdict} · ${said}`]
   }
 
   // How many deltas a run has, how long it took, and how its text begins. A run may have come to several clients.
   runText(run) {
-    const { table, gists } = this.deck
+    const { table, summaries } = this.deck
     const own = this.rowsOf(run).filter(row => table.stream[row] === table.stream[run.row])
-    const text = own.map(row => unquoted(gists.get(row) ?? '')).join('')
+    const text = own.map(row => unquoted(summaries.get(row) ?? '')).join('')
     return `${run.end - run.from}${this.deck.hasTimes ? ` in ${gap(run.length)}` : ''} · ${clip(oneLine(text), 200)}`
   }
 
@@ -279,12 +279,12 @@ function messageTexts({ dir, size: bytes, says }) {
   return [`WebSocket ${from}`, typeof says === 'string' ? oneLine(says) : `${size(bytes)}, binary`]
 }
 
-// The text of a delta, from its gist.
-function unquoted(gist) {
+// The text of a delta, from its summary.
+function unquoted(summary) {
   try {
-    const text = JSON.parse(gist)
-    return typeof text === 'string' ? text : gist
+    const text = JSON.parse(summary)
+    return typeof text === 'string' ? text : summary
   } catch {
-    return gist
+    return summary
   }
 }
