@@ -1,7 +1,7 @@
 """A small linter for prose: `python -m tests.support.prose [FILE …]` prints the passages that need another sentence.
 
-It reads Markdown (without code, quoted output and addresses), docstrings, comments, messages, labels of the page, and
-the help of each command. `python -m tests.support.prose --names` prints the files with such passages.
+It reads Markdown (without code, quoted output and addresses), docstrings, comments, messages, the page's comments and
+labels, and the help of each command. `python -m tests.support.prose --names` prints the files with such passages.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _CONSOLE = re.compile(r"^ {4}\$ .*(?:\n {4}.*)*", re.MULTILINE)
 _NEW_PASSAGE = re.compile(r"^\s*(?:[-*+] |\d+[.)] |#|>|<|\||[a-z_`., ]+: |.*\S {2,}\S)")
 _END = re.compile(r"(?<=[.!?;])[\"')*_]*\s+")
 _LITERAL = re.compile(r"""(['"`])((?:(?!\1)[^\\]|\\.)*)\1""")
+_LINE = re.compile(r"^(.*?)(?:(?<![:'\"`])// ?(.*))?$", re.MULTILINE)
+"""The code and the comment of a line of JavaScript."""
 _VALUE = re.compile(r"\$\{[^}]*\}")
 _WORD = re.compile(r"[^\W_](?:[\w'.-]*\w)?")
 
@@ -132,7 +134,8 @@ def _strings(tree: ast.Module) -> Iterator[Passage]:
 
 
 def of_labels(text: str) -> Iterator[Passage]:
-    """The string literals of a script of the page that read like a text."""
+    """The comments of a script of the page, and its string literals that read like a text."""
+    yield from of_markdown(_LINE.sub(lambda line: ("- " if line[1].strip() else "") + (line[2] or ""), text))
     for number, line in enumerate(text.splitlines(), 1):
         for found in _LITERAL.finditer(line.split("//")[0]):
             label = _VALUE.sub("value", found[2])

@@ -1,4 +1,4 @@
-// The list of events, requests and messages: as many as there are, of which those in sight are on the page.
+// The list of events, requests and messages. Only the visible rows are elements.
 
 import { fill, h, say, shows } from './dom.js'
 import { FilterBar } from './filterbar.js'
@@ -7,8 +7,8 @@ import { VERDICTS } from './table.js'
 import { ENDINGS, clip, clock, gap, oneLine, seconds, shortTarget, size } from './words.js'
 
 const LINE = 26
-const TALLEST = 16_000_000 // pixels: browsers give up a little above this
-const BEGINNING = 12 // how many deltas of a run are read for its beginning
+const TALLEST = 16_000_000 // pixels: browsers fail a little above this
+const BEGINNING = 12 // deltas of a run that are read for its beginning
 
 export class Wire {
   constructor(deck) {
@@ -40,7 +40,7 @@ export class Wire {
       this.none,
       this.box,
     )
-    this.top = this.tall = this.height = 0 // where it is scrolled to, and how much of it is seen: reading them would cost a layout
+    this.top = this.tall = this.height = 0 // scroll position and visible size; reading them from the page would cost a layout
     this.box.addEventListener(
       'scroll',
       () => {
@@ -84,7 +84,7 @@ export class Wire {
     this.tellNone()
   }
 
-  // Rather than an empty list.
+  // Show a text instead of an empty list.
   tellNone() {
     const { deck } = this,
       filter = saidOf(deck.filter),
@@ -171,7 +171,7 @@ export class Wire {
     return one.kind === 'request' && one.failed ? 'request failed' : one.kind
   }
 
-  // Number, gap before it, type, and what it says.
+  // The texts of a row: number, gap before it, type, summary.
   textsOf(one) {
     const { table } = this.deck
     if (one.kind === 'request') return [`→${one.x.exchange}`, null, ...requestTexts(one.x, one.failed)]
@@ -187,7 +187,7 @@ export class Wire {
     return [number, before, type ?? verdict, verdict === 'valid' || verdict === (type ?? verdict) ? said : `${verdict} · ${said}`]
   }
 
-  // How many deltas a run has, how long it took, and how its text begins. A run may have come to several clients.
+  // The text of a run: number of deltas, duration, beginning. Its deltas may be on the streams of several clients.
   runText(run) {
     const { table, summaries } = this.deck
     const own = this.rowsOf(run).filter(row => table.stream[row] === table.stream[run.row])
@@ -200,7 +200,7 @@ export class Wire {
     if (line) this.go(Number(line.dataset.index), true)
   }
 
-  // Select a row of the list, and move the playhead to it. `turns`: a run of deltas is opened, or folded again.
+  // Select a row, and move the playhead to it. `turns`: expand or collapse a run.
   go(index, turns = false) {
     const { deck } = this,
       one = this.lines.at(index)
@@ -212,7 +212,7 @@ export class Wire {
     if (turns && one.kind === 'run') deck.turnRun(one)
   }
 
-  // Open the selected run, or fold the one that what is selected is part of.
+  // Expand the selected run, or collapse the run of the selection.
   turn() {
     let index = this.here()
     while (index >= 0 && this.lines.at(index)?.isInner) index--
@@ -234,7 +234,7 @@ export class Wire {
     return selected >= 0 ? selected : lines.indexAt(deck.at)
   }
 
-  // So many rows on in the list. The row of an open run is passed over: its first event stands below it.
+  // Move the selection by some rows. The row of an expanded run is skipped: its first event is below it.
   hop(by) {
     const last = this.total - 1
     let index = Math.min(Math.max(this.here() + by, 0), last)
