@@ -88,7 +88,5 @@ def test_docstrings_comments_and_messages_of_a_module_are_read() -> None:
 
 
 def test_comments_and_labels_of_the_page_are_read() -> None:
-    script = (
-        "import { who } from './who.js'\n\n// Nobody\n// reads.\nh('p', {}, 'Here is what there is.') // nobody\n"
-    )
+    script = "import { who } from './who.js'\n\n// Nobody\n// reads.\nh('p', {}, 'Here is what there is.') // nobody\n"
     assert [one.line for one in problems("a.js", of_labels(script))] == [3, 5, 5]
