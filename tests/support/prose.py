@@ -174,7 +174,7 @@ def of_help(command: click.Command) -> list[Problem]:
 def files() -> list[Path]:
     """Each page and module that is held to the rules."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    pages += [ROOT / "examples" / "chat-client" / "README.md"]
+    pages += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "chat-client" / "README.md"]
     return sorted([*pages, *(ROOT / "omnirecord").rglob("*.py"), *(ROOT / "omnirecord" / "ui" / "static").glob("*.js")])
 
 
