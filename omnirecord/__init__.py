@@ -263,8 +263,8 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """Return the problems in a cassette, or in one session, worst first; an empty list if there are none.
 
     `session` is a session id or its beginning. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
-    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, a `message`, a reason (`why`), what to look
-    at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
+    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
+    the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
     from .analysis.doctor.doctor import findings_of
 

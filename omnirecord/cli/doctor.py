@@ -34,9 +34,9 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Each code is printed
-    with its events as STREAM:EVENT, the numbers in `omnirecord events`. The exit code is 1 if a finding has the
-    severity of --fail-on or a worse one.
+    It examines all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Each finding has its
+    events, as STREAM:EVENT, like `omnirecord events`. The exit code is 1 if a finding has the severity of --fail-on or
+    a worse one.
 
     \b
     Example:

@@ -118,6 +118,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
+    """Write the bytes of a body to `output`. To stdout with `as_json`, print an object that has them."""
     from ..cassette.framing import is_text
 
     if side == "response" and x.response is None:
@@ -126,10 +127,22 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
         parts = store.content(x)
     else:
         content = store.decoded_body(x, "request" if side == "request" else "response")
-        if output is None and is_terminal(sys.stdout) and not is_text(content):
+        if output is None and not as_json and is_terminal(sys.stdout) and not is_text(content):
             raise UsageError("the body is binary: write it to a file with -o FILE")
         parts = iter([content])
-    write_parts(parts, output, {"body": side}, as_json=as_json)
+    if output is None and as_json:
+        print_rows([_body_row(b"".join(parts), side, is_json=x.kind != "sse" or side == "request")])
+    else:
+        write_parts(parts, output, {"body": side}, as_json=as_json)
+
+
+def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
+    from ..analysis.listing import parsed
+    from ..cassette.jsonl import text
+
+    raw = text(content)
+    data = parsed(raw) if is_json and isinstance(raw, str) and raw else None
+    return {"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}
 
 
 def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:

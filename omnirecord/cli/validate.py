@@ -31,7 +31,7 @@ LONGEST_TYPE = 40
 LONGEST_PATH = 60
 _WHOLE = ("type", "problem", "first")
 _GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
-_TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
+_EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 """Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
@@ -107,7 +107,7 @@ def _cells(problem: Problem) -> dict[str, str]:
 
 
 def _tells_more(problem: Problem) -> bool:
-    return problem.problem in _TELLING and problem.example != "null"
+    return problem.problem in _EXPLAINED and problem.example != "null"
 
 
 def _print_rich(result: Validation) -> None:

@@ -176,8 +176,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
     path = checked_for_recording(case.cassette)
     if settings.replay.get("faults"):
         raise UsageError(
-            f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
-            " test record it, and give this one record='none'"
+            f"{path} cannot be recorded by a test with faults, because a live server makes no faults to order. Let"
+            " another test record it, and give this one record='none'"
         )
     with TemporaryFolder("test") as folder:
         db = Path(folder) / "recording.db"
@@ -202,5 +202,5 @@ def _running(server: Server) -> Iterator[Server]:
 def _how_to_record_it(case: Case, settings: Settings) -> str:
     options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
     if settings.only_replays:
-        return f", and this test does not record it: run the one that does, first, with {options}"
+        return f", and this test does not record it: first run the test that does, with {options}"
     return f": record it with `pytest '{case.node_id}' {options}`"

@@ -1,8 +1,8 @@
 """Removes named secrets from a body of any format while it passes.
 
-The search is for text before a secret, at any depth of JSON inside JSON strings: `"name":`, `["header",` in lists of
-pairs, `?name=` and `&name=` in URLs and forms, the head of a multipart field. At `://`, `:`, `=` and `<`, the functions
-of `plain` look for secrets in other formats.
+The search is for the text before a secret, at any depth of JSON inside JSON strings. It is `"name":`, `["header",` in
+lists of pairs, `?name=` and `&name=` in URLs and forms, or the head of a multipart field. At `://`, `:`, `=` and `<`,
+the functions of `plain` look for secrets in other formats.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ place, and a pseudonym stays as it is, so that redacting twice changes nothing. 
 like a secret, with their length kept. The rules:
 
 - All other bytes stay as they are: a body is never parsed and rewritten.
-- The result does not depend on how a body was split. Only a possible start of a secret is held back: a name has at most
+- The result does not depend on how a body was split. Only a possible start of a secret is held back. A name has at most
   256 bytes, and a pseudonym depends on the first 64 KiB of a value.
 - If the name alone does not decide, the look of the value does (`code=404` is no secret). Masking too much is better
   than masking too little.

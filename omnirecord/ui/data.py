@@ -36,19 +36,19 @@ from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
 from .events import (
-    GISTS,
+    SUMMARIES,
     Key,
     columns,
     event,
     exchange,
     exchange_row,
     exchanges_with,
-    gists,
     key_of_exchange,
     key_of_session,
     matching,
     message_rows,
     read_key,
+    summaries,
 )
 
 Row = dict[str, Any]
@@ -174,7 +174,7 @@ class Answers:
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
-            "gists": _gists,
+            "summaries": _summaries,
             "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
             "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
             "matching": _matching,
@@ -231,8 +231,8 @@ class Answers:
         return {"hits": rows, "total": found.total}
 
 
-def _gists(store: Store, asked: Options) -> Any:
-    return gists(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", GISTS))
+def _summaries(store: Store, asked: Options) -> Any:
+    return summaries(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", SUMMARIES))
 
 
 def _matching(store: Store, asked: Options) -> Any:

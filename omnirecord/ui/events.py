@@ -26,7 +26,7 @@ from ..wire.sse import read_fields
 Row = dict[str, Any]
 PIECE = 20_000
 """Most events in one part of the columns."""
-GISTS = 400
+SUMMARIES = 400
 """Most events in one list of summaries."""
 LONGEST = 1 << 20
 """Most bytes of a frame that are shown."""
@@ -63,13 +63,13 @@ def columns_of(frames: Iterator[TimedFrame], stream: int, limit: int) -> Row:
     return {"stream": stream, "types": list(types), "more": len(made["seq"]) == limit, **made}
 
 
-def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
+def summaries(store: Store, stream: int, after: int = 0, limit: int = SUMMARIES) -> Row:
     """The one-line summaries of the events after `after`."""
-    frames = list(islice(_frames(store, stream, after), max(1, min(limit, GISTS))))
-    return {"stream": stream, "rows": [[frame.seq, gist_of(frame)] for frame in frames]}
+    frames = list(islice(_frames(store, stream, after), max(1, min(limit, SUMMARIES))))
+    return {"stream": stream, "rows": [[frame.seq, summary_of(frame)] for frame in frames]}
 
 
-def gist_of(frame: TimedFrame) -> str:
+def summary_of(frame: TimedFrame) -> str:
     if frame.raw is None:
         return ""
     return summary(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))

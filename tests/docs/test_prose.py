@@ -61,6 +61,7 @@ def test_a_vague_noun_is_found(sentence: str) -> None:
         "The word `nobody` is code.",
         'The message "nobody listened" is quoted.',
         "```console\n$ omnirecord show a.db  # whoever\n```",
+        "Text.\n\n    $ omnirecord show a.db\n    nobody listened\n",
         "A [link](nobody.md) to a page.",
     ],
 )
@@ -72,7 +73,8 @@ def test_a_sentence_may_have_25_words_and_no_more() -> None:
     assert told(" ".join(["word"] * 25) + ". Another one.") == []
     (long,) = told(" ".join(["word"] * 26) + ".")
     assert long.startswith("26 words")
-    assert told("First part; " * 20) == told("`a`, `b`, `c` and `d` " + "are codes " * 11) == []
+    row = f"{'a name':12} {' word' * 20}\n"
+    assert told(row * 2) == told("First part; " * 20) == told("`a`, `b`, `c` and `d` " + "are codes " * 11) == []
 
 
 def test_a_problem_names_its_line() -> None:
@@ -85,6 +87,6 @@ def test_docstrings_comments_and_messages_of_a_module_are_read() -> None:
     assert [one.line for one in problems("a.py", of_python(module))] == [1, 4, 5, 2]
 
 
-def test_labels_of_the_page_are_read() -> None:
-    script = "import { who } from './who.js'\nh('p', {}, 'Here is what there is.') // nobody\n"
-    assert [one.line for one in problems("a.js", of_labels(script))] == [2]
+def test_comments_and_labels_of_the_page_are_read() -> None:
+    script = "import { who } from './who.js'\n\n// Nobody\n// reads.\nh('p', {}, 'Here is what there is.') // nobody\n"
+    assert [one.line for one in problems("a.js", of_labels(script))] == [3, 5, 5]

@@ -126,7 +126,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert "Why it stops here: " in texts(page, ".why")[0]
         assert len(texts(page, ".finding")) == 2
         page.keyboard.press("2")
-        assert len(texts(page, ".event:not(.request) .gist")) == 11
+        assert len(texts(page, ".event:not(.request) .summary")) == 11
         page.keyboard.press("Home")
         eventually(lambda: texts(page, ".talk .entry") == [])
         page.select_option(".player select >> nth=0", "32")

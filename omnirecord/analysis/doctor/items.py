@@ -1,7 +1,7 @@
 """Checks of texts and items: does the stream carry what the server stored?
 
-1. An item that a snapshot has, that no earlier snapshot had, and that no stream carried, was missed: it arrived while
-   no client was connected, or was lost. Items from before the first stream are the session's history.
+1. An item is missed if a snapshot has it, no earlier snapshot had it, and no stream carried it. It arrived while no
+   client was connected, or was lost. Items from before the first stream are the session's history.
 2. An item that a stream carried, and that a later list of all items lacks, was never stored.
 3. An item that both have should be the same.
 4. The deltas of a text should add up to the stored text. After a tool call, the item may hold only the text behind the

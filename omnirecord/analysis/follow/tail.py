@@ -47,8 +47,8 @@ class Lost(Exception):
 
 
 class Remote:
-    """The proxy at `url`, which may end in the path of the control interface. `token`: the one that the proxy requires.
-    `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
+    """The proxy at `url`, which may end in the path of the control interface. `token`: the proxy's token, if it
+    requires one. `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
 
     def __init__(
         self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
@@ -148,7 +148,7 @@ class Remote:
         if is_ours and response.status == 401:
             asks = "does not take this token" if self._token else "asks for a token"
             return (
-                f"{self.url} {asks}: give the one that was printed when it started, or that it was given, in"
+                f"{self.url} {asks}: give the token that the proxy printed or was given at its start, in"
                 " OMNIRECORD_TOKEN or with --token"
             )
         if is_ours and response.status in (400, 403, 503):

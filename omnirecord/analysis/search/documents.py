@@ -2,8 +2,8 @@
 
 1. The deltas of one text make one document, which maps its characters to the events that carried them.
 2. Several texts may be open at a time: each message, call and kind of delta has its own. Certain events end them.
-3. Documents with the same content have the same `says`: a message's deltas and its stored item, a posted message and
-   its `session.input.consumed`, an event on two streams.
+3. Documents with the same content have the same `says`. Examples are a message's deltas and its stored item, a posted
+   message and its `session.input.consumed`, an event on two streams.
 
 The text of a JSON value is every string in it; JSON inside strings is unpacked. No recorded value makes this fail.
 

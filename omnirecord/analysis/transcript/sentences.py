@@ -1,4 +1,4 @@
-"""The lines of a transcript, and the sentences about the parts of a turn, for a reader who does not know Omnigent.
+"""The lines of a transcript, and the sentences about the parts of a turn, for readers without knowledge of Omnigent.
 
 A line has a kind, so that a terminal can colour it, and is no wider than its page.
 """

@@ -6,9 +6,9 @@ The live server does not keep to its reference page, so these rules hold:
 2. It ends with its `response.*` or `turn.*` end. Without one, it ends when the session is at rest (`idle`, `failed`)
    after work on it has begun. Later events still belong to it until the next turn begins.
 3. An interrupted turn ends at rest, or at the next input.
-4. A response with another id is another turn if a message was sent during the turn before: that message is its
-   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. Of
-   several messages that the agent takes in before a response, it answers the first; the next response answers the rest.
+4. A response with another id is another turn if a message was sent during the turn before. That message is its
+   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. If
+   the agent takes in several messages before a response, it answers the first; the next response answers the rest.
 5. A message that was posted and never taken in is a turn of its own.
 6. A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
 

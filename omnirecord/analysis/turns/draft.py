@@ -1,7 +1,7 @@
 """A turn while it is built, its pace, and the growth of its texts. Pure.
 
-Text comes in blocks: a block ends where the server stores it as an item, where a tool is called, and where an event
-names another message.
+Text comes in blocks. A block ends where the server stores it as an item, at a tool call, and where an event names
+another message.
 
 Growth: a text at a given time is the beginning of `Passage.text`, as long as the last mark up to that time says.
 """

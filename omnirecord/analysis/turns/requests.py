@@ -6,8 +6,8 @@ How bad a failed request is:
 
 1. A write that was refused is an error: the client asked for a change, and nothing changed. It is a warning if the same
    request succeeded later.
-2. A read that failed is a warning. A resource that a session need not have answers 404, and a resource of a runner that
-   boots answers 409 or 503: these are none, or a note if the resource never came.
+2. A failed read is a warning. An optional resource answers 404, and a resource of a booting runner 409 or 503. These
+   are no findings, or a note if the resource never came.
 3. Actions that were refused are none of these: an `Act` has its own refusal.
 4. A 404 for a session that a client has deleted is a note.
 5. A session whose requests were all answered with 404 is no session.

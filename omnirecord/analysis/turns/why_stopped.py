@@ -1,4 +1,4 @@
-"""Why a recording has no more of a session: a code, and a sentence for a reader who does not know Omnigent. Pure.
+"""Why the recording of a session ends: a code, and a sentence for readers without knowledge of Omnigent. Pure.
 
 A session has no end event: a client leaves after a finished turn. So the sentence has two parts: the state of the
 session (its last turn, and what that waited for), and what ended its last stream.

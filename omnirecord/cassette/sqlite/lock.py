@@ -3,8 +3,8 @@
 A recorder holds two advisory locks. `flock` on `CASSETTE-lock` belongs to a path; it is needed before the cassette
 exists, and on systems that have only this lock. A hard link, or a file that is mounted elsewhere, is the same file
 under another path. So a recorder also locks one byte of the cassette itself, which no connection of SQLite locks. The
-kernel keeps that lock by inode. It is a lock of the open file description, since SQLite releases all other locks of its
-process on the file at the end of each transaction. The kernel drops both locks when the process dies.
+kernel keeps that lock by inode. It is a lock of the open file description: SQLite releases all other locks of its
+process on the file after each transaction. The kernel drops both locks when the process dies.
 
 If a process closes any descriptor of a file, the kernel drops all POSIX locks of that process on it, SQLite's too.
 Therefore a descriptor is closed only while this process has no connection to the file.

@@ -1,7 +1,7 @@
 """The SQL views of a cassette, for Datasette and other SQLite tools; the SQL functions of a writer; Datasette metadata.
 
-Times are UTC or seconds. A column costs time only if a query names it: SQLite leaves unused left joins to a unique key
-and unused subqueries out of a count or a facet. A view shows stored frames; received bytes without frames are counted
+Times are UTC or seconds. A column costs time only if a query names it. For a count or a facet, SQLite leaves out unused
+subqueries and unused left joins to a unique key. A view shows stored frames; received bytes without frames are counted
 in `streams.pending_bytes`.
 """
 

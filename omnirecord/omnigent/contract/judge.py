@@ -1,7 +1,7 @@
 """Judges frames: from a frame to its verdict. Two rules hold:
 
 1. Judging never raises, whatever the frame contains.
-2. A verdict is the first of these that is true of the frame:
+2. A verdict is the first of these that applies to the frame:
    `comment`    it has no data field
    `sentinel`   its data is the end marker
    `truncated`  it was cut off, or was too large to be kept

@@ -75,9 +75,9 @@ def _find_union(document: Document, path: str) -> Document:
     named: list[Any] = [schema for schema in unions if schema is components.get(_UNION)]
     if not unions:
         raise UsageError(
-            f"{path} names no events (no {_UNION}, no other union told apart by `type`): "
-            "take the openapi.json of Omnigent's sources at that version (docs/validate.md), as a running server may "
-            "leave them out of its own."
+            f"{path} names no events: it has no {_UNION}, and no other union with the discriminator `type`. "
+            "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
+            "leave the events out of its own."
         )
     largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
     return largest
@@ -136,7 +136,7 @@ def _issues(validator: Validator, data: Any) -> list[Issue]:
 
 
 def _explain(error: Any) -> Iterator[Issue]:
-    """Return an error as issues. Of alternatives that all failed, the one that matched furthest is explained."""
+    """Return an error as issues. If all alternatives failed, the one with the longest match is explained."""
     alternatives = _alternatives(error)
     if alternatives:
         for inner in max(alternatives, key=_reach):

@@ -1,7 +1,7 @@
 """Finds values of fields with a secret's name in a text in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
 
 The rules of `scanner` hold: splits change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
-a value stay escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
+a value stay escapes at every level, and the digits of a number become `1`. Names below a secret's name stay.
 """
 
 from __future__ import annotations

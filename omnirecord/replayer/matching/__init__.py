@@ -1,6 +1,6 @@
 """Finds the recorded exchange that answers a request. Pure.
 
-`rules` are the rules of `--match`, `key` is the part of a request that has to be equal, `lookup` finds the exchange
+`rules` are the rules of `--match`, and `key` is the part of a request that has to be equal. `lookup` finds the exchange
 whose turn it is, or describes the nearest requests if none matches. `bodies` compares bodies.
 """
 
