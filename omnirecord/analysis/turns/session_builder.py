@@ -102,7 +102,7 @@ class SessionBuilder:
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
-        has_clock = around.started_at and any(x.has_times for x in exchanges)
+        started_at = around.started_at if any(x.has_times for x in exchanges) else None
         status, status_ns = _status(self.turns, around.snapshot)
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
@@ -111,7 +111,7 @@ class SessionBuilder:
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
             status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
             heartbeats=self.heartbeats,
-            started_at=wall_clock(around.started_at, begun_ns) if has_clock else None,
+            started_at=wall_clock(started_at, begun_ns) if started_at else None,
             until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
