@@ -35,8 +35,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..analysis.diff import counts, headline, plain
-    from ..analysis.diff import differences as report
+    from ..analysis.diff import counts, headline, plain, report
     from ..analysis.diff.diff import compared
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)

@@ -22,7 +22,7 @@ from ...model import Exchange, TimedFrame
 from ..gather import Gathered, gathered
 from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.session_builder import MergedFrame, SessionBuilder, copied
+from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
 from .align import Pair, aligned, moved
 from .differences import Difference, Differences, Kind
 from .normalize import IGNORED, Ids, Normal, Step, Steps
@@ -187,10 +187,7 @@ def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[Strea
     """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
-    by_stream: dict[int, list[TimedFrame]] = {}
-    for frame in frames:
-        by_stream.setdefault(frame.stream, []).append(frame)
-    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
+    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream(frames).values()]
 
 
 def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:

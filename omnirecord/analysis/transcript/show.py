@@ -20,15 +20,12 @@ from ...text import one_line
 from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
 from ..turns import (
     LONG_SILENCE,
-    Aftermath,
     FailedRequest,
     Session,
     Turn,
     concluded,
     is_session,
-    is_snapshot,
     session_with_drafts,
-    snapshot_of,
     turn_row,
 )
 from ..turns.draft import Draft
@@ -115,9 +112,9 @@ def sessions_with_drafts(
                 exchanges,
                 Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
                 acts,
+                context.of(exchanges),
                 parent_id=parents.get(first.session_id or ""),
                 long_silence=long_silence,
-                **context.of(exchanges),
             )
             yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
 
@@ -185,7 +182,6 @@ class Following:
         self._store, self._wanted, self._long_silence = store, session, long_silence
         self._page = Page(width, full, zero_ns=0 if absolute else None)
         self._sessions: dict[Key, _Session] = {}
-        self._all: dict[int, Exchange] = {}
         self._open: set[int] = set()
         self._astray: list[FailedRequest] = []
         """The failed requests without a session, and without a line yet."""
@@ -203,7 +199,6 @@ class Following:
         self._parents = None
         for x in self._store.newer(self._last_exchange, self._open):
             self._last_exchange = max(self._last_exchange, x.exchange)
-            self._all[x.exchange] = x
             (self._open.add if x.end_ns is None and x.ending == "open" else self._open.discard)(x.exchange)
             if (session := self._session_of(x)) is not None:
                 session.take(x)
@@ -294,24 +289,11 @@ class Following:
 
     def _wholes(self) -> dict[Key, Session]:
         """Return the complete sessions; nothing follows."""
-        recordings: dict[int, list[Exchange]] = {}
-        for x in self._all.values():
-            recordings.setdefault(x.recording, []).append(x)
-        aftermaths = {recording: Aftermath(exchanges) for recording, exchanges in recordings.items()}
-        wholes = {key: self._whole(session, aftermaths[session.recording]) for key, session in self._sessions.items()}
+        context = Context(self._store)
+        wholes = {key: _whole(session, context) for key, session in self._sessions.items()}
         for session in self._sessions.values():
             session.take_up()
         return wholes
-
-    def _whole(self, session: _Session, aftermath: Aftermath) -> Session:
-        exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-        asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-        snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
-        started_at, last_known_ns = self._store.recording(session.recording).started_at, 0
-        if any(x.end_ns is None for x in exchanges):
-            last_known_ns = self._store.last_known_ns(session.recording)
-        whole = session.builder.session(exchanges, session.parent_id, snapshot, aftermath, started_at, last_known_ns)
-        return replace(whole, failures=tuple(session.failed))
 
     @property
     def _is_crowded(self) -> bool:
@@ -326,6 +308,12 @@ class Following:
         """Return the lines, with the session's name before each if there are several sessions."""
         name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
+
+
+def _whole(session: _Session, context: Context) -> Session:
+    exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+    whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+    return replace(whole, failures=tuple(session.failed))
 
 
 def _head(session: _Session, page: Page) -> str:

@@ -21,7 +21,7 @@ from .builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .conclusion import OUTCOMES, Conclusion, Outcome, concluded
 from .draft import Pace, growth_of, pace_of
 from .requests import Act, FailedRequest, act_of, deleted_at, failed_requests, may_act
-from .session_builder import merged, session_of, session_with_drafts, turns
+from .session_builder import Around, merged, session_of, session_with_drafts
 from .values import (
     LONG_SILENCE,
     Approval,
@@ -50,6 +50,7 @@ __all__ = [
     "Act",
     "Aftermath",
     "Approval",
+    "Around",
     "Asked",
     "Child",
     "Conclusion",
@@ -84,6 +85,5 @@ __all__ = [
     "snapshot_of",
     "stopped",
     "turn_row",
-    "turns",
     "unknown_sessions",
 ]

@@ -29,12 +29,28 @@ from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
 from .requests import Act, deleted_at
-from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
+from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot
 
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 SUBSCRIBING = 50_000_000
 """Time between a subscription and the first frame of its stream, at most, in ns."""
 _ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
+
+
+class Around(NamedTuple):
+    """The facts about a session that lie outside of it, in its recording."""
+
+    snapshot: Snapshot | None = None
+    """The last one that a client asked for."""
+    aftermath: Aftermath | None = None
+    """Of the whole recording."""
+    started_at: str | None = None
+    """The wall clock at 0 ns."""
+    last_known_ns: int = 0
+    """The time of the last data in the recording."""
+
+
+ALONE = Around()
 
 
 class SessionBuilder:
@@ -72,13 +88,10 @@ class SessionBuilder:
         self,
         exchanges: Sequence[Exchange],
         parent_id: str | None,
-        snapshot: Snapshot | None,
-        aftermath: Aftermath,
-        started_at: str | None,
-        last_known_ns: int = 0,
+        around: Around,
     ) -> Session:
         """Return the session; no frame follows. `session_of` describes the arguments."""
-        first = exchanges[0]
+        first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
@@ -89,16 +102,17 @@ class SessionBuilder:
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
-        status, status_ns = _status(self.turns, snapshot)
+        started_at = around.started_at if any(x.has_times for x in exchanges) else None
+        status, status_ns = _status(self.turns, around.snapshot)
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
             streams=listenings,
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
-            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.turns.cost_usd,
+            status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
             heartbeats=self.heartbeats,
-            started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
-            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
+            started_at=wall_clock(started_at, begun_ns) if started_at else None,
+            until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:
@@ -116,75 +130,32 @@ class SessionBuilder:
             builder.open.note("a client connected", frame.offset_ns)
 
 
-def turns(
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    *,
-    recording: int = 1,
-    session_id: str | None = None,
-    until_ns: int | None = None,
-    is_child: bool = False,
-) -> list[Turn]:
-    """Return the turns of one session in one recording.
-
-    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `until_ns`: the end of the last
-    stream. `is_child`: it is a sub-agent's session, in which an agent sends what no client posted.
-    """
-    drafts = _heard(frames, acts, is_child=is_child).finish(until_ns)
-    return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
-
-
-def _heard(
-    frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool, long_silence: int = LONG_SILENCE
-) -> SessionBuilder:
-    session_builder = SessionBuilder(acts, is_child=is_child, long_silence=long_silence)
-    for heard in merged(frames):
-        session_builder.add(heard)
-    return session_builder
-
-
 def session_of(
     exchanges: Sequence[Exchange],
     frames: Iterable[TimedFrame],
     acts: Iterable[Act] = (),
+    around: Around = ALONE,
     *,
     parent_id: str | None = None,
-    snapshot: Snapshot | None = None,
-    aftermath: Aftermath | None = None,
     long_silence: int = LONG_SILENCE,
-    started_at: str | None = None,
-    last_known_ns: int = 0,
 ) -> Session:
     """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
 
-    `snapshot`: the last one that a client asked for; `aftermath`: of the whole recording; `long_silence`: length of a
-    silence that is kept, at least, in ns; `started_at`: the wall clock at 0 ns; `last_known_ns`: the time of the last
-    data in the recording.
+    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `long_silence`: length of a
+    silence that is kept, at least, in ns.
     """
-    return session_with_drafts(
-        exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
-        long_silence=long_silence, started_at=started_at, last_known_ns=last_known_ns,
-    )[0]  # fmt: skip
+    return session_with_drafts(exchanges, frames, acts, around, parent_id=parent_id, long_silence=long_silence)[0]
 
 
 def session_with_drafts(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    *,
-    parent_id: str | None = None,
-    snapshot: Snapshot | None = None,
-    aftermath: Aftermath | None = None,
-    long_silence: int = LONG_SILENCE,
-    started_at: str | None = None,
-    last_known_ns: int = 0,
-) -> tuple[Session, list[Draft]]:
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], around: Around, *,
+    parent_id: str | None, long_silence: int,
+) -> tuple[Session, list[Draft]]:  # fmt: skip
     """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
-    session_builder = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    told = session_builder.session(
-        exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at, last_known_ns
-    )
-    return told, session_builder.told
+    builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
+    for heard in merged(frames):
+        builder.add(heard)
+    return builder.session(exchanges, parent_id, around), builder.told
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
@@ -240,11 +211,16 @@ def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
     return line.heard()
 
 
-def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
-    by_stream: dict[int, list[TimedFrame]] = {}
+def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
+    """Return the frames of each stream."""
+    streams: dict[int, list[TimedFrame]] = {}
     for frame in frames:
-        by_stream.setdefault(frame.stream, []).append(frame)
-    for stream in by_stream.values():
+        streams.setdefault(frame.stream, []).append(frame)
+    return streams
+
+
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
+    for stream in by_stream(frames).values():
         length = connect_snapshot_length(stream)
         yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
 
