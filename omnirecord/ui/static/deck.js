@@ -244,7 +244,7 @@ export class Deck extends Playhead {
     return this.isFollowed && this.isAtEnd && !this.isPlaying
   }
 
-  // Stay here while events arrive, or return to the end.
+  // Stop following the end of the recording; `goLive` returns to it.
   still() {
     this.isAtEnd = false
     this.changed('playing')

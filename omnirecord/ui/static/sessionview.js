@@ -125,7 +125,7 @@ export class SessionView {
     return this.bar
   }
 
-  // Open the first tab: on a narrow page the conversation, else findings if there are errors, else the event list.
+  // Open the tab of the address. Without one: on a narrow page the conversation, with errors the findings, else the wire.
   openFirst({ tab, event, exchange }) {
     this.chosen = null
     if (TABS.some(([name]) => name === tab)) return this.open(tab)
@@ -138,7 +138,7 @@ export class SessionView {
     return this.deck.found.filter(one => one.severity === 'error')
   }
 
-  // Open a tab. The conversation is a tab on a narrow page only.
+  // Open a tab. On a wide page, the conversation is beside every tab.
   open(name, isChosen = true) {
     if (isChosen) this.chosen = name
     this.element.dataset.tab = name
