@@ -123,10 +123,10 @@ def version_of(*ops: Op) -> str | None:
         return stored
 
 
-def answer(target: str, body: bytes, status: int = 200, method: str = "GET") -> list[Op]:
+def answer(target: str, body: bytes, status: int = 200, method: str = "GET", number: int = 1) -> list[Op]:
     return [
-        Requested(1, "client", 1, method, target, ()), Responded(1, "http", None, 2, status, "", ()),
-        *(BodyData(1, "response", body[at : at + 5]) for at in range(0, len(body), 5)), Ended(1, 9, "eof"),
+        Requested(number, "client", 1, method, target, ()), Responded(number, "http", None, 2, status, "", ()),
+        *(BodyData(number, "response", body[at : at + 5]) for at in range(0, len(body), 5)), Ended(number, 9, "eof"),
     ]  # fmt: skip
 
 
@@ -161,5 +161,6 @@ def test_the_version_is_read_where_the_server_tells_it(ops: list[Op], version: s
 
 
 def test_a_server_that_is_replaced_has_its_last_version() -> None:
-    first, second = (answer("/api/version", json.dumps({"version": one}).encode()) for one in VERSIONS)
+    told = (json.dumps({"version": one}).encode() for one in VERSIONS)
+    first, second = (answer("/api/version", body, number=number) for number, body in enumerate(told, 1))
     assert version_of(*first, *second) == "0.20.0"
