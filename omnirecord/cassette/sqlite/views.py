@@ -201,7 +201,10 @@ def define_ids(connection: sqlite3.Connection) -> None:
     def derived(recording: int) -> str | None:
         query = "SELECT started_at, contract, upstream FROM recordings WHERE recording = ?"
         found = connection.execute(query, (recording,)).fetchone()
-        return found and derived_id(*found, connection.execute(_ASKED, (recording,)))
+        if found is None:
+            return None
+        started_at, contract, upstream = found
+        return derived_id(started_at, contract, upstream, connection.execute(_ASKED, (recording,)))
 
     connection.create_function("derived_id", 1, derived)
 
