@@ -12,7 +12,7 @@ from ...model import VERDICTS, Exchange, StreamColumns, Verdict
 from .checked import FRAME_BLOCK_COLUMNS, ends_of, frame_columns_of, issues_of
 from .stream_reads import from_byte, from_read
 
-_BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ? ORDER BY seq"
+_BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
 
 
 @dataclass(slots=True)
