@@ -16,6 +16,7 @@ from .doctor import doctor
 from .events import events
 from .export import export
 from .import_ import import_
+from .lake import lake
 from .ls import ls
 from .proxy import proxy
 from .query import query
@@ -52,6 +53,7 @@ SECTIONS = {
     "What happened": (sessions, show, ui, tail, ls, events, request, search, query),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
+    "Many recorders": (lake,),
 }
 
 for title, commands in SECTIONS.items():
