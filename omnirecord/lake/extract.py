@@ -6,10 +6,9 @@ The tables hold the content of the text form, so that `get` can write it again, 
 from __future__ import annotations
 
 import functools
-import uuid
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -25,8 +24,6 @@ from .tables import SCHEMAS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = datetime.resolution
-_NAMESPACE = uuid.UUID("6f6d6e72-7265-5063-8f72-64696e672069")
-"""Namespace of the ids of recordings that have none."""
 _MANY = 50_000
 """Rows in a batch of a table other than `events`."""
 
@@ -35,7 +32,6 @@ _MANY = 50_000
 class Extract:
     """One recording as Parquet files, by the name of the table. A table without rows has no file."""
 
-    recording: Recording
     recording_id: str
     day: str
     """UTC day of its start, `YYYY-MM-DD`."""
@@ -53,13 +49,6 @@ class Extract:
         return sum(map(len, self.files.values()))
 
 
-def id_of(recording: Recording) -> str:
-    """Return the id of a recording, unique in the world."""
-    found = getattr(recording, "recording_id", "")
-    name = dumps([recording.recording, recording.started_at, recording.version, recording.upstream])
-    return str(found or uuid.uuid5(_NAMESPACE, name))
-
-
 def start_of(recording: Recording) -> datetime:
     """Return the start of a recording, in UTC."""
     at = datetime.fromisoformat(recording.started_at)
@@ -73,7 +62,7 @@ def extracted(
 
     `labels` are added to its own. It takes the memory of the files and of one batch of events.
     """
-    return _Content(store, recording).read({**getattr(recording, "labels", {}), **(labels or {})}, shipper)
+    return _Content(store, recording).read({**recording.labels, **(labels or {})}, shipper)
 
 
 class _Content:
@@ -82,7 +71,7 @@ class _Content:
     def __init__(self, store: Store, recording: Recording) -> None:
         started = start_of(recording)
         self._store, self._recording = store, recording
-        self._made = Extract(recording, id_of(recording), started.date().isoformat())
+        self._made = Extract(recording.recording_id, started.date().isoformat())
         self._day = started.date()
         self._started_us = (started - _EPOCH) // _US
         self._events, self._reads = EventColumns(self._started_us), _ReadRows()
@@ -108,9 +97,9 @@ class _Content:
         exchanges = self._store.exchanges(recording=one.recording)
         now_us = (datetime.now(UTC) - _EPOCH) // _US
         row = {
-            "recording": one.recording, "run_id": getattr(one, "run_id", None), "started_at": self._started_us,
+            "recording": one.recording, "run_id": one.run_id, "started_at": self._started_us,
             "started_at_text": one.started_at, "version": one.version, "contract": one.contract,
-            "upstream": one.upstream, "server_version": getattr(one, "server_version", None),
+            "upstream": one.upstream, "server_version": one.server_version,
             "labels": sorted(labels.items()), "exchanges": len(exchanges),
             "streams": sum(x.stream is not None for x in exchanges), "events": self._encoders["events"].rows,
             "sessions": len({x.session_id for x in exchanges} - {None}), "redact": None, "shipped_at": now_us,
@@ -193,7 +182,10 @@ def table_of(name: str, columns: Mapping[str, Any], day: date, recording_id: str
     count = len(next(iter(made.values())))
     made["day"] = pa.repeat(pa.scalar(day, pa.date32()), count)
     made["recording_id"] = pa.repeat(recording_id, count)
-    return pa.Table.from_arrays([made[one] if one in made else pa.nulls(count, schema.field(one).type) for one in schema.names], schema=schema)
+    for one in schema:
+        if one.name not in made:
+            made[one.name] = pa.nulls(count, one.type)
+    return pa.Table.from_arrays([made[name] for name in schema.names], schema=schema)
 
 
 class _ReadRows:

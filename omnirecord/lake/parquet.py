@@ -55,7 +55,7 @@ def options(schema: pa.Schema) -> dict[str, Any]:
     others = [name for name in schema.names if name not in numbers and not pa.types.is_nested(schema.field(name).type)]
     return {
         "compression": "zstd", "compression_level": LEVEL, "use_dictionary": others,
-        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "write_page_index": False,
+        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "store_schema": False,
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from ..cassette.sqlite import Store, is_database, is_packed
 from ..cassette.sqlite.lock import RecorderLock, recorder_is_alive
 from ..errors import CassetteInUse, LakeError, OmnirecordError
 from .commits import Commits
-from .extract import Extract, extracted, id_of
+from .extract import Extract, extracted
 from .location import Lake
 
 Status = Literal["shipped", "there already", "busy", "failed"]
@@ -73,10 +73,10 @@ class Shipper:
         yield from self._flush()
 
     def _of(self, path: Path) -> Iterator[Shipped]:
-        """Take the recordings of a cassette into the batch. Nothing waits for the store while the cassette is locked."""
+        """Take the recordings of a cassette into the batch. While it is locked, nothing waits for the store."""
         try:
             with closing(open_store(path)) as store:
-                ids = [id_of(one) for one in store.recordings()]
+                ids = [one.recording_id for one in store.recordings()]
             there = self._commits.there(ids)
             yield from (Shipped(one, path, 0, 0, "there already") for one in ids if one in there)
             is_complete = there.issuperset(ids)
@@ -94,10 +94,10 @@ class Shipper:
     def _read(self, path: Path, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
         with locked(path), closing(_opened(path)) as store:
-            left = [one for one in store.recordings() if id_of(one) not in known]
+            left = [one for one in store.recordings() if one.recording_id not in known]
             for number, recording in enumerate(left, 1):
                 self._batch.append((path, extracted(store, recording, self._labels, _shipper())))
-                known.add(id_of(recording))
+                known.add(recording.recording_id)
                 if self._is_full:
                     return number == len(left)
         return True
