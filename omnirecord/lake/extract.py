@@ -19,6 +19,7 @@ from ..cassette.sqlite import Store, is_coded
 from ..model import Exchange, Headers, Message, Read, Recording
 from ..text import dumps
 from .columns import EventColumns, Spans, has_read_per_frame, integers, is_text
+from .facts import facts
 from .parquet import Encoder
 from .tables import SCHEMAS
 
@@ -85,6 +86,8 @@ class _Content:
             if one.recording == self._recording.recording:
                 self._rows["incidents"].append((self._us(one.at_ns), one.at_ns, one.message))
         self._flush(0)
+        for name, columns in facts(self._store, self._recording.recording):
+            self._add(name, columns)
         self._recording_row(labels, shipper)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
