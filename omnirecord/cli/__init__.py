@@ -25,6 +25,7 @@ from .scrub import scrub
 from .search import search
 from .serve import serve
 from .sessions import sessions
+from .ship import ship
 from .show import show
 from .stats import stats
 from .tail import tail
@@ -53,7 +54,7 @@ SECTIONS = {
     "What happened": (sessions, show, ui, tail, ls, events, request, search, query),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
-    "Many recorders": (lake,),
+    "Many recorders": (ship, lake),
 }
 
 for title, commands in SECTIONS.items():
