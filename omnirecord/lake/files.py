@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from .location import Lake
 from .tables import PARTITION
@@ -28,15 +27,15 @@ class File:
     """The least and the greatest recording id in it."""
 
 
-def files_of(lake: Lake, name: str) -> tuple[list[File], DeltaTable]:
-    """Return the files of a table by day and path, and the table. Raises `LakeError`."""
+def files_of(lake: Lake, name: str) -> tuple[list[File], pa.Schema]:
+    """Return the files of a table by day and path, and its columns. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
-        found = pa.table(table.get_add_actions(flatten=True))
+        found, schema = pa.table(table.get_add_actions(flatten=True)), pa.schema(table.schema().to_arrow())
     names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id")
     columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
     files = [_file(path, str(day), rows, least, most) for path, day, rows, least, most in zip(*columns, strict=True)]
-    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), table
+    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), schema
 
 
 def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None) -> File:
