@@ -3,6 +3,7 @@ problems."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ..analysis.query import Analysis
 from ..analysis.validate import validation
 from ..cassette.sqlite import Store
-from .tables import SCHEMAS
+from .tables import CHILDREN, SCHEMAS
 
 _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 
@@ -18,8 +19,13 @@ _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 def facts(store: Store, recording: int) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     """Yield the tables with rows, each with its columns. Raises `CassetteError`."""
     analysis = Analysis(store)
+    children: dict[str, list[str]] = defaultdict(list)
+    for child, parent in store.parents().items():
+        children[parent].append(child)
     for name in _COMPUTED:
         rows = [row for row in getattr(analysis, name)() if row["recording"] in (recording, None)]
+        if name == "sessions":
+            rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
         if rows:
             yield name, _columns(name, rows)
     problems = [{**one.row, **one.row["first"]} for one in validation(store).problems]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -26,9 +27,19 @@ class File:
     most: str
     """The least and the greatest recording id in it."""
 
+    def may_hold(self, recordings: Collection[str]) -> bool:
+        """Whether it may have rows of one of these recordings."""
+        if self.recording_id is not None:
+            return self.recording_id in recordings
+        return any(self.least <= one <= self.most for one in recordings)
 
-def files_of(lake: Lake, name: str) -> tuple[list[File], pa.Schema]:
-    """Return the files of a table by day and path, and its columns. Raises `LakeError`."""
+
+Files = tuple[list[File], pa.Schema]
+"""The files of a table by day and path, and its columns."""
+
+
+def files_of(lake: Lake, name: str) -> Files:
+    """Return the files of a table. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
         found, schema = pa.table(table.get_add_actions(flatten=True)), pa.schema(table.schema().to_arrow())

@@ -23,7 +23,7 @@ import pyarrow as pa
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
-from .files import File, files_of
+from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
 from .tables import PARTITION, SCHEMAS
@@ -48,23 +48,31 @@ _GONE = re.compile(r"No files found|Cannot open file|No such file|not found", re
 
 
 class LakeQuery:
-    """Runs queries over a lake, each table as it is when a query first names it.
-
-    `days`: the first and the last UTC day of the recordings that a query sees. `recordings`: their ids.
-    """
+    """Runs queries over a lake, each table as it is when a query first names it."""
 
     names = NAMES
 
-    def __init__(self, lake: Lake, *, days: tuple[date, date] | None = None) -> None:
-        self._lake, self._days = lake, days
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._files: dict[str, Files] = {}
+        self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
         self._complete: set[str] | None = None
-        self._merged: list[File] = []
         self._defined: set[str] = set()
         self._folder = TemporaryFolder("lake")
         spill = Path(self._folder.name) / "spill"
         self._connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
         folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
         self._connection.execute(_SAFE.format(folders=folders))
+
+    def narrowed(
+        self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
+    ) -> LakeQuery:
+        """Return another query over the same state of the lake that reads only the files of some recordings: those that
+        began from the first of `days` to the last, in UTC, or those with the ids `recordings`."""
+        made = LakeQuery(self._lake)
+        made._files, made._days = self._files, days or self._days
+        made._only = self._only if recordings is None else frozenset(recordings)
+        return made
 
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
@@ -128,17 +136,22 @@ class LakeQuery:
         if tables:
             known = self._recordings()
             with ThreadPoolExecutor(_THREADS) as pool:
-                found = list(pool.map(lambda name: files_of(self._lake, name), tables))
+                found = list(pool.map(self._files_of, tables))
             for name, (files, schema) in zip(tables, found, strict=True):
                 self._connection.execute(f"CREATE VIEW {name} AS {self._select(name, files, schema, known)}")
         for name in views:
             self._connection.execute(f"CREATE VIEW {name} AS {SELECTS[name]}")
         self._defined |= wanted
 
+    def _files_of(self, name: str) -> Files:
+        if name not in self._files:
+            self._files[name] = files_of(self._lake, name)
+        return self._files[name]
+
     def _recordings(self) -> set[str]:
         """Return the ids of the complete recordings. They are also in a table, for files with several recordings."""
         if self._complete is None:
-            files, _ = files_of(self._lake, "recordings")
+            files, _ = self._files_of("recordings")
             self._complete = {one.recording_id for one in files if one.recording_id is not None}
             if merged := [one for one in files if one.recording_id is None]:
                 found = self._connection.execute(f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged)}")
@@ -152,8 +165,10 @@ class LakeQuery:
 
     def _select(self, name: str, files: list[File], schema: pa.Schema, known: set[str]) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        first, last = self._days or (date.min, date.max)
-        files = [one for one in files if first.isoformat() <= one.day <= last.isoformat()]
+        first, last = (one.isoformat() for one in self._days)
+        files = [one for one in files if first <= one.day <= last]
+        if self._only is not None:
+            files = [one for one in files if one.may_hold(self._only)]
         single = [one for one in files if one.recording_id in known]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]

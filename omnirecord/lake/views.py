@@ -78,6 +78,8 @@ WITH parts AS (
     sum(exchanges)::BIGINT AS exchanges, sum(events)::BIGINT AS events, sum(response_bytes)::BIGINT AS response_bytes,
     any_value(server_version) AS server_version, any_value(labels) AS labels, list_sort(list(recording_id)) AS recordings
   FROM parts GROUP BY whole
+), parents AS (
+  SELECT unnest(child_session_ids) AS whole, any_value(session_id) AS parent FROM sessions GROUP BY 1
 ), told AS (
   SELECT session_id AS whole, count(*) AS turns, median(first_token_s) AS first_token_s,
     sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
@@ -85,7 +87,7 @@ WITH parts AS (
     sum(approval_s) AS approval_s
   FROM whole_turns WHERE session_id IN (SELECT whole FROM grouped WHERE len(recordings) > 1) GROUP BY session_id
 )
-SELECT g.day, g.session_id, g.stream, g.parent_session_id, g.started_at, g.until, g.duration_s, g.asked, g.model,
+SELECT g.day, g.session_id, g.stream, coalesce(g.parent_session_id, p.parent) AS parent_session_id, g.started_at, g.until, g.duration_s, g.asked, g.model,
   coalesce(t.turns, g.turns) AS turns, g.conclusion.outcome AS outcome, g.conclusion.verdict AS verdict,
   g.conclusion.code AS conclusion_code, g.conclusion.since AS since, g.finding.code AS finding_code,
   g.finding.severity AS finding_severity, g.finding.message AS finding_message, g.errors, g.warnings, g.notes,
@@ -97,7 +99,7 @@ SELECT g.day, g.session_id, g.stream, g.parent_session_id, g.started_at, g.until
   CASE WHEN t.whole IS NULL THEN g.tool_s ELSE t.tool_s END AS tool_s,
   CASE WHEN t.whole IS NULL THEN g.approval_s ELSE t.approval_s END AS approval_s,
   g.streams, g.exchanges, g.events, g.response_bytes, g.server_version, g.labels, g.recordings
-FROM grouped g LEFT JOIN told t USING (whole)
+FROM grouped g LEFT JOIN told t USING (whole) LEFT JOIN parents p USING (whole)
 """
 
 SELECTS: Mapping[str, str] = {"whole_turns": _WHOLE_TURNS, "whole_sessions": _WHOLE_SESSIONS}
