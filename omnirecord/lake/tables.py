@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from ..analysis.query import COLUMNS
+from ..analysis.columns import COLUMNS
 
 FORMAT_VERSION = 1
 """Version of a lake's layout. A new column does not raise it: older rows have null there."""
 PARTITION = "day"
+CHILDREN = "child_session_ids"
+"""The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""
 
 _AT = pa.timestamp("us", tz="UTC")
 _TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -30,7 +32,8 @@ def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:
 def _computed(name: str) -> pa.Schema:
     """Return the columns of a table of `query`. Those with the suffix `_at` are timestamps here."""
     columns = COLUMNS[name].items()
-    return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns))
+    more = [(CHILDREN, pa.list_(pa.string()))] if name == "sessions" else []
+    return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns), *more)
 
 
 SCHEMAS: dict[str, pa.Schema] = {
