@@ -166,7 +166,7 @@ class Answers:
     """
 
     def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
-        self._path, self._files = path, files or {}
+        self._path, self._files = path, {} if files is None else files
         self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
         self._names: dict[str, Callable[[Store, Options], Any]] = {

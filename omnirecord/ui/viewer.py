@@ -5,6 +5,7 @@ the control path (`server.access`). The server follows a cassette that is being 
 
 The page's ES modules are joined into one script, in the order of their imports, since an exported file must not load
 anything. `import` lines and `export` keywords are removed; a test checks that no two modules share a top-level name.
+The page on a lake (`lake.page`) has its own first module and a second style, which an exported file does not need.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import base64
 import functools
 import hashlib
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, quote, urlencode
 
 from aiohttp import web
@@ -27,7 +29,7 @@ from ..cassette.files import TemporaryFolder, stamp_of
 from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
-from ..errors import CassetteError, UsageError
+from ..errors import CassetteError, LakeError, UsageError
 from ..omnigent.routes import path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response
@@ -35,7 +37,7 @@ from ..server.listener import Listener, Place, refused
 from ..server.tls import File
 from ..text import dumps
 from .control import UI, Control
-from .data import Answers
+from .data import Answers, Options
 from .events import Key
 
 _IMPORT = re.compile(r"^import\s+(?:[\w*{}\s,]+?from\s+)?'\./([\w.-]+)'\n", re.MULTILINE)
@@ -53,7 +55,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store", "X-Omnirecord": "ui",
 }  # fmt: skip
-_TYPES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+TYPES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+"""The files of the page, which hold no recorded data."""
 _THREADS = 2
 """Answers that are made at once, so that a long one does not delay the others."""
 
@@ -227,9 +230,10 @@ class Bundle(NamedTuple):
 
 
 @functools.cache
-def bundle() -> Bundle:
-    """The parts of the page, read once."""
-    return Bundle(_page_file("index.html"), _script(), _page_file("page.css"))
+def bundle(first: str = _FIRST, *styles: str) -> Bundle:
+    """The parts of the page whose first module is `first`, read once. `styles`: files of styles beside `page.css`."""
+    style = "".join(map(_page_file, ("page.css", *styles)))
+    return Bundle(_page_file("index.html"), _script(first), style)
 
 
 def digest(text: str) -> str:
@@ -244,9 +248,9 @@ def joined(name: str) -> str:
     return "\n".join(f"// {one}\n{_EXPORT.sub('', _IMPORT.sub('', _page_file(one)))}" for one in order)
 
 
-def _script() -> str:
+def _script(first: str) -> str:
     """The page's script: in strict mode, without global names."""
-    return f"'use strict';\n(() => {{\n{joined(_FIRST)}\n}})()\n"
+    return f"'use strict';\n(() => {{\n{joined(first)}\n}})()\n"
 
 
 def _visit(name: str, order: list[str]) -> None:
@@ -261,12 +265,28 @@ def _page_file(name: str) -> str:
     return (files(__package__) / "static" / name).read_text(encoding="utf-8")
 
 
-class PageHandler:
-    """Answers requests for the page, its files and its data, below `UI`. `guard` checks access."""
+class Answering(Protocol):
+    """Answers the page's requests by name, in several threads."""
 
-    def __init__(self, guard: Guard, answers: Answers) -> None:
-        self._guard, self._answers = guard, answers
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-ui")
+    def __contains__(self, name: str) -> bool: ...
+
+    def answer(self, name: str, asked: Options) -> Any:
+        """The value of a request. Raises `UsageError`, `CassetteError` or `LakeError`."""
+
+    def close(self) -> None: ...
+
+
+class PageHandler:
+    """Answers requests for the page, its files and its data, below `UI`. `guard` checks access.
+
+    `page` returns the parts of the page. `threads`: the number of answers that are made at once.
+    """
+
+    def __init__(
+        self, guard: Guard, answers: Answering, page: Callable[[], Bundle] = bundle, threads: int = _THREADS
+    ) -> None:
+        self._guard, self._answers, self._page = guard, answers, page
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="omnirecord-ui")
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -275,12 +295,12 @@ class PageHandler:
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         path = path_of(target)
         name = path.removeprefix(UI)
-        if refusal := refused(self._guard, request, is_public=name in _TYPES):
+        if refusal := refused(self._guard, request, is_public=name in TYPES):
             return refusal
         if request.method not in ("GET", "HEAD"):
             return error_response(405, "method_not_allowed", f"omnirecord: {path} takes only GET")
-        if name in _TYPES:
-            return _file(name)
+        if name in TYPES:
+            return self._file(name)
         data = path.removeprefix(DATA)
         if not path.startswith(DATA) or data not in self._answers:
             return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
@@ -294,13 +314,14 @@ class PageHandler:
             return error_response(400, "bad_request", f"omnirecord: {error}")
         except CassetteError as error:
             return error_response(409, "unreadable", f"omnirecord: {error}")
+        except LakeError as error:
+            return error_response(502, "lake_failed", f"omnirecord: {error}")
         return web.Response(body=made, content_type="application/json", headers=_HEADERS)
 
     def _made(self, name: str, asked: dict[str, str]) -> bytes:
         return dumps(self._answers.answer(name, asked)).encode()
 
-
-def _file(name: str) -> web.Response:
-    page = bundle()
-    text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
-    return web.Response(text=text, content_type=_TYPES[name], charset="utf-8", headers=_HEADERS)
+    def _file(self, name: str) -> web.Response:
+        page = self._page()
+        text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
+        return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)

@@ -77,3 +77,15 @@ export function button(label, keys, onclick, ...children) {
     ...children,
   )
 }
+
+// A line that says what the page waits for, and since the first second for how long.
+export function busyLine(what) {
+  const time = h('span', { 'aria-hidden': 'true' }),
+    line = h('p', { class: 'empty busy', role: 'status' }, `${what} … `, time),
+    begun = Date.now()
+  const timer = setInterval(() => {
+    if (!line.isConnected) return clearInterval(timer)
+    say(time, `${Math.round((Date.now() - begun) / 1000)} s`)
+  }, 1000)
+  return line
+}
