@@ -101,16 +101,17 @@ class Fetched(Answers):
         return target
 
     def _place(self, cassette: Path, files: dict[int, str]) -> dict[str, Any]:
-        """The view that the page opens. A session that several recordings hold is a row of the list for each."""
+        """The view that the page opens. A session whose streams several recordings hold is a row of the list for each:
+        then the page opens the list."""
+        found = []
         with closing(open_store(cassette)) as store:
-            keys = [
-                sorted({str(key_of_exchange(x)) for x in store.exchanges(session_id=session)
-                        if not files or files[x.recording] == name})
-                for session, name in zip(self._sessions, _names(self._sessions), strict=True)
-            ]  # fmt: skip
-        if len(keys) == 2 and all(keys):
-            return {"view": "compare", "a": keys[0][0], "b": keys[1][0]}
-        return {"view": "session", "key": keys[0][0]} if len(keys[0]) == 1 else {"view": "sessions"}
+            for session, name in zip(self._sessions, _names(self._sessions), strict=True):
+                parts = [x for x in store.exchanges(session_id=session) if not files or files[x.recording] == name]
+                streams = [x for x in parts if x.stream is not None]
+                found.append(list(dict.fromkeys(str(key_of_exchange(x)) for x in streams or parts)))
+        if len(found) == 2 and all(found):
+            return {"view": "compare", "a": found[0][0], "b": found[1][0]}
+        return {"view": "session", "key": found[0][0]} if len(found[0]) == 1 else {"view": "sessions"}
 
 
 def _names(sessions: tuple[str, ...]) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ class LakeViewer:
         if path in ("/", CONTROL):
             return web.Response(status=302, headers={"Location": UI})
         if found := _OPENED.fullmatch(path):
-            return await self._session(request, found, f"{UI}{found['rest']}{target[len(path):]}")
+            return await self._session(request, found, f"{UI}{found['rest']}{target[len(path) :]}")
         if path.startswith(UI):
             return await self._pages.handle(request, target)
         return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
@@ -192,9 +193,7 @@ class LakeViewer:
 
     def _page_of(self, ids: tuple[str, ...]) -> PageHandler:
         """The handler of a session, or of two; the newest in use is the last one of those that are kept."""
-        handler = self._opened.pop(ids, None) or PageHandler(
-            self._listener.guard, Fetched(self.lake, ids, self._data)
-        )
+        handler = self._opened.pop(ids, None) or PageHandler(self._listener.guard, Fetched(self.lake, ids, self._data))
         self._opened[ids] = handler
         while len(self._opened) > MOST_OPENED:
             oldest = self._opened.pop(next(iter(self._opened)))

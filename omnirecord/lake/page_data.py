@@ -40,12 +40,12 @@ _NAMES = ("from", "to", "label", "finding", "status", "model", "text")
 _KEY = "coalesce(session_id, concat_ws(' ', {recording}, stream))"
 _LISTED = f"CREATE TABLE listed AS SELECT *, {_KEY.format(recording='recordings[1]')} AS whole FROM whole_sessions"
 _FOUND = f"""
-CREATE TABLE found AS SELECT {_KEY.format(recording='recording_id')} AS whole, code,
+CREATE TABLE found AS SELECT {_KEY.format(recording="recording_id")} AS whole, code,
   max(list_position(['note', 'warning', 'error'], severity)) AS severe
 FROM findings WHERE session_id IS NOT NULL OR stream IS NOT NULL GROUP BY ALL
 """
 _HEARD = f"""
-CREATE TABLE heard AS SELECT {_KEY.format(recording='recordings[1]')} AS whole,
+CREATE TABLE heard AS SELECT {_KEY.format(recording="recordings[1]")} AS whole,
   coalesce(asked_at, started_at)::DATE AS on_day, first_token_s
 FROM whole_turns WHERE first_token_s IS NOT NULL
 """
