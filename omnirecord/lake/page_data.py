@@ -222,7 +222,7 @@ class Filter:
     @staticmethod
     def _label(value: str) -> tuple[str, Row]:
         """`KEY=VALUE`, one in a line."""
-        parts, given = [], {}
+        parts, given = [], dict[str, Any]()
         for number, line in enumerate(value.split("\n")):
             key, equal, text = line.partition("=")
             if not equal:
