@@ -73,20 +73,18 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
 
 
 def is_lake(cassette: str, other: str | None) -> bool:
-    """Whether the arguments name a lake. Raises `UsageError` for a folder that is none, and for a lake and OTHER."""
-    found = [one for one in (cassette, other) if one is not None and ("://" in one or Path(one).is_dir())]
-    if not found:
-        return False
-    if other is not None:
+    """Whether the arguments name a lake. Raises `UsageError` for a folder that is none, and for a lake with OTHER."""
+    lakes = [one for one in (cassette, other or "") if "://" in one or (Path(one) / _MARKER).is_file()]
+    if lakes and other is not None:
         raise UsageError(
-            f"{by_name(found[0])} is no cassette: compare two sessions of a lake on its page, `omnirecord ui LAKE`"
+            f"{by_name(lakes[0])} is a lake, and OTHER is for cassettes: `omnirecord ui LAKE` compares its sessions"
         )
-    if "://" not in cassette and not (Path(cassette) / _MARKER).is_file():
+    if not lakes and other is None and Path(cassette).is_dir():
         raise UsageError(
             f"{by_name(cassette)} is a folder and no lake, since it has no {_MARKER}: name a cassette in it, or make a"
-            f" lake with `omnirecord lake init`"
+            " lake with `omnirecord lake init`"
         )
-    return True
+    return bool(lakes)
 
 
 async def _run(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +14,9 @@ from threading import Event
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from omnirecord.cli import main
 from omnirecord.errors import LakeError
 from omnirecord.lake import page as pages
 from omnirecord.lake.location import Lake
@@ -25,6 +30,7 @@ from tests.ui.test_page import serious, unharmed
 from tests.ui.test_viewer import told
 
 UI = "/-/omnirecord/ui/"
+COMMAND = (sys.executable, "-m", "omnirecord")
 
 
 @contextmanager
@@ -178,6 +184,42 @@ async def test_a_folder_that_is_no_lake_and_a_lake_that_is_away_are_errors_of_on
         for path in ("data/sessions", "session/id=x/data/overview"):
             status, _, body = await told(viewer.url, UI + path)
             assert (status, json.loads(body)["error"]["code"]) == (502, "lake_failed")
+
+
+# The command
+
+
+def test_ui_prints_the_address_of_the_page_on_a_lake_as_json(lake: Lake) -> None:
+    with subprocess.Popen([*COMMAND, "ui", lake.url, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        row = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert row["lake"] == lake.url
+    assert row["url"].endswith(UI)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["FOLDER"], "is a folder and no lake"), (["ftp://x/y"], "ftp:// is no address of a lake"),
+        (["LAKE", "a.db"], "is a lake, and OTHER is for cassettes"), (["a.db", "s3://x/y"], "s3://x/y is a lake"),
+    ],
+)  # fmt: skip
+def test_ui_refuses_what_is_no_lake_in_one_sentence(
+    lake: Lake, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    names = {"FOLDER": str(tmp_path), "LAKE": lake.url}
+    result = CliRunner().invoke(main, ["ui", *(names.get(one, one) for one in arguments)])
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert sentence in result.output
+
+
+def test_ui_without_the_packages_of_the_lake_says_what_to_install(lake: Lake) -> None:
+    program = "import sys; sys.modules['deltalake'] = None; from omnirecord.__main__ import run; run()"
+    done = subprocess.run([sys.executable, "-c", program, "ui", lake.url], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == 'Error: the lake needs more packages: install them with `pip install "omnirecord[lake]"`\n'
 
 
 # In a browser

@@ -37,12 +37,12 @@ const LAKE_KEYS = [
     ],
   ],
 ]
-const VIEWS = [['sessions', 'Sessions', LakeSessions], ['trends', 'Trends', LakeTrends]] // prettier-ignore
+const LAKE_VIEWS = [['sessions', 'Sessions', LakeSessions], ['trends', 'Trends', LakeTrends]] // prettier-ignore
 
 class LakeApp extends Shell {
   constructor() {
     super('#/sessions', 'omnirecord: all sessions of the lake', LAKE_KEYS)
-    this.links = VIEWS.map(([view, label]) => h('a', { 'data-view': view }, label))
+    this.links = LAKE_VIEWS.map(([view, label]) => h('a', { 'data-view': view }, label))
     this.assemble(h('nav', { class: 'views', 'aria-label': 'Views' }, ...this.links), this.crumb)
     this.header.classList.add('of-lake')
   }
@@ -62,7 +62,7 @@ class LakeApp extends Shell {
   show() {
     if (!this.lake) return
     const { view, asked } = lakeRoute(location.hash),
-      [, , View] = VIEWS.find(([name]) => name === view)
+      [, , View] = LAKE_VIEWS.find(([name]) => name === view)
     store('sessionStorage', 'list', location.hash)
     for (const link of this.links) {
       link.href = lakeAddress(link.dataset.view, { ...asked, page: null })

@@ -105,7 +105,7 @@ export class LakeSessions extends LakeView {
       h('td', { class: 'number', 'data-label': 'Turns' }, row.turns.toLocaleString('en')),
       h('td', { 'data-label': 'Model' }, clip(row.model ?? '–', 24)),
       h('td', { class: 'number', 'data-label': 'First token' }, took(row.first_token_s)),
-      h('td', { class: 'worst', 'data-label': 'Finding' }, finding(row)),
+      h('td', { class: 'worst', 'data-label': 'Finding' }, worstFinding(row)),
       h('td', { 'data-label': 'Ending' }, h('span', { class: `ending ${row.outcome}` }, clip(row.verdict ?? '', 160))),
     )
   }
@@ -153,7 +153,7 @@ function took(s) {
   return s === null ? '–' : seconds(s * 1e9)
 }
 
-function finding(row) {
+function worstFinding(row) {
   if (!row.finding_code) return h('span', { class: 'none' }, 'none')
   const more = row.errors + row.warnings + row.notes - 1
   return [

@@ -12,10 +12,10 @@ export class LakeTrends extends LakeView {
     super(app, 'trends', 'Trends by day')
     const go = day => this.go({ from: day, to: day, page: null }, 'sessions')
     this.plots = {
-      sessions: new Plot('Sessions by status', 'bars', plain, go),
-      findings: new Plot('Sessions by finding', 'bars', plain, go),
+      sessions: new Plot('Sessions by status', 'bars', counted, go),
+      findings: new Plot('Sessions by finding', 'bars', counted, go),
       first_token: new Plot('Time to the first token', 'lines', s => seconds(s * 1e9), go, s => `${Number(s.toPrecision(3))} s`),
-      problems: new Plot('Problems against the contract, by server version', 'bars', plain, go),
+      problems: new Plot('Problems against the contract, by server version', 'bars', counted, go),
     }
     this.figures = h('div', { class: 'figures' }, ...Object.values(this.plots).map(one => one.element))
   }
@@ -29,8 +29,8 @@ export class LakeTrends extends LakeView {
     if (!days.length) return fill(this.body, this.empty(inAll))
     if (!this.figures.isConnected) fill(this.body, this.figures)
     const { plots } = this
-    plots.sessions.show(days, series(sessions, name => OUTCOMES[name]))
-    plots.findings.show(days, series(findings), 'A session counts once for each code that it has.')
+    plots.sessions.show(days, seriesOf(sessions, name => OUTCOMES[name]))
+    plots.findings.show(days, seriesOf(findings), 'A session counts once for each code that it has.')
     plots.first_token.show(days, [
       { name: 'p50', values: first.p50, tone: 'c0' },
       { name: 'p95', values: first.p95, tone: 'c3', isDashed: true },
@@ -38,16 +38,16 @@ export class LakeTrends extends LakeView {
     ])
     plots.problems.show(
       days,
-      series(problems),
+      seriesOf(problems),
       others.length ? `Problems belong to recordings: the filters ${others.join(', ')} are not applied.` : '',
     )
   }
 }
 
-function series(found, tone = () => undefined) {
+function seriesOf(found, tone = () => undefined) {
   return Object.entries(found).map(([name, values], place) => ({ name, values, tone: tone(name) ?? `c${place % 8}` }))
 }
 
-function plain(value) {
+function counted(value) {
   return value.toLocaleString('en')
 }

@@ -3,12 +3,12 @@
 import { fill, h, say, shows, svg } from './dom.js'
 import { clip } from './words.js'
 
-const HEIGHT = 190
-const LEFT = 52
-const BOTTOM = 22
-const TOP = 8
-const RIGHT = 10
-const HINT = 'Point at a day, or use ← and →.'
+const PLOT_HEIGHT = 190
+const PLOT_LEFT = 52
+const PLOT_BOTTOM = 22
+const PLOT_TOP = 8
+const PLOT_RIGHT = 10
+const PLOT_HINT = 'Point at a day, or use ← and →.'
 
 export class Plot {
   // `kind`: bars or lines. `format` makes a number a text, `tick` one of the scale. `go` opens a day.
@@ -70,14 +70,14 @@ export class Plot {
   }
 
   dayAt(event) {
-    const x = event.clientX - this.box.getBoundingClientRect().left - LEFT,
-      place = Math.floor((x / (this.box.clientWidth - LEFT - RIGHT)) * this.days.length)
+    const x = event.clientX - this.box.getBoundingClientRect().left - PLOT_LEFT,
+      place = Math.floor((x / (this.box.clientWidth - PLOT_LEFT - PLOT_RIGHT)) * this.days.length)
     return Math.min(Math.max(place, 0), this.days.length - 1)
   }
 
   select(day) {
     this.day = day
-    const told = day === null ? HINT : this.told(day)
+    const told = day === null ? PLOT_HINT : this.told(day)
     this.box.setAttribute('aria-valuenow', day ?? 0)
     this.box.setAttribute('aria-valuetext', day === null ? 'no day chosen' : told)
     if (this.shown === told) return
@@ -100,28 +100,28 @@ export class Plot {
   draw() {
     const width = this.box.clientWidth
     if (!width || !this.days?.length) return
-    const room = width - LEFT - RIGHT,
+    const room = width - PLOT_LEFT - PLOT_RIGHT,
       every = room / this.days.length,
       highest = this.highest(),
       ticks = ticksTo(highest),
       top = ticks.at(-1)
-    const x = place => LEFT + place * every,
-      y = value => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
-    this.cursor = svg('rect', { class: 'plot-day', y: TOP, height: HEIGHT - TOP - BOTTOM, width: Math.max(every, 2) })
+    const x = place => PLOT_LEFT + place * every,
+      y = value => PLOT_TOP + (PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM) * (1 - value / top)
+    this.cursor = svg('rect', { class: 'plot-day', y: PLOT_TOP, height: PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM, width: Math.max(every, 2) })
     this.x = x
     fill(
       this.box,
       svg(
         'svg',
-        { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, 'aria-hidden': 'true', focusable: 'false' },
+        { width, height: PLOT_HEIGHT, viewBox: `0 0 ${width} ${PLOT_HEIGHT}`, 'aria-hidden': 'true', focusable: 'false' },
         svg('title', {}, this.title),
         this.cursor,
         ...ticks.flatMap(value => [
-          svg('line', { class: 'plot-line', x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }),
-          svg('text', { class: 'plot-text', x: LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' }, this.tick(value)),
+          svg('line', { class: 'plot-line', x1: PLOT_LEFT, x2: width - PLOT_RIGHT, y1: y(value), y2: y(value) }),
+          svg('text', { class: 'plot-text', x: PLOT_LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' }, this.tick(value)),
         ]),
         ...this.dates(every).map(place =>
-          svg('text', { class: 'plot-text', x: Math.min(x(place) + every / 2, width - 17), y: HEIGHT - 6, 'text-anchor': 'middle' }, this.days[place].slice(5)),
+          svg('text', { class: 'plot-text', x: Math.min(x(place) + every / 2, width - 17), y: PLOT_HEIGHT - 6, 'text-anchor': 'middle' }, this.days[place].slice(5)),
         ),
         ...(this.kind === 'bars' ? this.bars(x, y, every) : this.lines(x, y, every)),
       ),
