@@ -85,6 +85,31 @@ async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place
     assert troubles == []
 
 
+async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path: Path) -> None:
+    """The page's list is older than the session, and its stream of events starts after the session."""
+    source, asked, goes_on = HEALTHY["approval"], asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        asked.set()
+        await goes_on.wait()
+        await route.continue_()
+
+    async with (
+        Replay(source, timing="instant") as upstream,
+        Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
+        browser() as page,
+    ):
+        await page.route("**/events?last=0", hold)
+        await page.goto(proxy.page)
+        await asked.wait()
+        with closing(open_store(source)) as store:
+            await Rerun(store, 1, proxy.url).run(20)
+        assert await are(page, "td.name a", 0)
+        goes_on.set()
+        await eventually(lambda: are(page, "td.name a", 1))
+        await page.unroute_all(behavior="ignoreErrors")
+
+
 async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: Path) -> None:
     source = HEALTHY["approval"]
     async with (
