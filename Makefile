@@ -6,6 +6,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+# Each worker and each command that a test starts would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests wait more than they compute, so two for each core.
 WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 
@@ -31,7 +33,7 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed"
 	@echo "==> tests that hold the clock to milliseconds, alone"
-	@$(BIN)/python -m pytest -m timed
+	@$(BIN)/python -m pytest -m timed $$(grep -rlw timed tests --include='test_*.py')
 else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
