@@ -27,15 +27,7 @@ CLOSE = 8
 """The opcode of a WebSocket close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
-VERDICTS: tuple[Verdict, ...] = (
-    "comment",
-    "sentinel",
-    "truncated",
-    "malformed",
-    "unknown",
-    "invalid",
-    "valid",
-)
+VERDICTS: tuple[Verdict, ...] = ("comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid")
 
 Ending = Literal[
     "done",

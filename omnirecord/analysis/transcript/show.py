@@ -18,16 +18,7 @@ from ...cassette.sqlite import Store
 from ...model import Exchange
 from ...text import one_line
 from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
-from ..turns import (
-    LONG_SILENCE,
-    FailedRequest,
-    Session,
-    Turn,
-    concluded,
-    is_session,
-    session_with_drafts,
-    turn_row,
-)
+from ..turns import LONG_SILENCE, FailedRequest, Session, Turn, concluded, is_session, session_with_drafts, turn_row
 from ..turns.draft import Draft
 from ..turns.session_builder import LiveMerge, SessionBuilder
 from . import WIDTH, Line, Page, UnfoldingTurn, total, transcript
