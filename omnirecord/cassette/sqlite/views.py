@@ -201,15 +201,19 @@ _ASKED = (
 
 
 def define_ids(connection: sqlite3.Connection) -> None:
-    """Define the SQL function `derived_id(recording)`: see `identity.derived_id`."""
+    """Define the SQL function `derived_id(recording)`: see `identity.derived_id`. It is computed once."""
+    known: dict[tuple[int, int], str] = {}
 
     def derived(recording: int) -> str | None:
-        query = "SELECT started_at, contract, upstream FROM recordings WHERE recording = ?"
-        found = connection.execute(query, (recording,)).fetchone()
+        query = "SELECT started_at, contract, upstream, (SELECT max(exchange) FROM exchanges) FROM recordings"
+        found = connection.execute(f"{query} WHERE recording = ?", (recording,)).fetchone()
         if found is None:
             return None
-        started_at, contract, upstream = found
-        return derived_id(started_at, contract, upstream, connection.execute(_ASKED, (recording,)))
+        started_at, contract, upstream, newest = found
+        if (recording, newest) not in known:
+            asked = connection.execute(_ASKED, (recording,))
+            known[recording, newest] = derived_id(started_at, contract, upstream, asked)
+        return known[recording, newest]
 
     connection.create_function("derived_id", 1, derived)
 
