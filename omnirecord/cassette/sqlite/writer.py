@@ -329,9 +329,9 @@ def number_made(path: Path) -> int | None:
 def mark_shipped(path: Path, lake: str) -> bool:
     """Mark a closed cassette as shipped to `lake`, a URL without credentials; return whether it is marked now.
 
-    False, and no change, for a file that cannot be marked. Such a file is text, compressed or read-only. Or a recorder
-    writes it, a reader uses it, or a killed recorder left it. The modification time stays. A writer that opens the
-    cassette removes all marks. Raises `CassetteError` for a damaged file.
+    A file that is text, compressed or read-only is not marked. Neither is one that is being recorded, was left by a
+    killed recorder, or is in use by a reader. The modification time stays. A writer that opens the cassette removes all
+    marks. Raises `CassetteError` for a damaged file.
     """
     with clear_errors(path):
         before = path.stat()
