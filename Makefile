@@ -85,7 +85,7 @@ cassettes: .venv/.dev
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-header --no-annotate --upgrade \
-		--python-version 3.11 --group dev --group real pyproject.toml --output-file requirements-dev.lock
+		--python-version 3.11 --extra lake --group dev --group real pyproject.toml --output-file requirements-dev.lock
 
 clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -11,12 +11,14 @@ The import is light: a function loads its server or its models when it is called
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from .errors import (
     BrokenCassette,
     CassetteError,
     CassetteInUse,
+    LakeError,
     NewerCassette,
     NotACassette,
     OmnirecordError,
@@ -27,7 +29,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
@@ -39,13 +41,14 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.api import Cassette
     from .cassette.scrub import Leak
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
     from .replayer.blocking import Replay
 
 __all__ = [
     "BrokenCassette",
     "CassetteError",
     "CassetteInUse",
+    "LakeError",
     "NewerCassette",
     "NotACassette",
     "OmnirecordError",
@@ -91,6 +94,7 @@ def record(
     pseudonym_key: str | PathLike[str] | None = None,
     rotate: str | Iterable[str] = (),
     keep: str | int | Iterable[str | int] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Proxy:
     """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
 
@@ -118,17 +122,18 @@ def record(
         pseudonym_key: File of the key from which pseudonyms are derived; by default the user's own.
         rotate: Size (`500MB`), time (`1h`) or both at which a new cassette begins (`docs/rotation.md`).
         keep: Number, age or size of full cassettes to keep, or several of them.
+        labels: Labels of the recording, such as `{"branch": "main"}`, beside those of `OMNIRECORD_LABELS`.
 
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
+        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {},
     )  # fmt: skip
 
 
@@ -252,19 +257,16 @@ def validate(
     from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return validation(store, held_against, session)
-    finally:
-        store.close()
 
 
 def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """Return the problems in a cassette, or in one session, worst first; an empty list if there are none.
 
     `session` is a session id or its beginning. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
-    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, a `message`, a reason (`why`), what to look
-    at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
+    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
+    the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
     from .analysis.doctor.doctor import findings_of
 

@@ -9,6 +9,7 @@ OmnirecordError               base class; the text is one sentence that says wha
 |   +-- TooLarge              the cassette holds more events than --max-decoded allows in memory
 |   +-- CassetteInUse         another recorder or program holds the cassette
 +-- ServerError               the server cannot start: the port is taken, or the address is not local
++-- LakeError                 the lake cannot be reached, read or written; what is local was not changed
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class CassetteInUse(CassetteError):
 
 class ServerError(OmnirecordError):
     """The server cannot start listening."""
+
+
+class LakeError(OmnirecordError):
+    """The lake cannot be reached, read or written."""

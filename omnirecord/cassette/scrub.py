@@ -133,9 +133,12 @@ class Scrubber:
         return safe
 
     def _recording(self, value: dict[str, Any]) -> dict[str, Any]:
-        upstream = value["upstream"]
-        number = value["recording"]
-        return {**value, "upstream": upstream and self._text(upstream, "upstream", recording=number)}
+        safe, number = dict(value), value["recording"]
+        safe["upstream"] = value["upstream"] and self._text(value["upstream"], "upstream", recording=number)
+        if "labels" in value:
+            safe["labels"] = self._redactor.labels(value["labels"])
+            self._found("labels", recording=number)
+        return safe
 
     def _exchange(self, value: dict[str, Any]) -> dict[str, Any]:
         now = self._now = _Exchange(value["recording"], value["exchange"], value["stream"])
@@ -272,7 +275,9 @@ def scrub(
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         sessions = None if session is None else with_children(store, the_session(store, session))
-        lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store, sessions))))
+        will_change = _has_secret_requests(store, Redactor(key, scanner))
+        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=will_change)))
+        lines = (f"{dumps(value)}\n".encode() for value in found_values)
         if target is not None:
             _write(lines, target, source)
             return found
@@ -280,6 +285,14 @@ def scrub(
     finally:
         store.close()
     return found or ([] if session is not None else list(_in_free_space(source, scanner, said, watch)))
+
+
+def _has_secret_requests(store: Store, redactor: Redactor) -> bool:
+    """Whether a copy without secrets has other requests, from which another id of a recording would be derived."""
+    texts = [*(x.session_id or "" for x in store.exchanges()), *(one.upstream or "" for one in store.recordings())]
+    if any(redactor.text(one) != one for one in set(texts)):
+        return True
+    return any(redactor.target(x.request.target) != x.request.target for x in store.exchanges())
 
 
 def _key_of(store: Store, named: File | None) -> bytes:

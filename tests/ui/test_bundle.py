@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pytest
 
-from omnirecord.ui.http import bundle, digest
+from omnirecord.ui.viewer import bundle, digest
 
 TOP = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let) (?:\{ ?)?(\w+)", re.MULTILINE)
 MODULES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -15,15 +16,13 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ..gather import acts_in, failures_in, grouped, strays
-from ..turns import Act, FailedRequest, deleted_at
+from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
-from .clients import deletion, failures, reconnects, refusals, untaken
-from .endings import BY_SERVER, Endings, Upstream
+from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .stream import StreamChecks
-from .sub_agents import Children
-from .tools import Tools
+from .tools import Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -31,11 +30,8 @@ _AFTERWARDS = 2**62
 
 def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return examine(store, session)
-    finally:
-        store.close()
 
 
 def examine(store: Store, session: str | None = None) -> list[Finding]:
@@ -213,7 +209,7 @@ class SessionChecks:
 
     def _cuts(self) -> list[int]:
         """Times in ns at which the server ended a stream, or the connection broke."""
-        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in BY_SERVER]
+        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in ENDED_BY_SERVER]
 
     @property
     def _is_open(self) -> bool:

@@ -14,20 +14,8 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
-from .check import (
-    SECOND,
-    Check,
-    Event,
-    FrameRef,
-    Group,
-    Handler,
-    Handlers,
-    events,
-    seconds,
-    sign_at,
-)
 from .events import Contract, Order
-from .finding import Severity, Sign
+from .finding import SECOND, Check, Event, FrameRef, Group, Handler, Handlers, Severity, Sign, events, seconds, sign_at
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 

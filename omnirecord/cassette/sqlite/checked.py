@@ -35,6 +35,7 @@ from ...model import (  # fmt: skip
     checked_status,
     checked_target,
     checked_text,
+    checked_uuid,
 )
 from ...wire.sse import read_fields
 
@@ -47,11 +48,22 @@ _LONGEST = 4 << 20
 
 def recording_of(row: Any) -> Recording:
     """Return the recording in a row."""
-    number, started_at, version, contract, upstream = row
+    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version = row
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
+        checked_uuid(recording_id), None if run_id is None else checked_uuid(run_id),
+        {} if labels is None else _labels(labels),
+        None if server_version is None else _str(server_version, "server_version"),
     )  # fmt: skip
+
+
+def _labels(text: Any) -> dict[str, str]:
+    value = json.loads(_short(text, "labels"))
+    if type(value) is not dict or not set(map(type, value.values())) <= {str}:
+        raise ValueError("labels: no object of texts")
+    "".join([*value, *value.values()]).encode()  # refuses a lone surrogate
+    return value
 
 
 def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
@@ -115,7 +127,7 @@ ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], by
 
 
 def read_block_of(row: Any) -> ReadBlockRow:
-    """Return a row of `pieces`: number, start, size, base time, the arrival, sending and size of each read, bytes.
+    """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
 
     Sizes are in bytes, times in ns. The base time is added to the arrival and sending times.
     """
@@ -221,6 +233,12 @@ def number_of(row: Any) -> int:
     """Return the number in a row of one column."""
     (number,) = row
     return _int(number, "a number")
+
+
+def text_of(row: Any) -> str:
+    """Return the text in a row of one column."""
+    (text,) = row
+    return _str(text, "a text")
 
 
 def pair_of(row: Any) -> tuple[int, int]:

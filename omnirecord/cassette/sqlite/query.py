@@ -7,6 +7,7 @@ name in the file. SQLite asks `_Guard` before it reads anything else, or does an
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -14,11 +15,14 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from ...errors import UsageError
+from .migrations import RENAMED, is_named_as_now
+from .migrations import TABLES as TABLES_OF
 from .reader import Store
 from .schema import TABLES
 from .sql_mistakes import PRAGMA, Names, mistake, refuse_parameters, refuse_statement
-from .views import SELECTS
+from .views import ALIASES, FORMER, SELECTS
 
+log = logging.getLogger("omnirecord")
 Computed = Mapping[str, Mapping[str, type]]
 """The columns of each computed table, with their types: `str`, `int` or `float`."""
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
@@ -78,7 +82,11 @@ class Query:
         connection.execute(f"ATTACH ':memory:' AS {_COMPUTED}")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._hand_over()
-        selects = {**self._views(computed), **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}}
+        selects = {
+            **ALIASES,
+            **self._views(computed),
+            **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed},
+        }
         for name, select in selects.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
@@ -88,8 +96,7 @@ class Query:
         self._connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
 
     def _columns(self, name: str) -> tuple[str, ...]:
-        schema = "main" if name in TABLES else "temp"
-        return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {schema}.{name} LIMIT 0").description)
+        return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {name} LIMIT 0").description)
 
     def close(self) -> None:
         """Forget the computed tables; the store stays open."""
@@ -104,6 +111,8 @@ class Query:
         self._guard.reads, self._guard.refused = set(), ""
         self._execute(sql if keyword == "EXPLAIN" else f"EXPLAIN {sql}", given, sql)  # names tables, reads no row
         reads = frozenset(self._guard.reads)
+        for name in sorted(reads & FORMER.keys()):
+            log.warning("%s is the former name of the table %s: write the new one", name, FORMER[name])
         self._fill(reads)
         cursor = self._execute(sql, given, sql)
         columns = _distinct(one[0] for one in cursor.description or ())
@@ -157,9 +166,10 @@ class _Guard:
     """Tells SQLite what a query may do: read what is listed here, and call functions. Notes the tables it reads."""
 
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
-        self._ours = {*computed, *SELECTS}
+        self._ours = {*computed, *SELECTS, *ALIASES}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
-        self._foreign = found - {name.lower() for name in TABLES}
+        self._readable = _READABLE | (TABLES_OF[RENAMED] if is_named_as_now(connection) else frozenset())
+        self._foreign = found - self._readable
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
         self.refused = ""
@@ -171,7 +181,8 @@ class _Guard:
         if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _UNSAFE_FUNCTIONS:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ and self._may_read((first or "").lower(), schema):
-            self.reads.add((first or "").lower())
+            if schema != "main" or first not in FORMER:  # else it is the table behind a temporary view
+                self.reads.add((first or "").lower())
             return sqlite3.SQLITE_OK
         self.refused = _refusal(action, first, second, schema)
         return sqlite3.SQLITE_DENY
@@ -180,7 +191,7 @@ class _Guard:
         if schema in ("temp", _COMPUTED):
             return True
         if schema == "main":
-            return name in _READABLE and name not in self._foreign
+            return name in self._readable and name not in self._foreign
         return name in self._ours or name not in self._foreign  # no schema: a name of which no column is read
 
 
@@ -224,7 +235,7 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
 
 def pending(query: Query, result: Result) -> int:
     """The received bytes that are in no event yet, if the result is of events: see `streams.pending_bytes`."""
-    if not result.reads & {"events", "responses", "pages"}:
+    if not result.reads & {"events", "responses", "frame_blocks"}:
         return 0
     ((size,),) = query.run("SELECT coalesce(sum(pending_bytes), 0) FROM streams WHERE pending_bytes > 0").rows
     return int(size)

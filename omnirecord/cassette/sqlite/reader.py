@@ -162,8 +162,8 @@ class Store(Tables):
 
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ?"
-            " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ?"
+            " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         times, content = None, None  # type: Content | None, Content | None
         for row in self._connection.execute(query, (stream, stream, after + 1)):
@@ -192,7 +192,7 @@ class Store(Tables):
     def _columns(self, exchange: int, stream: int) -> StreamColumns | None:
         ends, times, sizes, data = array("q"), array("q"), array("q"), []
         for row in self._connection.execute(
-            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ? ORDER BY seq", (stream,)
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq", (stream,)
         ):
             first, start, more = ends_of(row)
             if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
@@ -239,7 +239,7 @@ class Store(Tables):
         return derived if derived is not None and derived.seq == seq else None
 
     def _frames_from(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
-        query = "SELECT seq, frames FROM pages WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
+        query = "SELECT seq, frames FROM frame_blocks WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
         first, frames = self._connection.execute(query, (stream, seq)).fetchone() or (0, 0)
         if not first <= seq < first + frames:
             return []
@@ -384,7 +384,7 @@ class Store(Tables):
 
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """Return the number of stored frames of a stream, and their content in bytes."""
-        query = "SELECT seq + frames - 1, start + length FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return next(self._rows(pair_of, query, exchange.stream), (0, 0))
 
     def _tallies(self, exchange: Exchange) -> list[tuple[str, int, int]]:

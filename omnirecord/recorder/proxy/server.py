@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
 from yarl import URL
 
+from ...cassette.identity import labels_of
 from ...errors import ServerError, UsageError
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.accept import Accepting
+from ...server.background import Blocking, WithBlock
 from ...server.http import Handler, bad_request, error_response, number_of, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
@@ -49,8 +50,32 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
     pass
 
 
-class Proxy:
-    """A proxy that records. Use it with `async with`: clients connect to `url`, and `db` is the cassette.
+class Recorder(Blocking["Proxy"]):
+    """A recording proxy in a thread. `url` is where clients connect, `db` the cassette."""
+
+    def __init__(self, server: Proxy) -> None:
+        super().__init__(server)
+        self.upstream, self.db = server.upstream, server.db
+
+    @property
+    def page(self) -> str | None:
+        """The URL of the page; None without `ui`."""
+        return self._server.page
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording in progress."""
+        return self._server.recording
+
+    @property
+    def exchanges(self) -> int:
+        """The number of requests so far."""
+        return self._server.exchanges
+
+
+class Proxy(WithBlock):
+    """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
+    connect to `url`, and `db` is the cassette.
 
     `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
     browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
@@ -63,7 +88,8 @@ class Proxy:
     or begins with one of `redact_patterns`. `apart`: a second process makes and validates frames, as for the command,
     which takes no time of the event loop. Of very many frames at once, `watch` then gets the last 200.
 
-    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own.
+    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own. `labels`: stored with each
+    recording, beside those of `OMNIRECORD_LABELS`.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -94,6 +120,7 @@ class Proxy:
         pseudonym_key: File | None = None,
         rotate: Given = (),
         keep: Given = (),
+        labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
@@ -110,6 +137,7 @@ class Proxy:
         self._rotation, self._keep = rotation(rotate), retention(keep)
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
+        self._labels = labels_of(labels)
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
         self._is_controlled, self._ui = control or bool(ui), ui
@@ -179,6 +207,10 @@ class Proxy:
         """The number of open exchanges."""
         return len(self._running)
 
+    def __enter__(self) -> Recorder:
+        recorder = self._blocking = Recorder(self)
+        return recorder.start()
+
     async def __aenter__(self) -> Proxy:
         tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
@@ -191,6 +223,7 @@ class Proxy:
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
                 keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
+                labels=self._labels,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:
@@ -254,9 +287,7 @@ class Proxy:
                 " everything", self.upstream,
             )  # fmt: skip
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:

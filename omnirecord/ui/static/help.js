@@ -1,4 +1,4 @@
-// The keys, listed.
+// The list of keys.
 
 import { button, h, icon } from './dom.js'
 

@@ -1,4 +1,4 @@
-// The page: what is in the address bar decides which view is shown.
+// The page: the address selects the view.
 
 import { CompareView } from './compareview.js'
 import { button, fill, h, icon, svg } from './dom.js'
@@ -95,7 +95,7 @@ class App {
     this.left = route.view === 'session' ? write({ view: 'session', key: route.key }) : null
   }
 
-  // Whoever uses a keyboard goes on inside of what has come, or in the list at the session that was left.
+  // Set the keyboard focus: into the new view, or to the session that was left in the list.
   focus(left) {
     const main = this.view.element,
       link = left && [...main.querySelectorAll('td.name a')].find(one => one.getAttribute('href') === left)
@@ -113,7 +113,7 @@ class App {
     return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
   }
 
-  // What was wrong with all sessions: read through for the list, and only for that.
+  // Load the findings of all sessions, which only the list shows.
   async examine() {
     try {
       if (!this.findings || this.overview.is_recorded) this.findings = await this.source.findings()
@@ -123,7 +123,7 @@ class App {
     }
   }
 
-  // On a narrow page the field comes when it is asked for.
+  // Open the search field, which is hidden on a narrow page.
   seek() {
     this.header.classList.add('searching')
     this.search.focus()
@@ -160,17 +160,16 @@ class App {
 
   // ---- live
 
-  // For as long as something is recorded. A server that went away may come back, with more of this recording or with
-  // another one.
+  // Follow the recording until it ends. A lost server may come back with this recording or another one.
   async follow() {
     let after = null
-    const heard = rows => this.hear(rows),
+    const received = rows => this.receive(rows),
       at = id => {
         if (after === null) this.begun()
         after = id
       }
     while (this.overview.is_recorded) {
-      const isOver = await this.source.follow({ after, heard, at }).catch(() => false)
+      const isOver = await this.source.follow({ after, received, at }).catch(() => false)
       if (isOver && !(await this.reaches())) await this.tellEnd()
       while (this.overview.is_recorded) {
         await pause(1000)
@@ -199,12 +198,12 @@ class App {
 
   // The stream of events has begun. It lacks the events between the page's last look and its start.
   begun() {
-    this.hear([])
+    this.receive([])
     if (this.view?.deck?.isLoaded) this.view.catchUp(true)
   }
 
-  hear(rows) {
-    this.view?.hear?.(rows)
+  receive(rows) {
+    this.view?.receive?.(rows)
     clearTimeout(this.looking)
     this.looking = setTimeout(async () => {
       await this.look().catch(() => {})
@@ -212,7 +211,7 @@ class App {
     }, 400)
   }
 
-  // ---- keys and looks
+  // ---- keys and theme
 
   key(event) {
     const field = event.target.closest?.('input, select, textarea')
@@ -268,7 +267,7 @@ function logo() {
   )
 }
 
-// A file that is opened from a disk may keep nothing in some browsers.
+// Store a value, if the browser allows it: some refuse it for a file from a disk.
 function store(where, name, value) {
   try {
     window[where].setItem(`omnirecord-${name}`, value)
@@ -289,7 +288,7 @@ function keep(value) {
   store('sessionStorage', 'token', value)
 }
 
-// What the server wants to be told: it comes behind the # of the address, which is not sent, and is taken away there.
+// The token in the fragment of the address, which is not sent to the server. It is removed from the address.
 function token() {
   const found = /[#?&]token=([^&]+)/.exec(location.hash)
   if (found) {

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.diff import compare, counts
-from omnirecord.analysis.diff.normalize import role
-from omnirecord.analysis.diff.steps import IGNORED
+from omnirecord.analysis.diff.normalize import IGNORED, role
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
-from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
+from omnirecord.omnigent.protocol import connect_snapshot_length
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
 from tests.support.examples import examples

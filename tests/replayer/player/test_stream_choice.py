@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from omnirecord.model import TimedFrame
-from omnirecord.replayer.player.reconnect import join_at_playhead, session_line, text_in_flight
+from omnirecord.replayer.player.stream_choice import join_at_playhead, session_line, text_in_flight
 from omnirecord.wire.sse import read_fields
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, presence, status
 from tests.support.stage import gists

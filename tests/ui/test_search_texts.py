@@ -12,8 +12,8 @@ import pytest
 from omnirecord.analysis.search.query import parse
 from omnirecord.analysis.search.search import search
 from omnirecord.cassette.open import import_file, open_store
-from omnirecord.ui.data.api import search_data
-from omnirecord.ui.http import joined
+from omnirecord.ui.data import search_data
+from omnirecord.ui.viewer import joined
 from tests.support.browsing import chromium_running
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 

@@ -13,8 +13,8 @@ from omnirecord.analysis.listing import EventFilter, event_rows, session_rows
 from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import UsageError
-from omnirecord.ui.data.api import Answers
-from omnirecord.ui.data.events import Key, columns, read_key
+from omnirecord.ui.data import Answers
+from omnirecord.ui.events import Key, columns, read_key
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 
 SHIPPED = {**HEALTHY, **TROUBLED}

@@ -11,25 +11,31 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from ...analysis.curl import curl_of
-from ...analysis.listing import event_row, parsed
-from ...analysis.turns import Session
-from ...cassette.jsonl import text
-from ...cassette.sqlite import Store
-from ...errors import UsageError
-from ...model import VERDICTS, Exchange, Message, TimedFrame
-from ...omnigent.parties import party_name
-from ...omnigent.summary import summary
-from ...wire.headers import header
-from ...wire.sse import read_fields
+from ..analysis.curl import curl_of
+from ..analysis.listing import event_row, parsed
+from ..analysis.turns import Session
+from ..cassette.jsonl import text
+from ..cassette.sqlite import Store
+from ..errors import UsageError
+from ..model import VERDICTS, Exchange, Message, TimedFrame
+from ..omnigent.routes import party_name
+from ..omnigent.summary import summary
+from ..wire.headers import header
+from ..wire.sse import read_fields
 
 Row = dict[str, Any]
 PIECE = 20_000
 """Most events in one part of the columns."""
-GISTS = 400
+SUMMARIES = 400
 """Most events in one list of summaries."""
 LONGEST = 1 << 20
 """Most bytes of a frame that are shown."""
+LONGEST_BODY = 64 * 1024
+"""Most bytes of a body or message that are shown."""
+MESSAGES = 300
+"""Most messages of a WebSocket that are shown."""
+SAYS = 200
+"""Most bytes of a message in the list of messages."""
 
 
 def columns(store: Store, stream: int, after: int = 0, limit: int = PIECE) -> Row:
@@ -57,13 +63,13 @@ def columns_of(frames: Iterator[TimedFrame], stream: int, limit: int) -> Row:
     return {"stream": stream, "types": list(types), "more": len(made["seq"]) == limit, **made}
 
 
-def gists(store: Store, stream: int, after: int = 0, limit: int = GISTS) -> Row:
+def summaries(store: Store, stream: int, after: int = 0, limit: int = SUMMARIES) -> Row:
     """The one-line summaries of the events after `after`."""
-    frames = list(islice(_frames(store, stream, after), max(1, min(limit, GISTS))))
-    return {"stream": stream, "rows": [[frame.seq, gist_of(frame)] for frame in frames]}
+    frames = list(islice(_frames(store, stream, after), max(1, min(limit, SUMMARIES))))
+    return {"stream": stream, "rows": [[frame.seq, summary_of(frame)] for frame in frames]}
 
 
-def gist_of(frame: TimedFrame) -> str:
+def summary_of(frame: TimedFrame) -> str:
     if frame.raw is None:
         return ""
     return summary(frame.type, parsed(read_fields(frame.raw, bom=frame.seq == 1).data))
@@ -113,14 +119,6 @@ def _stream(store: Store, stream: int) -> Exchange:
     if not found:
         raise UsageError(f"the cassette holds no stream {stream}")
     return found[0]
-
-
-LONGEST_BODY = 64 * 1024
-"""Most bytes of a body or message that are shown."""
-MESSAGES = 300
-"""Most messages of a WebSocket that are shown."""
-SAYS = 200
-"""Most bytes of a message in the list of messages."""
 
 
 def exchange(store: Store, number: int) -> Row:

@@ -1,0 +1,11 @@
+"""The lake: the recordings of many recorders in Delta tables on object storage.
+
+`location` opens a lake and tells its failures, `tables` has the columns. A lake holds, below its URL:
+
+    omnirecord.json                          the marker: id of the lake, format version
+    TABLE/_delta_log/                        the Delta log of each table
+    TABLE/day=YYYY-MM-DD/RECORDING_ID.parquet  the rows of one recording, by the UTC day of its start
+
+A recording is in the lake when its row in `recordings` is committed, which happens last. The packages of the extra
+`omnirecord[lake]` are imported here only.
+"""

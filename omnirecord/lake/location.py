@@ -1,0 +1,195 @@
+"""A lake by its URL: a folder, `s3://`, `gs://` or `az://`. Its failures become one sentence each.
+
+Credentials come from the environment only, under the names of AWS, Google and Azure. They are never stored and never
+part of an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from obstore import exceptions, store
+
+from ..errors import LakeError, UsageError, __version__
+from ..text import dumps
+from .tables import FORMAT_VERSION, PARTITION, SCHEMAS
+
+MARKER = "omnirecord.json"
+_SCHEMES = ("s3", "gs", "az")
+_TIMEOUT = timedelta(seconds=30)
+"""Longest wait for one answer of the store."""
+_PATIENCE = timedelta(seconds=60)
+"""Longest time for a request with its retries."""
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
+_SECRET = re.compile(r"(?i)(signature|credential|token|key|secret|sig)(=|%3D)[^&\s\"'<]+")
+
+
+@dataclass(frozen=True)
+class Marker:
+    """The marker of a lake."""
+
+    lake: str
+    """The id of the lake, a UUID."""
+    format: int
+    created_at: str
+    """UTC, ISO 8601."""
+    created_by: str
+    """The version of omnirecord that made it."""
+
+
+class Lake:
+    """A lake at a URL. Opening it reads nothing. Raises `UsageError` for a URL that names no lake."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self.is_local = "://" not in self.url
+        with self.failures():
+            self.objects: store.ObjectStore = (
+                store.LocalStore(prefix=self.url, mkdir=False) if self.is_local and Path(self.url).is_dir()
+                else store.LocalStore() if self.is_local
+                else store.from_url(self.url, client_options=_client(), retry_config={"retry_timeout": _PATIENCE})
+            )  # fmt: skip
+
+    @property
+    def storage_options(self) -> dict[str, str]:
+        """The options of deltalake beside the environment."""
+        return {} if self.is_local else {"timeout": f"{_TIMEOUT.seconds}s", "allow_http": str(_allows_http()).lower()}
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Convert the errors of a store to `LakeError`, with a sentence that says what to do."""
+        try:
+            yield
+        except (exceptions.BaseError, DeltaError, OSError) as error:
+            raise LakeError(f"{self.url}: {_sentence(error)}") from error
+
+    def table_url(self, name: str) -> str:
+        """Return the address of a table."""
+        return f"{self.url}/{name}"
+
+    def table(self, name: str, **options: Any) -> DeltaTable:
+        """Return a table of the lake at its newest version. Raises `LakeError`."""
+        try:
+            with self.failures():
+                return DeltaTable(self.table_url(name), storage_options=self.storage_options, **options)
+        except LakeError as error:
+            if isinstance(error.__cause__, TableNotFoundError):
+                raise LakeError(f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`") from error
+            raise
+
+    def marker(self) -> Marker:
+        """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
+        try:
+            with self.failures():
+                value = json.loads(bytes(self.objects.get(MARKER).bytes()))
+                found = Marker(*(value[name] for name in ("lake", "format", "created_at", "created_by")))
+        except LakeError as error:
+            if isinstance(error.__cause__, (exceptions.NotFoundError, FileNotFoundError)):
+                raise LakeError(f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`") from error
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(f"{self.url}/{MARKER} is damaged: restore it from a copy, or choose another URL") from error
+        if found.format > FORMAT_VERSION:
+            raise LakeError(
+                f"{self.url} has lake format {found.format}, this omnirecord reads up to {FORMAT_VERSION}: upgrade it"
+            )
+        return found
+
+    def init(self) -> tuple[Marker, bool]:
+        """Make the lake, or complete it. Returns its marker and whether it is new. Raises `LakeError`.
+
+        A store without conditional PUT is refused: two shippers could overwrite each other's commits.
+        """
+        if self.is_local:
+            with self.failures():
+                Path(self.url).mkdir(parents=True, exist_ok=True)
+                self.objects = store.LocalStore(prefix=self.url)
+        self._refuse_overwriting()
+        made = Marker(str(uuid4()), FORMAT_VERSION, datetime.now(UTC).isoformat(timespec="seconds"), __version__)
+        try:
+            self.objects.put(MARKER, (dumps(vars(made)) + "\n").encode(), mode="create")
+            is_new = True
+        except exceptions.AlreadyExistsError:
+            made, is_new = self.marker(), False
+        except exceptions.BaseError as error:
+            raise LakeError(f"{self.url}: {_sentence(error)}") from error
+        self.complete()
+        return made, is_new
+
+    def complete(self) -> None:
+        """Create the tables and columns that this version knows and the lake lacks. Raises `LakeError`."""
+        for name, schema in SCHEMAS.items():
+            wanted = Schema.from_arrow(schema)
+            with self.failures():
+                table = DeltaTable.create(
+                    self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
+                    storage_options=self.storage_options,
+                )  # fmt: skip
+                there = {field.name for field in table.schema().fields}
+                if missing := [field for field in wanted.fields if field.name not in there]:
+                    table.alter.add_columns(missing)
+
+    def _refuse_overwriting(self) -> None:
+        probe = f"omnirecord-probe-{uuid4()}"
+        with self.failures():
+            self.objects.put(probe, b"1", mode="create")
+            try:
+                self.objects.put(probe, b"2", mode="create")
+            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+                return
+            finally:
+                self.objects.delete(probe)
+        raise LakeError(
+            f"{self.url} does not support conditional PUT (If-None-Match), so two shippers could overwrite each other's"
+            " commits: choose another store"
+        )
+
+
+def _checked(url: str) -> str:
+    """Return a URL without a slash at its end, or the absolute path of a folder. Raises `UsageError`."""
+    if "://" not in url:
+        if not url:
+            raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
+        return str(Path(url).absolute())
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return str(Path(parts.path))
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise UsageError(
+            f"{parts.scheme}:// is no address of a lake: name a folder, s3://BUCKET/PATH, gs://… or az://…"
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError("the URL of a lake has no user, query or fragment: credentials come from the environment")
+    return url.rstrip("/")
+
+
+def _allows_http() -> bool:
+    return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
+
+
+def _client() -> Any:
+    return {"timeout": _TIMEOUT, "allow_http": _allows_http()}
+
+
+def _sentence(error: BaseException) -> str:
+    """Return what a failure of the store is and what to do, without credentials."""
+    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()))[:300]
+    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
+        return f"access denied: check the credentials in the environment and their rights ({detail})"
+    if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):
+        return f"not found: check the name of the bucket and the path ({detail})"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: check the folder and its disk"
+    return f"the store failed: try again, nothing is lost ({detail})"
