@@ -17,7 +17,7 @@ from ..cassette.sqlite import Store
 from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
-from ..wire.strict_json import MalformedError, as_dict, as_int, parse
+from ..wire.strict_json import MalformedError, parse
 from .gather import conclusions
 
 Row = dict[str, Any]
@@ -177,12 +177,13 @@ def types_of(store: Store, wanted: EventFilter) -> Counter[str]:
 def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Row:
     fields = None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1)
     data = parsed(fields.data) if fields else None
+    number = data.get("sequence_number") if isinstance(data, dict) else None
     return {
         "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "seq": frame.seq,
         "offset_ns": frame.offset_ns, "sent_ns": frame.sent_ns,
         "at": wall_clock(started_at, frame.offset_ns) if x.has_times else None,
         "event": fields.event if fields else None, "type": frame.type,
-        "sequence_number": as_int(as_dict(data).get("sequence_number")), "verdict": frame.verdict,
+        "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
         "data": data, "raw": None if frame.raw is None else text(frame.raw),
     }  # fmt: skip

@@ -132,7 +132,7 @@ class RotatedCassettes:
         """Let the link lead to `path`. Raises `CassetteError`."""
         with clear_errors(self.link):
             if os.path.lexists(self.link) and not self.link.is_symlink():
-                raise UsageError(f"{self.link} is no longer a link: somebody has put a file in its place")
+                raise UsageError(f"{self.link} is no longer a link: another program has put a file in its place")
             with TemporaryFolder("link", self.link.parent) as folder:
                 new = Path(folder) / self.link.name
                 new.symlink_to(path.name)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..omnigent.summary import short_id
 from ..text import clip, one_line, seconds, visible
 from .arguments import by_name
 from .common import (
@@ -135,6 +134,8 @@ def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
 
 
 def _row(one: Summary) -> dict[str, str]:
+    from ..omnigent.summary import short_id
+
     took, worst = one.conclusion.duration_s, one.findings[0] if one.findings else None
     name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")

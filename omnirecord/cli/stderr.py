@@ -119,7 +119,7 @@ def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
 
 def progress(items: Iterable[T], label: str, total: int | None = None, after: float = AFTER) -> Iterator[T]:
     """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
-    if not _is_terminal(sys.stderr):
+    if not is_terminal(sys.stderr):
         yield from items
         return
     if total is None and isinstance(items, Sized):
@@ -146,7 +146,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None, after: fl
 @contextmanager
 def busy(label: str, after: float = AFTER) -> Iterator[None]:
     """Show a label and the elapsed time while the block runs."""
-    if not _is_terminal(sys.stderr):
+    if not is_terminal(sys.stderr):
         yield
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -220,5 +220,6 @@ def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
     return rich.Progress(*columns, console=console(stderr=True), transient=True)
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; None for a stream that was closed at the start."""
     return stream is not None and stream.isatty()

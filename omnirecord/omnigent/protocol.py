@@ -14,7 +14,6 @@ from typing import Literal
 
 from ..model import Exchange, TimedFrame
 from ..wire.headers import header
-from ..wire.strict_json import payload_of
 
 SESSION_STATUS = "session.status"
 SESSION_INTERRUPTED = "session.interrupted"
@@ -161,5 +160,7 @@ def connect_snapshot_length(frames: list[TimedFrame]) -> int:
 
 
 def _is_numbered(frame: TimedFrame) -> bool:
+    from ..wire.strict_json import payload_of  # the command line imports this module, and does without the parser
+
     value = payload_of(frame)
     return not isinstance(value, dict) or value.get("sequence_number") is not None

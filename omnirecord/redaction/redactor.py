@@ -43,23 +43,14 @@ from .plain import TextMask
 from .utf16 import AnyWidth, BodyFilter, may_be_utf16
 
 __all__ = [
-    "BodyRedactor",
-    "JsonMask",
-    "Redactor",
-    "Scanner",
-    "StreamMask",
-    "body_without_secrets",
-    "content_scanner",
-    "credentials",
-    "header_without_secrets",
-    "without_secrets",
-]
+    "BodyRedactor", "JsonMask", "Redactor", "Scanner", "StreamMask", "body_without_secrets", "content_scanner",
+    "credentials", "header_without_secrets", "without_secrets",
+]  # fmt: skip
 
 _STARS = re.compile(rb"\*+")
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
 _SCHEME = re.compile(
-    r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)",
-    re.DOTALL,
+    r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)", re.DOTALL
 )
 _BASE64 = re.compile(
     rb'("(?:body|data|payload|content|\w{0,64}(?:b64|base64))\\{0,7}"\s{0,64}:\s{0,64}\\{0,7}")'

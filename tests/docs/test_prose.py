@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 import pytest
 
 from omnirecord.cli import main
-from tests.support.prose import ROOT, files, of_file, of_help, of_labels, of_markdown, of_python, problems
-
-PENDING = (Path(__file__).parent / "prose_pending.txt").read_text().split()
-"""Files whose prose is still to be rewritten. `python -m tests.support.prose --names` prints the list anew."""
+from tests.support.prose import files, of_file, of_help, of_labels, of_markdown, of_python, problems
 
 
 def told(text: str) -> list[str]:
     return [one.told for one in problems("page.md", of_markdown(text))]
 
 
-def test_every_file_is_plain_except_the_pending_ones() -> None:
-    found = [str(one) for path in files() if str(path.relative_to(ROOT)) not in PENDING for one in of_file(path)]
+def test_every_file_is_plain() -> None:
+    found = [str(one) for path in files() for one in of_file(path)]
     assert not found, "\n".join(found)
-
-
-def test_every_pending_file_still_has_a_passage_to_rewrite() -> None:
-    clean = [name for name in PENDING if not (ROOT / name).exists() or not of_file(ROOT / name)]
-    assert not clean, f"remove from {Path(__file__).parent.name}/prose_pending.txt: {', '.join(clean)}"
 
 
 @pytest.mark.parametrize("command", [main, *main.commands.values()], ids=lambda command: command.name)

@@ -1,7 +1,7 @@
 """A small linter for prose: `python -m tests.support.prose [FILE …]` prints the passages that need another sentence.
 
 It reads Markdown (without code, quoted output and addresses), docstrings, comments, messages, the page's comments and
-labels, and the help of each command. `python -m tests.support.prose --names` prints the files with such passages.
+labels, and the help of each command.
 """
 
 from __future__ import annotations
@@ -179,8 +179,5 @@ def files() -> list[Path]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--names"]:
-        sys.stdout.writelines(f"{path.relative_to(ROOT)}\n" for path in files() if of_file(path))
-    else:
-        chosen = [Path(word).resolve() for word in sys.argv[1:]] or files()
-        sys.stdout.writelines(f"{one}\n" for path in chosen for one in of_file(path))
+    chosen = [Path(word).resolve() for word in sys.argv[1:]] or files()
+    sys.stdout.writelines(f"{one}\n" for path in chosen for one in of_file(path))

@@ -12,18 +12,6 @@ from .diff import TOLERANCE_S, DiffSession, by_session, compare, compared, diff_
 from .differences import KINDS, Difference, Kind, counts, headline, plain, report
 
 __all__ = [
-    "KINDS",
-    "TOLERANCE_S",
-    "DiffSession",
-    "Difference",
-    "Kind",
-    "by_session",
-    "compare",
-    "compared",
-    "counts",
-    "diff_session",
-    "headline",
-    "plain",
-    "report",
-    "turn_pairs",
+    "KINDS", "TOLERANCE_S", "DiffSession", "Difference", "Kind", "by_session", "compare", "compared", "counts",
+    "diff_session", "headline", "plain", "report", "turn_pairs",
 ]  # fmt: skip

@@ -52,10 +52,7 @@ IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TER
 """Event types that are not compared: heartbeats, presence, terminal activity."""
 DONE = "DONE"
 """The label of `[DONE]`."""
-_TOLD = {
-    protocol.RESPONSE_OUTPUT_TEXT_DELTA: "text",
-    **dict.fromkeys(protocol.REASONING_DELTAS, "reasoning"),
-}
+_TOLD = {protocol.RESPONSE_OUTPUT_TEXT_DELTA: "text", **dict.fromkeys(protocol.REASONING_DELTAS, "reasoning")}
 """Deltas whose text is compared as the turn's messages and thoughts."""
 _OF_CHUNKS = ("type", "delta", "sequence_number", "index", "final")
 """Fields of a delta that depend on how the text was divided."""

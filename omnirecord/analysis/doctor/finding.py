@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
-from ...wire.strict_json import as_dict, as_int, payload_of
+from ...wire.strict_json import payload_of
 from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
@@ -192,10 +192,12 @@ def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
-        data = {} if frame.verdict in _UNREADABLE else as_dict(payload_of(frame))
+        data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
+        data = data if isinstance(data, dict) else {}
+        number = data.get("sequence_number")
         yield Event(
             frame.stream, frame.seq, frame.offset_ns, frame.type, frame.verdict,
-            as_int(data.get("sequence_number")), data, n < snapshot_length, frame,
+            number if type(number) is int else None, data, n < snapshot_length, frame,
             FrameRef(frame.stream, frame.seq, frame.offset_ns),
         )  # fmt: skip
 

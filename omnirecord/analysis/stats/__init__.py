@@ -12,15 +12,6 @@ from .stats import measure, measured
 from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats, UsageStats, stats_row
 
 __all__ = [
-    "ApprovalStats",
-    "Gaps",
-    "SessionStats",
-    "Spread",
-    "StreamStats",
-    "ToolStats",
-    "TurnStats",
-    "UsageStats",
-    "measure",
-    "measured",
-    "stats_row",
-]
+    "ApprovalStats", "Gaps", "SessionStats", "Spread", "StreamStats", "ToolStats", "TurnStats", "UsageStats", "measure",
+    "measured", "stats_row",
+]  # fmt: skip

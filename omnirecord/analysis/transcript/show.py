@@ -18,16 +18,7 @@ from ...cassette.sqlite import Store
 from ...model import Exchange
 from ...text import one_line
 from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
-from ..turns import (
-    LONG_SILENCE,
-    FailedRequest,
-    Session,
-    Turn,
-    concluded,
-    is_session,
-    session_with_drafts,
-    turn_row,
-)
+from ..turns import LONG_SILENCE, FailedRequest, Session, Turn, concluded, is_session, session_with_drafts, turn_row
 from ..turns.draft import Draft
 from ..turns.session_builder import LiveMerge, SessionBuilder
 from . import WIDTH, Line, Page, UnfoldingTurn, total, transcript
@@ -61,8 +52,10 @@ def lines_of(
 
 def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]:
     """Yield a line for each recording with labels or with the version of the server. `session`: only of that one."""
-    there = {x.recording for x in store.exchanges() if session in (None, x.session_id)}
-    found = [one for one in store.recordings() if one.recording in there and (one.labels or one.server_version)]
+    found = [one for one in store.recordings() if one.labels or one.server_version]
+    if found and session is not None:
+        there = {x.recording for x in store.exchanges() if x.session_id == session}
+        found = [one for one in found if one.recording in there]
     if found:
         yield Line("", "blank")
     for one in found:

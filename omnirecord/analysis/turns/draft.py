@@ -305,12 +305,9 @@ def pace_of(turn: Turn) -> Pace:
     """Return the pace of a turn in deltas. Events do not say how many tokens a delta has."""
     streamed = [passage for passage in (*turn.thoughts, *turn.messages) if passage.pieces]
     begin = min((passage.first_ns for passage in streamed), default=None)
-    known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
-    return Pace(
-        begin - turn.asked_ns if known and begin is not None and turn.asked_ns is not None else None,
-        sum(passage.pieces for passage in streamed),
-        _rate(streamed),
-    )
+    is_known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
+    first_ns = (begin or 0) - (turn.asked_ns or 0) if is_known else None
+    return Pace(first_ns, sum(passage.pieces for passage in streamed), _rate(streamed))
 
 
 def _rate(streamed: list[Passage]) -> float | None:

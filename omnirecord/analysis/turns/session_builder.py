@@ -84,12 +84,7 @@ class SessionBuilder:
         """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
         return self.turns.finish(max(until_ns or 0, self.last_ns))
 
-    def session(
-        self,
-        exchanges: Sequence[Exchange],
-        parent_id: str | None,
-        around: Around,
-    ) -> Session:
+    def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
         """Return the session; no frame follows. `session_of` describes the arguments."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)

@@ -224,8 +224,8 @@ class RecorderLock:
         self._file = FileLock(cassette)
         if not self._file.is_taken:
             raise CassetteInUse(
-                f"{cassette} is being recorded by another omnirecord under another name of the same file, such as a"
-                " hard link: choose another --db, or stop that one"
+                f"another omnirecord records {cassette} under another name of the same file, such as a hard link:"
+                " choose another --db, or stop that one"
             )
 
     def _still_there(self, fd: int) -> bool:
@@ -273,8 +273,8 @@ def refuse_other_name(path: Path) -> None:
     """Raise `CassetteInUse` if the recorder uses another name of the file: the log lies beside that name."""
     if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
         raise CassetteInUse(
-            f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
-            " that the recorder uses, or wait until it is done"
+            f"{path} is another name (such as a hard link) of a cassette that is being recorded. Read it under the"
+            " recorder's name, or wait until it is done"
         )
 
 
@@ -294,6 +294,6 @@ def refuse_log_elsewhere(path: Path) -> None:
         has_log = file.read(20)[JOURNAL] == b"\2\2"
     if has_log:
         raise NotACassette(
-            f"{path} was left by a killed recorder and has another name, such as a hard link, beside which its log may"
-            " lie: append to it under that name, or to a copy of it"
+            f"{path} was left by a killed recorder and has another name (such as a hard link). Its log may lie beside"
+            " that name: append to it under that name, or to a copy of it"
         )

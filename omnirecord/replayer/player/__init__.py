@@ -16,22 +16,6 @@ from .player import Player
 from .timing import Timing
 
 __all__ = [
-    "Answering",
-    "Controls",
-    "Decision",
-    "Failing",
-    "GateRule",
-    "Incoming",
-    "Mismatch",
-    "Miss",
-    "NoContent",
-    "Options",
-    "Player",
-    "Playing",
-    "Position",
-    "Refused",
-    "Rules",
-    "Timing",
-    "Updates",
-    "options",
-]
+    "Answering", "Controls", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options",
+    "Player", "Playing", "Position", "Refused", "Rules", "Timing", "Updates", "options",
+]  # fmt: skip

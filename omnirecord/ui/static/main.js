@@ -147,6 +147,7 @@ class App extends Shell {
     let after = null
     const received = rows => this.receive(rows),
       at = id => {
+        if (after === null) this.begun()
         after = id
       }
     while (this.overview.is_recorded) {
@@ -175,6 +176,12 @@ class App extends Shell {
     await this.view?.ended?.()
     this.findings = null
     if (this.view instanceof SessionsView && !this.isLost) await this.examine()
+  }
+
+  // The stream of events has begun. It lacks the events between the page's last look and its start.
+  begun() {
+    this.receive([])
+    if (this.view?.deck?.isLoaded) this.view.catchUp(true)
   }
 
   receive(rows) {

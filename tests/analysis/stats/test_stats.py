@@ -468,7 +468,6 @@ print(found.events)
 """
 
 
-@pytest.mark.timed
 def test_a_hundred_thousand_events_in_three_seconds_and_300_mb(tmp_path: Path) -> None:
     tape = asked(2.0)
     deltas = [(3.0 + n / 100, delta(f"word{n} ", n)) for n in range(100_000)]
