@@ -37,7 +37,7 @@ _OPENED = re.compile(rf"{UI}(session/id=(?P<id>[^/]*)|compare/a=(?P<a>[^/]*)/b=(
 _QUERIES = 8
 """Queries over the lake at once. A fetched session has threads of its own, so that a slow store does not block it."""
 MOST_OPENED = 16
-"""Pages of sessions that are kept; the one that was used longest ago is removed."""
+"""Pages of sessions that are kept; beyond that, the page is removed whose last request is the oldest."""
 _LAKE_PAGE = functools.partial(bundle, "lake.js", "lake.css")
 
 

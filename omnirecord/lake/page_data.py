@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import LakeError, UsageError, __version__
 from ..server.timers import monotonic
 from .location import Lake
-from .query import LakeQuery
+from .query import LakeQuery, plain
 
 Options = Mapping[str, str]
 Row = dict[str, Any]
@@ -50,8 +50,8 @@ CREATE TABLE heard AS SELECT {_KEY.format(recording="recordings[1]")} AS whole,
 FROM whole_turns WHERE first_token_s IS NOT NULL
 """
 _DRIFT = """
-CREATE TABLE drift AS SELECT r.started_at::DATE AS on_day, coalesce(r.server_version, 'not recorded') AS version,
-  r.labels, sum(p.count)::BIGINT AS many
+CREATE TABLE drift AS SELECT r.started_at, coalesce(r.server_version, 'not recorded') AS version, r.labels,
+  sum(p.count)::BIGINT AS many
 FROM problems p JOIN recordings r USING (recording_id) GROUP BY ALL
 """
 _WORST = "list_position(['note', 'warning', 'error'], finding_severity)"
@@ -266,16 +266,14 @@ def sessions(query: LakeQuery, asked: Options) -> Row:
         raise UsageError(f"sort={order!r} is unknown: use {' or '.join(_ORDERS)}")
     total = _one(query, f"SELECT count(*) FROM listed WHERE {wanted.sql()}", wanted.given())
     page = min(_number(asked.get("page") or "1"), max(1, -(-total // ON_A_PAGE)))
-    found = query.rows(
-        f"SELECT * FROM listed WHERE {wanted.sql()} ORDER BY {_ORDERS[order]}"
+    found = _rows(
+        query, f"SELECT * FROM listed WHERE {wanted.sql()} ORDER BY {_ORDERS[order]}"
         f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}", wanted.given(),
     )  # fmt: skip
-    places = [found.columns.index(name) for name in _SHOWN]
-    rows = [{name: row[place] for name, place in zip(_SHOWN, places, strict=True)} for row in found.rows]
-    in_all, first, last = _only(query, "SELECT count(*), min(started_at), max(started_at) FROM listed", {})
     return {
-        "sessions": rows, "total": total, "in_all": in_all, "first": first, "last": last, "page": page,
-        "on_a_page": ON_A_PAGE, "counts": counts(query, wanted),
+        "sessions": [{name: row[name] for name in _SHOWN} for row in found], "total": total,
+        "in_all": _one(query, "SELECT count(*) FROM listed", {}), "page": page, "on_a_page": ON_A_PAGE,
+        "counts": counts(query, wanted),
     }  # fmt: skip
 
 
@@ -283,8 +281,7 @@ def counts(query: LakeQuery, wanted: Filter) -> Row:
     """The values of each filter with their numbers of sessions, as the other filters leave them."""
 
     def rows(name: str, sql: str) -> list[Row]:
-        found = query.rows(sql.format(where=wanted.sql(name)), wanted.given(name))
-        return [dict(zip(found.columns, row, strict=True)) for row in found.rows]
+        return _rows(query, sql.format(where=wanted.sql(name)), wanted.given(name))
 
     return {
         "finding": rows(
@@ -320,50 +317,35 @@ def trends(query: LakeQuery, asked: Options) -> Row:
     """
     wanted = Filter(asked)
     where, given = wanted.sql(), wanted.given()
-    of_time = "label", "from", "to"
-    begun = list(query.rows(
-        f"SELECT started_at::DATE AS on_day, outcome, count(*) FROM listed WHERE {where} AND started_at IS NOT NULL"
-        " GROUP BY ALL", given,
-    ).rows)  # fmt: skip
-    found = list(query.rows(
-        "SELECT started_at::DATE AS on_day, code, count(*) FROM found JOIN listed USING (whole)"
+    begun = _tuples(
+        query, "SELECT started_at::DATE, outcome, count(*) FROM listed"
         f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
-    ).rows)  # fmt: skip
-    heard = list(query.rows(
-        "SELECT on_day, quantile_cont(first_token_s, [0.5, 0.95]), count(*) FROM heard"
-        f" WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY ALL", given,
-    ).rows)  # fmt: skip
-    without = wanted.others(*of_time)
-    drift = list(query.rows(
-        "SELECT on_day, version, sum(many)::BIGINT FROM drift WHERE"
-        f" {wanted.sql(*without).replace('started_at', 'on_day')} GROUP BY ALL", wanted.given(*without),
-    ).rows)  # fmt: skip
+    )  # fmt: skip
+    found = _tuples(
+        query, "SELECT started_at::DATE, code, count(*) FROM found JOIN listed USING (whole)"
+        f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
+    )  # fmt: skip
+    heard = _tuples(
+        query, "SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
+        f" FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY ALL", given,
+    )  # fmt: skip
+    without = wanted.others("label", "from", "to")
+    drift = _tuples(
+        query, "SELECT started_at::DATE, version, sum(many)::BIGINT FROM drift"
+        f" WHERE {wanted.sql(*without)} GROUP BY ALL", wanted.given(*without),
+    )  # fmt: skip
     days = _days({row[0] for rows in (begun, found, heard, drift) for row in rows})
-    p50, p95, turns = ({row[0]: value(row) for row in heard} for value in (_p50, _p95, _many))
+    times = {day: numbers for day, *numbers in heard}
+    p50, p95, turns = ([times.get(day, (None, None, 0))[place] for day in days] for place in range(3))
     return {
         "days": days,
         "sessions": _series(begun, days),
         "findings": _series(found, days),
-        "first_token": {
-            "p50": [p50.get(day) for day in days], "p95": [p95.get(day) for day in days],
-            "turns": [turns.get(day, 0) for day in days],
-        },
+        "first_token": {"p50": p50, "p95": p95, "turns": turns},
         "problems": _series(drift, days),
         "not_applied": without, "counts": counts(query, wanted),
         "in_all": _one(query, "SELECT count(*) FROM listed", {}),
     }  # fmt: skip
-
-
-def _p50(row: tuple[Any, ...]) -> Any:
-    return row[1][0]
-
-
-def _p95(row: tuple[Any, ...]) -> Any:
-    return row[1][1]
-
-
-def _many(row: tuple[Any, ...]) -> Any:
-    return row[2]
 
 
 def _days(found: set[str]) -> list[str]:
@@ -392,12 +374,18 @@ def _series(rows: list[tuple[Any, ...]], days: list[str]) -> dict[str, list[int]
     return made
 
 
-def _only(query: LakeQuery, sql: str, given: Row) -> tuple[Any, ...]:
-    return next(iter(query.rows(sql, given).rows))
+def _rows(query: LakeQuery, sql: str, given: Row) -> list[Row]:
+    """The rows of a statement, by column, with values for JSON."""
+    found = query.rows(sql, given)
+    return [dict(zip(found.columns, map(plain, row), strict=True)) for row in found.rows]
+
+
+def _tuples(query: LakeQuery, sql: str, given: Row) -> list[tuple[Any, ...]]:
+    return [tuple(map(plain, row)) for row in query.rows(sql, given).rows]
 
 
 def _one(query: LakeQuery, sql: str, given: Row) -> int:
-    return int(_only(query, sql, given)[0])
+    return int(_tuples(query, sql, given)[0][0])
 
 
 def _number(text: str) -> int:
