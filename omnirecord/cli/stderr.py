@@ -184,7 +184,7 @@ class Transfer:
     def update(self, size: int, events: int) -> None:
         """Add bytes that are done. `events`: their number so far."""
         self._done, self._events = self._done + size, events
-        if (now := monotonic()) - self._looked < _EVERY or not _is_terminal(sys.stderr):
+        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
             return
         self._looked = now
         if self._bar is None and now - self._begun >= AFTER:

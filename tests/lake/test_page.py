@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,27 +21,14 @@ from omnirecord.lake import page as pages
 from omnirecord.lake.location import Lake
 from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.page_data import LakeAnswers
-from omnirecord.server.background import Background
 from omnirecord.server.listener import TOKEN_VARIABLE
 from tests.support.browsing import chromium_running, drawn, eventually, opened, settled, texts
-from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship
+from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship, showing_lake
 from tests.ui.test_page import serious, unharmed
 from tests.ui.test_viewer import told
 
 UI = "/-/omnirecord/ui/"
 COMMAND = (sys.executable, "-m", "omnirecord")
-
-
-@contextmanager
-def showing(url: str) -> Iterator[str]:
-    """The address of the page on a lake."""
-    viewer = LakeViewer(url)
-    background = Background(viewer)
-    background.start()
-    try:
-        yield viewer.address
-    finally:
-        background.stop()
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +50,7 @@ def ids(lake: Lake) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def shown(lake: Lake) -> Iterator[str]:
-    with showing(lake.url) as url:
+    with showing_lake(lake.url) as url:
         yield url
 
 
@@ -316,7 +302,7 @@ class TestInABrowser:
     ) -> None:
         with opened(browser, f"{shown}session/id=nobody/", expected="400") as page:
             assert "no session begins with 'nobody'" in page.inner_text(".problem")
-        with showing(lake.url) as url:
+        with showing_lake(lake.url) as url:
             held = Event()
 
             def failing(*_: object) -> None:
@@ -397,7 +383,7 @@ class TestInABrowser:
 
     def test_an_empty_lake_says_how_to_fill_it(self, browser: Any, tmp_path: Path) -> None:
         Lake(str(tmp_path / "lake")).init()
-        with showing(str(tmp_path / "lake")) as url, opened(browser, url) as page:
+        with showing_lake(str(tmp_path / "lake")) as url, opened(browser, url) as page:
             page.locator(".empty", has_text="This lake holds no sessions yet.").wait_for()
             assert "omnirecord ship CASSETTE --lake" in page.inner_text(".empty")
             page.click("text=Trends")

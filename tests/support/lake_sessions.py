@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import open_store
 from omnirecord.lake.location import Lake
+from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.ship import Shipper
+from omnirecord.server.background import Background
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, event, status
 
 RECORDED = (
@@ -60,21 +63,35 @@ def changed(text: str, path: Path, day: str, labels: dict[str, Any], version: st
     return path
 
 
-def again(folder: Path, name: str, day: str, number: int) -> Path:
+@contextmanager
+def showing_lake(url: str) -> Iterator[str]:
+    """The address of the page on a lake."""
+    viewer = LakeViewer(url)
+    background = Background(viewer)
+    background.start()
+    try:
+        yield viewer.address
+    finally:
+        background.stop()
+
+
+def again(
+    folder: Path, name: str, day: str, number: int, labels: dict[str, str] | None = None, version: str | None = None
+) -> Path:
     """Return a copy of a cassette with session ids of its own."""
     text = {**HEALTHY, **TROUBLED}[name].read_text()
     ids = {found: f"{number:04x}{found[4:]}" for found in re.findall(r"[0-9a-f]{32}", text)}
     text = re.sub(r"[0-9a-f]{32}", lambda found: ids[found[0]], text)
-    return changed(text, folder / f"{name}-{number}.jsonl", day, {}, None)
+    return changed(text, folder / f"{name}-{number}.jsonl", day, labels or {}, version)
 
 
-def drifted(folder: Path) -> Path:
+def drifted(folder: Path, day: str = "2026-11-24", version: str = "0.20.0") -> Path:
     """Return a cassette with events that differ from the contract."""
-    tape = Made()
-    tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "drifted"})
+    tape, name = Made(), f"drifted-{day}"
+    tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": name})
     reads = [status("running"), created(), event("response.novel", x=1), event("session.status"), completed()]
-    tape.stream("drifted", 0.5, *[(1.0 + n / 10, read) for n, read in enumerate(reads)])
-    return _saved(tape, folder / "drifted", "2026-11-24", {}, "0.20.0")
+    tape.stream(name, 0.5, *[(1.0 + n / 10, read) for n, read in enumerate(reads)])
+    return _saved(tape, folder / name, day, {}, version)
 
 
 def hostile(folder: Path) -> Path:
