@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cassette.select import named_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import wall_clock
 from ..wire.limits import duration
@@ -63,7 +63,7 @@ class Summary:
         }  # fmt: skip
 
 
-def summaries(store: Store, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
+def summaries(store: Source, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
     `examined`: their findings, if they are known. Raises `UsageError` if no session, or more than one, has that id."""
     concluded, found = conclusions(store, session), examine(store, session) if examined is None else examined

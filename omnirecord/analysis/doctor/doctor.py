@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...cassette.open import open_store
 from ...cassette.select import the_session
-from ...cassette.sqlite import Store
+from ...cassette.source import Source
 from ...model import Exchange, TimedFrame
 from ...omnigent.contract import load
 from ...text import counted, one_line
@@ -38,7 +38,7 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
         store.close()
 
 
-def examine(store: Store, session: str | None = None) -> list[Finding]:
+def examine(store: Source, session: str | None = None) -> list[Finding]:
     """The findings of an open store, or of one session in it, worst first."""
     wanted = None if session is None else the_session(store, session)
     recordings = _by_recording(store)
@@ -55,7 +55,7 @@ def examine(store: Store, session: str | None = None) -> list[Finding]:
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
-def _by_recording(store: Store) -> dict[int, list[Exchange]]:
+def _by_recording(store: Source) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
     for x in store.exchanges():
         recordings.setdefault(x.recording, []).append(x)
@@ -63,7 +63,7 @@ def _by_recording(store: Store) -> dict[int, list[Exchange]]:
 
 
 def _examined(
-    store: Store, recordings: dict[int, list[Exchange]], wanted: str | None
+    store: Source, recordings: dict[int, list[Exchange]], wanted: str | None
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
     for recording, exchanges in recordings.items():
@@ -77,7 +77,7 @@ def _examined(
 
 
 def _session(
-    store: Store,
+    store: Source,
     exchanges: list[Exchange],
     upstream: Upstream,
     excused: Callable[[TimedFrame], bool],
@@ -98,7 +98,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
     return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
-def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
+def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live = load("omnigent")
     if store.contract_of(recording) is live:
@@ -109,7 +109,7 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]:
+def _snapshots(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
     for x in exchanges:
         if reads_stored_state(x):
             snapshot = stored_state_of(x, store.decoded_body(x, "response"))
@@ -117,7 +117,7 @@ def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]
                 yield snapshot
 
 
-def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
+def _of_recordings(store: Source, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
     """The problems of recordings as a whole, each with the recording's number."""
     for incident in store.incidents()[:_MOST]:
         code, what = "recording-degraded", "the recorder could not write everything from here on"
