@@ -28,7 +28,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from os import PathLike
     from pathlib import Path
@@ -93,6 +93,7 @@ def record(
     pseudonym_key: str | PathLike[str] | None = None,
     rotate: str | Iterable[str] = (),
     keep: str | int | Iterable[str | int] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Proxy:
     """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
 
@@ -120,6 +121,7 @@ def record(
         pseudonym_key: File of the key from which pseudonyms are derived; by default the user's own.
         rotate: Size (`500MB`), time (`1h`) or both at which a new cassette begins (`docs/rotation.md`).
         keep: Number, age or size of full cassettes to keep, or several of them.
+        labels: Labels of the recording, such as `{"branch": "main"}`, beside those of `OMNIRECORD_LABELS`.
 
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
@@ -130,7 +132,7 @@ def record(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
+        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {},
     )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ of that start. All values are frozen.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, get_args
 
@@ -60,6 +60,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_TARGET = re.compile("[\r\n\0 \ud800-\udfff]")
 _NOT_IN_FIELD = re.compile("[\r\n\0\ud800-\udfff]")
 _YEARS = range(1970, 2263)
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ class Recording:
     """The version of omnirecord that recorded it."""
     contract: str
     upstream: str | None
+    recording_id: str = ""
+    """A UUID, unique in the world. A recording of an older omnirecord has one that is derived from its content."""
+    run_id: str | None = None
+    """A UUID that the recordings of one run of a recorder share, over all its files; None if it is not known."""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    server_version: str | None = None
+    """The version of the server; None until a recorded answer or message tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +232,13 @@ def checked_start(value: str) -> str:
     """Return the `started_at` of a recording."""
     if datetime.fromisoformat(value).year not in _YEARS:
         raise ValueError(f"its year is not within {_YEARS[0]} and {_YEARS[-1]}")
+    return value
+
+
+def checked_uuid(value: str) -> str:
+    """Return a UUID in its usual form."""
+    if not _UUID.fullmatch(value):
+        raise ValueError("is no UUID in lower case")
     return value
 
 

@@ -79,11 +79,11 @@ ABOUT = {
 
 def query_of(store: Store) -> Query:
     """A `Query` over an open store. Raises `CassetteError`."""
-    analysis = _Analysis(store)
+    analysis = Analysis(store)
     return Query(store, COLUMNS, lambda name: getattr(analysis, name)())
 
 
-class _Analysis:
+class Analysis:
     """The rows of the computed tables. What two tables need is computed once."""
 
     def __init__(self, store: Store) -> None:

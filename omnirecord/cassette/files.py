@@ -359,3 +359,12 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
         return 0, None
     is_settled = time.time_ns() - max(one.st_mtime_ns for one in found) > _SETTLED_NS
     return found[0].st_ino, [n for one in found for n in (one.st_size, one.st_mtime_ns)] if is_settled else None
+
+
+def free_path(path: Path) -> Path:
+    """Return a path for a new cassette: `path` if it is free or an empty file, else a numbered path beside it."""
+    number, found = 1, path
+    while found.exists() and found.stat().st_size:
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found

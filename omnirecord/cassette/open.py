@@ -19,6 +19,7 @@ from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .compressed import lines
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
+from .identity import uuid7
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
 from .select import named_session, the_session, with_children
@@ -205,7 +206,7 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     with _appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         writer.write([
-            rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None)),
+            rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None, uuid7(), uuid7())),
             *_sse_exchange(recording, exchange, stream, session),
             *_sse_frames(exchange, stream, framed),
         ])  # fmt: skip
@@ -236,11 +237,11 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    pieces = stream_rows.ReadBlocks(exchange)
+    blocks = stream_rows.ReadBlocks(exchange)
     made: list[Row] = []
     for one in framed:
-        pieces.add(0, None, one.frame.length, one.frame.raw, made)
-    yield from (*made, *pieces.close())
+        blocks.add(0, None, one.frame.length, one.frame.raw, made)
+    yield from (*made, *blocks.close())
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(one.judgement.verdict == "sentinel" for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))

@@ -133,9 +133,12 @@ class Scrubber:
         return safe
 
     def _recording(self, value: dict[str, Any]) -> dict[str, Any]:
-        upstream = value["upstream"]
-        number = value["recording"]
-        return {**value, "upstream": upstream and self._text(upstream, "upstream", recording=number)}
+        safe, number = dict(value), value["recording"]
+        safe["upstream"] = value["upstream"] and self._text(value["upstream"], "upstream", recording=number)
+        if "labels" in value:
+            safe["labels"] = self._redactor.labels(value["labels"])
+            self._found("labels", recording=number)
+        return safe
 
     def _exchange(self, value: dict[str, Any]) -> dict[str, Any]:
         now = self._now = _Exchange(value["recording"], value["exchange"], value["stream"])
@@ -272,7 +275,8 @@ def scrub(
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         sessions = None if session is None else with_children(store, the_session(store, session))
-        lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(watch(values(store, sessions))))
+        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=True)))
+        lines = (f"{dumps(value)}\n".encode() for value in found_values)
         if target is not None:
             _write(lines, target, source)
             return found

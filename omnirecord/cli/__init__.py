@@ -16,6 +16,7 @@ from .doctor import doctor
 from .events import events
 from .export import export
 from .import_ import import_
+from .lake import lake
 from .ls import ls
 from .proxy import proxy
 from .query import query
@@ -24,6 +25,7 @@ from .scrub import scrub
 from .search import search
 from .serve import serve
 from .sessions import sessions
+from .ship import ship
 from .show import show
 from .stats import stats
 from .tail import tail
@@ -52,6 +54,7 @@ SECTIONS = {
     "What happened": (sessions, show, ui, tail, ls, events, request, search, query),
     "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
     "Files": (export, import_, scrub),
+    "Many recorders": (ship, lake),
 }
 
 for title, commands in SECTIONS.items():

@@ -214,7 +214,7 @@ _COMMANDS = {
     "list": "ls", "follow": "tail", "watch": "tail", "grep": "search", "find": "search", "check": "doctor",
     "diagnose": "doctor", "analyze": "doctor", "compare": "diff", "view": "ui", "open": "ui", "web": "ui",
     "redact": "scrub", "convert": "export", "cat": "events", "dump": "events", "story": "show", "print": "show",
-    "sql": "query", "select": "query", "sqlite": "query",
+    "sql": "query", "select": "query", "sqlite": "query", "ls": "sessions", "fetch": "get", "create": "init",
 }  # fmt: skip
 """Command names that users try, and the right one."""
 _OPTIONS = {
@@ -238,9 +238,10 @@ def sentence(error: click.UsageError) -> str:
 def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.UsageError:
     """The error for an unknown command, with similar ones."""
     known = list(known)
-    near = [name] if name in _COMMANDS else get_close_matches(name, [*known, *_COMMANDS])
-    meant = dict.fromkeys(one if one in known else _COMMANDS[one] for one in near)
-    found = f". Did you mean {' or '.join(f'omnirecord {one}' for one in meant)}?" if meant else ""
+    synonyms = {one: right for one, right in _COMMANDS.items() if right in known and one not in known}
+    near = [name] if name in synonyms else get_close_matches(name, [*known, *synonyms])
+    meant = dict.fromkeys(one if one in known else synonyms[one] for one in near)
+    found = f". Did you mean {' or '.join(f'{ctx.command_path} {one}' for one in meant)}?" if meant else ""
     return click.UsageError(f"No such command '{name}'{found}", ctx)
 
 

@@ -81,6 +81,8 @@ class JsonFailure(click.ClickException):
 
 
 _AS_JSON = "omnirecord.json"
+_OF_THE_LAKE = ("deltalake", "duckdb", "obstore", "pyarrow")
+"""The packages of the extra `omnirecord[lake]`."""
 
 
 class Group(click.Group):
@@ -106,6 +108,8 @@ class Group(click.Group):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
+        if parent is not None:  # a group in a group
+            return super().make_context(info_name, args, parent, **extra)
         as_json = "--json" in args
         with _as_json_if(as_json), _in_sentences():  # --help prints in make_context
             context = super().make_context(info_name, args, parent, **extra)
@@ -113,6 +117,8 @@ class Group(click.Group):
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
+        if ctx.parent is not None:
+            return super().invoke(ctx)
         _print_anything()
         sweep()
         with _as_json_if(ctx.meta[_AS_JSON]), _in_sentences():
@@ -153,20 +159,27 @@ def _in_sentences() -> Iterator[None]:
         raise Failure(sentence(error)) from error
     except OmnirecordError as error:
         raise Failure(by_name(str(error))) from error
-    except MemoryError as error:
-        raise Failure(f"there is not enough memory for this: {MORE_MEMORY}") from error
-    except RuntimeError as error:
-        if "new thread" not in str(error):
+    except (ModuleNotFoundError, MemoryError, RuntimeError) as error:
+        if (lacking := _lacking(error)) is None:
             raise
-        raise Failure(
-            "cannot start a thread: raise `ulimit -u`, or the container's limits of pids and memory"
-        ) from error
+        raise Failure(lacking) from error
     except OSError as error:
         _drop_buffered_output()
         if error.errno == errno.EPIPE:  # the reader of stdout has gone: exit as SIGPIPE would
             sys.exit(128 + signal.SIGPIPE)
         what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
         raise Failure(f"{what}: {error.strerror or error}") from error
+
+
+def _lacking(error: Exception) -> str | None:
+    """A sentence that says what the machine or the installation lacks; None for any other error."""
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory for this: {MORE_MEMORY}"
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _OF_THE_LAKE:
+        return 'the lake needs more packages: install them with `pip install "omnirecord[lake]"`'
+    if isinstance(error, RuntimeError) and "new thread" in str(error):
+        return "cannot start a thread: raise `ulimit -u`, or the container's limits of pids and memory"
+    return None
 
 
 def _print_anything() -> None:

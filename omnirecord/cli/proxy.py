@@ -86,6 +86,10 @@ TRUSTS = (
     help="With --rotate, cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy removes"
     " older ones. Repeatable.",
 )  # fmt: skip
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE",
+    help="Label of the recording, such as branch=main; replaces that of OMNIRECORD_LABELS (a=b,c=d). Repeatable.",
+)  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
@@ -100,9 +104,9 @@ TRUSTS = (
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    rotate: tuple[str, ...], keep: tuple[str, ...], control: bool, ui: str | None, redact: str | None,
-    redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool, type_glob: str | None, verbose: bool,
-    as_json: bool, **listening: Any,
+    rotate: tuple[str, ...], keep: tuple[str, ...], labels: tuple[str, ...], control: bool, ui: str | None,
+    redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool,
+    type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record the traffic between clients and the server at URL.
 
@@ -135,7 +139,7 @@ def proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        apart=True,
+        labels=labels, apart=True,
     )  # fmt: skip
     view = None if screen is None else partial(_watched, server, screen, type_glob, verbose)
     asyncio.run(_run_proxy(server, view, as_json))

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import obstore
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from obstore import exceptions, store
@@ -117,7 +116,7 @@ class Lake:
             with self.failures():
                 Path(self.url).mkdir(parents=True, exist_ok=True)
                 self.objects = store.LocalStore(prefix=self.url)
-        self._refuse_overwriting()
+        self.refuse_overwriting()
         made = Marker(str(uuid4()), FORMAT_VERSION, datetime.now(UTC).isoformat(timespec="seconds"), __version__)
         try:
             self.objects.put(MARKER, (dumps(vars(made)) + "\n").encode(), mode="create")
@@ -142,7 +141,8 @@ class Lake:
                 if missing := [field for field in wanted.fields if field.name not in there]:
                     table.alter.add_columns(missing)
 
-    def _refuse_overwriting(self) -> None:
+    def refuse_overwriting(self) -> None:
+        """Raise `LakeError` if the store has no conditional PUT. Writes a small object, and removes it."""
         probe = f"omnirecord-probe-{uuid4()}"
         with self.failures():
             self.objects.put(probe, b"1", mode="create")

@@ -28,7 +28,7 @@ _NOT_IN_TESTS = (
 """Parameters of `omnirecord.replay` that a test cannot choose, or that mean something else in a test."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
-OF_RECORDING = ("contract", "redact", "redact_patterns")
+OF_RECORDING = ("contract", "redact", "redact_patterns", "labels")
 """Keywords of the marker that go to `omnirecord.record`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""

@@ -9,7 +9,7 @@ Characters that a file name cannot have are replaced, and a hash of the whole na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
@@ -95,17 +95,28 @@ def _check(key: str, value: Any, where: str) -> None:
         _one_of(key, value, TIMINGS, where)
     elif key == "redact":
         _one_of(key, value, ("content",), where)
+    elif key == "labels":
+        from ..cassette.identity import labels_of
+
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where}: labels is a dict, as in {{'branch': 'main'}}, not {value!r}")
+        _of(labels_of, value, where)
     elif key == "match_on":
         from ..replayer.matching.rules import rules_of
 
-        try:
-            rules_of(_all_of(key, value))
-        except UsageError as error:
-            raise UsageError(f"{where}: {error}") from None
+        _of(rules_of, _all_of(key, value), where)
     elif key == "gate_timeout":
         _seconds(key, value, where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
         raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
+
+
+def _of(read: Callable[[Any], object], value: Any, where: str) -> None:
+    """Read a value, and name the place in an error."""
+    try:
+        read(value)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
 
 
 def _seconds(key: str, value: Any, where: str) -> None:

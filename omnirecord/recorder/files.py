@@ -14,16 +14,18 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..cassette.files import free_path
+from ..cassette.identity import uuid7
 from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite import Writer, rows
-from ..cassette.sqlite.schema import free_path
 from ..cassette.sqlite.writer import UNWRITABLE
 from ..errors import OmnirecordError, __version__
 from ..model import Recording
@@ -43,6 +45,14 @@ FramesOf = Callable[[Writer, int], Frames]
 log = logging.getLogger("omnirecord")
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all recordings of one run of a recorder share."""
+
+    labels: Mapping[str, str]
+    run_id: str = field(default_factory=uuid7)
+
+
 class RecordingFile:
     """One file being written. Its recording began at `zero_ns` of the recorder's clock.
 
@@ -52,7 +62,7 @@ class RecordingFile:
 
     def __init__(
         self, index: int, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None,
-        content: Scanner | None, frames: FramesOf, key: UserKey,
+        content: Scanner | None, frames: FramesOf, key: UserKey, run: Run, server_version: str | None = None,
     ) -> None:  # fmt: skip
         self.index, self.writer, self.zero_ns = index, writer, zero_ns
         self.begun = monotonic()
@@ -66,8 +76,11 @@ class RecordingFile:
                 self.salt = writer.salt()
                 redactor = Redactor(_key_of(writer, key, self.salt), content)
                 FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
-                self.row_maker = RowMaker(self.number, redactor, frames(writer, self.number))
-                self._recording = Recording(self.number, started, __version__, contract.name, upstream)
+                self.row_maker = RowMaker(self.number, redactor, frames(writer, self.number), server_version)
+                self._recording = Recording(
+                    self.number, started, __version__, contract.name, upstream, uuid7(), run.run_id,
+                    redactor.labels(run.labels), server_version,
+                )  # fmt: skip
                 writer.write([rows.recording(self._recording)])
         except BaseException:
             writer.close()
@@ -95,10 +108,14 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file. Numbers and times go on, so that readers can join the files."""
+        """Continue in another file, as another recording of the same run.
+
+        Numbers and times go on, so that readers can join the files.
+        """
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
-        writer.write([rows.recording(self._recording), *self.row_maker.move(writer), incident])
+        goes_on = replace(self._recording, recording_id=uuid7(), server_version=self.row_maker.server_version)
+        writer.write([rows.recording(goes_on), *self.row_maker.move(writer), incident])
         self.writer = writer
 
     def close(self, within: float = math.inf) -> None:
@@ -124,7 +141,9 @@ class RecordingFiles:
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
         now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self._run = Run(labels or {})
         self._key = user_key() if key is None else key
         self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
         self._frames = frames
@@ -158,11 +177,12 @@ class RecordingFiles:
         self._prune_aside({file.path})
         return file
 
-    def _file(self, writer: Writer) -> RecordingFile:
+    def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
         self._begun += 1
         return RecordingFile(
-            self._begun, writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames, self._key
-        )
+            self._begun, writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames,
+            self._key, self._run, server_version,
+        )  # fmt: skip
 
     def _finish(self, path: Path) -> None:
         """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
@@ -231,7 +251,7 @@ class RecordingFiles:
 
     def _next(self, rotated: RotatedCassettes, now: float) -> None:
         try:
-            file = self._file(rotated.begin(self.current.salt))
+            file = self._file(rotated.begin(self.current.salt), self.current.row_maker.server_version)
             try:
                 rotated.point(file.path)
             except BaseException:

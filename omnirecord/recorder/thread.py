@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -89,6 +89,7 @@ class RecorderThread:
         news: Callable[[], None] = nothing,
         worker: bool = False,
         pseudonym_key: UserKey | None = None,
+        labels: Mapping[str, str] | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
@@ -100,7 +101,7 @@ class RecorderThread:
         frames = self._worker.frames if self._worker else partial(FrameMaker, contract=judge, shows=watch is not ignore)
         now = self._queue.now
         self.files = RecordingFiles(
-            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key
+            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels
         )
         self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False

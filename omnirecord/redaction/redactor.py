@@ -18,7 +18,7 @@ import binascii
 import hmac
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
@@ -148,6 +148,13 @@ class Redactor:
         raw = text.encode("utf-8", "surrogatepass")
         flow = BodyMask(self._content, self.counts)
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
+
+    def labels(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return the labels of a recording without secrets."""
+        return {name: self.text(self._label(name, value)) for name, value in labels.items()}
+
+    def _label(self, name: str, value: str) -> str:
+        return self._mask("field", name, value) if may_be_secret_field(name) else value
 
     def body(self) -> BodyFilter:
         """Return a redactor for one body that is passed in pieces."""

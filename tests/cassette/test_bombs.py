@@ -259,10 +259,11 @@ def test_a_cell_that_says_nonsense_about_decoding_is_damage(tmp_path: Path) -> N
     ("statement", "what"),
     [
         (
-            "UPDATE pages SET frames = 3000000, ends = '[' || replace(hex(zeroblob(3000000)), '00', '0,') || '0]'",
+            "UPDATE frame_blocks SET frames = 3000000,"
+            " ends = '[' || replace(hex(zeroblob(3000000)), '00', '0,') || '0]'",
             "a list",
         ),
-        ("UPDATE pieces SET reads = '[' || replace(hex(zeroblob(2000000)), '00', '[],') || '[]]'", "reads"),
+        ("UPDATE read_blocks SET reads = '[' || replace(hex(zeroblob(2000000)), '00', '[],') || '[]]'", "reads"),
         (
             "UPDATE exchanges SET request_headers = '[' || replace(hex(zeroblob(2000000)), '00', '[],') || '[]]'",
             "headers",

@@ -69,28 +69,29 @@ UPDATES = [
     "UPDATE recordings SET version = x'ff'",
     "DELETE FROM recordings",
     "ALTER TABLE recordings ADD COLUMN more",
-    *(f"UPDATE pieces SET {column} = {value}" for column in ("start", "size", "offset_ns")
+    *(f"UPDATE read_blocks SET {column} = {value}" for column in ("start", "size", "offset_ns")
       for value in ("'x'", "x'00'", "1.5", "9223372036854775807")),
-    "UPDATE pieces SET n = 'x'",
-    "UPDATE pieces SET data = 'text'",
-    "UPDATE pieces SET data = 5",
-    "UPDATE pieces SET data = x'00'",
-    "UPDATE pieces SET data = CAST(replace(CAST(data AS TEXT), 'data: {', 'data: [') AS BLOB)",
-    *(f"UPDATE pieces SET reads = {value}"
+    "UPDATE read_blocks SET n = 'x'",
+    "UPDATE read_blocks SET data = 'text'",
+    "UPDATE read_blocks SET data = 5",
+    "UPDATE read_blocks SET data = x'00'",
+    "UPDATE read_blocks SET data = CAST(replace(CAST(data AS TEXT), 'data: {', 'data: [') AS BLOB)",
+    *(f"UPDATE read_blocks SET reads = {value}"
       for value in ("'{'", "'5'", "'[]'", "'[5]'", "'[[0,1]]'", "'[[0,1.5,9]]'", "'[[0,null,-1]]'", "x'ff'")),
-    *(f"UPDATE pages SET {column} = {value}" for column in ("frames", "start", "read")
+    *(f"UPDATE frame_blocks SET {column} = {value}" for column in ("frames", "start", "read")
       for value in ("'x'", "x'00'", "-1", "9223372036854775807")),
-    "UPDATE pages SET seq = 'x'",
-    *(f"UPDATE pages SET {column} = {value}" for column in ("types", "kinds", "verdicts", "ends", "reads", "more")
+    "UPDATE frame_blocks SET seq = 'x'",
+    *(f"UPDATE frame_blocks SET {column} = {value}"
+      for column in ("types", "kinds", "verdicts", "ends", "reads", "more")
       for value in ("'{'", "'5'", "'[]'", "'[-1]'", "x'ff'")),
-    *(f"UPDATE pages SET {column} = json_set({column}, '$[0]', {value})" for column in ("ends", "reads")
+    *(f"UPDATE frame_blocks SET {column} = json_set({column}, '$[0]', {value})" for column in ("ends", "reads")
       for value in ("-1", "10000000000", "1.5", "'x'", "null")),
-    "UPDATE pages SET types = '[5]'",
-    *(f"UPDATE pages SET {column} = json_replace(ends, '$[0]', 99)" for column in ("kinds", "verdicts")),
-    *(f"UPDATE pages SET more = '{value}'"
+    "UPDATE frame_blocks SET types = '[5]'",
+    *(f"UPDATE frame_blocks SET {column} = json_replace(ends, '$[0]', 99)" for column in ("kinds", "verdicts")),
+    *(f"UPDATE frame_blocks SET more = '{value}'"
       for value in ('{"0": 5}', '{"0": {"issues": 5}}', '{"0": {"issues": ["ab"]}}', '{"0": {"issues": [["a", 1]]}}')),
-    "DELETE FROM pieces",
-    "DELETE FROM pieces; DELETE FROM pages",
+    "DELETE FROM read_blocks",
+    "DELETE FROM read_blocks; DELETE FROM frame_blocks",
     "UPDATE chunks SET data = 'text'",
     "UPDATE chunks SET data = 5",
     "UPDATE chunks SET start = 'x'",
@@ -100,8 +101,8 @@ UPDATES = [
     "UPDATE messages SET at_ns = 'x'",
     "INSERT INTO incidents VALUES (1, 'x', 'y')",
     "INSERT INTO incidents VALUES (1, 1, x'ff')",
-    "DELETE FROM pieces WHERE n = 0; DELETE FROM pages",
-    "DROP TABLE pages",
+    "DELETE FROM read_blocks WHERE n = 0; DELETE FROM frame_blocks",
+    "DROP TABLE frame_blocks",
 ]  # fmt: skip
 
 
@@ -147,7 +148,7 @@ def test_no_path_that_a_cassette_names_is_opened(tmp_path: Path, caplog: pytest.
     os.mkfifo(fifo)  # to open it would take for ever
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("UPDATE recordings SET contract = ?", (str(fifo),))
-        connection.execute("DELETE FROM pages WHERE stream = 2")  # has to be derived
+        connection.execute("DELETE FROM frame_blocks WHERE stream = 2")  # has to be derived
     text.write_text(text.read_text().replace('"contract": "omnigent"', f'"contract": {json.dumps(str(fifo))}'))
 
     with caplog.at_level(logging.WARNING, "omnirecord"):

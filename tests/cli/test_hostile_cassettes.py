@@ -73,7 +73,9 @@ def poison(db: Path, connection: sqlite3.Connection) -> None:
     """Each frame anew, in a read of its own."""
     with closing(open_store(db)) as store:
         streams = [(x, list(store.frames(x))) for x in store.streams()]
-    connection.executescript("DELETE FROM pieces; DELETE FROM pages; DELETE FROM landmarks; DELETE FROM tallies")
+    connection.executescript(
+        "DELETE FROM read_blocks; DELETE FROM frame_blocks; DELETE FROM landmarks; DELETE FROM tallies"
+    )
     for x, frames in streams:
         pieces = stream_rows.ReadBlocks(x.exchange)
         made, framed = [], []

@@ -27,22 +27,28 @@ _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 def aged(new: Path, path: Path, version: int = 1, framed: int = 10**6) -> Path:
     """The same as `new` in the form of that version, of which the recorder had made `framed` frames a stream."""
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS}")
+        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS if version < migrations.RENAMED else ''}")
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
-        _copy(new, old)
-        _fill(new, old, framed)
+        _copy(new, old, version)
+        if version < migrations.RENAMED:
+            _fill(new, old, framed)
         if version == 3:
             old.execute("INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GROUP BY 1, 2")
         old.commit()
     return path
 
 
-def _copy(new: Path, old: sqlite3.Connection) -> None:
+def _copy(new: Path, old: sqlite3.Connection, version: int) -> None:
+    """Copy the tables that are the same, and of version 4 those with other names."""
+    tables = {table: table for table in (*_SHARED, "chunks")}
+    if version == migrations.RENAMED:
+        tables |= {"read_blocks": "pieces", "frame_blocks": "pages", "landmarks": "landmarks", "tallies": "tallies"}
     with closing(sqlite3.connect(new)) as source:
-        for table in (*_SHARED, "chunks"):
-            where = " WHERE side <> 'content'" if table == "chunks" else ""
-            for row in source.execute(f"SELECT * FROM {table}{where}").fetchall():
-                old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        for table, named in tables.items():
+            columns = "recording, started_at, version, contract, upstream" if table == "recordings" else "*"
+            where = " WHERE side <> 'content'" if table == "chunks" and version < migrations.RENAMED else ""
+            for row in source.execute(f"SELECT {columns} FROM {table}{where}").fetchall():
+                old.execute(f"INSERT INTO {named} VALUES ({', '.join('?' * len(row))})", row)
 
 
 def _fill(new: Path, old: sqlite3.Connection, framed: int) -> None:

@@ -308,7 +308,9 @@ def frames(db: Path, stream: int = 1) -> list[TimedFrame]:
 def stored_frames(db: Path, stream: int = 1) -> int:
     """Frames that are rows, not those that a reader derives."""
     connection = sqlite3.connect(f"{db.as_uri()}?mode=ro", uri=True)
-    (count,) = connection.execute("SELECT coalesce(sum(frames), 0) FROM pages WHERE stream = ?", (stream,)).fetchone()
+    (count,) = connection.execute(
+        "SELECT coalesce(sum(frames), 0) FROM frame_blocks WHERE stream = ?", (stream,)
+    ).fetchone()
     connection.close()
     return int(count)
 

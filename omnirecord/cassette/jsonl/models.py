@@ -18,6 +18,7 @@ from ...model import (
     checked_start,
     checked_target,
     checked_text,
+    checked_uuid,
 )
 
 
@@ -42,6 +43,7 @@ def _storable(value: str) -> str:
 
 Bytes = Annotated[bytes, BeforeValidator(_to_bytes)]
 Text = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[str, AfterValidator(checked_uuid)]
 Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
 """An integer that SQLite can store, also with an offset added."""
 Number = Annotated[int, Field(ge=1, lt=LIMIT)]
@@ -59,6 +61,10 @@ class RecordingLine(Line):
     version: Text
     contract: Text
     upstream: Text | None
+    recording_id: Id | None = None
+    run_id: Id | None = None
+    labels: dict[Text, Text] = {}
+    server_version: Text | None = None
 
 
 class HeaderLine(Line):

@@ -89,6 +89,8 @@ class Reader:
         if self._number == 0:
             raise NotACassette(f"{self._name} is empty, so no cassette")
         yield from self._finish()
+        for number in self._contracts:
+            yield rows.derived(number + self._offsets.recording)
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
@@ -129,7 +131,8 @@ class Reader:
             self._contracts[recording.recording] = self._contract_of(recording.contract)
             yield rows.recording(Recording(
                 recording.recording + self._offsets.recording, recording.started_at, recording.version,
-                recording.contract, recording.upstream,
+                recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,
+                recording.labels, recording.server_version,
             ))  # fmt: skip
 
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:
@@ -251,7 +254,7 @@ class Reader:
         if framer.decodes:
             wire = list(_coded(begun, value.response))
             self._check_size(begun, "body", len(value.response.body or b"") + sum(_lost(part) for part in wire))
-            yield from _pieces(exchange, begun, (part.data for part in wire))
+            yield from _read_blocks(exchange, begun, (part.data for part in wire))
             made = _made(framer, wire)
             yield from _content(exchange, begun.frames)
             length = sum(map(_length, begun.frames))
@@ -259,7 +262,7 @@ class Reader:
         else:
             self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
             spans = ((_length(frame), frame.raw) for frame in begun.frames)
-            yield from _pieces(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
+            yield from _read_blocks(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
             made = _made(framer, _plain(begun))
         seen = _Counted(made)
         yield from stream_rows.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
@@ -363,14 +366,14 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
         at += step
 
 
-def _pieces(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
-    pieces = stream_rows.ReadBlocks(exchange)
+def _read_blocks(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
+    blocks = stream_rows.ReadBlocks(exchange)
     made: list[Row] = []
     for (offset, sent, size), one in zip(begun.reads, data, strict=True):
-        pieces.add(offset, sent, size, one, made)
+        blocks.add(offset, sent, size, one, made)
         yield from made
         made.clear()
-    yield from pieces.close()
+    yield from blocks.close()
 
 
 def _content(exchange: int, frames: list[FrameLine]) -> Iterator[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...model import FORMAT_VERSION, Exchange, Headers, Message
 from ...text import dumps
+from ..identity import is_derived
 from ..sqlite import Store, is_coded
 
 READS_A_LINE = 100
@@ -34,12 +35,18 @@ def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str
     return map(dumps, values(store, sessions))
 
 
-def values(store: Store, sessions: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the values of the lines. Numbers are those of the whole cassette, also for a part."""
+def values(
+    store: Store, sessions: Collection[str] | None = None, *, will_change: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part.
+
+    `will_change`: the caller changes exchanges. An id that follows from all the lines is left out.
+    """
+    is_whole = sessions is None and not will_change
     exchanges = [x for x in store.exchanges() if sessions is None or x.session_id in sessions]
     there = {x.recording for x in exchanges}
     recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
-    yield {"omnirecord": FORMAT_VERSION, "recordings": [_recording(store, number) for number in recordings]}
+    yield {"omnirecord": FORMAT_VERSION, "recordings": [_recording(store, number, is_whole) for number in recordings]}
     for incident in store.incidents():
         if incident.recording in recordings:
             yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
@@ -51,11 +58,16 @@ def values(store: Store, sessions: Collection[str] | None = None) -> Iterator[di
             yield from map(_message, store.messages(exchange.exchange))
 
 
-def _recording(store: Store, number: int) -> dict[str, Any]:
+def _recording(store: Store, number: int, is_whole: bool) -> dict[str, Any]:
     value = store.recording(number)
+    follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
     return {
         "recording": value.recording, "started_at": value.started_at, "version": value.version,
         "contract": value.contract, "upstream": value.upstream,
+        **({} if follows else {"recording_id": value.recording_id}),
+        **({} if value.run_id is None else {"run_id": value.run_id}),
+        **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
+        **({} if value.server_version is None else {"server_version": value.server_version}),
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -35,6 +35,7 @@ from ...model import (  # fmt: skip
     checked_status,
     checked_target,
     checked_text,
+    checked_uuid,
 )
 from ...wire.sse import read_fields
 
@@ -47,11 +48,22 @@ _LONGEST = 4 << 20
 
 def recording_of(row: Any) -> Recording:
     """Return the recording in a row."""
-    number, started_at, version, contract, upstream = row
+    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version = row
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
+        checked_uuid(_str(recording_id, "recording_id")),
+        None if run_id is None else checked_uuid(_str(run_id, "run_id")), _labels(labels),
+        _str_or_none(server_version, "server_version"),
     )  # fmt: skip
+
+
+def _labels(text: Any) -> dict[str, str]:
+    value = {} if text is None else json.loads(_short(text, "labels"))
+    if type(value) is not dict or not set(map(type, value.values())) <= {str}:
+        raise ValueError("labels: no object of texts")
+    "".join([*value, *value.values()]).encode()  # refuses a lone surrogate
+    return value
 
 
 def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
@@ -115,7 +127,7 @@ ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], by
 
 
 def read_block_of(row: Any) -> ReadBlockRow:
-    """Return a row of `pieces`: number, start, size, base time, the arrival, sending and size of each read, bytes.
+    """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
 
     Sizes are in bytes, times in ns. The base time is added to the arrival and sending times.
     """
@@ -142,24 +154,47 @@ FrameEntry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
 FRAME_BLOCK_COLUMNS = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
 
 
-def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
-    """Return the number of the first frame in a row of `FRAME_BLOCK_COLUMNS`, and the frames."""
+class FrameColumnsRow(NamedTuple):
+    """A row of `FRAME_BLOCK_COLUMNS`, checked. Offsets are in bytes; `kinds` are places in `names`, None: all 0."""
+
+    seq: int
+    start: int
+    ends: list[int]
+    reads: list[int]
+    names: list[str | None]
+    kinds: list[int] | None
+    verdicts: list[int] | None
+    """Places in `VERDICTS`; None: all are valid."""
+    more: dict[str, Any]
+    """The rare properties, by the position of the frame as text."""
+
+
+def frame_columns_of(row: Any) -> FrameColumnsRow:
+    """Return a row of `FRAME_BLOCK_COLUMNS` as columns."""
     seq, frames, start, read, *lists, more = row
     _size(seq, "seq"), _size(start, "the start of a frame block"), _size(read, "the read of a frame block")
     ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
     if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
-    ends = [start, *(start + end for end in _sizes(ends, frames, LIMIT))]
-    if ends != sorted(ends):
+    ends = [start + end for end in _sizes(ends, frames, LIMIT)]
+    if [start, *ends] != sorted([start, *ends]):
         raise ValueError("a frame ends before it begins")
-    reads = [read + one for one in _sizes(reads, frames, LIMIT)]
-    types = repeat(names[0], frames) if kinds is None else [names[n] for n in _sizes(kinds, frames, len(names))]
-    judged: Iterable[Verdict] = (
-        repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in _sizes(verdicts, frames, len(VERDICTS))]
-    )
     found = {} if more is None else json.loads(_short(more, "more"))
-    others = repeat(None, frames) if more is None else [found.get(str(place)) for place in range(frames)]
-    return seq, list(zip(ends, ends[1:], reads, types, judged, others, strict=False))
+    return FrameColumnsRow(
+        seq, start, ends, [read + one for one in _sizes(reads, frames, LIMIT)], names,
+        None if kinds is None else _sizes(kinds, frames, len(names)),
+        None if verdicts is None else _sizes(verdicts, frames, len(VERDICTS)), found,
+    )  # fmt: skip
+
+
+def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
+    """Return the number of the first frame in a row of `FRAME_BLOCK_COLUMNS`, and the frames."""
+    seq, start, ends, reads, names, kinds, verdicts, found = frame_columns_of(row)
+    frames = len(ends)
+    types = repeat(names[0], frames) if kinds is None else [names[n] for n in kinds]
+    judged: Iterable[Verdict] = repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in verdicts]
+    others = [found.get(str(place)) for place in range(frames)] if found else repeat(None, frames)
+    return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
 
 
 def ends_of(row: Any) -> tuple[list[int], int, bool]:
@@ -221,6 +256,12 @@ def number_of(row: Any) -> int:
     """Return the number in a row of one column."""
     (number,) = row
     return _int(number, "a number")
+
+
+def text_of(row: Any) -> str:
+    """Return the text in a row of one column."""
+    (text,) = row
+    return _str(text, "a text")
 
 
 def pair_of(row: Any) -> tuple[int, int]:

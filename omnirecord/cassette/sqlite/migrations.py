@@ -1,7 +1,9 @@
-"""Converts cassettes of versions 1 to 3, which have a row for each frame and each read.
+"""Converts cassettes of versions 1 to 4.
 
-A writer converts the file itself, in one transaction. A reader never writes: it copies the converted rows into a
-database in memory, and nothing else of the file.
+Versions 1 to 3 have a row for each frame and each read. Version 4 has other names of two tables, and no ids of
+recordings. A writer converts the file itself, in one transaction. A reader never writes. Of versions 1 to 3, it copies
+the converted rows into a database in memory, and nothing else of the file. To version 4, it adds temporary views with
+the names of today: their cost does not depend on the size of the file.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ CREATE TABLE chunks (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
   data BLOB NOT NULL);
 CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
-CREATE TABLE reads (
+"""
+_READS = """CREATE TABLE reads (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
   sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
 """
@@ -60,28 +63,66 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 """
 
+_BLOCKS = """CREATE TABLE pieces (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
+  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
+CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
+CREATE TABLE pages (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
+  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
+CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
+CREATE TABLE landmarks (
+  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;
+"""
+
+RENAMED = 4
+"""The version whose tables are those of today under other names."""
 SCHEMAS: dict[int, str] = {
     1: _EXCHANGES
+    + _READS
     + _FRAMES.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq")
     + _OTHERS,
-    2: _EXCHANGES + _FRAMES + _OTHERS,
-    3: _EXCHANGES + _FRAMES + _TALLIES + _OTHERS,
+    2: _EXCHANGES + _READS + _FRAMES + _OTHERS,
+    3: _EXCHANGES + _READS + _FRAMES + _TALLIES + _OTHERS,
+    4: _EXCHANGES + _BLOCKS + _TALLIES + _OTHERS,
 }
 """The original tables of each version. Tables that are the same today are repeated, since today's tables may change."""
 TABLES: dict[int, frozenset[str]] = {
-    version: frozenset((*_SHARED, "chunks", "reads", "frames", *(("tallies",) if version == 3 else ())))
-    for version in SCHEMAS
+    1: frozenset({*_SHARED, "chunks", "reads", "frames"}),
+    2: frozenset({*_SHARED, "chunks", "reads", "frames"}),
+    3: frozenset({*_SHARED, "chunks", "reads", "frames", "tallies"}),
+    4: frozenset({*_SHARED, "chunks", "pieces", "pages", "landmarks", "tallies"}),
 }
+_AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;
+CREATE TEMP VIEW frame_blocks AS SELECT * FROM main.pages;
+CREATE TEMP VIEW recordings AS SELECT *, derived_id(recording) AS recording_id, NULL AS run_id, NULL AS labels,
+  NULL AS server_version FROM main.recordings;
+"""
+_RENAME = """PRAGMA legacy_alter_table = ON;
+ALTER TABLE pieces RENAME TO read_blocks;
+DROP INDEX pieces_by_read;
+CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
+ALTER TABLE pages RENAME TO frame_blocks;
+DROP INDEX pages_by_seq;
+CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
+PRAGMA legacy_alter_table = OFF;
+"""
+"""With `legacy_alter_table`, a view of the user's own that names another table cannot stop the renaming."""
+_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version")
+_IDENTIFY = "UPDATE recordings SET recording_id = derived_id(recording)"
 
 _OTHER_CHUNKS = """SELECT c.exchange, c.side, c.start, c.data FROM chunks c JOIN exchanges x USING (exchange)
 WHERE x.kind <> 'sse' OR c.side <> 'response' ORDER BY c.exchange, c.side, c.start"""
 
 
 def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """Copy an old cassette into a new one. Raises what SQLite raises, or one of `DAMAGED`."""
+    """Copy a cassette of versions 1 to 3 into a new one. Raises what SQLite raises, or one of `DAMAGED`."""
     for table in _SHARED:
+        more = ", NULL" * len(_NEW_COLUMNS) if table == "recordings" else ""
         for row in old.execute(f"SELECT * FROM {table}"):
-            new.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+            new.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))}{more})", row)
+    new.execute(_IDENTIFY)
     new.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?)", old.execute(_OTHER_CHUNKS))
     for row in _converted(old):
         new.execute(*row)
@@ -94,6 +135,18 @@ def convert(connection: sqlite3.Connection, version: int, tables: str, views: st
     """
     for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
         connection.execute(f"DROP VIEW IF EXISTS {view}")
+    if version == RENAMED:
+        _execute_all(connection, _RENAME)
+    else:
+        _convert_frames(connection, tables)
+    for column in _NEW_COLUMNS:
+        connection.execute(f"ALTER TABLE recordings ADD COLUMN {column} TEXT")
+    connection.execute(_IDENTIFY)
+    _execute_all(connection, views)
+
+
+def _convert_frames(connection: sqlite3.Connection, tables: str) -> None:
+    """Convert the rows for each frame and each read into blocks."""
     connection.execute("DROP TABLE IF EXISTS tallies")
     _execute_all(connection, tables)
     for row in _converted(connection):
@@ -103,7 +156,18 @@ def convert(connection: sqlite3.Connection, version: int, tables: str, views: st
     )
     connection.execute("DROP TABLE frames")
     connection.execute("DROP TABLE reads")
-    _execute_all(connection, views)
+
+
+def name_as_now(connection: sqlite3.Connection) -> None:
+    """Add temporary views to a reading connection, through which a cassette of version 4 is read like one of today."""
+    connection.execute("PRAGMA query_only = OFF")  # for what is made here, which is outside of the file
+    _execute_all(connection, _AS_NOW)
+    connection.execute("PRAGMA query_only = ON")
+
+
+def is_named_as_now(connection: sqlite3.Connection) -> bool:
+    """Whether a reading connection has these temporary views."""
+    return connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'read_blocks'").fetchone() is not None
 
 
 def forget_key(connection: sqlite3.Connection) -> bool:
@@ -153,7 +217,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
     reads = old.execute(
         "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
     ).fetchall()
-    yield from _pieces(exchange, reads, spans)
+    yield from _read_blocks(exchange, reads, spans)
     yield from stream_rows.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
@@ -176,14 +240,14 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
         at = max(at, start + len(data))
 
 
-def _pieces(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
-    pieces = stream_rows.ReadBlocks(exchange)
+def _read_blocks(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
+    blocks = stream_rows.ReadBlocks(exchange)
     made: list[rows.Row] = []
     for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
-        pieces.add(offset_ns, sent_ns, size, data, made)
+        blocks.add(offset_ns, sent_ns, size, data, made)
         yield from made
         made.clear()
-    yield from pieces.close()
+    yield from blocks.close()
 
 
 def _framed(old: sqlite3.Connection, stream: int) -> Iterator[Framed]:

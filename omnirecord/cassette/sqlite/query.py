@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from ...errors import UsageError
+from .migrations import RENAMED, is_named_as_now
+from .migrations import TABLES as TABLES_OF
 from .reader import Store
 from .schema import TABLES
 from .sql_mistakes import PRAGMA, Names, mistake, refuse_parameters, refuse_statement
@@ -88,8 +90,7 @@ class Query:
         self._connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
 
     def _columns(self, name: str) -> tuple[str, ...]:
-        schema = "main" if name in TABLES else "temp"
-        return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {schema}.{name} LIMIT 0").description)
+        return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {name} LIMIT 0").description)
 
     def close(self) -> None:
         """Forget the computed tables; the store stays open."""
@@ -159,7 +160,8 @@ class _Guard:
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
         self._ours = {*computed, *SELECTS}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
-        self._foreign = found - {name.lower() for name in TABLES}
+        self._readable = _READABLE | (TABLES_OF[RENAMED] if is_named_as_now(connection) else frozenset())
+        self._foreign = found - self._readable
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
         self.refused = ""
@@ -180,7 +182,7 @@ class _Guard:
         if schema in ("temp", _COMPUTED):
             return True
         if schema == "main":
-            return name in _READABLE and name not in self._foreign
+            return name in self._readable and name not in self._foreign
         return name in self._ours or name not in self._foreign  # no schema: a name of which no column is read
 
 
@@ -224,7 +226,7 @@ def _distinct(names: Iterable[str]) -> tuple[str, ...]:
 
 def pending(query: Query, result: Result) -> int:
     """The received bytes that are in no event yet, if the result is of events: see `streams.pending_bytes`."""
-    if not result.reads & {"events", "responses", "pages"}:
+    if not result.reads & {"events", "responses", "frame_blocks"}:
         return 0
     ((size,),) = query.run("SELECT coalesce(sum(pending_bytes), 0) FROM streams WHERE pending_bytes > 0").rows
     return int(size)

@@ -9,11 +9,10 @@ import functools
 import json
 import logging
 import sqlite3
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from ..framing import Framed, Framer
 from .checked import (  # fmt: skip
     FRAME_BLOCK_COLUMNS,
     count_of,
-    ends_of,
     entries_of,
     exchange_of,
     family_of,
@@ -39,11 +37,11 @@ from .checked import (  # fmt: skip
     pair_of,
     payload_of,
 )
+from .columns import FrameTable, frame_table, stream_columns
 from .stream_reads import (
     Content,
     Recent,
     decoded,
-    from_byte,
     from_read,
     outlined,
     portions,
@@ -162,8 +160,8 @@ class Store(Tables):
 
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
-            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ?"
-            " AND seq >= (SELECT coalesce(max(seq), 0) FROM pages WHERE stream = ? AND seq <= ?) ORDER BY seq"
+            f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ?"
+            " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
         times, content = None, None  # type: Content | None, Content | None
         for row in self._connection.execute(query, (stream, stream, after + 1)):
@@ -187,27 +185,13 @@ class Store(Tables):
         """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""
         if is_coded(exchange):
             return None
-        return next(self._checked(lambda: iter([self._columns(exchange.exchange, exchange.stream or 0)])))
+        return next(self._checked(lambda: iter([stream_columns(self._connection, exchange)])))
 
-    def _columns(self, exchange: int, stream: int) -> StreamColumns | None:
-        ends, times, sizes, data = array("q"), array("q"), array("q"), []
-        for row in self._connection.execute(
-            f"SELECT {FRAME_BLOCK_COLUMNS} FROM pages WHERE stream = ? ORDER BY seq", (stream,)
-        ):
-            first, start, more = ends_of(row)
-            if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
-                return None
-            ends.extend(first)
-        for block in from_byte(self._connection, exchange, 0):
-            if block.data is None:
-                return None
-            times.extend(block.offset_ns + came for came in block.came)
-            sizes.extend(block.sizes)
-            data.append(block.data)
-        body = b"".join(data)
-        if len(body) != (ends[-1] if ends else 0):
+    def frame_table(self, exchange: Exchange) -> FrameTable | None:
+        """Return a whole stream as columns with verdicts; None in the same cases as `columns`."""
+        if is_coded(exchange):
             return None
-        return StreamColumns(body, ends, array("q", accumulate(sizes)), times, sizes)
+        return next(self._checked(lambda: iter([frame_table(self._connection, exchange)])))
 
     def _sources(self, exchange: int, read: int, start: int) -> tuple[Content, Content]:
         """Return the source of read times and the source of content bytes, from a frame block on."""
@@ -239,7 +223,7 @@ class Store(Tables):
         return derived if derived is not None and derived.seq == seq else None
 
     def _frames_from(self, exchange: int, stream: int, seq: int) -> list[TimedFrame]:
-        query = "SELECT seq, frames FROM pages WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
+        query = "SELECT seq, frames FROM frame_blocks WHERE stream = ? AND seq <= ? ORDER BY seq DESC LIMIT 1"
         first, frames = self._connection.execute(query, (stream, seq)).fetchone() or (0, 0)
         if not first <= seq < first + frames:
             return []
@@ -384,7 +368,7 @@ class Store(Tables):
 
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """Return the number of stored frames of a stream, and their content in bytes."""
-        query = "SELECT seq + frames - 1, start + length FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return next(self._rows(pair_of, query, exchange.stream), (0, 0))
 
     def _tallies(self, exchange: Exchange) -> list[tuple[str, int, int]]:

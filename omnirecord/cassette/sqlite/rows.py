@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ...model import Direction, Headers, Kind, Recording, Side
 from ..framing import is_text
+from ..identity import labels_text
 
 Row = tuple[str, tuple[Any, ...]]
 
@@ -21,7 +22,9 @@ empty cassette has 400 KB instead of 100 KB."""
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Most bytes of a body in one row; readers limit the size of a value."""
 
-_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?)"
+_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DERIVED = "UPDATE recordings SET recording_id = derived_id(recording) WHERE recording = ? AND recording_id IS NULL"
+_SERVER_VERSION = "UPDATE recordings SET server_version = ? WHERE recording = ?"
 _REQUEST = (
     "INSERT INTO exchanges (exchange, recording, kind, session_id, party, request_at_ns, method, target,"
     " request_headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -49,7 +52,20 @@ def text_or_bytes(data: bytes) -> str | bytes:
 
 def recording(value: Recording) -> Row:
     """Return the row of a new recording."""
-    return _RECORDING, (value.recording, value.started_at, value.version, value.contract, value.upstream)
+    return _RECORDING, (
+        value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
+        value.run_id, labels_text(value.labels) if value.labels else None, value.server_version,
+    )  # fmt: skip
+
+
+def derived(recording: int) -> Row:
+    """Return the row that gives a recording its derived id, if it has none. All its exchanges have to be there."""
+    return _DERIVED, (recording,)
+
+
+def server_version(recording: int, version: str) -> Row:
+    """Return the row that stores the version of the server."""
+    return _SERVER_VERSION, (version, recording)
 
 
 def request(
@@ -131,12 +147,12 @@ def incident(recording: int, at_ns: int, message: str) -> Row:
 def size_of(side: Side) -> str:
     """Return an SQL expression over a row `x` of exchanges: bytes on the wire for a stream, else stored bytes."""
     direction = "up" if side == "request" else "down"
-    pieces = "SELECT start + size FROM pieces WHERE exchange = x.exchange ORDER BY n DESC LIMIT 1"
+    pieces = "SELECT start + size FROM read_blocks WHERE exchange = x.exchange ORDER BY n DESC LIMIT 1"
     chunks = f"SELECT sum(length(data)) FROM chunks WHERE exchange = x.exchange AND side = '{side}'"
     messages = f"SELECT sum(length(data)) FROM messages WHERE exchange = x.exchange AND dir = '{direction}'"
     first = f"({pieces}), " if side == "response" else ""
     return f"coalesce({first}({chunks}), ({messages}), 0)"
 
 
-FRAMED = "coalesce((SELECT start + length FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1), 0)"
+FRAMED = "coalesce((SELECT start + length FROM frame_blocks WHERE stream = x.stream ORDER BY seq DESC LIMIT 1), 0)"
 """SQL expression over a row `x` of exchanges: bytes of content in frames."""

@@ -3,10 +3,10 @@
 A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
 migrated in one transaction, by a writer only.
 
-The bytes of a stream are stored once, as received, in `pieces`: a row (read block) has several reads with their times.
-Its frames and their verdicts are in `pages`, written after the bytes: a row (frame block) has many frames, since a row
-for each frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks`
-holds bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
+The bytes of a stream are stored once, as received, in `read_blocks`: a row has several reads with their times. Its
+frames and their verdicts are in `frame_blocks`, written after the bytes: a row has many frames, since a row for each
+frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks` holds
+bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
 """
 
 from __future__ import annotations
@@ -42,41 +42,41 @@ from .untrusted import (
     refuse_other_kinds,
     refuse_others,
 )
-from .views import VIEWS
+from .views import VIEWS, define_ids
 
 log = logging.getLogger("omnirecord")
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
-for a list of streams without reading all frames. 4: `pieces`, `pages` and `landmarks` instead of a row for each frame
-and each read (`migrations`)."""
+for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
+read. 5: ids and labels of recordings; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 CACHE = 512
-"""Page cache of each writer in KiB, a quarter of SQLite's default: a writer appends, and reads its latest rows only. Of
-two writers, each discards its cache when the other one has written."""
+"""Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each
+discards its cache when the other one has written."""
 _MAGIC = b"SQLite format 3\0"
 
 _TALLIES = """CREATE TABLE tallies (
   stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
   PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
 
-_PIECES = """CREATE TABLE pieces (
+_BLOCKS = """CREATE TABLE "read_blocks" (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
   size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
-CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
-CREATE TABLE pages (
+CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
+CREATE TABLE "frame_blocks" (
   stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
   length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
   reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
-CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
+CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
 CREATE TABLE landmarks (
   type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""
-
+"""Two names are quoted, as SQLite quotes the name of a renamed table."""
 SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE recordings (
   recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
-  upstream TEXT);
+  upstream TEXT, recording_id TEXT, run_id TEXT, labels TEXT, server_version TEXT);
 CREATE TABLE exchanges (
   exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
   kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
@@ -88,7 +88,7 @@ CREATE TABLE chunks (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
   data BLOB NOT NULL);
 CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
-{_PIECES}
+{_BLOCKS}
 {_TALLIES}
 CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
@@ -98,7 +98,8 @@ CREATE TABLE incidents (
 {VIEWS}"""
 
 TABLES = frozenset({
-    "meta", "recordings", "exchanges", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents",
+    "meta", "recordings", "exchanges", "chunks", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages",
+    "incidents",
 })  # fmt: skip
 
 
@@ -150,8 +151,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Return a read-only connection to a cassette. Raises `CassetteError`.
 
-    The file may be closed, being recorded, left by a killed recorder, or compressed. An older cassette is converted in
-    memory.
+    The file may be closed, being recorded, left by a killed recorder, or compressed. A cassette of version 4 is read
+    through temporary views; an older one is converted in memory.
     """
     with clear_errors(path):
         if is_packed(path):
@@ -163,7 +164,12 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         try:
             version = _check_version(connection, path)
             refuse_other_kinds(connection, migrations.TABLES.get(version, TABLES))
-            return connection if version == SCHEMA_VERSION else _modern(connection)
+            define_ids(connection)
+            if version < migrations.RENAMED:
+                return _modern(connection)
+            if version < SCHEMA_VERSION:
+                migrations.name_as_now(connection)
+            return connection
         except BaseException:
             remove_copy(connection)
             raise
@@ -269,6 +275,19 @@ def open_beside(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_to_mark(path: Path) -> sqlite3.Connection:
+    """Return a connection for a change of `meta` in a closed cassette of any version. Raises what SQLite raises."""
+    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
+    try:
+        harden(connection, reads_only=False)
+        with closing(in_memory(_check_version(connection, path))) as ours:
+            refuse_others(connection, ours, frozenset({"meta"}), path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _refuse_if_not_ours(path: Path) -> None:
     """Raise `CassetteError` for a file that is no cassette: opening it for writing would move its log into it."""
     try:
@@ -285,6 +304,7 @@ def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
     connection = _memory()
     with _COPYING:
         _empty(version).backup(connection)
+    define_ids(connection)
     return connection
 
 
@@ -311,6 +331,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         with closing(in_memory(version)) as ours:
             refuse_others(connection, ours, migrations.TABLES.get(version, TABLES), path)
         connection.execute("PRAGMA journal_mode = WAL")
+        define_ids(connection)
         _migrate(connection)
         if migrations.forget_key(connection):
             log.warning(
@@ -337,7 +358,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if version == SCHEMA_VERSION:
         return
     with transaction(connection):
-        migrations.convert(connection, version, f"{_TALLIES}\n{_PIECES}\n", VIEWS)
+        migrations.convert(connection, version, f"{_TALLIES}\n{_BLOCKS}\n", VIEWS)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -351,15 +372,6 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
             f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
         )
     return int(version)
-
-
-def free_path(path: Path) -> Path:
-    """Return a path for a new cassette: `path` if it is free or an empty file, else a numbered path beside it."""
-    number, found = 1, path
-    while found.exists() and found.stat().st_size:
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
 
 
 def is_aside(connection: sqlite3.Connection) -> bool:

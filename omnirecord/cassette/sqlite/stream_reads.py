@@ -1,7 +1,7 @@
 """Reads the bytes, the reads and an outline of a stream from the file, from any position on.
 
-Table `pieces` holds read blocks: several reads in a row, with their bytes. Table `pages` holds frame blocks: several
-frames in a row. An outline leaves out most deltas of a stream, and needs little work.
+Table `read_blocks` has several reads in a row, with their bytes. Table `frame_blocks` has several frames in a row. An
+outline leaves out most deltas of a stream, and needs little work.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ class ReadBlock:
         )  # fmt: skip
 
 
-_ROWS = "SELECT n, start, size, offset_ns, reads, data FROM pieces WHERE exchange = ? AND n >= ? ORDER BY n"
-_OF_READ = "SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?"
-_OF_BYTE = "SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1"
-_TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM pieces WHERE exchange = ? ORDER BY n"
+_ROWS = "SELECT n, start, size, offset_ns, reads, data FROM read_blocks WHERE exchange = ? AND n >= ? ORDER BY n"
+_OF_READ = "SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?"
+_OF_BYTE = "SELECT n FROM read_blocks WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1"
+_TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM read_blocks WHERE exchange = ? ORDER BY n"
 
 
 def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[ReadBlock]:
@@ -245,7 +245,7 @@ def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterat
 
 PAUSE = 5_000_000_000
 """Longest gap between two deltas of which an outline leaves out one, in ns."""
-_QUERY = f"SELECT {FRAME_BLOCK_COLUMNS}, offset_ns, times, length FROM pages WHERE stream = ? ORDER BY seq"
+_QUERY = f"SELECT {FRAME_BLOCK_COLUMNS}, offset_ns, times, length FROM frame_blocks WHERE stream = ? ORDER BY seq"
 Sources = Callable[[int, int], Content]
 """Returns the content of the stream from a read and a byte on."""
 

@@ -34,17 +34,19 @@ FRAMES_PER_BLOCK = 250
 """Most frames in a frame block."""
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
-_READ_BLOCK = "INSERT OR REPLACE INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)"
+_READ_BLOCK = "INSERT OR REPLACE INTO read_blocks VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SENT_LATE = (
-    "UPDATE pieces SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
-    " AND n BETWEEN (SELECT max(n) FROM pieces WHERE exchange = ? AND n <= ?) AND ?"
+    "UPDATE read_blocks SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
+    " AND n BETWEEN (SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?) AND ?"
 )
 _MASK_AGAIN = (
-    "UPDATE pieces SET data = spliced(data, ? - start, ?) WHERE exchange = ?"
-    " AND n = (SELECT n FROM pieces WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
+    "UPDATE read_blocks SET data = spliced(data, ? - start, ?) WHERE exchange = ?"
+    " AND n = (SELECT n FROM read_blocks WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
 )
-_FORGET = "UPDATE pieces SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
-_FRAME_BLOCK = "INSERT INTO pages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FORGET = (
+    "UPDATE read_blocks SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
+)
+_FRAME_BLOCK = "INSERT INTO frame_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
@@ -53,7 +55,7 @@ _TALLY = (
 
 
 class ReadBlocks:
-    """Joins the reads of one stream into rows of `pieces`.
+    """Joins the reads of one stream into rows of `read_blocks`.
 
     A row has the bytes of consecutive reads. The bytes of lost reads are NULL.
     """
@@ -224,7 +226,7 @@ def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
 
 
 class FrameBlocks:
-    """Joins the frames of one stream into rows of `pages`. A row has the positions of their bytes, not the bytes.
+    """Joins the frames of one stream into rows of `frame_blocks`, which have the positions of their bytes.
 
     `came` returns the arrival of a read in ns. `seq` is the number of the next frame, `start` its offset in the
     content, `read` the first read that may bring it.

@@ -38,9 +38,11 @@ from .checked import (  # fmt: skip
     pair_of,
     recording_of,
     streaming_of,
+    text_of,
 )
 from .disk import clear_writing
 from .lock import recorder_is_alive
+from .migrations import is_named_as_now
 from .rows import FRAMED, size_of
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .stream_reads import (
@@ -52,6 +54,10 @@ from .stream_reads import (
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
+_RECORDING = (
+    "SELECT recording, started_at, version, contract, upstream, coalesce(recording_id, derived_id(recording)), run_id,"
+    " labels, server_version FROM recordings"
+)
 EXCHANGE = (
     "SELECT exchange, recording, kind, stream, session_id, party, request_at_ns, method, target, request_headers,"
     " response_at_ns, end_ns, status, reason, response_headers, ending,"
@@ -98,7 +104,7 @@ class Tables:
         self.is_being_recorded = recorder_is_alive(self._path)
         with clear_errors(self._path):
             self._connection.rollback()
-            if is_aside(self._connection):  # a copy, because the folder is read-only or the format is older
+            if is_aside(self._connection) or is_named_as_now(self._connection):  # read-only folder, or older format
                 remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
             self._connection.execute("BEGIN")
@@ -141,13 +147,18 @@ class Tables:
 
     def recordings(self) -> list[Recording]:
         """Return all recordings, by number."""
-        return list(self._rows(recording_of, "SELECT * FROM recordings ORDER BY recording"))
+        return list(self._rows(recording_of, f"{_RECORDING} ORDER BY recording"))
 
     def recording(self, number: int) -> Recording:
         """Return the recording with this number. Raises `BrokenCassette` if it is missing."""
-        found = list(self._rows(recording_of, "SELECT * FROM recordings WHERE recording = ?", number))
+        found = list(self._rows(recording_of, f"{_RECORDING} WHERE recording = ?", number))
         if len(found) != 1:
             raise self._damaged(f"recording {number} is missing")
+        return found[0]
+
+    def derived_id(self, number: int) -> str:
+        """Return the id of a recording that follows from its content. Raises `BrokenCassette` if it is missing."""
+        found = list(self._rows(text_of, "SELECT derived_id(?)", number))
         return found[0]
 
     def contract_of(self, recording: int) -> Contract:
@@ -202,7 +213,7 @@ class Tables:
         """Return the number of bytes read from a stream."""
         if exchange.end_ns is not None:
             return exchange.response_bytes
-        query = "SELECT start + size FROM pieces WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+        query = "SELECT start + size FROM read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
         return next(self._rows(number_of, query, exchange.exchange), 0)
 
     def lost(self, exchange: int) -> list[int]:

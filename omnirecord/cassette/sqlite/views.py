@@ -20,6 +20,7 @@ from ...omnigent.protocol import (
     SESSION_CREATED,
     SESSION_HEARTBEAT,
 )
+from ..identity import derived_id
 from .rows import FRAMED, size_of
 
 
@@ -76,21 +77,21 @@ _BEGIN = f"CASE j.key WHEN 0 THEN 0 ELSE {_of('ends', '(j.key - 1)')} END"
 _LENGTH = f"(j.value - {_BEGIN})"
 _START = f"(p.start + {_BEGIN})"
 _READ = f"(p.read + {_of('reads')})"
-_FRAMES = "pages p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
+_FRAMES = "frame_blocks p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
 """SQL for one row per frame, the source of `_VERDICT` and the other columns."""
 
 
 def _sent(read: str) -> str:
     """Return SQL for the time at which a read of exchange `x` was sent on, in ns."""
     return (
-        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM pieces r"
+        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM read_blocks r"
         f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
     )
 
 
 _CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
 _BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
-      (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM pages q
+      (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM frame_blocks q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
 """SQL for the arrival of the previous frame, in ns."""
 _GAP = _seconds(f"{_CAME} - ({_BEFORE})")
@@ -104,14 +105,14 @@ def _part(start: str, size: str) -> str:
     )
 
 
-_OF_PIECES = f"""SELECT {_part("start", "size")} FROM pieces WHERE exchange = x.exchange
-      AND n >= (SELECT max(n) FROM pieces WHERE exchange = x.exchange AND n <= p.read) AND n <= {_READ}
+_OF_READS = f"""SELECT {_part("start", "size")} FROM read_blocks WHERE exchange = x.exchange
+      AND n >= (SELECT max(n) FROM read_blocks WHERE exchange = x.exchange AND n <= p.read) AND n <= {_READ}
       AND start < {_START} + {_LENGTH} AND start + size > {_START} AND NOT EXISTS
         (SELECT 1 FROM chunks WHERE exchange = x.exchange AND side = 'content') ORDER BY n"""
 _OF_CONTENT = f"""SELECT {_part("start", "length(data)")} FROM chunks WHERE exchange = x.exchange
       AND side = 'content' AND start < {_START} + {_LENGTH} AND start >= (SELECT max(start) FROM chunks
         WHERE exchange = x.exchange AND side = 'content' AND start <= {_START}) ORDER BY start"""
-_PARTS = f"SELECT part FROM ({_OF_PIECES}) UNION ALL SELECT part FROM ({_OF_CONTENT})"
+_PARTS = f"SELECT part FROM ({_OF_READS}) UNION ALL SELECT part FROM ({_OF_CONTENT})"
 _MORE = "json_extract(p.more, '$.' || j.key || '.{}')"
 _RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.format("binary")} IS NULL
       THEN group_concat(CAST(part AS TEXT), '') ELSE min(part) END"""
@@ -130,7 +131,7 @@ _TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
 _PARENT = f"""SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
       AND e.seq = l.seq WHERE l.type = '{SESSION_CREATED}' AND e.verdict = 'valid' AND x.session_id =
         CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
-_LAST_SEQ = "(SELECT seq + frames - 1 FROM pages WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
+_LAST_SEQ = "(SELECT seq + frames - 1 FROM frame_blocks WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
 
 _SESSIONS = f"""SELECT x.session_id, x.recording, {_at("min(x.request_at_ns)")} AS started_at,
     {_TOOK} AS duration_s, count(x.stream) AS streams, count(*) AS exchanges,
@@ -189,8 +190,25 @@ VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name
 VIEW_NAMES = tuple(SELECTS)
 
 
+_ASKED = (
+    "SELECT request_at_ns, method, target, status, session_id FROM exchanges WHERE recording = ? ORDER BY 1, 2, 3, 4, 5"
+)
+
+
+def define_ids(connection: sqlite3.Connection) -> None:
+    """Define the SQL function `derived_id(recording)`: see `identity.derived_id`."""
+
+    def derived(recording: int) -> str | None:
+        query = "SELECT started_at, contract, upstream FROM recordings WHERE recording = ?"
+        found = connection.execute(query, (recording,)).fetchone()
+        return found and derived_id(*found, connection.execute(_ASKED, (recording,)))
+
+    connection.create_function("derived_id", 1, derived)
+
+
 def define(connection: sqlite3.Connection) -> None:
     """Define the SQL functions of a connection that writes."""
+    define_ids(connection)
     connection.create_function("with_sent", 4, with_sent, deterministic=True)
     connection.create_function("spliced", 3, spliced, deterministic=True)
 
@@ -217,7 +235,7 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 
 
 HIDDEN = (
-    "meta", "chunks", "pieces", "pages", "landmarks", "tallies", "messages", "incidents", "exchanges",
+    "meta", "chunks", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages", "incidents", "exchanges",
 )  # fmt: skip
 """Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
 

@@ -20,14 +20,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ...errors import CassetteError, UsageError
+from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
@@ -35,11 +35,21 @@ from .checked import DAMAGED, blob_of, size_or_damage
 from .disk import transaction
 from .lock import RecorderLock, identity
 from .rows import FRAMED, Row, size_of
-from .schema import clear_errors, create_or_open, in_memory, is_usable_path, open_beside, open_for_reading, remove_copy
+from .schema import (
+    clear_errors,
+    create_or_open,
+    in_memory,
+    is_sqlite,
+    is_usable_path,
+    open_beside,
+    open_for_reading,
+    open_to_mark,
+    remove_copy,
+)
 from .views import define
 
 _LAST_READ = (
-    "(SELECT offset_ns + json_extract(reads, '$[#-1][0]') FROM pieces WHERE exchange = x.exchange ORDER BY n DESC)"
+    "(SELECT offset_ns + json_extract(reads, '$[#-1][0]') FROM read_blocks WHERE exchange = x.exchange ORDER BY n DESC)"
 )
 _UNFINISHED = f"""
 SELECT x.exchange, x.stream, x.response_headers, r.contract,
@@ -53,6 +63,8 @@ ORDER BY x.exchange"""
 
 
 _NAME, _NUMBER = "made_as", "made_number"
+_SHIPPED = "shipped:"
+"""The beginning of the keys of `meta` that name a lake with a copy of the cassette."""
 _LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
 """Seconds between the attempts to leave WAL mode."""
 
@@ -122,6 +134,7 @@ class Writer:
             try:
                 self.connection = create_or_open(path, self._lock.lock_file, named)
                 define(self.connection)
+                self.connection.execute("DELETE FROM meta WHERE key GLOB ?", (_SHIPPED + "*",))
                 self._identity = identity(path)
             except BaseException:
                 self._remove_new()
@@ -213,7 +226,8 @@ class Writer:
 
     def framed(self, stream: int) -> tuple[int, int, int]:
         """Return the number of stored frames of a stream, their content in bytes, and the read of the last frame."""
-        query = "SELECT seq, frames, start, length, read, reads FROM pages WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+        columns = "seq, frames, start, length, read, reads"
+        query = f"SELECT {columns} FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         found = self.connection.execute(query, (stream,)).fetchone()
         if found is None:
             return 0, 0, 0
@@ -307,18 +321,68 @@ def number_made(path: Path) -> int | None:
 
     0 if the version had no numbers; None for any other file, and for one that cannot be read.
     """
+    found = _meta_of(path)
+    number = found.get(_NUMBER)
+    return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
+
+
+def mark_shipped(path: Path, lake: str) -> bool:
+    """Mark a closed cassette as shipped to `lake`, a URL without credentials; return whether it is marked now.
+
+    False, and no change, for a file that cannot be marked: text, compressed, read-only, being recorded, left by a
+    killed recorder, or in use by a reader. The modification time stays. A writer that opens the cassette removes all
+    marks. Raises `CassetteError` for a damaged file.
+    """
+    with clear_errors(path):
+        before = path.stat()
+        if not is_sqlite(path) or not os.access(path, os.W_OK) or not os.access(itself(path).parent, os.W_OK):
+            return False
+    try:
+        with clear_errors(path):
+            lock = RecorderLock(path)
+            try:
+                lock.lock_file(path)
+                return _mark_shipped(path, lake)
+            finally:
+                with suppress(OSError):
+                    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+                lock.release()
+    except CassetteInUse:
+        return False
+
+
+def _mark_shipped(path: Path, lake: str) -> bool:
+    """Write the mark, under the lock."""
+    file = itself(path)
+    if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
+        return False
+    with closing(open_to_mark(path)) as connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SHIPPED + lake, time.time_ns()))
+    return True
+
+
+def shipped_to(path: Path) -> frozenset[str]:
+    """Return the lakes that have the whole content of a cassette, by its marks; none for a file without marks."""
+    try:
+        if not is_sqlite(path):
+            return frozenset()
+    except OSError:
+        return frozenset()
+    return frozenset(key.removeprefix(_SHIPPED) for key in _meta_of(path) if key.startswith(_SHIPPED))
+
+
+def _meta_of(path: Path) -> dict[str, Any]:
+    """Return the values in `meta`, by key; nothing for a file that cannot be read."""
     try:
         connection = open_for_reading(path)
     except CassetteError:
-        return None
+        return {}
     try:
-        found = dict(connection.execute("SELECT key, value FROM meta WHERE key IN (?, ?)", (_NAME, _NUMBER)))
+        return {str(key): value for key, value in connection.execute("SELECT key, value FROM meta")}
     except (sqlite3.Error, ValueError):
-        return None
+        return {}
     finally:
         remove_copy(connection)
-    number = found.get(_NUMBER)
-    return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
 
 
 def beside(path: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import web
 from yarl import URL
 
+from ...cassette.identity import labels_of
 from ...errors import ServerError, UsageError
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
@@ -63,7 +64,8 @@ class Proxy:
     or begins with one of `redact_patterns`. `apart`: a second process makes and validates frames, as for the command,
     which takes no time of the event loop. Of very many frames at once, `watch` then gets the last 200.
 
-    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own.
+    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own. `labels`: stored with each
+    recording, beside those of `OMNIRECORD_LABELS`.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -94,6 +96,7 @@ class Proxy:
         pseudonym_key: File | None = None,
         rotate: Given = (),
         keep: Given = (),
+        labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
         watch: Watch = ignore,
         answered: Answered = _tell_nobody,
@@ -110,6 +113,7 @@ class Proxy:
         self._rotation, self._keep = rotation(rotate), retention(keep)
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
+        self._labels = labels_of(labels)
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
         self._is_controlled, self._ui = control or bool(ui), ui
@@ -191,6 +195,7 @@ class Proxy:
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
                 keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
+                labels=self._labels,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:

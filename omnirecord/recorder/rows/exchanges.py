@@ -18,7 +18,8 @@ from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_rows import ReadBlocks, reads_sent
 from ...model import CLOSE, Headers, Side
-from ...omnigent.routes import creates_session, session_of
+from ...omnigent.routes import creates_session, is_tunnel, session_of
+from ...omnigent.server_version import version_in, version_in_message, version_key
 from ...redaction.coded import CodedBody, MaskedStream, body
 from ...redaction.redactor import JsonMask, Redactor
 from ...redaction.utf16 import BodyFilter
@@ -39,8 +40,8 @@ from .operations import (  # fmt: skip
     SentLate,
 )
 
-_SESSION_BODY = 1024 * 1024
-"""Bytes of a `POST /v1/sessions` response that are searched for the id of the new session."""
+_LONGEST_BODY = 1024 * 1024
+"""Bytes of a response that are searched for the id of a new session, or for the version of the server."""
 
 
 @dataclass(slots=True)
@@ -62,13 +63,18 @@ class _Open:
 
     request: _Side
     response: _Side
-    names_session: bytearray | None
+    body: bytearray | None
+    """The response of a request whose response names a new session or the version of the server."""
+    version_key: str | None
+    """The key of the version in that response; None: it names a session."""
+    awaits_version: bool
+    """Whether it is a runner's tunnel in which the server has not told its version."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
     masked: MaskedStream | None = None
     """The stream, if its content is masked."""
-    pieces: ReadBlocks | None = None
+    blocks: ReadBlocks | None = None
     """Of a stream: the bytes without a row, and their place in the file."""
     reads: int = 0
     """The number of reads, those in earlier files included."""
@@ -86,7 +92,7 @@ class _Open:
     @property
     def received(self) -> int:
         """Bytes of a stream on the wire."""
-        return 0 if self.pieces is None else self.pieces.start
+        return 0 if self.blocks is None else self.blocks.start
 
     @property
     def settled(self) -> int | None:
@@ -102,8 +108,10 @@ class _Open:
 class RowMaker:
     """Turns the operations of one file into rows, and tells `frames` of the streams."""
 
-    def __init__(self, recording: int, redactor: Redactor, frames: Frames) -> None:
+    def __init__(self, recording: int, redactor: Redactor, frames: Frames, server_version: str | None = None) -> None:
         self._recording = recording
+        self.server_version = server_version
+        """The version of the server, once it is known."""
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._touched: dict[int, None] = {}  # streams of which something is gathered
@@ -134,10 +142,10 @@ class RowMaker:
             if state.stream is None:
                 continue
             state.elsewhere = state.received
-            state.pieces = ReadBlocks(number)
+            state.blocks = ReadBlocks(number)
             if state.reads:
-                state.pieces.add(state.last_ns, None, state.elsewhere, None, out)
-                out += state.pieces.close()
+                state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
+                out += state.blocks.close()
             self.frames.begin(number, state.stream, None if state.masked else state.coding)
             self.frames.arrived(number)
         return out
@@ -169,25 +177,29 @@ class RowMaker:
 
     def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
         """The rows of a stream's reads in these operations."""
-        if state.pieces is not None:
-            yield from state.pieces.close()
+        if state.blocks is not None:
+            yield from state.blocks.close()
             self.frames.arrived(exchange, state.settled)
         if state.late:
             yield reads_sent(exchange, sorted(state.late))
             state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
-        names = bytearray() if creates_session(op.method, op.target) else None
+        key = version_key(op.method, op.target)
+        body = bytearray() if key is not None or creates_session(op.method, op.target) else None
         target = self._redactor.target(op.target)
         request = rows.request(
             op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
             self._redactor.headers(op.headers),
         )  # fmt: skip
-        self._open[op.exchange] = _Open(_side(op.headers), _Side(), names, begun=(request,))
+        state = _Open(_side(op.headers), _Side(), body, key, is_tunnel(op.target), begun=(request,))
+        self._open[op.exchange] = state
         yield request
 
     def _responded(self, op: Responded) -> Iterator[Row]:
         state = self._open[op.exchange]
+        if state.version_key is not None and op.status != 200:
+            state.body = state.version_key = None
         if op.stream is None:
             state.response = _side(op.headers)
         if op.kind == "websocket":
@@ -201,7 +213,7 @@ class RowMaker:
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
-            state.pieces = ReadBlocks(op.exchange)
+            state.blocks = ReadBlocks(op.exchange)
             self.frames.begin(op.exchange, op.stream, coding)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
@@ -223,8 +235,8 @@ class RowMaker:
         if op.data is None or state.side(op.side).is_cut:
             state.side(op.side).is_cut = True
             return
-        if state.names_session is not None and op.side == "response":
-            state.names_session += op.data[: _SESSION_BODY - len(state.names_session)]
+        if state.body is not None and op.side == "response":
+            state.body += op.data[: _LONGEST_BODY - len(state.body)]
         side = state.side(op.side)
         if side.body is None:
             side.body = body(*side.kind, self._redactor)
@@ -252,30 +264,35 @@ class RowMaker:
         self._touched[exchange] = None
         state.reads += len(reads)
         state.last_ns = reads[-1].at_ns
-        assert state.pieces is not None
+        assert state.blocks is not None
         out: list[Row] = []
         if state.masked is None:
-            state.pieces.add_all([(op.at_ns, op.sent_ns, op.size, op.data) for op in reads], out)
+            state.blocks.add_all([(op.at_ns, op.sent_ns, op.size, op.data) for op in reads], out)
         else:
-            mask = partial(self._received_masked, state, state.masked, state.pieces)
+            mask = partial(self._received_masked, state, state.masked, state.blocks)
             for op in reads:
                 self._try(op, mask, out)
         return out
 
-    def _received_masked(self, state: _Open, masked: MaskedStream, pieces: ReadBlocks, op: Received) -> Iterator[Row]:
+    def _received_masked(self, state: _Open, masked: MaskedStream, blocks: ReadBlocks, op: Received) -> Iterator[Row]:
         kept = masked.take(op.data, op.size)
         new = b"".join(piece.data for piece in kept.pieces if not piece.again)
         for piece in kept.pieces:
             if piece.again:
-                yield from pieces.again(piece.start, piece.data)
+                yield from blocks.again(piece.start, piece.data)
         full: list[Row] = []
-        pieces.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
+        blocks.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
         yield from full
         yield from self._problem(state.stream, op.at_ns, kept.problem)
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
-        side = self._open[op.exchange].side("request" if op.dir == "up" else "response")
+        state = self._open[op.exchange]
+        if state.awaits_version and op.dir == "down" and op.data is not None:
+            version = version_in_message(op.data)
+            state.awaits_version = version is None
+            yield from self._version(version)
+        side = state.side("request" if op.dir == "up" else "response")
         if op.data is None and side.texts is not None:
             side.texts.lose()
         redact = self._redactor.closing if op.opcode == CLOSE else self._redactor.message
@@ -290,9 +307,9 @@ class RowMaker:
             yield rows.message_sent(of.exchange, of.number, of.sent_ns)
             return
         state = self._open.get(of.exchange)
-        if state is None or state.pieces is None:
+        if state is None or state.blocks is None:
             yield reads_sent(of.exchange, [(of.n, of.sent_ns)])
-        elif (n := of.n - (state.reads - state.pieces.n)) >= 0:  # else it is in an earlier file
+        elif (n := of.n - (state.reads - state.blocks.n)) >= 0:  # else it is in an earlier file
             state.late.append((n, of.sent_ns))
             self._touched[of.exchange] = None
 
@@ -313,10 +330,20 @@ class RowMaker:
             if side.is_cut:
                 text = f"exchange {op.exchange}: of its {name} body only the first {side.at} bytes were kept"
                 yield rows.incident(self._recording, op.at_ns, text)
-        if session_id := _session_named(decoded(bytes(state.names_session or b""), state.coding)):
-            yield rows.session(op.exchange, self._redactor.text(session_id))
+        if state.body:
+            body = decoded(bytes(state.body), state.coding)
+            if state.version_key is not None:
+                yield from self._version(version_in(body, state.version_key))
+            elif session_id := _session_named(body):
+                yield rows.session(op.exchange, self._redactor.text(session_id))
         self.frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
+
+    def _version(self, version: str | None) -> Iterator[Row]:
+        """The row with the version of the server, if it is new."""
+        if version not in (None, self.server_version):
+            self.server_version = version
+            yield rows.server_version(self._recording, version)
 
 
 def _side(headers: Headers) -> _Side:

@@ -353,7 +353,9 @@ def test_a_cassette_that_became_another_is_indexed_anew(folder: Path, how: str) 
         shutil.copyfile(other, path)
     else:
         with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute("UPDATE pieces SET data = CAST(replace(CAST(data AS TEXT), 'needle', 'else  ') AS BLOB)")
+            connection.execute(
+                "UPDATE read_blocks SET data = CAST(replace(CAST(data AS TEXT), 'needle', 'else  ') AS BLOB)"
+            )
     assert (indexed(path, "needle").total, indexed(path, "else").total) == (0, 1)
     assert b"needle" not in path_beside(path).read_bytes(), "nor is what was there before left in free pages"
 

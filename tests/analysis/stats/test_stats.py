@@ -246,13 +246,13 @@ def test_the_proxys_own_delay_is_until_the_hand_over() -> None:
     (stream,) = store.streams()
     reads = store.reads(stream.exchange)
     never = json.dumps([[read.offset_ns - reads[0].offset_ns, None, read.size] for read in reads])
-    store._connection.execute("UPDATE pieces SET reads = ?", (never,))
+    store._connection.execute("UPDATE read_blocks SET reads = ?", (never,))
     late = [(n, read.offset_ns + 1_000_000 * (n + 1)) for n, read in enumerate(reads[:4])]
     store._connection.execute(*stream_rows.reads_sent(stream.exchange, late))
     (found,) = measured(store)
     assert found.proxy_delay_ms == measuring.Spread(4, 2.5, 3.97, 4.0)
     assert (found.never_sent, found.streams[0].never_sent) == (9, 9)
-    store._connection.execute("UPDATE pieces SET reads = ?", (never,))
+    store._connection.execute("UPDATE read_blocks SET reads = ?", (never,))
     (found,) = measured(store)
     assert (found.proxy_delay_ms, found.never_sent) == (None, 13)
 

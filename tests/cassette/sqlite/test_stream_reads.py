@@ -110,7 +110,7 @@ def test_rows_that_fit_into_a_page_share_it_with_others(writer: Writer) -> None:
         made[what] = pieces.close()
     assert {what: len(some) for what, some in made.items()} == {"small": 1, "two thirds": 5, "more than one": 1}
     writer.write(made["two thirds"])
-    (longest,) = writer.connection.execute("SELECT max(length(reads) + length(data)) FROM pieces").fetchone()
+    (longest,) = writer.connection.execute("SELECT max(length(reads) + length(data)) FROM read_blocks").fetchone()
     assert longest <= stream_rows.ROW_BYTES
     assert list(reads(writer.connection, 1)) == [Read(n, None, 150) for n in range(70)]
     assert b"".join(piece.data or b"" for piece in from_read(writer.connection, 1, 0)) == b"".join(
@@ -148,7 +148,7 @@ def test_a_row_of_other_reads_stays_as_it_is() -> None:
 
 def test_rows_that_do_not_follow_each_other_are_refused(writer: Writer) -> None:
     write(writer, [[(0, None, b"ab", False)], [(1, None, b"cd", False)], [(2, None, b"ef", False)]])
-    writer.connection.execute("DELETE FROM pieces WHERE n = 1")
+    writer.connection.execute("DELETE FROM read_blocks WHERE n = 1")
     with pytest.raises(ValueError, match="lacks some of its reads"):
         list(from_read(writer.connection, 1, 0))
     assert [piece.data for piece in from_byte(writer.connection, 1, 4)] == [b"ef"]

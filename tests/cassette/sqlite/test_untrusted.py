@@ -25,15 +25,15 @@ from tests.support.cassettes import conversation
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT"
 HUGE = "zeroblob(1000000000)"
 READ = {
-    "an endless view for pages": f"DROP TABLE pages; CREATE VIEW pages AS {ENDLESS} 1 AS stream, n AS seq, 1"
+    "an endless view": f"DROP TABLE frame_blocks; CREATE VIEW frame_blocks AS {ENDLESS} 1 AS stream, n AS seq, 1"
     " AS frames, 0 AS start, 1 AS length, 0 AS read, 0 AS offset_ns, '[1]' AS ends, '[0]' AS reads, '[0]' AS times,"
     " '[\"x\"]' AS types, NULL AS kinds, NULL AS verdicts, NULL AS more FROM r;",
     "an endless view for recordings": f"DROP TABLE recordings; CREATE VIEW recordings AS {ENDLESS} n AS recording,"
     " '2026-01-01' AS started_at, '1' AS version, 'omnigent' AS contract, NULL AS upstream FROM r;",
     "an endless view for meta": f"DROP TABLE meta; CREATE VIEW meta AS {ENDLESS} n AS key, n AS value FROM r;",
-    "a view of a view": "ALTER TABLE pieces RENAME TO other; CREATE VIEW pieces AS SELECT * FROM other;",
-    "a virtual table for pages": "DROP TABLE pages; CREATE VIRTUAL TABLE pages USING fts5(stream, seq, frames, start,"
-    " length, read, offset_ns, ends, reads, times, types, kinds, verdicts, more);",
+    "a view of a view": "ALTER TABLE read_blocks RENAME TO other; CREATE VIEW read_blocks AS SELECT * FROM other;",
+    "a virtual table": "DROP TABLE frame_blocks; CREATE VIRTUAL TABLE frame_blocks USING fts5(stream, seq, frames,"
+    " start, length, read, offset_ns, ends, reads, times, types, kinds, verdicts, more);",
     "a virtual table for landmarks": "DROP TABLE landmarks; CREATE VIRTUAL TABLE landmarks USING rtree(a, b, c);",
     "computed columns": "DROP TABLE messages; CREATE TABLE messages (exchange, message, at_ns, sent_ns, dir, opcode,"
     f" data AS ({HUGE}));",
@@ -69,7 +69,8 @@ async def served(path: Path) -> None:
 
 def test_views_and_tables_of_other_names_are_let_alone(tmp_path: Path) -> None:
     """As the tools that people use with SQLite make them."""
-    more = "CREATE TABLE notes (note); CREATE VIEW mine AS SELECT * FROM pages; CREATE INDEX by_note ON notes(note);"
+    more = "CREATE TABLE notes (note); CREATE VIEW mine AS SELECT * FROM frame_blocks;"
+    more += " CREATE INDEX by_note ON notes(note);"
     endless = f"CREATE VIEW endless AS {ENDLESS} n FROM r; DROP VIEW events; CREATE VIEW events AS {ENDLESS} n FROM r;"
     path = crafted(tmp_path, more + endless)
     with closing(open_store(path)) as store:
@@ -78,7 +79,7 @@ def test_views_and_tables_of_other_names_are_let_alone(tmp_path: Path) -> None:
 
 WRITE = {
     "a trigger that drops": "CREATE TRIGGER t BEFORE INSERT ON incidents BEGIN SELECT raise(IGNORE); END;",
-    "a trigger that changes": "CREATE TRIGGER t AFTER INSERT ON incidents BEGIN DELETE FROM pages; END;",
+    "a trigger that changes": "CREATE TRIGGER t AFTER INSERT ON incidents BEGIN DELETE FROM frame_blocks; END;",
     "a trigger that grows": "CREATE TRIGGER t AFTER UPDATE ON exchanges BEGIN INSERT INTO incidents VALUES (1, 1, hex("
     f"{HUGE})); END;",
     "an index that refuses": "CREATE UNIQUE INDEX i ON incidents(recording);",
@@ -104,7 +105,7 @@ def test_what_would_run_when_it_is_written_to_is_not_appended_to(name: str, tmp_
 
 def test_a_reader_cannot_write_or_attach(tmp_path: Path) -> None:
     with closing(open_store(conversation().save(tmp_path / "a.db"))) as store:
-        for statement in ("DELETE FROM pages", f"ATTACH '{tmp_path / 'b.db'}' AS b", "CREATE TABLE x (y)"):
+        for statement in ("DELETE FROM frame_blocks", f"ATTACH '{tmp_path / 'b.db'}' AS b", "CREATE TABLE x (y)"):
             with pytest.raises(sqlite3.OperationalError):
                 store._connection.execute(statement)
         for pragma, value in (("trusted_schema", 0), ("query_only", 1), ("cell_size_check", 1)):
@@ -115,7 +116,7 @@ def test_a_reader_cannot_write_or_attach(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "says"), [
     ("UPDATE chunks SET data = zeroblob(300000000);", "too big"),
-    ("UPDATE pieces SET data = zeroblob(300000000);", "too big"),
+    ("UPDATE read_blocks SET data = zeroblob(300000000);", "too big"),
 ])  # fmt: skip
 def test_a_value_that_is_too_large_is_not_read(script: str, says: str, tmp_path: Path) -> None:
     path = crafted(tmp_path, script)
@@ -134,8 +135,8 @@ def hot_journal(path: Path, victim: Path) -> None:
     """Leave a journal beside it as a program that was killed would, which names `victim` as the one of a transaction
     over several files: SQLite deletes that when it rolls back."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript("PRAGMA cache_size = 1; BEGIN; UPDATE pages SET ends = ends || ' ';")
-        connection.execute("INSERT INTO chunks SELECT 1, 'request', 0, zeroblob(100000) FROM pages")
+        connection.executescript("PRAGMA cache_size = 1; BEGIN; UPDATE frame_blocks SET ends = ends || ' ';")
+        connection.execute("INSERT INTO chunks SELECT 1, 'request', 0, zeroblob(100000) FROM frame_blocks")
         journal = path.with_name(path.name + "-journal").read_bytes()
         connection.execute("ROLLBACK")
     name, page = os.fsencode(victim), (0x40000000 // 4096 + 1).to_bytes(4, "big")
@@ -153,7 +154,7 @@ def test_a_journal_that_names_another_file_deletes_nothing(tmp_path: Path) -> No
         store.exchanges()
     assert victim.read_text() == "precious"
     with closing(sqlite3.connect(path)) as connection:  # the attack is one
-        connection.execute("SELECT count(*) FROM pages").fetchone()
+        connection.execute("SELECT count(*) FROM frame_blocks").fetchone()
     assert not victim.exists()
 
 

@@ -179,7 +179,7 @@ def test_every_foreign_key_leads_to_a_primary_key_as_datasette_takes_it_to(tmp_p
 # Older files.
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2, 3, 4])
 def older(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A cassette as that version made it."""
     return aged(conversation().save(tmp_path / "now.db"), tmp_path / "older.db", request.param)

@@ -30,7 +30,7 @@ STREAM = (("Content-Type", "text/event-stream"),)
 def kept(db: Path) -> int:
     """Bytes of streams that are in the file."""
     with closing(sqlite3.connect(db)) as connection:
-        (size,) = connection.execute("SELECT coalesce(sum(length(data)), 0) FROM pieces").fetchone()
+        (size,) = connection.execute("SELECT coalesce(sum(length(data)), 0) FROM read_blocks").fetchone()
     return int(size)
 
 

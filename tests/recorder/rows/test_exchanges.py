@@ -178,7 +178,9 @@ def test_neither_cuts_nor_when_frames_are_made_change_them(cuts: list[int], make
         bench.put(Ended(1, 99, "eof"))
         bench.make()
         assert stored(bench.frames()) == right
-        sizes = "SELECT (SELECT sum(length(data)) FROM pieces), (SELECT coalesce(sum(length(data)), 0) FROM chunks)"
+        sizes = (
+            "SELECT (SELECT sum(length(data)) FROM read_blocks), (SELECT coalesce(sum(length(data)), 0) FROM chunks)"
+        )
         assert bench.writer.connection.execute(sizes).fetchone() == (len(data), len(EVERYTHING) if gzipped else 0)
 
 
@@ -220,7 +222,7 @@ def test_a_frame_that_was_held_back_has_the_time_of_its_own_read(bench: Bench) -
     for data in (b"data: 1\r\r", *[b""] * 20, b"data: 2\n\n"):
         bench.read(data)
         told += [at for made in bench.row_maker.frames.make() for new in made for at in new.times]
-    written = bench.writer.connection.execute("SELECT offset_ns + value FROM pages, json_each(times)").fetchall()
+    written = bench.writer.connection.execute("SELECT offset_ns + value FROM frame_blocks, json_each(times)").fetchall()
     assert told == [at for (at,) in written] == [frame.offset_ns for frame in bench.frames()] == [10, 31]
 
 

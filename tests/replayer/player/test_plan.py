@@ -205,7 +205,7 @@ def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, b"data: cut o"), ending="open")
     store = tape.store()
-    store._connection.execute("DELETE FROM pages")
+    store._connection.execute("DELETE FROM frame_blocks")
     store._connection.execute("DELETE FROM tallies")
     assert store.columns(store.streams()[0]) is None
     made = ReplayPlan(store, gate_rule())

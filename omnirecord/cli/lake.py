@@ -1,0 +1,104 @@
+"""`lake`: a folder or bucket with the recordings of many recorders."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..text import visible
+from .common import Group, busy, json_line, json_option, progress, table
+
+if TYPE_CHECKING:
+    from ..lake.check import TableState
+
+
+@click.group(cls=Group, short_help="Ask, fetch and keep the recordings of many recorders.")
+def lake() -> None:
+    """Keep the recordings of many recorders in one place, and ask over all of them.
+
+    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the environment,
+    under the names of AWS, Google or Azure. The commands need the extra packages: pip install "omnirecord[lake]"
+
+    \b
+    Example:
+      omnirecord lake init lake
+    """
+
+
+@lake.command(short_help="Make a lake, or complete an older one.")
+@click.argument("url")
+@json_option
+def init(url: str, as_json: bool) -> None:
+    """Make a lake: its marker and its tables. An older lake gets the tables and columns that it lacks.
+
+    A store without conditional PUT is refused, because two shippers could overwrite each other's commits.
+
+    \b
+    Example:
+      omnirecord lake init lake
+    """
+    from ..lake.location import Lake
+
+    place = Lake(url)
+    with busy(f"making the lake {visible(place.url)}"):
+        marker, is_new = place.init()
+    if as_json:
+        click.echo(json_line({"url": place.url, **vars(marker), "is_new": is_new}))
+    elif is_new:
+        click.echo(f"made the lake {visible(place.url)}: omnirecord ship CASSETTE --lake {visible(url)}")
+    else:
+        click.echo(f"{visible(place.url)} is a lake already, made {marker.created_at} by omnirecord"
+                   f" {visible(marker.created_by)}; its tables are complete")  # fmt: skip
+
+
+@lake.command(short_help="State of a lake: tables, sizes, orphans.")
+@click.argument("url")
+@json_option
+@click.pass_context
+def check(context: click.Context, url: str, as_json: bool) -> None:
+    """Print the state of a lake: its tables with their commits, rows, files and bytes, and what is wrong with it.
+
+    Also write and remove a small object, to see whether the store has conditional PUT. Exit with 1 if a table or a
+    column is missing, or if two shippers could overwrite each other's commits.
+
+    \b
+    Example:
+      omnirecord lake check lake
+    """
+    from ..lake import check as checks
+    from ..lake.location import Lake
+    from ..lake.tables import TABLES
+
+    place = Lake(url)
+    with busy(f"opening {visible(place.url)}"):
+        marker = place.marker()
+        conditional = checks.can_write(place)
+    states = list(progress(checks.table_states(place), "reading the logs", total=len(TABLES)))
+    wrong, hints = checks.problems(place.url, states, conditional), checks.advice(place.url, states)
+    if as_json:
+        click.echo(json_line({
+            "url": place.url, **vars(marker), "conditional_put": conditional,
+            "tables": [asdict(one) for one in states], "problems": wrong, "advice": hints,
+        }))  # fmt: skip
+    else:
+        click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
+                   f" {visible(marker.created_by)}")  # fmt: skip
+        for line in table([_row(one) for one in states], ["table", "commit", "rows", "files", "bytes", "orphans"]):
+            click.echo(line)
+        click.echo(f"conditional PUT: {_PUT[conditional]}")
+        for line in (*wrong, *hints):
+            click.echo(visible(line))
+    context.exit(1 if wrong else 0)
+
+
+_PUT = {True: "yes", False: "no", None: "not tested, since these credentials cannot write"}
+
+
+def _row(one: TableState) -> dict[str, str]:
+    """The cells of a table's line."""
+    numbers: dict[str, Any] = {
+        "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
+    }  # fmt: skip
+    return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}

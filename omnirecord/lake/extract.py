@@ -1,0 +1,234 @@
+"""Reads a cassette into the tables of a lake: one `Extract` for each recording in it.
+
+The tables hold the content of the text form, so that `get` can write it again, byte for byte.
+"""
+
+from __future__ import annotations
+
+import functools
+from array import array
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from ..cassette.sqlite import Store, is_coded
+from ..model import Exchange, Headers, Message, Read, Recording
+from ..text import dumps
+from .columns import EventColumns, Spans, has_read_per_frame, integers, is_text
+from .facts import facts
+from .parquet import Encoder
+from .tables import SCHEMAS
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_US = datetime.resolution
+_MANY = 50_000
+"""Rows in a batch of a table other than `events`."""
+
+
+@dataclass(slots=True)
+class Extract:
+    """One recording as Parquet files, by the name of the table. A table without rows has no file."""
+
+    recording_id: str
+    day: str
+    """UTC day of its start, `YYYY-MM-DD`."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def events(self) -> int:
+        """The number of frames."""
+        return self.rows.get("events", 0)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files, in bytes."""
+        return sum(map(len, self.files.values()))
+
+
+def start_of(recording: Recording) -> datetime:
+    """Return the start of a recording, in UTC."""
+    at = datetime.fromisoformat(recording.started_at)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def extracted(
+    store: Store, recording: Recording, labels: Mapping[str, str] | None = None, shipper: str = ""
+) -> Extract:
+    """Return a recording in a closed cassette, encoded. Raises `CassetteError`.
+
+    `labels` are added to its own. It takes the memory of the files and of one batch of events.
+    """
+    return _Content(store, recording).read({**recording.labels, **(labels or {})}, shipper)
+
+
+class _Content:
+    """The tables that hold a recording itself."""
+
+    def __init__(self, store: Store, recording: Recording) -> None:
+        started = start_of(recording)
+        self._store, self._recording = store, recording
+        self._made = Extract(recording.recording_id, started.date().isoformat())
+        self._day = started.date()
+        self._started_us = (started - _EPOCH) // _US
+        self._events, self._reads = EventColumns(self._started_us), _ReadRows()
+        self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self._encoders = {name: Encoder(name) for name in SCHEMAS}
+
+    def read(self, labels: Mapping[str, str], shipper: str) -> Extract:
+        for x in self._store.exchanges(recording=self._recording.recording):
+            self._exchange(x)
+        for one in self._store.incidents():
+            if one.recording == self._recording.recording:
+                self._rows["incidents"].append((self._us(one.at_ns), one.at_ns, one.message))
+        self._flush(0)
+        for name, columns in facts(self._store, self._recording.recording):
+            self._add(name, columns)
+        self._recording_row(labels, shipper)
+        for name, encoder in self._encoders.items():
+            if (data := encoder.close()) is not None:
+                self._made.files[name], self._made.rows[name] = data, encoder.rows
+        return self._made
+
+    def _recording_row(self, labels: Mapping[str, str], shipper: str) -> None:
+        """Add the row of the recording itself."""
+        one = self._recording
+        exchanges = self._store.exchanges(recording=one.recording)
+        now_us = (datetime.now(UTC) - _EPOCH) // _US
+        row = {
+            "recording": one.recording, "run_id": one.run_id, "started_at": self._started_us,
+            "started_at_text": one.started_at, "version": one.version, "contract": one.contract,
+            "upstream": one.upstream, "server_version": one.server_version,
+            "labels": sorted(labels.items()), "exchanges": len(exchanges),
+            "streams": sum(x.stream is not None for x in exchanges), "events": self._encoders["events"].rows,
+            "sessions": len({x.session_id for x in exchanges} - {None}), "redact": None, "shipped_at": now_us,
+            "shipped_by": shipper,
+        }  # fmt: skip
+        self._add("recordings", {name: [value] for name, value in row.items()})
+
+    def _us(self, at_ns: int) -> int:
+        return self._started_us + at_ns // 1000
+
+    def _exchange(self, x: Exchange) -> None:
+        has_read_per_event = self._stream(x) if x.stream is not None else None
+        if x.kind == "websocket":
+            for one in self._store.messages(x.exchange):
+                self._message(x, one)
+        request, response = x.request, x.response
+        body, stopped_at = self._response_body(x)
+        self._rows["exchanges"].append((
+            x.session_id, x.exchange, x.stream, x.kind, x.party, self._us(request.at_ns), request.at_ns,
+            request.method, request.target, headers_text(request.headers),
+            self._store.body(x.exchange, "request"),
+            *((None,) * 4 if response is None else
+              (response.at_ns, response.status, response.reason, headers_text(response.headers))),
+            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, has_read_per_event,
+        ))  # fmt: skip
+        self._flush(_MANY)
+
+    def _response_body(self, x: Exchange) -> tuple[bytes | None, int | None]:
+        """Return the response body as in the text form, and the limit at which decoding stopped."""
+        if x.response is None or x.kind == "websocket":
+            return None, None
+        if x.stream is None:
+            return self._store.body(x.exchange, "response"), None
+        return (self._store.wire(x), self._store.stopped_at(x) or None) if is_coded(x) else (None, None)
+
+    def _stream(self, x: Exchange) -> bool:
+        """Add the events and reads of a stream; return whether its reads are left out, since each brought one event."""
+        table = self._store.frame_table(x)
+        if table is not None and is_text(table):
+            self._events.add_table(x, table)
+        else:
+            for _ in self._events.add_frames(x, self._store):
+                self._flush(_MANY)
+        if table is not None and has_read_per_frame(table):
+            return True
+        lost = frozenset(self._store.lost(x.exchange) if is_coded(x) else ())
+        self._reads.add(x, self._store.reads(x.exchange), lost)
+        return False
+
+    def _message(self, x: Exchange, one: Message) -> None:
+        self._rows["messages"].append((
+            x.session_id, x.exchange, one.message, self._us(one.at_ns), one.at_ns, one.sent_ns, one.dir, one.opcode,
+            one.data,
+        ))  # fmt: skip
+        self._flush(_MANY)
+
+    def _flush(self, least: int) -> None:
+        """Encode the batches of at least that many rows."""
+        if self._events.is_full or (len(self._events) and not least):
+            self._add("events", self._events.take())
+        if len(self._reads) > least:
+            self._add("reads", self._reads.take())
+        for name, rows in self._rows.items():
+            if len(rows) > least:
+                names = SCHEMAS[name].names[2:]
+                self._add(name, dict(zip(names, zip(*rows, strict=True), strict=True)))
+                rows.clear()
+
+    def _add(self, name: str, columns: Mapping[str, Any]) -> None:
+        self._encoders[name].add(table_of(name, columns, self._day, self._made.recording_id))
+
+
+def table_of(name: str, columns: Mapping[str, Any], day: date, recording_id: str) -> pa.Table:
+    """Return rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
+    schema, made = SCHEMAS[name], {}  # type: pa.Schema, dict[str, pa.Array]
+    for one in schema:
+        if one.name in columns:
+            values = columns[one.name]
+            made[one.name] = values if isinstance(values, pa.Array) else pa.array(values, one.type)
+    count = len(next(iter(made.values())))
+    made["day"] = pa.repeat(pa.scalar(day, pa.date32()), count)
+    made["recording_id"] = pa.repeat(recording_id, count)
+    for one in schema:
+        if one.name not in made:
+            made[one.name] = pa.nulls(count, one.type)
+    return pa.Table.from_arrays([made[name] for name in schema.names], schema=schema)
+
+
+class _ReadRows:
+    """The rows of `reads`."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._session, self._exchange = Spans(pa.string()), Spans(pa.int32())
+        self._n, self._offset_ns, self._size = array("i"), array("q"), array("q")
+        self._sent_ns: list[int | None] = []
+        self._lost: list[bool] = []
+
+    def __len__(self) -> int:
+        return len(self._n)
+
+    def add(self, x: Exchange, reads: list[Read], lost: frozenset[int]) -> None:
+        """Add the reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
+        self._n.extend(range(len(reads)))
+        self._offset_ns.extend([read.offset_ns for read in reads])
+        self._sent_ns += [read.sent_ns for read in reads]
+        self._size.extend([read.size for read in reads])
+        self._lost += [number in lost for number in range(len(reads))] if lost else [False] * len(reads)
+        self._session.add(x.session_id, len(self))
+        self._exchange.add(x.exchange, len(self))
+
+    def take(self) -> dict[str, pa.Array]:
+        """Return the rows so far as columns, and begin again."""
+        made = {
+            "session_id": self._session.array(), "exchange": self._exchange.array(),
+            "n": integers(self._n, pa.int32()), "offset_ns": integers(self._offset_ns, pa.int64()),
+            "sent_ns": pa.array(self._sent_ns, pa.int64()),
+            "size": integers(self._size, pa.int64()).cast(pa.int32()), "is_lost": pa.array(self._lost, pa.bool_()),
+        }  # fmt: skip
+        self._begin()
+        return made
+
+
+@functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
+def headers_text(headers: Headers) -> str:
+    """Return headers as JSON pairs."""
+    return dumps([list(pair) for pair in headers])

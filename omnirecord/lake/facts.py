@@ -1,0 +1,39 @@
+"""What the analyses tell about a recording, as rows of the lake: its sessions, turns, tools, approvals, findings and
+problems."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from ..analysis.query import Analysis
+from ..analysis.validate import validation
+from ..cassette.sqlite import Store
+from .tables import SCHEMAS
+
+_COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
+
+
+def facts(store: Store, recording: int) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yield the tables with rows, each with its columns. Raises `CassetteError`."""
+    analysis = Analysis(store)
+    for name in _COMPUTED:
+        rows = [row for row in getattr(analysis, name)() if row["recording"] in (recording, None)]
+        if rows:
+            yield name, _columns(name, rows)
+    problems = [{**one.row, **one.row["first"]} for one in validation(store).problems]
+    if problems:
+        yield "problems", _columns("problems", problems)
+
+
+def _columns(name: str, rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    made = {}
+    for column in SCHEMAS[name].names[2:]:
+        values = [row.get(column) for row in rows]
+        made[column] = list(map(_time, values)) if column.endswith("_at") else values
+    return made
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,45 @@
+"""The Parquet files of a lake's tables, as the newest commits name them, and the recordings that are complete."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+from deltalake import DeltaTable
+
+from .location import Lake
+from .tables import PARTITION
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a table."""
+
+    path: str
+    """Relative to the table, as in its log."""
+    day: str
+    """`YYYY-MM-DD`, in UTC."""
+    rows: int | None
+    recording_id: str | None
+    """The recording that it holds; None for several recordings, as `compact` merges them."""
+    least: str
+    most: str
+    """The least and the greatest recording id in it."""
+
+
+def files_of(lake: Lake, name: str) -> tuple[list[File], DeltaTable]:
+    """Return the files of a table by day and path, and the table. Raises `LakeError`."""
+    table = lake.table(name)
+    with lake.failures():
+        found = pa.table(table.get_add_actions(flatten=True))
+    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id")
+    columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
+    files = [_file(path, str(day), rows, least, most) for path, day, rows, least, most in zip(*columns, strict=True)]
+    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), table
+
+
+def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None) -> File:
+    name = PurePosixPath(path).stem
+    is_single = name == least == most
+    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff")

@@ -1,0 +1,99 @@
+"""Encodes a table of one recording as a Parquet file, and describes that file for the Delta log."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+
+from ..text import dumps
+from .tables import PARTITION, SCHEMAS
+
+LEVEL = 3
+"""Level of zstd."""
+_NUMBERS = frozenset({"at", "offset_ns", "sent_ns", "at_ns", "seq", "n", "length", "size", "started_at", "ended_at"})
+"""Columns that rise or change little: stored as differences."""
+_MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
+"""Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
+
+
+class Encoder:
+    """Writes one Parquet file batch by batch. The partition column is in its path, as in every Delta table."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        full = SCHEMAS[table]
+        self._schema = full.remove(full.get_field_index(PARTITION))
+        self._sink = io.BytesIO()
+        self._writer: pq.ParquetWriter | None = None
+        self.rows = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Append rows."""
+        if not rows.num_rows:
+            return
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema))
+        self.rows += rows.num_rows
+        self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
+
+    def close(self) -> bytes | None:
+        """Return the file; None without rows."""
+        if self._writer is None:
+            return None
+        self._writer.close()
+        return self._sink.getvalue()
+
+
+def options(schema: pa.Schema) -> dict[str, Any]:
+    """Return the options of pyarrow for the columns of a table."""
+    numbers = [name for name in schema.names if name in _NUMBERS]
+    others = [name for name in schema.names if name not in numbers and not pa.types.is_nested(schema.field(name).type)]
+    return {
+        "compression": "zstd", "compression_level": LEVEL, "use_dictionary": others,
+        "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "store_schema": False,
+    }  # fmt: skip
+
+
+def add_action(table: str, within: str, day: str, data: bytes | pa.Buffer) -> AddAction:
+    """Return the entry of the Delta log for a Parquet file at path `within`. Its statistics are read from the file."""
+    made = pq.read_metadata(pa.BufferReader(data))
+    found: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
+    for name in _MEASURED:
+        place = SCHEMAS[table].get_field_index(name)
+        if place >= 0:
+            _measure(made, name, found)
+    stats = dumps({"numRecords": made.num_rows, **found})
+    ms = int(datetime.now(UTC).timestamp() * 1000)
+    return AddAction(within, len(data), {PARTITION: day}, ms, True, stats)
+
+
+def _measure(made: pq.FileMetaData, name: str, found: dict[str, dict[str, Any]]) -> None:
+    """Add the least and greatest value of a column, and its number of nulls, if the file tells them."""
+    least, most, nulls = [], [], 0
+    for group in range(made.num_row_groups):
+        columns = made.row_group(group)
+        each = next((c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema == name), None)
+        told = each.statistics if each is not None else None
+        if told is None or not told.has_null_count:
+            return
+        nulls += told.null_count
+        if told.has_min_max:
+            least.append(told.min)
+            most.append(told.max)
+    found["nullCount"][name] = nulls
+    if least and nulls < made.num_rows:
+        found["minValues"][name], found["maxValues"][name] = _plain(min(least)), _plain(max(most), up=True)
+
+
+def _plain(value: Any, *, up: bool = False) -> Any:
+    """Return a value as JSON of the Delta log, whose times have milliseconds."""
+    if isinstance(value, datetime):
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+        micro = value.microsecond // 1000 * 1000 + (999 if up else 0)
+        return value.replace(microsecond=micro).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return value.isoformat() if isinstance(value, date) else value
