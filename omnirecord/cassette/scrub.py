@@ -286,6 +286,13 @@ def scrub(
     return found or ([] if session is not None else list(_in_free_space(source, scanner, said, watch)))
 
 
+def copied_without_secrets(store: Store, target: Path, pseudonym_key: File | None = None) -> None:
+    """Write an open cassette without secrets in its content to a new `.db`. Raises `UsageError` or `CassetteError`."""
+    scrubber = Scrubber(Redactor(_key_of(store, pseudonym_key), content_scanner("content")), lambda _: None)
+    lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(values(store, will_change=True)))
+    _write_database(lines, target, is_compressed=False)
+
+
 def _key_of(store: Store, named: File | None) -> bytes:
     """Return the key of the cassette's pseudonyms; a random key if the cassette names none."""
     inside, derived = store.pseudonym_key(), store.pseudonyms_of()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, TextIO, TypeVar
@@ -69,7 +69,40 @@ def busy(label: str, after: float = AFTER) -> Iterator[None]:
         shown.stop()
 
 
-def _bar(total: int | None) -> Progress:
+class Transfer:
+    """A bar over bytes, with events per second and the remaining time."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total, self._done, self._events = label, total, 0, 0
+        self._begun = self._looked = monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Transfer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, size: int, events: int) -> None:
+        """Add bytes that are done. `events`: their number so far."""
+        self._done, self._events = self._done + size, events
+        if (now := monotonic()) - self._looked < _EVERY or not _is_terminal(sys.stderr):
+            return
+        self._looked = now
+        if self._bar is None and now - self._begun >= AFTER:
+            self._bar = _bar(self._total, self._rate)
+            self._task = self._bar.add_task(self._label, total=self._total)
+            self._bar.start()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=min(self._done, self._total))
+
+    def _rate(self) -> str:
+        return f"{self._events / max(monotonic() - self._begun, _EVERY):,.0f} events/s"
+
+
+def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
+    """`rate`: the rate as text, if it is not that of what the bar counts."""
     from rich import progress as rich
     from rich.text import Text
 
@@ -78,7 +111,8 @@ def _bar(total: int | None) -> Progress:
     class Rate(rich.ProgressColumn):
         def render(self, task: rich.Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f}/s", style="progress.data.speed")
+            text = rate() if rate is not None else "" if speed is None else f"{speed:,.0f}/s"
+            return Text(text, style="progress.data.speed")
 
     label = rich.TextColumn("{task.description}", markup=False)
     columns: list[rich.ProgressColumn] = (

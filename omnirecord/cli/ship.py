@@ -2,89 +2,162 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
-from .common import CASSETTE, decoded_option, json_line, json_option, progress, shown
+from .common import CASSETTE, decoded_option, json_line, json_option, pseudonym_key_option, shown
+from .listen import say
+from .progress import Transfer
 
 if TYPE_CHECKING:
-    from ..lake.ship import Shipped
+    from ..lake.location import Lake
+    from ..lake.ship import Shipped, Shipper
 
 
 @click.command(short_help="Copy recordings to a lake, each once.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=CASSETTE)
 @click.option("--lake", "url", required=True, metavar="URL", help="Lake to ship to: a folder, s3://, gs:// or az://.")
+@click.option("--watch", is_flag=True, help="Go on: ship each cassette when its recorder has closed it.")
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE",
-    help="Label of the recordings in the lake; replaces a recorded one of that key. Repeatable.",
+    help="Label of the recordings in the lake; replaces a recorded one with that key. Repeatable.",
 )  # fmt: skip
+@click.option(
+    "--redact", type=click.Choice(["content"]), help="Mask values in content that look like a secret on the way."
+)
+@pseudonym_key_option
 @decoded_option
 @json_option
-def ship(paths: tuple[Path, ...], url: str, labels: tuple[str, ...], as_json: bool) -> None:
+def ship(
+    paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,
+    pseudonym_key: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Copy the recordings of closed cassettes to a lake. The cassettes stay as they are.
 
-    A PATH may be a folder: then all cassettes in it are shipped. A recording that the lake has is left out, also when
-    several ships run at once or were killed. Exit with 1 if a recording was not shipped.
+    A PATH may be a folder: then all cassettes in it are shipped. A recording that the lake has or had is left out, also
+    if several ships run at once or were killed. Exit with 1 if a recording was not shipped.
 
     \b
     Examples:
-      omnirecord lake init lake
       omnirecord ship recordings --lake lake
+      omnirecord ship recordings --lake s3://bucket/lake --watch
     """
-    from ..analysis.sessions import cassettes_in
     from ..cassette.identity import labels_of
     from ..lake.location import Lake
     from ..lake.ship import Shipper
 
-    given = labels_of(labels, {})
-    lake = Lake(url)
-    named = list(cassettes_in(paths))
-    if (part := next((path for path, session in named if session is not None), None)) is not None:
-        raise UsageError(f"{part} is named with a session, and a lake takes whole recordings: leave out the #SESSION")
-    shipper = Shipper(lake, labels=given)
-    found: list[Shipped] = []
+    given, lake = labels_of(labels, {}), Lake(url)
+
+    def make() -> Shipper:
+        return Shipper(lake, labels=given, redact=redact is not None, pseudonym_key=pseudonym_key)
+
+    results = Results(lake, as_json)
     try:
-        for one in progress(shipper.ship(path for path, _ in named), "shipping"):
-            found.append(one)
-            _tell(one, as_json)
-    except LakeError as error:
-        click.echo(f"omnirecord: {visible(str(error))}", err=True)
-        found.append(_unshipped(error))
-    finally:
-        shipper.close()
-    if not as_json:
-        click.echo(_summary(found, lake.url))
-    if any(one.status in ("busy", "failed") for one in found):
+        if watch:
+            _watch(paths, make, results)
+        else:
+            _ship(_found(paths), make, results)
+    except KeyboardInterrupt:
+        results.summary()
+        _leave()
+    results.summary()
+    if results.is_incomplete:
         sys.exit(1)
 
 
-def _unshipped(error: LakeError) -> Shipped:
-    from ..lake.ship import Shipped
+class Results:
+    """Prints the result of each recording, and the sums."""
 
-    return Shipped(None, Path(), 0, 0, "failed", str(error))
+    def __init__(self, lake: Lake, as_json: bool) -> None:
+        self._lake, self._as_json = lake, as_json
+        self._count: Counter[str] = Counter()
+        self._said: set[str] = set()
+        self.events = self._bytes = 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a recording was not shipped."""
+        return bool(self._count["failed"] or self._count["busy"])
+
+    def tell(self, one: Shipped) -> None:
+        """Print a result: an object with `--json`, else only why a recording was not shipped, each reason once."""
+        self._count[one.status] += 1
+        self.events += one.events
+        self._bytes += one.bytes
+        if self._as_json:
+            click.echo(json_line(one.row(shown(one.path))))
+            sys.stdout.flush()
+        elif one.message is not None and one.message not in self._said:
+            self._said.add(one.message)
+            say(one.message)
+
+    def summary(self) -> None:
+        """Print the sums in a line."""
+        if self._as_json:
+            return
+        count = self._count
+        shipped = f"{counted(count['shipped'], 'recording')} shipped to {visible(self._lake.url)}"
+        parts = [f"{shipped}, {counted(self.events, 'event')}, {self._bytes:,} bytes"] if count["shipped"] else []
+        parts += [f"{count['there already']:,} there already"] * bool(count["there already"])
+        parts += [f"{counted(count['busy'], 'cassette')} being recorded"] * bool(count["busy"])
+        parts += [f"{count['failed']:,} not shipped"] * bool(count["failed"])
+        click.echo("; ".join(parts) or "nothing to ship")
 
 
-def _tell(one: Shipped, as_json: bool) -> None:
-    if as_json:
-        click.echo(json_line(one.row(shown(one.path))))
-    elif one.message is not None:
-        click.echo(f"omnirecord: {visible(one.message)}", err=True)
+def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> None:
+    shipper = make()
+    sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    with Transfer("shipping", sum(sizes.values())) as bar:
+        try:
+            for one in shipper.ship(paths):
+                results.tell(one)
+                bar.update(sizes.pop(one.path, 0), results.events)
+        except LakeError as error:
+            for one in shipper.unshipped(sizes):
+                results.tell(replace(one, message=str(error)))
+            return
+    shipper.close()
 
 
-def _summary(found: Iterable[Shipped], url: str) -> str:
-    found = list(found)
-    count = Counter(one.status for one in found)
-    events, size = sum(one.events for one in found), sum(one.bytes for one in found)
-    shipped = f"{counted(count['shipped'], 'recording')} shipped to {visible(url)}"
-    parts = [f"{shipped}, {counted(events, 'event')}, {size:,} bytes"]
-    parts += [f"{count['there already']:,} there already"] * bool(count["there already"])
-    parts += [f"{counted(count['busy'], 'cassette')} being recorded"] * bool(count["busy"])
-    parts += [f"{count['failed']:,} failed"] * bool(count["failed"])
-    return "; ".join(parts)
+def _watch(paths: tuple[Path, ...], make: Callable[[], Shipper], results: Results) -> NoReturn:
+    from ..lake.watch import Watcher
+
+    watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
+    while True:
+        time.sleep(watcher.look())
+
+
+def _found(paths: tuple[Path, ...]) -> list[Path]:
+    """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
+    from ..analysis.sessions import cassettes_in
+
+    found = list(cassettes_in(paths))
+    for path, session in found:
+        if session is not None:
+            raise UsageError(f"{path}#{session} is a part of a cassette, and a lake takes all of it: leave out the #")
+    return [path for path, _ in found]
+
+
+def _present(paths: tuple[Path, ...]) -> Iterator[Path]:
+    """The cassettes of those paths that are there now."""
+    for path in paths:
+        with suppress(UsageError):  # a folder without a cassette
+            yield from (one for one in _found((path,)) if one.exists())
+
+
+def _leave() -> NoReturn:
+    """End the process without a wait for the store: a lake takes a killed shipper."""
+    sys.stdout.flush()
+    os._exit(128 + signal.SIGINT)

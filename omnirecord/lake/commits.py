@@ -7,6 +7,7 @@ a shipper that finds the object of a killed or concurrent shipper commits that o
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +20,7 @@ from deltalake.transaction import AddAction
 from obstore.exceptions import AlreadyExistsError
 
 from ..errors import LakeError
+from ..server.timers import monotonic
 from .extract import Extract
 from .location import Lake
 from .parquet import add_action
@@ -28,6 +30,8 @@ _TRIES = 30
 """Commits that lose against another shipper before the lake counts as failing."""
 _PAUSE = 0.05
 """Longest first pause after a lost commit, in seconds. It grows with each try."""
+_LOOK_EVERY = 2.0
+"""Seconds between two looks for recordings that other shippers have added. `add` looks again before each commit."""
 _THREADS = 8
 """Tables and objects in flight at a time."""
 RECORDINGS = TABLES[-1]
@@ -41,6 +45,7 @@ class Commits:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._tables: dict[str, DeltaTable] = {}
+        self._looked = -math.inf
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
         self.id = lake.marker().lake
         """The id of the lake."""
@@ -68,7 +73,10 @@ class Commits:
     def there(self, ids: Iterable[str]) -> set[str]:
         """Return those recordings that are in the lake, or were and have expired. Raises `LakeError`."""
         with self._lake.failures():
-            table = self._newest(RECORDINGS)
+            if (now := monotonic()) - self._looked > _LOOK_EVERY:
+                self._newest(RECORDINGS)
+                self._looked = now
+            table = self._table(RECORDINGS)
             return {one for one in ids if _has(table, one)}
 
     def add(self, extracts: Sequence[Extract]) -> None:

@@ -57,13 +57,15 @@ def start_of(recording: Recording) -> datetime:
 
 
 def extracted(
-    store: Store, recording: Recording, labels: Mapping[str, str] | None = None, shipper: str = ""
-) -> Extract:
+    store: Store, recording: Recording, labels: Mapping[str, str] | None = None, *, shipper: str = "",
+    redact: str | None = None,
+) -> Extract:  # fmt: skip
     """Return a recording in a closed cassette, encoded. Raises `CassetteError`.
 
-    `labels` are added to its own. It takes the memory of the files and of one batch of events.
+    `labels` are added to its own. `redact`: what was masked on the way. It takes the memory of the files and of one
+    batch of events.
     """
-    return _Content(store, recording).read({**recording.labels, **(labels or {})}, shipper)
+    return _Content(store, recording).read({**recording.labels, **(labels or {})}, shipper, redact)
 
 
 class _Content:
@@ -79,7 +81,7 @@ class _Content:
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._encoders = {name: Encoder(name) for name in SCHEMAS}
 
-    def read(self, labels: Mapping[str, str], shipper: str) -> Extract:
+    def read(self, labels: Mapping[str, str], shipper: str, redact: str | None) -> Extract:
         for x in self._store.exchanges(recording=self._recording.recording):
             self._exchange(x)
         for one in self._store.incidents():
@@ -88,13 +90,13 @@ class _Content:
         self._flush(0)
         for name, columns in facts(self._store, self._recording.recording):
             self._add(name, columns)
-        self._recording_row(labels, shipper)
+        self._recording_row(labels, shipper, redact)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
                 self._made.files[name], self._made.rows[name] = data, encoder.rows
         return self._made
 
-    def _recording_row(self, labels: Mapping[str, str], shipper: str) -> None:
+    def _recording_row(self, labels: Mapping[str, str], shipper: str, redact: str | None) -> None:
         """Add the row of the recording itself."""
         one = self._recording
         exchanges = self._store.exchanges(recording=one.recording)
@@ -105,7 +107,7 @@ class _Content:
             "upstream": one.upstream, "server_version": one.server_version,
             "labels": sorted(labels.items()), "exchanges": len(exchanges),
             "streams": sum(x.stream is not None for x in exchanges), "events": self._encoders["events"].rows,
-            "sessions": len({x.session_id for x in exchanges} - {None}), "redact": None, "shipped_at": now_us,
+            "sessions": len({x.session_id for x in exchanges} - {None}), "redact": redact, "shipped_at": now_us,
             "shipped_by": shipper,
         }  # fmt: skip
         self._add("recordings", {name: [value] for name, value in row.items()})

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import getpass
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ..cassette.files import TemporaryFolder, copied_aside, stamp_of
 from ..cassette.open import open_store
+from ..cassette.scrub import copied_without_secrets
 from ..cassette.sqlite import Store, is_database, is_packed
 from ..cassette.sqlite.lock import RecorderLock, recorder_is_alive
+from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
+from ..redaction.pseudonyms import File
 from .commits import Commits
 from .extract import Extract, extracted
 from .location import Lake
 
 Status = Literal["shipped", "there already", "busy", "failed"]
-BATCH_RECORDINGS = 32
+BATCH_RECORDINGS = 64
 BATCH_BYTES = 32 << 20
 """Most recordings, and about the most bytes of files, in one commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """The result for one recording; for a whole cassette without an id if that could not be read."""
+    """The result for one recording; for a whole cassette, without an id, if that could not be read."""
 
     recording_id: str | None
     path: Path
-    events: int
-    bytes: int
-    """The size of its files in the lake, in bytes; 0 if this call stored none."""
     status: Status
+    events: int = 0
+    bytes: int = 0
+    """The size of its files in the lake, in bytes; 0 if this call stored none."""
     message: str | None = None
     """Why it was not shipped."""
 
@@ -44,20 +49,32 @@ class Shipped:
         }  # fmt: skip
 
 
-class Shipper:
-    """Ships to one lake. Raises `LakeError` if there is no lake at its URL.
+@dataclass(slots=True)
+class _Cassette:
+    """A cassette whose recordings are being shipped. `left`: the ids that are not in the lake yet."""
 
-    `labels` are added to those of each recording. `redact`: `content` masks what looks like a secret.
+    path: Path
+    stamp: object
+    recordings: int
+    left: set[str] = field(default_factory=set)
+
+
+class Shipper:
+    """Ships to one lake. Raises `LakeError` if there is none at its URL.
+
+    `labels` are added to those of each recording. `redact`: whether to mask what looks like a secret in content, with
+    `pseudonym_key`, by default the user's own.
     """
 
     def __init__(
-        self, lake: Lake, *, labels: Mapping[str, str] | None = None, redact: str | None = None,
-        tell: Callable[[int], None] = lambda _: None,
+        self, lake: Lake, *, labels: Mapping[str, str] | None = None, redact: bool = False,
+        pseudonym_key: File | None = None,
     ) -> None:  # fmt: skip
-        self._labels, self._redact, self._tell = dict(labels or {}), redact, tell
+        self._labels, self._redact, self._key = dict(labels or {}), redact, pseudonym_key
         self._commits = Commits(lake)
         self._commits.complete()
-        self._batch: list[tuple[Path, Extract]] = []
+        self._mark = mark_of(lake.url, self._commits.id)
+        self._batch: list[tuple[_Cassette, Extract]] = []
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -66,73 +83,127 @@ class Shipper:
     def ship(self, paths: Iterable[Path]) -> Iterator[Shipped]:
         """Ship cassettes; yield a result for each recording. Raises `LakeError` when the lake fails.
 
-        A cassette that is being recorded, or cannot be read, is a result and no error.
+        A cassette that is being recorded, or cannot be read, is a result and no error. After an error, the next call
+        begins with what was read and not shipped.
         """
+        yield from self.flush()
         for path in paths:
             yield from self._of(path)
-        yield from self._flush()
+        yield from self.flush()
+
+    def flush(self) -> Iterator[Shipped]:
+        """Commit what was read and is not in the lake. Raises `LakeError`."""
+        if not self._batch:
+            return
+        self._commits.add([one for _, one in self._batch])
+        batch, self._batch = self._batch, []
+        for cassette, one in batch:
+            cassette.left.discard(one.recording_id)
+            if not cassette.left:
+                self._mark_shipped(cassette)
+            yield Shipped(one.recording_id, cassette.path, "shipped", one.events, one.bytes)
+
+    def unshipped(self, paths: Iterable[Path]) -> Iterator[Shipped]:
+        """Yield a failure for each recording that was read and not shipped, and for each of the other `paths`."""
+        read = {cassette.path for cassette, _ in self._batch}
+        yield from (Shipped(one.recording_id, cassette.path, "failed") for cassette, one in self._batch)
+        yield from (Shipped(None, path, "failed") for path in paths if path not in read)
 
     def _of(self, path: Path) -> Iterator[Shipped]:
-        """Take the recordings of a cassette into the batch. While it is locked, nothing waits for the store."""
+        """Read the recordings of a cassette into the batch. While it is locked, nothing waits for the store."""
         try:
-            with closing(open_store(path)) as store:
-                ids = [one.recording_id for one in store.recordings()]
+            cassette, ids = self._begun(path)
+            if not {one.recording_id for _, one in self._batch}.isdisjoint(ids):  # another copy of the cassette
+                yield from self.flush()
             there = self._commits.there(ids)
-            yield from (Shipped(one, path, 0, 0, "there already") for one in ids if one in there)
-            is_complete = there.issuperset(ids)
+            yield from (Shipped(one, path, "there already") for one in ids if one in there)
+            cassette.left = set(ids) - there
+            if not cassette.left:
+                self._mark_shipped(cassette)
+            known, is_complete = set(there), not cassette.left
             while not is_complete:
-                is_complete = self._read(path, there)
+                is_complete = self._read(cassette, known)
                 if self._is_full:
-                    yield from self._flush()
+                    yield from self.flush()
         except CassetteInUse as error:
-            yield Shipped(None, path, 0, 0, "busy", str(error))
+            yield Shipped(None, path, "busy", message=str(error))
         except LakeError:
             raise
         except OmnirecordError as error:
-            yield Shipped(None, path, 0, 0, "failed", str(error))
+            yield Shipped(None, path, "failed", message=str(error))
 
-    def _read(self, path: Path, known: set[str]) -> bool:
+    def _begun(self, path: Path) -> tuple[_Cassette, list[str]]:
+        """Return a cassette and the ids of its recordings."""
+        stamp = stamp_of(path)
+        with closing(open_store(path)) as store:
+            ids = [one.recording_id for one in store.recordings()]
+        return _Cassette(path, stamp, len(ids)), ids
+
+    def _read(self, cassette: _Cassette, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
-        with locked(path), closing(_opened(path)) as store:
-            left = [one for one in store.recordings() if one.recording_id not in known]
+        with locked(cassette.path), self._opened(cassette.path) as (store, ids):
+            left = [one for one in store.recordings() if ids[one.recording] not in known]
             for number, recording in enumerate(left, 1):
-                self._batch.append((path, extracted(store, recording, self._labels, _shipper())))
-                known.add(recording.recording_id)
+                named = replace(recording, recording_id=ids[recording.recording])
+                redact = "content" if self._redact else None
+                made = extracted(store, named, self._labels, shipper=shipper(), redact=redact)
+                self._batch.append((cassette, made))
+                known.add(made.recording_id)
+                cassette.left.add(made.recording_id)
                 if self._is_full:
                     return number == len(left)
         return True
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[tuple[Store, dict[int, str]]]:
+        """Open a cassette under our own lock, which is no recorder's; also return the ids of its recordings by number.
+
+        With `redact`, the store is a copy without secrets.
+        """
+        with closing(open_store(path)) as store:
+            store.is_being_recorded = False
+            ids = {one.recording: one.recording_id for one in store.recordings()}
+            if not self._redact:
+                yield store, ids
+                return
+            with copied_aside(path, "copied without its secrets"):
+                folder = TemporaryFolder("ship")
+            with folder:
+                copy = Path(folder.name) / "copy.db"
+                copied_without_secrets(store, copy, self._key)
+                with closing(open_store(copy)) as safe:
+                    yield safe, ids
 
     @property
     def _is_full(self) -> bool:
         return len(self._batch) >= BATCH_RECORDINGS or sum(one.bytes for _, one in self._batch) >= BATCH_BYTES
 
-    def _flush(self) -> Iterator[Shipped]:
-        batch, self._batch = self._batch, []
-        if batch:
-            self._commits.add([one for _, one in batch])
-        for path, one in batch:
-            yield Shipped(one.recording_id, path, one.events, one.bytes, "shipped")
+    def _mark_shipped(self, cassette: _Cassette) -> None:
+        """Mark a cassette whose recordings are all in the lake, unless it has changed since."""
+        if cassette.stamp == stamp_of(cassette.path):
+            with suppress(OmnirecordError):
+                mark_shipped(cassette.path, self._mark, cassette.recordings)
 
 
-def _shipper() -> str:
+def mark_of(url: str, lake: str) -> str:
+    """Return what marks a cassette as shipped to the lake with this URL and this id."""
+    return f"{url}#{lake}"
+
+
+def shipper() -> str:
+    """Return the user and the host that ship."""
+    with suppress(OSError, KeyError):
+        return f"{getpass.getuser()}@{socket.gethostname()}"
     return socket.gethostname()
-
-
-def _opened(path: Path) -> Store:
-    """Return an open cassette under our own lock, which is no recorder's."""
-    store = open_store(path)
-    store.is_being_recorded = False
-    return store
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold off recorders. Raises `CassetteInUse` if one writes the cassette.
 
-    A cassette in another form, and one in a folder that cannot be written, is not locked: no recorder of this user
-    can write it.
+    A cassette in another form, and one in a folder that cannot be written, is not locked.
     """
-    if not path.is_file() or not is_database(path) or is_packed(path):
+    if not is_database(path) or is_packed(path):
         yield
         return
     try:
@@ -145,5 +216,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.lock_file(path)
         yield
+    except CassetteInUse:
+        raise CassetteInUse(f"{path} is being recorded: ship it when the recorder has closed it") from None
     finally:
         lock.release()

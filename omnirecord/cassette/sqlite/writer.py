@@ -326,12 +326,12 @@ def number_made(path: Path) -> int | None:
     return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
 
 
-def mark_shipped(path: Path, lake: str) -> bool:
+def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
     """Mark a closed cassette as shipped to `lake`, a URL without credentials; return whether it is marked now.
 
     False, and no change, for a file that cannot be marked: text, compressed, read-only, being recorded, left by a
-    killed recorder, or in use by a reader. The modification time stays. A writer that opens the cassette removes all
-    marks. Raises `CassetteError` for a damaged file.
+    killed recorder, in use by a reader, or with another number of `recordings`. The modification time stays. A writer
+    that opens the cassette removes all marks. Raises `CassetteError` for a damaged file.
     """
     with clear_errors(path):
         before = path.stat()
@@ -342,7 +342,7 @@ def mark_shipped(path: Path, lake: str) -> bool:
             lock = RecorderLock(path)
             try:
                 lock.lock_file(path)
-                return _mark_shipped(path, lake)
+                return _mark_shipped(path, lake, recordings)
             finally:
                 with suppress(OSError):
                     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -351,12 +351,15 @@ def mark_shipped(path: Path, lake: str) -> bool:
         return False
 
 
-def _mark_shipped(path: Path, lake: str) -> bool:
+def _mark_shipped(path: Path, lake: str, recordings: int | None) -> bool:
     """Write the mark, under the lock."""
     file = itself(path)
     if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
         return False
     with closing(open_to_mark(path)) as connection:
+        (count,) = connection.execute("SELECT count(*) FROM recordings").fetchone()
+        if recordings not in (None, count):
+            return False
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_SHIPPED + lake, time.time_ns()))
     return True
 
