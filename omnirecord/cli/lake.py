@@ -9,6 +9,7 @@ import click
 
 from ..text import visible
 from .common import Group, busy, json_line, json_option, progress, table
+from .lake_upkeep import compact, expire
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
@@ -102,3 +103,7 @@ def _row(one: TableState) -> dict[str, str]:
         "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
     }  # fmt: skip
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
+
+
+for command in (compact, expire):
+    lake.add_command(command)

@@ -60,13 +60,13 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     if dry_run:
         for one in found:
             total = merged[one.table]
-            total.objects += len(one.objects)
-            total.bytes_before += sum(part.size for part in one.objects)
-            total.rows += sum(part.rows or 0 for part in one.objects)
+            total.objects += len(one.files)
+            total.bytes_before += sum(part.size for part in one.files)
+            total.rows += sum(part.rows or 0 for part in one.files)
         left = {name: removable(lake, name, age) for name in progress(TABLES, "looking for old objects")}
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
-        for _ in progress(steps, "merging objects", total=sum(len(one.objects) for one in found)):
+        for _ in progress(steps, "merging objects", total=sum(len(one.files) for one in found)):
             pass
         left = {name: remove(lake, name, age) for name in progress(TABLES, "removing old objects")}
         changed = [name for name in TABLES if merged[name].into or left[name]]

@@ -24,6 +24,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
+from .files import File, files_of
 from .location import Lake
 from .parquet import add_action, options
 from .tables import PARTITION
@@ -36,26 +37,6 @@ _GROUP_BYTES = 32 << 20
 _ATTEMPTS = 20
 _REMOVALS = "omnirecord-removals"
 """The app transaction of all commits that remove objects."""
-_LAST = "~"
-"""Behind every recording id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """One object of a table in its newest version."""
-
-    path: str
-    """Relative to the table, as in the Delta log."""
-    day: str
-    size: int
-    rows: int | None
-    least: str
-    most: str
-    """The least and the greatest recording id in it."""
-
-    def removed(self, *, data_change: bool) -> RemoveAction:
-        """Return the action that removes it from the table."""
-        return RemoveAction(self.path, data_change, _now_ms(), self.size, {PARTITION: self.day})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +45,7 @@ class Merge:
 
     table: str
     day: str
-    objects: tuple[Object, ...]
+    files: tuple[File, ...]
 
 
 @dataclass(slots=True)
@@ -79,42 +60,27 @@ class Merged:
 
     def add(self, merge: Merge, made: Sequence[AddAction]) -> None:
         """Count a merge; `made`: the objects that it made."""
-        self.objects += len(merge.objects)
-        self.bytes_before += sum(one.size for one in merge.objects)
+        self.objects += len(merge.files)
+        self.bytes_before += sum(one.size for one in merge.files)
         self.into += len(made)
         self.bytes_after += sum(one.size for one in made)
-        self.rows += sum(one.rows or 0 for one in merge.objects)
-
-
-def objects_of(table: DeltaTable) -> list[Object]:
-    """Return the objects of the newest version of a table that have rows, by day and path."""
-    found = pa.table(table.get_add_actions(flatten=True))
-    names = (
-        "path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.recording_id", "max.recording_id",
-    )  # fmt: skip
-    columns = [found[name].to_pylist() if name in found.column_names else [None] * len(found) for name in names]
-    objects = (
-        Object(path, str(day), size, rows, least or "", most or _LAST)
-        for path, day, size, rows, least, most in zip(*columns, strict=True)
-    )
-    return sorted((one for one in objects if one.rows != 0), key=lambda one: (one.day, one.path))
+        self.rows += sum(one.rows or 0 for one in merge.files)
 
 
 def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
     """Return the merges that a table needs: the days with several objects below half the target size, in bytes."""
-    with lake.failures():
-        found = objects_of(lake.table(name))
+    found, _ = files_of(lake, name)
     return list(_merges(name, found, target))
 
 
-def _merges(name: str, objects: Sequence[Object], target: int) -> Iterator[Merge]:
-    for day, of_day in groupby(objects, key=lambda one: one.day):
+def _merges(name: str, files: Sequence[File], target: int) -> Iterator[Merge]:
+    for day, of_day in groupby(files, key=lambda one: one.day):
         small = tuple(one for one in of_day if one.size < target // 2)
         if len(small) > 1:
             yield Merge(name, day, small)
 
 
-def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> Iterator[Object]:
+def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> Iterator[File]:
     """Merge the objects, and yield each one when its rows are read. Adds what was merged to `result`.
 
     If another process removed one of them in the meantime, the rest is merged again. Raises `LakeError`.
@@ -130,7 +96,7 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
             raise
         with lake.failures():
             # If this raises, the commit may have succeeded all the same: then the new objects must stay.
-            removed = (one.removed(data_change=False) for one in wanted.objects)
+            removed = (removal(one, data_change=False) for one in wanted.files)
             done = is_committed(table, [*made, *removed])
         if done:
             result.add(wanted, made)
@@ -152,6 +118,11 @@ def _discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
             lake.objects.delete(f"{table}/{action.path}")
 
 
+def removal(file: File, *, data_change: bool) -> RemoveAction:
+    """Return the action that removes a file from its table. `data_change`: whether its rows leave the table."""
+    return RemoveAction(file.path, data_change, _now_ms(), file.size, {PARTITION: file.day})
+
+
 def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction]) -> bool:
     """Commit actions that remove objects; return whether no other process removed some since the table was read.
 
@@ -171,11 +142,11 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction])
 
 def _written(
     lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]
-) -> Iterator[Object]:
+) -> Iterator[File]:
     """Write the rows of the objects into new ones, whose actions are added to `made`; yield each object read."""
     schema = _schema_of(table)
     output = _Output(lake, wanted, schema, target, made)
-    ordered = sorted(wanted.objects, key=lambda one: (one.least, one.path))
+    ordered = sorted(wanted.files, key=lambda one: (one.least, one.path))
     sources: list[tuple[str, int, _Source]] = []
     for number, one in enumerate(ordered):
         while sources and sources[0][0] < one.least:
@@ -201,7 +172,7 @@ def _move(sources: list[tuple[str, int, _Source]], output: _Output) -> None:
 class _Source:
     """The rows of an object, recording by recording. `recording` is the id of the next one; None at the end."""
 
-    def __init__(self, lake: Lake, table: str, of: Object, schema: pa.Schema) -> None:
+    def __init__(self, lake: Lake, table: str, of: File, schema: pa.Schema) -> None:
         self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(f"{table}/{of.path}").bytes())))
         self._schema, self._of = schema, of
         self._batches = self._file.iter_batches()

@@ -26,6 +26,8 @@ class File:
     least: str
     most: str
     """The least and the greatest recording id in it."""
+    size: int = 0
+    """In bytes."""
 
 
 def files_of(lake: Lake, name: str) -> tuple[list[File], DeltaTable]:
@@ -33,13 +35,13 @@ def files_of(lake: Lake, name: str) -> tuple[list[File], DeltaTable]:
     table = lake.table(name)
     with lake.failures():
         found = pa.table(table.get_add_actions(flatten=True))
-    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id")
+    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id", "size_bytes")
     columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
-    files = [_file(path, str(day), rows, least, most) for path, day, rows, least, most in zip(*columns, strict=True)]
+    files = [_file(path, str(day), *more) for path, day, *more in zip(*columns, strict=True)]
     return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), table
 
 
-def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None) -> File:
+def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None, size: int) -> File:
     name = PurePosixPath(path).stem
     is_single = name == least == most
-    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff")
+    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff", size)

@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..model import Exchange, Incident, Side
-from .compaction import Object, conformed, objects_of
+from .compaction import conformed
+from .files import File, files_of
 from .location import Lake
 from .recording import COLUMNS, RecordingRows, exchanges_of, frames_of, recordings_of
 from .tables import SCHEMAS
@@ -47,23 +48,22 @@ class Batch:
     """Recordings of one day, and the objects that may have rows of them, by table."""
 
     wanted: tuple[Wanted, ...]
-    objects: dict[str, tuple[Object, ...]]
+    objects: dict[str, tuple[File, ...]]
 
 
 class Snapshot:
     """The objects of the tables that an analysis needs, at one version of each. Raises `LakeError`."""
 
     def __init__(self, lake: Lake) -> None:
-        self._objects: dict[str, dict[str, list[Object]]] = {}
-        with lake.failures():
-            for name in TABLES_READ:
-                found = objects_of(lake.table(name))
-                self._objects[name] = {day: list(of_day) for day, of_day in groupby(found, key=_DAY)}
+        self._objects: dict[str, dict[str, list[File]]] = {}
+        for name in TABLES_READ:
+            found, _ = files_of(lake, name)
+            self._objects[name] = {day: list(of_day) for day, of_day in groupby(found, key=_DAY)}
 
     def recordings(self, lake: Lake) -> dict[str, str]:
         """Return the day of each recording, by its id, in the order of both. Raises `LakeError`."""
         found: list[tuple[str, str]] = []
-        merged: list[Object] = []
+        merged: list[File] = []
         for day, objects in self._objects["recordings"].items():
             found += [(day, one.least) for one in objects if one.least == one.most]
             merged += [one for one in objects if one.least != one.most]
@@ -73,8 +73,7 @@ class Snapshot:
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
         """Return the rows of `sessions`: ids of the recording, the session and its parent, start. Raises `LakeError`."""
-        with lake.failures():
-            objects = objects_of(lake.table("sessions"))
+        objects, _ = files_of(lake, "sessions")
         columns = ["recording_id", "session_id", "parent_session_id", "started_at"]
         return [row for rows in _all_rows(lake, "sessions", objects, columns) for row in rows.to_pylist()]
 
@@ -95,11 +94,11 @@ class Snapshot:
         )
 
 
-def _all_rows(lake: Lake, table: str, objects: Sequence[Object], columns: Sequence[str]) -> Iterator[pa.Table]:
+def _all_rows(lake: Lake, table: str, objects: Sequence[File], columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield all rows of objects, in their order. Raises `LakeError`."""
     schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
 
-    def read(one: Object) -> pa.Table:
+    def read(one: File) -> pa.Table:
         file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(f"{table}/{one.path}").bytes())))
         return conformed(file.read([name for name in columns if name in file.schema_arrow.names]), schema)
 
@@ -107,7 +106,7 @@ def _all_rows(lake: Lake, table: str, objects: Sequence[Object], columns: Sequen
         yield from threads.map(read, objects)
 
 
-def _overlapping(objects: Iterable[Object], ids: Sequence[str]) -> Iterator[Object]:
+def _overlapping(objects: Iterable[File], ids: Sequence[str]) -> Iterator[File]:
     """The objects that may have rows of these recordings, which are sorted."""
     for one in objects:
         at = bisect_left(ids, one.least)
@@ -181,7 +180,7 @@ class Reader:
                 found += self._of_object(table, one, list(ids), schema)
         return pa.concat_tables(found) if found else schema.empty_table()
 
-    def _of_object(self, table: str, one: Object, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    def _of_object(self, table: str, one: File, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
         file = self._file(f"{table}/{one.path}", one.size)
         columns = [name for name in schema.names if name in file.schema_arrow.names]
         groups = [

@@ -14,7 +14,8 @@ from datetime import UTC, date, datetime, timedelta
 from deltalake import DeltaTable
 
 from ..errors import LakeError
-from .compaction import Object, is_committed, objects_of
+from .compaction import is_committed, removal
+from .files import File, files_of
 from .location import Lake
 from .tables import TABLES
 
@@ -44,10 +45,8 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
     """Return the days before `until`, by table and day. Raises `LakeError`."""
     found = list[Expired]()
     for name in reversed(TABLES):
-        with lake.failures():
-            objects = _before(lake.table(name), until)
-        days: dict[str, list[Object]] = {}
-        for one in objects:
+        days: dict[str, list[File]] = {}
+        for one in _before(lake, name, until)[0]:
             days.setdefault(one.day, []).append(one)
         for day, of_day in days.items():
             sizes, rows = sum(one.size for one in of_day), sum(one.rows or 0 for one in of_day)
@@ -65,18 +64,16 @@ def expire(lake: Lake, until: date) -> Iterator[str]:
 
 def _expire(lake: Lake, name: str, until: date) -> None:
     for _ in range(_ATTEMPTS):
+        files, table = _before(lake, name, until)
         with lake.failures():
-            table = lake.table(name)
-            actions = [one.removed(data_change=True) for one in _before(table, until)]
-            if not actions:
-                return
-            if is_committed(table, actions):
+            if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
                 return
     raise LakeError(f"{lake.url}: other commits to {name} came first {_ATTEMPTS} times: try again, nothing is lost")
 
 
-def _before(table: DeltaTable, until: date) -> list[Object]:
-    return [one for one in objects_of(table) if one.day < until.isoformat()]
+def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]:
+    files, table = files_of(lake, name)
+    return [one for one in files if one.day < until.isoformat()], table
 
 
 def removable(lake: Lake, name: str, retain: timedelta = RETAIN) -> list[str]:
