@@ -9,6 +9,7 @@ import click
 
 from ..text import visible
 from .common import Group, busy, json_line, json_option, progress, table
+from .lake_fleet import doctor, stats, validate
 from .lake_upkeep import compact, expire
 
 if TYPE_CHECKING:
@@ -105,5 +106,5 @@ def _row(one: TableState) -> dict[str, str]:
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
 
 
-for command in (compact, expire):
+for command in (doctor, stats, validate, compact, expire):
     lake.add_command(command)

@@ -75,9 +75,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     _print_compacted(merged, left, as_json=as_json, dry_run=dry_run)
 
 
-def _print_compacted(
-    merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool
-) -> None:
+def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool) -> None:
     rows = [
         {
             "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,

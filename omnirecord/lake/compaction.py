@@ -140,9 +140,7 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction])
     return True
 
 
-def _written(
-    lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]
-) -> Iterator[File]:
+def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]) -> Iterator[File]:
     """Write the rows of the objects into new ones, whose actions are added to `made`; yield each object read."""
     schema = _schema_of(table)
     output = _Output(lake, wanted, schema, target, made)

@@ -1,15 +1,15 @@
 """`doctor`, `stats` and `validate` of this version over all sessions of a lake, in worker processes.
 
-The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each recording
-is read from its rows and analysed anew. A shard has whole session trees, chosen by a hash of the id of the root
-session: each session is in one shard, whatever the order and the number of recordings.
+The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each
+recording is read from its rows and analysed anew. A shard has whole session trees, chosen by a hash of the id of the
+root session: each session is in one shard, whatever the order and the number of recordings.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -22,8 +22,8 @@ from ..analysis.validate import validation
 from ..errors import UsageError
 from ..omnigent.contract import Contract, load
 from .location import Lake
-from .recording import RecordingRows
 from .reading import Batch, Reader, Snapshot, Wanted
+from .recording import RecordingRows
 
 Row = dict[str, Any]
 ANALYSES = ("doctor", "stats", "validate")

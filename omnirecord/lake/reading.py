@@ -72,7 +72,7 @@ class Snapshot:
         return {id_: day for day, id_ in sorted(found)}
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
-        """Return the rows of `sessions`: ids of the recording, the session and its parent, start. Raises `LakeError`."""
+        """Return the ids of all sessions, of their recordings and parents, and their start. Raises `LakeError`."""
         objects, _ = files_of(lake, "sessions")
         columns = ["recording_id", "session_id", "parent_session_id", "started_at"]
         return [row for rows in _all_rows(lake, "sessions", objects, columns) for row in rows.to_pylist()]
@@ -220,4 +220,3 @@ def _may_have(group: pq.RowGroupMetaData, ids: Sequence[str]) -> bool:
             at = bisect_left(ids, told.min)
             return at < len(ids) and ids[at] <= told.max
     return True
-

@@ -176,4 +176,3 @@ async def test_all_requests_of_a_session_meet_the_same_recorder(
     counts = [sum(x.session_id == id_ for some in found for x in some) for id_ in SESSIONS]
     assert counts == [4] * len(SESSIONS)
     assert all(any(x.request.target == "/v1/sessions" for x in some) for some in found)
-
