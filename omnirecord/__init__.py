@@ -94,6 +94,8 @@ def record(
     rotate: str | Iterable[str] = (),
     keep: str | int | Iterable[str | int] = (),
     labels: Mapping[str, str] | None = None,
+    ship: str | None = None,
+    keep_unshipped: str | int = "10GB",
 ) -> Proxy:
     """Return a recording proxy in front of `upstream` that appends to the cassette `db`.
 
@@ -122,6 +124,8 @@ def record(
         rotate: Size (`500MB`), time (`1h`) or both at which a new cassette begins (`docs/rotation.md`).
         keep: Number, age or size of full cassettes to keep, or several of them.
         labels: Labels of the recording, such as `{"branch": "main"}`, beside those of `OMNIRECORD_LABELS`.
+        ship: URL of a lake. A process ships each closed cassette; leaving waits up to a minute for it (`docs/lake.md`).
+        keep_unshipped: Size of cassettes that the lake lacks and that `keep` would remove; above it they are removed.
 
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
@@ -132,7 +136,8 @@ def record(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {},
+        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {}, ship=ship,
+        keep_unshipped=keep_unshipped,
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,11 +26,25 @@ from .files import TemporaryFolder
 from .sqlite import Writer
 from .sqlite.lock import RecorderLock, recorder_is_alive
 from .sqlite.schema import clear_errors, is_usable_path
-from .sqlite.writer import beside, bytes_of, mark, number_made
+from .sqlite.writer import beside, bytes_of, mark, number_made, shipped_to
 
 log = logging.getLogger("omnirecord")
 
 _STAMP = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Unshipped:
+    """Which cassettes `prune` keeps because no lake has them: those without a mark of the lake at `url`, up to `most`
+    bytes together. `removes` is called with each cassette that is removed nevertheless, and its bytes."""
+
+    url: str
+    most: int
+    removes: Callable[[Path, int], object]
+
+    def has(self, path: Path) -> bool:
+        """Whether the lake lacks a cassette."""
+        return not any(mark.rpartition("#")[0] == self.url for mark in shipped_to(path))
 
 
 class RotatedCassettes:
@@ -38,9 +53,11 @@ class RotatedCassettes:
     `clock` is a steady one, in seconds.
     """
 
-    def __init__(self, link: Path, keep: Retention, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, link: Path, keep: Retention, clock: Callable[[], float] = monotonic, unshipped: Unshipped | None = None
+    ) -> None:  # fmt: skip
         is_usable_path(link)
-        self.link, self._keep, self._clock = link, keep, clock
+        self.link, self._keep, self._clock, self._unshipped = link, keep, clock, unshipped
         self._written: dict[Path, float] = {}
         """When a file was seen being written here, on the steady clock."""
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))
@@ -121,6 +138,10 @@ class RotatedCassettes:
                 new.symlink_to(path.name)
                 new.replace(self.link)
 
+    def all(self) -> list[Path]:
+        """Return the cassettes, the oldest first. Raises `CassetteError`."""
+        return self._in_order(self._named())
+
     def left_behind(self) -> list[Path]:
         """Cassettes that killed recorders did not finish, but for the current one."""
         current = self.current()
@@ -178,20 +199,35 @@ class RotatedCassettes:
                 self._known[key] = number
         return number
 
-    def prune(self, writing: set[Path]) -> None:
+    def prune(self, writing: set[Path], *, spares_unshipped: bool = False) -> None:
         """Remove what is not to be kept, oldest first; none of those that are being written, here or elsewhere.
 
-        Raises `CassetteError` where one cannot be removed.
+        `spares_unshipped`: keep all that no lake has. Raises `CassetteError` where one cannot be removed.
         """
         self._written |= dict.fromkeys(writing, self._clock())
         full = self._full(self.current())
         sizes = {path: bytes_of(path) for path in full}
         total = sum(sizes.values()) + sum(bytes_of(path) for path in writing if path not in sizes)
+        excess = []
         for number, path in enumerate(full):
             too_many = self._keep.files is not None and len(full) - number > self._keep.files
             too_large = self._keep.size is not None and total > self._keep.size
-            if (too_many or too_large or self._is_too_old(path)) and path not in writing and self._remove(path):
+            if (too_many or too_large or self._is_too_old(path)) and path not in writing:
+                if self._unshipped is not None and self._unshipped.has(path):
+                    excess.append(path)
+                elif not self._remove(path):
+                    continue
                 total -= sizes[path]
+        if self._unshipped is not None and not spares_unshipped:
+            self._remove_excess(self._unshipped, excess, sizes)
+
+    def _remove_excess(self, unshipped: Unshipped, excess: list[Path], sizes: dict[Path, int]) -> None:
+        """Remove the oldest cassettes that no lake has, until the others have no more than the allowed bytes."""
+        total = sum(sizes[path] for path in excess)
+        for path in excess:
+            if total > unshipped.most and self._remove(path):
+                total -= sizes[path]
+                unshipped.removes(path, sizes[path])
 
     def _is_too_old(self, path: Path) -> bool:
         """By the file's time; for a file written here by the steady clock, too, as the system's may be set ahead."""

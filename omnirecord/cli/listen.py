@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,10 +68,11 @@ def print_parting(sentence: str) -> None:
         click.echo(f"\n{visible(sentence)}", err=True)
 
 
-def _last_resort(asked: SimpleQueue[None]) -> None:
+def _last_resort(asked: SimpleQueue[None], is_stopped: threading.Event) -> None:
     """End the process some seconds after the first signal, even if it waits for a disk that never answers."""
     asked.get()
-    time.sleep(_STOPS_WITHIN)
+    if is_stopped.wait(_STOPS_WITHIN):
+        return
     said = f"omnirecord: not stopped within {_STOPS_WITHIN:.0f} s: the process ends here, as if it was killed\n"
     with suppress(OSError):
         os.set_blocking(sys.stderr.fileno(), False)  # nothing waits for its reader
@@ -81,8 +81,10 @@ def _last_resort(asked: SimpleQueue[None]) -> None:
 
 
 @contextmanager
-def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
+def stop_signal(hurry: Callable[[], None], is_stopped: threading.Event | None = None) -> Iterator[asyncio.Event]:
     """An event that the first SIGINT, SIGTERM or SIGHUP sets. A second signal ends the process without waiting.
+
+    The caller sets `is_stopped` to go on for longer than stopping may take.
 
     The event loop's own handlers are gone before the process is: a signal in between would change its exit code. So
     these are the system's, and once all is stopped, signals are ignored to the very end.
@@ -91,7 +93,8 @@ def stop_signal(hurry: Callable[[], None]) -> Iterator[asyncio.Event]:
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     asked: SimpleQueue[None] = SimpleQueue()  # reentrant, unlike an Event: a signal may interrupt this handler
-    threading.Thread(target=_last_resort, args=[asked], name="omnirecord-stop", daemon=True).start()
+    last_resort = [asked, is_stopped or threading.Event()]
+    threading.Thread(target=_last_resort, args=last_resort, name="omnirecord-stop", daemon=True).start()
 
     def stop_or_hurry() -> None:
         if stop.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -15,7 +16,9 @@ from urllib.parse import urlsplit
 import click
 
 from ..errors import UsageError
+from ..server.timers import monotonic
 from ..text import counted
+from ..wire.limits import KEEP_UNSHIPPED
 from .common import (
     DATABASE,
     decoded_option,
@@ -31,16 +34,20 @@ from .listen import (
     options,
     print_parting,
     print_ready,
+    say,
     stop_signal,
 )
 
 if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
+    from ..recorder.shipping import Shipping
     from .live import Live
     from .screen import Screen
 
 log = logging.getLogger("omnirecord")
 
+_SILENT, _LOOK = 1.0, 0.1
+"""Seconds of shipping at the end without a word, and between two looks for a signal."""
 _SHORT = 0.0005
 """Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
@@ -86,6 +93,12 @@ TRUSTS = (
     help="With --rotate, cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy removes"
     " older ones. Repeatable.",
 )  # fmt: skip
+@click.option("--ship", metavar="URL", help="Lake to which a process of its own ships each closed cassette.")
+@click.option(
+    "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
+    help="With --ship and --keep, cassettes to keep that --keep would remove and the lake lacks. Above SIZE, the proxy"
+    " removes the oldest of them, with a warning.",
+)  # fmt: skip
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE",
     help="Label of the recording, such as branch=main; replaces that of OMNIRECORD_LABELS (a=b,c=d). Repeatable.",
@@ -104,9 +117,9 @@ TRUSTS = (
 @json_option
 def proxy(
     upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    rotate: tuple[str, ...], keep: tuple[str, ...], labels: tuple[str, ...], control: bool, ui: str | None,
-    redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None, quiet: bool,
-    type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
+    rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None, keep_unshipped: str, labels: tuple[str, ...],
+    control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
+    quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Record the traffic between clients and the server at URL.
 
@@ -139,10 +152,15 @@ def proxy(
         upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        labels=labels, apart=True,
+        labels=labels, ship=ship, keep_unshipped=keep_unshipped, apart=True,
     )  # fmt: skip
+    shipping = None if ship is None else _shipping(server)
     view = None if screen is None else partial(_watched, server, screen, type_glob, verbose)
-    asyncio.run(_run_proxy(server, view, as_json))
+    is_stopped = threading.Event()
+    asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping))
+    if shipping is not None:
+        is_stopped.set()
+        _ship_rest(shipping, server.db)
     if server.is_incomplete:
         sys.exit(1)
 
@@ -154,12 +172,15 @@ def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) 
     return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
 
 
-async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bool) -> None:
+async def _run_proxy(
+    server: Proxy, view: Callable[[], Live] | None, as_json: bool, is_stopped: threading.Event,
+    shipping: Shipping | None,
+) -> None:  # fmt: skip
     import asyncio
 
     from ..ui.control import UI
 
-    with stop_signal(server.hurry) as stop:
+    with stop_signal(server.hurry, is_stopped) as stop:
         async with server:
             threading.Thread(target=_look_up, args=[server.upstream], name="omnirecord-name", daemon=True).start()
             live = None if view is None else await asyncio.to_thread(view)
@@ -173,12 +194,43 @@ async def _run_proxy(server: Proxy, view: Callable[[], Live] | None, as_json: bo
 
             reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)
+            if shipping is not None:
+                shipping.start()
             await stop.wait()
         if live:
             live.close()
         db = shlex.quote(str(server.db))
         recorded = counted(server.exchanges, "exchange")
         print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
+
+
+def _shipping(server: Proxy) -> Shipping | None:
+    """The process that ships, not started. Raises `ModuleNotFoundError` without the packages of the lake."""
+    from importlib.util import find_spec
+
+    for name in ("deltalake", "obstore", "pyarrow"):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(name=name)
+    return server.shipping
+
+
+def _ship_rest(shipping: Shipping, db: Path) -> None:
+    """Wait until the last files are shipped, up to a minute. A signal ends the wait."""
+    from ..recorder.shipping import SHIP_WITHIN
+
+    left = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: left.set())
+    shipping.end(db)
+    until = monotonic() + SHIP_WITHIN
+    if not shipping.wait(_SILENT):
+        say(f"shipping to {shipping.url}: waiting up to {SHIP_WITHIN:.0f} s; Ctrl-C leaves the rest for the next start")
+    while not shipping.wait(_LOOK) and not left.is_set() and monotonic() < until:
+        pass
+    if not shipping.wait(0):
+        shipping.leave()
+    if shipping.left != 0:
+        say(shipping.remains)
 
 
 def _look_up(upstream: str) -> None:

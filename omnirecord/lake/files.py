@@ -30,15 +30,20 @@ class File:
     """In bytes."""
 
 
-def files_of(lake: Lake, name: str) -> tuple[list[File], DeltaTable]:
-    """Return the files of a table by day and path, and the table. Raises `LakeError`."""
+def files_of(lake: Lake, name: str) -> tuple[list[File], pa.Schema]:
+    """Return the files of a table by day and path, and its columns. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
-        found = pa.table(table.get_add_actions(flatten=True))
+        return files_in(table), pa.schema(table.schema().to_arrow())
+
+
+def files_in(table: DeltaTable) -> list[File]:
+    """Return the files of a version of a table by day and path. Raises what deltalake raises."""
+    found = pa.table(table.get_add_actions(flatten=True))
     names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id", "size_bytes")
     columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
     files = [_file(path, str(day), *more) for path, day, *more in zip(*columns, strict=True)]
-    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), table
+    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path))
 
 
 def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None, size: int) -> File:

@@ -15,19 +15,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from obstore import exceptions, store
 
-from ..errors import LakeError, UsageError, __version__
+from ..errors import LakeError, __version__
 from ..text import dumps
+from ..wire.lake_url import lake_url
 from .tables import FORMAT_VERSION, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"
-_SCHEMES = ("s3", "gs", "az")
 _TIMEOUT = timedelta(seconds=30)
 """Longest wait for one answer of the store."""
 _PATIENCE = timedelta(seconds=60)
@@ -53,7 +52,7 @@ class Lake:
     """A lake at a URL. Opening it reads nothing. Raises `UsageError` for a URL that names no lake."""
 
     def __init__(self, url: str) -> None:
-        self.url = _checked(url)
+        self.url = lake_url(url)
         self.is_local = "://" not in self.url
         with self.failures():
             self.objects: store.ObjectStore = (
@@ -156,24 +155,6 @@ class Lake:
             f"{self.url} does not support conditional PUT (If-None-Match), so two shippers could overwrite each other's"
             " commits: choose another store"
         )
-
-
-def _checked(url: str) -> str:
-    """Return a URL without a slash at its end, or the absolute path of a folder. Raises `UsageError`."""
-    if "://" not in url:
-        if not url:
-            raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
-        return str(Path(url).absolute())
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return str(Path(parts.path))
-    if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise UsageError(
-            f"{parts.scheme}:// is no address of a lake: name a folder, s3://BUCKET/PATH, gs://… or az://…"
-        )
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise UsageError("the URL of a lake has no user, query or fragment: credentials come from the environment")
-    return url.rstrip("/")
 
 
 def _allows_http() -> bool:

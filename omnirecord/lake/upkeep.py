@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from ..errors import LakeError
 from .compaction import is_committed, removal
-from .files import File, files_of
+from .files import File, files_in
 from .location import Lake
 from .tables import TABLES
 
@@ -72,7 +72,9 @@ def _expire(lake: Lake, name: str, until: date) -> None:
 
 
 def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]:
-    files, table = files_of(lake, name)
+    table = lake.table(name)
+    with lake.failures():
+        files = files_in(table)
     return [one for one in files if one.day < until.isoformat()], table
 
 

@@ -58,7 +58,7 @@ FROM grouped
 _WHOLE_SESSIONS = """
 WITH parts AS (
   SELECT s.*, r.server_version, r.labels, coalesce(s.session_id, concat_ws(' ', s.recording_id, s.stream)) AS whole,
-    s.started_at + to_microseconds(coalesce(s.duration_s, 0) * 1e6) AS until, s.streams > 0 AS heard,
+    s.started_at + to_microseconds(round(coalesce(s.duration_s, 0) * 1e6)::BIGINT) AS until, s.streams > 0 AS heard,
     {'outcome': s.outcome, 'verdict': s.verdict, 'code': s.conclusion_code, 'since': s.since} AS conclusion,
     {'code': s.finding_code, 'severity': s.finding_severity, 'message': s.finding_message} AS finding,
     list_position(['note', 'warning', 'error'], s.finding_severity) AS severe
@@ -104,9 +104,9 @@ SELECTS: Mapping[str, str] = {"whole_turns": _WHOLE_TURNS, "whole_sessions": _WH
 """The SELECT of each view, in an order in which each names only tables and views before it."""
 
 READS: Mapping[str, tuple[str, ...]] = {
-    "whole_turns": ("turns", "recordings"), "whole_sessions": ("sessions", "turns", "recordings"),
+    "whole_turns": ("turns", "recordings"), "whole_sessions": ("whole_turns", "sessions", "turns", "recordings"),
 }  # fmt: skip
-"""The tables that each view reads."""
+"""The tables and views that each view reads."""
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "whole_turns": (

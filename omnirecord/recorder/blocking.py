@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import TracebackType
 
 from ..server.background import Background
 from .proxy import server as proxy
+from .shipping import Shipping
 
 
 class Recorder:
@@ -48,7 +50,26 @@ class Recorder:
 
 
 class Proxy(proxy.Proxy):
-    """A proxy for `async with`, in the caller's event loop, or for `with`, in its own thread."""
+    """A proxy for `async with`, in the caller's event loop, or for `with`, in its own thread.
+
+    With `ship`, a process ships its files. Leaving waits for it, up to `SHIP_WITHIN` seconds.
+    """
+
+    _shipping: Shipping | None = None
+
+    async def __aenter__(self) -> Proxy:
+        await super().__aenter__()
+        self._shipping = self.shipping
+        if self._shipping is not None:
+            self._shipping.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self._shipping is not None:
+            await asyncio.to_thread(self._shipping.finish)
 
     def __enter__(self) -> Recorder:
         self._blocking = Recorder(self)

@@ -24,7 +24,7 @@ from pathlib import Path
 from ..cassette.files import free_path
 from ..cassette.identity import uuid7
 from ..cassette.open import contract_or_default
-from ..cassette.rotation import RotatedCassettes
+from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.writer import UNWRITABLE
 from ..errors import OmnirecordError, __version__
@@ -141,16 +141,18 @@ class RecordingFiles:
     def __init__(
         self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
         now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
+        note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
     ) -> None:  # fmt: skip
-        self._run = Run(labels or {})
+        self._run, self._note = Run(labels or {}), note
+        unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
         self._key = user_key() if key is None else key
         self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
         self._frames = frames
         self._named = path
         self._rotation = rotation
         self.rotates = rotation is not None
-        self._rotated = RotatedCassettes(path, keep) if rotation is not None else None
+        self._rotated = RotatedCassettes(path, keep, unshipped=unshipped) if rotation is not None else None
         self._leaving: list[RecordingFile] = []
         self._trouble, self._keeping = Complaint(), Complaint()
         self._not_before = self._pruned = 0.0
@@ -158,6 +160,8 @@ class RecordingFiles:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
         self._exchanges, self._streams = self.current.last
+        if self._rotated is not None:
+            self._prune_aside({self.current.path})
 
     def _first(self, path: Path) -> RecordingFile:
         if self._rotated is None:
@@ -174,7 +178,6 @@ class RecordingFiles:
             except BaseException:
                 self._rotated.discard(file.writer)
                 raise
-        self._prune_aside({file.path})
         return file
 
     def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
@@ -306,10 +309,11 @@ class RecordingFiles:
         self._pruned = monotonic()
         self._aside.submit(self._prune, writing)
 
-    def _prune(self, writing: set[Path]) -> None:
+    def _prune(self, writing: set[Path], *, is_last: bool = False) -> None:
+        """Remove what is not to be kept. `is_last`: no incident can be recorded any more, so unshipped files stay."""
         assert self._rotated is not None
         try:
-            self._rotated.prune(writing)
+            self._rotated.prune(writing, spares_unshipped=is_last)
         except (OmnirecordError, *UNWRITABLE) as error:
             self._keeping.say(f"files that --keep excludes cannot be removed: {error}")
         else:
@@ -321,4 +325,12 @@ class RecordingFiles:
             file.close(within)
         self._aside.shutdown()
         if self._rotated is not None:
-            self._prune({self.current.path})
+            self._prune({self.current.path}, is_last=True)
+
+    def _removed_unshipped(self, path: Path, size: int) -> None:
+        """Report that `--keep` removed a cassette that the lake lacks."""
+        what = (
+            f"{path.name} ({size:,} bytes) was removed and not shipped: more than --keep-unshipped waits for the lake"
+        )
+        log.warning("%s; its recordings are lost", what)
+        self._note(what, self.current)

@@ -73,7 +73,8 @@ class RecorderThread:
 
     `content` finds the secrets to mask in content; None: content is kept as it is. `watch` is called with new frames,
     `news` after new frames, both in a thread of the recorder. `worker`: a second process makes the frames.
-    `pseudonym_key`: by default the user's own.
+    `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
+    `keep` removes it, and the bytes above which it is removed nevertheless.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class RecorderThread:
         worker: bool = False,
         pseudonym_key: UserKey | None = None,
         labels: Mapping[str, str] | None = None,
+        keep_unshipped: tuple[str, int] | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         judge = load(contract)
@@ -101,8 +103,9 @@ class RecorderThread:
         frames = self._worker.frames if self._worker else partial(FrameMaker, contract=judge, shows=watch is not ignore)
         now = self._queue.now
         self.files = RecordingFiles(
-            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels
-        )
+            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
+            keep_unshipped, self._queue.note,
+        )  # fmt: skip
         self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None

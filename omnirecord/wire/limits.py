@@ -19,6 +19,8 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgt])(i?)b", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|m|min|h|d|w)", re.IGNORECASE)
 MAX_DECODED = 1 << 30
 """The default of `max_decoded`, in bytes. A session of hours costs a third of that."""
+KEEP_UNSHIPPED = "10GB"
+"""The default of `--keep-unshipped`."""
 AN_EVENT = 512
 """Bytes of memory that the objects of an event take beside its own bytes."""
 MORE_MEMORY = "give the process more, or a smaller --max-decoded, or look at one session only"
@@ -95,6 +97,15 @@ def retention(given: Given) -> Retention:
     found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
     files, size = found.get("files"), found.get("size")
     return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+
+
+def size_of(option: str, given: str | int) -> int:
+    """Return a size in bytes, as in `10GB`. Raises `UsageError`."""
+    forms = "a size as in 10GB"
+    kind, value = ("size", given) if isinstance(given, int) else _read(option, given.strip(), forms, counts=False)
+    if kind != "size" or not 0 <= value <= _MOST_SIZE:
+        raise UsageError(f"{option} {given!r} cannot be used: give {forms}")
+    return int(value)
 
 
 def duration(option: str, text: str, forms: str) -> timedelta:

@@ -29,9 +29,11 @@ from ...server.timers import monotonic
 from ...server.tls import File, Trust
 from ...ui.control import UI, Control, page_handler
 from ...wire.headers import decoded
-from ...wire.limits import Given, Retention, retention, rotation
+from ...wire.lake_url import lake_url
+from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
 from ..rows.operations import NewFrames
+from ..shipping import Shipping
 from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
@@ -57,7 +59,9 @@ class Proxy:
     browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
     second listener, at `HOST:PORT`; for True on the port after the proxy's, or else on a free one.
 
-    `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept.
+    `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept. With `ship`, the
+    URL of a lake, `keep` removes none that the lake lacks, unless they have more than `keep_unshipped` bytes together.
+    The caller runs the process that ships (`recorder.shipping`).
 
     `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
     `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
@@ -96,6 +100,8 @@ class Proxy:
         pseudonym_key: File | None = None,
         rotate: Given = (),
         keep: Given = (),
+        ship: str | None = None,
+        keep_unshipped: str | int = KEEP_UNSHIPPED,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
         watch: Watch = ignore,
@@ -113,6 +119,8 @@ class Proxy:
         self._rotation, self._keep = rotation(rotate), retention(keep)
         if self._rotation is None and self._keep != Retention():
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
+        most = size_of("--keep-unshipped", keep_unshipped)
+        self._keep_unshipped = None if ship is None else (lake_url(ship), most)
         self._labels = labels_of(labels)
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
@@ -158,6 +166,12 @@ class Proxy:
         return self._db if self._entered is None else self._entered.path
 
     @property
+    def shipping(self) -> Shipping | None:
+        """The process that ships its files, not started; None without `ship`."""
+        ship = self._keep_unshipped
+        return None if ship is None else Shipping(ship[0], self._db, rotates=self._rotation is not None)
+
+    @property
     def recording(self) -> int:
         """The number of the recording in progress."""
         return self._recorder_thread.recording
@@ -195,7 +209,7 @@ class Proxy:
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
                 keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
-                labels=self._labels,
+                labels=self._labels, keep_unshipped=self._keep_unshipped,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip
         except BaseException:

@@ -1,15 +1,42 @@
-"""Mistakes in SQL, each as one sentence: what is wrong, the nearest right name, the names there are. Pure."""
+"""What SQL over a cassette and over a lake have in common: the result, and mistakes as sentences. Pure.
+
+A sentence says what is wrong, the nearest right name, and the names there are.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Any, NamedTuple
 
-from ...errors import UsageError
+from ..errors import UsageError
 
 Names = Mapping[str, tuple[str, ...]]
 """The columns of each table and view, by its name."""
+
+class Result(NamedTuple):
+    """What a query returns."""
+
+    columns: tuple[str, ...]
+    """Distinct names: a second `a` is `a_2`."""
+    rows: Iterator[tuple[Any, ...]]
+    """Made as they are read: raises what the run of the query raises."""
+    reads: frozenset[str]
+    """The tables and views that the query names, in lower case."""
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of columns; a second `a` is `a_2`."""
+    found: dict[str, None] = {}
+    for name in names:
+        number, distinct = 1, name
+        while distinct in found:
+            number += 1
+            distinct = f"{name}_{number}"
+        found[distinct] = None
+    return tuple(found)
+
 
 _SKIPPED = "|".join((
     r"'[^']*(?:'|\Z)", r'"[^"]*(?:"|\Z)', r"`[^`]*(?:`|\Z)", r"\[[^\]]*(?:\]|\Z)", r"--[^\n]*", r"/\*.*?(?:\*/|\Z)",

@@ -1,0 +1,104 @@
+"""The process that ships for a recorder. It watches the recorder's files, and ends with the recorder.
+
+Its input ends when the recorder has ended or was killed. Then it ships what is closed, and ends. Its output has a JSON
+object per line: `{"left": N}`, the closed cassettes that are not shipped yet, or `{"said": …}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from ..cassette.rotation import RotatedCassettes
+from ..errors import OmnirecordError
+from ..server.timers import monotonic
+from ..text import dumps
+from ..wire.limits import Retention, max_decoded
+from .location import Lake
+from .ship import Shipped, Shipper
+from .watch import Watcher
+
+ALONE_AT_MOST = 600.0
+"""Seconds for which it goes on without its recorder, at most."""
+_NICE = 19
+"""It takes only CPU time that the recorder leaves."""
+
+
+def main() -> None:
+    """Run the process. Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `max_decoded`."""
+    _, url, db, kind, limit = sys.argv
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are for the recorder
+    with suppress(OSError):
+        os.nice(_NICE)
+    max_decoded(int(limit))
+    over = threading.Event()
+    more: list[Path] = []
+    threading.Thread(target=_listen, args=[more, over], daemon=True).start()
+    lake, files = Lake(url), Files(Path(db), rotates=kind == "rotates")
+    watcher = Watcher(lambda: Shipper(lake), lambda: [*files.all(), *more], _tell, _say)
+    run(watcher, over)
+    os._exit(0)  # no wait for a store that does not answer
+
+
+def run(watcher: Watcher, over: threading.Event, clock: Callable[[], float] = monotonic) -> None:
+    """Ship until `over` is set, and then what is closed."""
+    while not over.is_set():
+        pause = watcher.look()
+        _print({"left": len(watcher.left)})
+        over.wait(pause)
+    until = clock() + ALONE_AT_MOST
+    while (left := watcher.left) and clock() < until:
+        _print({"left": len(left)})
+        pause = watcher.look()
+        if watcher.left:
+            threading.Event().wait(pause)
+    _print({"left": len(watcher.left)})
+
+
+class Files:
+    """The cassettes of a recorder."""
+
+    def __init__(self, db: Path, *, rotates: bool) -> None:
+        self._db, self._rotates = db, rotates
+        self._rotated: RotatedCassettes | None = None
+
+    def all(self) -> list[Path]:
+        """Return them, the oldest first; none while the folder is away."""
+        if not self._rotates:
+            return [self._db] if self._db.exists() else []
+        try:
+            if self._rotated is None:
+                self._rotated = RotatedCassettes(self._db, Retention())
+            return self._rotated.all()
+        except OmnirecordError:
+            return []
+
+
+def _listen(more: list[Path], over: threading.Event) -> None:
+    """Take the paths of further cassettes until the recorder is gone."""
+    with suppress(OSError, ValueError):
+        for line in sys.stdin:
+            more.append(Path(json.loads(line)))
+    over.set()
+
+
+def _tell(one: Shipped) -> None:
+    if one.status == "failed":
+        _say(f"{one.path} is not shipped: {one.message}")
+
+
+def _say(sentence: str) -> None:
+    _print({"said": sentence})
+
+
+def _print(value: dict[str, object]) -> None:
+    with suppress(OSError, ValueError):  # the recorder is gone
+        sys.stdout.write(dumps(value) + "\n")
+        sys.stdout.flush()
