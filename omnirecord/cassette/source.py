@@ -17,8 +17,8 @@ class Source(Protocol):
     def contract_of(self, recording: int, /) -> Contract: ...
 
     def exchanges(
-        self, *, recording: int | None = None, session_id: str | None = None, by_clients: bool = False,
-        in_session: bool = False,
+        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
+        by_clients: bool = False, in_session: bool = False,
     ) -> list[Exchange]: ...  # fmt: skip
 
     def streams(self, session_id: str | None = None, /) -> list[Exchange]: ...

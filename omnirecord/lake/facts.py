@@ -7,23 +7,20 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from ..analysis.query import Analysis
-from ..analysis.validate import validation
+from ..analysis.whole import Frames, Whole
 from ..cassette.sqlite import Store
 from .tables import SCHEMAS
 
 _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 
 
-def facts(store: Store, recording: int) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yield the tables with rows, each with its columns. Raises `CassetteError`."""
-    analysis = Analysis(store)
+def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yield the tables with rows, each with its columns. `frames` returns those of a stream. Raises `CassetteError`."""
+    analysis = Whole(store, recording, frames)
     for name in _COMPUTED:
-        rows = [row for row in getattr(analysis, name)() if row["recording"] in (recording, None)]
-        if rows:
+        if rows := list(getattr(analysis, name)()):
             yield name, _columns(name, rows)
-    problems = [{**one.row, **one.row["first"]} for one in validation(store).problems]
-    if problems:
+    if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
         yield "problems", _columns("problems", problems)
 
 

@@ -74,12 +74,12 @@ class RecordingRows:
         return contract_or_default(self._recording.contract)
 
     def exchanges(
-        self, *, recording: int | None = None, session_id: str | None = None, by_clients: bool = False,
-        in_session: bool = False,
+        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
+        by_clients: bool = False, in_session: bool = False,
     ) -> list[Exchange]:  # fmt: skip
         return [
             x for x in self._exchanges
-            if recording in (None, x.recording) and session_id in (None, x.session_id)
+            if recording in (None, x.recording) and session_id in (None, x.session_id) and kind in (None, x.kind)
             and not (by_clients and x.party == "runner") and not (in_session and x.session_id is None)
         ]  # fmt: skip
 

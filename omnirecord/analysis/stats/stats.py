@@ -17,7 +17,7 @@ from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import conclusions
-from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
+from ..turns import Act, Approval, Conclusion, Passage, Session, Turn, concluded, merged, session_of
 from ..turns.merge import MergedFrame
 from .numbers import (
     Span,
@@ -62,20 +62,22 @@ def measure(
     *,
     parent_id: str | None = None,
     conclusion: Conclusion | None = None,
+    told: Session | None = None,
+    line: Sequence[MergedFrame] | None = None,
 ) -> SessionStats:
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `exchanges`: those of the session, at least one, in order. `frames`: those of its streams, each stream's in order.
     `acts`: the clients' actions on it. `started_at`: the start of the recording. `conclusion`: how the session
-    ended; by default derived from the other arguments.
+    ended; `told`: the session with its turns; `line`: the merged frames. By default derived from the other arguments.
     """
     frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
     until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
     spans = listened(stream.span for stream in streams)
-    told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
+    line = merged(frames) if line is None else line
+    told = told or session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
     conclusion = conclusion or concluded(told)
-    line = merged(frames)
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
