@@ -76,7 +76,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
 
 
 def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,
             "bytes_after": one.bytes_after, "rows": one.rows, "removed": len(left[name]), "dry_run": dry_run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -11,7 +12,6 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -199,7 +199,7 @@ class Reader:
             return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._lake.objects.get(path).bytes())))
         file = self._open.pop(path, None)
         if file is None:
-            file = pq.ParquetFile(pa.PythonFile(obstore.open_reader(self._lake.objects, path), mode="r"))
+            file = pq.ParquetFile(_Ranges(self._lake, path, size), pre_buffer=True)
         self._open[path] = file
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
@@ -207,6 +207,34 @@ class Reader:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file. Each read is a request of its range."""
+
+    def __init__(self, lake: Lake, path: str, size: int) -> None:
+        self._lake, self._path, self._size, self._at = lake, path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._size, self._at + size)
+        if end <= self._at:
+            return b""
+        data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
+        self._at += len(data)
+        return data
 
 
 def _may_have(group: pq.RowGroupMetaData, ids: Sequence[str]) -> bool:

@@ -89,12 +89,16 @@ def _work(connection: Connection, url: str, job: Job) -> None:
     reader.close()
 
 
+TARGET: Callable[[Connection, str, Job], None] = _work
+"""The function that a worker process runs."""
+
+
 class _Worker:
     """One worker process and the batch that it has."""
 
     def __init__(self, url: str, job: Job) -> None:
         self.connection, other = _SPAWN.Pipe()
-        self.process: BaseProcess = _SPAWN.Process(target=_work, args=(other, url, job), daemon=True)
+        self.process: BaseProcess = _SPAWN.Process(target=TARGET, args=(other, url, job), daemon=True)
         self.process.start()
         other.close()
         self.number, self.batch = -1, None  # type: int, Batch | None
