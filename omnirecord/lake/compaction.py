@@ -24,7 +24,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
-from .files import File, files_of
+from .files import File, files_in, files_of
 from .location import Lake
 from .parquet import add_action, options
 from .tables import PARTITION
@@ -35,6 +35,8 @@ _GROUP_ROWS = 100_000
 _GROUP_BYTES = 32 << 20
 """Limits of a row group: rows, and bytes in memory."""
 _ATTEMPTS = 20
+_FEWEST = 2
+"""Files that are worth a merge."""
 _REMOVALS = "omnirecord-removals"
 """The app transaction of all commits that remove objects."""
 
@@ -76,7 +78,7 @@ def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
 def _merges(name: str, files: Sequence[File], target: int) -> Iterator[Merge]:
     for day, of_day in groupby(files, key=lambda one: one.day):
         small = tuple(one for one in of_day if one.size < target // 2)
-        if len(small) > 1:
+        if len(small) >= _FEWEST:
             yield Merge(name, day, small)
 
 
@@ -87,6 +89,12 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
     """
     for _ in range(_ATTEMPTS):
         table = lake.table(wanted.table)
+        with lake.failures():
+            there = {one.path for one in files_in(table)}
+        # The plan may be older than the table: a file that another merge removed would be committed twice.
+        wanted = replace(wanted, files=tuple(one for one in wanted.files if one.path in there))
+        if len(wanted.files) < _FEWEST:
+            return
         made: list[AddAction] = []
         try:
             with lake.failures():
