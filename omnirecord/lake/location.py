@@ -24,7 +24,7 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import dumps
 from ..wire.lake_url import lake_url
-from .tables import FORMAT_VERSION, PARTITION, SCHEMAS
+from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"
 _TIMEOUT = timedelta(seconds=30)
@@ -134,6 +134,7 @@ class Lake:
             with self.failures():
                 table = DeltaTable.create(
                     self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
+                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
                     storage_options=self.storage_options,
                 )  # fmt: skip
                 there = {field.name for field in table.schema().fields}
