@@ -12,13 +12,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
 from ..model import CLOSE, Headers
 from ..redaction.coded import body, uncoded
 from ..redaction.content.patterns import PSEUDONYM
@@ -30,14 +27,11 @@ from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
 from .compressed import named
 from .copy import refuse_leftovers, write_lines
-from .files import TemporaryFolder, itself, put, room_for, temporary, unwritable, whole_or_not
-from .jsonl import Reader, data_of, reads_values, text, values
-from .open import contract_or_default, open_store, refuse_to_overwrite
+from .jsonl import data_of, reads_values, text, values
+from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
-from .sqlite import Store, Writer, is_database, is_packed
+from .sqlite import Store, is_database, is_packed
 from .sqlite.compressed import content
-from .sqlite.schema import clear_errors
-from .sqlite.search_index import remove_index
 
 __all__ = ["Leak", "scrub"]
 

@@ -245,7 +245,9 @@ class _Part:
             "response": _response(kind, lost, *row[10:16], row[17]), "ending": row[16],
         }  # fmt: skip
 
-    def _stream_values(self, row: Row, events: Iterator[Row], reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
+    def _stream_values(
+        self, row: Row, events: Iterator[Row], reads: list[list[int | None]]
+    ) -> Iterator[dict[str, Any]]:
         stream, has_read_per_event = row[2] + self._stream, row[18]
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
             value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
@@ -256,7 +258,14 @@ class _Part:
         yield from reads_values(stream, reads)
 
     def _message(
-        self, exchange: int, message: int, at_ns: int, sent_ns: int | None, direction: str, opcode: int, data: bytes | None
+        self,
+        exchange: int,
+        message: int,
+        at_ns: int,
+        sent_ns: int | None,
+        direction: str,
+        opcode: int,
+        data: bytes | None,
     ) -> dict[str, Any]:
         return {
             "exchange": exchange + self._exchange, "message": message, "at_ns": at_ns, "sent_ns": sent_ns,

@@ -119,7 +119,9 @@ class LakeQuery:
                 raise
             raise KeyboardInterrupt from error
         except duckdb.IOException as error:
-            said = "a file of it was removed meanwhile" if _GONE.search(str(error)) else " ".join(str(error).split())[:200]
+            said = (
+                "a file of it was removed meanwhile" if _GONE.search(str(error)) else " ".join(str(error).split())[:200]
+            )
             raise LakeError(f"{self._lake.url}: {said}: run the query again") from error
         except duckdb.OutOfMemoryException as error:
             raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
@@ -154,7 +156,9 @@ class LakeQuery:
             files, _ = self._files_of("recordings")
             self._complete = {one.recording_id for one in files if one.recording_id is not None}
             if merged := [one for one in files if one.recording_id is None]:
-                found = self._connection.execute(f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged)}")
+                found = self._connection.execute(
+                    f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged)}"
+                )
                 self._complete.update(one for (one,) in found.fetchall())
             self._connection.execute(f"CREATE TABLE {_COMPLETE} (recording_id VARCHAR)")
             if merged:
