@@ -18,7 +18,6 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -242,7 +241,7 @@ def grow(lake: Lake, recordings: int, events: int, days: int) -> Iterator[int]:
     finally:
         shutil.rmtree(folder)
     first, others = block(sources, events), block(sources[1:], events)  # the first source is long
-    commits, total, batch = Commits(lake), 0, []  # type: Commits, int, list[Any]
+    commits, total, batch = Commits(lake), 0, []  # type: Commits, int, list[Extract]
     try:
         for number in range(recordings):
             batch.append(recording(number, others if number else first, days))
@@ -266,8 +265,8 @@ def main(url: str, recordings: int, events: int, days: int) -> None:
     lake.init()
     total = 0
     with click.progressbar(grow(lake, recordings, events, days), length=recordings, label="growing") as each:
-        for total in each:
-            pass
+        for so_far in each:
+            total = so_far
     click.echo(f"{total:,} events in {recordings:,} recordings")
 
 

@@ -92,8 +92,8 @@ def sessions(
             return
         if not found:
             has_filter = any((findings, since, labels, statuses, models))
-            click.echo(f"no session of {visible(place.url)} matches" if has_filter else
-                       f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}")  # fmt: skip
+            empty = f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}"
+            click.echo(f"no session of {visible(place.url)} matches" if has_filter else empty)
             return
         for line in session_table([_line(one) for one in found[:most]], terminal_width(sys.maxsize)):
             click.echo(line)

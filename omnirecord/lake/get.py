@@ -207,8 +207,9 @@ class _Part:
     def incidents(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the recording's incidents."""
         found = self._query.rows(
-            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns", {"recording": self._id}
-        )  # fmt: skip
+            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
+            {"recording": self._id},
+        )
         for message, at_ns in found.rows:
             yield {"incident": message, "recording": self.recording, "at_ns": at_ns}
 

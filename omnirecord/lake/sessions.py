@@ -51,7 +51,8 @@ def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iter
     if wanted.models:
         given |= {f"model{number}": one for number, one in enumerate(wanted.models)}
         where.append("(" + " OR ".join(f"model GLOB $model{number}" for number in range(len(wanted.models))) + ")")
-    sql = f"SELECT {', '.join(SHOWN)} FROM whole_sessions WHERE {' AND '.join(where)} ORDER BY started_at DESC, session_id"
+    sql = f"SELECT {', '.join(SHOWN)} FROM whole_sessions WHERE {' AND '.join(where)}"
+    sql += " ORDER BY started_at DESC, session_id"
     if limit is not None:
         sql += f" LIMIT {limit}"
     return (dict(zip(SHOWN, row, strict=True)) for row in query.rows(sql, given).rows)

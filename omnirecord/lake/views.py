@@ -69,14 +69,16 @@ WITH parts AS (
     CASE WHEN count(*) = 1 THEN any_value(duration_s) ELSE epoch_us(max(until) - min(started_at)) / 1e6 END
       AS duration_s,
     arg_min(asked, started_at) AS asked, arg_max(model, until) AS model, sum(turns)::BIGINT AS turns,
-    coalesce(arg_max(conclusion, until) FILTER (heard), arg_max(conclusion, until), any_value(conclusion)) AS conclusion,
+    coalesce(arg_max(conclusion, until) FILTER (heard), arg_max(conclusion, until), any_value(conclusion))
+      AS conclusion,
     coalesce(arg_max(finding, severe) FILTER (heard), arg_max(finding, severe)) AS finding,
     sum(errors)::BIGINT AS errors, sum(warnings)::BIGINT AS warnings, sum(notes)::BIGINT AS notes,
     sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens,
     sum(total_tokens)::BIGINT AS total_tokens, sum(cost_usd) AS cost_usd, min(first_token_s) AS first_token_s,
     sum(tool_s) AS tool_s, sum(approval_s) AS approval_s, sum(streams)::BIGINT AS streams,
-    sum(exchanges)::BIGINT AS exchanges, sum(events)::BIGINT AS events, sum(response_bytes)::BIGINT AS response_bytes,
-    any_value(server_version) AS server_version, any_value(labels) AS labels, list_sort(list(recording_id)) AS recordings
+    sum(exchanges)::BIGINT AS exchanges, sum(events)::BIGINT AS events,
+    sum(response_bytes)::BIGINT AS response_bytes, any_value(server_version) AS server_version,
+    any_value(labels) AS labels, list_sort(list(recording_id)) AS recordings
   FROM parts GROUP BY whole
 ), parents AS (
   SELECT unnest(child_session_ids) AS whole, any_value(session_id) AS parent FROM sessions GROUP BY 1
@@ -87,7 +89,8 @@ WITH parts AS (
     sum(approval_s) AS approval_s
   FROM whole_turns WHERE session_id IN (SELECT whole FROM grouped WHERE len(recordings) > 1) GROUP BY session_id
 )
-SELECT g.day, g.session_id, g.stream, coalesce(g.parent_session_id, p.parent) AS parent_session_id, g.started_at, g.until, g.duration_s, g.asked, g.model,
+SELECT g.day, g.session_id, g.stream, coalesce(g.parent_session_id, p.parent) AS parent_session_id,
+  g.started_at, g.until, g.duration_s, g.asked, g.model,
   coalesce(t.turns, g.turns) AS turns, g.conclusion.outcome AS outcome, g.conclusion.verdict AS verdict,
   g.conclusion.code AS conclusion_code, g.conclusion.since AS since, g.finding.code AS finding_code,
   g.finding.severity AS finding_severity, g.finding.message AS finding_message, g.errors, g.warnings, g.notes,
