@@ -30,7 +30,7 @@ from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
 from .tables import PARTITION, SCHEMAS
-from .views import ABOUT, COLUMNS, READS, SELECTS
+from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
@@ -159,7 +159,7 @@ class LakeQuery:
 
     def _define(self, names: Collection[str]) -> None:
         """Make the views that a query names. The logs of their tables are read at the same time."""
-        wanted = {*names, *(table for name in names for table in READS.get(name, ()))} - self._defined
+        wanted = needed(names) - self._defined
         tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
         if tables:
             known = self._recordings()

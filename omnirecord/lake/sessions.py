@@ -33,26 +33,52 @@ class Wanted:
     """The model of the last turn, or a pattern with `*` and `?`."""
 
 
+_CANDIDATES = """
+SELECT coalesce(s.session_id, concat_ws(' ', s.recording_id, s.stream)) AS key, list(s.recording_id)
+FROM sessions s JOIN recordings r USING (recording_id)
+WHERE {where} GROUP BY key HAVING {having} ORDER BY min(s.started_at) DESC, key {limit}
+"""
+_WHOLE = f"""
+SELECT {", ".join(SHOWN)} FROM whole_sessions
+WHERE coalesce(session_id, concat_ws(' ', recordings[1], stream)) IN (SELECT unnest($keys)) AND {{where}}
+ORDER BY started_at DESC, session_id {{limit}}
+"""
+
+
 def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the sessions, the newest first, at most `limit`. Raises `LakeError`."""
-    where, given = ["true"], dict[str, Any]()
+    """Yield the sessions, the newest first, at most `limit`. Raises `LakeError`.
+
+    First a few columns of all sessions are read, then the rest of those that may match, of their recordings only.
+    """
+    where, having, exact, given = ["true"], ["true"], ["true"], dict[str, Any]()
     if wanted.findings:
         given["findings"] = list(wanted.findings)
-        where.append("session_id IN (SELECT session_id FROM findings WHERE code IN (SELECT unnest($findings)))")
+        keys = "SELECT coalesce(session_id, concat_ws(' ', recording_id, stream)) FROM findings"
+        where.append(f"key IN ({keys} WHERE code IN (SELECT unnest($findings)))")
     if wanted.since is not None:
         given["since"] = wanted.since
-        where.append("until >= $since")
-    for number, (key, value) in enumerate(wanted.labels.items()):
-        given |= {f"key{number}": key, f"label{number}": value}
-        where.append(f"labels[$key{number}] = $label{number}")
+        having.append("max(s.started_at + to_microseconds((coalesce(s.duration_s, 0) * 1e6)::BIGINT)) >= $since")
+    for number, (name, value) in enumerate(wanted.labels.items()):
+        given |= {f"key{number}": name, f"label{number}": value}
+        having.append(f"bool_or(r.labels[$key{number}] = $label{number})")
     if wanted.statuses:
         given["statuses"] = list(wanted.statuses)
-        where.append("outcome IN (SELECT unnest($statuses))")
+        exact.append("outcome IN (SELECT unnest($statuses))")
+    for number, model in enumerate(wanted.models):
+        given[f"model{number}"] = model
     if wanted.models:
-        given |= {f"model{number}": one for number, one in enumerate(wanted.models)}
-        where.append("(" + " OR ".join(f"model GLOB $model{number}" for number in range(len(wanted.models))) + ")")
-    sql = f"SELECT {', '.join(SHOWN)} FROM whole_sessions WHERE {' AND '.join(where)}"
-    sql += " ORDER BY started_at DESC, session_id"
-    if limit is not None:
-        sql += f" LIMIT {limit}"
-    return (dict(zip(SHOWN, row, strict=True)) for row in query.rows(sql, given).rows)
+        exact.append("(" + " OR ".join(f"model GLOB $model{number}" for number in range(len(wanted.models))) + ")")
+    most = "" if limit is None else f"LIMIT {limit}"
+    sql = _CANDIDATES.format(
+        where=" AND ".join(where), having=" AND ".join(having), limit=most if len(exact) == 1 else ""
+    )
+    first = {name: value for name, value in given.items() if f"${name}" in sql}
+    found = list(query.rows(sql, first).rows)
+    if not found:
+        return
+    recordings = {one for _, some in found for one in some}
+    with query.narrowed(recordings=recordings) as rest:
+        sql = _WHOLE.format(where=" AND ".join(exact), limit=most)
+        second = {name: value for name, value in given.items() if f"${name}" in sql}
+        for row in rest.rows(sql, {**second, "keys": [key for key, _ in found]}).rows:
+            yield dict(zip(SHOWN, row, strict=True))
