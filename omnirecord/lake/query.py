@@ -58,7 +58,7 @@ class LakeQuery:
 
     names = NAMES
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, spill: TemporaryFolder | None = None) -> None:
         self._lake = lake
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
@@ -66,9 +66,8 @@ class LakeQuery:
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
         self._datasets: dict[str, dataset.Dataset] = {}
-        self._folder = TemporaryFolder("lake")
-        spill = Path(self._folder.name) / "spill"
-        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+        self._folder, self._is_folder_ours = spill or TemporaryFolder("lake"), spill is None
+        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(Path(self._folder.name) / "spill")})
         if not lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
         folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
@@ -78,8 +77,8 @@ class LakeQuery:
         self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
     ) -> LakeQuery:
         """Return another query over the same state of the lake that reads only the files of some recordings: those that
-        began from the first of `days` to the last, in UTC, or those with the ids `recordings`."""
-        made = LakeQuery(self._lake)
+        began from the first of `days` to the last, in UTC, or those with the ids `recordings`. Close it first."""
+        made = LakeQuery(self._lake, self._folder)
         made._files, made._days = self._files, days or self._days
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
@@ -87,7 +86,8 @@ class LakeQuery:
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
         self._connection.close()
-        self._folder.cleanup()
+        if self._is_folder_ours:
+            self._folder.cleanup()
 
     def __enter__(self) -> LakeQuery:
         return self
@@ -99,10 +99,11 @@ class LakeQuery:
         """Run one statement. Raises `UsageError` with one sentence for a mistake in it, `LakeError` for a store that
         fails, `KeyboardInterrupt` for a Ctrl-C."""
         given = dict(parameters or {})
-        return self.rows(checked(sql, NAMES, given), given)
+        result = self.rows(checked(sql, NAMES, given), given)
+        return result._replace(rows=(tuple(map(plain, row)) for row in result.rows))
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """Run a statement of omnirecord itself. Raises as `run` does."""
+        """Run a statement of omnirecord itself; its values are those of DuckDB. Raises as `run` does."""
         reads = frozenset(word for word in re.findall(r"\w+", sql.lower()) if word in NAMES)
         self._define(reads)
         try:
@@ -130,7 +131,7 @@ class LakeQuery:
                 some = cursor.fetchmany(_FETCHED)
             if not some:
                 return
-            yield from (tuple(map(plain, row)) for row in some)
+            yield from some
 
     @contextmanager
     def _sentences(self, sql: str) -> Iterator[None]:

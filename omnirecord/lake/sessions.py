@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .query import LakeQuery
+from .query import LakeQuery, plain
 
 SHOWN = (
     "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
@@ -81,4 +81,4 @@ def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iter
         sql = _WHOLE.format(where=" AND ".join(exact), limit=most)
         second = {name: value for name, value in given.items() if f"${name}" in sql}
         for row in rest.rows(sql, {**second, "keys": [key for key, _ in found]}).rows:
-            yield dict(zip(SHOWN, row, strict=True))
+            yield dict(zip(SHOWN, map(plain, row), strict=True))
