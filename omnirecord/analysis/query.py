@@ -16,6 +16,7 @@ from ..cassette.sqlite.query import Query, Result, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps
+from .columns import COLUMNS
 from .doctor import Finding
 from .doctor.doctor import examine
 from .sessions import Summary, summaries
@@ -27,44 +28,6 @@ from .turns import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
 Row = dict[str, Any]
-
-_TURN = {"recording": int, "session_id": str, "stream": int, "turn": int}
-"""The columns that tell which turn a row belongs to."""
-COLUMNS: dict[str, dict[str, type]] = {
-    "sessions": {
-        "recording": int, "session_id": str, "stream": int, "parent_session_id": str, "started_at": str,
-        "duration_s": float, "asked": str, "model": str, "turns": int, "outcome": str, "verdict": str,
-        "conclusion_code": str, "since": str, "connected": str, "finding_code": str, "finding_severity": str,
-        "finding_message": str, "errors": int, "warnings": int, "notes": int, "input_tokens": int,
-        "output_tokens": int, "total_tokens": int, "cost_usd": float, "first_token_s": float, "tool_s": float,
-        "approval_s": float, "streams": int, "exchanges": int, "events": int, "frames": int, "response_bytes": int,
-    },
-    "turns": {
-        **_TURN, "asked_at": str, "started_at": str, "ended_at": str, "ended": str, "asked": str, "text": str,
-        "reasoning": str, "error_code": str, "error_message": str, "agent": str, "model": str, "response_id": str,
-        "duration_s": float, "first_event_s": float, "first_token_s": float, "first_text_s": float,
-        "streaming_s": float, "tool_s": float, "approval_s": float, "longest_silence_s": float, "input_tokens": int,
-        "output_tokens": int, "reasoning_tokens": int, "total_tokens": int, "cost_usd": float,
-        "output_tokens_per_s": float, "deltas": int, "events": int, "odd_events": int, "heartbeats": int,
-        "tools": int, "approvals": int, "children": int, "asked_ns": int, "started_ns": int, "first_text_ns": int,
-        "ended_ns": int, "last_event_ns": int,
-    },
-    "tools": {
-        **_TURN, "call_id": str, "name": str, "arguments": str, "output": str, "status": str, "failed": str,
-        "replaced": str, "called_at": str, "returned_at": str, "duration_s": float, "called_ns": int,
-        "returned_ns": int,
-    },
-    "approvals": {
-        **_TURN, "elicitation_id": str, "message": str, "action": str, "answered_by": str, "asked_at": str,
-        "answered_at": str, "resolved_at": str, "waited_s": float, "asked_ns": int, "answered_ns": int,
-        "resolved_ns": int, "left_ns": int,
-    },
-    "findings": {
-        "code": str, "severity": str, "recording": int, "session_id": str, "stream": int, "seq": int, "seqs": str,
-        "message": str, "because": str, "why": str, "next": str,
-    },
-}  # fmt: skip
-
 
 ABOUT = {
     "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
@@ -117,6 +80,7 @@ class Analysis:
         for told, stats in zip(self._told, self._stats, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
+                row["first_token_ns"] = _first_token_ns(turn, measures.first_token_s)
                 yield row | self._times(told, turn, "asked", "started", "ended")
 
     def tools(self) -> Iterator[Row]:
@@ -191,6 +155,13 @@ def _turn_row(turn: Turn) -> Row:
         "cost_usd": usage and cost(usage.cost_usd), "tools": len(turn.tools), "approvals": len(turn.approvals),
         "children": len(turn.children),
     }  # fmt: skip
+
+
+def _first_token_ns(turn: Turn, first_token_s: float | None) -> int | None:
+    """The time of the first delta of a turn; None if a connect snapshot may have repeated earlier text."""
+    if turn.joined_ns is not None and first_token_s is None:
+        return None
+    return min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
 
 
 _TOKENS = ("input", "output", "total")

@@ -48,7 +48,7 @@ class Whole(Analysis):
         super().__init__(store)
         self._recording = store.recording(recording)
         self._frames = frames or store.frames
-        self._context, self._parents = Context(store), store.parents()
+        self._context, self.parents = Context(store), store.parents()
         self._sessions: list[_Read] = []
         self._problems = _Problems(store, recording)
 
@@ -65,7 +65,7 @@ class Whole(Analysis):
         for x, some in streams:
             checks.read(x, some, payload)
             self._problems.add(some, payload)
-        parent_id, line = self._parents.get(exchanges[0].session_id or ""), merged(frames)
+        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         for heard in line:
             builder.add(heard)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from ..cassette.sqlite import Store, is_coded
-from ..model import Exchange, Headers, Message, Read, Recording
+from ..model import Exchange, Headers, Message, Recording
 from ..text import dumps
-from .columns import EventColumns, Spans, has_read_per_frame, integers, is_text
+from .columns import EventColumns, Spans, integers, is_text, underived
 from .facts import facts
 from .parquet import Encoder
 from .tables import SCHEMAS
@@ -116,7 +116,7 @@ class _Content:
         return self._started_us + at_ns // 1000
 
     def _exchange(self, x: Exchange) -> None:
-        has_read_per_event = self._stream(x) if x.stream is not None else None
+        derives_reads = self._stream(x) if x.stream is not None else None
         if x.kind == "websocket":
             for one in self._store.messages(x.exchange):
                 self._message(x, one)
@@ -128,7 +128,7 @@ class _Content:
             self._store.body(x.exchange, "request"),
             *((None,) * 4 if response is None else
               (response.at_ns, response.status, response.reason, headers_text(response.headers))),
-            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, has_read_per_event,
+            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, derives_reads,
         ))  # fmt: skip
         self._flush(_MANY)
 
@@ -141,17 +141,19 @@ class _Content:
         return (self._store.wire(x), self._store.stopped_at(x) or None) if is_coded(x) else (None, None)
 
     def _stream(self, x: Exchange) -> bool:
-        """Add the events and reads of a stream; return whether its reads are left out, since each brought one event."""
+        """Add the events and reads of a stream; return whether its other reads follow from the events."""
         table = self._store.frame_table(x)
         if table is not None and is_text(table):
             self._events.add_table(x, table)
         else:
             for _ in self._events.add_frames(x, self._store):
                 self._flush(_MANY)
-        if table is not None and has_read_per_frame(table):
+        if table is not None:
+            self._reads.add(x, underived(table), table.came, table.sent, table.sizes)
             return True
-        lost = frozenset(self._store.lost(x.exchange) if is_coded(x) else ())
-        self._reads.add(x, self._store.reads(x.exchange), lost)
+        reads, lost = self._store.reads(x.exchange), self._store.lost(x.exchange) if is_coded(x) else ()
+        came, sent, sizes = ([getattr(one, name) for one in reads] for name in ("offset_ns", "sent_ns", "size"))
+        self._reads.add(x, range(len(reads)), came, sent, sizes, frozenset(lost))
         return False
 
     def _message(self, x: Exchange, one: Message) -> None:
@@ -208,13 +210,16 @@ class _ReadRows:
     def __len__(self) -> int:
         return len(self._n)
 
-    def add(self, x: Exchange, reads: list[Read], lost: frozenset[int]) -> None:
-        """Add the reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
-        self._n.extend(range(len(reads)))
-        self._offset_ns.extend([read.offset_ns for read in reads])
-        self._sent_ns += [read.sent_ns for read in reads]
-        self._size.extend([read.size for read in reads])
-        self._lost += [number in lost for number in range(len(reads))] if lost else [False] * len(reads)
+    def add(
+        self, x: Exchange, numbers: Sequence[int], came: Sequence[int], sent: Sequence[int | None],
+        sizes: Sequence[int], lost: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        """Add those reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
+        self._n.extend(numbers)
+        self._offset_ns.extend([came[n] for n in numbers])
+        self._sent_ns += [sent[n] for n in numbers]
+        self._size.extend([sizes[n] for n in numbers])
+        self._lost += [n in lost for n in numbers]
         self._session.add(x.session_id, len(self))
         self._exchange.add(x.exchange, len(self))
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
-
-from sqlite_utils import Database
+from typing import Any
 
 from ...errors import UsageError
+from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
 from .migrations import RENAMED, is_named_as_now
 from .migrations import TABLES as TABLES_OF
 from .reader import Store
 from .schema import TABLES
-from .sql_mistakes import PRAGMA, Names, mistake, refuse_parameters, refuse_statement
 from .views import SELECTS
 
 Computed = Mapping[str, Mapping[str, type]]
@@ -40,22 +38,13 @@ _OF_THE_SQL = {
 """Error codes that a query causes, not the file."""
 
 
-class Result(NamedTuple):
-    """What a query returns."""
-
-    columns: tuple[str, ...]
-    """Distinct names: a second `a` is `a_2`."""
-    rows: Iterator[tuple[Any, ...]]
-    """Made as they are read: raises what `Query.run` raises."""
-    reads: frozenset[str]
-    """The tables and views that the query names, in lower case."""
-
-
 class Query:
     """Runs queries over an open store, which can have one `Query`. `rows_of` is called once for each computed table
     that a query names."""
 
     def __init__(self, store: Store, computed: Computed, rows_of: Rows) -> None:
+        from sqlite_utils import Database  # takes 0.3 s
+
         self._store, self._rows_of, self._connection = store, rows_of, store._connection
         self._made = Database(sqlite3.connect(":memory:"), recursive_triggers=False, execute_plugins=False)
         self._filled: set[str] = set()
@@ -107,7 +96,7 @@ class Query:
         reads = frozenset(self._guard.reads)
         self._fill(reads)
         cursor = self._execute(sql, given, sql)
-        columns = _distinct(one[0] for one in cursor.description or ())
+        columns = distinct(one[0] for one in cursor.description or ())
         return Result(columns, self._checked(cursor, sql), reads)
 
     def _fill(self, reads: frozenset[str]) -> None:
@@ -211,17 +200,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return None
     return value
-
-
-def _distinct(names: Iterable[str]) -> tuple[str, ...]:
-    found: dict[str, None] = {}
-    for name in names:
-        number, distinct = 1, name
-        while distinct in found:
-            number += 1
-            distinct = f"{name}_{number}"
-        found[distinct] = None
-    return tuple(found)
 
 
 def pending(query: Query, result: Result) -> int:

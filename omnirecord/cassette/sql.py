@@ -1,29 +1,57 @@
-"""Mistakes in SQL, each as one sentence: what is wrong, the nearest right name, the names there are. Pure."""
+"""What SQL over a cassette and over a lake have in common: the result, and mistakes as sentences. Pure.
+
+A sentence says what is wrong, the nearest right name, and the names there are.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from typing import Any, NamedTuple
 
-from ...errors import UsageError
+from ..errors import UsageError
 
 Names = Mapping[str, tuple[str, ...]]
 """The columns of each table and view, by its name."""
+
+
+class Result(NamedTuple):
+    """What a query returns."""
+
+    columns: tuple[str, ...]
+    """Distinct names: a second `a` is `a_2`."""
+    rows: Iterator[tuple[Any, ...]]
+    """Made as they are read: raises what the run of the query raises."""
+    reads: frozenset[str]
+    """The tables and views that the query names, in lower case."""
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of columns; a second `a` is `a_2`."""
+    found: dict[str, None] = {}
+    for name in names:
+        number, distinct = 1, name
+        while distinct in found:
+            number += 1
+            distinct = f"{name}_{number}"
+        found[distinct] = None
+    return tuple(found)
+
 
 _SKIPPED = "|".join((
     r"'[^']*(?:'|\Z)", r'"[^"]*(?:"|\Z)', r"`[^`]*(?:`|\Z)", r"\[[^\]]*(?:\]|\Z)", r"--[^\n]*", r"/\*.*?(?:\*/|\Z)",
 ))  # fmt: skip
 """Texts, quoted names and comments. A doubled quote ends one text and begins the next."""
 _PARAMETER, _WORD = r"(?P<parameter>[:@$][A-Za-z_]\w*|\?\d*)", r"(?P<word>[A-Za-z_]\w*)"
-_TOKEN = re.compile(rf"(?P<skipped>{_SKIPPED})|{_PARAMETER}|{_WORD}", re.DOTALL)
-_BEGIN = re.compile(r"(?:\s|;|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+TOKEN = re.compile(rf"(?P<skipped>{_SKIPPED})|{_PARAMETER}|{_WORD}", re.DOTALL)
+BEGIN = re.compile(r"(?:\s|;|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
 _READS = ("SELECT", "WITH", "VALUES", "EXPLAIN")
 _WRITES = ("ALTER", "CREATE", "DELETE", "DROP", "INSERT", "REPLACE", "UPDATE")
 _OTHERS = (
     "ANALYZE", "ATTACH", "BEGIN", "COMMIT", "DETACH", "END", "REINDEX", "RELEASE", "ROLLBACK", "SAVEPOINT", "VACUUM",
 )  # fmt: skip
-_KEYWORDS = (
+KEYWORDS = (
     *_READS, "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "DESC", "DISTINCT", "ELSE", "FROM", "GROUP", "HAVING", "IN",
     "INNER", "IS", "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER",
     "PARTITION", "THEN", "UNION", "USING", "WHEN", "WHERE",
@@ -33,53 +61,56 @@ _MOST_TABLES = 3
 """Tables whose columns a sentence lists."""
 
 
-def refuse_statement(sql: str, names: Names) -> str:
-    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement."""
-    rest = sql[_BEGIN.match(sql).end() :]  # type: ignore[union-attr]  # it matches nothing, too
+def refuse_statement(sql: str, names: Names, more: Collection[str] = (), pragma: str = PRAGMA) -> str:
+    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement.
+
+    `more`: further keywords that begin one. `pragma`: the sentence for PRAGMA.
+    """
+    rest = sql[BEGIN.match(sql).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     word = re.match(r"\w*", rest)[0]  # type: ignore[index]  # the same
     keyword = word.upper()
-    if keyword in _READS:
+    if keyword in _READS or keyword in more:
         return keyword
     if not rest:
         raise UsageError("the SQL is empty: begin it with SELECT, or leave it out for a list of tables and views")
     if keyword in _WRITES:
         raise UsageError(f"{keyword} changes data, and a query only reads: begin it with SELECT or WITH")
     if keyword == "PRAGMA":
-        raise UsageError(PRAGMA)
+        raise UsageError(pragma)
     if keyword in _OTHERS:
         raise UsageError(f"{keyword} is not available in a query: begin it with SELECT or WITH")
     if word.lower() in names:
         raise UsageError(f'{word} is a table or view, and no SQL: write "SELECT * FROM {word}"')
-    near = get_close_matches(keyword, _READS, 1)
+    close = near(keyword, (*_READS, *more))
     raise UsageError(
         f"the SQL begins with {word or rest[0]!r}, which is no statement"
-        f"{f': did you mean {near[0]}?' if near else ': begin it with SELECT or WITH'}"
+        f"{did_you_mean(close) or ': begin it with SELECT or WITH'}"
     )
 
 
 def refuse_parameters(sql: str, given: Collection[str]) -> None:
     """Raise `UsageError` unless the `:name` parameters of the SQL are those that are given."""
-    used = [one["parameter"] for one in _TOKEN.finditer(sql) if one["parameter"]]
+    used = [one["parameter"] for one in TOKEN.finditer(sql) if one["parameter"]]
     if any(one.startswith("?") for one in used):
         raise UsageError("the SQL has a parameter without a name: write :name instead of ?, and add -p name VALUE")
     wanted = dict.fromkeys(one[1:] for one in used)
     if missing := [one for one in wanted if one not in given]:
         raise UsageError(f"the SQL has :{missing[0]}, and it has no value: add -p {missing[0]} VALUE")
     if unused := [one for one in given if one not in wanted]:
-        there = f"it has {_listed(f':{one}' for one in wanted)}" if wanted else "it has no parameter"
+        there = f"it has {listed(f':{one}' for one in wanted)}" if wanted else "it has no parameter"
         raise UsageError(f"the SQL has no :{unused[0]}: {there}")
 
 
 def mistake(said: str, sql: str, names: Names) -> str:
     """The sentence for what SQLite said of a statement."""
     if found := re.match(r"no such table: (.*)", said):
-        return _no_table(found[1], names)
+        return no_table(found[1], names)
     if said.startswith("no such column: "):
         name = said.removeprefix("no such column: ").partition(" - should be")[0].strip('"')
-        return _no_column(name, sql, names)
+        return no_column(name, sql, names)
     if found := re.match(r'near "(.*)": syntax error', said, re.DOTALL):
-        near = [] if found[1].upper() in _KEYWORDS else _near(found[1].upper(), _KEYWORDS)
-        return f"the SQL has a syntax error near {found[1]!r}{_did_you_mean(near)}"
+        close = [] if found[1].upper() in KEYWORDS else near(found[1].upper(), KEYWORDS)
+        return f"the SQL has a syntax error near {found[1]!r}{did_you_mean(close)}"
     if "one statement at a time" in said:
         return "the SQL has more than one statement: give one"
     if said == "incomplete input":
@@ -89,31 +120,35 @@ def mistake(said: str, sql: str, names: Names) -> str:
     return f"SQLite cannot run this query: {said}"
 
 
-def _no_table(name: str, names: Names) -> str:
+def no_table(name: str, names: Names) -> str:
+    """The sentence for an unknown table."""
     plain = name.rpartition(".")[2]
     return (
-        f"there is no table or view {plain}{_did_you_mean(_near(plain.lower(), names), end='?') or '.'}"
-        f" There are {_listed(names)}"
+        f"there is no table or view {plain}{did_you_mean(near(plain.lower(), names)) or '.'} There are {listed(names)}"
     )
 
 
-def _no_column(name: str, sql: str, names: Names) -> str:
+def no_column(name: str, sql: str, names: Names) -> str:
+    """The sentence for an unknown column."""
     plain = name.rpartition(".")[2]
-    words = dict.fromkeys(one["word"].lower() for one in _TOKEN.finditer(sql) if one["word"])
+    words = dict.fromkeys(one["word"].lower() for one in TOKEN.finditer(sql) if one["word"])
     tables = [one for one in words if one in names][:_MOST_TABLES]
     columns = dict.fromkeys(column for table in tables for column in names[table])
-    there = "; ".join(f"{table} has {_listed(names[table])}" for table in tables)
-    near = _did_you_mean(_near(plain.lower(), columns), end="?")
-    return f"there is no column {name}{near or '.'} {there}".rstrip() if there else f"there is no column {name}"
+    there = "; ".join(f"{table} has {listed(names[table])}" for table in tables)
+    close = did_you_mean(near(plain.lower(), columns))
+    return f"there is no column {name}{close or '.'} {there}".rstrip() if there else f"there is no column {name}"
 
 
-def _near(name: str, known: Iterable[str]) -> list[str]:
+def near(name: str, known: Iterable[str]) -> list[str]:
+    """The most similar known name, if there is one."""
     return get_close_matches(name, list(known), 1)
 
 
-def _did_you_mean(near: list[str], end: str = "?") -> str:
-    return f": did you mean {near[0]}{end}" if near else ""
+def did_you_mean(close: list[str]) -> str:
+    """The question for a similar name, to be put behind what is wrong."""
+    return f": did you mean {close[0]}?" if close else ""
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence."""
     return ", ".join(names)

@@ -1,0 +1,269 @@
+"""Grows a lake from the shipped cassettes: many recordings with the events of these, under new ids and at other times.
+
+    python -m benchmarks.grown_lake URL --recordings 200 --events 50000
+
+Each recording holds copies of all sessions; the first one also holds a session with one long stream. Recordings are
+committed as `ship` does it, spread over days.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.lake.commits import Commits
+from omnirecord.lake.extract import Extract, extracted
+from omnirecord.lake.location import Lake
+from omnirecord.lake.parquet import Encoder
+from omnirecord.lake.tables import SCHEMAS
+from omnirecord.text import dumps
+
+CASSETTES = Path(__file__).parent.parent / "cassettes"
+LONG = 10_000
+"""Events of the long stream."""
+_ID = re.compile(rb"(?<![0-9a-z])[0-9a-f]{32}(?![0-9a-f])|(?<=resp_)[0-9a-f]{24}(?![0-9a-f])")
+_MODELS = ("stand-in", "small-model", "large-model")
+_VERSIONS = ("0.19.0", "0.19.1", "0.20.0", None)
+_FIRST_DAY = date(2026, 11, 1)
+_NUMBERED = ("exchange", "stream")
+
+
+def base(folder: Path) -> list[dict[str, pa.Table]]:
+    """Return the tables of each shipped cassette without content coding."""
+    found = []
+    for path in sorted(CASSETTES.rglob("*.jsonl")):
+        with closing(open_store(path)) as store:
+            for recording in store.recordings():
+                found.append(_tables(extracted(store, recording)))
+    long = folder / "long.db"
+    import_file(_long(folder), long)
+    with closing(open_store(long)) as store:
+        tables = _tables(extracted(store, store.recordings()[0]))
+    return [tables, *(one for one in found if not _is_coded(one))]
+
+
+def _tables(extract: Extract) -> dict[str, pa.Table]:
+    return {name: pq.read_table(pa.BufferReader(data)).combine_chunks() for name, data in extract.files.items()}
+
+
+def _is_coded(tables: dict[str, pa.Table]) -> bool:
+    exchanges = tables["exchanges"]
+    return bool(pc.any(pc.and_(pc.equal(exchanges["kind"], "sse"), pc.is_valid(exchanges["response_body"]))).as_py())
+
+
+def _long(folder: Path) -> Path:
+    """Write a cassette with a stream of `LONG` events: `text.jsonl` with most of its deltas many times."""
+    values = [json.loads(line) for line in (CASSETTES / "text.jsonl").read_text().splitlines()]
+    stream = next(one["stream"] for one in values if "request" in one and one["stream"] is not None)
+    of_stream = [one for one in values if "seq" in one]
+    reads = [read for one in values if "reads" in one for read in one["reads"]]
+    at = next(number for number, one in enumerate(of_stream) if "output_text.delta" in one["raw"]) + 1
+    more = LONG - len(of_stream)
+    frames = [*of_stream[:at], *[of_stream[at]] * more, *of_stream[at:]]
+    size = len(of_stream[at]["raw"].encode())
+    end = sum(len(one["raw"].encode()) for one in of_stream[:at])
+    total = place = 0
+    for place, (_, _, many) in enumerate(reads):  # noqa: B007
+        if total >= end:
+            break
+        total += many
+    offset, sent, _ = reads[place - 1]
+    reads[place:place] = [[offset + number, sent + number if sent else None, size] for number in range(more)]
+    made = []
+    for value in values:
+        if "seq" in value or "reads" in value:
+            continue
+        made.append(value)
+        if value.get("stream") == stream:
+            made += [{**one, "seq": seq} for seq, one in enumerate(frames, 1)]
+            made += [{"stream": stream, "reads": reads[n : n + 100]} for n in range(0, len(reads), 100)]
+    path = folder / "long.jsonl"
+    path.write_text("".join(f"{dumps(one)}\n" for one in made))
+    return path
+
+
+class Copies:
+    """Copies of a cassette's tables with other ids of the same length."""
+
+    def __init__(self, tables: dict[str, pa.Table]) -> None:
+        self.tables = tables
+        self.events = tables["events"].num_rows if "events" in tables else 0
+        self.last = {
+            name: max((pc.max(one[name]).as_py() or 0) for one in tables.values() if name in one.column_names)
+            for name in _NUMBERED
+        }  # fmt: skip
+        self._places: dict[tuple[str, str], list[tuple[int, int, bytes]]] = {}
+        for name, table in tables.items():
+            for column in table.schema:
+                if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
+                    self._places[name, column.name] = list(_ids(table[column.name]))
+
+    def copy(self, number: int) -> dict[str, pa.Table]:
+        """Return the tables with the ids of copy `number`."""
+        ids: dict[bytes, bytes] = {}
+
+        def new(old: bytes) -> bytes:
+            if old not in ids:
+                ids[old] = hashlib.sha256(b"%d %s" % (number, old)).hexdigest().encode()[: len(old)]
+            return ids[old]
+
+        made = {}
+        for name, table in self.tables.items():
+            columns = []
+            for column in table.schema:
+                values = table[column.name]
+                spans = self._places.get((name, column.name))
+                columns.append(_replaced(values, [(a, b, new(old)) for a, b, old in spans]) if spans else values)
+            made[name] = pa.table(columns, schema=table.schema)
+        return made
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _ids(column: pa.ChunkedArray) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where each id is in the data of a column, value by value, and the id."""
+    array = _array(column)
+    offsets, data = array.buffers()[1:]
+    if data is None:
+        return
+    bounds = pa.Array.from_buffers(pa.int32(), len(array) + 1, [None, offsets], offset=array.offset).to_pylist()
+    content = data.to_pybytes()
+    for start, end in pairwise(bounds):
+        for one in _ID.finditer(content[start:end]):
+            yield start + one.start(), start + one.end(), one[0]
+
+
+def _replaced(column: pa.ChunkedArray, spans: list[tuple[int, int, bytes]]) -> pa.Array:
+    array = _array(column)
+    validity, offsets, data = array.buffers()
+    changed = bytearray(data)
+    for start, end, new in spans:
+        changed[start:end] = new
+    return pa.Array.from_buffers(array.type, len(array), [validity, offsets, pa.py_buffer(bytes(changed))],
+                                 offset=array.offset)  # fmt: skip
+
+
+def recording(number: int, sources: list[Copies], events: int, days: int) -> Extract:
+    """Return recording `number`: copies of the sources, until there are `events`."""
+    began = datetime.combine(_FIRST_DAY + timedelta(days=number % days), datetime.min.time(), UTC)
+    began += timedelta(seconds=number)
+    identity = hashlib.sha256(b"recording %d" % number).hexdigest()
+    recording_id = f"01a2{identity[:4]}-{identity[4:8]}-7{identity[8:11]}-8{identity[11:14]}-{identity[14:26]}"
+    parts: dict[str, list[pa.Table]] = {name: [] for name in SCHEMAS}
+    total, copy = 0, number * 1_000_000
+    offsets = dict.fromkeys(_NUMBERED, 0)
+    sources = sources if number == 0 else sources[1:]  # the first one is long
+    while total < events:
+        for one in sources:
+            for name, table in one.copy(copy).items():
+                parts[name].append(_renumbered(table, offsets))
+            for column in _NUMBERED:
+                offsets[column] += one.last[column]
+            total, copy = total + one.events, copy + 1
+            if total >= events:
+                break
+    made = Extract(recording_id, began.date().isoformat())
+    for name, tables in parts.items():
+        if tables:
+            _encode(made, name, pa.concat_tables(tables), number, began)
+    return made
+
+
+def _renumbered(table: pa.Table, offsets: dict[str, int]) -> pa.Table:
+    for column in _NUMBERED:
+        if column in table.column_names:
+            place = table.schema.get_field_index(column)
+            field = table.schema.field(place)
+            if pa.types.is_integer(field.type):
+                values = pc.add(table[column], pa.scalar(offsets[column], field.type))
+                table = table.set_column(place, field, values)
+    return table
+
+
+def _encode(made: Extract, name: str, table: pa.Table, number: int, began: datetime) -> None:
+    table = _shifted(table, began)
+    if name == "recordings":
+        row = table.slice(0, 1).to_pylist()[0] | {
+            "recording": 1, "run_id": made.recording_id, "started_at": began, "started_at_text": began.isoformat(),
+            "server_version": _VERSIONS[number % len(_VERSIONS)], "labels": [("team", f"team-{number % 5}")],
+            "exchanges": made.rows["exchanges"], "events": made.rows["events"], "shipped_at": began + timedelta(days=1),
+        }  # fmt: skip
+        table = pa.Table.from_pylist([row], schema=table.schema)
+    if name == "turns":
+        place = table.schema.get_field_index("model")
+        models = pa.array([_MODELS[(number + n) % len(_MODELS)] for n in range(table.num_rows)])
+        table = table.set_column(place, table.schema.field(place), models)
+    place = table.schema.get_field_index("recording_id")
+    table = table.set_column(place, table.schema.field(place), pa.repeat(pa.scalar(made.recording_id), table.num_rows))
+    encoder = Encoder(name)
+    for start in range(0, table.num_rows, 50_000):
+        encoder.add(table.slice(start, 50_000))
+    data = encoder.close()
+    if data is not None:
+        made.files[name], made.rows[name] = data, encoder.rows
+
+
+def _shifted(table: pa.Table, began: datetime) -> pa.Table:
+    """Return the rows with all times moved to the day of a recording."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and table[field.name].null_count < table.num_rows:
+            day = pc.floor_temporal(table[field.name], unit="day")
+            times = pc.add(pc.subtract(table[field.name], day), pa.scalar(began, pa.timestamp("us", tz="UTC")))
+            table = table.set_column(place, field, times.cast(field.type))
+    return table
+
+
+def grow(lake: Lake, recordings: int, events: int, days: int) -> Iterator[int]:
+    """Add the recordings, and yield the number of events after each."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        sources = [Copies(one) for one in base(folder)]
+    finally:
+        shutil.rmtree(folder)
+    commits, total, batch = Commits(lake), 0, []  # type: Commits, int, list[Any]
+    try:
+        for number in range(recordings):
+            batch.append(recording(number, sources, events, days))
+            total += batch[-1].events
+            if len(batch) == 16 or number == recordings - 1:
+                commits.add(batch)
+                batch = []
+            yield total
+    finally:
+        commits.close()
+
+
+@click.command()
+@click.argument("url")
+@click.option("--recordings", default=200, show_default=True)
+@click.option("--events", default=50_000, show_default=True, help="Events of each recording, at least.")
+@click.option("--days", default=20, show_default=True, help="Days over which the recordings are spread.")
+def main(url: str, recordings: int, events: int, days: int) -> None:
+    """Grow a lake from the shipped cassettes."""
+    lake = Lake(url)
+    lake.init()
+    total = 0
+    with click.progressbar(grow(lake, recordings, events, days), length=recordings, label="growing") as each:
+        for total in each:
+            pass
+    click.echo(f"{total:,} events in {recordings:,} recordings")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The Parquet files of a lake's tables, as the newest commits name them, and the recordings that are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from .location import Lake
+from .tables import PARTITION
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a table."""
+
+    path: str
+    """Relative to the table, as in its log."""
+    day: str
+    """`YYYY-MM-DD`, in UTC."""
+    rows: int | None
+    recording_id: str | None
+    """The recording that it holds; None for several recordings, as `compact` merges them."""
+    least: str
+    most: str
+    """The least and the greatest recording id in it."""
+
+    def may_hold(self, recordings: Collection[str]) -> bool:
+        """Whether it may have rows of one of these recordings."""
+        if self.recording_id is not None:
+            return self.recording_id in recordings
+        return any(self.least <= one <= self.most for one in recordings)
+
+
+Files = tuple[list[File], pa.Schema]
+"""The files of a table by day and path, and its columns."""
+
+
+def files_of(lake: Lake, name: str) -> Files:
+    """Return the files of a table. Raises `LakeError`."""
+    table = lake.table(name)
+    with lake.failures():
+        found, schema = pa.table(table.get_add_actions(flatten=True)), pa.schema(table.schema().to_arrow())
+    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id")
+    columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
+    files = [_file(path, str(day), rows, least, most) for path, day, rows, least, most in zip(*columns, strict=True)]
+    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), schema
+
+
+def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None) -> File:
+    name = PurePosixPath(path).stem
+    is_single = name == least == most
+    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff")

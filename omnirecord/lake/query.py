@@ -1,0 +1,249 @@
+"""SQL over a lake, read-only: DuckDB over the Parquet files that the newest commits name.
+
+A query sees complete recordings only: those with a row in `recordings`, which is committed last. It reads the files of
+the tables that it names, and no other file: external access is off but for them, settings are locked, and only
+statements that read are run.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ..cassette.files import TemporaryFolder
+from ..cassette.sql import Result, distinct
+from ..errors import LakeError, UsageError
+from .files import File, Files, files_of
+from .location import Lake
+from .mistakes import checked, mistake
+from .tables import PARTITION, SCHEMAS
+from .views import ABOUT, COLUMNS, READS, SELECTS
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
+}
+"""The columns of each view and table, in the order in which a list shows them."""
+_COMPLETE = "complete_recordings"
+_FETCHED = 10_000
+"""Rows that are held at a time."""
+_THREADS = 8
+"""Logs that are read at a time."""
+_SAFE = """
+SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
+SET allow_community_extensions = false; SET allow_persistent_secrets = false; SET python_enable_replacements = false;
+SET enable_progress_bar = false; SET allowed_directories = [{folders}]; SET enable_external_access = false;
+SET lock_configuration = true;
+"""
+_GONE = re.compile(r"No files found|Cannot open file|No such file|not found", re.IGNORECASE)
+
+
+class LakeQuery:
+    """Runs queries over a lake, each table as it is when a query first names it."""
+
+    names = NAMES
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._files: dict[str, Files] = {}
+        self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
+        self._complete: set[str] | None = None
+        self._defined: set[str] = set()
+        self._folder = TemporaryFolder("lake")
+        spill = Path(self._folder.name) / "spill"
+        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+        folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
+        self._connection.execute(_SAFE.format(folders=folders))
+
+    def narrowed(
+        self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
+    ) -> LakeQuery:
+        """Return another query over the same state of the lake that reads only the files of some recordings: those that
+        began from the first of `days` to the last, in UTC, or those with the ids `recordings`."""
+        made = LakeQuery(self._lake)
+        made._files, made._days = self._files, days or self._days
+        made._only = self._only if recordings is None else frozenset(recordings)
+        return made
+
+    def close(self) -> None:
+        """Close the connection, and remove what it wrote to the temporary folder."""
+        self._connection.close()
+        self._folder.cleanup()
+
+    def __enter__(self) -> LakeQuery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Run one statement. Raises `UsageError` with one sentence for a mistake in it, `LakeError` for a store that
+        fails, `KeyboardInterrupt` for a Ctrl-C."""
+        given = dict(parameters or {})
+        return self.rows(checked(sql, NAMES, given), given)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
+        """Run a statement of omnirecord itself. Raises as `run` does."""
+        reads = frozenset(word for word in re.findall(r"\w+", sql.lower()) if word in NAMES)
+        self._define(reads)
+        with self._sentences(sql):
+            cursor = self._connection.cursor().execute(sql, dict(parameters or {}))
+        columns = distinct(one[0] for one in cursor.description or ())
+        return Result(columns, self._fetched(cursor, sql), reads)
+
+    def _fetched(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
+        while True:
+            with self._sentences(sql):
+                some = cursor.fetchmany(_FETCHED)
+            if not some:
+                return
+            yield from (tuple(map(plain, row)) for row in some)
+
+    @contextmanager
+    def _sentences(self, sql: str) -> Iterator[None]:
+        try:
+            yield
+        except duckdb.InterruptException as error:
+            raise KeyboardInterrupt from error
+        except RuntimeError as error:
+            if "interrupted" not in str(error).lower():
+                raise
+            raise KeyboardInterrupt from error
+        except duckdb.IOException as error:
+            said = (
+                "a file of it was removed meanwhile" if _GONE.search(str(error)) else " ".join(str(error).split())[:200]
+            )
+            raise LakeError(f"{self._lake.url}: {said}: run the query again") from error
+        except duckdb.OutOfMemoryException as error:
+            raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
+                            " fewer columns") from error  # fmt: skip
+        except duckdb.Error as error:
+            raise UsageError(mistake(error, sql, NAMES)) from error
+
+    # The tables as views
+
+    def _define(self, names: Collection[str]) -> None:
+        """Make the views that a query names. The logs of their tables are read at the same time."""
+        wanted = {*names, *(table for name in names for table in READS.get(name, ()))} - self._defined
+        tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
+        if tables:
+            known = self._recordings()
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found = list(pool.map(self._files_of, tables))
+            for name, (files, schema) in zip(tables, found, strict=True):
+                self._connection.execute(f"CREATE VIEW {name} AS {self._select(name, files, schema, known)}")
+        for name in views:
+            self._connection.execute(f"CREATE VIEW {name} AS {SELECTS[name]}")
+        self._defined |= wanted
+
+    def _files_of(self, name: str) -> Files:
+        if name not in self._files:
+            self._files[name] = files_of(self._lake, name)
+        return self._files[name]
+
+    def _recordings(self) -> set[str]:
+        """Return the ids of the complete recordings. They are also in a table, for files with several recordings."""
+        if self._complete is None:
+            files, _ = self._files_of("recordings")
+            self._complete = {one.recording_id for one in files if one.recording_id is not None}
+            if merged := [one for one in files if one.recording_id is None]:
+                found = self._connection.execute(
+                    f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged)}"
+                )
+                self._complete.update(one for (one,) in found.fetchall())
+            self._connection.execute(f"CREATE TABLE {_COMPLETE} (recording_id VARCHAR)")
+            if merged:
+                self._connection.execute(
+                    f"INSERT INTO {_COMPLETE} SELECT unnest($1::VARCHAR[])", [sorted(self._complete)]
+                )
+        return self._complete
+
+    def _select(self, name: str, files: list[File], schema: pa.Schema, known: set[str]) -> str:
+        """Return the SELECT over the files of a table that hold complete recordings."""
+        first, last = (one.isoformat() for one in self._days)
+        files = [one for one in files if first <= one.day <= last]
+        if self._only is not None:
+            files = [one for one in files if one.may_hold(self._only)]
+        single = [one for one in files if one.recording_id in known]
+        merged = [one for one in files if one.recording_id is None]
+        parts = [self._part(name, some, schema) for some in (single, merged) if some]
+        if merged:
+            parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
+        if not parts:
+            nothing = ", ".join(f"NULL::{_type(field.type)} AS {_named(field.name)}" for field in schema)
+            return f"SELECT {nothing} WHERE false"
+        return " UNION ALL ".join(parts)
+
+    def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
+        """Return a SELECT with the columns of the table. A file of an older version lacks some: they are null there."""
+        read = self._read(name, files)
+        with self._sentences(read):
+            there = {column for column, *_ in self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+        columns = (
+            _named(one.name) if one.name in there else f"NULL::{_type(one.type)} AS {_named(one.name)}"
+            for one in schema
+        )
+        return f"SELECT {', '.join(columns)} FROM {read}"
+
+    def _read(self, name: str, files: Iterable[File]) -> str:
+        paths = ", ".join(_quoted(f"{self._place(name)}/{one.path}") for one in files)
+        day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
+        return f"read_parquet([{paths}], union_by_name = true, {day})"
+
+    def _place(self, name: str) -> str:
+        return f"{self._lake.url}/{name}"
+
+
+def plain(value: Any) -> Any:
+    """Return a value of DuckDB as one of JSON, or bytes: times in ISO 8601, decimals as numbers, intervals in seconds."""
+    if value is None or type(value) in (str, int, bool, bytes):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _named(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
+
+
+def _type(of: pa.DataType) -> str:
+    """Return the SQL type of an Arrow type."""
+    if pa.types.is_map(of):
+        return f"MAP({_type(of.key_type)}, {_type(of.item_type)})"
+    if pa.types.is_list(of) or pa.types.is_large_list(of):
+        return f"{_type(of.value_type)}[]"
+    if pa.types.is_struct(of):
+        return "STRUCT(" + ", ".join(f"{_named(one.name)} {_type(one.type)}" for one in of) + ")"
+    if pa.types.is_timestamp(of):
+        return "TIMESTAMPTZ"
+    return _SQL_TYPES.get(str(of), "VARCHAR")
+
+
+_SQL_TYPES = {
+    "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
+    "double": "DOUBLE", "date32[day]": "DATE", "binary": "BLOB", "large_binary": "BLOB", "binary_view": "BLOB",
+}  # fmt: skip
