@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 from ..cassette.sqlite import Store, is_coded
-from ..model import Exchange, Headers, Message, Recording
+from ..cassette.sqlite.columns import FrameTable
+from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
 from .columns import EventColumns, Spans, integers, is_text, underived
 from .facts import facts
@@ -25,6 +26,8 @@ from .tables import SCHEMAS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = datetime.resolution
+_HELD = 128 << 20
+"""Bytes of streams that are held for the analyses; further ones are read a second time."""
 _MANY = 50_000
 """Rows in a batch of a table other than `events`."""
 
@@ -78,6 +81,8 @@ class _Content:
         self._day = started.date()
         self._started_us = (started - _EPOCH) // _US
         self._events, self._reads = EventColumns(self._started_us), _ReadRows()
+        self._tables: dict[int, FrameTable] = {}
+        self._held = 0
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._encoders = {name: Encoder(name) for name in SCHEMAS}
 
@@ -88,13 +93,18 @@ class _Content:
             if one.recording == self._recording.recording:
                 self._rows["incidents"].append((self._us(one.at_ns), one.at_ns, one.message))
         self._flush(0)
-        for name, columns in facts(self._store, self._recording.recording):
+        for name, columns in facts(self._store, self._recording.recording, self._frames):
             self._add(name, columns)
         self._recording_row(labels, shipper, redact)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
                 self._made.files[name], self._made.rows[name] = data, encoder.rows
         return self._made
+
+    def _frames(self, x: Exchange) -> Iterable[TimedFrame]:
+        """Return the frames of a stream, those of the last read streams without reading them again."""
+        table = self._tables.pop(x.exchange, None)
+        return self._store.frames(x) if table is None else table.frames(x.stream or 0)
 
     def _recording_row(self, labels: Mapping[str, str], shipper: str, redact: str | None) -> None:
         """Add the row of the recording itself."""
@@ -149,6 +159,9 @@ class _Content:
             for _ in self._events.add_frames(x, self._store):
                 self._flush(_MANY)
         if table is not None:
+            self._held += len(table.body)
+            if self._held <= _HELD:
+                self._tables[x.exchange] = table
             self._reads.add(x, underived(table), table.came, table.sent, table.sizes)
             return True
         reads, lost = self._store.reads(x.exchange), self._store.lost(x.exchange) if is_coded(x) else ()
