@@ -62,10 +62,17 @@ class Summary:
         }  # fmt: skip
 
 
-def summaries(store: Store, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
+def summaries(
+    store: Store, session: str | None = None, examined: Sequence[Finding] | None = None,
+    concluded: Sequence[Concluded] | None = None,
+) -> list[Summary]:  # fmt: skip
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
-    `examined`: their findings, if they are known. Raises `UsageError` if no session, or more than one, has that id."""
-    concluded, found = conclusions(store, session), examine(store, session) if examined is None else examined
+
+    `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
+    more than one, has that id.
+    """
+    concluded = conclusions(store, session) if concluded is None else concluded
+    found = examine(store, session) if examined is None else examined
     recordings = {x.stream: x.recording for x in store.streams()}
     return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
 

@@ -268,7 +268,8 @@ def scrub(
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         sessions = None if session is None else with_children(store, the_session(store, session))
-        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=True)))
+        will_change = _has_secret_requests(store, Redactor(key, scanner))
+        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=will_change)))
         lines = (f"{dumps(value)}\n".encode() for value in found_values)
         if target is not None:
             is_text, is_compressed = _form(target, source)
@@ -285,6 +286,14 @@ def copied_without_secrets(store: Store, target: Path, pseudonym_key: File | Non
     scrubber = Scrubber(Redactor(_key_of(store, pseudonym_key), content_scanner("content")), lambda _: None)
     lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(values(store, will_change=True)))
     write_lines(lines, target, is_text=False, is_compressed=False)
+
+
+def _has_secret_requests(store: Store, redactor: Redactor) -> bool:
+    """Whether a copy without secrets has other requests, from which another id of a recording would be derived."""
+    texts = [*(x.session_id or "" for x in store.exchanges()), *(one.upstream or "" for one in store.recordings())]
+    if any(redactor.text(one) != one for one in set(texts)):
+        return True
+    return any(redactor.target(x.request.target) != x.request.target for x in store.exchanges())
 
 
 def _key_of(store: Store, named: File | None) -> bytes:

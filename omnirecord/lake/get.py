@@ -18,6 +18,7 @@ from ..cassette.jsonl import reads_values, text
 from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
+from .columns import Times, derived_reads
 from .location import Lake
 from .query import LakeQuery
 
@@ -176,7 +177,7 @@ class _Numbers:
 
 _EXCHANGES = """
 SELECT exchange, kind, stream, session_id, party, request_at_ns, method, target, request_headers, request_body,
-  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, has_read_per_event
+  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, derives_reads
 FROM exchanges WHERE recording_id = $recording AND session_id IN (SELECT unnest($sessions))
 ORDER BY request_at_ns, exchange
 """
@@ -186,7 +187,7 @@ FROM {table} t JOIN (SELECT unnest($exchanges) AS exchange, generate_subscripts(
 SELECT {columns} WHERE recording_id = $recording ORDER BY place, {order}
 """
 _EVENTS = "exchange, seq, raw, raw_bytes, length, offset_ns, sent_ns"
-_READS = "exchange, offset_ns, sent_ns, size, is_lost"
+_READS = "exchange, n, offset_ns, sent_ns, size, is_lost"
 _MESSAGES = "exchange, message, at_ns, sent_ns, dir, opcode, data"
 Row = tuple[Any, ...]
 
@@ -239,15 +240,15 @@ class _Part:
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the exchanges."""
         events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
-        with_reads = [one for one in self._exchanges if one[2] is not None and not one[18]]
-        reads = self._of("reads", _READS, "n", with_reads)
+        reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
         messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
         for row in self._exchanges:
             number, kind, stream = row[:3]
             of_reads = list(reads.of(number)) if stream is not None else []
-            yield self._exchange_value(row, [n for n, one in enumerate(of_reads) if one[3]])
+            yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
             if stream is not None:
-                yield from self._stream_values(row, events.of(number), [list(one[:3]) for one in of_reads])
+                stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
+                yield from self._stream_values(row, events.of(number), stored)
             if kind == "websocket":
                 yield from (self._message(number, *one) for one in messages.of(number))
 
@@ -269,17 +270,16 @@ class _Part:
             "response": _response(kind, lost, *row[10:16], row[17]), "ending": row[16],
         }  # fmt: skip
 
-    def _stream_values(
-        self, row: Row, events: Iterator[Row], reads: list[list[int | None]]
-    ) -> Iterator[dict[str, Any]]:
-        stream, has_read_per_event = row[2] + self._stream, row[18]
+    def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
+        stream, derives_reads = row[2] + self._stream, row[18]
+        times: list[Times] = []
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
             value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
             frame = {"stream": stream, "seq": seq, "raw": value}
             yield frame if value is not None else {**frame, "length": length}
-            if has_read_per_event:
-                reads.append([offset_ns, sent_ns, length])
-        yield from reads_values(stream, reads)
+            times.append((offset_ns, sent_ns, length))
+        reads = derived_reads(times, stored) if derives_reads else stored.values()
+        yield from reads_values(stream, [list(one) for one in reads])
 
     def _message(
         self,

@@ -167,7 +167,7 @@ def _client() -> Any:
 
 def _sentence(error: BaseException) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
-    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()))[:300]
+    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0])[:300]
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
         return f"access denied: check the credentials in the environment and their rights ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):

@@ -142,6 +142,7 @@ class Shipper:
     def _read(self, cassette: _Cassette, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
         with locked(cassette.path), self._opened(cassette.path) as (store, ids):
+            store.hold()
             left = [one for one in store.recordings() if ids[one.recording] not in known]
             for number, recording in enumerate(left, 1):
                 named = replace(recording, recording_id=ids[recording.recording])

@@ -22,7 +22,9 @@ from .check import (
     Group,
     Handler,
     Handlers,
+    Payload,
     events,
+    payload,
     seconds,
     sign_at,
 )
@@ -161,10 +163,10 @@ class StreamChecks:
     def stream(self) -> int:
         return self.exchange.stream or 0
 
-    def read(self, frames: Iterable[TimedFrame]) -> None:
+    def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on all frames, in order."""
         none: list[Handler] = []
-        for event in events(frames):
+        for event in events(frames, payload):
             self.count += 1
             self._arrived(event)
             self.activity.frame(event)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from ...cassette.sqlite import Store
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import conclusions
-from ..turns import Act, Approval, Conclusion, Passage, Turn, concluded, merged, session_of
+from ..turns import Act, Approval, Conclusion, Passage, Session, Turn, concluded, merged, session_of
 from ..turns.merge import MergedFrame
 from .numbers import (
     Span,
@@ -62,20 +63,22 @@ def measure(
     *,
     parent_id: str | None = None,
     conclusion: Conclusion | None = None,
+    told: Session | None = None,
+    line: Sequence[MergedFrame] | None = None,
 ) -> SessionStats:
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `exchanges`: those of the session, at least one, in order. `frames`: those of its streams, each stream's in order.
     `acts`: the clients' actions on it. `started_at`: the start of the recording. `conclusion`: how the session
-    ended; by default derived from the other arguments.
+    ended; `told`: the session with its turns; `line`: the merged frames. By default derived from the other arguments.
     """
     frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
     until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
     spans = listened(stream.span for stream in streams)
-    told = session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
+    line = merged(frames) if line is None else line
+    told = told or session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
     conclusion = conclusion or concluded(told)
-    line = merged(frames)
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -84,9 +87,16 @@ def measure(
         streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
-        proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
+        **_of_sending(frames, streams),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
+    """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
+    if len(streams) == 1:
+        return {name: getattr(streams[0].stats(), name) for name in ("proxy_delay_ms", "never_sent")}
+    return {"proxy_delay_ms": _delays(frames), "never_sent": _unsent(frames)}
 
 
 def without_times(value: Any) -> Any:
@@ -237,13 +247,17 @@ def _streaming(passage: Passage) -> int | None:
 class _Stream:
     """One stream and its frames."""
 
+    def stats(self) -> StreamStats:
+        return self._stats
+
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
         times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
         self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
 
-    def stats(self) -> StreamStats:
+    @cached_property
+    def _stats(self) -> StreamStats:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
         asked = x.request.at_ns
         return StreamStats(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
@@ -26,10 +27,18 @@ from .values import (
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 
 
+Payload = Callable[[TimedFrame], dict[str, Any]]
+"""Returns what `lenient.payload` returns."""
+
+
 class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+    def __init__(
+        self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE,
+        payload: Payload = payload,
+    ) -> None:  # fmt: skip
+        self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
         self.last_ns = 0
@@ -46,7 +55,7 @@ class SessionBuilder:
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
                 before.touch(frame.offset_ns)
-            events.add_event(builder, frame.type, frame.offset_ns, payload(frame))
+            events.add_event(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None and builder.open is not before:
                 builder.open.touch(frame.offset_ns)
             draft = builder.open or before
@@ -98,7 +107,7 @@ class SessionBuilder:
             if builder.open is not None:
                 builder.open.heartbeats += 1
         elif frame.type is not None and frame.type in protocol.RESENT:
-            events.add_resent(builder, frame.type, frame.offset_ns, payload(frame))
+            events.add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None:
                 builder.open.joined_ns = frame.offset_ns
         elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:

