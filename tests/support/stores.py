@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from pathlib import Path
+from uuid import uuid4
 
-import obstore
-from obstore.store import S3Store
+import pytest
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
 """What a client needs beside the endpoint."""
@@ -70,16 +73,33 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
 
 
 def make_bucket(name: str, environment: Mapping[str, str]) -> None:
-    """Make a bucket with a request of its own: obstore makes none."""
-    import urllib.request
-
+    """Make a bucket with a request of its own, since obstore makes none."""
     request = urllib.request.Request(f"{environment['AWS_ENDPOINT_URL']}/{name}", method="PUT")
     with urllib.request.urlopen(request, timeout=30):
         pass
 
 
-def is_writable(name: str, environment: Mapping[str, str]) -> bool:
-    store = S3Store(name, client_options={"allow_http": True}, endpoint=environment["AWS_ENDPOINT_URL"])
-    obstore.put(store, "probe", b"1")
-    obstore.delete(store, "probe")
-    return True
+@cache
+def shared_moto() -> dict[str, str]:
+    """Run one moto for this test process, until it ends; return the environment of its clients."""
+    stack = ExitStack()
+    environment = stack.enter_context(moto())
+    atexit.register(stack.close)
+    return environment
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL for a new lake: in a folder, and in a bucket of moto."""
+    if request.param == "folder":
+        return str(tmp_path / "lake")
+    return bucket_url(shared_moto(), monkeypatch)
+
+
+def bucket_url(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a lake in a new bucket, and set the environment of its clients."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid4().hex[:12]}"
+    make_bucket(name, environment)
+    return f"s3://{name}/lake"
