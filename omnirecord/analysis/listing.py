@@ -24,6 +24,20 @@ Row = dict[str, Any]
 NS = 1_000_000_000
 
 
+def recording_rows(store: Store) -> Iterator[Row]:
+    """Return the rows of `ls --recordings`."""
+    exchanges = Counter(x.recording for x in store.exchanges())
+    streams = Counter(x.recording for x in store.streams())
+    for one in store.recordings():
+        yield {
+            "recording": one.recording, "recording_id": one.recording_id, "run_id": one.run_id,
+            "started_at": wall_clock(one.started_at, 0), "duration_s": store.last_known_ns(one.recording) / NS,
+            "upstream": one.upstream, "server_version": one.server_version, "labels": dict(one.labels),
+            "version": one.version, "contract": one.contract,
+            "exchanges": exchanges[one.recording], "streams": streams[one.recording],
+        }  # fmt: skip
+
+
 def exchange_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --exchanges`."""
     clock, lasted = _clock(store), _Lasting(store)

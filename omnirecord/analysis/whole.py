@@ -14,7 +14,7 @@ from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
 from .doctor import Finding
-from .doctor.check import payload
+from .doctor.check import payload as parsed
 from .doctor.doctor import SessionChecks, examine
 from .gather import Concluded, Context, Gathered, Held, children_of
 from .query import Analysis
@@ -48,7 +48,7 @@ class Whole(Analysis):
         super().__init__(store)
         self._recording = store.recording(recording)
         self._frames = frames or store.frames
-        self._context, self._parents = Context(store), store.parents()
+        self._context, self.parents = Context(store), store.parents()
         self._sessions: list[_Read] = []
         self._problems = _Problems(store, recording)
 
@@ -61,11 +61,11 @@ class Whole(Analysis):
         exchanges, acts, held = list(exchanges), checks.acts, Held()
         streams = [(x, list(held.of(self._frames(x)))) for x in exchanges if x.stream is not None]
         frames = [frame for _, some in streams for frame in some]
-        payload = _Payloads(sum(frame.length for frame in frames) <= _PARSED)
+        payload = _Payloads(frames) if sum(frame.length for frame in frames) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
             self._problems.add(some, payload)
-        parent_id, line = self._parents.get(exchanges[0].session_id or ""), merged(frames)
+        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         for heard in line:
             builder.add(heard)
@@ -106,19 +106,13 @@ class Whole(Analysis):
 
 
 class _Payloads:
-    """The parsed payloads of frames that are alive, by their identity. `keeps`: whether they are kept."""
+    """The payloads of frames, parsed once."""
 
-    def __init__(self, keeps: bool) -> None:
-        self._known: dict[int, dict[str, Any]] = {}
-        self._keeps = keeps
+    def __init__(self, frames: Iterable[TimedFrame]) -> None:
+        self._known = {id(frame): parsed(frame) for frame in frames}
 
     def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        found = self._known.get(id(frame))
-        if found is None:
-            found = payload(frame)
-            if self._keeps:
-                self._known[id(frame)] = found
-        return found
+        return self._known[id(frame)]
 
 
 class _Problems:

@@ -12,13 +12,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
 from ..model import CLOSE, Headers
 from ..redaction.coded import body, uncoded
 from ..redaction.content.patterns import PSEUDONYM
@@ -28,15 +25,13 @@ from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, conten
 from ..text import dumps
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
-from .compressed import named, packed
-from .files import TemporaryFolder, itself, put, room_for, temporary, unwritable, whole_or_not
-from .jsonl import Reader, data_of, reads_values, text, values
-from .open import contract_or_default, open_store, refuse_to_overwrite
+from .compressed import named
+from .copy import refuse_leftovers, write_lines
+from .jsonl import data_of, reads_values, text, values
+from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
-from .sqlite import Store, Writer, is_database, is_packed
+from .sqlite import Store, is_database, is_packed
 from .sqlite.compressed import content
-from .sqlite.schema import clear_errors
-from .sqlite.search_index import remove_index
 
 __all__ = ["Leak", "scrub"]
 
@@ -44,14 +39,12 @@ Values = Iterator[dict[str, Any]]
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
 """Passes items on, and shows the progress."""
 Token = tuple[str, bytes]
-_ROWS = 5000
 _PIECE = 1 << 20
 _SHORTEST = 6
 """Shortest named secret that counts in free space, in bytes."""
 _COOKIES = ("field cookie", "field set-cookie")
 """Kinds whose redacted values have other parts beside pseudonyms. An uncommitted row of a killed recorder is no content
 of the cassette, so only this rule recognises its redacted cookies."""
-_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +268,12 @@ def scrub(
         key = _key_of(store, pseudonym_key) if target is not None else b""
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         sessions = None if session is None else with_children(store, the_session(store, session))
-        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=True)))
+        will_change = _has_secret_requests(store, Redactor(key, scanner))
+        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=will_change)))
         lines = (f"{dumps(value)}\n".encode() for value in found_values)
         if target is not None:
-            _write(lines, target, source)
+            is_text, is_compressed = _form(target, source)
+            write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)
             return found
         said = Counter(_tokens(scanner, lines))
     finally:
@@ -290,7 +285,15 @@ def copied_without_secrets(store: Store, target: Path, pseudonym_key: File | Non
     """Write an open cassette without secrets in its content to a new `.db`. Raises `UsageError` or `CassetteError`."""
     scrubber = Scrubber(Redactor(_key_of(store, pseudonym_key), content_scanner("content")), lambda _: None)
     lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(values(store, will_change=True)))
-    _write_database(lines, target, is_compressed=False)
+    write_lines(lines, target, is_text=False, is_compressed=False)
+
+
+def _has_secret_requests(store: Store, redactor: Redactor) -> bool:
+    """Whether a copy without secrets has other requests, from which another id of a recording would be derived."""
+    texts = [*(x.session_id or "" for x in store.exchanges()), *(one.upstream or "" for one in store.recordings())]
+    if any(redactor.text(one) != one for one in set(texts)):
+        return True
+    return any(redactor.target(x.request.target) != x.request.target for x in store.exchanges())
 
 
 def _key_of(store: Store, named: File | None) -> bytes:
@@ -303,22 +306,8 @@ def _key_of(store: Store, named: File | None) -> bytes:
 
 def _usable(output: Path, source: Path) -> Path:
     refuse_to_overwrite(output, source)
-    file = itself(output)
-    for end in _BESIDE:
-        beside = file.with_name(file.name + end)
-        if not output.exists() and beside.exists():
-            raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
+    refuse_leftovers(output)
     return output
-
-
-def _write(lines: Iterator[bytes], target: Path, source: Path) -> None:
-    is_text, is_compressed = _form(target, source)
-    if not is_text:
-        _write_database(lines, target, is_compressed=is_compressed)
-    else:
-        with whole_or_not(target) as file:
-            file.writelines(packed(lines) if is_compressed else lines)
-    remove_index(target)  # the index of an earlier cassette of that name
 
 
 def _form(target: Path, source: Path) -> tuple[bool, bool]:
@@ -327,26 +316,6 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
     if suffix in (".db", ".jsonl"):
         return suffix == ".jsonl", is_compressed
     return not is_database(source), is_compressed or is_packed(source)
-
-
-def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
-    folder = room_for(target)
-    try:
-        place = TemporaryFolder("scrub", folder)
-    except OSError as error:
-        raise UsageError(unwritable(target if folder is not None else temporary(), error)) from error
-    with place as name:
-        made = Path(name) / "copy.db"
-        rows = Reader("the copy", contract_or_default).rows(lines)
-        with clear_errors(target), closing(Writer(made, named=target)) as writer:
-            while some := list(islice(rows, _ROWS)):
-                writer.write(some)
-            writer.settle()
-        if is_compressed:
-            with whole_or_not(target) as file:
-                file.writelines(packed(_pieces(made)))
-        else:
-            put(made, target)
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:

@@ -1,4 +1,4 @@
-"""`ls`: the sessions, streams or exchanges of a cassette."""
+"""`ls`: the sessions, streams, exchanges or recordings of a cassette."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ from .common import (
 )
 
 
-@click.command(short_help="List sessions, exchanges or streams of a cassette.")
+@click.command(short_help="List sessions, exchanges, streams or recordings of a cassette.")
 @cassette_argument
 @click.option("--exchanges", is_flag=True, help="List every request and WebSocket.")
 @click.option("--streams", is_flag=True, help="List every event stream.")
+@click.option("--recordings", is_flag=True, help="List every recording: its id, its run, its labels.")
 @decoded_option
 @json_option
-def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
-    """List the sessions of a cassette, or its exchanges or streams.
+def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json: bool) -> None:
+    """List the sessions of a cassette, or its exchanges, streams or recordings.
 
     \b
     Example:
@@ -38,10 +39,14 @@ def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
     from ..analysis import listing
     from ..cassette.open import open_store
 
-    if exchanges and streams:
-        raise UsageError("--exchanges and --streams exclude each other")
-    what = "exchanges" if exchanges else "streams" if streams else None
-    rows_of = {"exchanges": listing.exchange_rows, "streams": listing.stream_rows, None: listing.session_rows}[what]
+    chosen = [name for name, is_chosen in zip(_LISTS, (exchanges, streams, recordings), strict=True) if is_chosen]
+    if len(chosen) > 1:
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    what = chosen[0] if chosen else None
+    rows_of = {
+        "exchanges": listing.exchange_rows, "streams": listing.stream_rows, "recordings": listing.recording_rows,
+        None: listing.session_rows,
+    }[what]  # fmt: skip
     store = open_store(cassette)
     try:
         rows = list(rows_of(store))
@@ -54,6 +59,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, as_json: bool) -> None:
         click.echo(line)
 
 
+_LISTS = ("exchanges", "streams", "recordings")
 _COLUMNS = {
     None: [
         "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status",
@@ -67,15 +73,18 @@ _COLUMNS = {
         "exchange", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes",
         "ending",
     ],
+    "recordings": [
+        "recording", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels", "exchanges",
+    ],
 }  # fmt: skip
 _HEADS = {
     "recording": "rec", "session_id": "session", "started_at": "began (UTC)", "duration_s": "took s",
     "exchanges": "requests", "last_status": "status", "request_bytes": "sent", "response_bytes": "received",
-    "exchange": "no",
+    "exchange": "no", "recording_id": "id", "server_version": "server",
 }  # fmt: skip
-_LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6}
+_LEAST = {"session": 8, "path": 16, "verdicts": 10, "ending": 11, "party": 6, "labels": 10, "upstream": 12}
 """Columns that a narrow terminal cuts, and their least width in characters."""
-_LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session")
+_LEFT_OUT = ("verdicts", "bytes", "kind", "sent", "method", "status", "session", "upstream", "server")
 
 
 def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width: int) -> Iterator[str]:
@@ -99,6 +108,8 @@ def _cell(column: str, row: dict[str, Any]) -> str:
         return str(value).replace(row["session_id"], f"{row['session_id'][:6]}…")
     if column == "verdicts":
         return " ".join(f"{count} {verdict}" for verdict, count in value.items())
+    if column == "labels":
+        return " ".join(f"{key}={text}" for key, text in value.items()) or "-"
     if column == "duration_s":
         return f"{value:.2f}"
     return str(value)[:19].replace("T", " ") if column == "started_at" else str(value)

@@ -87,6 +87,7 @@ class Commits:
         with self._lake.failures():
             self._map(lambda name: self._add(name, extracts), [name for name in TABLES if name != RECORDINGS])
             self._add(RECORDINGS, extracts)
+            self._looked = -math.inf
 
     def _add(self, name: str, extracts: Sequence[Extract]) -> None:
         wanted = {one.recording_id: one for one in extracts if name in one.files}

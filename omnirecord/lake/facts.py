@@ -3,13 +3,14 @@ problems."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from ..analysis.whole import Frames, Whole
 from ..cassette.sqlite import Store
-from .tables import SCHEMAS
+from .tables import CHILDREN, SCHEMAS
 
 _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 
@@ -17,8 +18,14 @@ _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
     """Yield the tables with rows, each with its columns. `frames` returns those of a stream. Raises `CassetteError`."""
     analysis = Whole(store, recording, frames)
+    children: dict[str, list[str]] = defaultdict(list)
+    for child, parent in analysis.parents.items():
+        children[parent].append(child)
     for name in _COMPUTED:
-        if rows := list(getattr(analysis, name)()):
+        rows = list(getattr(analysis, name)())
+        if name == "sessions":
+            rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
+        if rows:
             yield name, _columns(name, rows)
     if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
         yield "problems", _columns("problems", problems)

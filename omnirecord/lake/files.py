@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -20,18 +21,28 @@ class File:
     """Relative to the table, as in its log."""
     day: str
     """`YYYY-MM-DD`, in UTC."""
+    size: int
+    """In bytes."""
     rows: int | None
     recording_id: str | None
     """The recording that it holds; None for several recordings, as `compact` merges them."""
     least: str
     most: str
     """The least and the greatest recording id in it."""
-    size: int = 0
-    """In bytes."""
+
+    def may_hold(self, recordings: Collection[str]) -> bool:
+        """Whether it may have rows of one of these recordings."""
+        if self.recording_id is not None:
+            return self.recording_id in recordings
+        return any(self.least <= one <= self.most for one in recordings)
 
 
-def files_of(lake: Lake, name: str) -> tuple[list[File], pa.Schema]:
-    """Return the files of a table by day and path, and its columns. Raises `LakeError`."""
+Files = tuple[list[File], pa.Schema]
+"""The files of a table by day and path, and its columns."""
+
+
+def files_of(lake: Lake, name: str) -> Files:
+    """Return the files of a table. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
         return files_in(table), pa.schema(table.schema().to_arrow())
@@ -40,13 +51,13 @@ def files_of(lake: Lake, name: str) -> tuple[list[File], pa.Schema]:
 def files_in(table: DeltaTable) -> list[File]:
     """Return the files of a version of a table by day and path. Raises what deltalake raises."""
     found = pa.table(table.get_add_actions(flatten=True))
-    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id", "size_bytes")
+    names = ("path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.recording_id", "max.recording_id")
     columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
-    files = [_file(path, str(day), *more) for path, day, *more in zip(*columns, strict=True)]
+    files = [_file(path, str(day), *of) for path, day, *of in zip(*columns, strict=True)]
     return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path))
 
 
-def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None, size: int) -> File:
+def _file(path: str, day: str, size: int, rows: int | None, least: str | None, most: str | None) -> File:
     name = PurePosixPath(path).stem
     is_single = name == least == most
-    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff", size)
+    return File(path, day, size, rows, name if is_single else None, least or "", most or "\U0010ffff")

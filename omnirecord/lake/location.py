@@ -27,6 +27,8 @@ from ..wire.lake_url import lake_url
 from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"
+_MEASURED = "delta.dataSkippingStatsColumns"
+"""Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
 """Longest wait for one answer of the store."""
 _PATIENCE = timedelta(seconds=60)
@@ -168,7 +170,7 @@ def _client() -> Any:
 
 def _sentence(error: BaseException) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
-    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()))[:300]
+    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0])[:300]
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
         return f"access denied: check the credentials in the environment and their rights ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):

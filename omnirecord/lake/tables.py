@@ -14,6 +14,8 @@ from ..analysis.columns import COLUMNS
 FORMAT_VERSION = 1
 """Version of a lake's layout. A new column does not raise it: older rows have null there."""
 PARTITION = "day"
+CHILDREN = "child_session_ids"
+"""The column of `sessions` with the sub-agents that a session started, as its own streams in this recording tell."""
 
 _AT = pa.timestamp("us", tz="UTC")
 _TYPES: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
@@ -30,7 +32,8 @@ def _table(*columns: tuple[str, pa.DataType]) -> pa.Schema:
 def _computed(name: str) -> pa.Schema:
     """Return the columns of a table of `query`. Those with the suffix `_at` are timestamps here."""
     columns = COLUMNS[name].items()
-    return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns))
+    more = [(CHILDREN, pa.list_(pa.string()))] if name == "sessions" else []
+    return _table(*((column, _AT if column.endswith("_at") else _TYPES[type_]) for column, type_ in columns), *more)
 
 
 SCHEMAS: dict[str, pa.Schema] = {
@@ -51,7 +54,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("response_at_ns", pa.int64()), ("status", pa.int32()), ("reason", pa.string()),
         ("response_headers", pa.string()), ("response_body", pa.binary()), ("end_ns", pa.int64()),
         ("ending", pa.string()), ("request_bytes", pa.int64()), ("response_bytes", pa.int64()),
-        ("max_decoded", pa.int64()), ("has_read_per_event", pa.bool_()),
+        ("max_decoded", pa.int64()), ("derives_reads", pa.bool_()),
     ),
     "messages": _table(
         ("session_id", pa.string()), ("exchange", pa.int32()), ("message", pa.int32()), ("at", _AT),
@@ -74,10 +77,10 @@ SCHEMAS: dict[str, pa.Schema] = {
 }  # fmt: skip
 """The columns of each table. `recordings` is last: its row says that the recording is complete.
 
-`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. `reads` leaves out
-an exchange with `has_read_per_event`: there each read brought one frame, so the frames tell the reads. `response_body`
-of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit in bytes at which
-the recorder stopped decoding.
+`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange with
+`derives_reads`, `reads` has only the reads that do not follow from the events (`columns.derived_reads`).
+`response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
+in bytes at which the recorder stopped decoding.
 """
 
 TABLES = tuple(SCHEMAS)

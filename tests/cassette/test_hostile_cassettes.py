@@ -68,7 +68,7 @@ UPDATES = [
     "UPDATE recordings SET contract = x'ff'",
     "UPDATE recordings SET version = x'ff'",
     "DELETE FROM recordings",
-    "ALTER TABLE recordings ADD COLUMN more",
+    "ALTER TABLE recordings DROP COLUMN upstream",
     *(f"UPDATE read_blocks SET {column} = {value}" for column in ("start", "size", "offset_ns")
       for value in ("'x'", "x'00'", "1.5", "9223372036854775807")),
     "UPDATE read_blocks SET n = 'x'",

@@ -11,6 +11,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded, migrations
 from omnirecord.cassette.sqlite.rows import text_or_bytes
 from omnirecord.cassette.sqlite.schema import APPLICATION_ID
+from omnirecord.cassette.sqlite.views import SELECTS
 
 VIEWS = """
 CREATE VIEW events AS
@@ -21,13 +22,17 @@ CREATE VIEW sessions AS
   SELECT recording, session_id, min(request_at_ns) AS started_ns, count(*) AS exchanges, count(stream) AS streams
   FROM exchanges WHERE session_id IS NOT NULL GROUP BY recording, session_id ORDER BY recording, started_ns;
 """
+NOW = "".join(
+    f"CREATE VIEW {name} AS {select.replace('read_blocks', 'pieces').replace('frame_blocks', 'pages')};"
+    for name, select in SELECTS.items()
+)
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 
 
 def aged(new: Path, path: Path, version: int = 1, framed: int = 10**6) -> Path:
     """The same as `new` in the form of that version, of which the recorder had made `framed` frames a stream."""
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS if version < migrations.RENAMED else ''}")
+        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS if version < migrations.RENAMED else NOW}")
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         _copy(new, old, version)
         if version < migrations.RENAMED:

@@ -26,8 +26,8 @@ SNAPSHOT = Path(__file__).with_name("surface.json")
 SHOWN = ("approval", "turns", *(f"troubled/{name}" for name in ("runner_killed", "retries", "server_killed")))
 """The cassettes that each reading command is run on."""
 READING: dict[str, list[str]] = {
-    "ls": [], "ls --exchanges": [], "ls --streams": [], "events": [], "sessions": [], "show": [], "doctor": [],
-    "validate": [], "stats": [], "search": ["the"], "verify": ["--timing", "instant"],
+    "ls": [], "ls --exchanges": [], "ls --streams": [], "ls --recordings": [], "events": [], "sessions": [],
+    "show": [], "doctor": [], "validate": [], "stats": [], "search": ["the"], "verify": ["--timing", "instant"],
 }  # fmt: skip
 """The commands whose JSON keys and exit codes are compared, with their arguments behind the cassette."""
 
@@ -94,7 +94,7 @@ def _paths(value: Any, at: str = "") -> list[str]:
     return []
 
 
-_BY_NAME = ("verdicts", "types", "data", "by_model", "arguments", "events", "gaps")
+_BY_NAME = ("labels", "verdicts", "types", "data", "by_model", "arguments", "events", "gaps")
 """The objects whose keys are names from the recording."""
 
 

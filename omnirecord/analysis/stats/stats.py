@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,9 +87,16 @@ def measure(
         streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
-        proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
+        **_of_sending(frames, streams),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
+    """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
+    if len(streams) == 1:
+        return {name: getattr(streams[0].stats(), name) for name in ("proxy_delay_ms", "never_sent")}
+    return {"proxy_delay_ms": _delays(frames), "never_sent": _unsent(frames)}
 
 
 def without_times(value: Any) -> Any:
@@ -239,13 +247,17 @@ def _streaming(passage: Passage) -> int | None:
 class _Stream:
     """One stream and its frames."""
 
+    def stats(self) -> StreamStats:
+        return self._stats
+
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
         times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
         self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
 
-    def stats(self) -> StreamStats:
+    @cached_property
+    def _stats(self) -> StreamStats:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
         asked = x.request.at_ns
         return StreamStats(

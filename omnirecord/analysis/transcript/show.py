@@ -12,7 +12,7 @@ from ...model import Exchange
 from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
 from ..turns import LONG_SILENCE, Session, concluded, session_with_drafts, turn_row
 from ..turns.draft import Draft
-from . import WIDTH, Line, transcript
+from . import WIDTH, Line, Page, transcript
 
 
 def lines_of(
@@ -31,7 +31,21 @@ def lines_of(
     """
     told = sessions(store, session, long_silence=long_silence, family=True)
     astray = [] if session is not None else failures_in(store, strays(store.exchanges(by_clients=True)))
-    return transcript(told, width=width, full=full, absolute=absolute, astray=astray)
+    yield from transcript(told, width=width, full=full, absolute=absolute, astray=astray)
+    wanted = None if session is None else the_session(store, session)
+    yield from _recordings(store, wanted, Page(width, full))
+
+
+def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]:
+    """Yield a line for each recording with labels or with the version of the server. `session`: only of that one."""
+    there = {x.recording for x in store.exchanges() if session in (None, x.session_id)}
+    found = [one for one in store.recordings() if one.recording in there and (one.labels or one.server_version)]
+    if found:
+        yield Line("", "blank")
+    for one in found:
+        server = [] if one.server_version is None else [f"server {one.server_version}"]
+        facts = [f"Recording {one.recording}", *server, *(f"{key}={value}" for key, value in one.labels.items())]
+        yield from page.wrapped(" · ".join(facts), "note", rest="  ")
 
 
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ name in the file. SQLite asks `_Guard` before it reads anything else, or does an
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -17,8 +18,9 @@ from .migrations import RENAMED, is_named_as_now
 from .migrations import TABLES as TABLES_OF
 from .reader import Store
 from .schema import TABLES
-from .views import SELECTS
+from .views import ALIASES, FORMER, SELECTS
 
+log = logging.getLogger("omnirecord")
 Computed = Mapping[str, Mapping[str, type]]
 """The columns of each computed table, with their types: `str`, `int` or `float`."""
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
@@ -69,7 +71,11 @@ class Query:
         connection.execute(f"ATTACH ':memory:' AS {_COMPUTED}")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._hand_over()
-        selects = {**self._views(computed), **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}}
+        selects = {
+            **ALIASES,
+            **self._views(computed),
+            **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed},
+        }
         for name, select in selects.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
@@ -94,6 +100,8 @@ class Query:
         self._guard.reads, self._guard.refused = set(), ""
         self._execute(sql if keyword == "EXPLAIN" else f"EXPLAIN {sql}", given, sql)  # names tables, reads no row
         reads = frozenset(self._guard.reads)
+        for name in sorted(reads & FORMER.keys()):
+            log.warning("%s is the former name of the table %s: write the new one", name, FORMER[name])
         self._fill(reads)
         cursor = self._execute(sql, given, sql)
         columns = distinct(one[0] for one in cursor.description or ())
@@ -147,7 +155,7 @@ class _Guard:
     """Tells SQLite what a query may do: read what is listed here, and call functions. Notes the tables it reads."""
 
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
-        self._ours = {*computed, *SELECTS}
+        self._ours = {*computed, *SELECTS, *ALIASES}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
         self._readable = _READABLE | (TABLES_OF[RENAMED] if is_named_as_now(connection) else frozenset())
         self._foreign = found - self._readable
@@ -162,7 +170,8 @@ class _Guard:
         if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _UNSAFE_FUNCTIONS:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ and self._may_read((first or "").lower(), schema):
-            self.reads.add((first or "").lower())
+            if schema != "main" or first not in FORMER:  # else it is the table behind a temporary view
+                self.reads.add((first or "").lower())
             return sqlite3.SQLITE_OK
         self.refused = _refusal(action, first, second, schema)
         return sqlite3.SQLITE_DENY

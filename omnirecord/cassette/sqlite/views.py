@@ -186,7 +186,12 @@ SELECTS = {
     "websocket_messages": _WEBSOCKET_MESSAGES, "incident_log": _INCIDENT_LOG,
 }  # fmt: skip
 """The views by name; `query` makes temporary views of them, since those in a file may be a stranger's."""
-VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in SELECTS.items())
+FORMER = {"pieces": "read_blocks", "pages": "frame_blocks"}
+"""Former names of tables, which stay as views, by name."""
+ALIASES = {name: f"SELECT * FROM {table}" for name, table in FORMER.items()}
+VIEWS = "".join(
+    f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in {**SELECTS, **ALIASES}.items()
+)
 VIEW_NAMES = tuple(SELECTS)
 
 
@@ -201,7 +206,10 @@ def define_ids(connection: sqlite3.Connection) -> None:
     def derived(recording: int) -> str | None:
         query = "SELECT started_at, contract, upstream FROM recordings WHERE recording = ?"
         found = connection.execute(query, (recording,)).fetchone()
-        return found and derived_id(*found, connection.execute(_ASKED, (recording,)))
+        if found is None:
+            return None
+        started_at, contract, upstream = found
+        return derived_id(started_at, contract, upstream, connection.execute(_ASKED, (recording,)))
 
     connection.create_function("derived_id", 1, derived)
 
@@ -235,7 +243,8 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 
 
 HIDDEN = (
-    "meta", "chunks", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages", "incidents", "exchanges",
+    "meta", "chunks", "read_blocks", "frame_blocks", *FORMER, "landmarks", "tallies", "messages", "incidents",
+    "exchanges",
 )  # fmt: skip
 """Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
 

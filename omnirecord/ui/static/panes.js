@@ -59,6 +59,8 @@ export function aboutParts(row, deck, overview) {
     ['size', size(row.bytes)],
     main?.cost_usd ? ['cost', `$${main.cost_usd.toFixed(4)}`] : null,
     ['upstream', recording?.upstream ?? 'not recorded'],
+    recording?.server_version ? ['server version', recording.server_version] : null,
+    ...Object.entries(recording?.labels ?? {}).map(([key, value]) => [`label ${key}`, value]),
     ['contract', recording?.contract ?? ''],
     ['recorded by', `omnirecord ${recording?.version ?? ''}`],
   ].filter(Boolean)

@@ -155,6 +155,8 @@ export class SessionsView {
       one.file,
       moment(one.started_at) + ' UTC',
       one.upstream,
+      one.server_version ? `server ${one.server_version}` : null,
+      ...Object.entries(one.labels).map(([key, value]) => `${key}=${value}`),
       count(one.exchanges, 'request'),
       `contract ${one.contract}`,
     ].filter(Boolean)

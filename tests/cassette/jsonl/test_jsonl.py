@@ -108,13 +108,19 @@ def content(number: int, framed: list[Framed]) -> Iterator[Row]:
         start += one.frame.length
 
 
+UUIDS = st.uuids(version=4).map(str)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
+RECORDINGS = st.builds(
+    Recording, st.just(1), st.just(STARTED), st.just("0"), st.just("omnigent"), st.none() | TEXTS, st.just("") | UUIDS,
+    st.none() | UUIDS, st.dictionaries(TEXTS, TEXTS, max_size=3), st.none() | TEXTS,
+)  # fmt: skip
 KINDS: st.SearchStrategy[list[Kind]] = st.lists(st.sampled_from(["http", "sse", "websocket"]), max_size=4)
 CASSETTES = KINDS.flatmap(lambda kinds: st.tuples(*(exchanges(n, kind) for n, kind in enumerate(kinds, 1))))
 
 
-def in_memory(made: list[Row]) -> Store:
+def in_memory(made: list[Row], recording: Recording | None = None) -> Store:
     writer = Writer(None)
-    writer.write([rows.recording(Recording(1, STARTED, "0", "omnigent", None)), *made])
+    writer.write([rows.recording(recording or Recording(1, STARTED, "0", "omnigent", None)), *made])
     return Store(writer.connection)
 
 
@@ -134,9 +140,9 @@ def everything(store: Store) -> list[Any]:
 
 
 @settings(deadline=None, max_examples=150)
-@given(made=CASSETTES)
-def test_there_and_back_loses_nothing(made: tuple[list[Row], ...]) -> None:
-    with closing(in_memory([row for one in made for row in one])) as store:
+@given(made=CASSETTES, recording=RECORDINGS)
+def test_there_and_back_loses_nothing(made: tuple[list[Row], ...], recording: Recording) -> None:
+    with closing(in_memory([row for one in made for row in one], recording)) as store:
         text, before = list(lines(store)), everything(store)
     with closing(read_back(text)) as store:
         assert list(lines(store)) == text

@@ -34,7 +34,7 @@ def test_sqlite_utils_shows_sessions_and_finds_every_foreign_key(tmp_path: Path)
         for name in database.table_names()
         for key in database[name].foreign_keys
     }
-    assert ("pieces", "exchange", "exchanges") in keys
+    assert ("read_blocks", "exchange", "exchanges") in keys
     assert ("exchanges", "recording", "recordings") in keys
     assert list(database.query("PRAGMA foreign_key_check")) == []
     database.close()

@@ -1,0 +1,313 @@
+"""Takes a session out of a lake as a cassette, byte for byte as recorded.
+
+The session comes with its tree: its parent, and all sub-agents below that. All recordings that hold a part of one of
+them give that part. The rows are the values of the text form; a cassette is made of them as of any text form.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from ..cassette.jsonl import reads_values, text
+from ..errors import UsageError
+from ..model import FORMAT_VERSION
+from ..text import dumps
+from .columns import Times, derived_reads
+from .location import Lake
+from .query import LakeQuery
+
+_LISTED = 5
+"""Ids that a sentence names."""
+_NEAR = 0.8
+"""Least similarity of a session id that an error names, as Jaro-Winkler."""
+_DAYS = timedelta(days=1)
+"""Days before and after those of the known parts in which further parts are looked for: a recorder may see a session
+through its runner only, and such a part has no row in `sessions`."""
+
+_EDGES = """
+SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
+UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A session in the lake."""
+
+    session_id: str
+    sessions: tuple[str, ...]
+    """The ids of its tree, its own included."""
+    recordings: tuple[str, ...]
+    """The ids of the recordings that hold a part of the tree, in the order of their start."""
+
+
+class Fetch:
+    """One session of a lake; `lines` yields its text form. Raises `UsageError` for an unknown id, and `LakeError`."""
+
+    def __init__(self, lake: Lake, session: str) -> None:
+        self._opened = ExitStack()
+        with self._opened:
+            self._open(lake, session)
+            self._opened = self._opened.pop_all()
+        self.exchanges = self.events = 0
+
+    def _open(self, lake: Lake, session: str) -> None:
+        query = self._opened.enter_context(LakeQuery(lake))
+        known, days = the_session(query, session)
+        tree, days = _tree(query, known, days)
+        with query.narrowed(days=days) as near:
+            found = near.rows(
+                "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
+                {"tree": tree},
+            )
+            recordings = [one for (one,) in found.rows]
+        self._query = self._opened.enter_context(query.narrowed(recordings=recordings))
+        self._recordings = list(self._query.rows(
+            "SELECT recording_id, recording, started_at_text, version, contract, upstream, run_id, labels,"
+            " server_version FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
+            {"ids": recordings},
+        ).rows)  # fmt: skip
+        self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
+
+    def close(self) -> None:
+        """Close the connection to the lake."""
+        self._opened.close()
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the text form."""
+        return (f"{dumps(value)}\n".encode() for value in self.values())
+
+    def values(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of the lines. Numbers are those of the recordings' cassettes, where they are free."""
+        parts = [_Part(self._query, row[0], self.found.sessions) for row in self._recordings]
+        last = _Numbers(0, 0, 0)
+        heads = []
+        for row, part in zip(self._recordings, parts, strict=True):
+            last = part.number(row[1], last)
+            heads.append(_head(part.recording, *row[2:], recording_id=row[0]))
+        yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
+        for part in parts:
+            yield from part.incidents()
+        for part in parts:
+            for value in part.values():
+                self.exchanges += "request" in value
+                self.events += "seq" in value
+                yield value
+
+
+Days = tuple[date, date]
+
+
+def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
+    """Return the session id that equals `name` or begins with it, and the first and the last day on which a recording
+    with a part of it began. Raises `UsageError`."""
+    known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
+    given = {"name": name}
+    sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
+    days = {one: (first, last) for one, first, last in query.rows(sql, given).rows}
+    found = [name] if name in days else sorted(days)
+    if len(found) == 1:
+        return found[0], days[found[0]]
+    if found:
+        raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
+    near = [one for (one,) in query.rows(
+        f"FROM ({known}) SELECT session_id WHERE jaro_winkler_similarity(session_id[:length($name)], $name) >= {_NEAR}"
+        f" ORDER BY jaro_winkler_similarity(session_id[:length($name)], $name) DESC, 1 LIMIT {_LISTED}", given,
+    ).rows]  # fmt: skip
+    if near:
+        are = "is" if len(near) == 1 else "are"
+        raise UsageError(f"no session begins with {name!r}: the nearest {are} {_listed(near)}")
+    some = [one for (one,) in query.rows(f"{known} ORDER BY 1 LIMIT {_LISTED + 1}").rows]
+    raise UsageError(f"no session begins with {name!r}: there are {_listed(some)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
+
+
+def _tree(query: LakeQuery, session: str, days: Days) -> tuple[list[str], Days]:
+    """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun."""
+    parents, children = dict[str, str](), defaultdict[str, set[str]](set)
+    for child, parent in query.rows(_EDGES).rows:
+        parents[child] = parent
+        children[parent].add(child)
+    root, seen = session, {session}
+    while (parent := parents.get(root)) is not None and parent not in seen:
+        root = parent
+        seen.add(root)
+    tree, left = set[str](), [root]
+    while left:
+        if (one := left.pop()) not in tree:
+            tree.add(one)
+            left += children.get(one, ())
+    if len(tree) > 1:
+        sql = "SELECT min(day), max(day) FROM sessions WHERE session_id IN (SELECT unnest($tree))"
+        (days,) = query.rows(sql, {"tree": sorted(tree)}).rows
+    first, last = days
+    return sorted(tree), (first - _DAYS, last + _DAYS)
+
+
+def _head(
+    recording: int, started_at: str, version: str, contract: str, upstream: str | None, run_id: str | None,
+    labels: dict[str, str] | None, server_version: str | None, *, recording_id: str,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "recording": recording, "started_at": started_at, "version": version, "contract": contract,
+        "upstream": upstream, "recording_id": recording_id,
+        **({} if run_id is None else {"run_id": run_id}),
+        **({"labels": dict(sorted(labels.items()))} if labels else {}),
+        **({} if server_version is None else {"server_version": server_version}),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The greatest numbers in use so far."""
+
+    recording: int
+    exchange: int
+    stream: int
+
+
+_EXCHANGES = """
+SELECT exchange, kind, stream, session_id, party, request_at_ns, method, target, request_headers, request_body,
+  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, derives_reads
+FROM exchanges WHERE recording_id = $recording AND session_id IN (SELECT unnest($sessions))
+ORDER BY request_at_ns, exchange
+"""
+_OF_EXCHANGES = """
+FROM {table} t JOIN (SELECT unnest($exchanges) AS exchange, generate_subscripts($exchanges, 1) AS place) o
+  USING (exchange)
+SELECT {columns} WHERE recording_id = $recording ORDER BY place, {order}
+"""
+_EVENTS = "exchange, seq, raw, raw_bytes, length, offset_ns, sent_ns"
+_READS = "exchange, n, offset_ns, sent_ns, size, is_lost"
+_MESSAGES = "exchange, message, at_ns, sent_ns, dir, opcode, data"
+Row = tuple[Any, ...]
+
+
+class _Rows:
+    """The rows of a table by exchange, to be asked for in their order."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def of(self, exchange: int) -> Iterator[Row]:
+        """Yield the rows of an exchange, without its number."""
+        while self._next is not None and self._next[0] == exchange:
+            yield self._next[1:]
+            self._next = next(self._rows, None)
+
+
+class _Part:
+    """The part of a session tree that one recording holds."""
+
+    def __init__(self, query: LakeQuery, recording_id: str, sessions: Sequence[str]) -> None:
+        self._query, self._id = query, recording_id
+        self._exchanges = list(query.rows(_EXCHANGES, {"recording": recording_id, "sessions": list(sessions)}).rows)
+        self.recording = self._exchange = self._stream = 0  # numbers of the cassette, and what is added to them
+
+    def number(self, recording: int, last: _Numbers) -> _Numbers:
+        """Choose the numbers of this part: those of its cassette if they follow the last ones, else the next ones."""
+        exchanges = [one[0] for one in self._exchanges]
+        streams = [one[2] for one in self._exchanges if one[2] is not None]
+        is_free = recording > last.recording and min(exchanges, default=1) > last.exchange
+        if is_free and min(streams, default=last.stream + 1) > last.stream:
+            self.recording = recording
+        else:
+            self.recording, self._exchange, self._stream = last.recording + 1, last.exchange, last.stream
+        return _Numbers(
+            self.recording, max(exchanges, default=0) + self._exchange,
+            max(streams, default=0) + self._stream if streams else last.stream,
+        )  # fmt: skip
+
+    def incidents(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the recording's incidents."""
+        found = self._query.rows(
+            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
+            {"recording": self._id},
+        )
+        for message, at_ns in found.rows:
+            yield {"incident": message, "recording": self.recording, "at_ns": at_ns}
+
+    def values(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the exchanges."""
+        events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
+        reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
+        messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
+        for row in self._exchanges:
+            number, kind, stream = row[:3]
+            of_reads = list(reads.of(number)) if stream is not None else []
+            yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
+            if stream is not None:
+                stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
+                yield from self._stream_values(row, events.of(number), stored)
+            if kind == "websocket":
+                yield from (self._message(number, *one) for one in messages.of(number))
+
+    def _of(self, table: str, columns: str, order: str, exchanges: Sequence[Row]) -> _Rows:
+        if not exchanges:
+            return _Rows(iter(()))
+        sql = _OF_EXCHANGES.format(table=table, columns=columns, order=order)
+        return _Rows(self._query.rows(sql, {"recording": self._id, "exchanges": [one[0] for one in exchanges]}).rows)
+
+    def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
+        number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
+        return {
+            "exchange": number + self._exchange, "recording": self.recording, "kind": kind,
+            "stream": None if stream is None else stream + self._stream, "session_id": session_id, "party": party,
+            "request": {
+                "at_ns": at_ns, "method": method, "target": target, "headers": json.loads(headers),
+                "body": text(body or b""),
+            },
+            "response": _response(kind, lost, *row[10:16], row[17]), "ending": row[16],
+        }  # fmt: skip
+
+    def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
+        stream, derives_reads = row[2] + self._stream, row[18]
+        times: list[Times] = []
+        for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
+            value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
+            frame = {"stream": stream, "seq": seq, "raw": value}
+            yield frame if value is not None else {**frame, "length": length}
+            times.append((offset_ns, sent_ns, length))
+        reads = derived_reads(times, stored) if derives_reads else stored.values()
+        yield from reads_values(stream, [list(one) for one in reads])
+
+    def _message(
+        self,
+        exchange: int,
+        message: int,
+        at_ns: int,
+        sent_ns: int | None,
+        direction: str,
+        opcode: int,
+        data: bytes | None,
+    ) -> dict[str, Any]:
+        return {
+            "exchange": exchange + self._exchange, "message": message, "at_ns": at_ns, "sent_ns": sent_ns,
+            "dir": direction, "opcode": opcode, "data": text(data or b""),
+        }  # fmt: skip
+
+
+def _response(
+    kind: str, lost: list[int], at_ns: int | None, status: int | None, reason: str | None, headers: str | None,
+    body: bytes | None, end_ns: int | None, max_decoded: int | None,
+) -> dict[str, Any] | None:  # fmt: skip
+    """Return the response as the text form has it: None for an open exchange without one."""
+    if status is None:
+        nothing = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": [], "body": None}
+        return None if end_ns is None else nothing
+    return {
+        "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason, "headers": json.loads(headers or "[]"),
+        "body": text(body or b"") if kind == "http" or body is not None else None,
+        **({"lost": lost} if lost else {}),
+        **({"max_decoded": max_decoded} if max_decoded else {}),
+    }  # fmt: skip
