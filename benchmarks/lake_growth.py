@@ -13,7 +13,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -36,34 +37,38 @@ QUERIES = {
     "any text in any event": "SELECT count(*) FROM events WHERE raw LIKE '%heartbeat%'",
 }
 """The queries of the picture, by name."""
-_QUERY = """
-import sys, time
-from omnirecord.lake.location import Lake
-from omnirecord.lake.query import LakeQuery
-url, sql = sys.argv[1:]
-begun = time.perf_counter()
-with LakeQuery(Lake(url)) as query:
-    rows = list(query.run(sql).rows)
-print(time.perf_counter() - begun)
-"""
-_GET = """
-import sys, tempfile, time
-from pathlib import Path
-from omnirecord.cli import main
-from omnirecord.lake import query, get  # start-up is not measured
-url, session = sys.argv[1:]
-with tempfile.TemporaryDirectory() as folder:
-    begun = time.perf_counter()
-    main(["lake", "get", url, session, "-o", str(Path(folder) / "one.db")], standalone_mode=False)
-    print(time.perf_counter() - begun)
-"""
 _LONGEST = "SELECT session_id FROM sessions ORDER BY events DESC, session_id LIMIT 1"
 
 
-def seconds(program: str, *words: str) -> float:
-    """Return the median of three runs of a program that prints seconds on its last line."""
-    found = [float(_output([sys.executable, "-c", program, *words]).split()[-1]) for _ in range(3)]
-    return median(found)
+def timed_query(url: str, sql: str) -> float:
+    """Return the seconds of a query on a new connection."""
+    from omnirecord.lake.location import Lake
+    from omnirecord.lake.query import LakeQuery
+
+    begun = time.perf_counter()
+    with LakeQuery(Lake(url)) as query:
+        for _ in query.run(sql).rows:
+            pass
+    return time.perf_counter() - begun
+
+
+def timed_get(url: str, session: str) -> float:
+    """Return the seconds of `lake get`."""
+    from omnirecord.cli import main as command
+    from omnirecord.lake import get, query  # noqa: F401  # start-up is not measured
+
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["lake", "get", url, session, "-o", str(Path(folder) / "one.db"), "--json"]
+        begun = time.perf_counter()
+        command(words, standalone_mode=False)
+        return time.perf_counter() - begun
+
+
+def seconds(function: Callable[[str, str], float], url: str, what: str) -> float:
+    """Return the median of three runs, each in a process of its own."""
+    program = f"import sys; from benchmarks.lake_growth import *; print({function.__name__}(*sys.argv[1:]))"
+    found = [_output([sys.executable, "-c", program, url, what]).split()[-1] for _ in range(3)]
+    return median(map(float, found))
 
 
 def _output(command: list[str]) -> str:
@@ -77,9 +82,9 @@ def _omnirecord(*words: str) -> str:
 def measured(url: str) -> Iterator[tuple[str, float]]:
     """Yield each query and `lake get` of the longest session, with its time in seconds."""
     for name, sql in QUERIES.items():
-        yield name, seconds(_QUERY, url, sql)
+        yield name, seconds(timed_query, url, sql)
     (row, *_) = _omnirecord("lake", "sql", url, _LONGEST, "--json").splitlines()
-    yield "lake get", seconds(_GET, url, json.loads(row)["session_id"])
+    yield "lake get", seconds(timed_get, url, json.loads(row)["session_id"])
 
 
 @click.command()

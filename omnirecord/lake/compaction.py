@@ -1,7 +1,8 @@
 """Merges the small objects of a day into large ones, in the order of recording ids.
 
-A table is read quickly if its objects are few and large, and one recording is found quickly if its rows are together:
-the row groups of a merged object have disjoint ranges of `recording_id`, but for a recording that fills several.
+A table is read quickly if its objects are few and large. One recording is found quickly if its rows are together. So
+the row groups of a merged object have disjoint ranges of `recording_id`, unless one recording fills several.
+
 Each merge is one Delta commit, which removes the small objects from the table and adds the merged ones. Rows do not
 change, and app transactions stay, so a recording that is shipped again is still known.
 """

@@ -32,7 +32,7 @@ _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The analyses to run. `contract`: the one that `validate` uses; each recording's own by default."""
+    """The analyses to run. `contract`: the contract for `validate`, by default each recording's own."""
 
     analyses: tuple[str, ...]
     contract: str | None = None

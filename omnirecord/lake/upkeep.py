@@ -20,8 +20,8 @@ from .location import Lake
 from .tables import TABLES
 
 RETAIN = timedelta(days=7)
-"""Least age of an object that is removed from the store: since it left its table, or since it was written if no commit
-ever named it. Longer than the longest query, and than the time that a shipper takes from an object to its commit."""
+"""Least age of an object that is removed from the store: since it left its table, or without a commit since it was
+written. It exceeds the longest query, and the time that a shipper needs from an object to its commit."""
 _ATTEMPTS = 20
 
 

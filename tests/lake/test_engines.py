@@ -32,6 +32,8 @@ DIALECTS = {
     "clickhouse": lambda sql: _P95.sub(r"quantileExactInclusive(0.95)(\1)", sql),
     "spark": lambda sql: _P95.sub(r"percentile(\1, 0.95)", sql).replace("VARCHAR", "STRING"),
 }
+_SPARK = "--master local[2] --conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false pyspark-shell"
+"""Less work for a few rows."""
 _PROGRAM = """
 import json, sys
 lake, statement, queries = json.load(sys.stdin)
@@ -75,8 +77,8 @@ def answers(engine: str, url: str, folder: Path) -> list[list[list[Any]]] | str:
     queries = [DIALECTS.get(engine, str)(sql) for sql in QUERIES.values()]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _PROGRAM], input=json.dumps([url, STATEMENTS[engine], queries]),
-        capture_output=True, text=True, cwd=folder, timeout=300,
-        env={**os.environ, "AWS_ALLOW_HTTP": "true", "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True, text=True, cwd=folder, timeout=900,
+        env={**os.environ, "AWS_ALLOW_HTTP": "true", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": _SPARK},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]

@@ -374,3 +374,27 @@ def test_expire_needs_an_age(folder_lake: str) -> None:
     result = CliRunner().invoke(main, ["lake", "expire", folder_lake, "--older-than", "soon"])
     assert result.exit_code == 2
     assert "--older-than 'soon' cannot be used: give a duration as in 90d" in result.output
+
+
+def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+    lake, words = Lake(folder_lake), ["lake", "expire", folder_lake, "--older-than", "1d"]
+
+    refused = CliRunner().invoke(main, words, input="n\n")
+    assert refused.exit_code == 1
+    assert "Remove them from the lake?" in refused.output
+    assert rows_of(lake, "recordings").num_rows == 4
+
+    assert CliRunner().invoke(main, words, input="y\n").exit_code == 0
+    assert not any(content(lake).values())
+
+
+def test_expire_with_yes_does_not_ask(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+
+    text = run("expire", folder_lake, "--older-than", "1d", "--yes", "--json")
+
+    assert {json.loads(line)["table"] for line in text.splitlines()} >= {"events", "recordings"}
+    assert not any(content(Lake(folder_lake)).values())
