@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ..cassette.select import named_session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import wall_clock
-from ..wire.limits import duration
+from ..wire.limits import since as since
 from .doctor import SEVERITIES, Finding
 from .doctor.doctor import examine
 from .gather import Concluded, conclusions
@@ -116,17 +115,3 @@ def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None
         if not found:
             raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
         yield from ((file, session) for file in found)
-
-
-def since(text: str, now: datetime) -> datetime:
-    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
-
-    Raises `UsageError`.
-    """
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        pass
-    else:
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")

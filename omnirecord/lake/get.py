@@ -7,7 +7,9 @@ them give that part. The rows are the values of the text form; a cassette is mad
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -29,14 +31,8 @@ _DAYS = timedelta(days=1)
 through its runner only, and such a part has no row in `sessions`."""
 
 _EDGES = """
-SELECT session_id AS child, parent_session_id AS parent FROM sessions WHERE parent_session_id IS NOT NULL
-UNION SELECT unnest(child_session_ids), session_id FROM sessions WHERE session_id IS NOT NULL
-"""
-_TREE = f"""
-WITH RECURSIVE edges AS MATERIALIZED ({_EDGES}),
-  up AS (SELECT $session AS id UNION SELECT parent FROM edges JOIN up ON child = id),
-  down AS (SELECT id FROM up UNION SELECT child FROM edges JOIN down ON parent = id)
-SELECT d.id, min(s.day), max(s.day) FROM down d LEFT JOIN sessions s ON s.session_id = d.id GROUP BY d.id
+SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
+UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
 """
 
 
@@ -55,27 +51,33 @@ class Fetch:
     """One session of a lake; `lines` yields its text form. Raises `UsageError` for an unknown id, and `LakeError`."""
 
     def __init__(self, lake: Lake, session: str) -> None:
-        with LakeQuery(lake) as query:
-            known = the_session(query, session)
-            tree, days = _tree(query, known)
-            with query.narrowed(days=days) as near:
-                found = near.rows(
-                    "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
-                    {"tree": tree},
-                )
-                recordings = [one for (one,) in found.rows]
-            self._query = query.narrowed(recordings=recordings)
+        self._opened = ExitStack()
+        with self._opened:
+            self._open(lake, session)
+            self._opened = self._opened.pop_all()
+        self.exchanges = self.events = 0
+
+    def _open(self, lake: Lake, session: str) -> None:
+        query = self._opened.enter_context(LakeQuery(lake))
+        known, days = the_session(query, session)
+        tree, days = _tree(query, known, days)
+        with query.narrowed(days=days) as near:
+            found = near.rows(
+                "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
+                {"tree": tree},
+            )
+            recordings = [one for (one,) in found.rows]
+        self._query = self._opened.enter_context(query.narrowed(recordings=recordings))
         self._recordings = list(self._query.rows(
             "SELECT recording_id, recording, started_at_text, version, contract, upstream, run_id, labels,"
             " server_version FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
             {"ids": recordings},
         ).rows)  # fmt: skip
-        self.found = Found(known, tuple(sorted(tree)), tuple(one[0] for one in self._recordings))
-        self.exchanges = self.events = 0
+        self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
     def close(self) -> None:
         """Close the connection to the lake."""
-        self._query.close()
+        self._opened.close()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the text form."""
@@ -99,13 +101,19 @@ class Fetch:
                 yield value
 
 
-def the_session(query: LakeQuery, name: str) -> str:
-    """Return the session id that equals `name` or begins with it. Raises `UsageError`."""
+Days = tuple[date, date]
+
+
+def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
+    """Return the session id that equals `name` or begins with it, and the first and the last day on which a recording
+    with a part of it began. Raises `UsageError`."""
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
-    found = [one for (one,) in query.rows(f"{known} AND starts_with(session_id, $name) ORDER BY 1 LIMIT 7", given).rows]
-    if name in found or len(found) == 1:
-        return name if name in found else found[0]
+    sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
+    days = {one: (first, last) for one, first, last in query.rows(sql, given).rows}
+    found = [name] if name in days else sorted(days)
+    if len(found) == 1:
+        return found[0], days[found[0]]
     if found:
         raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
     near = [one for (one,) in query.rows(
@@ -123,11 +131,26 @@ def _listed(names: Sequence[str]) -> str:
     return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
-def _tree(query: LakeQuery, session: str) -> tuple[list[str], tuple[date, date]]:
+def _tree(query: LakeQuery, session: str, days: Days) -> tuple[list[str], Days]:
     """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun."""
-    rows = list(query.rows(_TREE, {"session": session}).rows)
-    days = [date.fromisoformat(day) for _, *of in rows for day in of if day is not None]
-    return [one for one, *_ in rows], (min(days) - _DAYS, max(days) + _DAYS)
+    parents, children = dict[str, str](), defaultdict[str, set[str]](set)
+    for child, parent in query.rows(_EDGES).rows:
+        parents[child] = parent
+        children[parent].add(child)
+    root, seen = session, {session}
+    while (parent := parents.get(root)) is not None and parent not in seen:
+        root = parent
+        seen.add(root)
+    tree, left = set[str](), [root]
+    while left:
+        if (one := left.pop()) not in tree:
+            tree.add(one)
+            left += children.get(one, ())
+    if len(tree) > 1:
+        sql = "SELECT min(day), max(day) FROM sessions WHERE session_id IN (SELECT unnest($tree))"
+        (days,) = query.rows(sql, {"tree": sorted(tree)}).rows
+    first, last = days
+    return sorted(tree), (first - _DAYS, last + _DAYS)
 
 
 def _head(
@@ -208,8 +231,9 @@ class _Part:
     def incidents(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the recording's incidents."""
         found = self._query.rows(
-            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns", {"recording": self._id}
-        )  # fmt: skip
+            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
+            {"recording": self._id},
+        )
         for message, at_ns in found.rows:
             yield {"incident": message, "recording": self.recording, "at_ns": at_ns}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from ..errors import UsageError
 
@@ -149,3 +149,17 @@ def checked_seconds(name: str, value: float) -> float:
     if not 0 <= value <= LONGEST:
         raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")
     return value
+
+
+def since(text: str, now: datetime) -> datetime:
+    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
+
+    Raises `UsageError`.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        pass
+    else:
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")
