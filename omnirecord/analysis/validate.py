@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..cassette.select import the_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..omnigent.contract import Contract, Issue, Judgement, ProblemKind, load
@@ -97,7 +97,7 @@ class Validation:
 
 
 def validation(
-    store: Store,
+    store: Source,
     contract: Contract | None = None,
     session: str | None = None,
     watch: Callable[[Frames], Frames] = lambda frames: frames,

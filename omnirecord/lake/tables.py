@@ -84,6 +84,8 @@ in bytes at which the recorder stopped decoding.
 """
 
 TABLES = tuple(SCHEMAS)
+MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
+"""Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
 
 
 def path_of(table: str, day: str, recording_id: str) -> tuple[str, str]:
