@@ -105,8 +105,8 @@ def validation(
 ) -> Validation:
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
-    `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no session,
-    or more than one, has that id, or if the contract is for another service.
+    `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no
+    session, or more than one, has that id, or if the contract is for another service.
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)
