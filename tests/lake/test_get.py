@@ -62,7 +62,9 @@ def odd() -> Made:
     tape = conversation("open")
     tape.post("/v1/sessions/s/events", 6.5, body=b"\xff\x00 raw", answered=False, ending="upstream_unreachable")
     tape.get("/v1/sessions/s/file", 6.6, b"\x00\xfe", headers=(("content-type", "application/octet-stream"),))
-    tape.stream("s", 7.0, (7.1, event("session.note", text="\u0000\u2028é")), (7.2, b"data: \xff\xfe\n\n"), ending="eof")
+    tape.stream(
+        "s", 7.0, (7.1, event("session.note", text="\u0000\u2028é")), (7.2, b"data: \xff\xfe\n\n"), ending="eof"
+    )
     whole = created("q") + delta("a", 2) + delta("b", 3)
     tape.stream("s", 8.0, (8.1, whole[:30]), (8.1, whole[30:70]), (8.3, whole[70:]), (8.4, b": x\n\nda"), lag=0.5)
     coded = (*SSE, ("content-encoding", "gzip"))
