@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cassette.select import named_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import wall_clock
 from ..wire.limits import since as since
@@ -63,7 +63,7 @@ class Summary:
 
 
 def summaries(
-    store: Store, session: str | None = None, examined: Sequence[Finding] | None = None,
+    store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
     concluded: Sequence[Concluded] | None = None,
 ) -> list[Summary]:  # fmt: skip
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.

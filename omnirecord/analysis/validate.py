@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..cassette.select import the_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..omnigent.contract import Contract, Issue, Judgement, ProblemKind, load
@@ -97,7 +97,7 @@ class Validation:
 
 
 def validation(
-    store: Store,
+    store: Source,
     contract: Contract | None = None,
     session: str | None = None,
     watch: Callable[[Frames], Frames] = lambda frames: frames,
@@ -105,8 +105,8 @@ def validation(
 ) -> Validation:
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
-    `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no session,
-    or more than one, has that id, or if the contract is for another service.
+    `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no
+    session, or more than one, has that id, or if the contract is for another service.
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)

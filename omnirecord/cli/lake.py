@@ -10,6 +10,8 @@ import click
 from ..text import visible
 from .common import Group, busy, json_line, json_option, progress, table
 from .lake_ask import get, sessions, sql
+from .lake_fleet import doctor, stats, validate
+from .lake_upkeep import compact, expire
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
@@ -107,3 +109,5 @@ def _row(one: TableState) -> dict[str, str]:
 
 lake.add_section("Make", (init, check))
 lake.add_section("Ask", (sessions, sql, get))
+lake.add_section("Analyse with this version", (doctor, stats, validate))
+lake.add_section("Keep", (compact, expire))

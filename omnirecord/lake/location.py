@@ -24,9 +24,11 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import dumps
 from ..wire.lake_url import lake_url
-from .tables import FORMAT_VERSION, PARTITION, SCHEMAS
+from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"
+_MEASURED = "delta.dataSkippingStatsColumns"
+"""Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
 """Longest wait for one answer of the store."""
 _PATIENCE = timedelta(seconds=60)
@@ -134,6 +136,7 @@ class Lake:
             with self.failures():
                 table = DeltaTable.create(
                     self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
+                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
                     storage_options=self.storage_options,
                 )  # fmt: skip
                 there = {field.name for field in table.schema().fields}

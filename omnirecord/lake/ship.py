@@ -13,7 +13,7 @@ from typing import Any, Literal
 from ..cassette.files import TemporaryFolder, copied_aside
 from ..cassette.open import open_store
 from ..cassette.scrub import copied_without_secrets
-from ..cassette.sqlite import Store, is_database, is_packed
+from ..cassette.sqlite import Store, is_sqlite
 from ..cassette.sqlite.lock import RecorderLock, is_recorded, recorder_is_alive
 from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
@@ -135,7 +135,7 @@ class Shipper:
     def _begun(self, path: Path) -> tuple[_Cassette, list[str]]:
         """Return a cassette and the ids of its recordings."""
         stamp = _stamp(path)
-        with closing(open_store(path)) as store:
+        with locked(path), closing(open_store(path)) as store:
             ids = [one.recording_id for one in store.recordings()]
         return _Cassette(path, stamp, len(ids)), ids
 
@@ -212,7 +212,7 @@ def locked(path: Path) -> Iterator[None]:
 
     A cassette in another form, and one in a folder that cannot be written, is not locked.
     """
-    if not is_database(path) or is_packed(path):
+    if not path.is_file() or not is_sqlite(path):
         yield
         return
     busy = CassetteInUse(f"{path} is being recorded: ship it when the recorder has closed it")

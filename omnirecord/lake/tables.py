@@ -77,13 +77,15 @@ SCHEMAS: dict[str, pa.Schema] = {
 }  # fmt: skip
 """The columns of each table. `recordings` is last: its row says that the recording is complete.
 
-`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange with
-`derives_reads`, `reads` has only the reads that do not follow from the events (`columns.derived_reads`).
+`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange
+with `derives_reads`, `reads` has only the reads that do not follow from the events (`columns.derived_reads`).
 `response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
 in bytes at which the recorder stopped decoding.
 """
 
 TABLES = tuple(SCHEMAS)
+MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
+"""Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
 
 
 def path_of(table: str, day: str, recording_id: str) -> tuple[str, str]:

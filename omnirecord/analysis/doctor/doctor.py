@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...cassette.open import open_store
 from ...cassette.select import the_session
-from ...cassette.sqlite import Store
+from ...cassette.source import Source
 from ...model import Exchange, TimedFrame
 from ...omnigent.contract import load
 from ...text import counted, one_line
@@ -41,7 +41,7 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
 
 
 def examine(
-    store: Store, session: str | None = None, *, recording: int | None = None, read: Read | None = None
+    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None
 ) -> list[Finding]:
     """The findings of an open store, or of one session in it, worst first.
 
@@ -62,7 +62,7 @@ def examine(
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
-def _by_recording(store: Store, recording: int | None) -> dict[int, list[Exchange]]:
+def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
     for x in store.exchanges(recording=recording):
         recordings.setdefault(x.recording, []).append(x)
@@ -70,7 +70,7 @@ def _by_recording(store: Store, recording: int | None) -> dict[int, list[Exchang
 
 
 def _examined(
-    store: Store, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
+    store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
     for recording, exchanges in recordings.items():
@@ -84,7 +84,7 @@ def _examined(
 
 
 def _session(
-    store: Store,
+    store: Source,
     exchanges: list[Exchange],
     upstream: Upstream,
     excused: Callable[[TimedFrame], bool],
@@ -98,7 +98,7 @@ def _session(
     return one
 
 
-def _read(store: Store, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
+def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
     for x in exchanges:
         if x.stream is not None:
             checks.read(x, store.frames(x))
@@ -110,7 +110,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
     return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
-def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
+def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live = load("omnigent")
     if store.contract_of(recording) is live:
@@ -121,7 +121,7 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]:
+def _snapshots(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
     for x in exchanges:
         if reads_stored_state(x):
             snapshot = stored_state_of(x, store.decoded_body(x, "response"))
@@ -130,7 +130,7 @@ def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]
 
 
 def _of_recordings(
-    store: Store, recordings: dict[int, list[Exchange]], recording: int | None
+    store: Source, recordings: dict[int, list[Exchange]], recording: int | None
 ) -> Iterator[tuple[int, Sign]]:
     """The problems of recordings as a whole, each with the recording's number. `recording`: only of that one."""
     for incident in [one for one in store.incidents() if recording in (None, one.recording)][:_MOST]:

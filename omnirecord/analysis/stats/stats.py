@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.sqlite import Store
+from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import conclusions
@@ -45,7 +45,7 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
         return list(measured(store, session))
 
 
-def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]:
+def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
     for one, told, conclusion in conclusions(store, session):
