@@ -37,6 +37,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """The columns of each view and table, in the order in which a list shows them."""
 _COMPLETE = "complete_recordings"
+_DATASET = "files_of_"
+"""The beginning of the name of a dataset of Arrow."""
 _FETCHED = 10_000
 """Rows that are held at a time."""
 _THREADS = 8
@@ -122,8 +124,13 @@ class LakeQuery:
         cursor = self._connection.cursor()
         for name, of in self._datasets.items():  # a cursor does not have them
             cursor.register(name, of)
-        with self._sentences(sql):
-            return cursor.execute(sql, dict(parameters or {}))
+        with self._sentences(sql), ThreadPoolExecutor(1) as thread:  # where Python handles no signals
+            running = thread.submit(cursor.execute, sql, dict(parameters or {}))
+            try:
+                return running.result()
+            except KeyboardInterrupt:
+                cursor.interrupt()
+                raise
 
     def _fetched(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
         while True:
@@ -144,17 +151,22 @@ class LakeQuery:
                 raise
             raise KeyboardInterrupt from error
         except duckdb.IOException as error:
-            said = (
-                "a file of it was removed meanwhile" if _GONE.search(str(error)) else " ".join(str(error).split())[:200]
-            )
-            raise LakeError(f"{self._lake.url}: {said}: run the query again") from error
+            raise self._of_the_store(error) from error
         except duckdb.OutOfMemoryException as error:
             raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
                             " fewer columns") from error  # fmt: skip
         except duckdb.Error as error:
             if not self._is_mixed and "union_by_name" in str(error):
                 raise
+            if _DATASET in str(error):
+                raise self._of_the_store(error) from error
             raise UsageError(mistake(error, sql, NAMES)) from error
+
+    def _of_the_store(self, error: duckdb.Error) -> LakeError:
+        """Return the sentence for a file that cannot be read."""
+        said = " ".join(str(error).rpartition(" failed: ")[2].split())
+        gone = "a file of it was removed meanwhile" if _GONE.search(said) else f"a file cannot be read ({said[:200]})"
+        return LakeError(f"{self._lake.url}: {gone}: run the query again")
 
     # The tables as views
 
@@ -248,7 +260,7 @@ class LakeQuery:
             form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))
             for one in files
         ]
-        registered = f"files_of_{name}_{len(self._datasets)}"
+        registered = f"{_DATASET}{name}_{len(self._datasets)}"
         self._datasets[registered] = dataset.FileSystemDataset(fragments, schema, form, system)
         self._connection.register(registered, self._datasets[registered])
         return registered
