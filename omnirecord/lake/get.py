@@ -267,7 +267,7 @@ class _Part:
                 "at_ns": at_ns, "method": method, "target": target, "headers": json.loads(headers),
                 "body": text(body or b""),
             },
-            "response": _response(kind, lost, *row[10:16], row[17]), "ending": row[16],
+            "response": _response(kind, lost, row), "ending": row[16],
         }  # fmt: skip
 
     def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
@@ -297,13 +297,19 @@ class _Part:
         }  # fmt: skip
 
 
-def _response(
-    kind: str, lost: list[int], at_ns: int | None, status: int | None, reason: str | None, headers: str | None,
-    body: bytes | None, end_ns: int | None, max_decoded: int | None,
-) -> dict[str, Any] | None:  # fmt: skip
+def _response(kind: str, lost: list[int], row: Row) -> dict[str, Any] | None:
     """Return the response as the text form has it: None for an open exchange without one."""
+    at_ns, status, reason, headers, body, end_ns = row[10:16]
+    max_decoded = row[17]
     if status is None:
-        nothing = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": [], "body": None}
+        nothing: dict[str, Any] = {
+            "at_ns": None,
+            "end_ns": end_ns,
+            "status": None,
+            "reason": None,
+            "headers": [],
+            "body": None,
+        }
         return None if end_ns is None else nothing
     return {
         "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason, "headers": json.loads(headers or "[]"),
