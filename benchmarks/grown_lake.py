@@ -18,7 +18,6 @@ from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import click
 import pyarrow as pa
@@ -160,16 +159,10 @@ def _replaced(column: pa.ChunkedArray, spans: list[tuple[int, int, bytes]]) -> p
                                  offset=array.offset)  # fmt: skip
 
 
-def recording(number: int, sources: list[Copies], events: int, days: int) -> Extract:
-    """Return recording `number`: copies of the sources, until there are `events`."""
-    began = datetime.combine(_FIRST_DAY + timedelta(days=number % days), datetime.min.time(), UTC)
-    began += timedelta(seconds=number)
-    identity = hashlib.sha256(b"recording %d" % number).hexdigest()
-    recording_id = f"01a2{identity[:4]}-{identity[4:8]}-7{identity[8:11]}-8{identity[11:14]}-{identity[14:26]}"
+def block(sources: list[Copies], events: int) -> Copies:
+    """Return copies of the sources as the tables of one recording, with `events` or a few more."""
     parts: dict[str, list[pa.Table]] = {name: [] for name in SCHEMAS}
-    total, copy = 0, number * 1_000_000
-    offsets = dict.fromkeys(_NUMBERED, 0)
-    sources = sources if number == 0 else sources[1:]  # the first one is long
+    offsets, total, copy = dict.fromkeys(_NUMBERED, 0), 0, 0
     while total < events:
         for one in sources:
             for name, table in one.copy(copy).items():
@@ -179,10 +172,20 @@ def recording(number: int, sources: list[Copies], events: int, days: int) -> Ext
             total, copy = total + one.events, copy + 1
             if total >= events:
                 break
+    return Copies({name: pa.concat_tables(some).combine_chunks() for name, some in parts.items() if some})
+
+
+def recording(number: int, of: Copies, days: int) -> Extract:
+    """Return recording `number`: the block with other ids, at its own time."""
+    began = datetime.combine(_FIRST_DAY + timedelta(days=number % days), datetime.min.time(), UTC)
+    began += timedelta(seconds=number)
+    identity = hashlib.sha256(b"recording %d" % number).hexdigest()
+    recording_id = f"01a2{identity[:4]}-{identity[4:8]}-7{identity[8:11]}-8{identity[11:14]}-{identity[14:26]}"
     made = Extract(recording_id, began.date().isoformat())
-    for name, tables in parts.items():
-        if tables:
-            _encode(made, name, pa.concat_tables(tables), number, began)
+    tables = of.copy(number)
+    for name in SCHEMAS:
+        if name in tables:
+            _encode(made, name, tables[name], number, began)
     return made
 
 
@@ -237,10 +240,11 @@ def grow(lake: Lake, recordings: int, events: int, days: int) -> Iterator[int]:
         sources = [Copies(one) for one in base(folder)]
     finally:
         shutil.rmtree(folder)
-    commits, total, batch = Commits(lake), 0, []  # type: Commits, int, list[Any]
+    first, others = block(sources, events), block(sources[1:], events)  # the first source is long
+    commits, total, batch = Commits(lake), 0, []  # type: Commits, int, list[Extract]
     try:
         for number in range(recordings):
-            batch.append(recording(number, sources, events, days))
+            batch.append(recording(number, others if number else first, days))
             total += batch[-1].events
             if len(batch) == 16 or number == recordings - 1:
                 commits.add(batch)
@@ -261,8 +265,8 @@ def main(url: str, recordings: int, events: int, days: int) -> None:
     lake.init()
     total = 0
     with click.progressbar(grow(lake, recordings, events, days), length=recordings, label="growing") as each:
-        for total in each:
-            pass
+        for so_far in each:
+            total = so_far
     click.echo(f"{total:,} events in {recordings:,} recordings")
 
 

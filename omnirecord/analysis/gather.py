@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.select import the_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import TooLarge
 from ..model import Exchange, TimedFrame
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
@@ -63,7 +63,7 @@ class Gathered:
     exchanges: list[Exchange]
     acts: list[Act]
     parent_id: str | None
-    _store: Store
+    _store: Source
 
     def frames(self) -> Iterator[TimedFrame]:
         """Return the frames of all its streams, stream by stream."""
@@ -80,7 +80,7 @@ class Gathered:
         return Held().of(frame for x in streams for frame in read(x))
 
 
-def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
+def gathered(store: Source, session: str | None = None) -> Iterator[Gathered]:
     """Return each session of each recording by its beginning; with `session`, an id or the beginning of one, only that.
     Raises `UsageError` if no session, or more than one, has that id."""
     wanted = None if session is None else the_session(store, session)
@@ -91,7 +91,7 @@ def gathered(store: Store, session: str | None = None) -> Iterator[Gathered]:
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
 
 
-def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:
     """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
     for x in exchanges:
         if x.party != "runner" and may_act(x):
@@ -100,7 +100,7 @@ def acts_in(store: Store, exchanges: Iterable[Exchange]) -> Iterator[Act]:
                 yield act
 
 
-def failures_in(store: Store, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:
+def failures_in(store: Source, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:
     """Return the failed requests among these exchanges. `acts`: the client actions among them."""
     return failed_requests(exchanges, lambda x: store.decoded_body(x, "response"), {act.exchange for act in acts})
 
@@ -114,7 +114,7 @@ def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
 class Context:
     """The facts that `session_of` needs from the rest of the cassette."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Source) -> None:
         self._store = store
         self._aftermaths: dict[int, Aftermath] = {}
         self._last_known: dict[int, int] = {}
@@ -151,7 +151,7 @@ Known = dict[object, Session]
 """Complete sessions from earlier calls, by their exchanges."""
 
 
-def conclusions(store: Store, session: str | None = None, known: Known | None = None) -> list[Concluded]:
+def conclusions(store: Source, session: str | None = None, known: Known | None = None) -> list[Concluded]:
     """Return how each session ended, in the order of `gathered`, with the same `session`. `known`: a caller that asks
     again keeps it, so that a complete session is read once. Raises `UsageError` as `gathered` does."""
     wanted = None if session is None else the_session(store, session)

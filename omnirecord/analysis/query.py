@@ -66,11 +66,15 @@ class Analysis:
         return list(sessions(self._store))
 
     @cached_property
+    def _summaries(self) -> list[Summary]:
+        return summaries(self._store, examined=self._findings)
+
+    @cached_property
     def _started(self) -> dict[int, str]:
         return {one.recording: one.started_at for one in self._store.recordings()}
 
     def sessions(self) -> Iterator[Row]:
-        for summary, stats in zip(summaries(self._store, examined=self._findings), self._stats, strict=True):
+        for summary, stats in zip(self._summaries, self._stats, strict=True):
             yield _summary_row(summary) | _stats_row(stats)
 
     def turns(self) -> Iterator[Row]:

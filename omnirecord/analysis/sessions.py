@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..cassette.select import named_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import wall_clock
-from ..wire.limits import duration
+from ..wire.limits import since as since
 from .doctor import SEVERITIES, Finding
 from .doctor.doctor import examine
 from .gather import Concluded, conclusions
@@ -63,10 +62,17 @@ class Summary:
         }  # fmt: skip
 
 
-def summaries(store: Store, session: str | None = None, examined: Sequence[Finding] | None = None) -> list[Summary]:
+def summaries(
+    store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
+    concluded: Sequence[Concluded] | None = None,
+) -> list[Summary]:  # fmt: skip
     """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
-    `examined`: their findings, if they are known. Raises `UsageError` if no session, or more than one, has that id."""
-    concluded, found = conclusions(store, session), examine(store, session) if examined is None else examined
+
+    `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
+    more than one, has that id.
+    """
+    concluded = conclusions(store, session) if concluded is None else concluded
+    found = examine(store, session) if examined is None else examined
     recordings = {x.stream: x.recording for x in store.streams()}
     return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
 
@@ -109,17 +115,3 @@ def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None
         if not found:
             raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
         yield from ((file, session) for file in found)
-
-
-def since(text: str, now: datetime) -> datetime:
-    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
-
-    Raises `UsageError`.
-    """
-    try:
-        at = datetime.fromisoformat(text.strip())
-    except ValueError:
-        pass
-    else:
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")

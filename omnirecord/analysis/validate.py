@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..cassette.select import the_session
-from ..cassette.sqlite import Store
+from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..omnigent.contract import Contract, Issue, Judgement, ProblemKind, load
@@ -97,19 +97,21 @@ class Validation:
 
 
 def validation(
-    store: Store,
+    store: Source,
     contract: Contract | None = None,
     session: str | None = None,
     watch: Callable[[Frames], Frames] = lambda frames: frames,
+    recording: int | None = None,
 ) -> Validation:
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
-    `watch` is called with the frames and returns them. Raises `UsageError` if no session, or more than one, has that
-    id, or if the contract is for another service.
+    `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no
+    session, or more than one, has that id, or if the contract is for another service.
     """
-    streams = store.streams(None if session is None else the_session(store, session))
+    session_id = None if session is None else the_session(store, session)
+    streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)
     used = {x.stream: contract or store.contract_of(x.recording) for x in streams}
-    tally = _Tally()
+    tally = Tally()
     for frame in watch(frame for x in streams for frame in store.frames(x)):
         tally.add(frame, used[frame.stream])
     asked = [contract] if contract else [store.contract_of(one.recording) for one in store.recordings()]
@@ -127,7 +129,7 @@ def _is_foreign(contract: Contract, result: Validation) -> bool:
     return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 
-class _Tally:
+class Tally:
     """The problems so far."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..model import Recording
 from ..omnigent.routes import unknown_sessions
-from .sqlite import Store
+from .source import Source
 
 _LISTED = 5
 
@@ -40,13 +40,13 @@ def _exists(path: str) -> bool:
         return False
 
 
-def session_ids(store: Store) -> list[str]:
+def session_ids(store: Source) -> list[str]:
     """Return the ids of all sessions that the server knew, sorted."""
     exchanges = store.exchanges(in_session=True)
     return sorted({x.session_id for x in exchanges if x.session_id} - unknown_sessions(exchanges))
 
 
-def the_session(store: Store, name: str) -> str:
+def the_session(store: Source, name: str) -> str:
     """Return the session id that equals `name` or begins with it. Raises `UsageError`."""
     known = session_ids(store)
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
@@ -76,7 +76,7 @@ def _listed(names: list[str]) -> str:
     return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
-def with_children(store: Store, session: str) -> frozenset[str]:
+def with_children(store: Source, session: str) -> frozenset[str]:
     """Return the ids of a session and of all its direct and indirect sub-agents."""
     children: dict[str, list[str]] = {}
     for child, parent in store.parents().items():
@@ -89,7 +89,7 @@ def with_children(store: Store, session: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def the_stream(store: Store, number: int | None) -> int | None:
+def the_stream(store: Source, number: int | None) -> int | None:
     """Return the number of a stream, or None for None. Raises `UsageError` if there is no such stream."""
     known = [x.stream for x in store.streams()]
     if number is None or number in known:

@@ -15,6 +15,7 @@ from ..errors import UsageError
 Names = Mapping[str, tuple[str, ...]]
 """The columns of each table and view, by its name."""
 
+
 class Result(NamedTuple):
     """What a query returns."""
 
@@ -123,8 +124,7 @@ def no_table(name: str, names: Names) -> str:
     """The sentence for an unknown table."""
     plain = name.rpartition(".")[2]
     return (
-        f"there is no table or view {plain}{did_you_mean(near(plain.lower(), names)) or '.'}"
-        f" There are {listed(names)}"
+        f"there is no table or view {plain}{did_you_mean(near(plain.lower(), names)) or '.'} There are {listed(names)}"
     )
 
 

@@ -241,7 +241,8 @@ def no_command(name: str, ctx: click.Context, known: Iterable[str]) -> click.Usa
     synonyms = {one: right for one, right in _COMMANDS.items() if right in known and one not in known}
     near = [name] if name in synonyms else get_close_matches(name, [*known, *synonyms])
     meant = dict.fromkeys(one if one in known else synonyms[one] for one in near)
-    found = f". Did you mean {' or '.join(f'{ctx.command_path} {one}' for one in meant)}?" if meant else ""
+    group = " ".join(["omnirecord", *ctx.command_path.split()[1:]])
+    found = f". Did you mean {' or '.join(f'{group} {one}' for one in meant)}?" if meant else ""
     return click.UsageError(f"No such command '{name}'{found}", ctx)
 
 

@@ -9,6 +9,9 @@ import click
 
 from ..text import visible
 from .common import Group, busy, json_line, json_option, progress, table
+from .lake_ask import get, sessions, sql
+from .lake_fleet import doctor, stats, validate
+from .lake_upkeep import compact, expire
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
@@ -27,7 +30,7 @@ def lake() -> None:
     """
 
 
-@lake.command(short_help="Make a lake, or complete an older one.")
+@click.command(short_help="Make a lake, or complete an older one.")
 @click.argument("url")
 @json_option
 def init(url: str, as_json: bool) -> None:
@@ -53,7 +56,7 @@ def init(url: str, as_json: bool) -> None:
                    f" {visible(marker.created_by)}; its tables are complete")  # fmt: skip
 
 
-@lake.command(short_help="State of a lake: tables, sizes, orphans.")
+@click.command(short_help="State of a lake: tables, sizes, orphans.")
 @click.argument("url")
 @json_option
 @click.pass_context
@@ -102,3 +105,9 @@ def _row(one: TableState) -> dict[str, str]:
         "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
     }  # fmt: skip
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
+
+
+lake.add_section("Make", (init, check))
+lake.add_section("Ask", (sessions, sql, get))
+lake.add_section("Analyse with this version", (doctor, stats, validate))
+lake.add_section("Keep", (compact, expire))

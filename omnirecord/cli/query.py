@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import UsageError
-from ..text import clip, visible
+from ..text import clip, dumps, visible
 from .arguments import stdin_text
 from .common import (
     busy,
@@ -29,8 +29,9 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..analysis.query import Query
+    from ..cassette.sql import Result
 
+F = TypeVar("F", bound=Callable[..., Any])
 _CELL = 200
 """Longest cell of a table, in characters, unless the terminal is narrower."""
 _LEAST = 8
@@ -42,17 +43,22 @@ _WIDTH = 100
 _MOST_INTEGER = 2**63
 
 
+def sql_options(function: F) -> F:
+    """The argument SQL and the options of a command that runs it."""
+    function = click.option(
+        "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
+        help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
+    )(function)  # fmt: skip
+    function = click.option(
+        "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
+        help="Output format (default: table). json prints one object per row, like --json.",
+    )(function)  # fmt: skip
+    return click.argument("sql", required=False)(function)
+
+
 @click.command(short_help="Ask in SQL: sessions, turns, tools, findings, events.")
 @cassette_argument
-@click.argument("sql", required=False)
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
-    help="Output format (default: table). json prints one object per row, like --json.",
-)  # fmt: skip
-@click.option(
-    "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
-    help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
-)  # fmt: skip
+@sql_options
 @decoded_option
 @json_option
 def query(
@@ -69,25 +75,33 @@ def query(
       omnirecord query session.db "SELECT type, count(*) FROM events GROUP BY type"
       omnirecord query session.db "SELECT * FROM turns WHERE turn = :n" -p n 1 --json
     """
-    from ..analysis.query import query_of
+    from ..analysis.query import ABOUT, pending, query_of
     from ..cassette.open import open_store
 
-    form = _form(form, as_json)
+    form = form_of(form, as_json)
     text = stdin_text("SQL") if sql == "-" else sql
-    values = {name.lstrip(":@$"): _value(value) for name, value in params}
+    values = values_of(params)
     with busy(f"opening {shown(cassette)}"):
         store = open_store(cassette)
     with closing(store), closing(query_of(store)) as made:
         if text is None:
-            _print_names(made.names, form)
-        else:
-            _run(made, text, values, form)
+            print_names(made.names, ABOUT, form, _REST)
+            return
+        result = print_result(lambda: made.run(text, values), form)
+        if size := pending(made, result):
+            click.echo(f"{size:,} received bytes are in no event yet: `omnirecord events` decodes them", err=True)
 
 
-def _form(form: str | None, as_json: bool) -> str:
+def form_of(form: str | None, as_json: bool) -> str:
+    """The output format that two options name. Raises `UsageError` if they name two."""
     if as_json and form not in (None, "json"):
         raise UsageError(f"--json and --format {form} are two formats: give one")
     return "json" if as_json else form or "table"
+
+
+def values_of(params: Iterable[tuple[str, str]]) -> dict[str, str | int | float]:
+    """The values of `-p`, by the name of the parameter."""
+    return {name.lstrip(":@$"): _value(value) for name, value in params}
 
 
 def _value(text: str) -> str | int | float:
@@ -99,11 +113,10 @@ def _value(text: str) -> str | int | float:
     return text
 
 
-def _run(made: Query, sql: str, values: Mapping[str, Any], form: str) -> None:
-    from ..analysis.query import pending
-
+def print_result(run: Callable[[], Result], form: str) -> Result:
+    """Run a query, print its rows as they come, and say on stderr if there are none. Returns the result."""
     with busy("running the query"):
-        result = made.run(sql, values)
+        result = run()
         first = list(islice(result.rows, _PORTION if form == "table" else 1))
     rows: Iterator[tuple[Any, ...]] = chain(first, result.rows)
     if form == "json":
@@ -114,8 +127,7 @@ def _run(made: Query, sql: str, values: Mapping[str, Any], form: str) -> None:
         _print_csv(result.columns, rows, "," if form == "csv" else "\t")
     if not first:
         click.echo("no row matches", err=True)
-    if size := pending(made, result):
-        click.echo(f"{size:,} received bytes are in no event yet: `omnirecord events` decodes them", err=True)
+    return result
 
 
 def _json(value: Any) -> Any:
@@ -126,7 +138,7 @@ def _json(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value in a table or in CSV; bytes that are no UTF-8 as a literal of SQL."""
+    """A value in a table or in CSV: lists and maps as JSON, bytes that are no UTF-8 as a literal of SQL."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -134,7 +146,7 @@ def _text(value: Any) -> str:
             return value.decode()
         except UnicodeDecodeError:
             return f"x'{value.hex()}'"
-    return str(value)
+    return dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _cell(value: Any) -> str:
@@ -174,25 +186,26 @@ def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter:
         write([harmless(_text(value)) for value in row])
 
 
-def _print_names(names: Mapping[str, Sequence[str]], form: str) -> None:
-    """The tables and views, what each holds, and its columns."""
-    from ..analysis.query import ABOUT
+_REST = "Tables of the file, with times in ns (docs/cassette-format.md):"
 
+
+def print_names(names: Mapping[str, Sequence[str]], about: Mapping[str, str], form: str, rest: str = "") -> None:
+    """Print the tables and views, what each holds, and its columns. `rest`: the title of those not in `about`."""
     told: list[dict[str, Any]] = [
-        {"name": name, "about": ABOUT.get(name), "columns": list(columns)} for name, columns in names.items()
+        {"name": name, "about": about.get(name), "columns": list(columns)} for name, columns in names.items()
     ]
     if form == "json":
         print_rows(told)
     elif form == "table":
-        for line in _names_lines(told):
+        for line in _names_lines(told, rest):
             click.echo(line)
     else:
         pairs = ((one["name"], column) for one in told for column in one["columns"])
         _print_csv(("name", "column"), pairs, "," if form == "csv" else "\t")
 
 
-def _names_lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """First what is made for people, then the tables of the file."""
+def _names_lines(told: Sequence[Mapping[str, Any]], rest: str) -> Iterator[str]:
+    """First what is made for people, then the other tables."""
     from ..analysis.transcript.sentences import wrap
 
     width = terminal_width(_WIDTH)
@@ -200,8 +213,10 @@ def _names_lines(told: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if one["about"] is not None:
             yield from wrap(f"{one['name']}: {one['about']}", width, "", "")
             yield from wrap(", ".join(one["columns"]), width, "    ", "    ")
+    if all(one["about"] is not None for one in told):
+        return
     yield ""
-    yield from wrap("Tables of the file, with times in ns (docs/cassette-format.md):", width, "", "")
+    yield from wrap(rest, width, "", "")
     for one in told:
         if one["about"] is None:
             yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -122,43 +122,71 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
 
 
 def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
-    rows = [_row(one) for one in found]
+    lines = []
+    for one in found:
+        worst = one.findings[0] if one.findings else None
+        lines.append(Line(
+            one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id is not None,
+            one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
+            one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
+        ))  # fmt: skip
+    return session_table(lines, width)
+
+
+class Line(NamedTuple):
+    """The values in the line of a session. Times are in UTC, ISO 8601."""
+
+    session_id: str | None
+    stream: int | None
+    started_at: str | None
+    asked: str | None
+    is_child: bool
+    model: str | None
+    turns: int
+    duration_s: float | None
+    code: str | None
+    outcome: str | None
+    verdict: str
+    finding: str | None
+    severity: str | None
+
+
+def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
+    """A head and a line for each session, of at most `width`, coloured on a terminal."""
     colours = is_terminal(sys.stdout)
 
     def paint(number: int, column: str, text: str) -> str:
         if number < 0 or not colours:
             return text
-        return click.style(text, fg=_colour(found[number], column))
+        return click.style(text, fg=_colour(lines[number], column))
 
+    rows = [_row(one) for one in lines]
     return fitted_table(rows, _COLUMNS, width, least=_LEAST, left_out=_LEFT_OUT, paint=paint)
 
 
-def _row(one: Summary) -> dict[str, str]:
+def _row(one: Line) -> dict[str, str]:
     from ..omnigent.summary import short_id
 
-    took, worst = one.conclusion.duration_s, one.findings[0] if one.findings else None
     name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
-    asked = one_line(one.conclusion.asked or "(not recorded)" if one.turns else "(nothing asked)")
+    asked = one_line(one.asked or "(not recorded)" if one.turns else "(nothing asked)")
     cells = (
         name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
-        clip(f"{'> ' if one.parent_session_id else ''}{asked}", _ASKED),
-        one_line(one.model or "-"), str(one.turns), "-" if took is None else seconds(round(took * 1e9)),
-        clip(_ended(one), _ENDED), "-" if worst is None else worst.code,
+        clip(f"{'> ' if one.is_child else ''}{asked}", _ASKED), one_line(one.model or "-"), str(one.turns),
+        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), clip(_ended(one), _ENDED),
+        one.finding or "-",
     )  # fmt: skip
     return dict(zip(_COLUMNS, cells, strict=True))
 
 
-def _ended(one: Summary) -> str:
+def _ended(one: Line) -> str:
     """A short verdict: a waiting session is unfinished; the end of a finished one is in other columns."""
-    if one.conclusion.code == "finished":
+    if one.code == "finished":
         return "Finished"
-    said = one.conclusion.verdict.removeprefix("Unfinished: ").removesuffix(" UTC")
+    said = one.verdict.removeprefix("Unfinished: ").removesuffix(" UTC")
     return said[:1].upper() + said[1:]
 
 
-def _colour(one: Summary, column: str) -> str | None:
+def _colour(one: Line, column: str) -> str | None:
     if column == "how it ended":
-        return _COLOURS.get(one.conclusion.outcome)
-    if column == "worst finding" and one.findings:
-        return _SEVERE.get(one.findings[0].severity)
-    return None
+        return _COLOURS.get(one.outcome or "")
+    return _SEVERE.get(one.severity or "") if column == "worst finding" else None

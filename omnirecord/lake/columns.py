@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, groupby, islice
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +20,10 @@ from .tables import SCHEMAS
 FLUSH_BYTES = 64 << 20
 """Bytes of frames in one batch of events, about: a row group of the Parquet file."""
 FLUSH_ROWS = 1 << 20
+
+
+Times = tuple[int, int | None, int]
+"""Arrival and sending time in ns, and a size in bytes."""
 
 
 class Spans:
@@ -167,12 +174,45 @@ def is_text(table: FrameTable) -> bool:
     return is_utf8(body) and all(body[end] & 0xC0 != 0x80 for end in table.ends if end < len(body))
 
 
-def has_read_per_frame(table: FrameTable) -> bool:
-    """Whether each read brought one frame: then the frames tell the reads."""
-    ends, count = table.ends, len(table.sizes)
-    if len(ends) != count or table.reads != list(range(count)):
-        return False
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)] == list(table.sizes)
+def underived(table: FrameTable) -> list[int]:
+    """Return the numbers of the reads that `derived_reads` does not find without them."""
+    came, sent, ends = table.came, table.sent, table.ends
+    is_usual = len(ends) == len(table.sizes) and list(accumulate(table.sizes)) == ends
+    if is_usual and all(map(operator.lt, came, islice(came, 1, None))):
+        return []
+    found, pos, at = [], 0, 0
+    for n, size in enumerate(table.sizes):
+        until = at
+        while until < len(ends) and (came[table.reads[until]], sent[table.reads[until]]) == (came[n], sent[n]):
+            until += 1
+        pos += size
+        if until == at or not size or ends[until - 1] != pos:
+            found.append(n)
+        while at < len(ends) and ends[at] <= pos:
+            at += 1
+    return found
+
+
+def derived_reads(events: Iterable[Times], stored: Mapping[int, Times]) -> Iterator[Times]:
+    """Yield all reads of a stream, from its events and from the reads that are stored, by number.
+
+    Consecutive events with the same times came in one read. A read is an offset and a sending time in ns, and a size in
+    bytes, an event the same with its length.
+    """
+    runs = ((key, sum(length for *_, length in some)) for key, some in groupby(events, key=itemgetter(0, 1)))
+    n = pos = end = 0
+    key, size = next(runs, ((0, None), None))  # type: tuple[int, int | None], int | None
+    while size is not None or n in stored:
+        if n in stored:
+            yield stored[n]
+            pos += stored[n][2]
+        else:
+            yield *key, end + (size or 0) - pos
+            pos = end + (size or 0)
+        while size is not None and end + size <= pos:
+            end += size
+            key, size = next(runs, ((0, None), None))
+        n += 1
 
 
 def _issues(issues: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

@@ -87,6 +87,7 @@ class Commits:
         with self._lake.failures():
             self._map(lambda name: self._add(name, extracts), [name for name in TABLES if name != RECORDINGS])
             self._add(RECORDINGS, extracts)
+            self._looked = -math.inf
 
     def _add(self, name: str, extracts: Sequence[Extract]) -> None:
         wanted = {one.recording_id: one for one in extracts if name in one.files}
@@ -110,7 +111,7 @@ class Commits:
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
         transactions = [Transaction(one, 0) for one in ids]
         table.create_write_transaction(
-            actions, "append", table.schema(), [PARTITION],
+            [*actions], "append", table.schema(), [PARTITION],
             commit_properties=CommitProperties(app_transactions=transactions),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,15 +16,18 @@ from typing import Any
 import pyarrow as pa
 
 from ..cassette.sqlite import Store, is_coded
-from ..model import Exchange, Headers, Message, Read, Recording
+from ..cassette.sqlite.columns import FrameTable
+from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
-from .columns import EventColumns, Spans, has_read_per_frame, integers, is_text
+from .columns import EventColumns, Spans, integers, is_text, underived
 from .facts import facts
 from .parquet import Encoder
 from .tables import SCHEMAS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = datetime.resolution
+_HELD = 128 << 20
+"""Bytes of streams that are held for the analyses; further ones are read a second time."""
 _MANY = 50_000
 """Rows in a batch of a table other than `events`."""
 
@@ -78,6 +81,8 @@ class _Content:
         self._day = started.date()
         self._started_us = (started - _EPOCH) // _US
         self._events, self._reads = EventColumns(self._started_us), _ReadRows()
+        self._tables: dict[int, FrameTable] = {}
+        self._held = 0
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._encoders = {name: Encoder(name) for name in SCHEMAS}
 
@@ -88,13 +93,18 @@ class _Content:
             if one.recording == self._recording.recording:
                 self._rows["incidents"].append((self._us(one.at_ns), one.at_ns, one.message))
         self._flush(0)
-        for name, columns in facts(self._store, self._recording.recording):
+        for name, columns in facts(self._store, self._recording.recording, self._frames):
             self._add(name, columns)
         self._recording_row(labels, shipper, redact)
         for name, encoder in self._encoders.items():
             if (data := encoder.close()) is not None:
                 self._made.files[name], self._made.rows[name] = data, encoder.rows
         return self._made
+
+    def _frames(self, x: Exchange) -> Iterable[TimedFrame]:
+        """Return the frames of a stream, those of the last read streams without reading them again."""
+        table = self._tables.pop(x.exchange, None)
+        return self._store.frames(x) if table is None else table.frames(x.stream or 0)
 
     def _recording_row(self, labels: Mapping[str, str], shipper: str, redact: str | None) -> None:
         """Add the row of the recording itself."""
@@ -116,7 +126,7 @@ class _Content:
         return self._started_us + at_ns // 1000
 
     def _exchange(self, x: Exchange) -> None:
-        has_read_per_event = self._stream(x) if x.stream is not None else None
+        derives_reads = self._stream(x) if x.stream is not None else None
         if x.kind == "websocket":
             for one in self._store.messages(x.exchange):
                 self._message(x, one)
@@ -128,7 +138,7 @@ class _Content:
             self._store.body(x.exchange, "request"),
             *((None,) * 4 if response is None else
               (response.at_ns, response.status, response.reason, headers_text(response.headers))),
-            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, has_read_per_event,
+            body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, derives_reads,
         ))  # fmt: skip
         self._flush(_MANY)
 
@@ -141,17 +151,22 @@ class _Content:
         return (self._store.wire(x), self._store.stopped_at(x) or None) if is_coded(x) else (None, None)
 
     def _stream(self, x: Exchange) -> bool:
-        """Add the events and reads of a stream; return whether its reads are left out, since each brought one event."""
+        """Add the events and reads of a stream; return whether its other reads follow from the events."""
         table = self._store.frame_table(x)
         if table is not None and is_text(table):
             self._events.add_table(x, table)
         else:
             for _ in self._events.add_frames(x, self._store):
                 self._flush(_MANY)
-        if table is not None and has_read_per_frame(table):
+        if table is not None:
+            self._held += len(table.body)
+            if self._held <= _HELD:
+                self._tables[x.exchange] = table
+            self._reads.add(x, underived(table), table.came, table.sent, table.sizes)
             return True
-        lost = frozenset(self._store.lost(x.exchange) if is_coded(x) else ())
-        self._reads.add(x, self._store.reads(x.exchange), lost)
+        reads, lost = self._store.reads(x.exchange), self._store.lost(x.exchange) if is_coded(x) else ()
+        came, sent, sizes = ([getattr(one, name) for one in reads] for name in ("offset_ns", "sent_ns", "size"))
+        self._reads.add(x, range(len(reads)), came, sent, sizes, frozenset(lost))
         return False
 
     def _message(self, x: Exchange, one: Message) -> None:
@@ -208,13 +223,16 @@ class _ReadRows:
     def __len__(self) -> int:
         return len(self._n)
 
-    def add(self, x: Exchange, reads: list[Read], lost: frozenset[int]) -> None:
-        """Add the reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
-        self._n.extend(range(len(reads)))
-        self._offset_ns.extend([read.offset_ns for read in reads])
-        self._sent_ns += [read.sent_ns for read in reads]
-        self._size.extend([read.size for read in reads])
-        self._lost += [number in lost for number in range(len(reads))] if lost else [False] * len(reads)
+    def add(
+        self, x: Exchange, numbers: Sequence[int], came: Sequence[int], sent: Sequence[int | None],
+        sizes: Sequence[int], lost: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        """Add those reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
+        self._n.extend(numbers)
+        self._offset_ns.extend([came[n] for n in numbers])
+        self._sent_ns += [sent[n] for n in numbers]
+        self._size.extend([sizes[n] for n in numbers])
+        self._lost += [n in lost for n in numbers]
         self._session.add(x.session_id, len(self))
         self._exchange.add(x.exchange, len(self))
 

@@ -4,36 +4,34 @@ problems."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..analysis.query import Analysis
-from ..analysis.validate import validation
+from ..analysis.whole import Frames, Whole
 from ..cassette.sqlite import Store
 from .tables import CHILDREN, SCHEMAS
 
 _COMPUTED = ("sessions", "turns", "tools", "approvals", "findings")
 
 
-def facts(store: Store, recording: int) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yield the tables with rows, each with its columns. Raises `CassetteError`."""
-    analysis = Analysis(store)
+def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yield the tables with rows, each with its columns. `frames` returns those of a stream. Raises `CassetteError`."""
+    analysis = Whole(store, recording, frames)
     children: dict[str, list[str]] = defaultdict(list)
-    for child, parent in store.parents().items():
+    for child, parent in analysis.parents.items():
         children[parent].append(child)
     for name in _COMPUTED:
-        rows = [row for row in getattr(analysis, name)() if row["recording"] in (recording, None)]
+        rows = list(getattr(analysis, name)())
         if name == "sessions":
             rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
         if rows:
             yield name, _columns(name, rows)
-    problems = [{**one.row, **one.row["first"]} for one in validation(store).problems]
-    if problems:
+    if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
         yield "problems", _columns("problems", problems)
 
 
-def _columns(name: str, rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     made = {}
     for column in SCHEMAS[name].names[2:]:
         values = [row.get(column) for row in rows]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+from deltalake import DeltaTable
 
 from .location import Lake
 from .tables import PARTITION
@@ -20,6 +21,8 @@ class File:
     """Relative to the table, as in its log."""
     day: str
     """`YYYY-MM-DD`, in UTC."""
+    size: int
+    """In bytes."""
     rows: int | None
     recording_id: str | None
     """The recording that it holds; None for several recordings, as `compact` merges them."""
@@ -42,14 +45,19 @@ def files_of(lake: Lake, name: str) -> Files:
     """Return the files of a table. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
-        found, schema = pa.table(table.get_add_actions(flatten=True)), pa.schema(table.schema().to_arrow())
-    names = ("path", f"partition.{PARTITION}", "num_records", "min.recording_id", "max.recording_id")
+        return files_in(table), pa.schema(table.schema().to_arrow())
+
+
+def files_in(table: DeltaTable) -> list[File]:
+    """Return the files of a version of a table by day and path. Raises what deltalake raises."""
+    found = pa.table(table.get_add_actions(flatten=True))
+    names = ("path", f"partition.{PARTITION}", "size_bytes", "num_records", "min.recording_id", "max.recording_id")
     columns = [found[one].to_pylist() if one in found.column_names else [None] * found.num_rows for one in names]
-    files = [_file(path, str(day), rows, least, most) for path, day, rows, least, most in zip(*columns, strict=True)]
-    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path)), schema
+    files = [_file(path, str(day), *of) for path, day, *of in zip(*columns, strict=True)]
+    return sorted((one for one in files if one.rows != 0), key=lambda one: (one.day, one.path))
 
 
-def _file(path: str, day: str, rows: int | None, least: str | None, most: str | None) -> File:
+def _file(path: str, day: str, size: int, rows: int | None, least: str | None, most: str | None) -> File:
     name = PurePosixPath(path).stem
     is_single = name == least == most
-    return File(path, day, rows, name if is_single else None, least or "", most or "\U0010ffff")
+    return File(path, day, size, rows, name if is_single else None, least or "", most or "\U0010ffff")

@@ -7,7 +7,9 @@ them give that part. The rows are the values of the text form; a cassette is mad
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -16,6 +18,7 @@ from ..cassette.jsonl import reads_values, text
 from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
+from .columns import Times, derived_reads
 from .location import Lake
 from .query import LakeQuery
 
@@ -28,14 +31,8 @@ _DAYS = timedelta(days=1)
 through its runner only, and such a part has no row in `sessions`."""
 
 _EDGES = """
-SELECT session_id AS child, parent_session_id AS parent FROM sessions WHERE parent_session_id IS NOT NULL
-UNION SELECT unnest(child_session_ids), session_id FROM sessions WHERE session_id IS NOT NULL
-"""
-_TREE = f"""
-WITH RECURSIVE edges AS MATERIALIZED ({_EDGES}),
-  up AS (SELECT $session AS id UNION SELECT parent FROM edges JOIN up ON child = id),
-  down AS (SELECT id FROM up UNION SELECT child FROM edges JOIN down ON parent = id)
-SELECT d.id, min(s.day), max(s.day) FROM down d LEFT JOIN sessions s ON s.session_id = d.id GROUP BY d.id
+SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
+UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
 """
 
 
@@ -54,27 +51,33 @@ class Fetch:
     """One session of a lake; `lines` yields its text form. Raises `UsageError` for an unknown id, and `LakeError`."""
 
     def __init__(self, lake: Lake, session: str) -> None:
-        with LakeQuery(lake) as query:
-            known = the_session(query, session)
-            tree, days = _tree(query, known)
-            with query.narrowed(days=days) as near:
-                found = near.rows(
-                    "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
-                    {"tree": tree},
-                )
-                recordings = [one for (one,) in found.rows]
-            self._query = query.narrowed(recordings=recordings)
+        self._opened = ExitStack()
+        with self._opened:
+            self._open(lake, session)
+            self._opened = self._opened.pop_all()
+        self.exchanges = self.events = 0
+
+    def _open(self, lake: Lake, session: str) -> None:
+        query = self._opened.enter_context(LakeQuery(lake))
+        known, days = the_session(query, session)
+        tree, days = _tree(query, known, days)
+        with query.narrowed(days=days) as near:
+            found = near.rows(
+                "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
+                {"tree": tree},
+            )
+            recordings = [one for (one,) in found.rows]
+        self._query = self._opened.enter_context(query.narrowed(recordings=recordings))
         self._recordings = list(self._query.rows(
             "SELECT recording_id, recording, started_at_text, version, contract, upstream, run_id, labels,"
             " server_version FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
             {"ids": recordings},
         ).rows)  # fmt: skip
-        self.found = Found(known, tuple(sorted(tree)), tuple(one[0] for one in self._recordings))
-        self.exchanges = self.events = 0
+        self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
     def close(self) -> None:
         """Close the connection to the lake."""
-        self._query.close()
+        self._opened.close()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the text form."""
@@ -98,13 +101,19 @@ class Fetch:
                 yield value
 
 
-def the_session(query: LakeQuery, name: str) -> str:
-    """Return the session id that equals `name` or begins with it. Raises `UsageError`."""
+Days = tuple[date, date]
+
+
+def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
+    """Return the session id that equals `name` or begins with it, and the first and the last day on which a recording
+    with a part of it began. Raises `UsageError`."""
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
-    found = [one for (one,) in query.rows(f"{known} AND starts_with(session_id, $name) ORDER BY 1 LIMIT 7", given).rows]
-    if name in found or len(found) == 1:
-        return name if name in found else found[0]
+    sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
+    days = {one: (first, last) for one, first, last in query.rows(sql, given).rows}
+    found = [name] if name in days else sorted(days)
+    if len(found) == 1:
+        return found[0], days[found[0]]
     if found:
         raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
     near = [one for (one,) in query.rows(
@@ -122,11 +131,26 @@ def _listed(names: Sequence[str]) -> str:
     return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
-def _tree(query: LakeQuery, session: str) -> tuple[list[str], tuple[date, date]]:
+def _tree(query: LakeQuery, session: str, days: Days) -> tuple[list[str], Days]:
     """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun."""
-    rows = list(query.rows(_TREE, {"session": session}).rows)
-    days = [date.fromisoformat(day) for _, *of in rows for day in of if day is not None]
-    return [one for one, *_ in rows], (min(days) - _DAYS, max(days) + _DAYS)
+    parents, children = dict[str, str](), defaultdict[str, set[str]](set)
+    for child, parent in query.rows(_EDGES).rows:
+        parents[child] = parent
+        children[parent].add(child)
+    root, seen = session, {session}
+    while (parent := parents.get(root)) is not None and parent not in seen:
+        root = parent
+        seen.add(root)
+    tree, left = set[str](), [root]
+    while left:
+        if (one := left.pop()) not in tree:
+            tree.add(one)
+            left += children.get(one, ())
+    if len(tree) > 1:
+        sql = "SELECT min(day), max(day) FROM sessions WHERE session_id IN (SELECT unnest($tree))"
+        (days,) = query.rows(sql, {"tree": sorted(tree)}).rows
+    first, last = days
+    return sorted(tree), (first - _DAYS, last + _DAYS)
 
 
 def _head(
@@ -153,7 +177,7 @@ class _Numbers:
 
 _EXCHANGES = """
 SELECT exchange, kind, stream, session_id, party, request_at_ns, method, target, request_headers, request_body,
-  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, has_read_per_event
+  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, derives_reads
 FROM exchanges WHERE recording_id = $recording AND session_id IN (SELECT unnest($sessions))
 ORDER BY request_at_ns, exchange
 """
@@ -163,7 +187,7 @@ FROM {table} t JOIN (SELECT unnest($exchanges) AS exchange, generate_subscripts(
 SELECT {columns} WHERE recording_id = $recording ORDER BY place, {order}
 """
 _EVENTS = "exchange, seq, raw, raw_bytes, length, offset_ns, sent_ns"
-_READS = "exchange, offset_ns, sent_ns, size, is_lost"
+_READS = "exchange, n, offset_ns, sent_ns, size, is_lost"
 _MESSAGES = "exchange, message, at_ns, sent_ns, dir, opcode, data"
 Row = tuple[Any, ...]
 
@@ -207,23 +231,24 @@ class _Part:
     def incidents(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the recording's incidents."""
         found = self._query.rows(
-            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns", {"recording": self._id}
-        )  # fmt: skip
+            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
+            {"recording": self._id},
+        )
         for message, at_ns in found.rows:
             yield {"incident": message, "recording": self.recording, "at_ns": at_ns}
 
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the exchanges."""
         events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
-        with_reads = [one for one in self._exchanges if one[2] is not None and not one[18]]
-        reads = self._of("reads", _READS, "n", with_reads)
+        reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
         messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
         for row in self._exchanges:
             number, kind, stream = row[:3]
             of_reads = list(reads.of(number)) if stream is not None else []
-            yield self._exchange_value(row, [n for n, one in enumerate(of_reads) if one[3]])
+            yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
             if stream is not None:
-                yield from self._stream_values(row, events.of(number), [list(one[:3]) for one in of_reads])
+                stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
+                yield from self._stream_values(row, events.of(number), stored)
             if kind == "websocket":
                 yield from (self._message(number, *one) for one in messages.of(number))
 
@@ -242,21 +267,29 @@ class _Part:
                 "at_ns": at_ns, "method": method, "target": target, "headers": json.loads(headers),
                 "body": text(body or b""),
             },
-            "response": _response(kind, lost, *row[10:16], row[17]), "ending": row[16],
+            "response": _response(kind, lost, row), "ending": row[16],
         }  # fmt: skip
 
-    def _stream_values(self, row: Row, events: Iterator[Row], reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
-        stream, has_read_per_event = row[2] + self._stream, row[18]
+    def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
+        stream, derives_reads = row[2] + self._stream, row[18]
+        times: list[Times] = []
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
             value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
             frame = {"stream": stream, "seq": seq, "raw": value}
             yield frame if value is not None else {**frame, "length": length}
-            if has_read_per_event:
-                reads.append([offset_ns, sent_ns, length])
-        yield from reads_values(stream, reads)
+            times.append((offset_ns, sent_ns, length))
+        reads = derived_reads(times, stored) if derives_reads else stored.values()
+        yield from reads_values(stream, [list(one) for one in reads])
 
     def _message(
-        self, exchange: int, message: int, at_ns: int, sent_ns: int | None, direction: str, opcode: int, data: bytes | None
+        self,
+        exchange: int,
+        message: int,
+        at_ns: int,
+        sent_ns: int | None,
+        direction: str,
+        opcode: int,
+        data: bytes | None,
     ) -> dict[str, Any]:
         return {
             "exchange": exchange + self._exchange, "message": message, "at_ns": at_ns, "sent_ns": sent_ns,
@@ -264,13 +297,19 @@ class _Part:
         }  # fmt: skip
 
 
-def _response(
-    kind: str, lost: list[int], at_ns: int | None, status: int | None, reason: str | None, headers: str | None,
-    body: bytes | None, end_ns: int | None, max_decoded: int | None,
-) -> dict[str, Any] | None:  # fmt: skip
+def _response(kind: str, lost: list[int], row: Row) -> dict[str, Any] | None:
     """Return the response as the text form has it: None for an open exchange without one."""
+    at_ns, status, reason, headers, body, end_ns = row[10:16]
+    max_decoded = row[17]
     if status is None:
-        nothing = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": [], "body": None}
+        nothing: dict[str, Any] = {
+            "at_ns": None,
+            "end_ns": end_ns,
+            "status": None,
+            "reason": None,
+            "headers": [],
+            "body": None,
+        }
         return None if end_ns is None else nothing
     return {
         "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason, "headers": json.loads(headers or "[]"),

@@ -24,9 +24,11 @@ from obstore import exceptions, store
 from ..errors import LakeError, __version__
 from ..text import dumps
 from ..wire.lake_url import lake_url
-from .tables import FORMAT_VERSION, PARTITION, SCHEMAS
+from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"
+_MEASURED = "delta.dataSkippingStatsColumns"
+"""Without it, `DeltaTable.to_pyarrow_dataset` takes a column without statistics for one that is always null."""
 _TIMEOUT = timedelta(seconds=30)
 """Longest wait for one answer of the store."""
 _PATIENCE = timedelta(seconds=60)
@@ -134,6 +136,7 @@ class Lake:
             with self.failures():
                 table = DeltaTable.create(
                     self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
+                    configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
                     storage_options=self.storage_options,
                 )  # fmt: skip
                 there = {field.name for field in table.schema().fields}
@@ -167,7 +170,7 @@ def _client() -> Any:
 
 def _sentence(error: BaseException) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
-    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()))[:300]
+    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0])[:300]
     if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
         return f"access denied: check the credentials in the environment and their rights ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):

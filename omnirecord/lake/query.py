@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +19,9 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from deltalake.fs import DeltaStorageHandler
+from pyarrow import dataset
+from pyarrow.fs import PyFileSystem
 
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
@@ -27,17 +30,22 @@ from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
 from .tables import PARTITION, SCHEMAS
-from .views import ABOUT, COLUMNS, READS, SELECTS
+from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
 }
 """The columns of each view and table, in the order in which a list shows them."""
 _COMPLETE = "complete_recordings"
+_DATASET = "files_of_"
+"""The beginning of the name of a dataset of Arrow."""
 _FETCHED = 10_000
 """Rows that are held at a time."""
 _THREADS = 8
 """Logs that are read at a time."""
+_REQUESTS = 32
+"""Requests to a store at a time."""
+_SCAN = dataset.ParquetFragmentScanOptions(pre_buffer=True)
 _SAFE = """
 SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
 SET allow_community_extensions = false; SET allow_persistent_secrets = false; SET python_enable_replacements = false;
@@ -52,15 +60,18 @@ class LakeQuery:
 
     names = NAMES
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, spill: TemporaryFolder | None = None) -> None:
         self._lake = lake
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
         self._complete: set[str] | None = None
+        self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
-        self._folder = TemporaryFolder("lake")
-        spill = Path(self._folder.name) / "spill"
-        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(spill)})
+        self._datasets: dict[str, dataset.Dataset] = {}
+        self._folder, self._is_folder_ours = spill or TemporaryFolder("lake"), spill is None
+        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(Path(self._folder.name) / "spill")})
+        if not lake.is_local:
+            pa.set_io_thread_count(_REQUESTS)
         folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
         self._connection.execute(_SAFE.format(folders=folders))
 
@@ -68,8 +79,8 @@ class LakeQuery:
         self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
     ) -> LakeQuery:
         """Return another query over the same state of the lake that reads only the files of some recordings: those that
-        began from the first of `days` to the last, in UTC, or those with the ids `recordings`."""
-        made = LakeQuery(self._lake)
+        began from the first of `days` to the last, in UTC, or those with the ids `recordings`. Close it first."""
+        made = LakeQuery(self._lake, self._folder)
         made._files, made._days = self._files, days or self._days
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
@@ -77,7 +88,8 @@ class LakeQuery:
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
         self._connection.close()
-        self._folder.cleanup()
+        if self._is_folder_ours:
+            self._folder.cleanup()
 
     def __enter__(self) -> LakeQuery:
         return self
@@ -89,16 +101,36 @@ class LakeQuery:
         """Run one statement. Raises `UsageError` with one sentence for a mistake in it, `LakeError` for a store that
         fails, `KeyboardInterrupt` for a Ctrl-C."""
         given = dict(parameters or {})
-        return self.rows(checked(sql, NAMES, given), given)
+        result = self.rows(checked(sql, NAMES, given), given)
+        return result._replace(rows=(tuple(map(plain, row)) for row in result.rows))
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Result:
-        """Run a statement of omnirecord itself. Raises as `run` does."""
+        """Run a statement of omnirecord itself; its values are those of DuckDB. Raises as `run` does."""
         reads = frozenset(word for word in re.findall(r"\w+", sql.lower()) if word in NAMES)
         self._define(reads)
-        with self._sentences(sql):
-            cursor = self._connection.cursor().execute(sql, dict(parameters or {}))
+        try:
+            cursor = self._executed(sql, parameters)
+        except duckdb.Error as error:
+            if self._is_mixed or "union_by_name" not in str(error):
+                raise
+            self._is_mixed = True
+            self._defined.clear()
+            self._define(reads)
+            cursor = self._executed(sql, parameters)
         columns = distinct(one[0] for one in cursor.description or ())
         return Result(columns, self._fetched(cursor, sql), reads)
+
+    def _executed(self, sql: str, parameters: Mapping[str, Any] | None) -> duckdb.DuckDBPyConnection:
+        cursor = self._connection.cursor()
+        for name, of in self._datasets.items():  # a cursor does not have them
+            cursor.register(name, of)
+        with self._sentences(sql), ThreadPoolExecutor(1) as thread:  # where Python handles no signals
+            running = thread.submit(cursor.execute, sql, dict(parameters or {}))
+            try:
+                return running.result()
+            except KeyboardInterrupt:
+                cursor.interrupt()
+                raise
 
     def _fetched(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
         while True:
@@ -106,7 +138,7 @@ class LakeQuery:
                 some = cursor.fetchmany(_FETCHED)
             if not some:
                 return
-            yield from (tuple(map(plain, row)) for row in some)
+            yield from some
 
     @contextmanager
     def _sentences(self, sql: str) -> Iterator[None]:
@@ -119,28 +151,37 @@ class LakeQuery:
                 raise
             raise KeyboardInterrupt from error
         except duckdb.IOException as error:
-            said = "a file of it was removed meanwhile" if _GONE.search(str(error)) else " ".join(str(error).split())[:200]
-            raise LakeError(f"{self._lake.url}: {said}: run the query again") from error
+            raise self._of_the_store(error) from error
         except duckdb.OutOfMemoryException as error:
             raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
                             " fewer columns") from error  # fmt: skip
         except duckdb.Error as error:
+            if not self._is_mixed and "union_by_name" in str(error):
+                raise
+            if _DATASET in str(error):
+                raise self._of_the_store(error) from error
             raise UsageError(mistake(error, sql, NAMES)) from error
+
+    def _of_the_store(self, error: duckdb.Error) -> LakeError:
+        """Return the sentence for a file that cannot be read."""
+        said = " ".join(str(error).rpartition(" failed: ")[2].split())
+        gone = "a file of it was removed meanwhile" if _GONE.search(said) else f"a file cannot be read ({said[:200]})"
+        return LakeError(f"{self._lake.url}: {gone}: run the query again")
 
     # The tables as views
 
     def _define(self, names: Collection[str]) -> None:
         """Make the views that a query names. The logs of their tables are read at the same time."""
-        wanted = {*names, *(table for name in names for table in READS.get(name, ()))} - self._defined
+        wanted = needed(names) - self._defined
         tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
         if tables:
             known = self._recordings()
             with ThreadPoolExecutor(_THREADS) as pool:
                 found = list(pool.map(self._files_of, tables))
             for name, (files, schema) in zip(tables, found, strict=True):
-                self._connection.execute(f"CREATE VIEW {name} AS {self._select(name, files, schema, known)}")
+                self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self._select(name, files, schema, known)}")
         for name in views:
-            self._connection.execute(f"CREATE VIEW {name} AS {SELECTS[name]}")
+            self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {SELECTS[name]}")
         self._defined |= wanted
 
     def _files_of(self, name: str) -> Files:
@@ -151,10 +192,12 @@ class LakeQuery:
     def _recordings(self) -> set[str]:
         """Return the ids of the complete recordings. They are also in a table, for files with several recordings."""
         if self._complete is None:
-            files, _ = self._files_of("recordings")
+            files, schema = self._files_of("recordings")
             self._complete = {one.recording_id for one in files if one.recording_id is not None}
             if merged := [one for one in files if one.recording_id is None]:
-                found = self._connection.execute(f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged)}")
+                found = self._connection.execute(
+                    f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged, schema, is_mixed=False)}"
+                )
                 self._complete.update(one for (one,) in found.fetchall())
             self._connection.execute(f"CREATE TABLE {_COMPLETE} (recording_id VARCHAR)")
             if merged:
@@ -180,27 +223,57 @@ class LakeQuery:
         return " UNION ALL ".join(parts)
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
-        """Return a SELECT with the columns of the table. A file of an older version lacks some: they are null there."""
-        read = self._read(name, files)
-        with self._sentences(read):
-            there = {column for column, *_ in self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+        """Return a SELECT with the columns of the table. A column that no file has is null."""
+        read = self._read(name, files, schema, is_mixed=self._is_mixed)
+        there = self._columns(read)
+        if not self._lake.is_local or there.issuperset(schema.names):
+            return f"SELECT {', '.join(map(_named, schema.names))} FROM {read}"
+        read = self._read(name, files, schema, is_mixed=True)  # the first file may be of an older version
+        there = self._columns(read)
         columns = (
             _named(one.name) if one.name in there else f"NULL::{_type(one.type)} AS {_named(one.name)}"
             for one in schema
         )
         return f"SELECT {', '.join(columns)} FROM {read}"
 
-    def _read(self, name: str, files: Iterable[File]) -> str:
+    def _columns(self, read: str) -> set[str]:
+        with self._sentences(read):
+            return {column for column, *_ in self._connection.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+
+    def _read(self, name: str, files: list[File], schema: pa.Schema, *, is_mixed: bool) -> str:
+        """Return the SQL of a table over the files. `is_mixed`: some may lack columns, so that all are looked at."""
+        if not self._lake.is_local:
+            return self._dataset(name, files, schema)
         paths = ", ".join(_quoted(f"{self._place(name)}/{one.path}") for one in files)
         day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
-        return f"read_parquet([{paths}], union_by_name = true, {day})"
+        return f"read_parquet([{paths}], union_by_name = {str(is_mixed).lower()}, {day})"
+
+    def _dataset(self, name: str, files: list[File], schema: pa.Schema) -> str:
+        """Register a dataset of Arrow over objects of a store, and return its name.
+
+        Credentials and addresses are those of the Delta tables. DuckDB hands columns and filters to it.
+        """
+        sizes = {one.path: one.size for one in files}
+        handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
+        system, form = PyFileSystem(handler), dataset.ParquetFileFormat(default_fragment_scan_options=_SCAN)
+        fragments = [
+            form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))
+            for one in files
+        ]
+        registered = f"{_DATASET}{name}_{len(self._datasets)}"
+        self._datasets[registered] = dataset.FileSystemDataset(fragments, schema, form, system)
+        self._connection.register(registered, self._datasets[registered])
+        return registered
 
     def _place(self, name: str) -> str:
         return f"{self._lake.url}/{name}"
 
 
 def plain(value: Any) -> Any:
-    """Return a value of DuckDB as one of JSON, or bytes: times in ISO 8601, decimals as numbers, intervals in seconds."""
+    """Return a value of DuckDB as one of JSON, or bytes.
+
+    Times are in ISO 8601, decimals are numbers, intervals seconds; NaN is null.
+    """
     if value is None or type(value) in (str, int, bool, bytes):
         return value
     if isinstance(value, float):

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..cassette.files import TemporaryFolder, copied_aside, stamp_of
+from ..cassette.files import TemporaryFolder, copied_aside
 from ..cassette.open import open_store
 from ..cassette.scrub import copied_without_secrets
-from ..cassette.sqlite import Store, is_database, is_packed
-from ..cassette.sqlite.lock import RecorderLock, recorder_is_alive
+from ..cassette.sqlite import Store, is_sqlite
+from ..cassette.sqlite.lock import RecorderLock, is_recorded, recorder_is_alive
 from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
 from ..redaction.pseudonyms import File
@@ -134,14 +134,15 @@ class Shipper:
 
     def _begun(self, path: Path) -> tuple[_Cassette, list[str]]:
         """Return a cassette and the ids of its recordings."""
-        stamp = stamp_of(path)
-        with closing(open_store(path)) as store:
+        stamp = _stamp(path)
+        with locked(path), closing(open_store(path)) as store:
             ids = [one.recording_id for one in store.recordings()]
         return _Cassette(path, stamp, len(ids)), ids
 
     def _read(self, cassette: _Cassette, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
         with locked(cassette.path), self._opened(cassette.path) as (store, ids):
+            store.hold()
             left = [one for one in store.recordings() if ids[one.recording] not in known]
             for number, recording in enumerate(left, 1):
                 named = replace(recording, recording_id=ids[recording.recording])
@@ -156,12 +157,11 @@ class Shipper:
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[tuple[Store, dict[int, str]]]:
-        """Open a cassette under our own lock, which is no recorder's; also return the ids of its recordings by number.
+        """Open a cassette; also return the ids of its recordings by number.
 
         With `redact`, the store is a copy without secrets.
         """
         with closing(open_store(path)) as store:
-            store.is_being_recorded = False
             ids = {one.recording: one.recording_id for one in store.recordings()}
             if not self._redact:
                 yield store, ids
@@ -180,9 +180,18 @@ class Shipper:
 
     def _mark_shipped(self, cassette: _Cassette) -> None:
         """Mark a cassette whose recordings are all in the lake, unless it has changed since."""
-        if cassette.stamp == stamp_of(cassette.path):
+        if cassette.stamp == _stamp(cassette.path):
             with suppress(OmnirecordError):
                 mark_shipped(cassette.path, self._mark, cassette.recordings)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with the content of a file; None if there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def mark_of(url: str, lake: str) -> str:
@@ -203,20 +212,22 @@ def locked(path: Path) -> Iterator[None]:
 
     A cassette in another form, and one in a folder that cannot be written, is not locked.
     """
-    if not is_database(path) or is_packed(path):
+    if not path.is_file() or not is_sqlite(path):
         yield
         return
+    busy = CassetteInUse(f"{path} is being recorded: ship it when the recorder has closed it")
     try:
-        lock = RecorderLock(path)
+        lock = RecorderLock(path, is_shipper=True)
+    except CassetteInUse:
+        raise busy from None
     except OSError:
         if recorder_is_alive(path):
-            raise CassetteInUse(f"{path} is being recorded: ship it when the recorder has closed it") from None
+            raise busy from None
         yield
         return
     try:
-        lock.lock_file(path)
+        if is_recorded(path):  # under another name of the file
+            raise busy
         yield
-    except CassetteInUse:
-        raise CassetteInUse(f"{path} is being recorded: ship it when the recorder has closed it") from None
     finally:
         lock.release()

@@ -54,7 +54,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("response_at_ns", pa.int64()), ("status", pa.int32()), ("reason", pa.string()),
         ("response_headers", pa.string()), ("response_body", pa.binary()), ("end_ns", pa.int64()),
         ("ending", pa.string()), ("request_bytes", pa.int64()), ("response_bytes", pa.int64()),
-        ("max_decoded", pa.int64()), ("has_read_per_event", pa.bool_()),
+        ("max_decoded", pa.int64()), ("derives_reads", pa.bool_()),
     ),
     "messages": _table(
         ("session_id", pa.string()), ("exchange", pa.int32()), ("message", pa.int32()), ("at", _AT),
@@ -77,13 +77,15 @@ SCHEMAS: dict[str, pa.Schema] = {
 }  # fmt: skip
 """The columns of each table. `recordings` is last: its row says that the recording is complete.
 
-`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. `reads` leaves out
-an exchange with `has_read_per_event`: there each read brought one frame, so the frames tell the reads. `response_body`
-of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit in bytes at which
-the recorder stopped decoding.
+`events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange
+with `derives_reads`, `reads` has only the reads that do not follow from the events (`columns.derived_reads`).
+`response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
+in bytes at which the recorder stopped decoding.
 """
 
 TABLES = tuple(SCHEMAS)
+MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at")
+"""Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
 
 
 def path_of(table: str, day: str, recording_id: str) -> tuple[str, str]:

@@ -72,7 +72,7 @@ class Shipping:
         except (OSError, RuntimeError) as error:
             return f"the process that ships cannot be started: {error}"
         assert process.stdout is not None
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), process:  # it closes the pipes
             for line in process.stdout:
                 self._hear(line)
         code = process.wait()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from ..errors import UsageError
 
@@ -116,6 +116,14 @@ def duration(option: str, text: str, forms: str) -> timedelta:
     return timedelta(seconds=value)
 
 
+def size(option: str, text: str, forms: str) -> int:
+    """Return a size in bytes, as in `2GB`. `forms`: the allowed forms, for the error. Raises `UsageError`."""
+    kind, value = _read(option, text.strip(), forms, counts=False)
+    if kind != "size":
+        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
+    return int(value)
+
+
 def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
     found: dict[str, float] = {}
     for one in [given] if isinstance(given, (str, int)) else given:
@@ -149,3 +157,17 @@ def checked_seconds(name: str, value: float) -> float:
     if not 0 <= value <= LONGEST:
         raise UsageError(f"{name} {value:g} must be 0 or more, in seconds, up to {LONGEST:g}")
     return value
+
+
+def since(text: str, now: datetime) -> datetime:
+    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
+
+    Raises `UsageError`.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        pass
+    else:
+        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import jiter
 
 from ..model import TimedFrame
-from .sse import read_fields
+from .sse import data_start, read_fields
 
 MAX_DEPTH = 500
 """The deepest nesting of a payload. Recorded events have at most 20 levels."""
@@ -91,10 +91,13 @@ def _children(value: Any) -> Any:
 
 def payload_of(frame: TimedFrame) -> Any:
     """Return the JSON value of a frame's data; None if it has none, or if it is malformed."""
-    if frame.raw is None:
+    raw = frame.raw
+    if raw is None:
         return None
+    if (start := data_start(raw)) and (value := parse_quickly(raw[start:-2])) is not None:
+        return value
     try:
-        return parse(read_fields(frame.raw, bom=frame.seq == 1).data or "")[0]
+        return parse(read_fields(raw, bom=frame.seq == 1).data or "")[0]
     except MalformedError:
         return None
 

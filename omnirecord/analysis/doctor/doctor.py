@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from ...cassette.open import open_store
 from ...cassette.select import the_session
-from ...cassette.sqlite import Store
+from ...cassette.source import Source
 from ...model import Exchange, TimedFrame
 from ...omnigent.contract import load
 from ...text import counted, one_line
@@ -19,7 +20,7 @@ from ..gather import acts_in, failures_in, grouped, strays
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Sign, explained, in_order
+from .finding import Finding, Payload, Sign, explained, in_order, payload
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .stream import StreamChecks
 from .tools import Children, Tools
@@ -34,12 +35,17 @@ def findings_of(cassette: str | Path, session: str | None = None) -> list[Findin
         return examine(store, session)
 
 
-def examine(store: Store, session: str | None = None) -> list[Finding]:
-    """The findings of an open store, or of one session in it, worst first."""
+def examine(
+    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None
+) -> list[Finding]:
+    """The findings of an open store, or of one session in it, worst first.
+
+    `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
+    """
     wanted = None if session is None else the_session(store, session)
-    recordings = _by_recording(store)
-    troubles = list(_of_recordings(store, recordings))
-    sessions = list(_examined(store, recordings, wanted))
+    recordings = _by_recording(store, recording)
+    troubles = list(_of_recordings(store, recordings, recording))
+    sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
     for recording, one in sessions:
@@ -51,15 +57,15 @@ def examine(store: Store, session: str | None = None) -> list[Finding]:
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
-def _by_recording(store: Store) -> dict[int, list[Exchange]]:
+def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
-    for x in store.exchanges():
+    for x in store.exchanges(recording=recording):
         recordings.setdefault(x.recording, []).append(x)
     return recordings
 
 
 def _examined(
-    store: Store, recordings: dict[int, list[Exchange]], wanted: str | None
+    store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
     for recording, exchanges in recordings.items():
@@ -69,23 +75,28 @@ def _examined(
             yield recording, SessionChecks(None, upstream=upstream, failed=failed)
         for group in grouped(clients):
             if wanted in (None, group[0].session_id):
-                yield recording, _session(store, group, upstream, excused, deleted)
+                yield recording, _session(store, group, upstream, excused, deleted, read)
 
 
 def _session(
-    store: Store,
+    store: Source,
     exchanges: list[Exchange],
     upstream: Upstream,
     excused: Callable[[TimedFrame], bool],
     deleted: dict[str, int],
+    read: Read,
 ) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
     one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
+    read(one, exchanges)
+    return one
+
+
+def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
     for x in exchanges:
         if x.stream is not None:
-            one.read(x, store.frames(x))
-    return one
+            checks.read(x, store.frames(x))
 
 
 def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
@@ -94,7 +105,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
     return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
-def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
+def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live = load("omnigent")
     if store.contract_of(recording) is live:
@@ -105,7 +116,7 @@ def _excuse(store: Store, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]:
+def _snapshots(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
     for x in exchanges:
         if reads_stored_state(x):
             snapshot = stored_state_of(x, store.decoded_body(x, "response"))
@@ -113,16 +124,18 @@ def _snapshots(store: Store, exchanges: list[Exchange]) -> Iterator[StoredState]
                 yield snapshot
 
 
-def _of_recordings(store: Store, recordings: dict[int, list[Exchange]]) -> Iterator[tuple[int, Sign]]:
-    """The problems of recordings as a whole, each with the recording's number."""
-    for incident in store.incidents()[:_MOST]:
+def _of_recordings(
+    store: Source, recordings: dict[int, list[Exchange]], recording: int | None
+) -> Iterator[tuple[int, Sign]]:
+    """The problems of recordings as a whole, each with the recording's number. `recording`: only of that one."""
+    for incident in [one for one in store.incidents() if recording in (None, one.recording)][:_MOST]:
         code, what = "recording-degraded", "the recorder could not write everything from here on"
         if tells_of_coding(incident.message):
             code, what = "stream-not-decoded", "events cannot be decoded from here on"
         message = f"{what}: {one_line(incident.message)[:200]}"
         yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
-    for recording, exchanges in recordings.items():
-        yield from ((recording, sign) for sign in _unreachable(exchanges))
+    for number, exchanges in recordings.items():
+        yield from ((number, sign) for sign in _unreachable(exchanges))
 
 
 def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
@@ -139,6 +152,10 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
             "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
             severity="warning" if answered else None,
         )  # fmt: skip
+
+
+Read = Callable[["SessionChecks", Sequence[Exchange]], None]
+"""Reads the streams of a session, whose exchanges are given, into its checks."""
 
 
 class SessionChecks:
@@ -164,13 +181,13 @@ class SessionChecks:
         self.streams: list[StreamChecks] = []
         self._excused = excused
 
-    def read(self, x: Exchange, frames: Iterable[TimedFrame]) -> None:
+    def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
         one = StreamChecks(x, [check.handlers() for check in shared], self._excused)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
-        one.read(frames)
+        one.read(frames, payload)
         self.streams.append(one)
 
     @property

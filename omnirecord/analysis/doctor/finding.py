@@ -186,14 +186,23 @@ class Check(Protocol):
         ...
 
 
-def events(frames: Iterable[TimedFrame]) -> Iterator[Event]:
+def payload(frame: TimedFrame) -> dict[str, Any]:
+    """The JSON object in a frame; empty if there is none."""
+    data = None if frame.verdict in _UNREADABLE else payload_of(frame)
+    return data if isinstance(data, dict) else {}
+
+
+Payload = Callable[[TimedFrame], dict[str, Any]]
+"""Returns what `payload` returns."""
+
+
+def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:
     """The frames of one stream as events."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
-        data = {} if frame.verdict in _UNREADABLE else payload_of(frame)
-        data = data if isinstance(data, dict) else {}
+        data = payload(frame)
         number = data.get("sequence_number")
         yield Event(
             frame.stream, frame.seq, frame.offset_ns, frame.type, frame.verdict,

@@ -15,7 +15,22 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from .events import Contract, Order
-from .finding import SECOND, Check, Event, FrameRef, Group, Handler, Handlers, Severity, Sign, events, seconds, sign_at
+from .finding import (
+    SECOND,
+    Check,
+    Event,
+    FrameRef,
+    Group,
+    Handler,
+    Handlers,
+    Payload,
+    Severity,
+    Sign,
+    events,
+    payload,
+    seconds,
+    sign_at,
+)
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 
@@ -149,10 +164,10 @@ class StreamChecks:
     def stream(self) -> int:
         return self.exchange.stream or 0
 
-    def read(self, frames: Iterable[TimedFrame]) -> None:
+    def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on all frames, in order."""
         none: list[Handler] = []
-        for event in events(frames):
+        for event in events(frames, payload):
             self.count += 1
             self._arrived(event)
             self.activity.frame(event)

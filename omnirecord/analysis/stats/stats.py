@@ -9,15 +9,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.sqlite import Store
+from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions
-from ..turns import Act, Approval, Around, Conclusion, Passage, Turn, merged, session_of
+from ..turns import Act, Approval, Around, Conclusion, Passage, Session, Turn, merged, session_of
 from ..turns.session_builder import MergedFrame, by_stream
 from .values import (
     ApprovalStats,
@@ -50,23 +51,29 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
         return list(measured(store, session))
 
 
-def measured(store: Store, session: str | None = None) -> Iterator[SessionStats]:
+def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
     for one, told, conclusion in conclusions(store, session):
         yield measure(one, conclusion, started[told.recording])
 
 
-def measure(one: Gathered, conclusion: Conclusion, started_at: str) -> SessionStats:
-    """The numbers of one session in one recording, or of a stream that belongs to none. `conclusion`: how it ended.
-    `started_at`: the start of the recording."""
-    exchanges, frames, acts = one.exchanges, list(one.frames()), one.acts
+def measure(
+    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
+    told: Session | None = None, line: Sequence[MergedFrame] | None = None,
+) -> SessionStats:  # fmt: skip
+    """The numbers of one session in one recording, or of a stream that belongs to none.
+
+    `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
+    session with its turns; `line`: the merged frames. By default they are read and derived.
+    """
+    exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
     until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
     spans = listened(stream.span for stream in streams)
-    told = session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
-    line = merged(frames)
+    told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
+    line = merged(frames) if line is None else line
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -75,9 +82,16 @@ def measure(one: Gathered, conclusion: Conclusion, started_at: str) -> SessionSt
         streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
-        proxy_delay_ms=_delays(frames), never_sent=_unsent(frames),
+        **_of_sending(frames, streams),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
+    """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
+    if len(streams) == 1:
+        return {name: getattr(streams[0].stats(), name) for name in ("proxy_delay_ms", "never_sent")}
+    return {"proxy_delay_ms": _delays(frames), "never_sent": _unsent(frames)}
 
 
 def without_times(value: Any) -> Any:
@@ -228,13 +242,17 @@ def _streaming(passage: Passage) -> int | None:
 class _Stream:
     """One stream and its frames."""
 
+    def stats(self) -> StreamStats:
+        return self._stats
+
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
         times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
         self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
 
-    def stats(self) -> StreamStats:
+    @cached_property
+    def _stats(self) -> StreamStats:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
         asked = x.request.at_ns
         return StreamStats(

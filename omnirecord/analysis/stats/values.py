@@ -255,18 +255,21 @@ def listened(spans: Iterable[Span]) -> list[Span]:
 def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     """The gaps between consecutive events; None without any. Between two spans no client listened: that is no gap."""
     begins = [begin for begin, _ in spans]
-    places = [bisect_right(begins, event.offset_ns) for event in events]
-    pairs = [
-        (max(0, after.offset_ns - before.offset_ns), before, after)
-        for (before, after), (one, other) in zip(pairwise(events), pairwise(places), strict=True)
-        if one == other
-    ]
-    if not pairs:
+    times = [event.offset_ns for event in events]
+    lengths = [max(0, later - earlier) for earlier, later in pairwise(times)]
+    places: Sequence[int] = range(len(lengths))  # of the event before
+    if len(begins) > 1 and lengths:
+        of = [bisect_right(begins, at) for at in times]
+        places = [place for place in places if of[place] == of[place + 1]]
+        lengths = [lengths[place] for place in places]
+    if not lengths:
         return None
-    p50, p99 = percentiles(sorted(length for length, _, _ in pairs))
-    length, before, after = max(pairs, key=lambda pair: pair[0])
+    p50, p99 = percentiles(sorted(lengths))
+    length = max(lengths)
+    first = places[lengths.index(length)]
+    before, after = events[first], events[first + 1]
     return Gaps(
-        len(pairs), round(p50 / NS, 9), round(p99 / NS, 9), length / NS,
+        len(lengths), round(p50 / NS, 9), round(p99 / NS, 9), length / NS,
         _place(before), type_of(before), _place(after), type_of(after),
     )  # fmt: skip
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
@@ -53,10 +53,18 @@ class Around(NamedTuple):
 ALONE = Around()
 
 
+Payload = Callable[[TimedFrame], dict[str, Any]]
+"""Returns what `strict_json.payload` returns."""
+
+
 class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+    def __init__(
+        self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE,
+        payload: Payload = payload,
+    ) -> None:  # fmt: skip
+        self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
         self.last_ns = 0
@@ -73,7 +81,7 @@ class SessionBuilder:
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
                 before.touch(frame.offset_ns)
-            events.add_event(builder, frame.type, frame.offset_ns, payload(frame))
+            events.add_event(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None and builder.open is not before:
                 builder.open.touch(frame.offset_ns)
             draft = builder.open or before
@@ -118,7 +126,7 @@ class SessionBuilder:
             if builder.open is not None:
                 builder.open.heartbeats += 1
         elif frame.type is not None and frame.type in protocol.RESENT:
-            events.add_resent(builder, frame.type, frame.offset_ns, payload(frame))
+            events.add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None:
                 builder.open.joined_ns = frame.offset_ns
         elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:

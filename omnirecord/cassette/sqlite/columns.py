@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, repeat
 
-from ...model import VERDICTS, Exchange, StreamColumns, Verdict
+from ...model import VERDICTS, Exchange, StreamColumns, TimedFrame, Verdict
 from .checked import FRAME_BLOCK_COLUMNS, ends_of, frame_columns_of, issues_of
 from .stream_reads import from_byte, from_read
 
+_new = tuple.__new__
 _BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
 
 
@@ -32,6 +34,17 @@ class FrameTable:
     """The arrival of each read."""
     sent: Sequence[int | None] = ()
     sizes: Sequence[int] = ()
+
+    def frames(self, stream: int) -> list[TimedFrame]:
+        """Return the frames as values."""
+        ends, came, sent = self.ends, self.came, self.sent
+        starts = [0, *ends[:-1]]
+        issues = [self.issues.get(place, ()) for place in range(len(ends))] if self.issues else repeat(())
+        return list(map(_new, repeat(TimedFrame), zip(
+            repeat(stream), range(1, len(ends) + 1), [came[read] for read in self.reads],
+            [sent[read] for read in self.reads], map(self.body.__getitem__, map(slice, starts, ends)),
+            map(operator.sub, ends, starts), self.types, self.verdicts, issues, strict=False,
+        )))  # fmt: skip
 
 
 def frame_table(connection: sqlite3.Connection, exchange: Exchange) -> FrameTable | None:

@@ -18,6 +18,7 @@ import sqlite3
 import stat
 import struct
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,12 @@ _FLOCK = "hhqqi0q"
 """`struct flock` of Linux: type, whence, start, length, process."""
 _SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", None)
 """None on a system without such locks; then only the lock file counts."""
+
+SHIPPER_WITHIN = 60.0
+"""Seconds in which a shipper has read a cassette: then its lock is no longer waited for."""
+_LOOK = 0.02
+_SHIPPER = b"ship"
+"""Content of the lock file of a shipper; that of a recorder is empty."""
 
 _LOCK = threading.RLock()
 _connections: dict[Identity, int] = {}
@@ -189,17 +196,22 @@ def lock_path(cassette: Path) -> Path:
 
 
 class RecorderLock:
-    """The two locks of a recorder.
+    """The two locks of a recorder. `is_shipper`: one that reads a closed cassette, and holds off recorders meanwhile.
 
-    Raises `CassetteInUse` if another recorder holds the lock file, `NotACassette` if that path is no regular file.
+    A lock of a shipper is waited for, up to `SHIPPER_WITHIN` seconds. Raises `CassetteInUse` if another recorder holds
+    the lock file, `NotACassette` if that path is no regular file.
     """
 
-    def __init__(self, cassette: Path) -> None:
+    def __init__(self, cassette: Path, *, is_shipper: bool = False) -> None:
         self._path = lock_path(cassette)
         self._fd = self._acquire(cassette)
         self._file: FileLock | None = None
+        os.truncate(self._fd, 0)
+        if is_shipper:
+            os.write(self._fd, _SHIPPER)
 
     def _acquire(self, cassette: Path) -> int:
+        until = time.monotonic() + SHIPPER_WITHIN
         while True:
             fd = os.open(self._path, _OPEN, 0o600)
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -211,7 +223,11 @@ class RecorderLock:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
+                is_shipper = _is_shipper(fd)
                 os.close(fd)
+                if is_shipper and time.monotonic() < until:
+                    time.sleep(_LOOK)
+                    continue
                 raise CassetteInUse(
                     f"{cassette} is being recorded by another omnirecord: choose another --db, or stop that one"
                 ) from None
@@ -255,9 +271,14 @@ def is_locked_beside(cassette: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_shared(fd)
+        return not _try_shared(fd) and not _is_shipper(fd)
     finally:
         os.close(fd)
+
+
+def _is_shipper(fd: int) -> bool:
+    """Whether a shipper holds the lock file."""
+    return os.pread(fd, len(_SHIPPER), 0) == _SHIPPER
 
 
 def _try_shared(fd: int) -> bool:

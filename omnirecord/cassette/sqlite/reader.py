@@ -73,10 +73,12 @@ class Store(Tables):
         self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
         self._unframed: dict[int, Unframed] = {}
         self._look = _LOOK
+        self._held: list[Exchange] | None = None
         self._told: set[int] = set()  # streams with a warning about partial decoding
 
     def refresh(self) -> None:
         """Begin a new transaction and drop all caches."""
+        self._held = None
         self._known_blocks.clear()
         self._unframed.clear()
         self._look = _LOOK
@@ -94,10 +96,21 @@ class Store(Tables):
         """
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
+        if self._held is not None and ending is None:
+            return [
+                x for x in self._held
+                if all(getattr(x, column) == value for column, value in wanted.items())
+                and not (by_clients and x.party == "runner") and not (in_session and x.session_id is None)
+                and not (unended and x.end_ns is not None)
+            ]  # fmt: skip
         where = [f"{column} = ?" for column in wanted]
         where += ["party != 'runner'"] * by_clients + ["session_id IS NOT NULL"] * in_session
         where += ["end_ns IS NULL"] * unended
         return self._exchanges(" AND ".join(where) or "1", *wanted.values())
+
+    def hold(self) -> None:
+        """Keep all exchanges in memory until `refresh`, for several analyses of a cassette."""
+        self._held = self.exchanges()
 
     def _exchanges(self, where: str, *values: Any) -> list[Exchange]:
         order = " ORDER BY recording, request_at_ns, exchange"

@@ -33,7 +33,7 @@ from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
 from .checked import DAMAGED, blob_of, size_or_damage
 from .disk import transaction
-from .lock import RecorderLock, identity
+from .lock import RecorderLock, identity, is_recorded
 from .rows import FRAMED, Row, size_of
 from .schema import (
     clear_errors,
@@ -339,10 +339,9 @@ def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
             return False
     try:
         with clear_errors(path):
-            lock = RecorderLock(path)
+            lock = RecorderLock(path, is_shipper=True)
             try:
-                lock.lock_file(path)
-                return _mark_shipped(path, lake, recordings)
+                return not is_recorded(path) and _mark_shipped(path, lake, recordings)
             finally:
                 with suppress(OSError):
                     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

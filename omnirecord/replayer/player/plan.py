@@ -211,7 +211,7 @@ class ReplayPlan:
 
     def _read_frames(self, exchange: Exchange) -> Iterator[TimedFrame]:
         zero, frames = self._zero[exchange.recording], self._store.frames(exchange, unfinished=True)
-        return (replace(frame, offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
+        return (frame._replace(offset_ns=frame.offset_ns + zero) for frame in frames) if zero else frames
 
     def frame(self, stream: int, seq: int) -> TimedFrame | None:
         """Return one frame of a recorded stream; None if the replay inserted it, or the stream is compressed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Any
 
@@ -267,7 +267,7 @@ def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFra
     if text == heard:
         return []
     raw = frame_of(protocol.RESPONSE_OUTPUT_TEXT_DELTA, _delta(text[len(heard) :]))
-    return [replace(resent[-1], raw=raw, length=len(raw), type=protocol.RESPONSE_OUTPUT_TEXT_DELTA)]
+    return [resent[-1]._replace(raw=raw, length=len(raw), type=protocol.RESPONSE_OUTPUT_TEXT_DELTA)]
 
 
 def text_in_flight(played: list[TimedFrame]) -> list[bytes]:

@@ -1,0 +1,154 @@
+"""All analyses of one recording in one pass: each frame is read once, and parsed once.
+
+The results are those of `doctor`, `show`, `stats`, `sessions` and `validate`, which read a cassette for one purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from ..cassette.sqlite import Store
+from ..errors import __version__
+from ..model import Exchange, TimedFrame
+from .doctor import Finding
+from .doctor.doctor import SessionChecks, examine
+from .doctor.finding import payload as parsed
+from .gather import Concluded, Context, Gathered, Held, children_of
+from .query import Analysis
+from .sessions import Summary, summaries
+from .stats import SessionStats
+from .stats.stats import measure
+from .turns import Session, concluded, merged
+from .turns.session_builder import SessionBuilder
+from .validate import Problem, Tally, validation
+
+Frames = Callable[[Exchange], Iterable[TimedFrame]]
+_PARSED = 64 << 20
+"""Bytes of a session's frames up to which their parsed payloads are kept for the next analysis."""
+_ODD = 50_000
+"""Frames with problems that are kept; if there are more, the recording is read again."""
+
+
+class _Read(NamedTuple):
+    """One session after the pass."""
+
+    gathered: Gathered
+    told: Session
+    stats: SessionStats
+    """Without its conclusion, which needs the sessions of the sub-agents."""
+
+
+class Whole(Analysis):
+    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store."""
+
+    def __init__(self, store: Store, recording: int, frames: Frames | None = None) -> None:
+        super().__init__(store)
+        self._recording = store.recording(recording)
+        self._frames = frames or store.frames
+        self._context, self.parents = Context(store), store.parents()
+        self._sessions: list[_Read] = []
+        self._problems = _Problems(store, recording)
+
+    @cached_property
+    def _findings(self) -> list[Finding]:
+        return examine(self._store, recording=self._recording.recording, read=self._read)
+
+    def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
+        """Read the streams of a session into all analyses."""
+        exchanges, acts, held = list(exchanges), checks.acts, Held()
+        streams = [(x, list(held.of(self._frames(x)))) for x in exchanges if x.stream is not None]
+        frames = [frame for _, some in streams for frame in some]
+        payload = _Payloads(frames) if sum(frame.length for frame in frames) <= _PARSED else parsed
+        for x, some in streams:
+            checks.read(x, some, payload)
+            self._problems.add(some, payload)
+        parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
+        builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
+        for heard in line:
+            builder.add(heard)
+        told = builder.session(exchanges, parent_id, self._context.of(exchanges))
+        told = replace(told, failures=tuple(checks.failed))
+        started_at = self._recording.started_at
+        gathered = Gathered(exchanges, acts, parent_id, self._store)
+        stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line)
+        self._sessions.append(_Read(gathered, told, stats))
+
+    @cached_property
+    def _concluded(self) -> list[Concluded]:
+        _ = self._findings
+        by_id = {(one.told.recording, one.told.session_id): one.told for one in self._sessions}
+        return [
+            Concluded(one.gathered, one.told, concluded(one.told, children_of(one.told, by_id)))
+            for one in self._sessions
+        ]
+
+    @cached_property
+    def _stats(self) -> list[SessionStats]:
+        return [
+            replace(read.stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
+            for one, read in zip(self._concluded, self._sessions, strict=True)
+        ]
+
+    @cached_property
+    def _told(self) -> list[Session]:
+        return [one.session for one in self._concluded]
+
+    @cached_property
+    def _summaries(self) -> list[Summary]:
+        return summaries(self._store, examined=self._findings, concluded=self._concluded)
+
+    def problems(self) -> list[Problem]:
+        """Return the problems of `validate`."""
+        _ = self._findings
+        return self._problems.all()
+
+
+class _Payloads:
+    """The payloads of frames, parsed once."""
+
+    def __init__(self, frames: Iterable[TimedFrame]) -> None:
+        self._known = {id(frame): parsed(frame) for frame in frames}
+
+    def __call__(self, frame: TimedFrame) -> dict[str, Any]:
+        return self._known[id(frame)]
+
+
+class _Problems:
+    """The problems of a recording. An event that the same version judged as valid is not judged again."""
+
+    def __init__(self, store: Store, recording: int) -> None:
+        self._store, self._recording = store, recording
+        self._contract = store.contract_of(recording)
+        value = store.recording(recording)
+        self._trusts = value.version == __version__ and value.contract == self._contract.name
+        self._done: dict[int, list[TimedFrame]] = {}
+        """The frames with problems, by stream."""
+        self._count = 0
+
+    def add(self, frames: Sequence[TimedFrame], payload: Callable[[TimedFrame], dict[str, Any]]) -> None:
+        """Add all frames of a stream."""
+        if not self._trusts or not frames:
+            return
+        unheard_of = self._contract.unheard_of
+        odd = [
+            frame for frame in frames
+            if frame.verdict not in ("comment", "sentinel")
+            and (frame.verdict != "valid" or unheard_of(frame.type or "", payload(frame)))
+        ]  # fmt: skip
+        self._count += len(odd)
+        self._trusts = self._count <= _ODD
+        self._done[frames[0].stream] = odd
+
+    def all(self) -> list[Problem]:
+        """Return the problems, as `validation` does."""
+        if not self._trusts:
+            return list(validation(self._store, recording=self._recording).problems)
+        tally = Tally()
+        for x in self._store.exchanges(kind="sse", recording=self._recording):
+            found = self._done.get(x.stream or 0)
+            for frame in self._store.frames(x) if found is None else found:
+                tally.add(frame, self._contract)
+        return list(tally.result([self._contract]).problems)

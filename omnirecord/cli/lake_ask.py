@@ -1,0 +1,216 @@
+"""`lake sessions`, `lake sql` and `lake get`: questions to a lake, and sessions out of it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UsageError
+from ..text import counted, visible
+from .arguments import STDOUT, stdin_text
+from .common import OUTPUT, busy, decoded_option, json_line, json_option, print_rows, progress, terminal_width
+from .query import form_of, print_names, print_result, sql_options, values_of
+from .sessions import Line, session_table
+
+_SHOWN = 100
+"""Most sessions in a table, by default."""
+_OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
+_FORMS = (".db", ".jsonl")
+
+
+@click.command(short_help="List sessions of all recordings, with filters.")
+@click.argument("url")
+@click.option(
+    "--finding",
+    "findings",
+    multiple=True,
+    metavar="CODE",
+    help="Only sessions with this finding of doctor. Repeatable: with one of them.",
+)
+@click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only sessions of recordings with this label. Repeatable: with all of them.",
+)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    type=click.Choice(_OUTCOMES),
+    help="Only sessions that ended so. Repeatable: in one of these ways.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="GLOB",
+    help="Only sessions whose last turn had this model; * stands for any text. Repeatable: with one of them.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Most sessions to print, the newest first; 0: all. Default: {_SHOWN}, with --json all.",
+)
+@json_option
+def sessions(
+    url: str, findings: tuple[str, ...], since: str | None, labels: tuple[str, ...], statuses: tuple[str, ...],
+    models: tuple[str, ...], limit: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List the sessions of a lake, the newest first: when, what was asked first, how it ended, the worst finding.
+
+    A session whose parts are in several recordings is one line. All options together choose the sessions.
+
+    \b
+    Examples:
+      omnirecord lake sessions lake
+      omnirecord lake sessions lake --finding tool-without-output --since 7d
+    """
+    from ..lake.location import Lake
+    from ..lake.query import LakeQuery
+    from ..lake.sessions import Wanted
+    from ..lake.sessions import sessions as matching
+
+    wanted = Wanted(findings, _since(since), _labels(labels), statuses, models)
+    most = limit or None if limit is not None or as_json else _SHOWN
+    place = Lake(url)
+    place.marker()
+    with LakeQuery(place) as query:
+        with busy(f"asking {visible(place.url)}"):
+            rows = matching(query, wanted, None if most is None else most + 1)
+            found = [] if as_json else list(rows)
+        if as_json:
+            print_rows(rows)
+            return
+        if not found:
+            has_filter = any((findings, since, labels, statuses, models))
+            empty = f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}"
+            click.echo(f"no session of {visible(place.url)} matches" if has_filter else empty)
+            return
+        for line in session_table([_line(one) for one in found[:most]], terminal_width(sys.maxsize)):
+            click.echo(line)
+        if most is not None and len(found) > most:
+            click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
+
+
+def _since(text: str | None) -> datetime | None:
+    from ..wire.limits import since
+
+    return None if text is None else since(text, datetime.now(UTC))
+
+
+def _labels(texts: tuple[str, ...]) -> dict[str, str]:
+    from ..cassette.identity import labels_of
+
+    return labels_of(texts, {})
+
+
+def _line(row: dict[str, Any]) -> Line:
+    return Line(
+        row["session_id"], row["stream"], row["started_at"], row["asked"], row["parent_session_id"] is not None,
+        row["model"], row["turns"] or 0, row["duration_s"], row["conclusion_code"], row["outcome"],
+        row["verdict"] or "-", row["finding_code"], row["finding_severity"],
+    )  # fmt: skip
+
+
+@click.command(short_help="Ask in SQL over all recordings.")
+@click.argument("url")
+@sql_options
+@json_option
+def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool) -> None:
+    """Run one SQL statement over a lake, read-only, and print its rows. The SQL is DuckDB's.
+
+    Without SQL, list the tables and views with their columns. If SQL is -, read it from standard input. A query sees
+    complete recordings only, and reads no file outside of the lake.
+
+    \b
+    Examples:
+      omnirecord lake sql lake
+      omnirecord lake sql lake "SELECT code, count(*) FROM findings GROUP BY code"
+    """
+    from ..lake.location import Lake
+    from ..lake.query import NAMES, LakeQuery
+    from ..lake.views import ABOUT
+
+    form = form_of(form, as_json)
+    text = stdin_text("SQL") if sql == "-" else sql
+    values = values_of(params)
+    place = Lake(url)
+    place.marker()
+    if text is None:
+        print_names(NAMES, ABOUT, form)
+        return
+    with LakeQuery(place) as query:
+        print_result(lambda: query.run(text, values), form)
+
+
+@click.command(short_help="Write a session of a lake as a cassette.")
+@click.argument("url")
+@click.argument("session")
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT,
+    required=True,
+    metavar="FILE",
+    help="Cassette to write: .db or .jsonl, also with .zst; it must not exist. - is stdout, as .jsonl.",
+)
+@decoded_option
+@json_option
+def get(url: str, session: str, output: Path, as_json: bool) -> None:
+    """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
+
+    SESSION is a session id, or the beginning of one. Every recording that holds a part of the session gives its part.
+
+    \b
+    Example:
+      omnirecord lake get lake 04cc962c -o session.db
+    """
+    from ..cassette.copy import refuse_leftovers, write_lines
+    from ..lake.get import Fetch
+    from ..lake.location import Lake
+
+    is_text, is_compressed = _form_of(output)
+    refuse_leftovers(output)
+    place = Lake(url)
+    place.marker()
+    with busy(f"looking for the session in {visible(place.url)}"):
+        fetch = Fetch(place, session)
+    with closing(fetch):
+        lines = progress(fetch.lines(), f"writing {visible(str(output))}")
+        write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
+        found, is_aside = fetch.found, output is STDOUT
+    if as_json:
+        row = {
+            "output": str(output), "session_id": found.session_id, "sessions": found.sessions,
+            "recordings": found.recordings, "exchanges": fetch.exchanges, "events": fetch.events,
+        }  # fmt: skip
+        click.echo(json_line(row), err=is_aside)
+        return
+    more = f" with {counted(len(found.sessions) - 1, 'session')} of its tree" if len(found.sessions) > 1 else ""
+    click.echo(
+        f"wrote {visible(str(output))}: session {found.session_id}{more}, {counted(fetch.events, 'event')} of"
+        f" {counted(len(found.recordings), 'recording')}", err=is_aside,
+    )  # fmt: skip
+
+
+def _form_of(output: Path) -> tuple[bool, bool]:
+    """Return whether the output is text, and whether it is compressed. Raises `UsageError`."""
+    from ..cassette.compressed import named
+
+    if output is STDOUT:
+        return True, False
+    suffix, is_compressed = named(output)
+    if suffix not in _FORMS:
+        raise UsageError(f"{output} names no cassette: give it the suffix .db, .jsonl, .db.zst or .jsonl.zst")
+    if output.is_file() or output.is_dir():
+        raise UsageError(f"{output} exists: choose another --output, or remove it")
+    return suffix == ".jsonl", is_compressed

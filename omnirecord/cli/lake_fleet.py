@@ -1,0 +1,273 @@
+"""`lake doctor`, `lake stats` and `lake validate`: the analyses of this version over all sessions of a lake."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..text import clip, counted, visible
+from .common import json_option, print_rows, progress, table
+
+if TYPE_CHECKING:
+    from ..lake.fleet import Outcome
+
+_WORST = 20
+"""Most sessions in a list."""
+_RANK = ("error", "warning", "note")
+_PROBLEMS = ("malformed", "event differs", "missing field", "wrong kind", "unknown value", "truncated")
+"""Kinds of problems, the worst first; others follow."""
+Rows = list[dict[str, Any]]
+
+
+def fleet_options(function: Any) -> Any:
+    function = click.option(
+        "--shard", metavar="I/N",
+        help="Only part I of N: whole session trees, by a hash of the session id. All parts together are everything.",
+    )(function)  # fmt: skip
+    function = click.option(
+        "--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."
+    )(function)
+    function = click.option(
+        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
+    )(function)
+    return click.argument("url", metavar="URL")(function)
+
+
+@click.command(short_help="Diagnose all sessions with this version.")
+@fleet_options
+@click.option(
+    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
+    help="Lowest severity of a finding that makes the exit code 1.",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def doctor(
+    context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, fail_on: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Diagnose all sessions of a lake with this version: findings by code, then the worst sessions.
+
+    The table `findings` has the findings of the version that shipped each recording. Exit with 1 if a finding has the
+    severity of --fail-on or a worse one, and with 2 if a recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake doctor s3://team-lake/omnirecord --since 7d
+    """
+    outcomes = _run(url, "doctor", since, jobs, shard)
+    rows, failures, sessions = _gathered(outcomes, "doctor", as_json=as_json)
+    if not as_json:
+        for line in _findings(rows, sessions):
+            click.echo(line)
+    severe = _RANK[: _RANK.index(fail_on) + 1]
+    _exit(context, failures, any(row["severity"] in severe for row in rows))
+
+
+@click.command(short_help="Measure all sessions with this version.")
+@fleet_options
+@json_option
+@click.pass_context
+def stats(
+    context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, as_json: bool
+) -> None:
+    """Measure all sessions of a lake with this version: medians, then the sessions with the slowest first token.
+
+    Exit with 2 if a recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake stats s3://team-lake/omnirecord --json
+    """
+    outcomes = _run(url, "stats", since, jobs, shard)
+    rows, failures, sessions = _gathered(outcomes, "stats", as_json=as_json)
+    if not as_json:
+        for line in _slowest(rows, sessions):
+            click.echo(line)
+    _exit(context, failures, False)
+
+
+@click.command(short_help="Check all events with this version.")
+@fleet_options
+@click.option(
+    "--contract", metavar="NAME|FILE",
+    help="omnigent, documented, or an openapi.json of any version (default: the contract of each recording).",
+)  # fmt: skip
+@json_option
+@click.pass_context
+def validate(
+    context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, contract: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Check all events of a lake against a contract, with this version: each kind of problem once, the worst first.
+
+    With --json, a problem has a row in each session. Exit with 1 if any event is invalid or malformed, and with 2 if a
+    recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake validate s3://team-lake/omnirecord --contract openapi.json
+    """
+    verdicts, events = Counter[str](), 0
+
+    def counting(outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+        nonlocal events
+        for one in outcomes:
+            verdicts.update(one.verdicts)
+            events += one.events
+            yield one
+
+    outcomes = counting(_run(url, "validate", since, jobs, shard, contract))
+    rows, failures, sessions = _gathered(outcomes, "validate", as_json=as_json)
+    if not as_json:
+        for line in _problems(rows, sessions, events, verdicts):
+            click.echo(line)
+    _exit(context, failures, bool(verdicts["invalid"] or verdicts["malformed"]))
+
+
+def _run(
+    url: str, analysis: str, since: str | None, jobs: int | None, shard: str | None, contract: str | None = None
+) -> Iterator[Outcome]:
+    """The results of an analysis, with a progress bar and the deaths of workers on stderr."""
+    from ..analysis.sessions import since as time_of
+    from ..lake.fleet import Job, Shard, plan
+    from ..lake.location import Lake
+    from ..lake.reading import Snapshot
+    from ..lake.workers import default_jobs, run
+    from ..omnigent.contract import load
+
+    after = None if since is None else time_of(since, datetime.now(UTC))
+    part = None if shard is None else Shard.of(shard)
+    if contract is not None:
+        load(contract)  # a mistake is told before any work
+    lake = Lake(url)
+    lake.marker()
+    snapshot = Snapshot(lake)
+    wanted = plan(lake, snapshot, after, part)
+    found = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), _tell)
+    return progress(found, f"{analysis}: recordings", total=len(wanted))
+
+
+def _tell(message: str) -> None:
+    click.echo(f"Warning: {visible(message)}", err=True)
+
+
+def _gathered(outcomes: Iterable[Outcome], analysis: str, *, as_json: bool) -> tuple[Rows, list[str], int]:
+    """The rows of all results, the failures, and the number of sessions. With `as_json`, rows are printed as they
+    come; of those, only what the exit code needs is returned."""
+    rows: Rows = []
+    failures, sessions = list[str](), 0
+    for one in outcomes:
+        sessions += one.sessions
+        found = one.rows.get(analysis, [])
+        if one.failure is not None:
+            failures.append(one.failure)
+        if as_json:
+            print_rows(found)
+            rows += [{"severity": row.get("severity")} for row in found if analysis == "doctor"]
+        else:
+            rows += found
+    return rows, failures, sessions
+
+
+def _exit(context: click.Context, failures: Sequence[str], is_bad: bool) -> None:
+    for one in failures:
+        click.echo(f"Error: {visible(one)}", err=True)
+    context.exit(2 if failures else 1 if is_bad else 0)
+
+
+def _findings(rows: Rows, sessions: int) -> Iterator[str]:
+    """The findings by code, worst first, and the worst sessions."""
+    if not rows:
+        yield f"{counted(sessions, 'session')}: nothing to report"
+        return
+    by_code: dict[tuple[str, str], Rows] = defaultdict(list)
+    by_session: dict[tuple[str, str | None], Rows] = defaultdict(list)
+    for row in rows:
+        by_code[row["severity"], row["code"]].append(row)
+        by_session[row["recording_id"], row["session_id"]].append(row)
+    yield f"{counted(sessions, 'session')}, {counted(len(rows), 'finding')} in {len(by_session):,} of them"
+    yield ""
+    codes = sorted(by_code.items(), key=lambda one: (_RANK.index(one[0][0]), -len(one[1]), one[0][1]))
+    cells = [
+        {
+            "severity": severity, "code": code, "findings": f"{len(of):,}",
+            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+        } for (severity, code), of in codes
+    ]  # fmt: skip
+    yield from table(cells, list(cells[0]))
+    yield ""
+    worst = sorted(by_session.items(), key=lambda one: _weight(one[1]))
+    cells = [
+        {
+            "session": clip(session_id or "(no session)", 40), "recording": recording_id,
+            **{f"{severity}s": str(sum(row["severity"] == severity for row in of)) for severity in _RANK},
+            "worst": of[0]["code"],
+        } for (recording_id, session_id), of in worst[:_WORST]
+    ]  # fmt: skip
+    yield from table(cells, list(cells[0]))
+    if len(worst) > _WORST:
+        yield f"… and {len(worst) - _WORST:,} more: --json prints all"
+
+
+def _weight(rows: Rows) -> tuple[int, ...]:
+    """A sort key: the session with the most errors first."""
+    return tuple(-sum(row["severity"] == severity for row in rows) for severity in _RANK)
+
+
+def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
+    """The medians of all turns, and the sessions with the slowest first token."""
+    turns = [turn for row in rows for turn in row["turns"]]
+    events = sum(row["events"] for row in rows)
+    yield f"{counted(sessions, 'session')}, {counted(len(turns), 'turn')}, {counted(events, 'event')}"
+    named = (
+        ("first token after {:.3f} s", "first_token_s"), ("{:.1f} tokens/s", "output_tokens_per_s"),
+        ("{:.3f} s a turn", "duration_s"),
+    )  # fmt: skip
+    known = [(form, [turn[name] for turn in turns if turn[name] is not None]) for form, name in named]
+    if told := [form.format(median(values)) for form, values in known if values]:
+        yield f"Median: {', '.join(told)}"
+    slow = sorted((row for row in rows if row["first_token_s"]), key=lambda row: -row["first_token_s"]["max"])
+    if not slow:
+        return
+    yield ""
+    cells = [
+        {
+            "session": clip(row["session_id"] or "(no session)", 40), "recording": row["recording_id"],
+            "slowest 1st token s": f"{row['first_token_s']['max']:,.3f}", "turns": str(len(row["turns"])),
+            "ended": row["conclusion"]["outcome"],
+        } for row in slow[:_WORST]
+    ]  # fmt: skip
+    yield from table(cells, list(cells[0]))
+    if len(slow) > _WORST:
+        yield f"… and {len(slow) - _WORST:,} more: --json prints all"
+
+
+def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) -> Iterator[str]:
+    """The problems of all sessions, each kind once, and the result in one line."""
+    by_kind: dict[tuple[str, str, str], Rows] = defaultdict(list)
+    for row in rows:
+        by_kind[row["problem"], row["type"] or "-", row["path"] or "-"].append(row)
+    kinds = sorted(by_kind.items(), key=lambda one: (_grave(one[0][0]), -sum(row["count"] for row in one[1]), one[0]))
+    cells = [
+        {
+            "problem": problem, "type": clip(type_, 40), "path": clip(path, 60),
+            "count": f"{sum(row['count'] for row in of):,}",
+            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+            "first": f"{of[0]['recording_id']} {of[0]['first']['stream']}:{of[0]['first']['seq']}",
+        } for (problem, type_, path), of in kinds
+    ]  # fmt: skip
+    if cells:
+        yield from table(cells, list(cells[0]))
+        yield ""
+    bad = [f"{verdicts[one]:,} {one}" for one in ("invalid", "malformed") if verdicts[one]]
+    told = "everything fits" if not rows else ", ".join(bad) or "none of them invalid"
+    yield f"{counted(sessions, 'session')}, {counted(events, 'event')}: {told}"
+
+
+def _grave(problem: str) -> int:
+    return _PROBLEMS.index(problem) if problem in _PROBLEMS else len(_PROBLEMS)

@@ -1,0 +1,203 @@
+"""`lake compact` and `lake expire`: small objects merged, old days removed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UsageError
+from ..text import counted
+from ..wire.limits import duration, shown_size
+from .common import is_terminal, json_option, print_rows, progress, table
+
+if TYPE_CHECKING:
+    from ..lake.compaction import Merged
+    from ..lake.upkeep import Expired
+
+_AGE = "a duration as in 90d or 12h"
+_HOUR = timedelta(hours=1)
+
+_retain = click.option(
+    "--retain", metavar="DURATION", default="7d", show_default=True,
+    help="Age at which an object is removed: since it left its table, or since it was written without a commit.",
+)  # fmt: skip
+_dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
+
+
+@click.command(short_help="Merge small objects, and remove those that no table needs.")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--target-size", metavar="SIZE", default="128MiB", show_default=True,
+    help="Size of a merged object. Objects of half this size or more stay as they are.",
+)  # fmt: skip
+@_retain
+@_dry_run
+@json_option
+def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: bool) -> None:
+    """Merge the small objects of each day of a lake, so that queries read fewer of them. Run it once a day.
+
+    It also removes objects that left their table, or that a killed process left without a commit, --retain ago. Several
+    shippers, compactions and queries may run at the same time, and a killed run leaves a consistent lake.
+
+    \b
+    Example:
+      omnirecord lake compact s3://team-lake/omnirecord
+    """
+    from ..lake.compaction import Merged, merge, merges
+    from ..lake.location import Lake
+    from ..lake.tables import TABLES
+    from ..lake.upkeep import removable, remove, shorten_log
+
+    target, age = _size(target_size), _retention(retain)
+    lake = Lake(url)
+    lake.marker()
+    found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
+    merged = {name: Merged() for name in TABLES}
+    if dry_run:
+        for one in found:
+            total = merged[one.table]
+            total.objects += len(one.files)
+            total.bytes_before += sum(part.size for part in one.files)
+            total.rows += sum(part.rows or 0 for part in one.files)
+        left = {name: removable(lake, name, age) for name in progress(TABLES, "looking for old objects")}
+    else:
+        steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
+        for _ in progress(steps, "merging objects", total=sum(len(one.files) for one in found)):
+            pass
+        left = {name: remove(lake, name, age) for name in progress(TABLES, "removing old objects")}
+        changed = [name for name in TABLES if merged[name].into or left[name]]
+        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
+            pass
+    _print_compacted(merged, left, as_json=as_json, dry_run=dry_run)
+
+
+def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,
+            "bytes_after": one.bytes_after, "rows": one.rows, "removed": len(left[name]), "dry_run": dry_run,
+        }
+        for name, one in merged.items() if one.objects or left[name]
+    ]  # fmt: skip
+    if as_json:
+        print_rows(rows)
+        return
+    if not rows:
+        click.echo("nothing to merge and nothing to remove")
+        return
+    cells = [
+        {
+            "table": row["table"], "merged": f"{row['objects']:,}", "into": "-" if dry_run else f"{row['into']:,}",
+            "before": shown_size(row["bytes_before"]), "after": "-" if dry_run else shown_size(row["bytes_after"]),
+            "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
+        } for row in rows
+    ]  # fmt: skip
+    _print_table(cells)
+    if dry_run:
+        click.echo("\nnothing was changed: --dry-run")
+
+
+@click.command(short_help="Remove old days.")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--older-than", metavar="DURATION", required=True,
+    help="Age, as in 90d. A day expires when all of it is older; a recording belongs to the UTC day of its start.",
+)  # fmt: skip
+@click.option("--yes", is_flag=True, help="Remove without a question.")
+@_retain
+@_dry_run
+@json_option
+def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_json: bool) -> None:
+    """Remove the days of a lake that are older than an age. On a terminal it asks before, unless --yes is given.
+
+    The days leave the tables at once, and the store when --retain has passed, at the next expire or compact. A
+    recording that expired is not accepted again.
+
+    \b
+    Example:
+      omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
+    """
+    from ..lake.location import Lake
+    from ..lake.tables import TABLES
+    from ..lake.upkeep import expire as expired_from
+    from ..lake.upkeep import expiring, first_day_kept, removable, remove, shorten_log
+
+    until, age = first_day_kept(_age("--older-than", older_than)), _retention(retain)
+    lake = Lake(url)
+    lake.marker()
+    days = expiring(lake, until)
+    if not as_json:
+        for line in _told(days, f"{until}"):
+            click.echo(line)
+    if days and not dry_run and not yes and is_terminal(sys.stdin):
+        click.confirm("Remove them from the lake?", abort=True, err=True)
+    if dry_run:
+        removed = [path for name in TABLES for path in removable(lake, name, age)]
+    else:
+        for _ in progress(expired_from(lake, until), "removing days", total=len(TABLES)):
+            pass
+        removed = [path for name in progress(TABLES, "removing old objects") for path in remove(lake, name, age)]
+        changed = list(dict.fromkeys(one.table for one in days))
+        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
+            pass
+    if as_json:
+        print_rows(_expired_rows(days, dry_run=dry_run))
+        return
+    if removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'old object')} from the store")
+    if dry_run:
+        click.echo("nothing was changed: --dry-run")
+
+
+def _expired_rows(days: Iterable[Expired], *, dry_run: bool) -> Iterable[dict[str, Any]]:
+    for one in days:
+        yield {
+            "table": one.table, "day": one.day, "objects": one.objects, "bytes": one.bytes, "rows": one.rows,
+            "dry_run": dry_run,
+        }  # fmt: skip
+
+
+def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
+    """The days as text, one line each."""
+    if not days:
+        yield f"no day before {until} in the lake"
+        return
+    by_day: dict[str, list[Expired]] = {}
+    for one in days:
+        by_day.setdefault(one.day, []).append(one)
+    rows = [
+        {
+            "day": day, "recordings": f"{sum(one.rows for one in of_day if one.table == 'recordings'):,}",
+            "events": f"{sum(one.rows for one in of_day if one.table == 'events'):,}",
+            "objects": f"{sum(one.objects for one in of_day):,}", "size": shown_size(sum(one.bytes for one in of_day)),
+        }
+        for day, of_day in sorted(by_day.items())
+    ]  # fmt: skip
+    yield from table(rows, list(rows[0]))
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    for line in table(rows, list(rows[0])):
+        click.echo(line)
+
+
+def _age(option: str, text: str) -> timedelta:
+    return duration(option, text, _AGE)
+
+
+def _retention(text: str) -> timedelta:
+    """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
+    age = _age("--retain", text)
+    if age < _HOUR:
+        raise UsageError(f"--retain {text} is too short: running queries and shippers need at least 1h")
+    return age
+
+
+def _size(text: str) -> int:
+    from ..wire.limits import size
+
+    return size("--target-size", text, "a size as in 128MiB")

@@ -1,0 +1,228 @@
+"""`omnirecord lake` as scripts and people see it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from deltalake import DeltaTable
+
+from omnirecord.cli import main
+from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.lakes import shipped
+from tests.support.stores import lake_url
+
+__all__ = ["lake_url"]
+
+
+def run(*words: str | Path, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["lake", *map(str, words)])
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A lake with some recordings."""
+    return shipped(str(tmp_path_factory.mktemp("cli") / "lake"), HEALTHY["turns"], TROUBLED["tool_hangs"]).url
+
+
+def test_init_makes_a_lake_once_and_says_so(lake_url: str) -> None:
+    assert run("init", lake_url).stdout.startswith(f"made the lake {lake_url}: omnirecord ship CASSETTE --lake ")
+    assert f"{lake_url} is a lake already" in run("init", lake_url).stdout
+    told = json.loads(run("init", lake_url, "--json").stdout)
+    assert (told["url"], told["format"], told["is_new"]) == (lake_url, 1, False)
+
+
+def test_check_tells_tables_rows_files_and_bytes(lake_url: str) -> None:
+    shipped(lake_url, HEALTHY["text"])
+    told = json.loads(run("check", lake_url, "--json").stdout)
+    tables = {one["table"]: one for one in told["tables"]}
+    assert (told["conditional_put"], told["problems"], told["advice"]) == (True, [], [])
+    assert (tables["events"]["rows"], tables["events"]["files"], tables["events"]["orphans"]) == (73, 1, 0)
+    assert tables["events"]["bytes"] > 1000
+    assert "conditional PUT: yes" in run("check", lake_url).stdout
+
+
+def test_check_counts_objects_without_a_commit_but_not_those_that_a_commit_removed(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
+    lake.table("turns").optimize.compact()
+    lake.objects.put("events/day=2026-11-25/left.parquet", b"x")
+    told = json.loads(run("check", lake.url, "--json").stdout)
+    assert {one["table"]: one["orphans"] for one in told["tables"] if one["orphans"]} == {"events": 1}
+    assert told["advice"] == [
+        "1 objects are in no commit: a killed ship left them, or a running one commits them soon. They cost room only"
+    ]
+
+
+def test_check_names_a_table_and_a_column_that_are_missing_and_init_adds_them(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"))
+    for path in sorted(Path(lake.url, "tools").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    Path(lake.url, "tools").rmdir()
+    log = Path(lake.url, "turns/_delta_log/00000000000000000000.json")
+    log.write_text(log.read_text().replace('{\\"name\\":\\"model\\"', '{\\"name\\":\\"mode\\"'))
+    told = run("check", lake.url, code=1).stdout
+    assert f"the table tools is missing: omnirecord lake init {lake.url}" in told
+    assert f"the table turns lacks the columns model: omnirecord lake init {lake.url}" in told
+    run("init", lake.url)
+    assert json.loads(run("check", lake.url, "--json").stdout)["problems"] == []
+
+
+def test_check_advises_to_compact_many_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
+    monkeypatch.setattr("omnirecord.lake.check._MANY", 1)
+    told = run("check", lake.url).stdout
+    assert "2 of 2 files of events are smaller than 1 MiB, which makes queries slow" in told
+    assert told.endswith(f"omnirecord lake compact {lake.url}\n")
+
+
+def test_check_of_an_empty_lake_says_how_to_fill_it(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"))
+    assert (
+        f"no recording is in the lake yet: omnirecord ship CASSETTE --lake {lake.url}" in run("check", lake.url).stdout
+    )
+    assert run("sessions", lake.url).stdout.startswith(f"no session in {lake.url} yet: omnirecord ship CASSETTE")
+    assert run("sessions", lake.url, "--json").stdout == ""
+
+
+def test_sessions_are_lines_the_newest_first(url: str) -> None:
+    head, *lines = run("sessions", url).stdout.splitlines()
+    assert head.startswith("session   began (UTC)  asked first")
+    assert [line.split()[0] for line in lines] == ["45d0d3b4", "df0bf511"]
+    assert lines[0].endswith("tool-without-output")
+
+
+def test_the_filters_of_sessions(url: str) -> None:
+    (found,) = run(
+        "sessions", url, "--finding", "tool-without-output", "--since", "2026-11-25", "--json"
+    ).stdout.splitlines()
+    assert json.loads(found)["asked"] == "Wait until the tide turns."
+    assert run("sessions", url, "--model", "none*").stdout == f"no session of {url} matches\n"
+    assert (
+        len(run("sessions", url, "--status", "finished", "--status", "unfinished", "--json").stdout.splitlines()) == 2
+    )
+    done = run("sessions", url, "--limit", "1")
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr.startswith("more sessions match: --limit 0 prints all")
+    assert "Invalid value for '--status'" in run("sessions", url, "--status", "fine", code=2).stderr
+    assert "--since" in run("sessions", url, "--since", "soon", code=2).stderr
+    assert "--label" in run("sessions", url, "--label", "team", code=2).stderr
+
+
+def test_sql_prints_every_format(url: str) -> None:
+    sql = "SELECT code, count(*) AS n, list(severity) AS s FROM findings GROUP BY code ORDER BY code LIMIT 1"
+    assert run("sql", url, sql).stdout.splitlines()[0].split() == ["code", "n", "s"]
+    assert json.loads(run("sql", url, sql, "--json").stdout)["s"] == ["error"]
+    assert list(csv.reader(io.StringIO(run("sql", url, sql, "--format", "csv").stdout)))[1][2] == '["error"]'
+    assert (
+        run("sql", url, "SELECT turn FROM turns WHERE turn = :n", "-p", "n", "3", "--format", "tsv").stdout
+        == "turn\n3\n"
+    )
+    assert run("sql", url, "SELECT 1 WHERE false").stderr == "no row matches\n"
+
+
+def test_sql_without_sql_lists_tables_and_views(url: str) -> None:
+    assert run("sql", url).stdout.startswith("whole_sessions: One row per session, over all recordings")
+    assert {json.loads(line)["name"] for line in run("sql", url, "--json").stdout.splitlines()} >= {"events", "turns"}
+
+
+def test_a_mistake_in_sql_is_one_sentence(url: str) -> None:
+    done = run("sql", url, "SELECT * FROM turn", "--json", code=2)
+    assert json.loads(done.stderr)["error"].startswith("there is no table or view turn: did you mean turns?")
+
+
+def test_get_writes_a_cassette_once(url: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.db"
+    assert run("get", url, "df0b", "-o", output).stdout == (
+        f"wrote {output}: session df0bf5115f684102831c8684348c2169, 112 events of 1 recording\n"
+    )
+    assert CliRunner().invoke(main, ["verify", str(output), "--timing", "instant"]).exit_code == 0
+    assert (
+        f"{output} exists: choose another --output, or remove it"
+        in run("get", url, "df0b", "-o", output, code=2).stderr
+    )
+    told = json.loads(run("get", url, "df0b", "-o", tmp_path / "a.jsonl.zst", "--json").stdout)
+    assert (told["session_id"], told["exchanges"], told["events"]) == ("df0bf5115f684102831c8684348c2169", 19, 112)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["get", "URL", "zz", "-o", "x.db"], "no session begins with 'zz': there are "),
+        (["get", "URL", "df1bf511", "-o", "x.db"], "no session begins with 'df1bf511': the nearest is df0bf5115f68"),
+        (["get", "URL", "", "-o", "x.db"], "several sessions begin with '': there are "),
+        (["get", "URL", "df0b", "-o", "x.txt"], "x.txt names no cassette: give it the suffix .db, .jsonl, .db.zst or"),
+        (["get", "URL", "df0b", "-o", "none/x.db"], "cannot write none/x.db: No such file or directory"),
+        (["get", "URL", "df0b"], "Missing option '-o'"),
+        (["sessions", "nowhere"], "is no lake: make one with `omnirecord lake init"),
+        (["sql", "nowhere"], "is no lake: make one with `omnirecord lake init"),
+        (["check", "nowhere"], "is no lake: make one with `omnirecord lake init"),
+        (["check", "http://x/y"], "http:// is no address of a lake"),
+        (["check", "s3://me@bucket/y"], "the URL of a lake has no user, query or fragment"),
+        (["chekc", "x"], "No such command 'chekc'. Did you mean omnirecord lake check?"),
+        (["ls", "x"], "No such command 'ls'. Did you mean omnirecord lake sessions?"),
+    ],
+)
+def test_an_error_is_one_sentence(
+    words: list[str], said: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*(url if one == "URL" else one for one in words), code=2)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["full.jsonl", "full.db"])
+def test_a_full_disk_is_one_sentence(name: str, url: str, tmp_path: Path) -> None:
+    (tmp_path / name).symlink_to("/dev/full")
+    done = run("get", url, "df0b", "-o", tmp_path / name, code=2)
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_store_that_is_down_is_one_sentence_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "some-key-id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    monkeypatch.setattr("omnirecord.lake.location._PATIENCE", __import__("datetime").timedelta(seconds=1))
+    done = run("sessions", "s3://bucket/lake", code=2)
+    assert done.stderr.startswith("Error: s3://bucket/lake: the store failed: try again, nothing is lost")
+    assert "secret" not in done.stderr
+    assert "some-key-id" not in done.stderr
+
+
+def test_without_the_extra_each_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("omnirecord.lake")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    for words in (["init", "x"], ["check", "x"], ["sessions", "x"], ["sql", "x"], ["get", "x", "y", "-o", "z.db"]):
+        assert 'install them with `pip install "omnirecord[lake]"`' in run(*words, code=2).stderr
+
+
+def test_ctrl_c_ends_a_long_query(url: str) -> None:
+    sql = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a.range % 7 = b.range % 11"
+    words = [sys.executable, "-m", "omnirecord", "lake", "sql", url, sql]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, b"")
+    assert b"Traceback" not in errors
+
+
+def test_the_newest_version_of_a_table_is_what_check_tells(url: str) -> None:
+    told = json.loads(run("check", url, "--json").stdout)
+    versions = {one["table"]: one["version"] for one in told["tables"]}
+    assert versions["events"] == DeltaTable(f"{url}/events").version()

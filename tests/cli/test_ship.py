@@ -1,0 +1,113 @@
+"""`ship`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from omnirecord.cassette.open import import_file
+from omnirecord.cassette.sqlite.lock import RecorderLock
+from omnirecord.cli import main
+from omnirecord.lake.location import Lake
+from tests.support.cassettes import SHIPPED
+
+TEXT = SHIPPED / "text.jsonl"
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> str:
+    url = str(tmp_path / "lake")
+    Lake(url).init()
+    return url
+
+
+def run(*words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr."""
+    result = CliRunner().invoke(main, ["ship", *map(str, words)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_recording_is_shipped_and_then_it_is_there_already(lake: str) -> None:
+    code, out, err = run(TEXT, "--lake", lake)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"1 recording shipped to {lake}, 73 events, ")
+    assert run(TEXT, "--lake", lake) == (0, "1 there already\n", "")
+
+
+def test_json_has_an_object_per_recording(lake: str, tmp_path: Path) -> None:
+    code, out, _ = run(TEXT, tmp_path / "none.db", "--lake", lake, "--json")
+    second, first = sorted(map(json.loads, out.splitlines()), key=lambda row: row["status"])
+    assert code == 1
+    assert list(first) == ["recording_id", "path", "events", "bytes", "status", "message"]
+    assert (first["status"], first["events"], first["message"]) == ("shipped", 73, None)
+    assert (second["recording_id"], second["status"]) == (None, "failed")
+    assert "does not exist" in second["message"]
+
+
+def test_a_cassette_that_is_being_recorded_is_named_and_the_exit_code_is_1(lake: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    import_file(TEXT, path)
+    lock = RecorderLock(path)
+    try:
+        code, out, err = run(path, TEXT, "--lake", lake)
+    finally:
+        lock.release()
+    assert code == 1
+    assert err == f"omnirecord: {path} is being recorded: ship it when the recorder has closed it\n"
+    assert out.endswith("; 1 cassette being recorded\n")
+
+
+def test_a_folder_is_searched_and_a_part_of_a_cassette_is_refused(lake: str) -> None:
+    assert run(SHIPPED, "--lake", lake, "--json")[1].count('"shipped"') == len(list(SHIPPED.glob("*.jsonl")))
+    code, _, err = run(f"{TEXT}#717aee", "--lake", lake)
+    assert (code, "a lake takes all of it" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://x", "is no address of a lake"),
+        ("s3://user:secret@bucket/x", "credentials come from the environment"),
+        ("nowhere", "is no lake: make one with `omnirecord lake init"),
+    ],
+)
+def test_a_lake_that_cannot_be_one_is_a_sentence_and_exit_code_2(url: str, said: str, tmp_path: Path) -> None:
+    code, _, err = run(TEXT, "--lake", str(tmp_path / url) if url == "nowhere" else url)
+    assert code == 2
+    assert said in err
+    assert "secret" not in err
+
+
+def test_a_label_is_checked_before_anything_is_shipped(lake: str) -> None:
+    code, _, err = run(TEXT, "--lake", lake, "--label", "team")
+    assert (code, "is no label" in err) == (2, True)
+    assert run(TEXT, "--lake", lake, "--label", "team=blue")[0] == 0
+
+
+@pytest.mark.slow
+def test_watch_ships_a_closed_cassette_and_ctrl_c_ends_with_the_sums(lake: str, tmp_path: Path) -> None:
+    folder = tmp_path / "cassettes"
+    folder.mkdir()
+    command = [sys.executable, "-m", "omnirecord", "ship", str(folder), "--lake", lake, "--watch", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        import_file(TEXT, folder / "run.db")
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["status"] == "shipped"
+        import_file(SHIPPED / "tool.jsonl", folder / "run.db")
+        assert json.loads(process.stdout.readline())["status"] in ("shipped", "there already")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@pytest.mark.slow
+def test_other_commands_import_nothing_of_the_lake() -> None:
+    code = "import sys; from omnirecord.cli import main; print({'pyarrow', 'deltalake', 'obstore'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,269 @@
+"""The analyses of this version over a lake: the results of the single-cassette commands, in any number of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.stats import stats_row
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.validate import validation
+from omnirecord.cassette.open import open_store
+from omnirecord.cli import main
+from omnirecord.errors import UsageError
+from omnirecord.lake import workers
+from omnirecord.lake.compaction import Merged, merge, merges
+from omnirecord.lake.fleet import ANALYSES, Job, Outcome, Shard, plan
+from omnirecord.lake.location import Lake
+from omnirecord.lake.reading import Snapshot
+from omnirecord.lake.ship import Shipper
+from omnirecord.lake.tables import TABLES
+from tests.support.stores import lake_url
+
+__all__ = ["lake_url"]
+ROOT = Path(__file__).parent.parent.parent
+CASSETTES = [*sorted((ROOT / "cassettes").glob("*.jsonl")), *sorted((ROOT / "cassettes" / "corpus").glob("*.jsonl*"))]
+Rows = list[dict[str, Any]]
+
+
+def shipped(url: str, paths: list[Path]) -> Lake:
+    lake = Lake(url)
+    lake.init()
+    shipper = Shipper(lake)
+    assert {one.status for one in shipper.ship(paths)} == {"shipped"}
+    shipper.close()
+    return lake
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return shipped(str(tmp_path_factory.mktemp("fleet") / "lake"), CASSETTES)
+
+
+def told(message: str) -> None:
+    raise AssertionError(message)
+
+
+def outcomes(lake: Lake, *, jobs: int = 1, shard: str | None = None, since: datetime | None = None) -> list[Outcome]:
+    snapshot = Snapshot(lake)
+    wanted = plan(lake, snapshot, since, None if shard is None else Shard.of(shard))
+    return list(workers.run(lake, snapshot, wanted, Job(ANALYSES), jobs, told))
+
+
+def plain(rows: Any) -> Rows:
+    return json.loads(json.dumps(list(rows)))  # type: ignore[no-any-return]
+
+
+def as_text(found: list[Outcome]) -> dict[str, Counter[str]]:
+    return {
+        name: Counter(json.dumps(row, sort_keys=True) for one in found for row in one.rows[name]) for name in ANALYSES
+    }  # fmt: skip
+
+
+def compare(found: list[Outcome], paths: list[Path]) -> None:
+    """Assert that the rows of each recording are those of the single-cassette commands."""
+    by_id = {one.recording_id: one for one in found}
+    for path in paths:
+        with closing(open_store(path)) as store:
+            (recording,) = store.recordings()
+            one, mark = by_id.pop(recording.recording_id), {"recording_id": recording.recording_id}
+            assert plain(one.rows["doctor"]) == plain(finding.row() | mark for finding in examine(store)), path.name
+            assert plain(one.rows["stats"]) == plain(stats_row(each) | mark for each in measured(store)), path.name
+            result = validation(store)
+            problems = Counter[tuple[Any, ...]]()
+            for row in one.rows["validate"]:
+                problems[row["type"], row["path"], row["problem"]] += row["count"]
+            assert problems == {(p.type, p.path, p.problem): p.count for p in result.problems}, path.name
+            assert one.verdicts == dict(result.verdicts), path.name
+    assert by_id == {}
+
+
+def test_the_results_are_those_of_the_single_cassette_commands(lake: Lake) -> None:
+    compare(outcomes(lake), CASSETTES)
+
+
+def test_the_results_are_the_same_after_a_compaction(lake_url: str) -> None:
+    some = CASSETTES[:6]
+    lake = shipped(lake_url, some)
+    for name in TABLES:
+        for one in merges(lake, name, 1 << 20):
+            list(merge(lake, one, Merged(), 1 << 20))
+
+    compare(outcomes(lake), some)
+
+
+def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 30)
+    some = CASSETTES[:6]
+    lake = shipped(str(tmp_path / "lake"), some)
+    for name in TABLES:
+        for one in merges(lake, name, 1 << 20):
+            list(merge(lake, one, Merged(), 1 << 20))
+    monkeypatch.setattr("omnirecord.lake.reading._WHOLE", 100)
+
+    compare(outcomes(lake), some)
+
+
+def test_several_processes_give_the_same_results_in_the_same_order(lake: Lake) -> None:
+    alone, together = outcomes(lake), outcomes(lake, jobs=2)
+
+    assert [one.recording_id for one in together] == [one.recording_id for one in alone]
+    assert plain(vars_of(together)) == plain(vars_of(alone))
+
+
+def vars_of(found: list[Outcome]) -> Iterator[dict[str, Any]]:
+    for one in found:
+        yield {"id": one.recording_id, "sessions": one.sessions, "rows": one.rows, "verdicts": one.verdicts}
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_all_shards_together_are_everything_once(lake: Lake, count: int) -> None:
+    parts = [outcomes(lake, shard=f"{number}/{count}") for number in range(1, count + 1)]
+
+    whole, together = as_text(outcomes(lake)), {name: Counter[str]() for name in ANALYSES}
+    for part in parts:
+        for name, rows in as_text(part).items():
+            together[name] += rows
+    assert together == whole
+    assert sum(bool(part) for part in parts) > 1
+
+
+def test_a_session_tree_is_in_one_shard(lake: Lake) -> None:
+    with closing(open_store(ROOT / "cassettes" / "subagent.jsonl")) as store:
+        (child, parent), *_ = store.parents().items()
+    where = {
+        row["session_id"]: number
+        for number in range(1, 6)
+        for one in outcomes(lake, shard=f"{number}/5")
+        for row in one.rows["stats"]
+    }
+
+    assert where[child] == where[parent]
+
+
+def test_a_shard_depends_on_the_id_alone() -> None:
+    assert [Shard.of("1/3").has(name) for name in ("a", "b", "c", "d")] == [
+        not Shard.of("2/3").has(name) and not Shard.of("3/3").has(name) for name in ("a", "b", "c", "d")
+    ]
+    for text in ("0/3", "4/3", "3", "a/b", "1/0"):
+        with pytest.raises(UsageError, match="give I/N"):
+            Shard.of(text)
+
+
+def test_only_sessions_since_a_time_are_analysed(lake: Lake) -> None:
+    rows = [row for one in outcomes(lake) for row in one.rows["stats"]]
+    starts = sorted(row["started_at"] for row in rows if row["session_id"] is not None and row["started_at"])
+    since = datetime.fromisoformat(starts[len(starts) // 2]).astimezone(UTC)
+
+    late = [row for one in outcomes(lake, since=since) for row in one.rows["stats"] if row["session_id"] is not None]
+
+    assert {row["session_id"] for row in late} == {
+        row["session_id"] for row in rows
+        if row["session_id"] is not None and row["started_at"] and datetime.fromisoformat(row["started_at"]) >= since
+    }  # fmt: skip
+
+
+def _dies(_reader: Any, batch: Any, _job: Any, begun: Any) -> Iterator[Outcome]:
+    for wanted in batch.wanted:
+        begun(wanted.recording_id, ["a-session"])
+        if wanted.recording_id == os.environ["DIES_AT"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Outcome(wanted.recording_id, sessions=1)
+
+
+def _worker_that_dies(connection: Any, url: str, job: Job) -> None:
+    workers.analysed = _dies  # type: ignore[assignment]
+    workers._work(connection, url, job)
+
+
+def test_a_worker_that_dies_is_reported_with_its_session_and_the_others_go_on(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = Snapshot(lake)
+    wanted = plan(lake, snapshot)
+    victim = wanted[len(wanted) // 2].recording_id
+    monkeypatch.setenv("DIES_AT", victim)
+    monkeypatch.setattr(workers, "TARGET", _worker_that_dies)
+    said = list[str]()
+
+    found = list(workers.run(lake, snapshot, wanted, Job(("stats",)), 2, said.append))
+
+    assert said == [
+        f"a worker was killed by signal 9 in recording {victim}, session a-session: its recordings are read again,"
+        " one by one"
+    ]  # fmt: skip
+    assert len(found) == len(wanted)
+    assert [(one.recording_id, one.failure) for one in found if one.failure] == [
+        (victim, f"a worker was killed by signal 9 in recording {victim}, session a-session: it was not analysed")
+    ]
+
+
+def test_a_recording_that_cannot_be_read_is_a_failure_and_the_others_go_on(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), CASSETTES[:3])
+    (victim, *_) = (tmp_path / "lake" / "events").rglob("*.parquet")
+    victim.write_bytes(b"damaged")
+
+    found = outcomes(lake)
+
+    (failed,) = [one for one in found if one.failure is not None]
+    assert failed.recording_id == victim.stem
+    assert str(failed.failure).startswith(f"recording {victim.stem} cannot be analysed: ")
+    assert len(found) == 3
+
+
+# The commands.
+
+
+def run(*words: str, code: int) -> str:
+    result = CliRunner().invoke(main, ["lake", *words, "--jobs", "1"])
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_doctor_prints_codes_and_the_worst_sessions(lake: Lake) -> None:
+    text = run("doctor", lake.url, code=1)
+
+    lines = text.splitlines()
+    assert " findings in " in lines[0]
+    assert lines[2].split() == ["severity", "code", "findings", "sessions"]
+    severities = [line.split()[0] for line in lines[3 : lines.index("", 3)]]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+
+
+def test_json_rows_have_the_recording(lake: Lake) -> None:
+    for name, code in (("doctor", 1), ("stats", 0), ("validate", 0)):
+        rows = [json.loads(line) for line in run(name, lake.url, "--json", code=code).splitlines()]
+        assert all(row["recording_id"] for row in rows)
+        assert all("session_id" in row for row in rows)
+
+
+def test_stats_prints_medians_and_the_slowest_sessions(lake: Lake) -> None:
+    lines = run("stats", lake.url, code=0).splitlines()
+
+    assert lines[1].startswith("Median: first token after ")
+    slowest = [float(line.split()[2].replace(",", "")) for line in lines[4:] if not line.startswith("…")]
+    assert slowest == sorted(slowest, reverse=True)
+
+
+def test_validate_takes_a_contract(lake: Lake) -> None:
+    assert run("validate", lake.url, code=0).endswith(" events: everything fits\n")
+    text = run("validate", lake.url, "--contract", "documented", code=1)
+    assert text.splitlines()[0].split()[:3] == ["problem", "type", "path"]
+    assert " invalid" in text.splitlines()[-1]
+
+
+def test_an_unknown_contract_is_a_sentence(lake: Lake) -> None:
+    result = CliRunner().invoke(main, ["lake", "validate", lake.url, "--contract", "none.json"])
+    assert result.exit_code == 2
+    assert "none.json" in result.output

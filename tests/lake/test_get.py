@@ -1,0 +1,137 @@
+"""A session comes out of a lake as it was recorded: with its tree, from all recordings that hold a part of it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.cassette.copy import write_lines
+from omnirecord.cassette.jsonl import lines
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.select import session_ids, with_children
+from omnirecord.errors import UsageError
+from omnirecord.lake.get import Fetch
+from omnirecord.lake.location import Lake
+from omnirecord.replayer.verify import verify
+from tests.support.cassettes import HEALTHY, SHIPPED, SSE, Made, conversation, created, delta, event, status, zipped
+from tests.support.lakes import shipped, split
+from tests.support.stores import lake_url
+
+__all__ = ["lake_url"]
+TWICE = {"web_ui", "web_ui_old_session", "v0_5_1_approval", "v0_5_1_approval_runner"}
+"""Shipped cassettes with a part of a session that another one has, too."""
+ALL = [path for path in sorted(SHIPPED.rglob("*.jsonl*")) if path.name.split(".")[0] not in TWICE]
+
+
+def expected(path: Path, session: str) -> list[str]:
+    """The text form of the whole tree of a session in a cassette."""
+    with closing(open_store(path)) as store:
+        parents, root = store.parents(), session
+        while root in parents:
+            root = parents[root]
+        return list(lines(store, with_children(store, root)))
+
+
+def fetched(lake: Lake, session: str) -> list[str]:
+    with closing(Fetch(lake, session)) as fetch:
+        return [line.decode().removesuffix("\n") for line in fetch.lines()]
+
+
+def sessions_of(path: Path) -> list[str]:
+    with closing(open_store(path)) as store:
+        return session_ids(store)
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """A lake with all shipped cassettes."""
+    return shipped(str(tmp_path_factory.mktemp("everything") / "lake"), *ALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, everything: Lake) -> None:
+    for session in sessions_of(path):
+        assert fetched(everything, session) == expected(path, session)
+
+
+def odd() -> Made:
+    """What is rare in a recording."""
+    tape = conversation("open")
+    tape.post("/v1/sessions/s/events", 6.5, body=b"\xff\x00 raw", answered=False, ending="upstream_unreachable")
+    tape.get("/v1/sessions/s/file", 6.6, b"\x00\xfe", headers=(("content-type", "application/octet-stream"),))
+    tape.stream(
+        "s", 7.0, (7.1, event("session.note", text="\u0000\u2028é")), (7.2, b"data: \xff\xfe\n\n"), ending="eof"
+    )
+    whole = created("q") + delta("a", 2) + delta("b", 3)
+    tape.stream("s", 8.0, (8.1, whole[:30]), (8.1, whole[30:70]), (8.3, whole[70:]), (8.4, b": x\n\nda"), lag=0.5)
+    coded = (*SSE, ("content-encoding", "gzip"))
+    tape.stream("s", 9.0, *zipped([(9.1, status("idle")), (9.2, delta("z"))]), headers=coded, ending="upstream_lost")
+    tape.websocket("/v1/sessions/s/terminal", 10.0, (10.1, "up", b"\xff"), (10.2, "down", "text"))
+    tape.incident(3.0, "the disk was full")
+    return tape
+
+
+def test_an_odd_session_has_its_text_form_again_from_every_store(lake_url: str, tmp_path: Path) -> None:
+    path = odd().save(tmp_path / "odd.db")
+    lake = shipped(lake_url, path)
+    assert fetched(lake, "s") == expected(path, "s")
+
+
+def test_a_session_in_two_recordings_comes_from_both_with_numbers_of_its_own(tmp_path: Path) -> None:
+    parts = split(HEALTHY["turns"], tmp_path)
+    lake = shipped(str(tmp_path / "lake"), *parts)
+    (session,) = sessions_of(HEALTHY["turns"])
+    with closing(Fetch(lake, session)) as fetch:
+        write_lines(fetch.lines(), tmp_path / "whole.db", is_text=False, is_compressed=False)
+        assert len(fetch.found.recordings) == 2
+    with closing(open_store(tmp_path / "whole.db")) as store:
+        assert [one.recording for one in store.recordings()] == [1, 2]
+        assert len(store.exchanges(session_id=session)) == 19
+        assert len({x.exchange for x in store.exchanges()}) == 19
+
+
+def test_the_name_of_a_sub_agent_brings_its_parent_and_the_name_of_the_parent_its_sub_agents(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["subagent"], HEALTHY["text"])
+    tree = sessions_of(HEALTHY["subagent"])
+    assert len(tree) == 2
+    assert fetched(lake, tree[0]) == fetched(lake, tree[1]) == expected(HEALTHY["subagent"], tree[0])
+
+
+@pytest.mark.parametrize("name", ["out.db", "out.jsonl", "out.db.zst", "out.jsonl.zst"])
+async def test_what_is_written_replays_byte_for_byte(name: str, tmp_path: Path) -> None:
+    lake, output = shipped(str(tmp_path / "lake"), HEALTHY["tool"]), tmp_path / name
+    (session,) = sessions_of(HEALTHY["tool"])
+    with closing(Fetch(lake, session)) as fetch:
+        write_lines(fetch.lines(), output, is_text="jsonl" in name, is_compressed=name.endswith(".zst"))
+    assert expected(output, session) == expected(HEALTHY["tool"], session)
+    assert (await verify(output, timing="instant")).equal
+
+
+def test_an_id_may_be_shortened_and_an_unknown_one_names_the_nearest(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
+    (session,) = sessions_of(HEALTHY["text"])
+    assert fetched(lake, session[:6]) == fetched(lake, session)
+    with pytest.raises(UsageError, match=f"no session begins with .*: the nearest is {session}"):
+        Fetch(lake, "0" + session[1:8] if session[0] != "0" else "1" + session[1:8])
+    with pytest.raises(UsageError, match="several sessions begin with ''"):
+        Fetch(lake, "")
+
+
+def test_an_empty_lake_has_no_session(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"))
+    with pytest.raises(UsageError, match="no session begins with 'x': there are none"):
+        Fetch(lake, "x")
+
+
+def test_a_recording_keeps_its_id_and_its_labels(tmp_path: Path) -> None:
+    import_file(HEALTHY["text"], tmp_path / "text.db")
+    lake = shipped(str(tmp_path / "lake"), tmp_path / "text.db", labels={"team": "blue"})
+    (session,) = sessions_of(HEALTHY["text"])
+    with closing(Fetch(lake, session)) as fetch:
+        write_lines(fetch.lines(), tmp_path / "out.db", is_text=False, is_compressed=False)
+    with closing(open_store(tmp_path / "out.db")) as out, closing(open_store(tmp_path / "text.db")) as recorded:
+        assert out.recordings()[0].recording_id == recorded.recordings()[0].recording_id
+        assert out.recordings()[0].labels == {"team": "blue"}

@@ -1,0 +1,280 @@
+"""SQL over a lake: complete recordings only, read-only, mistakes as sentences; split sessions are whole again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import Schema
+
+from omnirecord.cassette.open import open_store
+from omnirecord.errors import LakeError, UsageError
+from omnirecord.lake.commits import Commits
+from omnirecord.lake.extract import extracted
+from omnirecord.lake.location import Lake
+from omnirecord.lake.query import NAMES, LakeQuery
+from omnirecord.lake.sessions import Wanted, sessions
+from omnirecord.lake.tables import SCHEMAS, path_of
+from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.lakes import shipped, split
+from tests.support.stores import lake_url
+
+__all__ = ["lake_url"]
+SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
+
+
+def ask(lake: Lake, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    with LakeQuery(lake) as query:
+        return list(query.run(sql, parameters).rows)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return shipped(str(tmp_path_factory.mktemp("some") / "lake"), *SHOWN, labels={"team": "blue"})
+
+
+@pytest.fixture
+def query(lake: Lake) -> Iterator[LakeQuery]:
+    with LakeQuery(lake) as made:
+        yield made
+
+
+def test_each_table_and_view_has_the_columns_that_are_listed(query: LakeQuery) -> None:
+    for name, columns in NAMES.items():
+        assert query.run(f"SELECT * FROM {name} LIMIT 0").columns == columns, name
+
+
+def test_every_store_gives_the_same_answers(lake_url: str, lake: Lake) -> None:
+    other = shipped(lake_url, *SHOWN, labels={"team": "blue"})
+    for name in NAMES:
+        sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
+        assert sorted(map(repr, ask(other, sql))) == sorted(map(repr, ask(lake, sql))), name
+    assert ask(other, "SELECT count(*) FROM events WHERE day < '2026-01-01'") == [(0,)]
+    with LakeQuery(other) as query:
+        assert len(list(sessions(query, Wanted(findings=["tool-without-output"])))) == 1
+
+
+def test_an_empty_lake_has_all_tables_without_rows(lake_url: str) -> None:
+    lake = shipped(lake_url)
+    with LakeQuery(lake) as query:
+        for name, columns in NAMES.items():
+            result = query.run(f"FROM {name}")
+            assert (result.columns, list(result.rows)) == (columns, []), name
+        assert list(sessions(query, Wanted())) == []
+
+
+def test_a_recording_without_its_last_commit_is_not_seen(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"])
+    with closing(open_store(HEALTHY["tool"])) as store:
+        extract = extracted(store, store.recordings()[0])
+    extract.files.pop("recordings")
+    with closing(Commits(lake)) as commits:
+        commits.add([extract])
+    assert ask(lake, "SELECT count(*), count(DISTINCT recording_id) FROM events") == [(73, 1)]
+    assert len(lake.table("events").file_uris()) == 2
+
+
+def test_a_file_with_several_recordings_gives_the_complete_ones(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
+    before = {name: sorted(map(repr, ask(lake, f"FROM {name}"))) for name in NAMES}
+    for name in SCHEMAS:
+        lake.table(name).optimize.compact()
+    assert len(lake.table("events").file_uris()) == 1
+    assert {name: sorted(map(repr, ask(lake, f"FROM {name}"))) for name in NAMES} == before
+
+
+def test_recordings_of_an_older_version_have_null_in_a_new_column(lake_url: str) -> None:
+    lake = shipped(lake_url, HEALTHY["text"])
+    mood = Schema.from_arrow(pa.schema([("mood", pa.string())])).fields
+    lake.table("turns").alter.add_columns(mood)
+    assert ask(lake, "SELECT DISTINCT mood FROM turns") == [(None,)]
+    with_mood(lake, HEALTHY["tool"])
+    shipped(lake_url, HEALTHY["tool"], HEALTHY["approval"])
+    assert sorted(ask(lake, "SELECT DISTINCT mood FROM turns"), key=repr) == [("calm",), (None,)]
+    assert ask(lake, "SELECT count(*) FROM whole_turns") == [(3,)]
+
+
+def with_mood(lake: Lake, cassette: Path) -> None:
+    """Put the turns of a cassette into the lake as a newer omnirecord would write them; a shipper then commits them."""
+    with closing(open_store(cassette)) as store:
+        extract = extracted(store, store.recordings()[0])
+    rows, sink = pq.read_table(pa.BufferReader(extract.files["turns"])), pa.BufferOutputStream()
+    pq.write_table(rows.append_column("mood", pa.array(["calm"] * rows.num_rows)), sink)
+    lake.objects.put(path_of("turns", extract.day, extract.recording_id)[0], sink.getvalue().to_pybytes())
+
+
+READS_A_FILE = [
+    "FROM read_csv('{file}')", "FROM read_text('{file}')", "FROM '{file}'", "FROM \"read_blob\"('{file}')",
+    "FROM glob('{folder}/*')", "SELECT * FROM query('FROM read_text(''{file}'')')", "FROM sniff_csv('{file}')",
+    "FROM read_parquet('{folder}/*.parquet')", "FROM parquet_metadata('{file}')",
+    "SELECT * FROM turns WHERE text IN (SELECT content FROM read_text('{file}'))",
+]  # fmt: skip
+WRITES = [
+    "COPY turns TO '{folder}/out.csv'", "COPY (SELECT 1) TO '{lake}/events/out.parquet'",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO '{lake}/events/out.csv'", "ATTACH '{folder}/out.db'",
+    "EXPORT DATABASE '{folder}/out'", "CREATE TABLE t AS SELECT 1", "DROP VIEW turns", "INSERT INTO turns SELECT 1",
+    "INSTALL httpfs", "LOAD httpfs", "PRAGMA enable_profiling", "SET threads = 1", "RESET threads", "CALL checkpoint()",
+    "SELECT * FROM enable_logging(storage='file')", "CREATE SECRET s (TYPE s3)", "USE memory", "SELECT 1; SELECT 2",
+    "/* EXPLAIN */ EXPLAIN ANALYZE COPY (SELECT 1) TO '{folder}/out.csv'", "DETACH memory", "UPDATE turns SET turn = 1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", [*READS_A_FILE, *WRITES])
+def test_a_query_neither_writes_nor_reads_another_file(sql: str, lake: Lake, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
+    before = sorted(os.walk(lake.url))
+    sql = sql.format(file=tmp_path / "secret.csv", folder=tmp_path, lake=lake.url)
+    with pytest.raises(UsageError), LakeQuery(lake) as query:
+        list(query.run(sql).rows)
+    assert [one.name for one in tmp_path.iterdir()] == ["secret.csv"]
+    assert sorted(os.walk(lake.url)) == before
+
+
+def test_the_engine_itself_refuses_other_files_and_settings(query: LakeQuery, tmp_path: Path) -> None:
+    (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
+    for sql in (f"FROM read_csv('{tmp_path}/secret.csv')", f"COPY (SELECT 1) TO '{tmp_path}/out.csv'"):
+        with pytest.raises(UsageError, match="no other file"):
+            list(query.rows(sql).rows)
+    with pytest.raises(UsageError, match="locked"):
+        list(query.rows("SET enable_external_access = true").rows)
+
+
+def test_no_credential_is_in_a_setting(monkeypatch: pytest.MonkeyPatch, lake: Lake) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    assert ask(lake, "SELECT * FROM duckdb_settings() WHERE value LIKE '%very-secret%'") == []
+    assert ask(lake, "FROM duckdb_secrets()") == []
+    with pytest.raises(UsageError, match="DuckDB has no function getenv"):
+        ask(lake, "SELECT getenv('AWS_SECRET_ACCESS_KEY')")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT * FROM turn", "there is no table or view turn: did you mean turns? There are whole_sessions, "),
+        ("SELECT modl FROM turns", "there is no column modl: did you mean model? turns has day, recording_id, "),
+        ("SELECT t.modl FROM turns t", "there is no column modl: did you mean model? turns has "),
+        ("SELEC 1", "the SQL begins with 'SELEC', which is no statement: did you mean SELECT?"),
+        ("SELECT count(* FROM turns", "the SQL has a syntax error near 'FROM'"),
+        ("SELECT at, type FROM events", "the SQL has a syntax error near ',': at is a keyword, so write the column as"),
+        ("SELECT lowr('A')", "DuckDB has no function lowr: did you mean lower?"),
+        ("SELECT * FROM turns WHERE turn = :n", "the SQL has :n, and it has no value: add -p n VALUE"),
+        ("SELECT $n", "the SQL has $n, and it has no value: add -p n VALUE"),
+        ("turns", 'turns is a table or view, and no SQL: write "SELECT * FROM turns"'),
+        ("", "the SQL is empty: begin it with SELECT, or leave it out for a list of tables and views"),
+        ("SELECT sum(asked) FROM turns", "DuckDB cannot run this query: Binder Error: No function matches"),
+        ("SELECT '\ud800'", "the SQL is not UTF-8: write it in UTF-8"),
+    ],
+)
+def test_a_mistake_is_one_sentence(sql: str, said: str, query: LakeQuery) -> None:
+    with pytest.raises(UsageError) as error:
+        query.run(sql)
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value)
+
+
+def test_parameters_have_either_mark_and_other_colons_stay(query: LakeQuery) -> None:
+    sql = "SELECT :n::VARCHAR, $n + 1, [1, 2, 3][1:2], 'a:n', :b"
+    assert list(query.run(sql, {"n": 1, "b": "x"}).rows) == [("1", 2, [1, 2], "a:n", "x")]
+    with pytest.raises(UsageError, match="the SQL has no :m: it has :n"):
+        query.run("SELECT :n", {"n": 1, "m": 2})
+
+
+def test_values_are_those_of_json(query: LakeQuery) -> None:
+    sql = """SELECT TIMESTAMPTZ '2026-11-27 10:00:00+01:00', DATE '2026-11-27', 1.5::DECIMAL(9, 2), 'NaN'::DOUBLE,
+             MAP {'a': 1}, [DATE '2026-01-01'], INTERVAL 90 SECOND, 'ab'::BLOB, 9223372036854775807::HUGEINT + 1"""
+    (row,) = query.run(sql).rows
+    assert row == (
+        "2026-11-27T09:00:00.000000Z", "2026-11-27", 1.5, None, {"a": 1}, ["2026-01-01"], 90.0, b"ab", 2**63
+    )  # fmt: skip
+
+
+def test_a_query_may_see_some_days_only(lake: Lake) -> None:
+    days = sorted({date.fromisoformat(day) for (day,) in ask(lake, "SELECT DISTINCT day FROM recordings")})
+    with LakeQuery(lake) as query, query.narrowed(days=(days[0] - timedelta(9), days[0] - timedelta(1))) as none:
+        assert list(none.run("SELECT count(*) FROM events").rows) == [(0,)]
+    with LakeQuery(lake) as query, query.narrowed(days=(days[0], days[-1])) as all_:
+        assert list(all_.run("SELECT count(*) FROM recordings").rows) == [(4,)]
+
+
+def test_an_object_that_was_removed_is_a_sentence(lake_url: str) -> None:
+    lake = shipped(lake_url, HEALTHY["text"])
+    (uri,) = lake.table("events").file_uris()
+    lake.objects.delete(f"events/{uri.partition('/events/')[2]}")
+    with pytest.raises(LakeError, match="a file of it was removed meanwhile: run the query again"):
+        ask(lake, "SELECT count(DISTINCT raw) FROM events")
+
+
+# Split sessions
+
+
+@pytest.mark.parametrize("name", ["turns", "text", "tool", "approval"])
+def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url: str, tmp_path: Path) -> None:
+    columns = "session_id, turn, asked, ended, model, text, input_tokens, output_tokens, tools, response_id"
+    times = "first_token_s, duration_s"
+    whole = shipped(str(tmp_path / "one"), HEALTHY[name])
+    parts = shipped(lake_url, *split(HEALTHY[name], tmp_path))
+    assert ask(parts, "SELECT count(*) FROM split_sessions") == [(1,)]
+    assert ask(parts, "SELECT count(first_token_s) FROM turns") == [(0,)]
+    assert ask(parts, f"SELECT {columns} FROM whole_turns ORDER BY turn") == ask(
+        whole, f"SELECT {columns} FROM turns ORDER BY turn"
+    )
+    measured = [ask(one, f"SELECT {times} FROM whole_turns ORDER BY turn") for one in (whole, parts)]
+    for a, b in zip(*measured, strict=True):
+        assert b == pytest.approx(a, abs=2e-6)
+    columns = "session_id, asked, model, turns, outcome, verdict, output_tokens, streams, exchanges, events"
+    assert ask(parts, f"SELECT {columns} FROM whole_sessions") == ask(whole, f"SELECT {columns} FROM whole_sessions")
+    assert ask(parts, "SELECT len(recordings) FROM whole_sessions") == [(2,)]
+
+
+def test_a_message_without_an_answer_stays_a_turn(tmp_path: Path) -> None:
+    requests, _ = split(HEALTHY["turns"], tmp_path)
+    lake = shipped(str(tmp_path / "lake"), requests)
+    assert ask(lake, "SELECT turn, ended, first_token_s FROM whole_turns ORDER BY turn") == [
+        (n, "unfinished", None) for n in (1, 2, 3)
+    ]
+
+
+def test_a_session_in_one_recording_is_as_in_the_tables(lake: Lake) -> None:
+    for whole, part in (("whole_turns", "turns"), ("whole_sessions", "sessions")):
+        columns = ", ".join(
+            one for one in NAMES[whole] if one in NAMES[part] and one not in ("parent_session_id", "labels")
+        )
+        assert sorted(map(repr, ask(lake, f"SELECT {columns} FROM {whole}"))) == sorted(
+            map(repr, ask(lake, f"SELECT {columns} FROM {part}"))
+        )
+
+
+def test_a_sub_agent_has_its_parent_also_from_the_recording_of_another_proxy(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["subagent"], tmp_path))
+    parents = ask(lake, "SELECT parent_session_id FROM whole_sessions ORDER BY started_at")
+    assert sum(one is not None for (one,) in parents) == 1
+
+
+# `lake sessions`
+
+
+def chosen(lake: Lake, **filters: Any) -> set[str]:
+    limit = filters.pop("limit", None)
+    with LakeQuery(lake) as query:
+        return {one["asked"] for one in sessions(query, Wanted(**filters), limit)}
+
+
+def test_the_filters_of_sessions_all_apply(lake: Lake) -> None:
+    every = chosen(lake)
+    assert len(every) == 5
+    assert chosen(lake, findings=["tool-without-output"]) == {"Wait until the tide turns."}
+    assert chosen(lake, statuses=["finished"]) < every
+    assert chosen(lake, labels={"team": "blue"}) == every
+    assert chosen(lake, labels={"team": "red"}) == set()
+    assert chosen(lake, models=["stand*", "x"]) == every
+    assert chosen(lake, models=["x"]) == set()
+    assert chosen(lake, since=datetime(2026, 11, 25, 20, 3, 50, tzinfo=UTC)) <= {"Wait until the tide turns."}
+    assert chosen(lake, findings=["tool-without-output"], statuses=["finished"]) == set()
+    assert len(chosen(lake, limit=2)) == 2

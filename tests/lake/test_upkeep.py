@@ -1,0 +1,400 @@
+"""Compaction and expiry: no row is lost or doubled, whatever runs at the same time or is killed."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from omnirecord.cli import main
+from omnirecord.errors import LakeError
+from omnirecord.lake.compaction import Merged, merge, merges
+from omnirecord.lake.files import files_of
+from omnirecord.lake.location import Lake
+from omnirecord.lake.ship import Shipper
+from omnirecord.lake.tables import TABLES
+from omnirecord.lake.upkeep import RETAIN, expire, expiring, first_day_kept, removable, remove, shorten_log
+from tests.support.stores import lake_url
+
+__all__ = ["lake_url"]
+ROOT = Path(__file__).parent.parent.parent
+SHIPPED = sorted((ROOT / "cassettes").glob("*.jsonl"))
+NOW = timedelta(0)
+
+
+def shipped(url: str, paths: list[Path] = SHIPPED) -> list[str]:
+    """Ship cassettes; return the status of each recording."""
+    lake = Lake(url)
+    lake.init()
+    shipper = Shipper(lake)
+    statuses = [one.status for one in shipper.ship(paths)]
+    shipper.close()
+    return statuses
+
+
+def rows_of(lake: Lake, name: str) -> pa.Table:
+    """All rows of the newest version of a table, in the order of recordings."""
+    files, schema = files_of(lake, name)
+    read = [
+        pq.read_table(pa.BufferReader(bytes(lake.objects.get(f"{name}/{one.path}").bytes()))) for one in files
+    ]  # fmt: skip
+    own = [field for field in schema if field.name != "day"]
+    if not read:
+        return pa.schema(own).empty_table()
+    rows = pa.concat_tables([one.select([field.name for field in own]).cast(pa.schema(own)) for one in read])
+    keys = [key for key in ("recording_id", "exchange", "seq", "n", "message") if key in rows.column_names]
+    return rows.sort_by([(key, "ascending") for key in keys])
+
+
+def content(lake: Lake) -> dict[str, Counter[str]]:
+    """All rows of all tables, as text."""
+    return {
+        name: Counter(json.dumps(row, default=str, sort_keys=True) for row in rows_of(lake, name).to_pylist())
+        for name in TABLES
+    }  # fmt: skip
+
+
+def compact(lake: Lake, target: int = 1 << 20) -> Merged:
+    result = Merged()
+    for name in TABLES:
+        for one in merges(lake, name, target):
+            for _ in merge(lake, one, result, target):
+                pass
+    return result
+
+
+def objects(lake: Lake, name: str) -> set[str]:
+    found = (one["path"] for some in lake.objects.list(prefix=f"{name}/") for one in some)
+    return {path for path in found if "/day=" in path}
+
+
+def test_compaction_keeps_every_row_and_merges_each_day_into_one_object(lake_url: str) -> None:
+    shipped(lake_url)
+    lake = Lake(lake_url)
+    before, days = content(lake), {one.day for one in files_of(lake, "events")[0]}
+
+    result = compact(lake)
+
+    assert content(lake) == before
+    assert len(files_of(lake, "events")[0]) == len(days)
+    assert result.into < result.objects
+    assert compact(lake) == Merged()
+
+
+def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 60)
+    url = str(tmp_path / "lake")
+    shipped(url, SHIPPED[:4])
+    shipped(url, SHIPPED[4:])
+    lake = Lake(url)
+    compact(lake)
+    shipped(url, sorted((ROOT / "cassettes" / "corpus").glob("model_*.jsonl")))
+    compact(lake)
+
+    for one in files_of(lake, "events")[0]:
+        ids = pq.read_table(tmp_path / "lake" / "events" / one.path, partitioning=None)["recording_id"].to_pylist()
+        assert ids == sorted(ids)
+        assert (one.least, one.most) == (ids[0], ids[-1])
+
+
+def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 20)
+    url = str(tmp_path / "lake")
+    shipped(url)
+    lake = Lake(url)
+    before = content(lake)
+
+    compact(lake, 20_000)
+
+    sizes = [one.size for one in files_of(lake, "exchanges")[0]]
+    assert len(sizes) > 1
+    assert content(lake) == before
+
+
+def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(lake_url: str) -> None:
+    assert set(shipped(lake_url)) == {"shipped"}
+    lake = Lake(lake_url)
+    assert compact(lake).objects
+    assert set(shipped(lake_url)) == {"there already"}
+
+    assert list(expire(lake, date(2100, 1, 1)))
+    for name in TABLES:
+        remove(lake, name, NOW)
+    assert list(shorten_log(lake, TABLES)) == list(TABLES)
+
+    assert objects(lake, "events") == set()
+    assert set(shipped(lake_url)) == {"there already"}
+    assert not any(content(lake).values())
+
+
+def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_path: Path) -> None:
+    url, log = str(tmp_path / "lake"), tmp_path / "lake" / "events" / "_delta_log"
+    shipped(url)
+    lake = Lake(url)
+    list(expire(lake, date(2100, 1, 1)))
+    for name in TABLES:  # as if 30 days had passed
+        lake.table(name).alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+    list(shorten_log(lake, TABLES))
+
+    assert len(list(log.glob("*.json"))) == 1
+    assert set(shipped(url)) == {"there already"}
+    assert not any(content(lake).values())
+
+
+def test_two_compactions_at_once_double_no_row(lake_url: str) -> None:
+    shipped(lake_url)
+    lake = Lake(lake_url)
+    before = content(lake)
+    (first, *_) = merges(lake, "events", 1 << 20)
+    one, other = Merged(), Merged()
+    slow = merge(lake, first, one, 1 << 20)
+    next(slow)  # it has read the table
+
+    assert len(list(merge(Lake(lake_url), first, other, 1 << 20))) == len(first.files)
+    list(slow)
+
+    assert one == Merged()
+    assert other.objects == len(first.files)
+    assert content(lake) == before
+    assert len(objects(lake, "events")) == len(first.files) + len(files_of(lake, "events")[0])
+
+
+def test_a_plan_that_is_older_than_another_compaction_doubles_no_row(lake_url: str) -> None:
+    shipped(lake_url, SHIPPED[:4])
+    lake = Lake(lake_url)
+    before, plans = content(lake), [one for name in TABLES for one in merges(lake, name, 1 << 20)]
+    assert compact(Lake(lake_url)).objects
+
+    late = Merged()
+    for one in plans:
+        list(merge(lake, one, late, 1 << 20))
+
+    assert late == Merged()
+    assert content(lake) == before
+
+
+def test_an_expiry_during_a_compaction_brings_nothing_back(lake_url: str) -> None:
+    shipped(lake_url)
+    lake = Lake(lake_url)
+    (first, *_) = merges(lake, "events", 1 << 20)
+    slow = merge(lake, first, Merged(), 1 << 20)
+    next(slow)
+
+    list(expire(Lake(lake_url), date(2100, 1, 1)))
+    list(slow)
+
+    assert not any(content(lake).values())
+
+
+def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path) -> None:
+    alone, url = str(tmp_path / "alone"), str(tmp_path / "lake")
+    shipped(alone)
+    shipped(url, SHIPPED[:2])
+    done, errors = threading.Event(), list[BaseException]()
+
+    def compacting() -> None:
+        try:
+            while not done.is_set():
+                compact(Lake(url))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=compacting) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for path in SHIPPED[2:]:
+            shipped(url, [path])
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+    assert errors == []
+    lake = Lake(url)
+    assert counts(lake) == counts(Lake(alone))
+    assert {name: sum(found.values()) for name, found in content(lake).items()} == counts(lake)
+
+
+def counts(lake: Lake) -> dict[str, int]:
+    return {name: rows_of(lake, name).num_rows for name in TABLES}
+
+
+def _compacting(url: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "omnirecord", "lake", "compact", url, "--target-size", "1MiB"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_compaction_that_is_killed_at_any_moment_leaves_a_consistent_lake(
+    how: signal.Signals, tmp_path: Path, long: bool
+) -> None:
+    url, lot = str(tmp_path / "lake"), random.Random(18)
+    shipped(url, SHIPPED[:1])
+    lake = Lake(url)
+    expected: dict[str, int] = {}
+    for number in range(20 if long else 4):
+        some = [SHIPPED[1 + number % (len(SHIPPED) - 1)]]
+        shipped(url, some)
+        expected = counts(lake)
+        with _compacting(url) as process:
+            begun = time.monotonic()
+            while process.poll() is None and time.monotonic() - begun < 0.5 + lot.random() * 2:
+                time.sleep(0.01)
+            process.send_signal(how)
+            process.wait()
+        assert counts(lake) == expected, number
+
+    compact(lake)
+    assert counts(lake) == expected
+    for name in TABLES:
+        remove(lake, name, NOW)
+    assert counts(lake) == expected
+    assert {name: len(objects(lake, name)) for name in TABLES} == {
+        name: len(files_of(lake, name)[0]) for name in TABLES
+    }  # fmt: skip
+
+
+def test_an_interrupted_merge_leaves_no_object(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, SHIPPED[:3])
+    lake = Lake(url)
+    before = objects(lake, "events")
+    for one in merges(lake, "events", 1 << 20):
+        merge(lake, one, Merged(), 1 << 20).close()
+
+    assert objects(lake, "events") == before
+
+
+def test_orphans_and_removed_objects_stay_until_they_are_old(lake_url: str) -> None:
+    shipped(lake_url, SHIPPED[:3])
+    lake = Lake(lake_url)
+    lake.objects.put("events/day=2026-11-27/of-a-killed-shipper.parquet", b"")
+    compact(lake)
+
+    assert removable(lake, "events", RETAIN) == []
+    assert remove(lake, "events", timedelta(hours=1)) == []
+    assert len(remove(lake, "events", NOW)) >= 1
+    assert objects(lake, "events") == {f"events/{one.path}" for one in files_of(lake, "events")[0]}
+    assert rows_of(lake, "events").num_rows > 0
+
+
+def test_only_whole_days_expire() -> None:
+    now = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    assert first_day_kept(timedelta(days=1), now) == date(2026, 11, 26)
+    assert first_day_kept(timedelta(hours=11), now) == date(2026, 11, 27)
+
+
+def test_expiry_takes_the_days_before_a_day_and_no_others(tmp_path: Path) -> None:
+    url = str(tmp_path / "lake")
+    shipped(url, [*SHIPPED[:3], *sorted((ROOT / "cassettes" / "corpus").glob("model_*.jsonl"))])
+    lake = Lake(url)
+    days = sorted({one.day for one in files_of(lake, "recordings")[0]})
+    assert len(days) > 1
+    until = date.fromisoformat(days[-1])
+    assert {one.day for one in expiring(lake, until)} == set(days[:-1])
+
+    list(expire(lake, until))
+
+    assert {one.day for name in TABLES for one in files_of(lake, name)[0]} == {days[-1]}
+    assert expiring(lake, until) == []
+
+
+def test_a_lake_that_fails_says_so_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LakeError, match="lake init"):
+        merges(Lake(str(tmp_path / "none")), "events")
+
+
+# The commands.
+
+
+@pytest.fixture
+def folder_lake(tmp_path: Path) -> str:
+    url = str(tmp_path / "lake")
+    shipped(url, SHIPPED[:4])
+    return url
+
+
+def run(*words: str, code: int = 0) -> str:
+    result = CliRunner().invoke(main, ["lake", *words])
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_compact_prints_a_row_for_each_table_that_changed(folder_lake: str) -> None:
+    planned = [json.loads(line) for line in run("compact", folder_lake, "--dry-run", "--json").splitlines()]
+    assert {row["into"] for row in planned} == {0}
+
+    rows = [json.loads(line) for line in run("compact", folder_lake, "--json").splitlines()]
+
+    assert [(row["table"], row["objects"], row["rows"]) for row in rows] == [
+        (row["table"], row["objects"], row["rows"]) for row in planned
+    ]
+    assert all(0 < row["into"] < row["objects"] and not row["dry_run"] for row in rows)
+    assert run("compact", folder_lake) == "nothing to merge and nothing to remove\n"
+
+
+def test_expire_says_what_it_removes(folder_lake: str) -> None:
+    text = run("expire", folder_lake, "--older-than", "1h", "--dry-run")
+    assert "nothing was changed: --dry-run" in text
+    rows = [json.loads(line) for line in run("expire", folder_lake, "--older-than", "36500d", "--json").splitlines()]
+    assert rows == []
+    assert run("expire", folder_lake, "--older-than", "36500d").startswith("no day before 1926-")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--retain", "1min"), "--retain 1min is too short"),
+        (("--target-size", "2h"), "--target-size '2h' cannot be used: give a size as in 128MiB"),
+    ],
+)
+def test_unusable_options_of_compact_are_a_sentence(folder_lake: str, words: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(main, ["lake", "compact", folder_lake, *words])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_expire_needs_an_age(folder_lake: str) -> None:
+    result = CliRunner().invoke(main, ["lake", "expire", folder_lake, "--older-than", "soon"])
+    assert result.exit_code == 2
+    assert "--older-than 'soon' cannot be used: give a duration as in 90d" in result.output
+
+
+def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+    lake, words = Lake(folder_lake), ["lake", "expire", folder_lake, "--older-than", "1d"]
+
+    refused = CliRunner().invoke(main, words, input="n\n")
+    assert refused.exit_code == 1
+    assert "Remove them from the lake?" in refused.output
+    assert rows_of(lake, "recordings").num_rows == 4
+
+    assert CliRunner().invoke(main, words, input="y\n").exit_code == 0
+    assert not any(content(lake).values())
+
+
+def test_expire_with_yes_does_not_ask(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
+
+    text = run("expire", folder_lake, "--older-than", "1d", "--yes", "--json")
+
+    assert {json.loads(line)["table"] for line in text.splitlines()} >= {"events", "recordings"}
+    assert not any(content(Lake(folder_lake)).values())

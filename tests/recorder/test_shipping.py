@@ -1,0 +1,157 @@
+"""The process that ships for a recorder: it ends with it, is started again, and `--keep` spares what is unshipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.cassette.open import import_file, open_store
+from omnirecord.cassette.rotation import RotatedCassettes, Unshipped
+from omnirecord.cassette.sqlite.writer import mark_shipped, shipped_to
+from omnirecord.errors import UsageError
+from omnirecord.lake.location import Lake
+from omnirecord.lake.process import Files
+from omnirecord.recorder import shipping as module
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.recorder.shipping import Shipping
+from omnirecord.recorder.thread import RecorderThread
+from omnirecord.wire.limits import Retention, Rotation
+from tests.support.cassettes import SHIPPED
+
+TEXT = SHIPPED / "text.jsonl"
+
+
+def eventually(is_so: Callable[[], object], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def rotated(link: Path, count: int, unshipped: Unshipped | None = None) -> tuple[RotatedCassettes, list[Path]]:
+    """A rotation with so many full cassettes."""
+    cassettes = RotatedCassettes(link, Retention(files=1), unshipped=unshipped)
+    made = []
+    for _ in range(count):
+        writer = cassettes.begin()
+        assert writer.path is not None
+        writer.close()
+        cassettes.point(writer.path)
+        made.append(writer.path)
+    return cassettes, made
+
+
+def test_keep_spares_what_the_lake_lacks_up_to_a_size_and_tells_what_it_removes(tmp_path: Path) -> None:
+    removed: list[Path] = []
+    many = Unshipped("s3://b/lake", 10**9, lambda path, _: removed.append(path))
+    cassettes, paths = rotated(tmp_path / "run.db", 5, many)
+    mark_shipped(paths[1], "s3://b/lake#id")
+    mark_shipped(paths[2], "s3://b/other#id")
+    cassettes.prune(set())
+    assert [path.exists() for path in paths] == [True, False, True, True, True]
+    assert not removed
+    few = Unshipped("s3://b/lake", paths[0].stat().st_size, lambda path, _: removed.append(path))
+    RotatedCassettes(tmp_path / "run.db", Retention(files=1), unshipped=few).prune(set(), spares_unshipped=True)
+    assert not removed
+    RotatedCassettes(tmp_path / "run.db", Retention(files=1), unshipped=few).prune(set())
+    assert removed == [paths[0]]
+    assert [path.exists() for path in paths] == [False, False, True, True, True]
+
+
+def test_a_removal_of_an_unshipped_cassette_is_an_incident_of_the_recording(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, paths = rotated(tmp_path / "run.db", 3)
+    recorder = RecorderThread(
+        tmp_path / "run.db", None, rotation=Rotation(seconds=3600), keep=Retention(files=1),
+        keep_unshipped=("s3://b/lake", 0),
+    )  # fmt: skip
+    path = recorder.file.path
+
+    def incidents() -> list[str]:
+        with closing(open_store(path)) as store:
+            return [one.message for one in store.incidents()]
+
+    eventually(incidents)
+    recorder.stop()
+    assert incidents()[0].startswith(f"{paths[0].name} (")
+    assert "was removed and not shipped" in incidents()[0]
+    assert "its recordings are lost" in caplog.text
+
+
+def test_a_lake_that_cannot_be_one_is_refused_before_the_proxy_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no address of a lake"):
+        Proxy("http://127.0.0.1:1", tmp_path / "run.db", ship="ftp://x")
+    with pytest.raises(UsageError, match="--keep-unshipped"):
+        Proxy("http://127.0.0.1:1", tmp_path / "run.db", ship="lake", keep_unshipped="many")
+
+
+def test_the_files_of_a_rotation_are_found_and_no_link(tmp_path: Path) -> None:
+    _, paths = rotated(tmp_path / "run.db", 2)
+    assert Files(tmp_path / "run.db", rotates=True).all() == paths
+    assert Files(tmp_path / "none.db", rotates=False).all() == []
+
+
+@pytest.mark.slow
+def test_the_process_ships_what_is_closed_when_the_recorder_ends(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    path = tmp_path / "run.db"
+    import_file(TEXT, path)
+    shipping = Shipping(lake.url, path, rotates=False)
+    shipping.start()
+    eventually(lambda: shipped_to(path))
+    shipping.end()
+    assert shipping.wait(60)
+    assert shipping.left == 0
+
+
+@pytest.mark.slow
+def test_the_process_ships_what_is_closed_after_its_recorder_was_killed(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    path = tmp_path / "run.db"
+    import_file(TEXT, path)
+    child = os.fork()
+    if not child:
+        shipping = Shipping(lake.url, path, rotates=False)
+        threading.Thread(target=shipping._once, daemon=True).start()
+        eventually(lambda: shipping._process)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    eventually(lambda: shipped_to(path))
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told_and_another_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RESTART_AFTER", 0.05)
+    shipping = Shipping(str(tmp_path / "none"), tmp_path / "run.db", rotates=False)
+    shipping.start()
+    eventually(lambda: shipping.left is not None)
+    first = shipping._process
+    assert first is not None
+    first.kill()
+    eventually(lambda: shipping._process is not first and shipping._process is not None)
+    shipping.end()
+    assert shipping.wait(60)
+    said = [one.getMessage() for one in caplog.records]
+    assert any("the process that ships ended (signal 9)" in one and "another one begins" in one for one in said)
+
+
+def test_an_end_without_a_process_does_not_wait(tmp_path: Path) -> None:
+    shipping = Shipping("lake", tmp_path / "run.db", rotates=False)
+    shipping.end()
+    shipping.start()
+    assert shipping.wait(10)
+    assert "may not be in" in shipping.remains
+    assert json.loads(json.dumps(shipping.left)) is None

@@ -1,0 +1,49 @@
+"""Lakes for tests: cassettes shipped to one, and a cassette split over two proxies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from omnirecord.lake.location import Lake
+from omnirecord.lake.ship import Shipper
+
+
+def shipped(url: str, *paths: Path, labels: dict[str, str] | None = None) -> Lake:
+    """Return the lake at a URL, made if it is new, with the recordings of these cassettes."""
+    lake = Lake(url)
+    lake.init()
+    with closing(Shipper(lake, labels=labels)) as shipper:
+        assert {one.status for one in shipper.ship(paths)} <= {"shipped", "there already"}
+    return lake
+
+
+def split(cassette: Path, folder: Path) -> tuple[Path, Path]:
+    """Return a cassette as two proxies behind a load balancer record it: one has the requests, one the streams."""
+    head, *values = [json.loads(line) for line in cassette.read_text().splitlines()]
+    requests: list[dict[str, Any]] = []
+    streams: list[dict[str, Any]] = []
+    part = requests
+    for value in values:
+        if "request" in value:
+            part = streams if value["kind"] == "sse" else requests
+        part.append(value)
+    return (
+        _written(folder / "requests.jsonl", _head(head, "1"), requests),
+        _written(folder / "streams.jsonl", _head(head, "2"), streams),
+    )
+
+
+def _head(head: dict[str, Any], digit: str) -> dict[str, Any]:
+    recordings = [
+        {**one, "recording_id": f"01a2144{digit}-0000-7000-8000-{one['recording']:012d}"} for one in head["recordings"]
+    ]
+    return {**head, "recordings": recordings}
+
+
+def _written(path: Path, head: dict[str, Any], values: Iterable[dict[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in (head, *values)))
+    return path

