@@ -27,8 +27,8 @@ _LISTED = 5
 _NEAR = 0.8
 """Least similarity of a session id that an error names, as Jaro-Winkler."""
 _DAYS = timedelta(days=1)
-"""Days before and after those of the known parts in which further parts are looked for: a recorder may see a session
-through its runner only, and such a part has no row in `sessions`."""
+"""Time before and after the known parts in which further parts are looked for. A recorder may see a session through its
+runner only, and such a part has no row in `sessions`."""
 
 _EDGES = """
 SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
@@ -105,8 +105,10 @@ Days = tuple[date, date]
 
 
 def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
-    """Return the session id that equals `name` or begins with it, and the first and the last day on which a recording
-    with a part of it began. Raises `UsageError`."""
+    """Return the session id that equals `name` or begins with it, and the days of its recordings: the first, the last.
+
+    Raises `UsageError`.
+    """
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
     sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
