@@ -46,7 +46,7 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     Examples:
       omnirecord ui session.db
       omnirecord ui session.db session.jsonl
-      omnirecord ui s3://bucket/lake
+      omnirecord ui lake
     """
     import asyncio
 

@@ -65,7 +65,6 @@ export class LakeView {
 
   // The old answer stays while a query runs.
   busy(is) {
-    this.body.classList.toggle('old', is)
     this.body.setAttribute('aria-busy', String(is))
     fill(this.state, is ? busyLine('Asking the lake') : '')
   }
@@ -87,7 +86,6 @@ export class LakeView {
         h('button', { type: 'button', class: 'quiet', onclick: () => this.renew() }, 'Try again'),
       ),
     )
-    this.body.classList.add('old')
   }
 
   // Why there is nothing to show.
