@@ -111,7 +111,7 @@ class Commits:
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
         transactions = [Transaction(one, 0) for one in ids]
         table.create_write_transaction(
-            actions, "append", table.schema(), [PARTITION],
+            [*actions], "append", table.schema(), [PARTITION],
             commit_properties=CommitProperties(app_transactions=transactions),
         )  # fmt: skip
 

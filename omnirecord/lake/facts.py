@@ -4,7 +4,7 @@ problems."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +31,7 @@ def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterato
         yield "problems", _columns("problems", problems)
 
 
-def _columns(name: str, rows: list[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     made = {}
     for column in SCHEMAS[name].names[2:]:
         values = [row.get(column) for row in rows]

@@ -79,7 +79,7 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     begins = [begin for begin, _ in spans]
     times = [event.offset_ns for event in events]
     lengths = [max(0, later - earlier) for earlier, later in pairwise(times)]
-    places = range(len(lengths))  # of the event before
+    places: Sequence[int] = range(len(lengths))  # of the event before
     if len(begins) > 1 and lengths:
         of = [bisect_right(begins, at) for at in times]
         places = [place for place in places if of[place] == of[place + 1]]

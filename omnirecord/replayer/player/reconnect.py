@@ -9,7 +9,6 @@ streams a client gets is decided in `stream_choice`.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from ...model import TimedFrame
@@ -66,7 +65,7 @@ def _new_text(line: list[TimedFrame], resent: list[TimedFrame]) -> list[TimedFra
     if text == heard:
         return []
     raw = frame_of(protocol.RESPONSE_OUTPUT_TEXT_DELTA, _delta(text[len(heard) :]))
-    return [replace(resent[-1], raw=raw, length=len(raw), type=protocol.RESPONSE_OUTPUT_TEXT_DELTA)]
+    return [resent[-1]._replace(raw=raw, length=len(raw), type=protocol.RESPONSE_OUTPUT_TEXT_DELTA)]
 
 
 def text_in_flight(played: list[TimedFrame]) -> list[bytes]:

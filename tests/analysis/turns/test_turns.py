@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -441,7 +440,7 @@ def test_a_message_that_was_never_taken_up() -> None:
 
 def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> None:
     events = [*GREETING, RUNNING, consumed("Hi"), begin(), *says("A", " B"), end(), IDLE]
-    both = [replace(one, raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
+    both = [one._replace(raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
             for number in (1, 2) for one in stream(*events, number=number)]  # fmt: skip
     (turn,) = turns(both)
     assert turn.text == "A B"
@@ -450,7 +449,7 @@ def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> No
 def test_two_clients_hear_one_session() -> None:
     events = [RUNNING, consumed("Hi"), begin(), *says("A", " B", " A", " B"), stored("A B A B"), end(), IDLE]
     first = stream(*GREETING, *events)
-    second = [replace(f, stream=2, offset_ns=f.offset_ns + 1000) for f in stream(*GREETING, *events[:5])]
+    second = [f._replace(stream=2, offset_ns=f.offset_ns + 1000) for f in stream(*GREETING, *events[:5])]
     assert turns([*first, *second]) == turns(first)
     assert turns([*second, *first])[0].text == "A B A B"
 
@@ -506,9 +505,9 @@ def test_nothing_happened() -> None:
 
 def test_events_against_the_contract_are_counted() -> None:
     frames = stream(RUNNING, begin(), ("of.tomorrow", {}), *says("Hi."), end())
-    frames[2] = replace(frames[2], verdict="unknown")
-    frames.insert(3, replace(frames[2], raw=b"data: {nonsense\n\n", type=None, verdict="malformed"))
-    frames.insert(4, replace(frames[2], raw=None, type=None, verdict="truncated"))
+    frames[2] = frames[2]._replace(verdict="unknown")
+    frames.insert(3, frames[2]._replace(raw=b"data: {nonsense\n\n", type=None, verdict="malformed"))
+    frames.insert(4, frames[2]._replace(raw=None, type=None, verdict="truncated"))
     turn = only(frames)
     assert (turn.text, turn.ended, turn.odd_events) == ("Hi.", "completed", 3)
 
@@ -566,7 +565,7 @@ WIRE = st.sampled_from(
 @given(st.lists(WIRE | st.tuples(st.sampled_from([*MODELS, "of.tomorrow"]), ODD), max_size=25), st.integers(0, 3))
 def test_no_order_and_no_content_breaks_it(events: list[DATA], others: int) -> None:
     frames = stream(*events)
-    frames += [replace(f, stream=2 + n, offset_ns=f.offset_ns + n * 3 * MS) for n in range(others) for f in frames]
+    frames += [f._replace(stream=2 + n, offset_ns=f.offset_ns + n * 3 * MS) for n in range(others) for f in frames]
     told = turns(frames, [post("Hi", 0)], until_ns=S)
     assert [turn.turn for turn in told] == list(range(1, len(told) + 1))
     for turn in told:

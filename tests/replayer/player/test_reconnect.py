@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -111,7 +110,7 @@ def test_frames_that_break_the_contract_break_nothing(odd: bytes) -> None:
 
 def test_frames_that_were_lost_break_nothing() -> None:
     stream = frames((1.0, heartbeat()), (2.0, delta("a")), (3.0, delta("b")))
-    lost = [stream[0], replace(stream[1], raw=None, type=None, verdict="truncated"), stream[2]]
+    lost = [stream[0], stream[1]._replace(raw=None, type=None, verdict="truncated"), stream[2]]
     assert joined([lost], LATER) == ["heartbeat", "b"]
 
 

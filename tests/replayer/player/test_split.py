@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -45,7 +44,7 @@ def test_an_unfinished_frame_at_the_end_is_a_part_as_well() -> None:
 
 def test_of_a_frame_that_was_not_kept_the_time_goes_by_and_the_next_one_comes_when_it_did() -> None:
     made = frames((1.0, delta("a") + delta("b")[:5]), (2.0, delta("b")[5:]), (3.0, delta("c")))
-    made[1] = replace(made[1], raw=None)
+    made[1] = made[1]._replace(raw=None)
     reads = [(ns(1.0), made[0].length + 5), (ns(2.0), made[1].length - 5), (ns(3.0), made[2].length)]
     assert [(part.offset_ns, part.seq) for part in parts_of(reads, made)] == [(ns(1.0), 1), (ns(3.0), 3)]
 
