@@ -17,6 +17,7 @@ import omnirecord
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from tests.support import forked
+from tests.support.lakes import shipped, split
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +48,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
     shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
+    (folder / "recordings").mkdir()
+    for name in ("session.db", "turns.jsonl", "tool_hangs.jsonl", "subagent.jsonl", "failed.jsonl"):
+        shutil.copy(folder / name, folder / "recordings")
+    split(folder / "text.jsonl", folder / "recordings")
+    shipped(str(folder / "lake"), *sorted((folder / "recordings").iterdir()))
     (folder / "cassettes" / "test_answers").mkdir()
     shutil.copy(folder / "session.jsonl", folder / "cassettes" / "test_answers" / "test_an_answer_comes_whole.jsonl")
     return folder

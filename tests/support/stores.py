@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+import boto3
 import pytest
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
@@ -49,7 +49,8 @@ def seaweed(folder: Path) -> Iterator[dict[str, str]]:
     assert weed is not None
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     command = [
-        weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", "-filer", "-volume.max=200",
+        weed, "server", f"-dir={folder}", "-ip=localhost", "-ip.bind=127.0.0.1", "-s3", "-filer", "-volume.max=200",
+        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
         *(f"-{name}.port={port}" for name, port in ports.items()),
         *(f"-{name}.port.grpc={free_port()}" for name in ("master", "volume", "filer", "s3")),
     ]  # fmt: skip
@@ -78,10 +79,13 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
 
 
 def make_bucket(name: str, environment: Mapping[str, str]) -> None:
-    """Make a bucket with a request of its own, since obstore makes none."""
-    request = urllib.request.Request(f"{environment['AWS_ENDPOINT_URL']}/{name}", method="PUT")
-    with urllib.request.urlopen(request, timeout=30):
-        pass
+    """Make a bucket, since obstore makes none."""
+    client = boto3.client(
+        "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=environment["AWS_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )  # fmt: skip
+    client.create_bucket(Bucket=name)
+    client.close()
 
 
 @cache
