@@ -2,6 +2,9 @@
 
 The session comes with its tree: its parent, and all sub-agents below that. All recordings that hold a part of one of
 them give that part. The rows are the values of the text form; a cassette is made of them as of any text form.
+
+Recorders behind a load balancer hold parts of a session that overlap in time. Such parts become one recording, on the
+clock of the first one: the requests and streams then have one order, so that the session can be replayed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from heapq import merge
 from typing import Any
 
 from ..cassette.jsonl import reads_values, text
@@ -22,6 +26,7 @@ from .columns import Times, derived_reads
 from .location import Lake
 from .query import LakeQuery
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 5
 """Ids that a sentence names."""
 _NEAR = 0.8
@@ -85,20 +90,21 @@ class Fetch:
 
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the values of the lines. Numbers are those of the recordings' cassettes, where they are free."""
-        parts = [_Part(self._query, row[0], self.found.sessions) for row in self._recordings]
+        parts = [_Part(self._query, row, self.found.sessions) for row in self._recordings]
         last = _Numbers(0, 0, 0)
-        heads = []
-        for row, part in zip(self._recordings, parts, strict=True):
-            last = part.number(row[1], last)
-            heads.append(_head(part.recording, *row[2:], recording_id=row[0]))
+        heads, joined = [], _joined(parts)
+        for some in joined:
+            last = _number(some, last)
+            heads.append(_head(some))
         yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
         for part in parts:
             yield from part.incidents()
-        for part in parts:
-            for value in part.values():
-                self.exchanges += "request" in value
-                self.events += "seq" in value
-                yield value
+        for some in joined:
+            for _, values in merge(*(part.exchanges() for part in some), key=lambda one: one[0]):
+                for value in values:
+                    self.exchanges += "request" in value
+                    self.events += "seq" in value
+                    yield value
 
 
 Days = tuple[date, date]
@@ -155,17 +161,47 @@ def _tree(query: LakeQuery, session: str, days: Days) -> tuple[list[str], Days]:
     return sorted(tree), (first - _DAYS, last + _DAYS)
 
 
-def _head(
-    recording: int, started_at: str, version: str, contract: str, upstream: str | None, run_id: str | None,
-    labels: dict[str, str] | None, server_version: str | None, *, recording_id: str,
-) -> dict[str, Any]:  # fmt: skip
+def _head(parts: Sequence[_Part]) -> dict[str, Any]:
+    """Return the recording of these parts: that of the first one, with the labels that all of them have."""
+    first = parts[0]
+    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version = first.row
+    labels = set.intersection(*(set((part.row[7] or {}).items()) for part in parts))
     return {
-        "recording": recording, "started_at": started_at, "version": version, "contract": contract,
+        "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
         "upstream": upstream, "recording_id": recording_id,
         **({} if run_id is None else {"run_id": run_id}),
-        **({"labels": dict(sorted(labels.items()))} if labels else {}),
+        **({"labels": dict(sorted(labels))} if labels else {}),
         **({} if server_version is None else {"server_version": server_version}),
     }  # fmt: skip
+
+
+def _joined(parts: Sequence[_Part]) -> list[list[_Part]]:
+    """Return the parts, those together that overlap in time."""
+    joined: list[list[_Part]] = []
+    until = 0
+    for part in sorted(parts, key=lambda one: one.span[0]):
+        begins, ends = part.span
+        if joined and begins < until:
+            joined[-1].append(part)
+        else:
+            joined.append([part])
+        until = max(until, ends)
+    return [sorted(some, key=lambda one: one.began_ns) for some in joined]
+
+
+def _number(parts: Sequence[_Part], last: _Numbers) -> _Numbers:
+    """Choose the numbers of these parts, and their clock; return the greatest numbers."""
+    if len(parts) == 1:
+        return parts[0].number(last)
+    zero = parts[0].began_ns
+    for part in parts:
+        part.zero, part.recording = part.began_ns - zero, last.recording + 1
+    exchange, stream = last.exchange, last.stream
+    for part, row in merge(*(part.ordered() for part in parts), key=lambda one: one[1][5] + one[0].zero):
+        part.numbers[row[0]] = exchange = exchange + 1
+        if row[2] is not None:
+            part.streams[row[2]] = stream = stream + 1
+    return _Numbers(last.recording + 1, exchange, stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,23 +247,42 @@ class _Rows:
 class _Part:
     """The part of a session tree that one recording holds."""
 
-    def __init__(self, query: LakeQuery, recording_id: str, sessions: Sequence[str]) -> None:
-        self._query, self._id = query, recording_id
-        self._exchanges = list(query.rows(_EXCHANGES, {"recording": recording_id, "sessions": list(sessions)}).rows)
-        self.recording = self._exchange = self._stream = 0  # numbers of the cassette, and what is added to them
+    def __init__(self, query: LakeQuery, row: Row, sessions: Sequence[str]) -> None:
+        self._query, self.row, self._id = query, row, row[0]
+        given = {"recording": self._id, "sessions": list(sessions)}
+        self._exchanges = list(query.rows(_EXCHANGES, given).rows)
+        self.began_ns = (datetime.fromisoformat(row[2]) - _EPOCH) // timedelta(microseconds=1) * 1000
+        """Start of the recording in ns since 1970."""
+        self.recording = self.zero = 0
+        """The number of the recording, and what is added to its times, in ns."""
+        self.numbers: dict[int, int] = {}
+        self.streams: dict[int, int] = {}
+        """New numbers of exchanges and streams by their numbers in the recording."""
 
-    def number(self, recording: int, last: _Numbers) -> _Numbers:
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first request and the last known moment of the part, in ns since 1970."""
+        times = [at for one in self._exchanges for at in (one[5], one[10], one[15]) if at is not None]
+        return self.began_ns + min(times, default=0), self.began_ns + max(times, default=0)
+
+    def ordered(self) -> Iterator[tuple[_Part, Row]]:
+        """Yield the rows of the exchanges by time."""
+        return ((self, one) for one in self._exchanges)
+
+    def number(self, last: _Numbers) -> _Numbers:
         """Choose the numbers of this part: those of its cassette if they follow the last ones, else the next ones."""
         exchanges = [one[0] for one in self._exchanges]
         streams = [one[2] for one in self._exchanges if one[2] is not None]
-        is_free = recording > last.recording and min(exchanges, default=1) > last.exchange
+        is_free = self.row[1] > last.recording and min(exchanges, default=1) > last.exchange
         if is_free and min(streams, default=last.stream + 1) > last.stream:
-            self.recording = recording
+            self.recording, plus, plus_stream = self.row[1], 0, 0
         else:
-            self.recording, self._exchange, self._stream = last.recording + 1, last.exchange, last.stream
+            self.recording, plus, plus_stream = last.recording + 1, last.exchange, last.stream
+        self.numbers = {one: one + plus for one in exchanges}
+        self.streams = {one: one + plus_stream for one in streams}
         return _Numbers(
-            self.recording, max(exchanges, default=0) + self._exchange,
-            max(streams, default=0) + self._stream if streams else last.stream,
+            self.recording, max(exchanges, default=0) + plus,
+            max(streams, default=0) + plus_stream if streams else last.stream,
         )  # fmt: skip
 
     def incidents(self) -> Iterator[dict[str, Any]]:
@@ -237,22 +292,25 @@ class _Part:
             {"recording": self._id},
         )
         for message, at_ns in found.rows:
-            yield {"incident": message, "recording": self.recording, "at_ns": at_ns}
+            yield {"incident": message, "recording": self.recording, "at_ns": at_ns + self.zero}
 
-    def values(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of the exchanges."""
+    def exchanges(self) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+        """Yield the time of each exchange and its lines, which are to be read before the next exchange."""
         events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
         reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
         messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
         for row in self._exchanges:
-            number, kind, stream = row[:3]
-            of_reads = list(reads.of(number)) if stream is not None else []
-            yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
-            if stream is not None:
-                stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
-                yield from self._stream_values(row, events.of(number), stored)
-            if kind == "websocket":
-                yield from (self._message(number, *one) for one in messages.of(number))
+            yield row[5] + self.zero, self._values(row, events, reads, messages)
+
+    def _values(self, row: Row, events: _Rows, reads: _Rows, messages: _Rows) -> Iterator[dict[str, Any]]:
+        number, kind, stream = row[:3]
+        of_reads = list(reads.of(number)) if stream is not None else []
+        yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
+        if stream is not None:
+            stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
+            yield from self._stream_values(row, events.of(number), stored)
+        if kind == "websocket":
+            yield from (self._message(number, *one) for one in messages.of(number))
 
     def _of(self, table: str, columns: str, order: str, exchanges: Sequence[Row]) -> _Rows:
         if not exchanges:
@@ -263,17 +321,17 @@ class _Part:
     def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
         number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
         return {
-            "exchange": number + self._exchange, "recording": self.recording, "kind": kind,
-            "stream": None if stream is None else stream + self._stream, "session_id": session_id, "party": party,
+            "exchange": self.numbers[number], "recording": self.recording, "kind": kind,
+            "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
             "request": {
-                "at_ns": at_ns, "method": method, "target": target, "headers": json.loads(headers),
+                "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
                 "body": text(body or b""),
             },
-            "response": _response(kind, lost, row), "ending": row[16],
+            "response": self._response(row, lost), "ending": row[16],
         }  # fmt: skip
 
     def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
-        stream, derives_reads = row[2] + self._stream, row[18]
+        stream, derives_reads = self.streams[row[2]], row[18]
         times: list[Times] = []
         for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
             value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
@@ -281,7 +339,15 @@ class _Part:
             yield frame if value is not None else {**frame, "length": length}
             times.append((offset_ns, sent_ns, length))
         reads = derived_reads(times, stored) if derives_reads else stored.values()
-        yield from reads_values(stream, [list(one) for one in reads])
+        yield from reads_values(stream, [[at + self.zero, self._later(sent), size] for at, sent, size in reads])
+
+    def _later(self, at_ns: int | None) -> int | None:
+        """Return a time on the clock of the joined recording."""
+        return None if at_ns is None else at_ns + self.zero
+
+    def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
+        later = (*row[:10], self._later(row[10]), *row[11:15], self._later(row[15]), *row[16:])
+        return _response(row[1], lost, later)
 
     def _message(
         self,
@@ -294,7 +360,8 @@ class _Part:
         data: bytes | None,
     ) -> dict[str, Any]:
         return {
-            "exchange": exchange + self._exchange, "message": message, "at_ns": at_ns, "sent_ns": sent_ns,
+            "exchange": self.numbers[exchange], "message": message, "at_ns": at_ns + self.zero,
+            "sent_ns": self._later(sent_ns),
             "dir": direction, "opcode": opcode, "data": text(data or b""),
         }  # fmt: skip
 

@@ -22,10 +22,12 @@ from ..text import dumps
 from ..wire.limits import Retention, max_decoded
 from .location import Lake
 from .ship import Shipped, Shipper
-from .watch import Watcher
+from .watch import SETTLES_IN, Watcher
 
 ALONE_AT_MOST = 600.0
 """Seconds for which it goes on without its recorder, at most."""
+RELEASED_WITHIN = 30.0
+"""Seconds for which the files of a recorder that is gone may stay locked: its second process may end later."""
 _NICE = 19
 """It takes only CPU time that the recorder leaves."""
 
@@ -54,10 +56,11 @@ def run(watcher: Watcher, over: threading.Event, clock: Callable[[], float] = mo
         _print({"left": len(watcher.left)})
         over.wait(pause)
     until = clock() + ALONE_AT_MOST
-    while (left := watcher.left) and clock() < until:
+    released_by = clock() + RELEASED_WITHIN
+    while ((left := watcher.left) or (watcher.is_recorded and clock() < released_by)) and clock() < until:
         _print({"left": len(left)})
-        pause = watcher.look()
-        if watcher.left:
+        pause = watcher.look() if left else SETTLES_IN
+        if not left or watcher.left:
             threading.Event().wait(pause)
     _print({"left": len(watcher.left)})
 

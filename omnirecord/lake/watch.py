@@ -44,6 +44,11 @@ class Watcher:
         """The closed cassettes that are not done."""
         return list(self._closed())
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether one of the cassettes is being recorded."""
+        return any(map(recorder_is_alive, self._find()))
+
     def look(self) -> float:
         """Ship what is closed; return the seconds until the next look."""
         closed = self._closed()

@@ -80,7 +80,7 @@ def test_an_odd_session_has_its_text_form_again_from_every_store(lake_url: str, 
     assert fetched(lake, "s") == expected(path, "s")
 
 
-def test_a_session_in_two_recordings_comes_from_both_with_numbers_of_its_own(tmp_path: Path) -> None:
+async def test_a_session_that_two_recorders_saw_at_once_becomes_one_recording_that_replays(tmp_path: Path) -> None:
     parts = split(HEALTHY["turns"], tmp_path)
     lake = shipped(str(tmp_path / "lake"), *parts)
     (session,) = sessions_of(HEALTHY["turns"])
@@ -88,9 +88,12 @@ def test_a_session_in_two_recordings_comes_from_both_with_numbers_of_its_own(tmp
         write_lines(fetch.lines(), tmp_path / "whole.db", is_text=False, is_compressed=False)
         assert len(fetch.found.recordings) == 2
     with closing(open_store(tmp_path / "whole.db")) as store:
-        assert [one.recording for one in store.recordings()] == [1, 2]
+        assert [one.recording for one in store.recordings()] == [1]
         assert len(store.exchanges(session_id=session)) == 19
-        assert len({x.exchange for x in store.exchanges()}) == 19
+        assert [x.exchange for x in store.exchanges()] == list(range(1, 20))
+        times = [x.request.at_ns for x in store.exchanges()]
+        assert times == sorted(times)
+    assert (await verify(tmp_path / "whole.db", timing="instant")).equal
 
 
 def test_the_name_of_a_sub_agent_brings_its_parent_and_the_name_of_the_parent_its_sub_agents(tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class Stack:
         for process in (self.host, self.runner, self.server):
             if process is not None:
                 await process.stop(signal.SIGKILL)
-        _kill(_marked(self._marker))
+        kill_marked(self._marker)
         if self._removes_home:
             shutil.rmtree(self.home, ignore_errors=True)
 
@@ -275,7 +275,9 @@ def _marked(marker: str) -> Iterable[int]:
                 yield int(path.parent.name)
 
 
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def kill_marked(marker: str) -> None:
+    """Kill every other process that has this marker in its environment (Linux)."""
+    for pid in _marked(marker):
+        if pid != os.getpid():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

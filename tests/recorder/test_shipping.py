@@ -15,10 +15,13 @@ import pytest
 
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.rotation import RotatedCassettes, Unshipped
+from omnirecord.cassette.sqlite.lock import RecorderLock
 from omnirecord.cassette.sqlite.writer import mark_shipped, shipped_to
 from omnirecord.errors import UsageError
 from omnirecord.lake.location import Lake
-from omnirecord.lake.process import Files
+from omnirecord.lake.process import Files, run
+from omnirecord.lake.ship import Shipper
+from omnirecord.lake.watch import Watcher
 from omnirecord.recorder import shipping as module
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.shipping import Shipping
@@ -128,6 +131,20 @@ def test_the_process_ships_what_is_closed_after_its_recorder_was_killed(tmp_path
         os.kill(os.getpid(), signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     eventually(lambda: shipped_to(path))
+
+
+def test_the_process_waits_for_a_cassette_that_a_dying_recorder_still_locks(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    path, over = tmp_path / "run.db", threading.Event()
+    import_file(TEXT, path)
+    lock = RecorderLock(path)
+    over.set()
+    released = threading.Timer(0.3, lock.release)
+    released.start()
+    run(Watcher(lambda: Shipper(lake), lambda: [path], lambda _: None, lambda _: None), over)
+    released.join()
+    assert shipped_to(path)
 
 
 @pytest.mark.slow
