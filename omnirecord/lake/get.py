@@ -3,7 +3,7 @@
 The session comes with its tree: its parent, and all sub-agents below that. All recordings that hold a part of one of
 them give that part. The rows are the values of the text form; a cassette is made of them as of any text form.
 
-Recorders behind a load balancer hold parts of a session that overlap in time. Such parts become one recording, on the
+Recorders behind a load balancer overlap in time. The parts of a session in such recordings become one recording, on the
 clock of the first one: the requests and streams then have one order, so that the session can be replayed.
 """
 
@@ -174,17 +174,17 @@ def _head(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _joined(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Return the parts, those together that overlap in time."""
+    """Return the parts in the order of their recordings, those together whose recordings overlap in time."""
     joined: list[list[_Part]] = []
     until = 0
-    for part in sorted(parts, key=lambda one: one.span[0]):
+    for part in sorted(parts, key=lambda one: one.span):
         begins, ends = part.span
         if joined and begins < until:
             joined[-1].append(part)
         else:
             joined.append([part])
         until = max(until, ends)
-    return [sorted(some, key=lambda one: one.began_ns) for some in joined]
+    return joined
 
 
 def _number(parts: Sequence[_Part], last: _Numbers) -> _Numbers:
@@ -259,9 +259,9 @@ class _Part:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first request and the last known moment of the part, in ns since 1970."""
+        """The start of the recording and the last known moment of the part, in ns since 1970."""
         times = [at for one in self._exchanges for at in (one[5], one[10], one[15]) if at is not None]
-        return self.began_ns + min(times, default=0), self.began_ns + max(times, default=0)
+        return self.began_ns, self.began_ns + max(times, default=0)
 
     def ordered(self) -> Iterator[tuple[_Part, Row]]:
         """Yield the rows of the exchanges by time."""
