@@ -51,8 +51,7 @@ def ship(
 
     \b
     Examples:
-      omnirecord ship recordings --lake lake
-      omnirecord ship recordings --lake s3://bucket/lake --watch
+      omnirecord ship session.db --lake lake
     """
     from ..cassette.identity import labels_of
     from ..lake.location import Lake

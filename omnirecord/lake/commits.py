@@ -1,8 +1,8 @@
 """Adds recordings to the Delta tables of a lake, exactly once.
 
-The id of a recording is an application transaction of each table: Delta refuses a second commit with it, also after
-the rows were compacted or expired. The object of a recording has the id as its name and is created, never overwritten:
-a shipper that finds the object of a killed or concurrent shipper commits that one.
+The id of a recording is an application transaction of each table. Delta refuses a second commit with it, also after
+the rows were compacted or expired. The object of a recording has the id as its name. It is created, never overwritten.
+A shipper that finds the object of a killed or concurrent shipper commits that object.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import pytest
 import omnirecord
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
+from omnirecord.lake.location import Lake
 from tests.support import forked
 from tests.support.lakes import shipped, split
 
@@ -47,6 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(cassette, folder)
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
+    Lake(str(folder / "lake")).init()
     shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
     (folder / "recordings").mkdir()
     for name in ("session.db", "turns.jsonl", "tool_hangs.jsonl", "subagent.jsonl", "failed.jsonl"):

@@ -329,9 +329,9 @@ def number_made(path: Path) -> int | None:
 def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
     """Mark a closed cassette as shipped to `lake`, a URL without credentials; return whether it is marked now.
 
-    False, and no change, for a file that cannot be marked: text, compressed, read-only, being recorded, left by a
-    killed recorder, in use by a reader, or with another number of `recordings`. The modification time stays. A writer
-    that opens the cassette removes all marks. Raises `CassetteError` for a damaged file.
+    False, and no change, for a file that is text, compressed, read-only, being recorded, left by a killed recorder, or
+    in use by a reader. The same for another number of `recordings`. The modification time stays. A writer that opens
+    the cassette removes all marks. Raises `CassetteError` for a damaged file.
     """
     with clear_errors(path):
         before = path.stat()
