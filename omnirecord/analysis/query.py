@@ -11,8 +11,9 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+from ..cassette.sql import Result
 from ..cassette.sqlite import Store
-from ..cassette.sqlite.query import Query, Result, pending
+from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps

@@ -129,7 +129,7 @@ def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
         lines.append(Line(
             one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id is not None,
             one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
-            one.conclusion.verdict, worst and worst.code, worst and worst.severity,
+            one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
         ))  # fmt: skip
     return session_table(lines, width)
 

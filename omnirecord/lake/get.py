@@ -32,8 +32,8 @@ _LISTED = 5
 _NEAR = 0.8
 """Least similarity of a session id that an error names, as Jaro-Winkler."""
 _DAYS = timedelta(days=1)
-"""Days before and after those of the known parts in which further parts are looked for: a recorder may see a session
-through its runner only, and such a part has no row in `sessions`."""
+"""Time before and after the known parts in which further parts are looked for. A recorder may see a session through its
+runner only, and such a part has no row in `sessions`."""
 
 _EDGES = """
 SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
@@ -111,8 +111,10 @@ Days = tuple[date, date]
 
 
 def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
-    """Return the session id that equals `name` or begins with it, and the first and the last day on which a recording
-    with a part of it began. Raises `UsageError`."""
+    """Return the session id that equals `name` or begins with it, and the days of its recordings: the first, the last.
+
+    Raises `UsageError`.
+    """
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
     sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
@@ -344,8 +346,19 @@ class _Part:
         return None if at_ns is None else at_ns + self.zero
 
     def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
+        """Return the response as the text form has it: None for an open exchange without one."""
         at_ns, status, reason, headers, body, end_ns = row[10:16]
-        return _response(row[1], lost, self._later(at_ns), status, reason, headers, body, self._later(end_ns), row[17])
+        at_ns, end_ns, max_decoded = self._later(at_ns), self._later(end_ns), row[17]
+        if status is None:
+            nothing: dict[str, Any] = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": []}
+            return None if end_ns is None else {**nothing, "body": None}
+        return {
+            "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason,
+            "headers": json.loads(headers or "[]"),
+            "body": text(body or b"") if row[1] == "http" or body is not None else None,
+            **({"lost": lost} if lost else {}),
+            **({"max_decoded": max_decoded} if max_decoded else {}),
+        }  # fmt: skip
 
     def _message(
         self,
@@ -362,19 +375,3 @@ class _Part:
             "sent_ns": self._later(sent_ns),
             "dir": direction, "opcode": opcode, "data": text(data or b""),
         }  # fmt: skip
-
-
-def _response(
-    kind: str, lost: list[int], at_ns: int | None, status: int | None, reason: str | None, headers: str | None,
-    body: bytes | None, end_ns: int | None, max_decoded: int | None,
-) -> dict[str, Any] | None:  # fmt: skip
-    """Return the response as the text form has it: None for an open exchange without one."""
-    if status is None:
-        nothing = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": [], "body": None}
-        return None if end_ns is None else nothing
-    return {
-        "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason, "headers": json.loads(headers or "[]"),
-        "body": text(body or b"") if kind == "http" or body is not None else None,
-        **({"lost": lost} if lost else {}),
-        **({"max_decoded": max_decoded} if max_decoded else {}),
-    }  # fmt: skip

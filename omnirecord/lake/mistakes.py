@@ -32,6 +32,8 @@ _UNSAFE = re.compile(
     r"json_execute_serialized_sql|write_log"
 )
 """Functions that read files, change the engine, or take an address in memory."""
+_AT = re.compile(r'(?<![."\w])at\b(?!")', re.IGNORECASE)
+"""The column `at`, unquoted and without its table."""
 _OTHER_FILE = "a query reads the tables and views of the lake, and no other file: `omnirecord lake sql URL` lists them"
 
 
@@ -97,6 +99,8 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
         parameter = re.search(r"(?<![:\w\]]):[A-Za-z_]\w*", _TEXT.sub("''", sql)) if found[1] == ":" else None
         if parameter is not None:
             return _without_value(parameter[0])
+        if _AT.search(_TEXT.sub("''", sql)):
+            return f"the SQL has a syntax error near {found[1]!r}: at is a keyword, so write the column as events.at"
         word = found[1].upper()
         close = [] if word in KEYWORDS else near(word, KEYWORDS)
         return f"the SQL has a syntax error near {found[1]!r}{did_you_mean(close)}"

@@ -1,7 +1,7 @@
 """SQL over a lake, read-only: DuckDB over the Parquet files that the newest commits name.
 
 A query sees complete recordings only: those with a row in `recordings`, which is committed last. It reads the files of
-the tables that it names, and no other file: external access is off but for them, settings are locked, and only
+the tables that it names, and no other file. External access is off but for them, settings are locked, and only
 statements that read are run.
 """
 
@@ -78,8 +78,10 @@ class LakeQuery:
     def narrowed(
         self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
     ) -> LakeQuery:
-        """Return another query over the same state of the lake that reads only the files of some recordings: those that
-        began from the first of `days` to the last, in UTC, or those with the ids `recordings`. Close it first."""
+        """Return another query over the same state of the lake, for some recordings only. Close it first.
+
+        `days`: the first and the last UTC day on which they began. `recordings`: their ids.
+        """
         made = LakeQuery(self._lake, self._folder)
         made._files, made._days = self._files, days or self._days
         made._only = self._only if recordings is None else frozenset(recordings)

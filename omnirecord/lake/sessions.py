@@ -35,7 +35,7 @@ class Wanted:
 
 _CANDIDATES = """
 SELECT coalesce(s.session_id, concat_ws(' ', s.recording_id, s.stream)) AS key, list(s.recording_id)
-FROM sessions s JOIN recordings r USING (recording_id)
+FROM sessions s{labels}
 WHERE {where} GROUP BY key HAVING {having} ORDER BY min(s.started_at) DESC, key {limit}
 """
 _WHOLE = f"""
@@ -70,7 +70,10 @@ def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iter
         exact.append("(" + " OR ".join(f"model GLOB $model{number}" for number in range(len(wanted.models))) + ")")
     most = "" if limit is None else f"LIMIT {limit}"
     sql = _CANDIDATES.format(
-        where=" AND ".join(where), having=" AND ".join(having), limit=most if len(exact) == 1 else ""
+        labels=" JOIN recordings r USING (recording_id)" if wanted.labels else "",
+        where=" AND ".join(where),
+        having=" AND ".join(having),
+        limit=most if len(exact) == 1 else "",
     )
     first = {name: value for name, value in given.items() if f"${name}" in sql}
     found = list(query.rows(sql, first).rows)

@@ -162,6 +162,7 @@ def test_no_credential_is_in_a_setting(monkeypatch: pytest.MonkeyPatch, lake: La
         ("SELECT t.modl FROM turns t", "there is no column modl: did you mean model? turns has "),
         ("SELEC 1", "the SQL begins with 'SELEC', which is no statement: did you mean SELECT?"),
         ("SELECT count(* FROM turns", "the SQL has a syntax error near 'FROM'"),
+        ("SELECT at, type FROM events", "the SQL has a syntax error near ',': at is a keyword, so write the column as"),
         ("SELECT lowr('A')", "DuckDB has no function lowr: did you mean lower?"),
         ("SELECT * FROM turns WHERE turn = :n", "the SQL has :n, and it has no value: add -p n VALUE"),
         ("SELECT $n", "the SQL has $n, and it has no value: add -p n VALUE"),
