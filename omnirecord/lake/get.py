@@ -3,7 +3,7 @@
 The session comes with its tree: its parent, and all sub-agents below that. All recordings that hold a part of one of
 them give that part. The rows are the values of the text form; a cassette is made of them as of any text form.
 
-Recorders behind a load balancer hold parts of a session that overlap in time. Such parts become one recording, on the
+Recorders behind a load balancer overlap in time. The parts of a session in such recordings become one recording, on the
 clock of the first one: the requests and streams then have one order, so that the session can be replayed.
 """
 
@@ -176,17 +176,17 @@ def _head(parts: Sequence[_Part]) -> dict[str, Any]:
 
 
 def _joined(parts: Sequence[_Part]) -> list[list[_Part]]:
-    """Return the parts, those together that overlap in time."""
+    """Return the parts in the order of their recordings, those together whose recordings overlap in time."""
     joined: list[list[_Part]] = []
     until = 0
-    for part in sorted(parts, key=lambda one: one.span[0]):
+    for part in sorted(parts, key=lambda one: one.span):
         begins, ends = part.span
         if joined and begins < until:
             joined[-1].append(part)
         else:
             joined.append([part])
         until = max(until, ends)
-    return [sorted(some, key=lambda one: one.began_ns) for some in joined]
+    return joined
 
 
 def _number(parts: Sequence[_Part], last: _Numbers) -> _Numbers:
@@ -261,9 +261,9 @@ class _Part:
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first request and the last known moment of the part, in ns since 1970."""
+        """The start of the recording and the last known moment of the part, in ns since 1970."""
         times = [at for one in self._exchanges for at in (one[5], one[10], one[15]) if at is not None]
-        return self.began_ns + min(times, default=0), self.began_ns + max(times, default=0)
+        return self.began_ns, self.began_ns + max(times, default=0)
 
     def ordered(self) -> Iterator[tuple[_Part, Row]]:
         """Yield the rows of the exchanges by time."""
@@ -346,8 +346,19 @@ class _Part:
         return None if at_ns is None else at_ns + self.zero
 
     def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
-        later = (*row[:10], self._later(row[10]), *row[11:15], self._later(row[15]), *row[16:])
-        return _response(row[1], lost, later)
+        """Return the response as the text form has it: None for an open exchange without one."""
+        at_ns, status, reason, headers, body, end_ns = row[10:16]
+        at_ns, end_ns, max_decoded = self._later(at_ns), self._later(end_ns), row[17]
+        if status is None:
+            nothing: dict[str, Any] = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": []}
+            return None if end_ns is None else {**nothing, "body": None}
+        return {
+            "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason,
+            "headers": json.loads(headers or "[]"),
+            "body": text(body or b"") if row[1] == "http" or body is not None else None,
+            **({"lost": lost} if lost else {}),
+            **({"max_decoded": max_decoded} if max_decoded else {}),
+        }  # fmt: skip
 
     def _message(
         self,
@@ -364,25 +375,3 @@ class _Part:
             "sent_ns": self._later(sent_ns),
             "dir": direction, "opcode": opcode, "data": text(data or b""),
         }  # fmt: skip
-
-
-def _response(kind: str, lost: list[int], row: Row) -> dict[str, Any] | None:
-    """Return the response as the text form has it: None for an open exchange without one."""
-    at_ns, status, reason, headers, body, end_ns = row[10:16]
-    max_decoded = row[17]
-    if status is None:
-        nothing: dict[str, Any] = {
-            "at_ns": None,
-            "end_ns": end_ns,
-            "status": None,
-            "reason": None,
-            "headers": [],
-            "body": None,
-        }
-        return None if end_ns is None else nothing
-    return {
-        "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason, "headers": json.loads(headers or "[]"),
-        "body": text(body or b"") if kind == "http" or body is not None else None,
-        **({"lost": lost} if lost else {}),
-        **({"max_decoded": max_decoded} if max_decoded else {}),
-    }  # fmt: skip
