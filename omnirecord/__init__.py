@@ -138,7 +138,7 @@ def record(
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
         pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {}, ship=ship,
-        keep_unshipped=keep_unshipped,
+        keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 

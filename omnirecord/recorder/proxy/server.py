@@ -85,7 +85,7 @@ class Proxy(WithBlock):
 
     `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept. With `ship`, the
     URL of a lake, `keep` removes none that the lake lacks, unless they have more than `keep_unshipped` bytes together.
-    The caller runs the process that ships (`recorder.shipping`).
+    With `runs_shipping`, it runs the process that ships, and leaving waits for that; else the caller runs it.
 
     `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
     `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
@@ -126,6 +126,7 @@ class Proxy(WithBlock):
         keep: Given = (),
         ship: str | None = None,
         keep_unshipped: str | int = KEEP_UNSHIPPED,
+        runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
         watch: Watch = ignore,
@@ -145,6 +146,7 @@ class Proxy(WithBlock):
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         most = size_of("--keep-unshipped", keep_unshipped)
         self._keep_unshipped = None if ship is None else (lake_url(ship), most)
+        self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(labels)
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
@@ -249,6 +251,8 @@ class Proxy(WithBlock):
         self._warn()
         for listener in self._listeners:
             await listener.start()
+        if self._shipping is not None:
+            self._shipping.start()
         return self
 
     async def _page_listener(self) -> Listener:
@@ -303,6 +307,8 @@ class Proxy(WithBlock):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        if self._shipping is not None:
+            await asyncio.to_thread(self._shipping.finish, self.db)
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
         """Refuse new connections, cut streams, give other requests `timeout` seconds, and write what is queued.
