@@ -31,6 +31,7 @@ PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 PASSES_BYTES_ON = {
     "cli/request.py": "prints a command that sends the request again with its header fields",
     "cassette/jsonl/writer.py": "writes what was on the wire",
+    "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
     "cassette/api.py": "promises the bytes of the wire",
     "replayer/recorded_client.py": "sends the request again with its header fields",

@@ -180,6 +180,8 @@ def frame_columns_of(row: Any) -> FrameColumnsRow:
     if [start, *ends] != sorted([start, *ends]):
         raise ValueError("a frame ends before it begins")
     found = {} if more is None else json.loads(_short(more, "more"))
+    if type(found) is not dict:
+        raise TypeError("the rare properties of frames: no object")
     return FrameColumnsRow(
         seq, start, ends, [read + one for one in _sizes(reads, frames, LIMIT)], names,
         None if kinds is None else _sizes(kinds, frames, len(names)),

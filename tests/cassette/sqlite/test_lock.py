@@ -120,7 +120,7 @@ def test_a_file_that_is_mounted_elsewhere_is_the_same_file(names: tuple[Path, Pa
 def test_a_reader_of_another_name_is_told_to_use_that_of_the_recorder(names: tuple[Path, Path]) -> None:
     one, other = names
     with closing(Writer(one)):
-        with pytest.raises(CassetteInUse, match="read it under the name that the recorder uses"):
+        with pytest.raises(CassetteInUse, match="Read it under the recorder's name"):
             Store.open(other)
         with closing(Store.open(one)) as store:
             assert store.is_being_recorded
