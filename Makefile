@@ -6,6 +6,8 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+# Each worker and each command that a test starts would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests wait more than they compute, so two for each core.
 WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 
@@ -14,7 +16,7 @@ WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
-	@echo "make test-aiohttp  the servers' tests on the oldest and the newest aiohttp that pyproject.toml allows"
+	@echo "make test-aiohttp  the servers' tests on the oldest aiohttp of pyproject.toml, and on the newest if the lock has another"
 	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
@@ -31,13 +33,15 @@ ifeq ($(strip $(PYTEST_ARGS)),)
 	@echo "==> tests"
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not timed"
 	@echo "==> tests that hold the clock to milliseconds, alone"
-	@$(BIN)/python -m pytest -m timed
+	@$(BIN)/python -m pytest -m timed $$(grep -rlw timed tests --include='test_*.py')
 else
 	@echo "==> tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
-# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock.
+# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock. If the
+# newest aiohttp is the one of requirements-dev.lock, `make test` has run these tests on it.
+AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 AIOHTTP_TESTS := tests/recorder/proxy tests/replayer/test_server.py tests/server
 AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
@@ -45,7 +49,11 @@ AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|pro
 test-aiohttp: $(UV)
 	@mkdir -p .tools
 	@grep -vE '^ +--hash|^($(AIOHTTP_OWN))==' requirements-dev.lock | sed 's/ \\$$//' > .tools/without-aiohttp.txt
-	@for version in "aiohttp==$(AIOHTTP_OLDEST)" aiohttp; do \
+	@newest=$$(echo '$(AIOHTTP)' | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -) || exit 1; \
+	if grep -q "^$$newest " requirements-dev.lock; then \
+		echo "==> $$newest is the newest, and in requirements-dev.lock: make test runs the servers' tests on it"; newest=; \
+	fi; \
+	for version in "aiohttp==$(AIOHTTP_OLDEST)" $$newest; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable . "$$version" \
 			freezegun hypothesis pytest pytest-aiohttp pytest-xdist trustme && \

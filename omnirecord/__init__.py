@@ -11,6 +11,7 @@ The import is light: a function loads its server or its models when it is called
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Literal
 
 from .errors import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from .analysis.validate import Validation
     from .cassette.api import Cassette
     from .cassette.scrub import Leak
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
     from .replayer.blocking import Replay
 
 __all__ = [
@@ -130,14 +131,14 @@ def record(
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
-    from .recorder.blocking import Proxy
+    from .recorder.proxy.server import Proxy
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
         tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
         resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
         pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {}, ship=ship,
-        keep_unshipped=keep_unshipped,
+        keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 
@@ -261,19 +262,16 @@ def validate(
     from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return validation(store, held_against, session)
-    finally:
-        store.close()
 
 
 def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """Return the problems in a cassette, or in one session, worst first; an empty list if there are none.
 
     `session` is a session id or its beginning. Each finding has a `code` (a page in `docs/doctor/`), a `severity`
-    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, a `message`, a reason (`why`), what to look
-    at `next`, and the code of the finding that explains it (`because`). Raises `UsageError` or `CassetteError`.
+    (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
+    the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
     from .analysis.doctor.doctor import findings_of
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 FORMAT_VERSION = 1
@@ -27,15 +28,7 @@ CLOSE = 8
 """The opcode of a WebSocket close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
-VERDICTS: tuple[Verdict, ...] = (
-    "comment",
-    "sentinel",
-    "truncated",
-    "malformed",
-    "unknown",
-    "invalid",
-    "valid",
-)
+VERDICTS: tuple[Verdict, ...] = ("comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid")
 
 Ending = Literal[
     "done",
@@ -234,8 +227,9 @@ def checked_start(value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=1024)
 def checked_uuid(value: str) -> str:
-    """Return a UUID in its usual form."""
+    """Return a UUID in its usual form. Raises `TypeError` for another type."""
     if not _UUID.fullmatch(value):
         raise ValueError("is no UUID in lower case")
     return value

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.support.examples import SHARE
 from tests.support.watchdog import MOST, Watchdog
 
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
-settings.register_profile("omnirecord", deadline=None)
-settings.load_profile("omnirecord")
+settings.register_profile("omnirecord", deadline=None, max_examples=SHARE)
+settings.register_profile("long", deadline=None, max_examples=100)
 
 # No test makes a pseudonym key in the home folder of a developer; processes that tests start inherit this.
 _STATE = tempfile.mkdtemp(prefix="tests-of-omnirecord-")
@@ -39,21 +40,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run what takes minutes too: 100 kills, a line of 1 GiB, ...")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "omnirecord")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.support.units import Units
+
+    return Units(config, log)
+
+
 _OF_SERVERS = ("recorder/proxy/", "replayer/test_", "server/test_listener", "ui/test_control")
 """Paths of tests that run our servers in their own process: the event loop is watched in all of them."""
 _TESTS = Path(__file__).parent
 _MOST_ELSEWHERE = 4 * MOST
 """Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
-_HEAVY = ("real", "browser", "slow")
+_HEAVY = ("browser", "slow")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
+    paths = {item.path for item in items}
+    watched = {path for path in paths if os.path.relpath(path, _TESTS).startswith(_OF_SERVERS)}
     for item in items:
-        if os.path.relpath(item.path, _TESTS).startswith(_OF_SERVERS):
+        if item.path in watched:
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
+    real = {item.path for item in items if item.get_closest_marker("real")}
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
-    items.sort(key=lambda item: item.path not in heavy)
+    items.sort(key=lambda item: (item.path not in real, item.path not in heavy))
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):

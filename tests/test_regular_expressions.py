@@ -32,7 +32,7 @@ BOUNDED = {
     "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
     "replayer.event_address.grammar._WORD": "the same",
     "replayer.faults.grammar.TIME": "the same",
-    "ui.http._IMPORT": "searches the scripts of the package itself",
+    "ui.viewer._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""
 

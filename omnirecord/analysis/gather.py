@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..cassette.select import the_session
 from ..cassette.source import Source
@@ -16,10 +16,10 @@ from .turns import (
     ENDED_BY_SERVER,
     Act,
     Aftermath,
+    Around,
     Conclusion,
     FailedRequest,
     Session,
-    Snapshot,
     act_of,
     concluded,
     failed_requests,
@@ -112,7 +112,7 @@ def strays(exchanges: Sequence[Exchange]) -> list[Exchange]:
 
 
 class Context:
-    """What `session_of` needs from the rest of the cassette."""
+    """The facts that `session_of` needs from the rest of the cassette."""
 
     def __init__(self, store: Source) -> None:
         self._store = store
@@ -120,22 +120,17 @@ class Context:
         self._last_known: dict[int, int] = {}
         self._started = {one.recording: one.started_at for one in store.recordings()}
 
-    def of(self, exchanges: list[Exchange]) -> dict[str, Any]:
-        """Return the keyword arguments of `session_of` for the session of these exchanges."""
+    def of(self, exchanges: Sequence[Exchange]) -> Around:
+        """Return the facts for the session of these exchanges."""
         recording = exchanges[0].recording
         if recording not in self._aftermaths:
             self._aftermaths[recording] = Aftermath(self._store.exchanges(recording=recording))
         if recording not in self._last_known and any(x.end_ns is None for x in exchanges):
             self._last_known[recording] = self._store.last_known_ns(recording)
-        return {
-            "aftermath": self._aftermaths[recording], "started_at": self._started.get(recording),
-            "last_known_ns": self._last_known.get(recording, 0), "snapshot": self._snapshot(exchanges),
-        }  # fmt: skip
-
-    def _snapshot(self, exchanges: list[Exchange]) -> Snapshot | None:
-        """Return the last one that a client asked for."""
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
-        return None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
+        snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
+        aftermath, started_at = self._aftermaths[recording], self._started.get(recording)
+        return Around(snapshot, aftermath, started_at, self._last_known.get(recording, 0))
 
 
 class Concluded(NamedTuple):
@@ -171,11 +166,11 @@ def conclusions(store: Source, session: str | None = None, known: Known | None =
 
 
 def _outlined(one: Gathered, context: Context, known: Known) -> Session:
-    given, first = context.of(one.exchanges), one.exchanges[0]
-    key = given["started_at"], first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
+    around, first = context.of(one.exchanges), one.exchanges[0]
+    key = around.started_at, first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
-    told = session_of(one.exchanges, one.outline(), one.acts, parent_id=one.parent_id, **given)
+    told = session_of(one.exchanges, one.outline(), one.acts, around, parent_id=one.parent_id)
     told = replace(told, failures=tuple(failures_in(one._store, one.exchanges, one.acts)))
     # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):

@@ -15,7 +15,7 @@ from ..cassette.jsonl import text
 from ..cassette.select import Moment, span
 from ..cassette.sqlite import Store
 from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
-from ..omnigent.parties import party_name
+from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import MalformedError, parse
 from .gather import conclusions

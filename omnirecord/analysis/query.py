@@ -22,8 +22,8 @@ from .doctor import Finding
 from .doctor.doctor import examine
 from .sessions import Summary, summaries
 from .stats import SessionStats
-from .stats.numbers import cost, count, total
 from .stats.stats import measured, waited
+from .stats.values import cost, count, total
 from .transcript.show import sessions
 from .turns import Approval, Session, Tool, Turn
 

@@ -177,7 +177,7 @@ class Tally:
         return path if self._names[type_, parent] <= MANY_NAMES else f"{parent}.*".removeprefix(".")
 
     def result(self, contracts: Iterable[Contract]) -> Validation:
-        """Return the result. `contracts`: the ones that the events were judged by."""
+        """Return the result. `contracts`: the contracts that judged the events."""
         held = {contract.name: contract for contract in contracts}
         problems = [replace(first, count=self._counts[key]) for key, first in self._first.items()]
         problems.sort(key=lambda p: (p.type or "", KINDS.index(p.problem), p.path))

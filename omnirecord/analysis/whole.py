@@ -14,8 +14,8 @@ from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
 from .doctor import Finding
-from .doctor.check import payload as parsed
 from .doctor.doctor import SessionChecks, examine
+from .doctor.finding import payload as parsed
 from .gather import Concluded, Context, Gathered, Held, children_of
 from .query import Analysis
 from .sessions import Summary, summaries
@@ -69,11 +69,12 @@ class Whole(Analysis):
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         for heard in line:
             builder.add(heard)
-        told = builder.session(exchanges, parent_id, **self._context.of(exchanges))
+        told = builder.session(exchanges, parent_id, self._context.of(exchanges))
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
-        stats = measure(exchanges, frames, acts, started_at, parent_id=parent_id, told=told, line=line)
-        self._sessions.append(_Read(Gathered(exchanges, acts, parent_id, self._store), told, stats))
+        gathered = Gathered(exchanges, acts, parent_id, self._store)
+        stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line)
+        self._sessions.append(_Read(gathered, told, stats))
 
     @cached_property
     def _concluded(self) -> list[Concluded]:

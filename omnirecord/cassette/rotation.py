@@ -1,9 +1,9 @@
-"""The cassettes of a recorder that rotates: `run-20261125T101500Z.db`, each named after the second in which it began,
-and `run.db`, a link to the newest.
+"""The cassettes of a rotating recorder: `run-20261125T101500Z.db`, named after the second of its start, and `run.db`, a
+link to the newest.
 
-No cassette is ever renamed: a reader is not disturbed, and a recorder that is killed at any moment leaves files that
-open under their names. Only what a rotation made is ever removed: such a file has its own name in it. Each also has its
-number in the order of recording, which counts wherever files are ordered: names go by a clock that may be set back.
+No cassette is renamed, so readers are not disturbed, and a killed recorder leaves files that open under their names.
+Only files that a rotation made are removed: such a file holds its own name. It also holds its number in the order of
+recording. Files are ordered by that number, since the clock in their names may be set back.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class Unshipped:
 
 
 class RotatedCassettes:
-    """The cassettes beside `link`, and what is kept of them. Raises `UsageError` where `link` is no link of ours.
+    """The cassettes beside `link`; `keep` limits them. Raises `UsageError` if `link` is no link of a rotation.
 
-    `clock` is a steady one, in seconds.
+    `clock` is monotonic, in seconds.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class RotatedCassettes:
         is_usable_path(link)
         self.link, self._keep, self._clock, self._unshipped = link, keep, clock, unshipped
         self._written: dict[Path, float] = {}
-        """When a file was seen being written here, on the steady clock."""
+        """Last time at which this process wrote a file, by `clock`."""
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))
         self._known: dict[tuple[str, int], int] = {}
-        """The numbers of cassettes that a rotation made, by name and inode."""
+        """Numbers of cassettes that a rotation made, by name and inode."""
         if os.path.lexists(link) and not self._is_ours(self._target()):
             raise UsageError(
                 f"{link} is there already: with --rotate it is a link to the newest of {self._pattern}; name another"
@@ -74,7 +74,7 @@ class RotatedCassettes:
         return f"{self.link.stem}-TIME{self.link.suffix}"
 
     def _target(self) -> Path | None:
-        """What the link points to, if that is the name of one of ours."""
+        """Return the target of the link, if it has the name of a rotated cassette."""
         try:
             target = self.link.readlink()
         except OSError:
@@ -86,17 +86,17 @@ class RotatedCassettes:
         return path is not None and (not path.exists() or self._is_made(path))
 
     def current(self) -> Path | None:
-        """The newest cassette, to go on in; None where there is none yet."""
+        """Return the newest cassette, in which recording continues; None if there is none."""
         path = self._target()
         return path if path is not None and path.exists() else None
 
     def age(self, path: Path) -> float:
-        """Seconds since a cassette was begun, by its name."""
+        """Return the age of a cassette in seconds, by its name."""
         begun = datetime.strptime(self._name.fullmatch(path.name)[1], _STAMP).replace(tzinfo=UTC)  # type: ignore[index]
         return max(0.0, (datetime.now(UTC) - begun).total_seconds())
 
     def begin(self, salt: bytes | None = None) -> Writer:
-        """A new cassette, with this salt of pseudonyms. Raises `CassetteError`."""
+        """Return a writer of a new cassette with this salt of pseudonyms. Raises `CassetteError`."""
         writer = Writer(self._free_name())
         try:
             assert writer.path is not None
@@ -117,22 +117,22 @@ class RotatedCassettes:
         at = datetime.now(UTC)
         while True:
             path = self.named(at.strftime(_STAMP))
-            if not os.path.lexists(path) and not recorder_is_alive(path):  # else it is just being removed
+            if not os.path.lexists(path) and not recorder_is_alive(path):  # else its removal has begun
                 return path
             at += timedelta(seconds=1)
 
     def discard(self, writer: Writer) -> None:
-        """Away with one that was begun and cannot be used."""
+        """Remove a new cassette that cannot be used."""
         writer.close()
         with suppress(OSError):
             assert writer.path is not None
             writer.path.unlink()
 
     def point(self, path: Path) -> None:
-        """The link leads to `path` from now on. Raises `CassetteError`."""
+        """Let the link lead to `path`. Raises `CassetteError`."""
         with clear_errors(self.link):
             if os.path.lexists(self.link) and not self.link.is_symlink():
-                raise UsageError(f"{self.link} is no longer a link: somebody has put a file in its place")
+                raise UsageError(f"{self.link} is no longer a link: another program has put a file in its place")
             with TemporaryFolder("link", self.link.parent) as folder:
                 new = Path(folder) / self.link.name
                 new.symlink_to(path.name)
@@ -143,42 +143,42 @@ class RotatedCassettes:
         return self._in_order(self._named())
 
     def left_behind(self) -> list[Path]:
-        """Cassettes that killed recorders did not finish, but for the current one."""
+        """Return the cassettes that killed recorders did not finish, except the current one."""
         current = self.current()
         logs = (path for path in self._full(current) if path.with_name(path.name + "-wal").exists())
         return [path for path in logs if not recorder_is_alive(path)]
 
     def still_recorded(self) -> list[Path]:
-        """Those that somebody records into, but for the current one, oldest first."""
+        """Return the cassettes with a running recorder, oldest first, except the current one."""
         current = self.current()
         held = [path for path in self._named() if path != current and recorder_is_alive(path)]
         return self._in_order(held)
 
     def between(self, older: Path, newer: Path) -> list[Path]:
-        """Those that were begun after one and before the other, oldest first."""
+        """Return the cassettes between two others, oldest first."""
         first, last = ((self._number(path) or 0, path.name) for path in (older, newer))
         return [path for path in self._in_order(self._named()) if first < (self._number(path) or 0, path.name) < last]
 
     def stamp(self, path: Path) -> str | None:
-        """When one of ours was begun, as its name says it."""
+        """Return the start time in the name of a cassette; None for another name."""
         found = self._name.fullmatch(path.name)
         return found and found[1]
 
     def named(self, stamp: str) -> Path:
-        """The one that was begun then, whether it is there or not."""
+        """Return the path of the cassette with this start time; it need not exist."""
         return self.link.with_name(f"{self.link.stem}-{stamp}{self.link.suffix}")
 
     def _full(self, current: Path | None) -> list[Path]:
-        """All but the current one, oldest first."""
+        """Return all cassettes except the current one, oldest first."""
         return self._in_order([path for path in self._named() if path != current])
 
     def _in_order(self, paths: list[Path]) -> list[Path]:
-        """Those of them that a rotation made, in the order in which they were begun."""
+        """Return those of the paths that a rotation made, in the order of recording."""
         numbers = ((self._number(path), path) for path in paths)
         return [path for _, path in sorted((number, path) for number, path in numbers if number is not None)]
 
     def _named(self) -> list[Path]:
-        """The files with a name of ours, sorted by it."""
+        """Return the files with the name of a rotated cassette, sorted by name."""
         with clear_errors(self.link.parent):
             names = sorted(entry.name for entry in os.scandir(self.link.parent))
         return [self.link.with_name(name) for name in names if self._name.fullmatch(name)]
@@ -187,12 +187,12 @@ class RotatedCassettes:
         return self._number(path) is not None
 
     def _number(self, path: Path) -> int | None:
-        """The number of a cassette that a rotation made, as `number_made` says it."""
+        """Return the number of a cassette as `number_made` does, from the cache if possible."""
         try:
             key = path.name, path.lstat().st_ino
         except OSError:
             return None
-        number = self._known.get(key)  # one that is just being made has no mark yet
+        number = self._known.get(key)  # a new cassette has no mark yet
         if number is None and path.is_file() and not path.is_symlink():
             number = number_made(path)
             if number is not None:
@@ -200,9 +200,9 @@ class RotatedCassettes:
         return number
 
     def prune(self, writing: set[Path], *, spares_unshipped: bool = False) -> None:
-        """Remove what is not to be kept, oldest first; none of those that are being written, here or elsewhere.
+        """Remove cassettes beyond the limits, oldest first, but none that a recorder writes, here or elsewhere.
 
-        `spares_unshipped`: keep all that no lake has. Raises `CassetteError` where one cannot be removed.
+        `spares_unshipped`: keep all that no lake has. Raises `CassetteError` if a file cannot be removed.
         """
         self._written |= dict.fromkeys(writing, self._clock())
         full = self._full(self.current())
@@ -230,7 +230,7 @@ class RotatedCassettes:
                 unshipped.removes(path, sizes[path])
 
     def _is_too_old(self, path: Path) -> bool:
-        """By the file's time; for a file written here by the steady clock, too, as the system's may be set ahead."""
+        """Whether its modification time is too old, and for a file of this process also its monotonic age."""
         if self._keep.seconds is None or time.time() - path.stat().st_mtime <= self._keep.seconds:
             return False
         return self._clock() - self._written.get(path, -math.inf) > self._keep.seconds
@@ -239,7 +239,7 @@ class RotatedCassettes:
         try:
             lock = RecorderLock(path)
         except CassetteError:
-            return False  # somebody records into it
+            return False  # another recorder has it open
         try:
             with clear_errors(path):
                 path.unlink()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -38,11 +38,11 @@ from .arguments import (
     shown,
     the_one,
 )
-from .progress import busy, progress
+from .stderr import busy, is_terminal, progress
 
 __all__ = [
-    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "named_source", "progress", "shown",
-    "the_one",
+    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "is_terminal", "named_source",
+    "progress", "shown", "the_one",
 ]  # fmt: skip
 if TYPE_CHECKING:
     from rich.console import Console
@@ -208,11 +208,6 @@ def console(*, stderr: bool = False) -> Console:
 
     width = shutil.get_terminal_size().columns if os.environ.get("COLUMNS") == "0" else None
     return Console(stderr=stderr, highlight=False, width=width)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal; None for a stream that was closed at the start."""
-    return stream is not None and stream.isatty()
 
 
 def json_option(function: F) -> F:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,12 +56,9 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
             live.close()
     say("3. The recording (omnirecord show):")
     say("")
-    store = open_store(db)
-    try:
+    with closing(open_store(db)) as store:
         for line in lines_of(store, None):
             say(f"   {line}")
-    finally:
-        store.close()
     say("")
     result = await verify(db, timing="instant")
     replayed = f"{result.streams} stream(s), {result.bytes} bytes"
@@ -76,12 +74,9 @@ async def _run_clients(cassette: Path, url: str) -> None:
     from ..cassette.open import open_store
     from ..replayer.recorded_client import Rerun
 
-    store = await asyncio.to_thread(open_store, cassette)
-    try:
+    with closing(await asyncio.to_thread(open_store, cassette)) as store:
         for recording in store.recordings():
             await Rerun(store, recording.recording, url).run()
-    finally:
-        store.close()
 
 
 @click.command(short_help="Replay, record, show and verify a shipped cassette.")

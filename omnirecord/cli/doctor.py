@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    json_option,
-    print_rows,
-    shown,
-    terminal_width,
-)
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,9 +34,9 @@ _WIDTH = 100
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
 
-    It examines all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Each code is printed
-    with its events as STREAM:EVENT, the numbers in `omnirecord events`. The exit code is 1 if a finding has the
-    severity of --fail-on or a worse one.
+    It examines all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Each finding has its
+    events, as STREAM:EVENT, like `omnirecord events`. The exit code is 1 if a finding has the severity of --fail-on or
+    a worse one.
 
     \b
     Example:
@@ -54,14 +46,11 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     from ..analysis.gather import conclusions
     from ..cassette.open import open_store
 
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
             concluded = [] if as_json else conclusions(store, session)
         is_empty = not found and not store.streaming()
-    finally:
-        store.close()
     if as_json:
         print_rows(finding.row() for finding in found)
     else:
@@ -135,7 +124,7 @@ def _concluded(one: Concluded) -> str:
 
 
 def _folded(text: str, rest: str) -> Iterator[str]:
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
 
@@ -160,7 +149,7 @@ def _told(finding: Finding) -> Iterator[Text]:
 
 
 def _wrapped(text: str) -> Iterator[str]:
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
@@ -12,15 +13,7 @@ import click
 
 from ..model import VERDICTS
 from ..text import visible
-from .common import (
-    NothingFound,
-    cassette_argument,
-    decoded_option,
-    fitted,
-    json_option,
-    print_rows,
-    terminal_width,
-)
+from .common import NothingFound, cassette_argument, decoded_option, fitted, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -66,8 +59,7 @@ def events(
     from ..cassette.select import moment, the_session, the_stream
 
     times = moment("--since", since), moment("--until", until)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         of_streams = the_session(store, session) if session else None, the_stream(store, stream)
         found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
         rows: Iterator[dict[str, Any]] = islice(found, limit)
@@ -84,8 +76,6 @@ def events(
             click.echo(fitted(line))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
-    finally:
-        store.close()
 
 
 def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:

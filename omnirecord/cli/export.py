@@ -86,8 +86,7 @@ def export(
         raise UsageError("--redact and --redact-pattern need --format html; see omnirecord scrub")
     if form == "datasette" and session is not None:
         raise UsageError("--format datasette describes the whole cassette: leave out the session")
-    store = open_store(cassette, session)
-    try:
+    with closing(open_store(cassette, session)) as store:
         if output is not None:
             refuse_to_overwrite(output, cassette)
         from ..cassette.export import exported
@@ -96,8 +95,6 @@ def export(
         session_id = None if session is None else the_session(store, session)
         row = {"format": form, "session_id": session_id}
         write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
-    finally:
-        store.close()
 
 
 def write_parts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +48,8 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
         "exchanges": listing.exchange_rows, "streams": listing.stream_rows, "recordings": listing.recording_rows,
         None: listing.session_rows,
     }[what]  # fmt: skip
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         rows = list(rows_of(store))
-    finally:
-        store.close()
     if as_json:
         print_rows(rows)
         return

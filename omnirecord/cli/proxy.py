@@ -69,7 +69,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
-    help="Expected event types, for the verdicts: omnigent, documented, or an openapi.json.",
+    help="Contract that judges events: omnigent, documented, or the path of an openapi.json.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -106,7 +106,7 @@ TRUSTS = (
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
-@click.option("--control", is_flag=True, help="Let omnirecord tail URL read the recording below /-/omnirecord/.")
+@click.option("--control", is_flag=True, help="Serve the recording below /-/omnirecord/, for `omnirecord tail URL`.")
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
     help="Serve a page for browsers (default: on the port after --listen, or a free one). Includes --control.",

@@ -36,6 +36,8 @@ _CELL = 200
 """Longest cell of a table, in characters, unless the terminal is narrower."""
 _LEAST = 8
 """Shortest width of a cut column."""
+_PORTION = 1000
+"""Rows of a table that are read before they are printed; the widths of the columns fit them."""
 _WIDTH = 100
 """Columns of the list of tables in a pipe."""
 _MOST_INTEGER = 2**63
@@ -115,14 +117,12 @@ def print_result(run: Callable[[], Result], form: str) -> Result:
     """Run a query, print its rows as they come, and say on stderr if there are none. Returns the result."""
     with busy("running the query"):
         result = run()
-        first = list(islice(result.rows, 1))
-        rows: Iterator[tuple[Any, ...]] = chain(first, result.rows)
-        heads = [visible(name) for name in result.columns]
-        cells = [dict(zip(heads, map(_cell, row), strict=True)) for row in rows] if form == "table" else []
+        first = list(islice(result.rows, _PORTION if form == "table" else 1))
+    rows: Iterator[tuple[Any, ...]] = chain(first, result.rows)
     if form == "json":
         print_rows(dict(zip(result.columns, map(_json, row), strict=True)) for row in rows)
     elif form == "table":
-        _print_table(cells, heads)
+        _print_table(rows, [visible(name) for name in result.columns])
     else:
         _print_csv(result.columns, rows, "," if form == "csv" else "\t")
     if not first:
@@ -158,17 +158,23 @@ def _cell(value: Any) -> str:
     return clip(visible(_text(value)[: _CELL + 1]), _CELL)
 
 
-def _print_table(rows: list[dict[str, str]], heads: Sequence[str]) -> None:
-    """The rows as wide as the terminal; stderr names the columns that have no room."""
-    if not rows:
+def _print_table(rows: Iterator[tuple[Any, ...]], heads: Sequence[str]) -> None:
+    """The rows in portions, as wide as the terminal; stderr names the columns that have no room."""
+    cells = (dict(zip(heads, map(_cell, row), strict=True)) for row in rows)
+    portion = list(islice(cells, _PORTION))
+    if not portion:
         return
     width = terminal_width(sys.maxsize)
-    least = {name: min(_LEAST, max(len(name), *(len(row[name]) for row in rows))) for name in heads}
+    least = {name: min(_LEAST, max(len(name), *(len(row[name]) for row in portion))) for name in heads}
     kept = list(heads)
     while len(kept) > 1 and sum(least[name] + 2 for name in kept) - 2 > width:
         kept.pop()
-    for line in fitted_table(rows, kept, width, least=least):
-        click.echo(line)
+    lines = fitted_table(portion, kept, width, least=least)
+    while portion:
+        for line in lines:
+            click.echo(line)
+        portion = list(islice(cells, _PORTION))
+        lines = islice(fitted_table(portion, kept, width, least=least), 1, None)  # without the head
     if gone := heads[len(kept) :]:
         click.echo(f"no room for {len(gone)} columns: {', '.join(gone)} (--format json prints them)", err=True)
 
@@ -200,7 +206,7 @@ def print_names(names: Mapping[str, Sequence[str]], about: Mapping[str, str], fo
 
 def _names_lines(told: Sequence[Mapping[str, Any]], rest: str) -> Iterator[str]:
     """First what is made for people, then the other tables."""
-    from ..analysis.transcript.lines import wrap
+    from ..analysis.transcript.sentences import wrap
 
     width = terminal_width(_WIDTH)
     for one in told:

@@ -6,24 +6,17 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import UsageError
-from ..omnigent.parties import party_name
+from ..omnigent.routes import party_name
 from ..text import seconds, visible
 from .arguments import STDOUT
-from .common import (
-    OUTPUT,
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_option,
-    print_rows,
-    shown,
-)
+from .common import OUTPUT, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 from .export import write_parts
 
 if TYPE_CHECKING:
@@ -87,8 +80,7 @@ def request(
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         x = _the_exchange(store, number, session)
         if body is not None:
             _write_body(store, x, body, output, as_json)
@@ -100,8 +92,6 @@ def request(
             begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
             for line in _lines(x, exchange_row(store, x), cassette, begun):
                 click.echo(line)
-    finally:
-        store.close()
 
 
 def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:
@@ -128,6 +118,7 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
+    """Write the bytes of a body to `output`. To stdout with `as_json`, print an object that has them."""
     from ..cassette.framing import is_text
 
     if side == "response" and x.response is None:
@@ -136,10 +127,22 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
         parts = store.content(x)
     else:
         content = store.decoded_body(x, "request" if side == "request" else "response")
-        if output is None and is_terminal(sys.stdout) and not is_text(content):
+        if output is None and not as_json and is_terminal(sys.stdout) and not is_text(content):
             raise UsageError("the body is binary: write it to a file with -o FILE")
         parts = iter([content])
-    write_parts(parts, output, {"body": side}, as_json=as_json)
+    if output is None and as_json:
+        print_rows([_body_row(b"".join(parts), side, is_json=x.kind != "sse" or side == "request")])
+    else:
+        write_parts(parts, output, {"body": side}, as_json=as_json)
+
+
+def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
+    from ..analysis.listing import parsed
+    from ..cassette.jsonl import text
+
+    raw = text(content)
+    data = parsed(raw) if is_json and isinstance(raw, str) and raw else None
+    return {"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}
 
 
 def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:

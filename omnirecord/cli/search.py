@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, visible
-from .common import (
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_option,
-    print_rows,
-    progress,
-    terminal_width,
-)
+from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.search.search import Found, Hit

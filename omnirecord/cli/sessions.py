@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from ..omnigent.summary import short_id
 from ..text import clip, one_line, seconds, visible
 from .arguments import by_name
 from .common import (
@@ -166,6 +165,8 @@ def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
 
 
 def _row(one: Line) -> dict[str, str]:
+    from ..omnigent.summary import short_id
+
     name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
     asked = one_line(one.asked or "(not recorded)" if one.turns else "(nothing asked)")
     cells = (

@@ -19,7 +19,7 @@ from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .common import CASSETTE, decoded_option, json_line, json_option, pseudonym_key_option, shown
 from .listen import say
-from .progress import Transfer
+from .stderr import Transfer
 
 if TYPE_CHECKING:
     from ..lake.location import Lake

@@ -5,28 +5,21 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ..errors import UsageError
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    json_option,
-    print_rows,
-    terminal_width,
-)
+from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
     from ..analysis.transcript import Line
-    from ..analysis.transcript.follow import Following
+    from ..analysis.transcript.show import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -73,15 +66,12 @@ def show(
     Example:
       omnirecord show session.db
     """
-    from ..analysis.transcript.show import lines_of, rows_of
+    from ..analysis.transcript.show import Following, lines_of, rows_of
     from ..cassette.open import open_store
 
     long_silence, columns = _ns(silence), _columns(width)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         if follow:
-            from ..analysis.transcript.follow import Following
-
             _follow(
                 Following(store, session, width=columns, full=full, long_silence=long_silence, absolute=absolute),
                 as_json=as_json,
@@ -91,8 +81,6 @@ def show(
         else:
             lines = lines_of(store, session, columns, full=full, long_silence=long_silence, absolute=absolute)
             _print(console(), _prepared(lines, cassette))
-    finally:
-        store.close()
 
 
 def _ns(seconds: float) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -72,16 +73,13 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     from ..analysis.stats.stats import measured
     from ..cassette.open import open_store
 
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         with busy("measuring"):
             found = list(measured(store, session))
         if as_json:
             print_rows(map(stats_row, found))
         else:
             _print(cassette, found)
-    finally:
-        store.close()
 
 
 def _print(cassette: Path, found: Sequence[SessionStats]) -> None:

@@ -1,7 +1,7 @@
-"""A logging handler that writes to stderr in a thread, so that a slow reader of stderr does not block the event loop.
+"""Output on stderr: log lines, and on a terminal the progress of work that takes longer than half a second.
 
-A pager, or a terminal that is stopped with Ctrl-S, may read nothing more. With a plain handler, the next warning would
-block the event loop, and every stream.
+A thread writes the log lines, so that a slow reader of stderr does not block the event loop. A pager, or a terminal
+that is stopped with Ctrl-S, may read nothing more. With a plain handler, the next warning would block every stream.
 """
 
 from __future__ import annotations
@@ -14,10 +14,15 @@ import queue
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager, suppress
+from threading import Timer
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from ..server.timers import monotonic
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _MOST = 1000
 """Most waiting lines; further ones are counted, and the count is logged when there is room."""
@@ -26,6 +31,11 @@ _MOST_ALIKE = 100
 _MINUTE = 60.0
 _LAST_WORDS = 0.5
 """Seconds that the exit waits for them."""
+AFTER = 0.5
+"""Seconds before progress is shown."""
+_EVERY = 0.1
+"""Seconds between two updates of the progress."""
+T = TypeVar("T")
 
 
 class _Alike:
@@ -105,3 +115,111 @@ def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
         return Stderr(before=before)
     except (OSError, AttributeError, ValueError):
         return logging.StreamHandler()
+
+
+def progress(items: Iterable[T], label: str, total: int | None = None, after: float = AFTER) -> Iterator[T]:
+    """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
+    if not is_terminal(sys.stderr):
+        yield from items
+        return
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    begun = looked = monotonic()
+    bar: Progress | None = None
+    try:
+        for number, item in enumerate(items, 1):
+            yield item
+            if (now := monotonic()) - looked < _EVERY:
+                continue
+            looked = now
+            if bar is None and now - begun >= after:
+                bar = _bar(total)
+                task = bar.add_task(label, total=total)
+                bar.start()
+            if bar is not None:
+                bar.update(task, completed=number if total is None else min(number, total))
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+@contextmanager
+def busy(label: str, after: float = AFTER) -> Iterator[None]:
+    """Show a label and the elapsed time while the block runs."""
+    if not is_terminal(sys.stderr):
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from .common import console
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    shown = Progress(*columns, console=console(stderr=True), transient=True)
+    shown.add_task(label, total=None)
+    timer = Timer(after, shown.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        shown.stop()
+
+
+class Transfer:
+    """A bar over bytes, with events per second and the remaining time."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total, self._done, self._events = label, total, 0, 0
+        self._begun = self._looked = monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Transfer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, size: int, events: int) -> None:
+        """Add bytes that are done. `events`: their number so far."""
+        self._done, self._events = self._done + size, events
+        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
+            return
+        self._looked = now
+        if self._bar is None and now - self._begun >= AFTER:
+            self._bar = _bar(self._total, self._rate)
+            self._task = self._bar.add_task(self._label, total=self._total)
+            self._bar.start()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=min(self._done, self._total))
+
+    def _rate(self) -> str:
+        return f"{self._events / max(monotonic() - self._begun, _EVERY):,.0f} events/s"
+
+
+def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
+    """`rate`: the rate as text, if it is not that of what the bar counts."""
+    from rich import progress as rich
+    from rich.text import Text
+
+    from .common import console
+
+    class Rate(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
+            speed = task.finished_speed or task.speed
+            text = rate() if rate is not None else "" if speed is None else f"{speed:,.0f}/s"
+            return Text(text, style="progress.data.speed")
+
+    label = rich.TextColumn("{task.description}", markup=False)
+    columns: list[rich.ProgressColumn] = (
+        [rich.SpinnerColumn(), label, rich.TextColumn("{task.completed:,}"), Rate(), rich.TimeElapsedColumn()]
+        if total is None
+        else [label, rich.BarColumn(), rich.TaskProgressColumn(), Rate(), rich.TimeRemainingColumn()]
+    )
+    return rich.Progress(*columns, console=console(stderr=True), transient=True)
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; None for a stream that was closed at the start."""
+    return stream is not None and stream.isatty()

@@ -9,15 +9,7 @@ from pathlib import Path
 import click
 
 from ..model import VERDICTS
-from .common import (
-    NAMED,
-    decoded_option,
-    is_terminal,
-    json_option,
-    named_source,
-    print_rows,
-    shown,
-)
+from .common import NAMED, decoded_option, is_terminal, json_option, named_source, print_rows, shown
 
 LAST, LAST_FOLDED = 10, 100
 """Number of earlier events to show: with a line each, and folded."""

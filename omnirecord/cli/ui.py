@@ -1,4 +1,4 @@
-"""`ui`: a cassette, or a comparison of two, as a page in a browser."""
+"""`ui`: a cassette, a comparison of two, or a lake, as a page in a browser."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
+from ..text import visible
 from .arguments import by_name
 from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr
 from .listen import LISTENS, options, print_ready, stop_signal
 
 if TYPE_CHECKING:
+    from ..lake.page import LakeViewer
     from ..ui.viewer import Viewer
 
+_MARKER = "omnirecord.json"
+"""The file that makes a folder a lake, as in `lake.location`, which a command without a lake does not import."""
 
-@click.command(short_help="Show a cassette as a page in a browser.")
+
+@click.command(short_help="Show a cassette or a lake as a page in a browser.")
 @click.argument("cassette", type=NAMED)
 @click.argument("other", type=NAMED, required=False)
 @click.option(
@@ -33,36 +39,67 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     On a terminal it opens in the browser. A cassette that is being recorded is followed. With OTHER, the two are
     compared side by side, as diff does it; each may name a session, as CASSETTE#SESSION. Ctrl-C stops it.
 
+    CASSETTE may be a lake: its folder, s3://, gs:// or az://. The page then lists all its sessions, opens and compares
+    them, and shows trends by day.
+
     \b
     Examples:
       omnirecord ui session.db
       omnirecord ui session.db session.jsonl
+      omnirecord ui lake
     """
     import asyncio
 
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
-    from ..ui.viewer import Viewer
 
     log_to_stderr(verbose=False)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    if is_lake(cassette, other):
+        from ..lake.page import LakeViewer
+
+        lakes = LakeViewer(cassette, host=host, port=port, **listening)
+        name = visible(lakes.lake.url)
+        asyncio.run(_run(lakes, f"opening {name}", name, {"lake": lakes.lake.url}, no_browser, as_json))
+        return
+    from ..ui.viewer import Viewer
+
     viewer = Viewer(cassette, other, host=host, port=port, **listening)
     names = [by_name(name) for name in (cassette, other) if name is not None]
-    asyncio.run(_run(viewer, names, no_browser=no_browser, as_json=as_json))
+    row = {"cassette": names[0], **({"other": names[1]} if names[1:] else {})}
+    label = f"reading {Path(names[0]).name}"
+    asyncio.run(_run(viewer, label, " beside ".join(names), row, no_browser, as_json))
 
 
-async def _run(viewer: Viewer, names: list[str], *, no_browser: bool, as_json: bool) -> None:
+def is_lake(cassette: str, other: str | None) -> bool:
+    """Whether the arguments name a lake. Raises `UsageError` for a folder that is none, and for a lake with OTHER."""
+    lakes = [one for one in (cassette, other or "") if "://" in one or (Path(one) / _MARKER).is_file()]
+    if lakes and other is not None:
+        raise UsageError(
+            f"{by_name(lakes[0])} is a lake, and OTHER is for cassettes: `omnirecord ui LAKE` compares its sessions"
+        )
+    if not lakes and other is None and Path(cassette).is_dir():
+        raise UsageError(
+            f"{by_name(cassette)} is a folder and no lake, since it has no {_MARKER}: name a cassette in it, or make a"
+            " lake with `omnirecord lake init`"
+        )
+    return bool(lakes)
+
+
+async def _run(
+    viewer: Viewer | LakeViewer, label: str, name: str, row: dict[str, str], no_browser: bool, as_json: bool
+) -> None:
+    """Serve the page of `name` until a signal. `row`: the object of `--json`, without the address."""
     import asyncio
     import webbrowser
 
     with stop_signal(lambda: None) as stop:
-        with busy(f"reading {Path(names[0]).name}"):
+        with busy(label):
             await viewer.start()
         try:
             page = viewer.address
-            row = {"url": page, "cassette": names[0], **({"other": names[1]} if names[1:] else {})}
-            print_ready(as_json, f"showing {' beside '.join(names)} at {page}", row)
+            print_ready(as_json, f"showing {name} at {page}", {"url": page, **row})
             if not no_browser and is_terminal(sys.stdout):
                 await asyncio.to_thread(webbrowser.open, page)
             await stop.wait()

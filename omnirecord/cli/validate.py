@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ LONGEST_TYPE = 40
 LONGEST_PATH = 60
 _WHOLE = ("type", "problem", "first")
 _GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
-_TELLING = ("malformed", "truncated", "wrong kind", "unknown value")
+_EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 """Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
@@ -64,13 +65,10 @@ def validate(
     from ..omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)
-    finally:
-        store.close()
     if as_json:
         print_rows(_rows(result, unseen))
     else:
@@ -109,7 +107,7 @@ def _cells(problem: Problem) -> dict[str, str]:
 
 
 def _tells_more(problem: Problem) -> bool:
-    return problem.problem in _TELLING and problem.example != "null"
+    return problem.problem in _EXPLAINED and problem.example != "null"
 
 
 def _print_rich(result: Validation) -> None:

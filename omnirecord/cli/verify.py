@@ -8,14 +8,7 @@ from pathlib import Path
 import click
 
 from ..text import visible
-from .common import (
-    Failure,
-    cassette_argument,
-    decoded_option,
-    json_option,
-    print_rows,
-    shown,
-)
+from .common import Failure, cassette_argument, decoded_option, json_option, print_rows, shown
 
 
 @click.command(short_help="Replay a cassette, and compare bytes and timing.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..text import clip, one_line
+from ..wire.strict_json import as_dict, as_list
 
 LIMIT = 120
 """Length of a summary, in characters."""
@@ -51,10 +52,6 @@ def _text(value: Any) -> str:
     return value[:_ENOUGH] if isinstance(value, str) else ""
 
 
-def _dict(value: Any) -> Data:
-    return value if isinstance(value, dict) else {}
-
-
 def _json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False)
@@ -87,15 +84,15 @@ def _delta(data: Data) -> str:
 
 
 def _error(error: Any) -> str:
-    data = _dict(error)
+    data = as_dict(error)
     return _joined([_text(data.get("code")), _text(data.get("message"))], ": ") or _text(error)
 
 
 def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    return "".join(_text(_dict(part).get("text")) or f"[{_dict(part).get('type')}]" for part in parts[:20])
+    parts = map(as_dict, as_list(content)[:20])
+    return "".join(_text(part.get("text")) or f"[{part.get('type')}]" for part in parts)
 
 
 def _status(data: Data) -> str:
@@ -104,26 +101,25 @@ def _status(data: Data) -> str:
 
 
 def _input(data: Data) -> str:
-    item = _dict(data.get("data"))
-    inner = _dict(item.get("data"))
+    item = as_dict(data.get("data"))
+    inner = as_dict(item.get("data"))
     return _joined([_text(inner.get("role")), _quoted(_content(inner.get("content")))], ": ") or _text(item.get("type"))
 
 
 def _child(data: Data) -> str:
-    child = _dict(data.get("child"))
+    child = as_dict(data.get("child"))
     name = _text(child.get("title")) or _text(data.get("child_session_id"))
     said = _text(child.get("last_message_preview"))
     return _joined([name, _text(child.get("current_task_status")), said and _quoted(said)])
 
 
 def _presence(data: Data) -> str:
-    viewers = data.get("viewers")
-    names = [_text(_dict(viewer).get("user_id")) for viewer in viewers] if isinstance(viewers, list) else []
+    names = [_text(as_dict(viewer).get("user_id")) for viewer in as_list(data.get("viewers"))]
     return _joined([f"{len(names)} watching", ", ".join(filter(None, names))], ": ")
 
 
 def _tokens(usage: Any) -> str:
-    data = _dict(usage)
+    data = as_dict(usage)
     counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
     told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
     cost = data.get("cost_usd", data.get("total_cost_usd"))
@@ -133,30 +129,30 @@ def _tokens(usage: Any) -> str:
 def _session_usage(data: Data) -> str:
     tokens, window = data.get("context_tokens"), data.get("context_window")
     context = f"context {tokens} of {window}" if tokens is not None else ""
-    models = [f"{name} {_tokens(used)}" for name, used in _dict(data.get("usage_by_model")).items()]
+    models = [f"{name} {_tokens(used)}" for name, used in as_dict(data.get("usage_by_model")).items()]
     return _joined([context, *models], " · ")
 
 
 def _todos(data: Data) -> str:
-    todos = [_dict(todo) for todo in data["todos"]] if isinstance(data.get("todos"), list) else []
+    todos = [as_dict(todo) for todo in as_list(data.get("todos"))]
     done = sum(todo.get("status") == "completed" for todo in todos)
     now = next((_text(todo.get("content")) for todo in todos if todo.get("status") == "in_progress"), "")
     return _joined([f"{done} of {len(todos)} done", now], ": ")
 
 
 def _servers(data: Data) -> str:
-    return ", ".join(f"{k} {_text(_dict(v).get('status'))}" for k, v in _dict(data.get("servers")).items())
+    return ", ".join(f"{k} {_text(as_dict(v).get('status'))}" for k, v in as_dict(data.get("servers")).items())
 
 
 def _response(data: Data) -> str:
-    response = _dict(data.get("response"))
-    reason = _text(_dict(response.get("incomplete_details")).get("reason"))
+    response = as_dict(data.get("response"))
+    reason = _text(as_dict(response.get("incomplete_details")).get("reason"))
     why = _error(response.get("error")) or reason or _tokens(response.get("usage"))
     return _joined([_text(response.get("id")), why], " · ")
 
 
 def _item(data: Data) -> str:
-    item = _dict(data.get("item"))
+    item = as_dict(data.get("item"))
     type_ = _text(item.get("type"))
     if type_ == "message":
         return f"{_text(item.get('role')) or 'message'}: {_quoted(_content(item.get('content')))}"
@@ -168,12 +164,12 @@ def _item(data: Data) -> str:
         output = item.get("output")
         return f"-> {output if isinstance(output, str) else _json(output)}"
     if type_ == "resource_event":
-        return _joined([_text(item.get("event_type")), _text(_dict(item.get("resource")).get("title"))])
+        return _joined([_text(item.get("event_type")), _text(as_dict(item.get("resource")).get("title"))])
     return _joined([type_, _error(item) or _content(item.get("summary"))])
 
 
 def _asks(data: Data) -> str:
-    return f"asks: {_text(_dict(data.get('params')).get('message'))}"
+    return f"asks: {_text(as_dict(data.get('params')).get('message'))}"
 
 
 def _resolved(data: Data) -> str:
@@ -188,7 +184,7 @@ def _trouble(data: Data) -> str:
 
 
 def _resource(data: Data) -> str:
-    resource = _dict(data.get("resource"))
+    resource = as_dict(data.get("resource"))
     return _joined([_text(resource.get("type")), _text(resource.get("name")) or _text(resource.get("id"))])
 
 
@@ -271,7 +267,7 @@ def _sandbox(data: Data) -> str:
 
 
 def _failed_servers(data: Data) -> str:
-    servers = [(name, _dict(server)) for name, server in _dict(data.get("servers")).items()]
+    servers = [(name, as_dict(server)) for name, server in as_dict(data.get("servers")).items()]
     failed = [f"{name}: {_first(server, 'error')}" for name, server in servers if server.get("status") == "failed"]
     return f"MCP server failed to start: {', '.join(failed)}" if failed else ""
 

@@ -149,7 +149,7 @@ class _Hooks:
 
     @pytest.hookimpl
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
-        """Set no limit for a person who debugs a test."""
+        """Suspend the limit while a test is debugged."""
         if (limit := config.stash.get(_LIMIT, None)) is not None:
             limit.suspend()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -18,8 +18,7 @@ from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
-from ..replayer.blocking import Server
-from ..replayer.report import position_text
+from ..replayer.blocking import Server, position_text
 from ..replayer.server import Replay, Served
 from ..text import visible
 from .settings import Settings, checked_for_recording, failed_path
@@ -68,19 +67,15 @@ class Recording:
 
 def keep_failed(db: Path, path: Path) -> None:
     """Write the recording `db` of a failed test beside its cassette `path`. Raises `UsageError`."""
-    store = open_store(db)
-    try:
+    with closing(open_store(db)) as store:
         _write(store, db, failed_path(path))
-    finally:
-        store.close()
 
 
 def keep(db: Path, path: Path) -> None:
     """Write the recording `db` to `path`, in the form of its suffix, whole or not at all.
 
     Raises `UsageError` if it cannot be written, or if a request did not reach the upstream."""
-    store = open_store(db)
-    try:
+    with closing(open_store(db)) as store:
         missed = store.exchanges(ending="upstream_unreachable")
         if missed:
             request = missed[0].request
@@ -91,8 +86,6 @@ def keep(db: Path, path: Path) -> None:
         _write(store, db, path)
         with suppress(OSError):
             failed_path(path).unlink(missing_ok=True)
-    finally:
-        store.close()
 
 
 def _write(store: Store, db: Path, path: Path) -> None:
@@ -183,8 +176,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
     path = checked_for_recording(case.cassette)
     if settings.replay.get("faults"):
         raise UsageError(
-            f"{path} cannot be recorded by a test with faults, a live server makes no faults to order: let another"
-            " test record it, and give this one record='none'"
+            f"{path} cannot be recorded by a test with faults, because a live server makes no faults to order. Let"
+            " another test record it, and give this one record='none'"
         )
     with TemporaryFolder("test") as folder:
         db = Path(folder) / "recording.db"
@@ -209,5 +202,5 @@ def _running(server: Server) -> Iterator[Server]:
 def _how_to_record_it(case: Case, settings: Settings) -> str:
     options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
     if settings.only_replays:
-        return f", and this test does not record it: run the one that does, first, with {options}"
+        return f", and this test does not record it: first run the test that does, with {options}"
     return f": record it with `pytest '{case.node_id}' {options}`"

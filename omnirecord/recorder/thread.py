@@ -20,8 +20,7 @@ from ..cassette.sqlite.writer import is_transient
 from ..errors import CassetteError
 from ..model import Headers
 from ..omnigent.contract import load
-from ..omnigent.parties import Parties
-from ..omnigent.routes import session_of
+from ..omnigent.routes import Parties, session_of
 from ..redaction.pseudonyms import UserKey
 from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns

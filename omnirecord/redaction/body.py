@@ -1,8 +1,8 @@
 """Removes named secrets from a body of any format while it passes.
 
-The search is for text before a secret, at any depth of JSON inside JSON strings: `"name":`, `["header",` in lists of
-pairs, `?name=` and `&name=` in URLs and forms, the head of a multipart field. At `://`, `:`, `=` and `<`, the functions
-of `plain` look for secrets in other formats.
+The search is for the text before a secret, at any depth of JSON inside JSON strings. It is `"name":`, `["header",` in
+lists of pairs, `?name=` and `&name=` in URLs and forms, or the head of a multipart field. At `://`, `:`, `=` and `<`,
+the functions of `plain` look for secrets in other formats.
 """
 
 from __future__ import annotations
@@ -13,14 +13,7 @@ from functools import partial
 from urllib.parse import unquote, unquote_plus
 
 from . import plain
-from .names import (
-    is_numeric,
-    is_secret,
-    is_secret_field,
-    is_secret_header,
-    may_be_secret,
-    may_be_secret_field,
-)
+from .names import is_numeric, is_secret, is_secret_field, is_secret_header, may_be_secret, may_be_secret_field
 
 LONGEST_VALUE = 64 * 1024
 """Most bytes of a secret that determine its pseudonym."""

@@ -5,7 +5,7 @@ place, and a pseudonym stays as it is, so that redacting twice changes nothing. 
 like a secret, with their length kept. The rules:
 
 - All other bytes stay as they are: a body is never parsed and rewritten.
-- The result does not depend on how a body was split. Only a possible start of a secret is held back: a name has at most
+- The result does not depend on how a body was split. Only a possible start of a secret is held back. A name has at most
   256 bytes, and a pseudonym depends on the first 64 KiB of a value.
 - If the name alone does not decide, the look of the value does (`code=404` is no secret). Masking too much is better
   than masking too little.
@@ -43,23 +43,14 @@ from .plain import TextMask
 from .utf16 import AnyWidth, BodyFilter, may_be_utf16
 
 __all__ = [
-    "BodyRedactor",
-    "JsonMask",
-    "Redactor",
-    "Scanner",
-    "StreamMask",
-    "body_without_secrets",
-    "content_scanner",
-    "credentials",
-    "header_without_secrets",
-    "without_secrets",
-]
+    "BodyRedactor", "JsonMask", "Redactor", "Scanner", "StreamMask", "body_without_secrets", "content_scanner",
+    "credentials", "header_without_secrets", "without_secrets",
+]  # fmt: skip
 
 _STARS = re.compile(rb"\*+")
 _PSEUDONYM = re.compile(r"omnirecord-redacted-[0-9a-f]{12}")
 _SCHEME = re.compile(
-    r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)",
-    re.DOTALL,
+    r"(?i)(\s*(?:bearer|basic|digest|negotiate|ntlm|token|api-?key|dpop|hoba|aws4-hmac-sha256)\s+)(.+)", re.DOTALL
 )
 _BASE64 = re.compile(
     rb'("(?:body|data|payload|content|\w{0,64}(?:b64|base64))\\{0,7}"\s{0,64}:\s{0,64}\\{0,7}")'

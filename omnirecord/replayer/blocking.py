@@ -1,45 +1,28 @@
 """`with` beside `async with`: a replay, or a recording proxy, that runs in a thread of its own.
 
-The state of the server is read directly, also after it has stopped. The verbs run in the server's event loop.
+The state of the server is read directly, also after it has stopped. The verbs run in the server's event loop. Text
+about the position of a playhead, and about the differences between client and recording, is here too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from ..model import Exchange
-from ..server.background import Background
+from ..server.background import Blocking, WithBlock
+from ..text import visible
 from . import server as replaying
 from .control import BlockingControl
-from .player import Mismatch
-from .report import differences, position_text
+from .player import Mismatch, Position
 from .server import Served, WaitState
 
+_LISTED = 20
 
-class Server(BlockingControl):
+
+class Server(BlockingControl, Blocking[replaying.Replay]):
     """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
-
-    def __init__(self, server: replaying.Replay) -> None:
-        self._server = server
-        self._background = Background(server)
-        self.url = ""
-
-    def start(self) -> Server:
-        """Start the server. Raises `UsageError`, `CassetteError` or `ServerError`."""
-        self._background.start()
-        self.url = self._server.url
-        return self
-
-    def stop(self) -> None:
-        """Close every connection and end the thread. Raises `ServerError` if the thread died earlier."""
-        self._background.stop()
-
-    @property
-    def token(self) -> str | None:
-        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
-        return self._server.token
 
     @property
     def is_recording(self) -> bool:
@@ -126,14 +109,55 @@ def _assert_none(differences: list[str]) -> None:
         raise AssertionError("\n".join(["the client did not do what was recorded", *differences]))
 
 
-class Replay(replaying.Replay):
+class Replay(WithBlock, replaying.Replay):
     """A replay to enter with `async with`, in the caller's event loop, or with `with`, in a thread of its own."""
 
     def __enter__(self) -> Server:
-        self._blocking = Server(self)
-        return self._blocking.start()
+        server = self._blocking = Server(self)
+        return server.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._blocking.stop()
+
+def position_text(position: Position) -> str:
+    """Return a position as a sentence."""
+    behind = "before its first event"
+    if position.seq is not None:
+        behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"
+    said = [f"{position.at_s:.3f} s into {position.which}, {behind}"]
+    said += [f"next is {position.next}"] if position.next else []
+    said += [f"it waits for {position.waits_for}"] if position.waits_for else []
+    said += ["it is paused"] if position.paused else []
+    return visible("; ".join(said))
+
+
+def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unplayed: Sequence[Any]) -> list[str]:
+    """Return lines about requests that matched nothing, requests that mismatched, and recorded requests that were not
+    sent: a head, then a line for each request."""
+    return [
+        *_listed("matched nothing", [_missed(one) for one in unmatched]),
+        *_listed("had other content than the recorded one", [_differing(one) for one in mismatches]),
+        *_listed("recorded, but not sent", [request_line(one) for one in unplayed]),
+    ]
+
+
+def request_line(request: Any) -> str:
+    """Return method and target of a request, or of an exchange."""
+    request = getattr(request, "request", request)
+    return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
+
+
+def _missed(request: Any) -> str:
+    """Return why nothing matched, indented."""
+    return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
+
+
+def _differing(one: Mismatch) -> str:
+    return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
+
+
+def _listed(what: str, lines: Sequence[str]) -> list[str]:
+    if not lines:
+        return []
+    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
+    listed = (f"  {line}".split("\n") for line in lines[:_LISTED])
+    return [head, *(line for lines in listed for line in lines), *more]

@@ -1,8 +1,8 @@
 """Sends the recorded requests of the clients again, to any server, each when its time has come.
 
-A request's time has come when its client has received everything that it had received before the recorded request: the
-bytes of the streams, and the answers. So a rerun keeps the order of cause and effect with any timing, without a clock.
-Requests of runners and WebSockets are left out.
+A request is due once its client has received everything that preceded the recorded request: the bytes of the streams,
+and the answers. So a rerun keeps the order of cause and effect with any timing, without a clock. Requests of runners
+and WebSockets are left out.
 """
 
 from __future__ import annotations

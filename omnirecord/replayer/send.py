@@ -2,8 +2,8 @@
 
 `player` decides when a part is due, and `wait` sleeps until then; here it is written, held open, cut or reset.
 
-`/v1/sessions/updates` is the WebSocket for the session list of the web UI. A `watch` gets a `snapshot` of the watched
-sessions as of the playhead, then `changed` as it moves, and a `heartbeat` after 30 s of silence.
+`/v1/sessions/updates` is the WebSocket for the session list of the web UI. The answer to a `watch` is a `snapshot` of
+the watched sessions as of the playhead, then `changed` as it moves. A `heartbeat` follows 30 s of silence.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from .omnigent_ui import MadeUp
 from .player import Answering, Failing, Playing
-from .player.reconnect import frame_of
+from .player.stream_choice import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting
 
 Write = Callable[[bytes], Awaitable[None]]

@@ -11,7 +11,6 @@ import warnings
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -19,8 +18,7 @@ from aiohttp import web
 from ..cassette.open import open_store
 from ..errors import UsageError
 from ..model import Exchange, Headers
-from ..omnigent.parties import is_by_runner
-from ..omnigent.routes import CONTROL
+from ..omnigent.routes import CONTROL, is_by_runner
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns
@@ -195,9 +193,7 @@ class Replay(PlayheadControl):
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:

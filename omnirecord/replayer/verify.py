@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..model import Exchange
-from ..omnigent.connect_snapshot import ConnectSnapshot
+from ..omnigent.protocol import ConnectSnapshot
 from .player.timing import NS, Scale, Timing
 from .recorded_client import Rerun, StreamSeen
 from .server import Replay
@@ -59,8 +60,7 @@ async def verify(
     stuck."""
     result = Verification()
     async with Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True) as server:
-        store = open_store(cassette)
-        try:
+        with closing(open_store(cassette)) as store:
             for recording in store.recordings():
                 rerun = Rerun(store, recording.recording, server.url, streams_only=True)
                 await rerun.run(_longest_wait(store, server.timing))
@@ -68,8 +68,6 @@ async def verify(
                 for seen in rerun.streams.values():
                     compare(store, seen, result)
                     result.errors_ms += timing_errors_ms(store, seen, server.timing)
-        finally:
-            store.close()
     return result
 
 

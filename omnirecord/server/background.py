@@ -15,10 +15,26 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..errors import OmnirecordError, ServerError
 from .timers import monotonic
+
+GC_THRESHOLD = 10_000
+"""New objects before a garbage collection; Python's default is 700 to 2,000."""
+
+
+class Serving(AbstractAsyncContextManager[object], Protocol):
+    """A server that clients connect to."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def token(self) -> str | None: ...
+
+
+S = TypeVar("S", bound=Serving)
 
 
 class RealTimeLoop(asyncio.SelectorEventLoop):
@@ -136,8 +152,37 @@ class Background:
         return ServerError(f"the server's thread has ended{why}; start another server")
 
 
-GC_THRESHOLD = 10_000
-"""New objects before a garbage collection; Python's default is 700 to 2,000."""
+class Blocking(Generic[S]):
+    """A server in a thread of its own, for a caller without an event loop. Clients connect to `url`."""
+
+    def __init__(self, server: S) -> None:
+        self._server = server
+        self._background = Background(server)
+        self.url = ""
+
+    def start(self) -> Self:
+        """Start the server, and return once it listens. Raises `UsageError`, `CassetteError` or `ServerError`."""
+        self._background.start()
+        self.url = self._server.url
+        return self
+
+    def stop(self) -> None:
+        """Stop the server and end the thread. Raises `ServerError` if the thread died earlier."""
+        self._background.stop()
+
+    @property
+    def token(self) -> str | None:
+        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
+        return self._server.token
+
+
+class WithBlock:
+    """The end of a `with` block, for a server that begins one with a `Blocking`."""
+
+    _blocking: Blocking[Any]
+
+    def __exit__(self, *_: object) -> None:
+        self._blocking.stop()
 
 
 def reduce_gc(threshold: int = GC_THRESHOLD) -> None:

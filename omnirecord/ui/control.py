@@ -26,7 +26,7 @@ from ..text import dumps
 from ..wire.headers import decoded, header
 
 if TYPE_CHECKING:
-    from .http import PageHandler
+    from .viewer import PageHandler
 
 UI = f"{CONTROL}ui/"
 """The path of the page; its files and data are below it."""
@@ -159,8 +159,8 @@ class Control:
 
 def page_handler(guard: Guard, db: Callable[[], Path]) -> PageHandler:
     """The handler of the page. Its modules are loaded only here."""
-    from .data.api import Answers
-    from .http import PageHandler
+    from .data import Answers
+    from .viewer import PageHandler
 
     return PageHandler(guard, Answers(db))
 

@@ -23,10 +23,9 @@ from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..model import Exchange
 from ..text import dumps
-from .data.api import comparison, search_data
-from .data.events import PIECE, columns_of, event_of, exchange_of, gist_of, read_key
-from .data.overview import findings, overview, session_data
-from .http import bundle, digest
+from .data import comparison, findings, overview, search_data, session_data
+from .events import PIECE, columns_of, event_of, exchange_of, read_key, summary_of
+from .viewer import bundle, digest
 
 Row = dict[str, Any]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
@@ -95,7 +94,7 @@ def _stream(store: Store, x: Exchange, held: Held) -> Row:
     pieces = [frames[at : at + PIECE] for at in range(0, len(frames), PIECE)]
     return {
         "columns": [columns_of(iter(piece), x.stream or 0, len(frames) + 1) for piece in pieces],
-        "gists": [gist_of(frame) for frame in frames],
+        "summaries": [summary_of(frame) for frame in frames],
         "events": [_event(x, frame, started_at) for frame in frames],
     }
 

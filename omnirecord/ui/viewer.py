@@ -1,13 +1,27 @@
-"""A server for the page alone: `omnirecord ui`. It follows a cassette that is being recorded."""
+"""The page over HTTP, below `/-/omnirecord/ui/`, and a server for it alone: `omnirecord ui`. Threads read the cassette.
+
+The page's files hold no recorded data, so that any request with a valid Host gets them. Data needs the same access as
+the control path (`server.access`). The server follows a cassette that is being recorded.
+
+The page's ES modules are joined into one script, in the order of their imports, since an exported file must not load
+anything. `import` lines and `export` keywords are removed; a test checks that no two modules share a top-level name.
+The page on a lake (`lake.page`) has its own first module and a second style, which an exported file does not need.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-from urllib.parse import quote, urlencode
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qsl, quote, urlencode
 
 from aiohttp import web
 
@@ -15,12 +29,36 @@ from ..cassette.files import TemporaryFolder, stamp_of
 from ..cassette.open import brought_together, open_store
 from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
-from ..server.listener import Listener, Place
+from ..errors import CassetteError, LakeError, UsageError
+from ..omnigent.routes import path_of, query_of
+from ..server.access import Guard
+from ..server.http import error_response
+from ..server.listener import Listener, Place, refused
 from ..server.tls import File
+from ..text import dumps
 from .control import UI, Control
-from .data.api import Answers
-from .data.events import Key
-from .http import PageHandler
+from .data import Answers, Options
+from .events import Key
+
+_IMPORT = re.compile(r"^import\s+(?:[\w*{}\s,]+?from\s+)?'\./([\w.-]+)'\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export\s+(?=(?:async\s+)?(?:function|const|let|class)\b)", re.MULTILINE)
+_FIRST = "main.js"
+_LOOKS = 0.2
+"""Seconds between checks whether the file has changed."""
+DATA = f"{UI}data/"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
+    " base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store", "X-Omnirecord": "ui",
+}  # fmt: skip
+TYPES = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+"""The files of the page, which hold no recorded data."""
+_THREADS = 2
+"""Answers that are made at once, so that a long one does not delay the others."""
 
 
 class Shown:
@@ -84,10 +122,6 @@ def _place(a: str | None, b: str | None, *, are_two: bool) -> str:
         asked = {name: key for name, key in (("a", a), ("b", b)) if key is not None}
         return "#/compare" + (f"?{urlencode(asked)}" if asked else "")
     return "" if a is None else f"#/session/{quote(a, safe='')}"
-
-
-_LOOKS = 0.2
-"""Seconds between checks whether the file has changed."""
 
 
 class Viewer:
@@ -158,9 +192,7 @@ class Viewer:
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
@@ -187,3 +219,109 @@ class Viewer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._control.serve(request, self._listener.guard)
+
+
+class Bundle(NamedTuple):
+    """The parts of the page: HTML, script, style."""
+
+    html: str
+    script: str
+    style: str
+
+
+@functools.cache
+def bundle(first: str = _FIRST, *styles: str) -> Bundle:
+    """The parts of the page whose first module is `first`, read once. `styles`: files of styles beside `page.css`."""
+    style = "".join(map(_page_file, ("page.css", *styles)))
+    return Bundle(_page_file("index.html"), _script(first), style)
+
+
+def digest(text: str) -> str:
+    """The hash by which a Content-Security-Policy allows an inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def joined(name: str) -> str:
+    """A module and all that it imports, as one script."""
+    order: list[str] = []
+    _visit(name, order)
+    return "\n".join(f"// {one}\n{_EXPORT.sub('', _IMPORT.sub('', _page_file(one)))}" for one in order)
+
+
+def _script(first: str) -> str:
+    """The page's script: in strict mode, without global names."""
+    return f"'use strict';\n(() => {{\n{joined(first)}\n}})()\n"
+
+
+def _visit(name: str, order: list[str]) -> None:
+    """Append a module to `order`, after those that it imports."""
+    for other in _IMPORT.findall(_page_file(name)):
+        if other not in order:
+            _visit(other, order)
+    order.append(name)
+
+
+def _page_file(name: str) -> str:
+    return (files(__package__) / "static" / name).read_text(encoding="utf-8")
+
+
+class Answering(Protocol):
+    """Answers the page's requests by name, in several threads."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def answer(self, name: str, asked: Options) -> Any:
+        """The value of a request. Raises `UsageError`, `CassetteError` or `LakeError`."""
+
+    def close(self) -> None: ...
+
+
+class PageHandler:
+    """Answers requests for the page, its files and its data, below `UI`. `guard` checks access.
+
+    `page` returns the parts of the page. `threads`: the number of answers that are made at once.
+    """
+
+    def __init__(
+        self, guard: Guard, answers: Answering, page: Callable[[], Bundle] = bundle, threads: int = _THREADS
+    ) -> None:
+        self._guard, self._answers, self._page = guard, answers, page
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="omnirecord-ui")
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._answers.close()
+
+    async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
+        path = path_of(target)
+        name = path.removeprefix(UI)
+        if refusal := refused(self._guard, request, is_public=name in TYPES):
+            return refusal
+        if request.method not in ("GET", "HEAD"):
+            return error_response(405, "method_not_allowed", f"omnirecord: {path} takes only GET")
+        if name in TYPES:
+            return self._file(name)
+        data = path.removeprefix(DATA)
+        if not path.startswith(DATA) or data not in self._answers:
+            return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
+        return await self._data(data, dict(parse_qsl(query_of(target), keep_blank_values=True)))
+
+    async def _data(self, name: str, asked: dict[str, str]) -> web.Response:
+        loop = asyncio.get_running_loop()
+        try:
+            made = await loop.run_in_executor(self._threads, self._made, name, asked)
+        except UsageError as error:
+            return error_response(400, "bad_request", f"omnirecord: {error}")
+        except CassetteError as error:
+            return error_response(409, "unreadable", f"omnirecord: {error}")
+        except LakeError as error:
+            return error_response(502, "lake_failed", f"omnirecord: {error}")
+        return web.Response(body=made, content_type="application/json", headers=_HEADERS)
+
+    def _made(self, name: str, asked: dict[str, str]) -> bytes:
+        return dumps(self._answers.answer(name, asked)).encode()
+
+    def _file(self, name: str) -> web.Response:
+        page = self._page()
+        text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
+        return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)

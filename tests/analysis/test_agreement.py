@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from omnirecord.cli import main
 from omnirecord.text import clip, one_line, seconds
-from omnirecord.ui.data.api import Answers
+from omnirecord.ui.data import Answers
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta, heartbeat, status
 
 CASSETTES = sorted(SHIPPED.rglob("*.jsonl"))

@@ -23,7 +23,7 @@ from omnirecord.analysis.curl import _quoted, curl_of
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.model import Headers
-from omnirecord.ui.data.events import exchange
+from omnirecord.ui.events import exchange
 from omnirecord.wire.headers import header
 from tests.support.cassettes import HEALTHY, Made
 

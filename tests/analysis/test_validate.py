@@ -19,6 +19,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.omnigent.contract.test_agreement import JSON, mutants
 from tests.support.contract_cases import EXAMPLES, edited
+from tests.support.examples import examples
 from tests.support.recorded import calls
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
@@ -320,7 +321,7 @@ def test_the_schema_made_from_the_installed_server_is_fitted(tmp_path: Path, nam
 # Whatever comes
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(payloads=st.lists(mutants() | JSON, max_size=6), contract=st.sampled_from(["omnigent", "documented"]))
 def test_nothing_that_comes_is_too_much_and_the_counts_add_up(
     tmp_path: Path, payloads: list[Any], contract: str

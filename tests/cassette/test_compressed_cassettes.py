@@ -295,6 +295,12 @@ def test_a_slip_of_export_is_a_sentence(folder: Path, options: list[str], says: 
     assert says in sentence(run("export", folder / "session.db", *options))
 
 
+def test_an_export_says_once_that_it_is_written(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.db.zst", "b.db.zst"):
+        result = run("export", folder / ("session.db" if name[0] == "a" else "session.jsonl"), "-o", tmp_path / name)
+        assert (result.stdout, result.stderr) == (f"wrote {tmp_path / name}\n", "")
+
+
 def test_the_name_of_the_output_says_the_format(folder: Path, tmp_path: Path) -> None:
     for name, options in (("a.jsonl", []), ("a.sse", ["--stream", "1"]), ("a.zst", [])):
         assert run("export", folder / "session.db", *options, "-o", tmp_path / name).exit_code == 0

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.omnigent.contract import Contract, load
 from omnirecord.wire.headers import header, is_event_stream
+from tests.support.examples import examples
 
 OMNIGENT = load("omnigent")
 PING = b'event: response.heartbeat\ndata: {"type":"response.heartbeat"}\n\n'
@@ -62,7 +63,7 @@ def test_the_tail_has_the_read_of_its_last_byte() -> None:
     assert told(framed([b"data: a\n\nda", b"ta", b""])) == [(b"data: a\n\n", 0), (b"data", 1)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS)
 def test_a_frame_s_last_byte_lies_in_its_read(data: bytes, cuts: list[int]) -> None:
     reads = reads_of(data, cuts)
@@ -75,7 +76,7 @@ def test_a_frame_s_last_byte_lies_in_its_read(data: bytes, cuts: list[int]) -> N
     assert end == len(data)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(
     data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS, groups=st.lists(st.integers(1, 5), max_size=13),
     coding=st.sampled_from([None, "gzip"]),
@@ -94,7 +95,7 @@ def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
     assert together.close() == one_by_one.close()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(data=st.lists(PIECES, max_size=12).map(b"".join), cuts=CUTS)
 def test_a_compressed_stream_has_the_frames_of_its_content(data: bytes, cuts: list[int]) -> None:
     frames = framed(reads_of(gzip.compress(data), cuts), "gzip")
@@ -192,7 +193,7 @@ def test_events_that_are_known_cost_no_call_of_their_own() -> None:
 LOST = st.lists(st.booleans(), max_size=12)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(data=st.lists(PIECES, max_size=10).map(b"".join), cuts=CUTS, lost=LOST, stop=st.integers(0, 12))
 def test_taken_up_again_at_any_read_it_makes_the_same_frames(
     data: bytes, cuts: list[int], lost: list[bool], stop: int

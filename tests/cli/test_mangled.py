@@ -62,7 +62,7 @@ def test_every_command_takes_whatever_a_cassette_holds(seed: int, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.long] * (n >= 16)) for n in range(4, 100)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.long] * (n >= 8)) for n in range(4, 100)])
 def test_every_command_takes_more_of_it(seed: int, tmp_path: Path) -> None:
     all_hold(seed, tmp_path)
 

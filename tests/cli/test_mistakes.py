@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from omnirecord.cli import main
-from omnirecord.cli.progress import busy, progress
 from omnirecord.cli.proxy import _look_up
+from omnirecord.cli.stderr import busy, progress
 from tests.support.process import Process
 from tests.support.wire import nobody_listens
 
@@ -114,7 +114,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Terminal]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time in seconds, as `progress` sees it."""
     now = [0.0]
-    monkeypatch.setattr("omnirecord.cli.progress.monotonic", lambda: now[0])
+    monkeypatch.setattr("omnirecord.cli.stderr.monotonic", lambda: now[0])
     return now
 
 

@@ -22,7 +22,8 @@ from omnirecord.cassette.sqlite import Writer
 from omnirecord.cli import main
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support import forked
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, delta, heartbeat
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, conversation, delta, heartbeat
+from tests.support.older import aged
 
 CASSETTE = HEALTHY["approval"]
 SESSION = "04cc962c53894fceb438253de1a3c240"
@@ -225,3 +226,39 @@ def test_ctrl_c_ends_a_query_that_does_not_end(words: list[str], tmp_path: Path)
     with (tmp_path / "out").open("wb") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, timeout=60, env=os.environ, check=False)
     assert (done.returncode, done.stderr) == (128 + signal.SIGINT, b"")
+
+
+def test_a_table_without_an_end_shows_its_rows_until_ctrl_c() -> None:
+    command = [sys.executable, "-m", "omnirecord", "query", str(CASSETTE), FOR_EVER.format("a")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        head, *rows = (process.stdout.readline().split() for _ in range(1500))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (head, rows[0], rows[-1]) == ([b"a"], [b"1"], [b"1499"])
+    assert (process.returncode, errors) == (128 + signal.SIGINT, b"")
+
+
+def test_a_long_table_has_one_head_and_widths_for_each_portion() -> None:
+    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1500)"
+    lines = run(CASSETTE, f"{numbers} SELECT iif(i > 1000, 'wider', 'w') AS a, i AS b FROM n").stdout.splitlines()
+    assert (len(lines), lines[0], lines[1], lines[1500]) == (1501, "a  b", "w  1", "wider  1500")
+
+
+def test_an_infinite_number_is_a_number_in_json() -> None:
+    done = run(CASSETTE, "SELECT 1e999 AS a, -1e999 AS b, 1e999 - 1e999 AS c", "--json")
+    assert json.loads(done.stdout, parse_constant=pytest.fail) == {
+        "a": sys.float_info.max, "b": -sys.float_info.max, "c": None
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [4, None])
+def test_a_former_name_of_a_table_still_works_and_is_told(
+    version: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = conversation().save(tmp_path / "a.db")
+    if version is not None:
+        path = aged(path, tmp_path / "older.db", version)
+    former, new = (run(path, f"SELECT stream, seq FROM {name}", "--json") for name in ("pages", "frame_blocks"))
+    assert former.stdout == new.stdout != ""
+    assert caplog.messages == ["pages is the former name of the table frame_blocks: write the new one"]

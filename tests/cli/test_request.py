@@ -101,6 +101,21 @@ def test_a_binary_body_is_a_size_and_the_command_that_writes_it(tmp_path: Path) 
     assert run("request", path, 1, "--body", "response").stdout_bytes == bytes(range(256))
 
 
+def test_a_body_is_one_json_object_on_stdout_with_json(tmp_path: Path) -> None:
+    tape = Made()
+    tape.post("/v1/sessions/s/events", 0.0, body=b'{"a": 1}', answer=b"\xff")
+    path = tape.save(tmp_path / "x.db")
+    (row,) = rows("request", path, 1, "--body", "request")
+    assert row == {"output": None, "bytes": 8, "body": "request", "data": {"a": 1}, "raw": '{"a": 1}'}
+    result = run("request", path, 1, "--body", "response", "-o", "-", "--json")
+    assert json.loads(result.stdout) == {
+        "output": None, "bytes": 1, "body": "response", "data": None, "raw": {"base64": "/w=="}
+    }  # fmt: skip
+    assert result.stderr == ""
+    (row,) = rows("request", APPROVAL, 4, "--body", "response")
+    assert (row["data"], row["raw"][:24]) == (None, "event: session.heartbeat")
+
+
 def test_a_binary_body_is_refused_on_a_terminal(tmp_path: Path) -> None:
     tape = Made()
     tape.get("/v1/files/f", 0.0, bytes(range(256)))

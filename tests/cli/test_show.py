@@ -105,3 +105,16 @@ def test_following_ends_with_ctrl_c_and_tells_what_came_before(tmp_path: Path) -
     assert following.returncode == 0
     assert "Traceback" not in errors
     assert "Hi again" in first + told
+
+
+def test_it_ends_with_the_labels_and_the_version_of_the_server(tmp_path: Path) -> None:
+    more = '"labels": {"branch": "main", "job": "17"}, "server_version": "0.19.1"}]}'
+    path = tmp_path / "a.jsonl"
+    path.write_text(Path(TOOL).read_text().replace("}]}", f", {more}", 1))
+    *_, blank, last = show(str(path)).output.splitlines()
+    assert (blank, last) == ("", "Recording 1 · server 0.19.1 · branch=main · job=17")
+
+    listed = CliRunner().invoke(main, ["ls", str(path), "--recordings", "--json"])
+    row = json.loads(listed.output)
+    assert (row["labels"], row["server_version"], row["run_id"]) == ({"branch": "main", "job": "17"}, "0.19.1", None)
+    assert "branch=main job=17" in CliRunner().invoke(main, ["ls", str(path), "--recordings"]).output

@@ -153,7 +153,7 @@ async def test_a_token_is_sent_that_was_given_by_option_or_environment_and_asked
         await talker.say(event(0))
         await wire.eventually(lambda: len(wire.frames(proxy.db)) == 1)
         for words, said in (
-            ([], "asks for a token: give the one that was printed when it started"),
+            ([], "asks for a token: give the token that the proxy printed or was given at its start"),
             (["--token", "another-token-of-mine"], "does not take this token"),
             (["--token", "short"], "the token has to be 16"),
         ):

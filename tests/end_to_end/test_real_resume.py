@@ -21,12 +21,11 @@ from omnirecord.wire.event_ids import event_id, stamp
 from omnirecord.wire.sse import Parser
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import conversation
-from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import SCENARIOS
 from tests.omnigent_rig.stack import Stack
 from tests.support import wire
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 @dataclass
@@ -35,16 +34,11 @@ class Rig:
     runner_id: str
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def rig(tmp_path_factory: pytest.TempPathFactory, shared_stack: Stack) -> AsyncIterator[Rig]:
     db = tmp_path_factory.mktemp("resume") / "session.db"
-    async with (
-        Provider(script.SCRIPT) as provider,
-        Stack(provider.url) as stack,
-        Proxy(stack.url, db, resume=True) as proxy,
-    ):
-        await stack.start_runner(proxy.url)
-        yield Rig(proxy, stack.runner_id)
+    async with Proxy(shared_stack.url, db, resume=True) as proxy:
+        yield Rig(proxy, shared_stack.runner_id)
 
 
 class Curl:

@@ -15,13 +15,11 @@ from omnirecord.analysis.search.search import search
 from omnirecord.cassette.open import open_store
 from omnirecord.model import VERDICTS
 from tests.cli.test_tail import Tail
-from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import SCENARIOS
-from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 from tests.support.process import Process
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 def compared(rows: list[dict[str, Any]]) -> dict[tuple[int, int], Any]:
@@ -31,18 +29,17 @@ def compared(rows: list[dict[str, Any]]) -> dict[tuple[int, int], Any]:
     return found
 
 
-async def test_a_session_is_followed_by_file_and_by_url_and_both_print_the_same(tmp_path: Path) -> None:
+async def test_a_session_is_followed_by_file_and_by_url_and_both_print_the_same(
+    tmp_path: Path, shared_stack: Stack
+) -> None:
     db = tmp_path / "session.db"
     async with (
-        Provider(SCRIPT) as provider,
-        Stack(provider.url) as stack,
-        Process(stack.url, db, "--control") as proxy,
+        Process(shared_stack.url, db, "--control") as proxy,
         Tail(db) as by_file,
         Tail(proxy.url) as by_url,
     ):
-        await stack.start_runner(proxy.url)
         for name in ("approval", "subagent", "two_clients"):
-            await SCENARIOS[name](proxy.url, stack.runner_id)
+            await SCENARIOS[name](proxy.url, shared_stack.runner_id)
         assert (await proxy.end(signal.SIGINT))[0] == 0
         file, url = await by_file.rest(), await by_url.rest()
 

@@ -6,11 +6,9 @@ Every scenario is told to its end in `test_acceptance.py`, where it is recorded.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-import pytest_asyncio
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group")
 
@@ -22,36 +20,29 @@ from tests.omnigent_rig.script import EXPLAIN, SCRIPT
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import TROUBLES, Bench
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stack() -> AsyncIterator[Stack]:
-    async with Provider(SCRIPT) as provider, Stack(provider.url) as running:
-        await running.start_runner()
-        yield running
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest.mark.parametrize(
     ("name", "last"), [("missed_end", "session.presence"), ("approval_timed_out", "session.status")]
 )
-async def test_a_trouble_that_breaks_nothing_is_told_to_its_end(stack: Stack, name: str, last: str) -> None:
+async def test_a_trouble_that_breaks_nothing_is_told_to_its_end(shared_stack: Stack, name: str, last: str) -> None:
     async def stop() -> None:
         raise AssertionError("nothing is recorded")
 
-    seen = await TROUBLES[name](Bench(stack.url, Provider({}), stack, stop))
+    seen = await TROUBLES[name](Bench(shared_stack.url, Provider({}), shared_stack, stop))
     assert seen.types[-1] == last
     assert seen.text
 
 
-async def test_a_tail_has_the_bytes_of_what_the_client_saw(stack: Stack) -> None:
+async def test_a_tail_has_the_bytes_of_what_the_client_saw(shared_stack: Stack) -> None:
     async with AsyncExitStack() as open_tails:
         tails: list[Tail] = []
 
         async def join(session_id: str) -> None:
-            tails.append(await open_tails.enter_async_context(tail(stack.url, session_id)))
+            tails.append(await open_tails.enter_async_context(tail(shared_stack.url, session_id)))
 
-        seen = await SCENARIOS["text"](stack.url, stack.runner_id, joined=join)
+        seen = await SCENARIOS["text"](shared_stack.url, shared_stack.runner_id, joined=join)
         events = [json.loads(line[6:]) for line in tails[0].body.splitlines() if line.startswith(b"data: {")]
     spoken = [event["delta"] for event in seen.events if event["type"] == "response.output_text.delta"]
     assert [event["delta"] for event in events if event["type"] == "response.output_text.delta"] == spoken

@@ -26,11 +26,11 @@ MAY_NAME_A_TYPE = {
 """Strings outside that look like an event type: the module, and why it may have the string."""
 MAY_NAME_A_PATH = {
     "analysis/doctor/codes.py": "advice for a reader names the endpoints",
-    "replayer/omnigent_ui/endpoints.py": "answers requests of Omnigent's web UI",
+    "replayer/omnigent_ui/fill.py": "answers requests of Omnigent's web UI",
     "replayer/omnigent_ui/sessions.py": "answers requests of Omnigent's web UI",
 }
 """Modules outside that name a path of the server, and why."""
-PUBLIC = frozenset({"connect_snapshot", "contract", "parties", "protocol", "routes", "summary"})
+PUBLIC = frozenset({"contract", "protocol", "routes", "summary"})
 """The modules of `omnirecord.omnigent` that other packages may import."""
 MAY_IMPORT_MORE = {
     "analysis/validate.py": "reports fields that no model names",
@@ -45,7 +45,7 @@ def test_each_constant_is_called_like_its_type_and_has_a_model() -> None:
 
 def test_each_constant_is_used_outside() -> None:
     text = "\n".join(file.read_text() for file in OUTSIDE)
-    inside = (PACKAGE / "omnigent/protocol.py").read_text() + (PACKAGE / "omnigent/connect_snapshot.py").read_text()
+    inside = (PACKAGE / "omnigent/protocol.py").read_text()
     names = [name for name in vars(protocol) if name.isupper() and not name.startswith("_")]
     assert [name for name in names if name not in text and len(re.findall(rf"\b{name}\b", inside)) < 2] == []
 

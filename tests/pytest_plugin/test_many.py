@@ -21,15 +21,15 @@ MANY = """
     from chat import StreamLost
 
     QUESTION, ANSWER = "What is a flight recorder?", "A flight recorder keeps what happened"
-    fifty = pytest.mark.parametrize("n", range(50))
+    often = pytest.mark.parametrize("n", range(TIMES))
 
-    @fifty
+    @often
     @pytest.mark.omnirecord("turn.jsonl")
     async def test_a_turn(chat, omnirecord_server, n):
         assert (await chat.ask(QUESTION)).startswith(ANSWER)
         omnirecord_server.assert_all_played()
 
-    @fifty
+    @often
     @pytest.mark.omnirecord("turn.jsonl")
     async def test_a_turn_that_is_stopped_in_the_middle(chat, omnirecord_server, n):
         asking = asyncio.create_task(chat.ask(QUESTION))
@@ -37,14 +37,14 @@ MANY = """
         omnirecord_server.play()
         assert (await asking).startswith(ANSWER)
 
-    @fifty
+    @often
     @pytest.mark.omnirecord("turn.jsonl", chunks="frame", faults="cut before response.completed")
     async def test_a_turn_that_is_lost(chat, n):
         chat.reconnects = 0
         with pytest.raises(StreamLost):
             await chat.ask(QUESTION)
 
-    @fifty
+    @often
     @pytest.mark.omnirecord("reconnect.jsonl", faults="cut after 2nd response.output_text.delta by reset")
     async def test_a_turn_that_is_gone_on_with(chat, omnirecord_server, n):
         assert (await chat.ask(QUESTION)).startswith(ANSWER)
@@ -99,9 +99,11 @@ def add(project: pytest.Pytester, source: str) -> None:
     (project.path / "test_it.py").rename(project.path / "tests" / "test_it.py")
 
 
-def test_two_hundred_tests_in_four_workers_never_fail(project: pytest.Pytester) -> None:
-    add(project, MANY)
-    project.runpytest_subprocess(*OPTIONS, "-n", "4").assert_outcomes(passed=200)
+def test_many_tests_in_several_workers_never_fail(project: pytest.Pytester, long: bool) -> None:
+    """200 in four workers with `--long`, else 60 in two."""
+    times, workers = (50, 4) if long else (15, 2)
+    add(project, MANY.replace("TIMES", str(times)))
+    project.runpytest_subprocess(*OPTIONS, "-n", str(workers)).assert_outcomes(passed=4 * times)
 
 
 @pytest.mark.timed

@@ -26,7 +26,7 @@ def test_a_cassette_that_is_missing_is_an_error_that_says_how_to_record_it(suite
 @pytest.mark.parametrize("says", ["record='none'", "faults='drop [DONE]'"])
 def test_a_missing_cassette_of_a_test_that_only_replays_is_for_another_one_to_record(suite: Suite, says: str) -> None:
     suite.file(test_it=TALKS.replace('"talk.jsonl"', f'"new.jsonl", {says}'))
-    suite.refuses("new.jsonl does not exist, and this test does not record it: run the one that does, first, with")
+    suite.refuses("new.jsonl does not exist, and this test does not record it: first run the test that does, with")
 
 
 def test_what_came_is_known_while_a_test_is_recorded_too(suite: Suite, upstream: str) -> None:

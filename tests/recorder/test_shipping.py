@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
+import omnirecord
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.rotation import RotatedCassettes, Unshipped
 from omnirecord.cassette.sqlite.lock import RecorderLock
@@ -95,6 +97,19 @@ def test_a_lake_that_cannot_be_one_is_refused_before_the_proxy_starts(tmp_path: 
         Proxy("http://127.0.0.1:1", tmp_path / "run.db", ship="ftp://x")
     with pytest.raises(UsageError, match="--keep-unshipped"):
         Proxy("http://127.0.0.1:1", tmp_path / "run.db", ship="lake", keep_unshipped="many")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rotate", [(), "1h"], ids=["one file", "rotation"])
+def test_a_program_that_leaves_its_proxy_has_shipped_its_recording(tmp_path: Path, rotate: str | tuple[()]) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    with (
+        omnirecord.replay(TEXT, timing="instant", no_gate=True) as server,
+        omnirecord.record(server.url, tmp_path / "run.db", rotate=rotate, ship=lake.url) as proxy,
+    ):
+        httpx.get(f"{proxy.url}/v1/sessions")
+    assert lake.table("recordings").to_pyarrow_table().num_rows == 1
 
 
 def test_the_files_of_a_rotation_are_found_and_no_link(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redaction.names import is_attribute, is_session_cookie, map_subprotocols, split_cookie
+from tests.support.examples import examples
 
 COOKIE = re.compile(r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", re.DOTALL)
 ATTRIBUTE = re.compile(
@@ -58,7 +59,7 @@ PIECES = [
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=9).map("".join)
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(TEXTS)
 def test_a_cookie_is_parted_as_the_pattern_parted_it(part: str) -> None:
     match = COOKIE.fullmatch(part)
@@ -68,7 +69,7 @@ def test_a_cookie_is_parted_as_the_pattern_parted_it(part: str) -> None:
     assert is_session_cookie(part) == bool(SESSION_COOKIE.match(part))
 
 
-@settings(max_examples=1500)
+@settings(max_examples=examples(1500))
 @given(TEXTS)
 def test_the_same_credential_of_a_subprotocol_is_changed_as_with_the_pattern(value: str) -> None:
     changed = SUBPROTOCOL.sub(lambda m: f"{m[1]}<{m[2]}>", value)

@@ -94,7 +94,6 @@ def hits(texts: Iterable[bytes]) -> tuple[int, int, Counter[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 def test_masking_costs_no_more_than_is_said() -> None:
     off, on = costs()
     assert on / off < MOST

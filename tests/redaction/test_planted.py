@@ -62,7 +62,7 @@ class Watch:
             self.found |= left_in(b"\0".join(new), self._secrets, step=3)
             self.looks += bool(data)
             known |= new
-            self._over.wait(0.002)
+            self._over.wait(0.02)
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -76,7 +76,7 @@ class Watch:
 async def recorded(db: Path, *options: str, places: tuple[str, ...]) -> Watch:
     """A recording of all of it, by a proxy that is a process of its own; watched while it is made."""
     with Watch(db, places) as watch:
-        async with upstream() as url, Process(url, db, *options) as proxy:
+        async with upstream(lambda: watch.looks) as url, Process(url, db, *options) as proxy:
             await drive(proxy.url)
             await proxy.end(signal.SIGTERM)
     return watch
@@ -147,7 +147,7 @@ async def test_none_is_left_by_a_recorder_that_is_killed(tmp_path: Path, long: b
     for moment in range(0, MOMENTS, 1 if long else 3):
         db = tmp_path / f"{moment}.db"
         with Watch(db, (*NAMED, *CONTENT, *FIELDS)) as watch:
-            async with upstream() as url, Process(url, db, "--redact", "content") as proxy:
+            async with upstream(lambda: watch.looks) as url, Process(url, db, "--redact", "content") as proxy:
                 driving = asyncio.create_task(drive(proxy.url))
                 await asyncio.sleep(0.1 + 0.25 * moment)
                 await proxy.end(signal.SIGKILL)

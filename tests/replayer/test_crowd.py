@@ -136,7 +136,6 @@ def files_for(wanted: int) -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 async def test_three_hundred_replays_live_in_one_process_and_leave_nothing_behind(tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "tape.db")
     before, most = len(list(Path("/proc/self/fd").iterdir())), resource.getrlimit(resource.RLIMIT_NOFILE)[0]

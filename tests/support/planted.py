@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import itertools
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,12 @@ def _answer(body: bytes, *lines: str) -> bytes:
     return head.encode() + body
 
 
-async def serve(conn: Wire) -> None:
-    """The upstream."""
+CHUNKS = 20
+"""Chunks of the stream for which a watch looks at least once."""
+
+
+async def serve(conn: Wire, looks: Callable[[], int]) -> None:
+    """The upstream. Its stream waits for `looks`, the number of times that a watch has looked at the files."""
     line, headers = await conn.head()
     if b"/socket" in line:
         await conn.send(SWITCH + b"\r\n" + ws(TEXT, f"down {of('WebSocket messages')[0].text} x".encode()))
@@ -138,11 +143,15 @@ async def serve(conn: Wire) -> None:
     if b"/stream" in line:
         dice, stream = random.Random(8), b"".join(frames())
         await conn.send(STREAM)
-        while stream:
+        for n in itertools.count():
+            if not stream:
+                break
             size = dice.choice([1, 7, 40, 150, 900])
             await conn.send(chunk(stream[:size]))
             stream = stream[size:]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.002)
+            while looks() < n // CHUNKS:  # noqa: ASYNC110  # a thread counts
+                await asyncio.sleep(0.002)
         await conn.send(wire.END)
         return
     fields = {f"{name}_token": one.body for name, one in zip("abcd", of("fields of responses"), strict=True)}
@@ -193,8 +202,8 @@ async def drive(url: str) -> None:
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[str]:
-    async with wire.Upstream(serve) as server:
+async def upstream(looks: Callable[[], int]) -> AsyncIterator[str]:
+    async with wire.Upstream(lambda conn: serve(conn, looks)) as server:
         yield server.url
 
 

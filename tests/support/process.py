@@ -9,6 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
+_STARTS_WITHIN = 120.0
+"""Seconds that a process may take to start, on a machine with twenty others that compute."""
+
 
 class Process:
     """A running `omnirecord proxy`; `url` is where it listens."""
@@ -25,7 +28,7 @@ class Process:
         pipe = asyncio.subprocess.PIPE
         self.process = await asyncio.create_subprocess_exec(*self.command, stdout=pipe, stderr=pipe)
         assert self.process.stdout is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(_STARTS_WITHIN):
             line = await self.process.stdout.readline()
         assert line, (await self.process.communicate())[1].decode()
         self.url = json.loads(line)["url"] if self._is_json else line.decode().split(" at ")[1].split(" into ")[0]

@@ -1,7 +1,7 @@
 """A small linter for prose: `python -m tests.support.prose [FILE …]` prints the passages that need another sentence.
 
-It reads Markdown (without code, quoted output and addresses), docstrings, comments, messages, labels of the page, and
-the help of each command. `python -m tests.support.prose --names` prints the files with such passages.
+It reads Markdown (without code, quoted output and addresses), docstrings, comments, messages, the page's comments and
+labels, and the help of each command.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 _CODES = re.compile(r"\bcode(?:,\s+code)+(?:,?\s+(?:and|or)\s+code)?\b")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _QUOTED = re.compile(r'"[^"\n]{1,200}"|„[^“]*“|“[^”]*”')
-_NEW_PASSAGE = re.compile(r"^\s*(?:[-*+] |\d+[.)] |#|>|\||[a-z_`., ]+: )")
+_CONSOLE = re.compile(r"^ {4}\$ .*(?:\n {4}.*)*", re.MULTILINE)
+_NEW_PASSAGE = re.compile(r"^\s*(?:[-*+] |\d+[.)] |#|>|<|\||[a-z_`., ]+: |.*\S {2,}\S)")
 _END = re.compile(r"(?<=[.!?;])[\"')*_]*\s+")
 _LITERAL = re.compile(r"""(['"`])((?:(?!\1)[^\\]|\\.)*)\1""")
+_LINE = re.compile(r"^(.*?)(?:(?<![:'\"`])// ?(.*))?$", re.MULTILINE)
+"""The code and the comment of a line of JavaScript."""
 _VALUE = re.compile(r"\$\{[^}]*\}")
 _WORD = re.compile(r"[^\W_](?:[\w'.-]*\w)?")
 
@@ -86,7 +89,7 @@ def of_file(path: Path) -> list[Problem]:
 
 def of_markdown(text: str) -> Iterator[Passage]:
     """Paragraphs, list items, and cells of tables."""
-    for pattern in (_BLOCK, _COMMENT):
+    for pattern in (_BLOCK, _CONSOLE, _COMMENT):
         text = pattern.sub(lambda found: "\n" * found[0].count("\n"), text)
     for start, paragraph in _paragraphs(_LINK.sub(r"\1", _without_code(text)).splitlines()):
         for cell in paragraph.strip().strip("|").split(" | ") if paragraph.lstrip().startswith("|") else [paragraph]:
@@ -131,7 +134,8 @@ def _strings(tree: ast.Module) -> Iterator[Passage]:
 
 
 def of_labels(text: str) -> Iterator[Passage]:
-    """The string literals of a script of the page that read like a text."""
+    """The comments of a script of the page, and its string literals that read like a text."""
+    yield from of_markdown(_LINE.sub(lambda line: ("- " if line[1].strip() else "") + (line[2] or ""), text))
     for number, line in enumerate(text.splitlines(), 1):
         for found in _LITERAL.finditer(line.split("//")[0]):
             label = _VALUE.sub("value", found[2])
@@ -170,13 +174,10 @@ def of_help(command: click.Command) -> list[Problem]:
 def files() -> list[Path]:
     """Each page and module that is held to the rules."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    pages += [ROOT / "examples" / "chat-client" / "README.md"]
+    pages += [ROOT / "benchmarks" / "README.md", ROOT / "examples" / "chat-client" / "README.md"]
     return sorted([*pages, *(ROOT / "omnirecord").rglob("*.py"), *(ROOT / "omnirecord" / "ui" / "static").glob("*.js")])
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--names"]:
-        sys.stdout.writelines(f"{path.relative_to(ROOT)}\n" for path in files() if of_file(path))
-    else:
-        chosen = [Path(word).resolve() for word in sys.argv[1:]] or files()
-        sys.stdout.writelines(f"{one}\n" for path in chosen for one in of_file(path))
+    chosen = [Path(word).resolve() for word in sys.argv[1:]] or files()
+    sys.stdout.writelines(f"{one}\n" for path in chosen for one in of_file(path))

@@ -1,18 +1,22 @@
-"""The pictures of the documentation, made anew from the shipped cassettes: `python -m tests.support.screenshots`.
+"""The pictures of the documentation, made anew from the shipped cassettes: `python -m tests.support.screenshots`. With
+`lake` only those of the page on a lake.
 
 Each is a moment of the page as a browser shows it, in few colours, so that the files are small.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omnirecord.cassette.open import import_file
+from omnirecord.lake.location import Lake
 from tests.support.browsing import chromium_running, drawn, opened, settled, showing
 from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.lake_sessions import again, drifted, ship, showing_lake
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "pictures"
 ALL = ("approval", "turns", "subagent", "two_clients", "interrupt", "tool_hangs", "runner_killed", "provider_busy")
@@ -113,10 +117,51 @@ def cassette(names: tuple[str, ...], folder: Path) -> Path:
     return folder / "week.db"
 
 
+LAKE = (("lake", "#/sessions", ".lake-table", "light"), ("trends", "#/trends", ".figures svg", "light"))
+"""Pictures of the page on a lake: name, place, the element that shows that it is drawn, and scheme."""
+DAYS = (
+    "text",
+    "turns",
+    "approval",
+    "two_clients",
+    "tool_hangs",
+    "interrupt",
+    "runner_killed",
+    "subagent",
+    "provider_busy",
+)
+
+
+def a_lake(folder: Path) -> str:
+    """Return the URL of a lake with copies of the shipped cassettes, some for each of ten days."""
+    made, number = [], 0
+    for day in range(11, 21):
+        version = "0.19.0" if day < 15 else "0.19.1"
+        made.append(drifted(folder, f"2026-11-{day}", version))
+        for name in [*DAYS, *DAYS][day % 4 : 4 + day * 5 % 7]:
+            number += 1
+            labels = {"team": ("blue", "red")[number % 2], "env": "ci"}
+            made.append(again(folder, name, f"2026-11-{day}", number, labels, version))
+    lake = Lake(str(folder / "lake"))
+    lake.init()
+    ship(lake, made)
+    return lake.url
+
+
+def take_lake(browser: Any, folder: Path) -> None:
+    with showing_lake(a_lake(folder)) as url:
+        for name, place, drawn_one, scheme in LAKE:
+            with opened(browser, url + place, height=900, color_scheme=scheme, device_scale_factor=1) as page:
+                page.wait_for_selector(drawn_one, timeout=60_000)
+                page.wait_for_timeout(300)
+                page.screenshot(path=FOLDER / f"{name}.png")
+
+
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, chromium_running() as browser:
-        for picture in PICTURES:
+        take_lake(browser, Path(folder))
+        for picture in PICTURES if len(sys.argv) < 2 else ():
             take(browser, picture, Path(folder))
             size = (FOLDER / f"{picture.name}.png").stat().st_size
             print(f"{picture.name}.png  {size // 1000} kB")  # noqa: T201  # for a terminal

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pytest
 
-from omnirecord.ui.http import bundle, digest
+from omnirecord.ui.viewer import bundle, digest
 
 TOP = re.compile(r"^(?:export )?(?:async )?(?:function\*?|class|const|let) (?:\{ ?)?(\w+)", re.MULTILINE)
 MODULES = {
@@ -18,6 +18,7 @@ MODULES = {
     for path in (files("omnirecord.ui") / "static").iterdir()
     if path.name.endswith(".js")
 }  # fmt: skip
+PAGES = {"page": bundle(), "lake": bundle("lake.js", "lake.css")}
 
 
 def test_no_name_at_the_top_of_a_module_is_one_of_another() -> None:
@@ -26,28 +27,42 @@ def test_no_name_at_the_top_of_a_module_is_one_of_another() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
-def test_every_module_is_in_it_once_behind_those_that_it_imports() -> None:
-    order = re.findall(r"^// ([\w-]+\.js)$", bundle().script, re.MULTILINE)
-    assert sorted(order) == sorted(MODULES)
-    for name, text in MODULES.items():
-        for other in re.findall(r"from '\./([\w.-]+)'", text):
+def _order(name: str) -> list[str]:
+    return re.findall(r"^// ([\w-]+\.js)$", PAGES[name].script, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_module_is_in_it_once_behind_those_that_it_imports(page: str) -> None:
+    order = _order(page)
+    assert len(order) == len(set(order))
+    for name in order:
+        for other in re.findall(r"from '\./([\w.-]+)'", MODULES[name]):
             assert order.index(other) < order.index(name)
 
 
-def test_nothing_of_the_modules_is_left_that_only_a_module_may_say() -> None:
-    assert re.findall(r"^(?:import|export)\b.*$", bundle().script, re.MULTILINE) == []
+def test_every_module_is_in_a_page_and_an_exported_file_has_none_of_a_lake() -> None:
+    assert {name for page in PAGES for name in _order(page)} == set(MODULES)
+    assert not [name for name in _order("page") if name.startswith("lake") or name == "plot.js"]
 
 
-def test_it_makes_no_markup_of_text_and_runs_none() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_of_the_modules_is_left_that_only_a_module_may_say(page: str) -> None:
+    assert re.findall(r"^(?:import|export)\b.*$", PAGES[page].script, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_it_makes_no_markup_of_text_and_runs_none(page: str) -> None:
+    script = PAGES[page].script
     for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"):
-        assert word not in bundle().script
-    assert "</script" not in bundle().script
-    assert "<!--" not in bundle().script
-    assert "</style" not in bundle().style
+        assert word not in script
+    assert "</script" not in script
+    assert "<!--" not in script
+    assert "</style" not in PAGES[page].style
 
 
-def test_it_names_no_other_server() -> None:
-    page = bundle()
+@pytest.mark.parametrize("name", PAGES)
+def test_it_names_no_other_server(name: str) -> None:
+    page = PAGES[name]
     named = re.findall(r"https?://[\w.]+", page.html + page.script + page.style)
     assert set(named) <= {"http://www.w3.org"}  # the name of SVG
 

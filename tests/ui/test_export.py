@@ -17,7 +17,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.ui.export import sealed_page
-from omnirecord.ui.http import bundle, digest
+from omnirecord.ui.viewer import bundle, digest
 from tests.support.browsing import chromium_running, eventually, opened, settled, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 from tests.ui.test_page import HOSTILE, unharmed
@@ -126,7 +126,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert "Why it stops here: " in texts(page, ".why")[0]
         assert len(texts(page, ".finding")) == 2
         page.keyboard.press("2")
-        assert len(texts(page, ".event:not(.request) .gist")) == 11
+        assert len(texts(page, ".event:not(.request) .summary")) == 11
         page.keyboard.press("Home")
         eventually(lambda: texts(page, ".talk .entry") == [])
         page.select_option(".player select >> nth=0", "32")

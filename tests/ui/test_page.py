@@ -15,7 +15,7 @@ from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.analysis.turns import Session, session_of
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.server.listener import TOKEN_VARIABLE
-from omnirecord.ui.data.events import key_of_exchange
+from omnirecord.ui.events import key_of_exchange
 from tests.support.browsing import chromium_running, drawn, eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, event, status
 

@@ -14,9 +14,9 @@ import pytest
 from omnirecord import text as python
 from omnirecord.analysis.gather import gathered
 from omnirecord.cassette.open import open_store
-from omnirecord.ui.data.events import columns, key_of_exchange
-from omnirecord.ui.data.overview import session_data
-from omnirecord.ui.http import joined
+from omnirecord.ui.data import session_data
+from omnirecord.ui.events import columns, key_of_exchange
+from omnirecord.ui.viewer import joined
 from tests.support.browsing import chromium_running
 from tests.support.cassettes import HEALTHY
 from tests.support.whatwg import CASES

@@ -42,14 +42,14 @@ def rows(page: Any) -> list[tuple[str, str, str]]:
     """The rows that can be seen, from above: number, type, what it says."""
     script = """found => found.filter(one => one.checkVisibility())
         .toSorted((a, b) => a.dataset.index - b.dataset.index)
-        .map(one => ['seq', 'type', 'gist'].map(name => one.querySelector('.' + name).textContent))"""
+        .map(one => ['seq', 'type', 'summary'].map(name => one.querySelector('.' + name).textContent))"""
     return [tuple(one) for one in page.locator(".event").evaluate_all(script)]
 
 
 def test_requests_and_messages_stand_between_the_events_with_status_and_duration(browser: Any, mixed: str) -> None:
     with opened(browser, mixed, height=2400) as page:
         settled(page)
-        page.locator(".gist", has_text="a0 a1").wait_for()
+        page.locator(".summary", has_text="a0 a1").wait_for()
         seen = rows(page)
         assert seen == [
             ("→2", "GET /v1/sessions/s/stream", "200 · stream 1, open 5.50 s, client left"),

@@ -13,7 +13,7 @@ import pytest
 
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import OmnirecordError, UsageError
-from omnirecord.ui.data.api import Answers
+from omnirecord.ui.data import Answers
 from omnirecord.ui.viewer import Shown
 from tests.support.cassettes import HEALTHY
 

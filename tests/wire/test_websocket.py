@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.model import Direction
 from omnirecord.wire import websocket
 from omnirecord.wire.websocket import MessageReader
+from tests.support.examples import examples
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASK = b"\x37\xfa\x21\x3d"
@@ -155,7 +156,7 @@ CONTENT = st.binary(max_size=200) | st.text(max_size=50).map(str.encode)
 MESSAGES = st.lists(st.tuples(st.sampled_from([TEXT, BINARY]), st.lists(CONTENT, min_size=1, max_size=3)), max_size=5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     messages=MESSAGES,
     direction=st.sampled_from(["up", "down"]),
@@ -214,7 +215,7 @@ def test_an_unmasked_frame_from_a_client_is_broken() -> None:
     assert one.broken is not None
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     data=st.binary(max_size=60), direction=st.sampled_from(["up", "down"]), extension=st.sampled_from([None, DEFLATE])
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -21,12 +22,10 @@ from ...model import Exchange, TimedFrame
 from ..gather import Gathered, gathered
 from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.merge import MergedFrame, copied
-from ..turns.session_builder import SessionBuilder
+from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
 from .align import Pair, aligned, moved
 from .differences import Difference, Differences, Kind
-from .normalize import Ids, Normal
-from .steps import IGNORED, Step, Steps
+from .normalize import IGNORED, Ids, Normal, Step, Steps
 from .turns import EventComparison, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
@@ -108,15 +107,12 @@ def _sessions_of(source: str | Path, session: str | None, watch: Watch) -> Itera
     path, named = named_session(source)
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
-    store = open_store(path)
-    try:
+    with closing(open_store(path)) as store:
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
         if len(sessions) == 1:
             yield _session_of(sessions[0], watch(sessions[0].frames(), label))
         else:
             yield from (_session_of(one, one.frames()) for one in watch(sessions, label))
-    finally:
-        store.close()
 
 
 def _session_of(one: Gathered, frames: Iterable[TimedFrame]) -> DiffSession:
@@ -191,10 +187,7 @@ def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[Strea
     """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
-    by_stream: dict[int, list[TimedFrame]] = {}
-    for frame in frames:
-        by_stream.setdefault(frame.stream, []).append(frame)
-    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream.values()]
+    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream(frames).values()]
 
 
 def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:

@@ -10,8 +10,7 @@ from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ..turns import Tool, Turn
 from .align import Pair, aligned, moved
 from .differences import Differences, Kind, is_length, nulls
-from .normalize import Normal
-from .steps import Step
+from .normalize import Normal, Step
 
 T = TypeVar("T")
 NS = 1_000_000_000

@@ -5,13 +5,14 @@ Each file of checks is named after its subject:
 - `events`: single events (contract, order, copies)
 - `items`: texts and items, on the stream and as stored
 - `turns`: how turns end, the session's status
-- `tools`, `approvals`, `sub_agents`
-- `clients`: reconnects, refused and failed requests, deleted sessions
-- `endings`: why a stream ended in the middle of a turn
+- `tools`: tools and sub-agents
+- `approvals`
+- `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
 - `stream`: heartbeats, silences, a slow reader, `[DONE]`
 
-`codes` is the table of codes. To add a check: an entry in `codes.CODES` (and in `_MAY_EXPLAIN`, if it is a cause), the
-check in the file of its subject, its example in `tests/support/doctor_examples.py`, and its page in `docs/doctor/`.
+`codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
+Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into
+`docs/doctor/`.
 
 A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor` reads the cassette
 and runs all checks. All work is linear in the number of frames.

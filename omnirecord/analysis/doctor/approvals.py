@@ -12,10 +12,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ...omnigent import protocol
+from ...wire.strict_json import as_dict, as_text, text_of
 from ..turns import Act
-from ..turns.lenient import as_dict, as_text, text_of
-from .check import SECOND, Event, FrameRef, Handlers, said, seconds, sign_at
-from .finding import Severity, Sign
+from .finding import SECOND, Event, FrameRef, Handlers, Severity, Sign, said, seconds, sign_at
 
 _MOST = 50
 _PATIENCE = 10 * SECOND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,16 +17,13 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ..gather import acts_in, failures_in, grouped, strays
-from ..turns import Act, FailedRequest, deleted_at
+from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
-from .check import Payload, payload
-from .clients import deletion, failures, reconnects, refusals, untaken
-from .endings import BY_SERVER, Endings, Upstream
-from .finding import Finding, Sign, explained, in_order
+from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
+from .finding import Finding, Payload, Sign, explained, in_order, payload
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .stream import StreamChecks
-from .sub_agents import Children
-from .tools import Tools
+from .tools import Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -33,11 +31,8 @@ _AFTERWARDS = 2**62
 
 def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
     """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         return examine(store, session)
-    finally:
-        store.close()
 
 
 def examine(
@@ -231,7 +226,7 @@ class SessionChecks:
 
     def _cuts(self) -> list[int]:
         """Times in ns at which the server ended a stream, or the connection broke."""
-        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in BY_SERVER]
+        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in ENDED_BY_SERVER]
 
     @property
     def _is_open(self) -> bool:

@@ -1,8 +1,10 @@
-"""Checks of endings: why a stream ended in the middle of a turn.
+"""Checks of endings and of clients: why a stream ended in the middle of a turn, and what clients did.
 
 The session fell silent, because of an approval, a tool, a dead runner or a dead connection; or the server or the
 network ended the stream; or the client left; or the recording ended. The severity depends on whether another stream
 carried the end of the turn. The other exchanges of the recording show whether the server stopped.
+
+Of clients: reconnects, refused or lost messages, failed requests, deleted sessions.
 """
 
 from __future__ import annotations
@@ -11,20 +13,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...model import Exchange
-from ...omnigent.parties import party_name
+from ...omnigent.protocol import stream_epoch
+from ...omnigent.routes import party_name
 from ...text import counted
-from ...wire.headers import header
-from .check import SECOND, said, seconds, sign_at
-from .finding import Severity, Sign
-from .items import StoredState
+from ..turns import ENDED_BY_SERVER, Act, FailedRequest
+from ..turns.requests import group_key
+from .approvals import Approvals
+from .finding import SECOND, Severity, Sign, said, seconds, sign_at
+from .items import Items, StoredState
 from .stream import LATE, LONG, QUIET, StreamChecks
 from .turns import Turn
 
-EPOCH = "x-omnigent-stream-epoch"
-"""The response header that changes when the server restarts."""
 _SOON = 3 * SECOND
 """Time in ns within which no server stops and starts again."""
 _A_WHILE = 120 * SECOND
+_MOST = 20
+_LISTENS_AGAIN = 2 * SECOND
+_NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
+_RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+PATIENCE = 10 * SECOND
+"""Time in ns after which a turn that waits for an approval or a tool counts as silent. A client that leaves later is
+not the reason that it has no end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +58,22 @@ class Upstream:
 
     def restarts_after(self, x: Exchange) -> bool:
         """Whether a later stream comes from another run of the server."""
-        epoch, end = _epoch(x), x.end_ns or 0
-        later = [_epoch(other) for other in self.exchanges if other.kind == "sse" and other.request.at_ns > end]
+        epoch, end = stream_epoch(x), x.end_ns or 0
+        later = [stream_epoch(other) for other in self.exchanges if other.kind == "sse" and other.request.at_ns > end]
         return epoch is not None and any(other not in (None, epoch) for other in later)
 
     def lives_on_after(self, x: Exchange) -> bool:
         """Whether the server served other exchanges after this stream, or a later stream has the same epoch."""
-        end, epoch = x.end_ns or 0, _epoch(x)
+        end, epoch = x.end_ns or 0, stream_epoch(x)
         for other in self.exchanges:
             if other is x or other.response is None:
                 continue
             is_answered_soon = end < other.request.at_ns < end + _SOON and other.response.status < 502
             goes_on = other.response.at_ns < end and (other.end_ns or 0) > end + SECOND
-            is_same = other.request.at_ns > end and epoch is not None and _epoch(other) == epoch
+            is_same = other.request.at_ns > end and epoch is not None and stream_epoch(other) == epoch
             if is_answered_soon or is_same or (goes_on and other.kind != "websocket"):
                 return True
         return False
-
-
-def _epoch(x: Exchange) -> str | None:
-    return header(x.response.headers, EPOCH) if x.response else None
-
-
-_RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
-PATIENCE = 10 * SECOND
-"""Time in ns after which a turn that waits for an approval or a tool counts as silent. A client that leaves later is
-not the reason that it has no end."""
-BY_SERVER = ("eof", "upstream_lost")
 
 
 class Endings:
@@ -92,7 +90,7 @@ class Endings:
 
     def _between_turns(self, one: StreamChecks) -> Iterator[Sign]:
         """A server never ends a session's stream without a reason."""
-        if one.exchange.ending in BY_SERVER and one.is_session:
+        if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
             yield from self._server_ended(one, "between two turns", "warning")
         elif one.exchange.ending == "recorder_killed":
             yield from self._recorder_ended(one, "recorder-killed")
@@ -102,7 +100,7 @@ class Endings:
         has_no_end = self.has_no_end(one, turn)
         if has_no_end and self._fell_silent(one, turn):
             yield from self._silent(one, turn)
-            if one.exchange.ending in BY_SERVER and one.is_session:
+            if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
                 yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
         else:
             yield from self._cut(one, turn, has_no_end=has_no_end)
@@ -118,7 +116,7 @@ class Endings:
     def _cut(self, one: StreamChecks, turn: Turn, *, has_no_end: bool) -> Iterator[Sign]:
         ending = one.exchange.ending
         severity: Severity = "error" if has_no_end else "warning"
-        if ending in BY_SERVER and (one.is_session or ending == "upstream_lost"):
+        if ending in ENDED_BY_SERVER and (one.is_session or ending == "upstream_lost"):
             yield from self._server_ended(one, "in the middle of a turn", severity, since_ns=turn.first.at_ns)
         elif ending in _RECORDER:
             yield from self._recorder_ended(one, _RECORDER[ending])
@@ -218,3 +216,136 @@ class Endings:
             "client-left-in-turn", message, [turn.last], since_ns=turn.first.at_ns,
             until_ns=max(self._upstream.last_known_ns, end), severity=severity,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnection:
+    """The time between two streams of a session, in which no client listened."""
+
+    before: StreamChecks
+    after: StreamChecks
+    from_ns: int
+    until_ns: int
+
+
+def disconnections(streams: Sequence[StreamChecks]) -> Iterator[Disconnection]:
+    """The times without a stream. `streams`: in the order of opening."""
+    until: StreamChecks | None = None
+    for one in streams:
+        if not one.is_session:
+            continue
+        end, begin = until.exchange.end_ns if until else None, one.exchange.request.at_ns
+        if until is not None and end is not None and end <= begin:
+            yield Disconnection(until, one, end, begin)
+        if until is None or _end(one) >= _end(until):
+            until = one
+
+
+def _end(one: StreamChecks) -> float:
+    return float("inf") if one.exchange.end_ns is None else one.exchange.end_ns
+
+
+def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
+    """Signs of reconnects. `missed`: the signs about items that no stream carried."""
+    for gap in list(disconnections(streams))[:_MOST]:
+        yield _reconnect(gap, endings, missed)
+
+
+def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
+    before, after = gap.before, gap.after
+    turn, ref = before.cut(), before.activity.last or after.activity.last
+    stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
+    since = turn.first.at_ns if turn else gap.from_ns
+    away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
+    lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
+    until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
+    if turn is not None and endings.has_no_end(before, turn) and not _continues(after, turn):
+        message = f"{away}; the stream did not report the end of the open turn"
+        until = max(until, after.exchange.end_ns or 0)
+        return Sign("reconnect-missed", message, since, until, stream, seqs)
+    if lost:
+        message = f"{away}; the stream did not report what happened meanwhile"
+        return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
+    return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
+
+
+def _continues(after: StreamChecks, turn: Turn) -> bool:
+    """Whether the turn continued on the later stream."""
+    return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
+
+
+def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
+    """Messages, interrupts and answers that the server refused. `deleted_ns`: when the session was deleted."""
+    for act in [act for act in acts if act.refused][:_MOST]:
+        what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
+        why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
+        if deleted_ns is not None and act.at_ns > deleted_ns:
+            why += f"; a client had deleted the session {seconds(act.at_ns - deleted_ns)} before"
+        # A second answer to a question that is settled does no harm.
+        severity: Severity | None = "note" if act.kind == "answer" else None
+        yield Sign("message-refused", f"{what} was refused: {why}", act.at_ns, act.at_ns, severity=severity)
+
+
+def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
+    """Failed requests; those of one kind with the same answer are one sign."""
+    groups: dict[tuple[object, ...], list[FailedRequest]] = {}
+    for one in failed:
+        groups.setdefault(group_key(one), []).append(one)
+    for (first, *more), _ in zip(groups.values(), range(_MOST), strict=False):
+        how = "failed" if first.status >= 500 else "was refused"
+        what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
+        message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what
+        times = [one.at_ns for one in (first, *more)]
+        yield Sign("request-failed", message, min(times), max(times), severity=first.severity)
+
+
+def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iterator[Sign]:
+    """A deletion at `at_ns`, if an open stream was in the middle of a turn."""
+    for one in streams:
+        x = one.exchange
+        is_open = x.request.at_ns <= at_ns <= (until_ns if x.end_ns is None else x.end_ns)
+        for turn in one.turns.all if is_open else ():
+            if turn.first.at_ns <= at_ns and (turn.end is None or turn.end.at_ns >= at_ns):
+                after = seconds(at_ns - turn.first.at_ns)
+                message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
+                yield sign_at(
+                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns,
+                    about=turn.id,
+                )  # fmt: skip
+                return
+
+
+def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
+    """Messages that no `session.input.consumed` followed, although a stream was open."""
+    posts = [act for act in acts if act.kind == "message" and not act.refused]
+    taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
+    hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
+    for act in [*taken, *hangs][:_MOST]:
+        patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
+        there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
+        if there:
+            yield _untaken(act, max(there, key=_end))
+
+
+def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
+    """Whether a POST without an answer had no effect: no question, no message of the same text."""
+    asked = any(ref.at_ns >= act.at_ns for refs in approvals.asked.values() for ref in refs)
+    return not asked and not items.carried(act.text, act.at_ns)
+
+
+def _untaken(act: Act, one: StreamChecks) -> Sign:
+    """A lost message; a warning if a turn was completed, since then only the event is missing."""
+    ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
+    severity: Severity | None = "warning" if ran_on else None
+    was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
+    message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
+    seqs = (one.activity.last.seq,) if one.activity.last else ()
+    until = max(act.at_ns, one.exchange.end_ns or 0)
+    return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)
+
+
+def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
+    """Whether a stream was open when the message was sent, and for `patience` ns after it."""
+    x = one.exchange
+    begun = x.response is not None and x.response.at_ns <= at_ns
+    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))

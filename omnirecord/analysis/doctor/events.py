@@ -13,14 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from ...model import TimedFrame
 from ...omnigent import protocol
 from ...text import counted
-from ..turns.lenient import as_dict, as_text
-from .check import (
-    Event,
-    Group,
-    Handlers,
-    said,
-)
-from .finding import Severity, Sign
+from ...wire.strict_json import as_dict, as_text
+from .finding import Event, Group, Handlers, Severity, Sign, said
 
 MAX_KINDS = 50
 """Most kinds of violation that one stream reports apart: hostile events may have any number of types."""

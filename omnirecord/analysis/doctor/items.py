@@ -1,7 +1,7 @@
 """Checks of texts and items: does the stream carry what the server stored?
 
-1. An item that a snapshot has, that no earlier snapshot had, and that no stream carried, was missed: it arrived while
-   no client was connected, or was lost. Items from before the first stream are the session's history.
+1. An item is missed if a snapshot has it, no earlier snapshot had it, and no stream carried it. It arrived while no
+   client was connected, or was lost. Items from before the first stream are the session's history.
 2. An item that a stream carried, and that a later list of all items lacks, was never stored.
 3. An item that both have should be the same.
 4. The deltas of a text should add up to the stored text. After a tool call, the item may hold only the text behind the
@@ -20,16 +20,8 @@ from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
-from ..turns.lenient import as_dict, as_text, text_of, written
-from .check import (
-    SECOND,
-    Event,
-    FrameRef,
-    Handlers,
-    said,
-    sign_at,
-)
-from .finding import Sign
+from ...wire.strict_json import as_dict, as_list, as_text, text_of, written
+from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
 Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""
@@ -95,7 +87,7 @@ def _ordered(value: Any, x: Exchange) -> tuple[tuple[Key, str], ...]:
 
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
-    for one in value if isinstance(value, list) else []:
+    for one in as_list(value):
         item = as_dict(one)
         yield from keyed({**as_dict(item.get("data")), **item})
 
@@ -112,7 +104,7 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
 
 
 def _ids(value: Any) -> Iterator[str]:
-    for one in value if isinstance(value, list) else []:
+    for one in as_list(value):
         id_ = (
             one
             if isinstance(one, str)

@@ -14,7 +14,8 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
-from .check import (
+from .events import Contract, Order
+from .finding import (
     SECOND,
     Check,
     Event,
@@ -23,13 +24,13 @@ from .check import (
     Handler,
     Handlers,
     Payload,
+    Severity,
+    Sign,
     events,
     payload,
     seconds,
     sign_at,
 )
-from .events import Contract, Order
-from .finding import Severity, Sign
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
 

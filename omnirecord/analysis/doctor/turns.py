@@ -19,19 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...omnigent import protocol
-from ..turns.lenient import as_dict, as_text
-from .check import (
-    SECOND,
-    WORKING,
-    Event,
-    FrameRef,
-    Group,
-    Handlers,
-    said,
-    seconds,
-    sign_at,
-)
-from .finding import Severity, Sign
+from ...wire.strict_json import as_dict, as_text
+from .finding import SECOND, WORKING, Event, FrameRef, Group, Handlers, Severity, Sign, said, seconds, sign_at
 
 _PARKED = "status"
 """The key of `Turn.waits` for sub-agents; the other keys are ids of calls and questions."""

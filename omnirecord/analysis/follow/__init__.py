@@ -19,8 +19,7 @@ from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...wire.limits import Retention
 from . import file as bookmarks
-from .file import LAST, File
-from .values import Batch, Cursor, Part, Wanted
+from .file import LAST, Batch, Cursor, File, Part, Wanted
 
 __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]
 

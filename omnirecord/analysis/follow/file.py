@@ -1,4 +1,4 @@
-"""Reads one cassette again and again: each read opens the file, takes the rows after a cursor, and closes it.
+"""Reads one cassette again and again: each read opens the file, takes the wanted rows after a cursor, and closes it.
 
 Also here: the requests of a cassette as rows, and bookmarks, which are a cursor for each file in one string.
 """
@@ -9,7 +9,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,115 @@ from ...cassette.files import stamp_of
 from ...cassette.select import the_session, the_stream
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.lock import recorder_is_alive
-from ...model import Exchange, Headers, Recording, Side, Streaming, TimedFrame
-from ...omnigent.parties import party_name
+from ...model import Exchange, Recording, Side, Streaming, TimedFrame
+from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
 from ..listing import NS, Row, event_row
 from ..turns import act_of, may_act
 from ..turns.requests import error_in, severity_of
-from .values import Cursor, Part, Wanted
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
 _ERROR = 400
 """The lowest status of a failed request."""
+LAST = 10
+"""Default number of recorded events that are returned first."""
+_BATCH = 500
+"""Frames in one read, at most…"""
+_BYTES = 1 << 20
+"""…and bytes of them, but for a single larger one."""
+_BACK = 8
+"""Factor by which the search for the last wanted events goes further back each time."""
+_PLACE = re.compile(r"([0-9a-f]{8})(?:@([0-9]{8}T[0-9]{6}Z))?,([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The filter: every given condition has to hold, as for `events`. A session id may be shortened."""
+
+    session: str | None = None
+    stream: int | None = None
+    type: str | None = None
+    verdict: str | None = None
+    requests: bool = False
+    """Whether requests are wanted too. With a stream, a type or a verdict, none are."""
+
+    @property
+    def takes_requests(self) -> bool:
+        return self.requests and (self.stream, self.type, self.verdict) == (None, None, None)
+
+    def takes_session(self, session_id: str | None) -> bool:
+        return self.session is None or (session_id is not None and session_id.startswith(self.session))
+
+    def takes_stream(self, x: Streaming) -> bool:
+        return self.takes_session(x.session_id) and self.stream in (None, x.stream)
+
+    def takes(self, frame: TimedFrame) -> bool:
+        if self.verdict not in (None, frame.verdict):
+            return False
+        return self.type is None or (frame.type is not None and fnmatchcase(frame.type, self.type))
+
+
+@dataclass(slots=True)
+class Cursor:
+    """The position in a cassette: the open streams with their last `seq`, and the highest stream."""
+
+    highest: int = 0
+    at: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The result of one read of one cassette."""
+
+    cassette: str
+    """Its id among the cassettes that are followed."""
+    rows: list[Row]
+    """As `events --json` prints them, by time."""
+    has_more: bool = False
+    """Whether more can be read at once."""
+    is_recorded: bool = False
+    """Whether a recorder wrote to it during the read: more may come."""
+    requests: list[Row] = field(default_factory=list)
+    """Requests that have begun or ended, by number."""
+    left_out: int = 0
+    """Number of events that were skipped, since there are too many."""
+
+    @property
+    def happenings(self) -> list[Row]:
+        """Events and requests by time."""
+        return sorted([*self.requests, *self.rows], key=_at) if self.requests else self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The result of one read of all followed cassettes."""
+
+    parts: list[Part]
+    """The parts that have rows, the oldest file first."""
+    has_more: bool
+    is_recorded: bool
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for part in self.parts for row in part.rows]
+
+    @property
+    def happenings(self) -> list[Row]:
+        """Events and requests by time, those of the oldest file first."""
+        return [row for part in self.parts for row in part.happenings]
+
+    @property
+    def left_out(self) -> int:
+        """Number of events that were skipped, since there are too many."""
+        return sum(part.left_out for part in self.parts)
+
+
+def _at(row: Row) -> tuple[int, int, bool]:
+    """Return the sort key of a row. A request that has ended comes after the events at the same time."""
+    end_ns = row.get("end_ns")
+    return row["recording"], row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
 
 
 class Requests:
@@ -106,32 +203,18 @@ def _failure(store: Store, x: Exchange) -> dict[str, Any]:
         return {"error": None, "severity": None}
     body = _body(store, x, "response")
     code, message = error_in(body)
-    if not (code or message) and _is_text(x.response.headers):
+    type_ = (header(x.response.headers, "content-type") or "").lower()
+    if not (code or message) and (type_.startswith("text/plain") or "json" in type_):
         message = body[:400].decode("utf-8", "replace")
     unreachable = x.ending == "upstream_unreachable"
     severity = "error" if unreachable else severity_of(x.request.method, x.request.target, x.response.status)
     return {"error": clip(one_line(": ".join(filter(None, (code, message)))), 400), "severity": severity}
 
 
-def _is_text(headers: Headers) -> bool:
-    type_ = (header(headers, "content-type") or "").lower()
-    return type_.startswith("text/plain") or "json" in type_
-
-
 def _body(store: Store, x: Exchange, side: Side) -> bytes:
     """Return a body without its content coding; empty if it is longer than `_BODY`."""
     size = x.request_bytes if side == "request" else x.response_bytes
     return b"" if size > _BODY else store.decoded_body(x, side)
-
-
-LAST = 10
-"""Default number of recorded events that are returned first."""
-_BATCH = 500
-"""Frames in one read, at most…"""
-_BYTES = 1 << 20
-"""…and bytes of them, but for a single larger one."""
-_BACK = 8
-"""Factor by which the search for the last wanted events goes further back each time."""
 
 
 class File:
@@ -206,7 +289,9 @@ class File:
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
         requests = [] if has_more else list(self._requests.new(store))
         left_out, self._left_out = self._left_out, 0
-        return Part(self.cassette, self._rows(found), has_more, store.is_being_recorded, requests, left_out)
+        started = {recording.recording: recording.started_at for recording in self._recordings}
+        rows = [event_row(x, frame, started[x.recording]) for x, frame in found]
+        return Part(self.cassette, rows, has_more, store.is_being_recorded, requests, left_out)
 
     def _begin(self, store: Store) -> list[tuple[Streaming, TimedFrame]]:
         if not store.is_being_recorded:
@@ -278,17 +363,10 @@ class File:
             cursor.at.setdefault(x.stream, 0)
         return sorted(streams, key=lambda x: (x.stream <= self._turn, x.stream))
 
-    def _rows(self, found: Iterable[tuple[Streaming, TimedFrame]]) -> list[Row]:
-        started = {recording.recording: recording.started_at for recording in self._recordings}
-        return [event_row(x, frame, started[x.recording]) for x, frame in found]
-
 
 def _order(one: tuple[Streaming, TimedFrame]) -> tuple[int, int, int, int]:
     x, frame = one
     return x.recording, frame.offset_ns, x.stream, frame.seq
-
-
-_PLACE = re.compile(r"([0-9a-f]{8})(?:@([0-9]{8}T[0-9]{6}Z))?,([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,12 @@ _AGAIN = 0.5
 _SILENCE = 60.0
 """Seconds without a byte after which a connection is lost: a proxy sends a comment every 15."""
 _READ = 1 << 16
+POLL = 0.05
+"""Time between checks of the file, in seconds."""
+_BEGINNING = 5.0
+"""Time in which a recorder makes a cassette of a new file, at most, in seconds."""
+Say = Callable[[str], None]
+__all__ = ["LAST", "Wanted", "follow"]
 
 
 class Lost(Exception):
@@ -41,8 +47,8 @@ class Lost(Exception):
 
 
 class Remote:
-    """The proxy at `url`, which may end in the path of the control interface. `token`: the one that the proxy requires.
-    `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
+    """The proxy at `url`, which may end in the path of the control interface. `token`: the proxy's token, if it
+    requires one. `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
 
     def __init__(
         self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
@@ -142,7 +148,7 @@ class Remote:
         if is_ours and response.status == 401:
             asks = "does not take this token" if self._token else "asks for a token"
             return (
-                f"{self.url} {asks}: give the one that was printed when it started, or that it was given, in"
+                f"{self.url} {asks}: give the token that the proxy printed or was given at its start, in"
                 " OMNIRECORD_TOKEN or with --token"
             )
         if is_ours and response.status in (400, 403, 503):
@@ -185,12 +191,6 @@ def _some(response: http.client.HTTPResponse) -> bytes:
 def _why(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) else None
     return explained(error) or reason or str(error) or type(error).__name__
-
-
-POLL = 0.05
-"""Time between checks of the file, in seconds."""
-_BEGINNING = 5.0
-"""Time in which a recorder makes a cassette of a new file, at most, in seconds."""
 
 
 def rows_of_file(
@@ -253,11 +253,6 @@ def _read(follower: Follower, path: Path) -> Batch:
             if not recorder_is_alive(path) or monotonic() > until:
                 raise
         time.sleep(POLL)
-
-
-Say = Callable[[str], None]
-
-__all__ = ["LAST", "Wanted", "follow"]
 
 
 def follow(

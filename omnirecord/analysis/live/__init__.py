@@ -6,12 +6,347 @@
             print(line.line(width))
     print(view.growing().line(width))
 
-Consecutive deltas are one line, which grows. Pure: no I/O, no clock. No line has a control character in it.
+An event that several clients got has one line. Consecutive deltas are one line, which grows. A request has a line if it
+failed or changed something. Pure: no I/O, no clock. No line has a control character in it.
 """
 
 from __future__ import annotations
 
-from .events import Line
-from .view import LiveView
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from ...model import TimedFrame
+from ...omnigent import protocol
+from ...omnigent.protocol import ConnectSnapshot
+from ...omnigent.routes import is_bookkeeping, path_of, session_of
+from ...omnigent.summary import short_id, summary
+from ...text import clip, counted, one_line, seconds
+from ...wire.strict_json import as_dict, as_text
+from .events import Kind, Line, State, event_lines
 
 __all__ = ["Line", "LiveView"]
+
+Make = Callable[..., Line]
+_FAILED = 400
+_PATH = 44
+"""Length of a path in a line, in characters."""
+_READS = ("GET", "HEAD", "OPTIONS")
+_ENDINGS: dict[str, tuple[str, Kind]] = {
+    "done": ("the server ended it", "end"),
+    "eof": ("the server closed it", "end"),
+    "client_left": ("the client left", "end"),
+    "upstream_lost": ("the upstream connection broke", "trouble"),
+    "recorder_killed": ("the recorder was killed", "trouble"),
+    "recorder_stopped": ("the recorder stopped", "warning"),
+    "upstream_unreachable": ("the upstream was not reached", "trouble"),
+}
+_KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
+_ISSUES = 3
+"""Number of issues of an event, at most."""
+_KEPT = 300
+"""Length of each end of a text that is kept, in characters."""
+_SHORTEST = 250_000_000
+"""Duration that has a rate, at least, in ns."""
+_LABELS: dict[str, tuple[str, Kind]] = {
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA: ("assistant", "said"),
+    protocol.RESPONSE_REASONING_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
+}
+Row = dict[str, Any]
+_SAME_WITHIN = 2_000_000_000
+"""Time between copies of an event, one for each stream of the session, at most, in ns."""
+_MOST_COPIES = 4000
+
+
+class Requests:
+    """Lines for requests; with `every`, also for reads. `answered`: by elicitation id, the party that answered."""
+
+    def __init__(self, *, every: bool = False) -> None:
+        self._every = every
+        self._listening: dict[int, str] = {}
+        self.answered: dict[str, str] = {}
+
+    def lines_of(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Line]:
+        """Return the lines of a request that begins or has ended. `in_turn`: a turn of its session is open."""
+        is_over = row["end_ns"] is not None
+        act = row["act"] or {}
+        if act.get("kind") == "answer" and act["elicitation_id"]:
+            self.answered[act["elicitation_id"]] = _who(row)
+        make = partial(Line, row["end_ns"] if is_over else row["offset_ns"], place=place)
+        if _has_failed(row):
+            if is_over:
+                yield self._failure(row, make)
+        elif row["kind"] == "sse" and row["stream"] is not None:
+            yield from self._stream(row, make, is_over=is_over, in_turn=in_turn)
+        elif is_over and self._is_told(row):
+            yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
+
+    def _failure(self, row: Row, make: Make) -> Line:
+        kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
+        if row["status"] is None:
+            how, kind = _ENDINGS.get(row["ending"], (row["ending"], kind))
+            kind = "warning" if kind == "end" else kind
+            return make("request", kind, "no answer:", f"{how} after {_took(row)}", f"{_name(row)}")
+        why = row["error"] or ""
+        if why.startswith("upstream_unreachable: "):
+            why = why.partition(": ")[2].removeprefix("omnirecord ")
+        return make("request", kind, f"{row['status']} {_name(row)}", why)
+
+    def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Line]:
+        stream, session = row["stream"], row["session_id"] or ""
+        what = f"{_who(row)} listens" if session else f"{_who(row)} reads {_short(row)}"
+        if not is_over:
+            if stream not in self._listening:
+                self._listening[stream] = session
+                yield make("stream", "note", what, f"to session {short_id(session)}" if session else "")
+            return
+        self._listening.pop(stream, None)
+        if row["ending"] in _ENDINGS and row["ending"] != "recorder_stopped":
+            how, kind = _ENDINGS[row["ending"]]
+            if in_turn and row["session_id"] not in self._listening.values():
+                how, kind = f"{how} in a turn", "warning" if kind == "end" else kind
+            if row["ending"] == "client_left":
+                yield make("stream", kind, f"{how.replace('the client', _who(row))} after {_took(row)}")
+            else:
+                yield make("stream", kind, f"{how} after {_took(row)}", f"({_who(row)})")
+
+    def _is_told(self, row: Row) -> bool:
+        """Return whether a successful request has a line. An action whose events come on a stream has none."""
+        if self._every:
+            return True
+        if row["method"] in _READS or row["party"] == "runner" or row["kind"] == "websocket":
+            return False
+        is_heard = row["act"] is not None and row["session_id"] in self._listening.values()
+        return not is_heard and not is_bookkeeping(row["method"], row["path"])
+
+
+def _has_failed(row: Row) -> bool:
+    if row["status"] is not None:
+        return bool(row["status"] >= _FAILED)
+    return row["end_ns"] is not None
+
+
+def _name(row: Row) -> str:
+    return f"{row['method']} {_short(row)}"
+
+
+def _short(row: Row) -> str:
+    """Return the path, with eight characters of the session id."""
+    path = path_of(row["path"])
+    if session := session_of(path):
+        _, found, rest = path.rpartition("/" + quote(session, safe=""))
+        path = f"…/{short_id(session)}{rest}" if found else path
+    path = re.sub(r"(elicit_\w{4})\w+", r"\1…", path)
+    return clip(path, _PATH)
+
+
+def _by(row: Row) -> str:
+    return f"by {_who(row)}" if _who(row) != "client" else ""
+
+
+def _who(row: Row) -> str:
+    """Return the name of the party for people; rows of an older proxy have none."""
+    return str(row.get("party_name") or row["party"])
+
+
+def _took(row: Row) -> str:
+    return seconds(round((row["duration_s"] or 0) * 1e9))
+
+
+def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
+    """Return the line of one event: gap, type, verdict and summary; and a line for each contract issue."""
+    gap = f"{(row['offset_ns'] - before_ns) / 1e9:+.3f}" if row["offset_ns"] else "-"
+    verdict, type_ = row["verdict"], row["type"] or row["verdict"]
+    kind = _KINDS.get(verdict, "trouble")
+    shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
+    yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
+    for issue in row["issues"][:_ISSUES]:
+        yield Line(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
+
+
+def is_delta(type_: str | None) -> bool:
+    return type_ in _LABELS
+
+
+@dataclass(slots=True)
+class Fold:
+    """The deltas of one text; `count` of them have been read."""
+
+    type: str
+    first_ns: int
+    last_ns: int
+    stream: int
+    first: int
+    session: str
+    count: int = 0
+    is_partial: bool = False
+    _head: str = field(default="")
+    _tail: str = field(default="")
+    _length: int = 0
+
+    def takes(self, row: dict[str, Any]) -> bool:
+        """Return whether a delta continues this text."""
+        return _LABELS[self.type] == _LABELS[row["type"]]
+
+    def add(self, row: dict[str, Any]) -> None:
+        text = as_text(as_dict(row["data"]).get("delta")) or ""
+        self.count += 1
+        self.last_ns = row["offset_ns"]
+        self._length += len(text)
+        if len(self._head) < _KEPT:
+            self._head = (self._head + text)[:_KEPT]
+        self._tail = (self._tail + text)[-_KEPT:]
+
+    @property
+    def _amount(self) -> str:
+        """The number of deltas and their rate. The stream does not say how many tokens a delta has."""
+        lasted = self.last_ns - self.first_ns
+        amount = f"{'more than ' if self.is_partial else ''}{counted(self.count, 'delta')}"
+        return f"{amount}, {(self.count - 1) / lasted * 1e9:.0f}/s" if lasted >= _SHORTEST else amount
+
+    def growing(self, place: str) -> Line:
+        """Return the line of a text that may grow: its last words."""
+        label, kind = _LABELS[self.type]
+        text = one_line(self._tail)
+        if self._length > len(self._tail):
+            text = f"…{text}"
+        return Line(self.first_ns, label, kind, f"{self._amount}:", text, place=place, keeps="end")
+
+    def finished(self, place: str) -> Line:
+        """Return the line of a complete text: its first words and its duration."""
+        label, kind = _LABELS[self.type]
+        text = one_line(self._head) + ("…" if self._length > len(self._head) else "")
+        lasted = self.last_ns - self.first_ns
+        end = f"({self._amount}{f', {seconds(lasted)}' if lasted >= _SHORTEST else ''})"
+        return Line(self.first_ns, label, kind, "", f'"{text}"', end, place)
+
+
+@dataclass(slots=True)
+class _Session:
+    state: State
+    fold: Fold | None = None
+
+
+class LiveView:
+    """The lines of rows in order. `every`: a line for each event and request; deltas are not joined."""
+
+    def __init__(self, *, every: bool = False) -> None:
+        self._every = every
+        self._sessions: dict[str, _Session] = {}
+        self._names: set[str] = set()
+        self._copies: OrderedDict[tuple[str, int], tuple[int, set[int]]] = OrderedDict()
+        self._requests = Requests(every=every)
+        self._last = ""
+        self._snapshots: dict[int, ConnectSnapshot] = {}
+        self._before: dict[int, int] = {}
+
+    def lines_of(self, row: Row) -> Iterator[Line]:
+        """Return the lines that this row completes. It is a row of an event or a request."""
+        name = row["session_id"] or ""
+        if name:
+            self._names.add(name)
+        if row.get("exchange") is not None:
+            yield from self._request(row, name)
+        elif self._every:
+            stream, at_ns = row["stream"], row["offset_ns"]
+            before: int = self._before.get(stream) or at_ns
+            self._before[stream] = at_ns
+            yield from plain_lines(row, before, self._place(name, f"{row['stream']}:{row['seq']}"))
+        elif not self._in_snapshot(row, name) and not self._is_copy(row):
+            yield from self._event(row, name or f"stream {row['stream']}")
+
+    def growing(self) -> Line | None:
+        """Return the line of the text that grew last, if it may grow further."""
+        session = self._sessions.get(self._last)
+        if session is None or session.fold is None:
+            return None
+        return session.fold.growing(self._place_of(session.fold))
+
+    def rest(self) -> Iterator[Line]:
+        """Return the incomplete lines; no row follows."""
+        for session in self._sessions.values():
+            yield from self._finish(session)
+
+    def lacks_some(self) -> None:
+        """Note that events were left out here: a growing text may lack some deltas."""
+        for session in self._sessions.values():
+            if session.fold is not None:
+                session.fold.is_partial = True
+
+    def _event(self, row: Row, name: str) -> Iterator[Line]:
+        session = self._session(name)
+        if is_delta(row["type"]) and row["verdict"] in ("valid", "invalid"):
+            self._last = name
+            fold = session.fold
+            if fold is None or not fold.takes(row):
+                yield from self._finish(session)
+                at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
+                session.fold = fold = Fold(row["type"], at_ns, at_ns, stream, seq, row["session_id"] or "")
+            fold.add(row)
+            session.state.grow(row)
+            return
+        place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
+        for told in event_lines(session.state, row, place):
+            yield from self._finish(session)
+            yield told
+        if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
+            yield from self._finish(session)
+
+    def _session(self, name: str) -> _Session:
+        if name not in self._sessions:
+            self._sessions[name] = _Session(State(self._requests.answered))
+        return self._sessions[name]
+
+    def _finish(self, session: _Session) -> Iterator[Line]:
+        if session.fold is not None:
+            yield session.fold.finished(self._place_of(session.fold))
+            session.fold = None
+
+    def _request(self, row: Row, name: str) -> Iterator[Line]:
+        session = self._sessions.get(name)
+        is_over = row["end_ns"] is not None
+        if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
+            yield from self._finish(session)
+        in_turn = session is not None and session.state.turn_ns is not None
+        yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
+
+    def _is_copy(self, row: Row) -> bool:
+        """Return whether another stream of the session has brought this event."""
+        key = (row["session_id"] or f"stream {row['stream']}", hash(row["raw"]))
+        at_ns, streams = self._copies.get(key, (-_SAME_WITHIN, set[int]()))
+        if row["stream"] not in streams and row["offset_ns"] - at_ns < _SAME_WITHIN and streams:
+            streams.add(row["stream"])
+            return True
+        self._copies[key] = (row["offset_ns"], {row["stream"]})
+        self._copies.move_to_end(key)
+        if len(self._copies) > _MOST_COPIES:
+            self._copies.popitem(last=False)
+        return False
+
+    def _in_snapshot(self, row: Row, name: str) -> bool:
+        """Return whether this is in the connect snapshot of a session that the view knows."""
+        stream, seq = row["stream"], row["seq"]
+        if seq == 1 and name in self._sessions:
+            self._snapshots[stream] = ConnectSnapshot()
+        snapshot = self._snapshots.get(stream)
+        if snapshot is None:
+            return False
+        raw = None if row["raw"] is None else row["raw"].encode("utf-8", "surrogateescape")
+        frame = TimedFrame(stream, seq, row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
+        if snapshot.takes(frame):
+            return True
+        del self._snapshots[stream]
+        return False
+
+    def _place_of(self, fold: Fold) -> str:
+        return self._place(fold.session, f"{fold.stream}:{fold.first}")
+
+    def _place(self, session: str, address: str) -> str:
+        """Return the address in the cassette, with the session if there are several."""
+        return f"{short_id(session)} {address}".strip() if len(self._names) > 1 else address

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id, summary
 from ...text import cells, clip, fitting, one_line, seconds, visible
-from ..turns.lenient import as_dict, as_text, failure_in, text_of
+from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9
@@ -21,6 +21,10 @@ _MORE = 3
 """Number of lines below a failure, at most."""
 _UNLIMITED = 400
 """Width of a text in a line without a width, in columns."""
+Row = dict[str, Any]
+Data = dict[str, Any]
+_ENOUGH = 400
+"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,6 @@ def cut(text: str, room: int) -> str:
 def cut_before(text: str, room: int) -> str:
     """Return the end of a text, in at most `room` columns."""
     return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
-
-
-Row = dict[str, Any]
-Data = dict[str, Any]
-_ENOUGH = 400
-"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(slots=True)

@@ -2,8 +2,8 @@
 
 1. The deltas of one text make one document, which maps its characters to the events that carried them.
 2. Several texts may be open at a time: each message, call and kind of delta has its own. Certain events end them.
-3. Documents with the same content have the same `says`: a message's deltas and its stored item, a posted message and
-   its `session.input.consumed`, an event on two streams.
+3. Documents with the same content have the same `says`. Examples are a message's deltas and its stored item, a posted
+   message and its `session.input.consumed`, an event on two streams.
 
 The text of a JSON value is every string in it; JSON inside strings is unpacked. No recorded value makes this fail.
 
@@ -23,8 +23,7 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
 from ...wire.sse import read_fields
-from ...wire.strict_json import MalformedError, parse
-from ..turns.lenient import as_dict, as_text, text_of, written
+from ...wire.strict_json import MalformedError, as_dict, as_text, loads, parse, text_of, written
 from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"
@@ -82,10 +81,7 @@ def _unpacked(text: str) -> Any:
     """The JSON object or list in a string; None without one. Escapes in it would hide words."""
     if text[:1] not in ("{", "["):
         return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    value = loads(text)
     return value if isinstance(value, (dict, list)) else None
 
 
@@ -172,10 +168,7 @@ class DocumentMaker:
 
 def of_request(exchange: Exchange, body: bytes) -> Doc | None:
     """The document of a request body; None if it is no JSON, or has no text."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    value = loads(body)
     text = text_in(value)
     if not isinstance(value, (dict, list)) or not text:
         return None

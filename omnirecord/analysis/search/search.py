@@ -27,8 +27,22 @@ from ...model import Exchange, Streaming, TimedFrame
 from ..listing import event_row, request_row, zeros
 from ..turns.requests import may_have_failed
 from .documents import DocumentMaker, of_answer, of_request
-from .matches import Filter, Match, indexed_sessions, matches, session_names
-from .query import WIDTH, Query, Snippet, apart, best, cut, parse, symbols_in, unmarked
+from .query import (
+    WIDTH,
+    Filter,
+    Match,
+    Query,
+    Snippet,
+    apart,
+    best,
+    cut,
+    indexed_sessions,
+    matches,
+    parse,
+    session_names,
+    symbols_in,
+    unmarked,
+)
 
 WORTH_A_FILE = 512 * 1024
 """Bytes below which indexing takes no noticeable time, so that no index file is written."""
@@ -110,13 +124,10 @@ class _Search:
 
 def _search(cassette: Path, asked: _Search, watch: Watch, *, anew: bool = False) -> Found:
     stamp = stamp_of(cassette)
-    store = open_store(cassette)
-    try:
+    with closing(open_store(cassette)) as store:
         index = _index_beside(cassette)
         found = None if index is None else _if_usable(index, store, stamp, asked, watch, anew=anew)
         return _ask(Index.in_memory(), store, stamp, asked, watch) if found is None else found
-    finally:
-        store.close()
 
 
 def _index_beside(cassette: Path) -> Index | None:

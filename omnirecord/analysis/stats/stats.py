@@ -1,6 +1,6 @@
 """The numbers of sessions: `stats`. Linear in the number of frames.
 
-To add a number: a field in `values`, measured here or in `numbers`; then a column in `cli/stats`.
+To add a number: a field in `values`, measured here or beside it; then a column in `cli/stats`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,18 @@ from ...cassette.open import open_store
 from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ..gather import conclusions
-from ..turns import Act, Approval, Conclusion, Passage, Session, Turn, concluded, merged, session_of
-from ..turns.merge import MergedFrame
-from .numbers import (
+from ..gather import Gathered, conclusions
+from ..turns import Act, Approval, Around, Conclusion, Passage, Session, Turn, merged, session_of
+from ..turns.session_builder import MergedFrame, by_stream
+from .values import (
+    ApprovalStats,
+    Gaps,
+    SessionStats,
     Span,
+    Spread,
+    StreamStats,
+    ToolStats,
+    TurnStats,
     count,
     gaps_of,
     listened,
@@ -33,7 +40,6 @@ from .numbers import (
     type_of,
     usage_of,
 )
-from .values import ApprovalStats, Gaps, SessionStats, Spread, StreamStats, ToolStats, TurnStats
 
 _HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000
@@ -49,38 +55,27 @@ def measured(store: Source, session: str | None = None) -> Iterator[SessionStats
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
     for one, told, conclusion in conclusions(store, session):
-        yield measure(
-            one.exchanges, one.frames(), one.acts, started[told.recording], parent_id=told.parent_id,
-            conclusion=conclusion,
-        )  # fmt: skip
+        yield measure(one, conclusion, started[told.recording])
 
 
 def measure(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Sequence[Act],
-    started_at: str,
-    *,
-    parent_id: str | None = None,
-    conclusion: Conclusion | None = None,
-    told: Session | None = None,
-    line: Sequence[MergedFrame] | None = None,
-) -> SessionStats:
+    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
+    told: Session | None = None, line: Sequence[MergedFrame] | None = None,
+) -> SessionStats:  # fmt: skip
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
-    `exchanges`: those of the session, at least one, in order. `frames`: those of its streams, each stream's in order.
-    `acts`: the clients' actions on it. `started_at`: the start of the recording. `conclusion`: how the session
-    ended; `told`: the session with its turns; `line`: the merged frames. By default derived from the other arguments.
+    `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
+    session with its turns; `line`: the merged frames. By default they are read and derived.
     """
-    frames, begun = list(frames), min(x.request.at_ns for x in exchanges)
+    exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
+    begun = min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
     until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
     spans = listened(stream.span for stream in streams)
+    told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
     line = merged(frames) if line is None else line
-    told = told or session_of(exchanges, frames, acts, parent_id=parent_id, started_at=started_at)
-    conclusion = conclusion or concluded(told)
     found = SessionStats(
-        recording=told.recording, session_id=told.session_id, parent_session_id=parent_id,
+        recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
         exchanges=len(exchanges),
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
@@ -269,10 +264,8 @@ class _Stream:
 
 
 def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
-    by_stream: dict[int, list[TimedFrame]] = {}
-    for frame in frames:
-        by_stream.setdefault(frame.stream, []).append(frame)
-    yield from (_Stream(x, by_stream.get(x.stream, [])) for x in exchanges if x.stream is not None)
+    streams = by_stream(frames)
+    yield from (_Stream(x, streams.get(x.stream, [])) for x in exchanges if x.stream is not None)
 
 
 def _end(x: Exchange) -> int:

@@ -1,4 +1,4 @@
-"""Sessions as plain text for a reader who does not know Omnigent: sessions in, lines out. No I/O, no clock.
+"""Sessions as plain text, for readers without knowledge of Omnigent: sessions in, lines out. No I/O, no clock.
 
 1. A turn is in the order of its times. Its first line has the time since the beginning of the session, the others since
    the beginning of the turn.
@@ -6,8 +6,8 @@
 3. No line is wider than `width`, unless that is too narrow. A long text is cut, and the line says so.
 4. The first line of a session is its verdict, the last one says why there is no more of it.
 
-`sentences` has the words, `turn` one turn, also while it is open, `tree` the sessions and their sub-agents, `lines` the
-layout, `show` and `follow` what the commands print.
+`sentences` has the layout and the words, `turn` has one turn, also an open one. `tree` has the sessions and their
+sub-agents, `show` has the output of the command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..turns import FailedRequest, Session
-from .lines import WIDTH, Line, Page
+from .sentences import WIDTH, Line, Page
 from .tree import Tree, failures, told_failures, total
 from .turn import UnfoldingTurn, turn_lines
 

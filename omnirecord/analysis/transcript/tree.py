@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
 from ..turns import Child, Conclusion, FailedRequest, Session, concluded
+from ..turns.builder import LAST
 from . import sentences
-from .lines import COLUMN, LAST, Line, Page, Piece, indented
+from .sentences import COLUMN, Line, Page, Piece, indented
 from .turn import turn_lines
 
 DEEPEST = 6

@@ -11,10 +11,10 @@ from typing import Any
 
 from ...text import counted, one_line, seconds
 from ..turns import Tool, Turn
-from ..turns.builder import TurnBuilder
+from ..turns.builder import LAST, TurnBuilder
 from ..turns.draft import Block, Draft
 from . import sentences
-from .lines import COLUMN, LAST, WIDTH, Line, Page, Piece
+from .sentences import COLUMN, WIDTH, Line, Page, Piece
 
 
 def turn_lines(

@@ -6,12 +6,14 @@ The live server does not keep to its reference page, so these rules hold:
 2. It ends with its `response.*` or `turn.*` end. Without one, it ends when the session is at rest (`idle`, `failed`)
    after work on it has begun. Later events still belong to it until the next turn begins.
 3. An interrupted turn ends at rest, or at the next input.
-4. A response with another id is another turn if a message was sent during the turn before: that message is its
-   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. Of
-   several messages that the agent takes in before a response, it answers the first; the next response answers the rest.
+4. A response with another id is another turn if a message was sent during the turn before. That message is its
+   question, unless it has another. Without such a message, the runner was restarted and runs the same turn again. If
+   the agent takes in several messages before a response, it answers the first; the next response answers the rest.
 5. A message that was posted and never taken in is a turn of its own.
+6. A function call comes twice, in progress and completed, and is one call. A message repeats the text of its deltas.
 
-Also here: the stretches in which no client listened (`absences_of`), and what the server did after it ended a stream
+Also here: output items (`add_item`) and the answer to a GET of a session (`snapshot_in`), whose reading never fails;
+the stretches in which no client listened (`absences_of`), and what the server did after it ended a stream
 (`Aftermath`).
 """
 
@@ -22,15 +24,39 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, zip_longest
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...model import Exchange
-from ...omnigent.protocol import STREAM_EPOCH
+from ...omnigent.protocol import stream_epoch
+from ...omnigent.routes import below_session
 from ...text import seconds
-from ...wire.headers import header
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from .draft import Draft
 from .requests import Act, Posts
-from .values import LONG_SILENCE, Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Turn
+from .values import (
+    LONG_SILENCE,
+    Approval,
+    Asked,
+    Ended,
+    Fault,
+    Listening,
+    Note,
+    ServerAfter,
+    Silence,
+    Snapshot,
+    Trouble,
+    Turn,
+)
+
+Data = dict[str, Any]
+_SILENT = frozenset({"resource_event", "routing_decision"})
+"""Types of items that other events describe better, or that are not for users."""
+LAST = 1 << 60
+"""The place of a note that comes after all else at its time."""
+TOGETHER = 1_000_000_000
+"""Streams that end within so many ns end for the same reason: a stopping server ends all its streams."""
+ENDED_BY_SERVER = ("eof", "upstream_lost")
+_request_at = attrgetter("request.at_ns")
 
 
 class TurnBuilder:
@@ -166,10 +192,6 @@ def _unheard(post: Act) -> Draft:
     return draft
 
 
-LAST = 1 << 60
-"""The place of a note that comes after all else at its time."""
-
-
 class Absence(NamedTuple):
     """A stretch in which no stream is open."""
 
@@ -210,10 +232,9 @@ def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
     if not within:
         return turn
     notes = [Note(one.from_ns, f"no client listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
-    longest = turn.longest_silence
     return replace(
         turn, notes=(*turn.notes, *notes), silences=tuple(_unheard_spans(silence, within) for silence in turn.silences),
-        longest_silence=None if longest is None else _unheard_spans(longest, within),
+        longest_silence=turn.longest_silence and _unheard_spans(turn.longest_silence, within),
     )  # fmt: skip
 
 
@@ -230,25 +251,21 @@ def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
 
 
-TOGETHER = 1_000_000_000
-"""Streams that end within so many ns end for the same reason: a stopping server ends all its streams."""
-ENDED_BY_SERVER = ("eof", "upstream_lost")
-_request_at = attrgetter("request.at_ns")
-
-
 class Aftermath:
     """What the server did after it ended a stream, by binary search in the exchanges of one recording."""
 
     def __init__(self, exchanges: Iterable[Exchange]) -> None:
         self._all = sorted(exchanges, key=_request_at)
         self._streams = [x for x in self._all if x.stream is not None]
-        self._longest = list(accumulate(map(_end, self._streams), max))  # of the streams up to there
+        ends = (1 << 62 if x.end_ns is None else x.end_ns for x in self._streams)
+        self._longest = list(accumulate(ends, max))  # of the streams up to there
 
     def of(self, x: Exchange) -> ServerAfter | None:
         """Return what the server did after it ended the stream `x`; None if that is unknown, or it did not end it."""
         if x.ending not in ENDED_BY_SERVER or x.end_ns is None:
             return None
-        if _epoch(x) and (following := self._after(self._streams, x)) and _epoch(following) not in (None, _epoch(x)):
+        following, epoch = self._after(self._streams, x), stream_epoch(x)
+        if epoch and following and stream_epoch(following) not in (None, epoch):
             return "restarted"
         following = self._after(self._all, x)
         if following is not None and following.ending == "upstream_unreachable":
@@ -268,9 +285,112 @@ class Aftermath:
         return number > 0 and self._longest[number - 1] > end_ns + TOGETHER
 
 
-def _end(x: Exchange) -> int:
-    return 1 << 62 if x.end_ns is None else x.end_ns
+def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
+    """Add a finished item to the turn it belongs to."""
+    item = as_dict(data.get("item"))
+    type_ = as_text(item.get("type")) or "item"
+    if type_ == "function_call_output":
+        _tool_output(builder, at_ns, item)
+    elif type_ not in _SILENT and item:
+        draft = _owner(builder, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
+        draft.break_thoughts() if type_ != "reasoning" else None
+        _add_to(builder, draft, at_ns, item, type_)
 
 
-def _epoch(x: Exchange) -> str | None:
-    return header(x.response.headers, STREAM_EPOCH) if x.response else None
+def _owner(builder: TurnBuilder, at_ns: int, response_id: str | None, call_id: str | None) -> Draft:
+    """Return the open turn; without one the last turn, unless the item belongs to another response.
+
+    A call of an interrupted turn comes again after its end, with another response id: it stays in its turn.
+    """
+    last = builder.latest()
+    if builder.open is None and call_id is not None and call_id in builder.owners:
+        return builder.owners[call_id]
+    if builder.open is None and last is not None and response_id in (None, last.response_id):
+        return last
+    return builder.turn(at_ns)
+
+
+def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
+    if type_ == "message":
+        _message(draft, at_ns, item)
+    elif type_ == "function_call":
+        call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or "?"
+        arguments = written(item.get("arguments")) or ""
+        draft.call(call_id, as_text(item.get("name")) or "", arguments, as_text(item.get("status")), at_ns)
+        builder.owners[call_id] = draft
+    elif type_ == "reasoning":
+        _reasoning(draft, at_ns, item)
+    elif type_ == "error":
+        code, message = as_text(item.get("code")), as_text(item.get("message")) or ""
+        draft.troubles.append(
+            Trouble(at_ns, "error", as_text(item.get("source")), None, code, message, place=draft.events)
+        )
+    else:
+        draft.note(_named(type_, item), at_ns)
+
+
+def _message(draft: Draft, at_ns: int, item: Data) -> None:
+    text = text_of(item.get("content"))
+    if item.get("role") in ("user", "system"):
+        draft.ask(text, at_ns, as_text(item.get("id")))
+    elif text:
+        draft.store(text, at_ns)
+
+
+def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
+    """Add thoughts that came as a whole. Deltas have brought the others."""
+    text = text_of(item.get("content")) or text_of(item.get("summary"))
+    if draft.thoughts and draft.thoughts[-1].parts:
+        draft.break_thoughts()
+    elif text:
+        draft.think(text, at_ns, whole=True)
+
+
+def _tool_output(builder: TurnBuilder, at_ns: int, item: Data) -> None:
+    call_id = as_text(item.get("call_id")) or "?"
+    draft = builder.owners.get(call_id) or builder.turn(at_ns)
+    output = written(item.get("output"))
+    draft.hand_back(call_id, output if output is not None else "", as_text(item.get("status")), at_ns)
+
+
+def _named(type_: str, item: Data) -> str:
+    told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary")) or ""
+    return f"{type_.replace('_', ' ')}: {told}" if told else type_.replace("_", " ")
+
+
+def is_snapshot(exchange: Exchange) -> bool:
+    """Return whether an exchange is a successful GET of a session."""
+    answered = exchange.response is not None and exchange.response.status == 200
+    return answered and exchange.request.method == "GET" and below_session(exchange.request.target) == ""
+
+
+def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
+    """Return the state of a session from the body of an answer; None if the body is no JSON object."""
+    data = as_dict(loads(response))
+    return snapshot_in(exchange, data) if data else None
+
+
+def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
+    """Return the state of a session from the JSON object that answered this exchange."""
+    pending, online = data.get("pending_elicitations"), data.get("runner_online")
+    ids = map(_elicitation_id, as_list(pending))
+    return Snapshot(
+        exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
+        as_text(data.get("agent_name")), as_text(data.get("llm_model")),
+        online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
+        _last_said(data.get("items")),
+    )  # fmt: skip
+
+
+def _elicitation_id(value: Any) -> str | None:
+    data = as_dict(value)
+    return as_text(value) or as_text(data.get("elicitation_id")) or as_text(data.get("id"))
+
+
+def _last_said(items: Any) -> str | None:
+    """Return the last message of the assistant in a list of items."""
+    for item in map(as_dict, reversed(as_list(items))):
+        message = as_dict(item.get("data")) or item
+        if item.get("type") == "message" and message.get("role") == "assistant":
+            return text_of(message.get("content"))
+    return None

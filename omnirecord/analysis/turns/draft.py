@@ -1,7 +1,7 @@
 """A turn while it is built, its pace, and the growth of its texts. Pure.
 
-Text comes in blocks: a block ends where the server stores it as an item, where a tool is called, and where an event
-names another message.
+Text comes in blocks. A block ends where the server stores it as an item, at a tool call, and where an event names
+another message.
 
 Growth: a text at a given time is the beginning of `Passage.text`, as long as the last mark up to that time says.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from ...omnigent.protocol import SYSTEM_TEXT
-from .lenient import failure_in
+from ...wire.strict_json import failure_in
 from .values import (
     LONG_SILENCE,
     Approval,
@@ -305,12 +305,9 @@ def pace_of(turn: Turn) -> Pace:
     """Return the pace of a turn in deltas. Events do not say how many tokens a delta has."""
     streamed = [passage for passage in (*turn.thoughts, *turn.messages) if passage.pieces]
     begin = min((passage.first_ns for passage in streamed), default=None)
-    known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
-    return Pace(
-        begin - turn.asked_ns if known and begin is not None and turn.asked_ns is not None else None,
-        sum(passage.pieces for passage in streamed),
-        _rate(streamed),
-    )
+    is_known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
+    first_ns = (begin or 0) - (turn.asked_ns or 0) if is_known else None
+    return Pace(first_ns, sum(passage.pieces for passage in streamed), _rate(streamed))
 
 
 def _rate(streamed: list[Passage]) -> float | None:

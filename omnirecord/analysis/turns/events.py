@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence
-from .builder import TurnBuilder
+from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, text_of
+from .builder import TurnBuilder, add_item
 from .draft import Block, Draft
-from .items import add_item
-from .lenient import as_dict, as_int, as_number, as_text, text_of
 from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
 
 Data = dict[str, Any]
@@ -95,7 +94,7 @@ def _settle(draft: Draft, response: Data) -> None:
         draft.model = as_text(usage.get("model")) or draft.model
     if not draft.messages:
         output = response.get("output")
-        for item in output if isinstance(output, list) else []:
+        for item in as_list(output):
             if as_dict(item).get("type") == "message" and (text := text_of(item.get("content"))):
                 draft.store(text, draft.last_ns)
 

@@ -6,8 +6,8 @@ How bad a failed request is:
 
 1. A write that was refused is an error: the client asked for a change, and nothing changed. It is a warning if the same
    request succeeded later.
-2. A read that failed is a warning. A resource that a session need not have answers 404, and a resource of a runner that
-   boots answers 409 or 503: these are none, or a note if the resource never came.
+2. A failed read is a warning. An optional resource answers 404, and a resource of a booting runner 409 or 503. These
+   are no findings, or a note if the resource never came.
 3. Actions that were refused are none of these: an `Act` has its own refusal.
 4. A 404 for a session that a client has deleted is a note.
 5. A session whose requests were all answered with 404 is no session.
@@ -15,7 +15,6 @@ How bad a failed request is:
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from ...omnigent.routes import (
     path_of,
     session_of,
 )
-from .lenient import as_dict, as_text, text_of
+from ...wire.strict_json import as_dict, as_text, loads, text_of
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
@@ -77,14 +76,14 @@ def may_act(exchange: Exchange) -> bool:
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     """Return the client action in an exchange, or None. The bodies are without a content coding."""
     if exchange.kind == "sse" and exchange.request.method == "POST":
-        return _query(exchange, _json(request))
+        return _query(exchange, as_dict(loads(request)))
     if not is_gate(exchange.request.method, exchange.request.target):
         return None
     rest = (below_session(exchange.request.target) or "").split("/")
     if rest[-1] == "resolve" and len(rest) > 2:
-        action = as_text(_json(request).get("action"))
+        action = as_text(as_dict(loads(request)).get("action"))
         return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
-    return _event(exchange, _json(request), response)
+    return _event(exchange, as_dict(loads(request)), response)
 
 
 def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
@@ -98,7 +97,7 @@ def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | N
     if body.get("type") == "interrupt":
         return _act(exchange, response, "interrupt")
     if body.get("type") == "message" and data.get("role") in ("user", None):
-        item_id = as_text(_json(response).get("item_id"))
+        item_id = as_text(as_dict(loads(response)).get("item_id"))
         return _act(exchange, response, "message", text=text_of(data.get("content")), item_id=item_id)
     return None
 
@@ -116,13 +115,6 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
         kind, exchange.request.at_ns, exchange.party, refused=refused, refusal=refusal, exchange=exchange.exchange,
         end_ns=exchange.end_ns, client_left=left, **fields,
     )  # fmt: skip
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        return as_dict(json.loads(body))
-    except (ValueError, RecursionError):
-        return {}
 
 
 class Posts:
@@ -236,10 +228,7 @@ def may_have_failed(x: Exchange) -> bool:
 
 def error_in(answer: bytes) -> tuple[str | None, str]:
     """Return code and message of an error's JSON: Omnigent's `{"error": …}` or FastAPI's `{"detail": …}`."""
-    try:
-        data = as_dict(json.loads(answer))
-    except (ValueError, RecursionError):
-        return None, ""
+    data = as_dict(loads(answer))
     error, detail = as_dict(data.get("error")), data.get("detail")
     if isinstance(detail, list):
         return None, "; ".join(filter(None, map(_complaint, detail[:3])))

@@ -1,34 +1,60 @@
-"""From frames to turns and the session: which frames count as events of a turn, and the session as a whole."""
+"""From frames to turns and the session: one sequence of the frames of all streams, and which of them count as events.
+
+1. Copies of an event are equal byte for byte, apart from the `id` field, which counts the events of one stream. An
+   event that came on several streams at once is kept once.
+2. Frames of a connect snapshot are marked: they tell a state, and nothing happened. While another stream is open, the
+   snapshot is left out.
+3. Text in flight, which a server sends again to a client that connects in the middle of a turn, is part of the
+   snapshot.
+
+`merged` does this for complete streams, `LiveMerge` during the recording: it follows the oldest open stream, and when
+that ends, the next one. Both are linear in the number of frames.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import re
+from bisect import bisect_left, insort
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ...omnigent.parties import party_name
+from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
+from ...omnigent.routes import party_name
+from ...wire.strict_json import payload
 from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
-from .lenient import payload
-from .merge import MergedFrame, merged
 from .requests import Act, deleted_at
-from .values import (
-    LONG_SILENCE,
-    SESSION_DELETED,
-    Fault,
-    Listening,
-    Session,
-    Snapshot,
-    Turn,
-)
+from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot
 
 _NO_EVENTS = frozenset({"comment", "sentinel"})
+SUBSCRIBING = 50_000_000
+"""Time between a subscription and the first frame of its stream, at most, in ns."""
+_ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
+
+
+class Around(NamedTuple):
+    """The facts about a session that lie outside of it, in its recording."""
+
+    snapshot: Snapshot | None = None
+    """The last one that a client asked for."""
+    aftermath: Aftermath | None = None
+    """Of the whole recording."""
+    started_at: str | None = None
+    """The wall clock at 0 ns."""
+    last_known_ns: int = 0
+    """The time of the last data in the recording."""
+
+
+ALONE = Around()
 
 
 Payload = Callable[[TimedFrame], dict[str, Any]]
-"""Returns what `lenient.payload` returns."""
+"""Returns what `strict_json.payload` returns."""
 
 
 class SessionBuilder:
@@ -66,17 +92,9 @@ class SessionBuilder:
         """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
         return self.turns.finish(max(until_ns or 0, self.last_ns))
 
-    def session(
-        self,
-        exchanges: Sequence[Exchange],
-        parent_id: str | None,
-        snapshot: Snapshot | None,
-        aftermath: Aftermath,
-        started_at: str | None,
-        last_known_ns: int = 0,
-    ) -> Session:
+    def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
         """Return the session; no frame follows. `session_of` describes the arguments."""
-        first = exchanges[0]
+        first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
         drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
@@ -87,16 +105,17 @@ class SessionBuilder:
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         ends = [x.end_ns for x in exchanges]
         begun_ns = min(x.request.at_ns for x in exchanges)
-        status, status_ns = _status(self.turns, snapshot)
+        started_at = around.started_at if any(x.has_times for x in exchanges) else None
+        status, status_ns = _status(self.turns, around.snapshot)
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
             streams=listenings,
             turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
-            status=status, status_ns=status_ns, snapshot=snapshot, cost_usd=self.turns.cost_usd,
+            status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
             heartbeats=self.heartbeats,
-            started_at=wall_clock(started_at, begun_ns) if started_at and any(x.has_times for x in exchanges) else None,
-            until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
+            started_at=wall_clock(started_at, begun_ns) if started_at else None,
+            until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:
@@ -114,75 +133,32 @@ class SessionBuilder:
             builder.open.note("a client connected", frame.offset_ns)
 
 
-def turns(
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    *,
-    recording: int = 1,
-    session_id: str | None = None,
-    until_ns: int | None = None,
-    is_child: bool = False,
-) -> list[Turn]:
-    """Return the turns of one session in one recording.
-
-    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `until_ns`: the end of the last
-    stream. `is_child`: it is a sub-agent's session, in which an agent sends what no client posted.
-    """
-    drafts = _heard(frames, acts, is_child=is_child).finish(until_ns)
-    return [draft.freeze(recording, session_id, number) for number, draft in enumerate(drafts, 1)]
-
-
-def _heard(
-    frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool, long_silence: int = LONG_SILENCE
-) -> SessionBuilder:
-    session_builder = SessionBuilder(acts, is_child=is_child, long_silence=long_silence)
-    for heard in merged(frames):
-        session_builder.add(heard)
-    return session_builder
-
-
 def session_of(
     exchanges: Sequence[Exchange],
     frames: Iterable[TimedFrame],
     acts: Iterable[Act] = (),
+    around: Around = ALONE,
     *,
     parent_id: str | None = None,
-    snapshot: Snapshot | None = None,
-    aftermath: Aftermath | None = None,
     long_silence: int = LONG_SILENCE,
-    started_at: str | None = None,
-    last_known_ns: int = 0,
 ) -> Session:
     """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
 
-    `snapshot`: the last one that a client asked for; `aftermath`: of the whole recording; `long_silence`: length of a
-    silence that is kept, at least, in ns; `started_at`: the wall clock at 0 ns; `last_known_ns`: the time of the last
-    data in the recording.
+    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `long_silence`: length of a
+    silence that is kept, at least, in ns.
     """
-    return session_with_drafts(
-        exchanges, frames, acts, parent_id=parent_id, snapshot=snapshot, aftermath=aftermath,
-        long_silence=long_silence, started_at=started_at, last_known_ns=last_known_ns,
-    )[0]  # fmt: skip
+    return session_with_drafts(exchanges, frames, acts, around, parent_id=parent_id, long_silence=long_silence)[0]
 
 
 def session_with_drafts(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    *,
-    parent_id: str | None = None,
-    snapshot: Snapshot | None = None,
-    aftermath: Aftermath | None = None,
-    long_silence: int = LONG_SILENCE,
-    started_at: str | None = None,
-    last_known_ns: int = 0,
-) -> tuple[Session, list[Draft]]:
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], around: Around, *,
+    parent_id: str | None, long_silence: int,
+) -> tuple[Session, list[Draft]]:  # fmt: skip
     """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
-    session_builder = _heard(frames, acts, is_child=parent_id is not None, long_silence=long_silence)
-    told = session_builder.session(
-        exchanges, parent_id, snapshot, aftermath or Aftermath(exchanges), started_at, last_known_ns
-    )
-    return told, session_builder.told
+    builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
+    for heard in merged(frames):
+        builder.add(heard)
+    return builder.session(exchanges, parent_id, around), builder.told
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
@@ -211,3 +187,137 @@ def _until(x: Exchange, last_known_ns: int) -> int:
 def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
     assert x.stream is not None
     return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
+
+
+class MergedFrame(NamedTuple):
+    """A frame, and whether it belongs to a connect snapshot."""
+
+    frame: TimedFrame
+    in_snapshot: bool
+
+    @property
+    def at_ns(self) -> int:
+        return self.frame.offset_ns
+
+
+def copied(frame: TimedFrame) -> bytes | None:
+    """Return what the copies of an event have in common: the frame without its `id` field; None if it was not kept."""
+    raw = frame.raw
+    return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
+
+
+def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
+    """Return the frames of one session in one recording, each event once, by time."""
+    line = _Merge()
+    for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
+        line.join(stream)
+    return line.heard()
+
+
+def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
+    """Return the frames of each stream."""
+    streams: dict[int, list[TimedFrame]] = {}
+    for frame in frames:
+        streams.setdefault(frame.stream, []).append(frame)
+    return streams
+
+
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
+    for stream in by_stream(frames).values():
+        length = connect_snapshot_length(stream)
+        yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
+
+
+class _Merge:
+    """The frames of the streams so far. Streams are added in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._heard: list[MergedFrame] = []
+        self._last_ns = -(1 << 63)
+        self._times: dict[bytes, list[int]] = {}  # of the events so far, by `copied`
+        self._unlisted: list[MergedFrame] = []
+        """The frames that are not in `_times` yet. Only a further stream needs them there."""
+
+    def join(self, stream: list[MergedFrame]) -> None:
+        """Add the frames that only this stream has."""
+        begin = stream[0].at_ns
+        if self._last_ns >= begin:  # another stream is open
+            stream = [heard for heard in stream if not heard.in_snapshot]
+        new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
+        self._heard += new
+        self._unlisted += new
+        self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
+
+    def heard(self) -> list[MergedFrame]:
+        return sorted(self._heard, key=attrgetter("at_ns"))
+
+    def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
+        """Return the frames without a copy on the other streams from that time on; each copy counts once."""
+        self._list()
+        copies: Counter[bytes] = Counter()
+        for heard in stream:
+            raw = None if heard.in_snapshot else copied(heard.frame)
+            times = self._times.get(raw, ()) if raw is not None else ()
+            if raw is None or copies[raw] >= len(times) - bisect_left(times, since_ns):
+                yield heard
+            else:
+                copies[raw] += 1
+
+    def _list(self) -> None:
+        for heard in self._unlisted:
+            raw = None if heard.in_snapshot else copied(heard.frame)
+            if raw is not None:
+                insort(self._times.setdefault(raw, []), heard.at_ns)
+        self._unlisted = []
+
+
+class LiveMerge:
+    """The same during the recording: `add` takes the new frames of a stream, `end` its end."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order of their beginnings
+        self._snapshots: dict[int, ConnectSnapshot] = {}
+        self._told: deque[MergedFrame] = deque()  # the events shortly before `_told_ns`
+        self._told_ns = -1
+        self._seam_ns = -1
+        """The time of the last event of the stream before."""
+        self._copies: Counter[bytes | None] = Counter()
+        """The events just before that time: the next stream may bring them again."""
+
+    def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
+        """Return the frames of a stream that are new events."""
+        snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
+        heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
+        waiting = self._waiting.setdefault(stream, deque())
+        if stream == next(iter(self._waiting)):
+            yield from self._tell(heard)
+        else:
+            waiting.extend(one for one in heard if not one.in_snapshot)
+
+    def end(self, stream: int) -> Iterator[MergedFrame]:
+        """Return the new events of the stream that is followed next; nothing follows on this one."""
+        was_first = stream in self._waiting and stream == next(iter(self._waiting))
+        self._waiting.pop(stream, None)
+        self._snapshots.pop(stream, None)
+        if was_first:
+            self._seam_ns, self._copies = self._told_ns, Counter(heard.frame.raw for heard in self._told)
+            following = next(iter(self._waiting.values()), deque())
+            yield from self._tell(list(following))
+            following.clear()
+
+    def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
+        for one in heard:
+            if self._is_news(one):
+                self._told_ns = max(self._told_ns, one.at_ns)
+                self._told.append(one)
+                while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
+                    self._told.popleft()
+                yield one
+
+    def _is_news(self, heard: MergedFrame) -> bool:
+        if heard.at_ns < self._seam_ns - SUBSCRIBING:
+            return False
+        if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:
+            self._copies[heard.frame.raw] -= 1
+            return False
+        return True

@@ -1,4 +1,4 @@
-"""Why a recording has no more of a session: a code, and a sentence for a reader who does not know Omnigent. Pure.
+"""Why the recording of a session ends: a code, and a sentence for readers without knowledge of Omnigent. Pure.
 
 A session has no end event: a client leaves after a finished turn. So the sentence has two parts: the state of the
 session (its last turn, and what that waited for), and what ended its last stream.
@@ -15,16 +15,7 @@ from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
-from .values import (
-    SESSION_DELETED,
-    Approval,
-    Child,
-    Fault,
-    Listening,
-    Session,
-    Snapshot,
-    Turn,
-)
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",

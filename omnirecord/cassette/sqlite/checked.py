@@ -52,14 +52,14 @@ def recording_of(row: Any) -> Recording:
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
-        checked_uuid(_str(recording_id, "recording_id")),
-        None if run_id is None else checked_uuid(_str(run_id, "run_id")), _labels(labels),
-        _str_or_none(server_version, "server_version"),
+        checked_uuid(recording_id), None if run_id is None else checked_uuid(run_id),
+        {} if labels is None else _labels(labels),
+        None if server_version is None else _str(server_version, "server_version"),
     )  # fmt: skip
 
 
 def _labels(text: Any) -> dict[str, str]:
-    value = {} if text is None else json.loads(_short(text, "labels"))
+    value = json.loads(_short(text, "labels"))
     if type(value) is not dict or not set(map(type, value.values())) <= {str}:
         raise ValueError("labels: no object of texts")
     "".join([*value, *value.values()]).encode()  # refuses a lone surrogate

@@ -3,8 +3,8 @@
 A recorder holds two advisory locks. `flock` on `CASSETTE-lock` belongs to a path; it is needed before the cassette
 exists, and on systems that have only this lock. A hard link, or a file that is mounted elsewhere, is the same file
 under another path. So a recorder also locks one byte of the cassette itself, which no connection of SQLite locks. The
-kernel keeps that lock by inode. It is a lock of the open file description, since SQLite releases all other locks of its
-process on the file at the end of each transaction. The kernel drops both locks when the process dies.
+kernel keeps that lock by inode. It is a lock of the open file description: SQLite releases all other locks of its
+process on the file after each transaction. The kernel drops both locks when the process dies.
 
 If a process closes any descriptor of a file, the kernel drops all POSIX locks of that process on it, SQLite's too.
 Therefore a descriptor is closed only while this process has no connection to the file.
@@ -240,8 +240,8 @@ class RecorderLock:
         self._file = FileLock(cassette)
         if not self._file.is_taken:
             raise CassetteInUse(
-                f"{cassette} is being recorded by another omnirecord under another name of the same file, such as a"
-                " hard link: choose another --db, or stop that one"
+                f"another omnirecord records {cassette} under another name of the same file, such as a hard link:"
+                " choose another --db, or stop that one"
             )
 
     def _still_there(self, fd: int) -> bool:
@@ -294,8 +294,8 @@ def refuse_other_name(path: Path) -> None:
     """Raise `CassetteInUse` if the recorder uses another name of the file: the log lies beside that name."""
     if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
         raise CassetteInUse(
-            f"{path} is another name, such as a hard link, of a cassette that is being recorded: read it under the name"
-            " that the recorder uses, or wait until it is done"
+            f"{path} is another name (such as a hard link) of a cassette that is being recorded. Read it under the"
+            " recorder's name, or wait until it is done"
         )
 
 
@@ -315,6 +315,6 @@ def refuse_log_elsewhere(path: Path) -> None:
         has_log = file.read(20)[JOURNAL] == b"\2\2"
     if has_log:
         raise NotACassette(
-            f"{path} was left by a killed recorder and has another name, such as a hard link, beside which its log may"
-            " lie: append to it under that name, or to a copy of it"
+            f"{path} was left by a killed recorder and has another name (such as a hard link). Its log may lie beside"
+            " that name: append to it under that name, or to a copy of it"
         )

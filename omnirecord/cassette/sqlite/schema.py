@@ -3,8 +3,8 @@
 A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
 migrated in one transaction, by a writer only.
 
-The bytes of a stream are stored once, as received, in `read_blocks`: a row has several reads with their times. Its
-frames and their verdicts are in `frame_blocks`, written after the bytes: a row has many frames, since a row for each
+The bytes of a stream are stored once, as received, in `read_blocks`. A row has several reads with their times. Its
+frames and their verdicts are in `frame_blocks`, written after the bytes. A row has many frames, since a row for each
 frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks` holds
 bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
 """

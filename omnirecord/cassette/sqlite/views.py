@@ -1,7 +1,7 @@
 """The SQL views of a cassette, for Datasette and other SQLite tools; the SQL functions of a writer; Datasette metadata.
 
-Times are UTC or seconds. A column costs time only if a query names it: SQLite leaves unused left joins to a unique key
-and unused subqueries out of a count or a facet. A view shows stored frames; received bytes without frames are counted
+Times are UTC or seconds. A column costs time only if a query names it. For a count or a facet, SQLite leaves out unused
+subqueries and unused left joins to a unique key. A view shows stored frames; received bytes without frames are counted
 in `streams.pending_bytes`.
 """
 
@@ -201,15 +201,19 @@ _ASKED = (
 
 
 def define_ids(connection: sqlite3.Connection) -> None:
-    """Define the SQL function `derived_id(recording)`: see `identity.derived_id`."""
+    """Define the SQL function `derived_id(recording)`: see `identity.derived_id`. It is computed once."""
+    known: dict[tuple[int, int], str] = {}
 
     def derived(recording: int) -> str | None:
-        query = "SELECT started_at, contract, upstream FROM recordings WHERE recording = ?"
-        found = connection.execute(query, (recording,)).fetchone()
+        query = "SELECT started_at, contract, upstream, (SELECT max(exchange) FROM exchanges) FROM recordings"
+        found = connection.execute(f"{query} WHERE recording = ?", (recording,)).fetchone()
         if found is None:
             return None
-        started_at, contract, upstream = found
-        return derived_id(started_at, contract, upstream, connection.execute(_ASKED, (recording,)))
+        started_at, contract, upstream, newest = found
+        if (recording, newest) not in known:
+            asked = connection.execute(_ASKED, (recording,))
+            known[recording, newest] = derived_id(started_at, contract, upstream, asked)
+        return known[recording, newest]
 
     connection.create_function("derived_id", 1, derived)
 

@@ -1,7 +1,7 @@
 """Judges frames: from a frame to its verdict. Two rules hold:
 
 1. Judging never raises, whatever the frame contains.
-2. A verdict is the first of these that is true of the frame:
+2. A verdict is the first of these that applies to the frame:
    `comment`    it has no data field
    `sentinel`   its data is the end marker
    `truncated`  it was cut off, or was too large to be kept
@@ -23,15 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ...model import Verdict
-from ...wire.sse import (
-    BLANK_LINE,
-    Frame,
-    data_start,
-    event_before,
-    is_comment,
-    read_fields,
-    with_lf,
-)
+from ...wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ...wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from ..events import MODELS
 from ..events.base import Event, UntypedEvent, sequence_number, type_name

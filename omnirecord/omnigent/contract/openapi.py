@@ -20,6 +20,7 @@ from typing import Any, NoReturn, cast
 import jsonschema_rs
 
 from ...errors import UsageError
+from ...wire.strict_json import as_dict, as_list
 from .judge import Contract, Issue, ProblemKind
 from .known_fields import Known
 
@@ -69,44 +70,43 @@ def _read(path: str) -> Document:
 
 
 def _find_union(document: Document, path: str) -> Document:
-    components = _mapping(_mapping(document.get("components")).get("schemas"))
+    components = as_dict(as_dict(document.get("components")).get("schemas"))
     unions: list[Any] = [schema for schema in (*components.values(), document) if _is_union(schema)]
     named: list[Any] = [schema for schema in unions if schema is components.get(_UNION)]
     if not unions:
         raise UsageError(
-            f"{path} names no events (no {_UNION}, no other union told apart by `type`): "
-            "take the openapi.json of Omnigent's sources at that version (docs/validate.md), as a running server may "
-            "leave them out of its own."
+            f"{path} names no events: it has no {_UNION}, and no other union with the discriminator `type`. "
+            "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
+            "leave the events out of its own."
         )
     largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
     return largest
 
 
 def _is_union(schema: Any) -> bool:
-    discriminator = _mapping(_mapping(schema).get("discriminator"))
+    discriminator = as_dict(as_dict(schema).get("discriminator"))
     return bool(_members(schema)) and discriminator.get("propertyName") == "type"
 
 
 def _members(schema: Any) -> list[Any]:
-    members = _mapping(schema).get("oneOf") or _mapping(schema).get("anyOf")
-    return members if isinstance(members, list) else []
+    return as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))
 
 
 def _types(document: Document, union: Document) -> dict[str, str]:
     """Return the pointer to each type's schema: from the mapping, else from the `type` of the members."""
-    mapping = _mapping(union["discriminator"].get("mapping"))
+    mapping = as_dict(union["discriminator"].get("mapping"))
     named = {type_: ref for type_, ref in mapping.items() if isinstance(ref, str)}
     if named:
         return {type_: ref if "#" in ref else _COMPONENTS + ref for type_, ref in named.items()}
-    pointers = [member["$ref"] for member in _members(union) if isinstance(_mapping(member).get("$ref"), str)]
+    pointers = [member["$ref"] for member in _members(union) if isinstance(as_dict(member).get("$ref"), str)]
     return {type_: pointer for pointer in pointers for type_ in _own_types(document, pointer)}
 
 
 def _own_types(document: Document, pointer: str) -> list[str]:
     schema: Any = document
     for step in pointer.removeprefix("#/").split("/"):
-        schema = _mapping(schema).get(step.replace("~1", "/").replace("~0", "~"))
-    kind = _mapping(_mapping(_mapping(schema).get("properties")).get("type"))
+        schema = as_dict(schema).get(step.replace("~1", "/").replace("~0", "~"))
+    kind = as_dict(as_dict(as_dict(schema).get("properties")).get("type"))
     names = [kind["const"]] if "const" in kind else kind.get("enum", [])
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
@@ -136,7 +136,7 @@ def _issues(validator: Validator, data: Any) -> list[Issue]:
 
 
 def _explain(error: Any) -> Iterator[Issue]:
-    """Return an error as issues. Of alternatives that all failed, the one that matched furthest is explained."""
+    """Return an error as issues. If all alternatives failed, the one with the longest match is explained."""
     alternatives = _alternatives(error)
     if alternatives:
         for inner in max(alternatives, key=_reach):
@@ -172,7 +172,3 @@ def _without_nullable(schema: Any) -> Any:
         return rest
     del rest["nullable"]
     return {"anyOf": [rest, {"type": "null"}]}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

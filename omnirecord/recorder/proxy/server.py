@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aiohttp import web
@@ -23,6 +22,7 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.accept import Accepting
+from ...server.background import Blocking, WithBlock
 from ...server.http import Handler, bad_request, error_response, number_of, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
@@ -52,8 +52,32 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
     pass
 
 
-class Proxy:
-    """A proxy that records. Use it with `async with`: clients connect to `url`, and `db` is the cassette.
+class Recorder(Blocking["Proxy"]):
+    """A recording proxy in a thread. `url` is where clients connect, `db` the cassette."""
+
+    def __init__(self, server: Proxy) -> None:
+        super().__init__(server)
+        self.upstream, self.db = server.upstream, server.db
+
+    @property
+    def page(self) -> str | None:
+        """The URL of the page; None without `ui`."""
+        return self._server.page
+
+    @property
+    def recording(self) -> int:
+        """The number of the recording in progress."""
+        return self._server.recording
+
+    @property
+    def exchanges(self) -> int:
+        """The number of requests so far."""
+        return self._server.exchanges
+
+
+class Proxy(WithBlock):
+    """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
+    connect to `url`, and `db` is the cassette.
 
     `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
     browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
@@ -61,7 +85,7 @@ class Proxy:
 
     `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept. With `ship`, the
     URL of a lake, `keep` removes none that the lake lacks, unless they have more than `keep_unshipped` bytes together.
-    The caller runs the process that ships (`recorder.shipping`).
+    With `runs_shipping`, it runs the process that ships, and leaving waits for that; else the caller runs it.
 
     `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
     `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
@@ -102,6 +126,7 @@ class Proxy:
         keep: Given = (),
         ship: str | None = None,
         keep_unshipped: str | int = KEEP_UNSHIPPED,
+        runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
         watch: Watch = ignore,
@@ -121,6 +146,7 @@ class Proxy:
             raise UsageError("--keep says what is kept of full cassettes: give --rotate as well")
         most = size_of("--keep-unshipped", keep_unshipped)
         self._keep_unshipped = None if ship is None else (lake_url(ship), most)
+        self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(labels)
         self._read_ahead = read_ahead
         self._apart, self._watch = apart, watch
@@ -197,6 +223,10 @@ class Proxy:
         """The number of open exchanges."""
         return len(self._running)
 
+    def __enter__(self) -> Recorder:
+        recorder = self._blocking = Recorder(self)
+        return recorder.start()
+
     async def __aenter__(self) -> Proxy:
         tls = upstream_context(self._target, self._trust)
         await self._listener.bind()  # before the cassette is touched
@@ -221,6 +251,8 @@ class Proxy:
         self._warn()
         for listener in self._listeners:
             await listener.start()
+        if self._shipping is not None:
+            self._shipping.start()
         return self
 
     async def _page_listener(self) -> Listener:
@@ -273,10 +305,10 @@ class Proxy:
                 " everything", self.upstream,
             )  # fmt: skip
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        if self._shipping is not None:
+            await asyncio.to_thread(self._shipping.finish, self.db)
 
     async def stop(self, timeout: float = DRAIN_TIMEOUT) -> None:
         """Refuse new connections, cut streams, give other requests `timeout` seconds, and write what is queued.

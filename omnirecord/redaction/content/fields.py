@@ -1,7 +1,7 @@
 """Finds values of fields with a secret's name in a text in pieces: `{"password": "…"}`, `TOKEN=…`, `pin: …`.
 
 The rules of `scanner` hold: splits change nothing, and no piece waits for the next one. JSON stays JSON: escapes inside
-a value stay escapes at every level, the digits of a number become `1`, and the names below a secret's name stay.
+a value stay escapes at every level, and the digits of a number become `1`. Names below a secret's name stay.
 """
 
 from __future__ import annotations
@@ -223,15 +223,11 @@ def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
             if char in b" \t" and value.seen == b" " and not word:
                 at += 1
                 continue
-            return at, _entered(body, char)
+            return at, None if body.step == "bare" and char in _NO_VALUE else body
         word, at = longer, at + 1
         if word == PSEUDONYM:
             return at, None
     return at, value._replace(seen=word or value.seen)
-
-
-def _entered(value: Value, char: bytes) -> Value | None:
-    return None if value.step == "bare" and char in _NO_VALUE else value
 
 
 def _bare(value: Value, text: bytes, at: int, spans: list[Span], strict: bool) -> tuple[int, Value | None]:

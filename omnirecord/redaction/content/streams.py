@@ -1,9 +1,9 @@
 """Masks an event stream while it passes: follows each text field from event to event.
 
 The output has the length and the positions of the input. The text that a string continues may be named behind it in the
-event (`{"delta": "…", "item_id": …}`), so a line is masked finally when it is complete. The part of a line before that
-is returned at once, masked if any open text would continue as a secret, and returned `again` if that masked too much.
-Of a line longer than `LINE` bytes, the first masking stays.
+event (`{"delta": "…", "item_id": …}`), so a line is masked finally when it is complete. Until then, a part of a line is
+returned at once, masked if any open text would continue as a secret. It is returned `again` if that masked too much. Of
+a line longer than `LINE` bytes, the first masking stays.
 
 The final result does not depend on how the stream was split, except for escapes in such long lines.
 """

@@ -1,8 +1,8 @@
 r"""Finds the strings of a JSON value in its bytes, and those that belong to one text; decodes and encodes escapes.
 
-Strings of two events belong to one text if they have the same path of names, in events of the same type with the same
-ids (`item_id`, `output_index` and so on). Some ids may belong to the event (`id`) or count the pieces (`index` beside a
-terminal's deltas). Then a string has two keys, with and without that id. Invalid JSON is read as far as possible.
+Strings of two events belong to one text if their path of names, event type and ids (`item_id`, `output_index` and so
+on) are equal. Some ids may belong to the event (`id`) or count the pieces (`index` beside a terminal's deltas). Then a
+string has two keys, with and without that id. Invalid JSON is read as far as possible.
 
 Escapes are decoded, so that a secret with escapes is found, and they are never split.
 

@@ -23,23 +23,7 @@ from .matcher import (
 )
 
 __all__ = [
-    "HOW_CONDITIONS",
-    "MISSING",
-    "Address",
-    "Condition",
-    "Field",
-    "Matcher",
-    "Ordinal",
-    "Pick",
-    "Stream",
-    "WordReader",
-    "field_of",
-    "fields_like",
-    "is_event",
-    "listed",
-    "name_of",
-    "ordinal_text",
-    "parse_address",
-    "read_address",
+    "HOW_CONDITIONS", "MISSING", "Address", "Condition", "Field", "Matcher", "Ordinal", "Pick", "Stream", "WordReader",
+    "field_of", "fields_like", "is_event", "listed", "name_of", "ordinal_text", "parse_address", "read_address",
     "read_ordinal",
-]
+]  # fmt: skip

@@ -276,15 +276,11 @@ def _last_event(stream: Stream) -> str:
 def _no_value(name: str, condition: Condition, named: list[TimedFrame]) -> str:
     """Return the values that the field has instead, or that it is missing."""
     field, payloads = condition.field, [payload_of(frame) for frame in named]
-    values = Counter(_shown(value) for value in map(field.of, payloads) if value is not MISSING)
+    values = Counter(clip(dumps(value), _LONGEST) for value in map(field.of, payloads) if value is not MISSING)
     if not values:
         near = listed(fields_like(field, payloads[0]))
         return f"no {name} has the field {field}" + (f", the nearest are {near}" if near else "")
     return f"{field} of {name} is {listed(f'{value} ({count})' for value, count in values.most_common())}"
-
-
-def _shown(value: Any) -> str:
-    return clip(dumps(value), _LONGEST)
 
 
 def _where(matcher: Matcher, streams: list[Stream]) -> str:

@@ -1,7 +1,7 @@
 """Finds the recorded exchange that answers a request. Pure.
 
-`rules` are the rules of `--match`, `key` is the part of a request that has to be equal, `lookup` finds the exchange
-whose turn it is, `bodies` compares bodies, and `nearest` describes the nearest requests if none matches.
+`rules` are the rules of `--match`, and `key` is the part of a request that has to be equal. `lookup` finds the exchange
+whose turn it is, or describes the nearest requests if none matches. `bodies` compares bodies.
 """
 
 from .key import Key, key_of

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
+from ...analysis.diff.align import Span, spans
 from ...analysis.diff.normalize import Ids, Normal
-from ...analysis.diff.text import Span, spans
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ...wire.strict_json import loads
 from .key import Incoming
 from .rules import spelled, values_at
 
@@ -235,10 +236,7 @@ def _spelled(body: bytes) -> str | bytes:
 
 def _object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object of a body; None if it is none, or is cut."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+    value = loads(body)
     return value if isinstance(value, dict) else None
 
 

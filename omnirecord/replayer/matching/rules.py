@@ -228,7 +228,7 @@ def values_at(path: str, body: bytes) -> list[str]:
     from jsonpath import JSONPathError
 
     try:
-        compiled, value = _compiled(path), _loaded(body)
+        compiled, value = _compiled(path), json.loads(body, parse_float=_number)
         if isinstance(value, str):  # the library would parse it
             return [spelled(value)] if str(compiled) == "$" else []
         return [spelled(found) for found in compiled.findall(value)]
@@ -239,10 +239,6 @@ def values_at(path: str, body: bytes) -> list[str]:
 def spelled(value: Any) -> str:
     """Return canonical JSON: members are sorted, and 1.0 equals 1."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-def _loaded(body: bytes) -> Any:
-    return json.loads(body, parse_float=_number)
 
 
 def _number(text: str) -> int | float:

@@ -2,11 +2,9 @@
 
 A page sends more requests than were recorded: it is reloaded, or the session was recorded with the terminal client.
 `session_state` reads the state of a session from its streams and recorded answers; `sessions` gives it as of the
-playhead. `endpoints` maps requests to it, `fill` decides which answer a request gets, and `files` reads an installed
-web UI.
+playhead. `fill` maps requests to it and decides which answer a request gets, and `files` reads an installed web UI.
 """
 
-from .endpoints import Files, MadeUp, Quiet
-from .fill import OmnigentUi, is_page
+from .fill import Files, MadeUp, OmnigentUi, Quiet, is_page
 
 __all__ = ["Files", "MadeUp", "OmnigentUi", "Quiet", "is_page"]

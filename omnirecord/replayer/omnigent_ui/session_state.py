@@ -5,7 +5,6 @@ Deltas are left out: a client that joins a stream gets the text of the open turn
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +16,7 @@ from urllib.parse import parse_qsl
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
-from ...wire.strict_json import payload_of
+from ...wire.strict_json import as_list, loads, payload_of
 from ..player.plan import ReplayPlan
 
 Data = dict[str, Any]
@@ -194,7 +193,7 @@ class Recorded:
         """Yield the messages of clients in a session, in order."""
         for x in self._plan.exchanges:
             if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                value = read_json(self._plan.request_body(x))
+                value = loads(self._plan.request_body(x))
                 if isinstance(value, dict) and isinstance(value.get("data"), dict):
                     yield value["data"]
 
@@ -217,17 +216,8 @@ class Recorded:
         response = exchange.response
         if exchange.kind != "http" or response is None or response.status != 200:
             return None
-        return read_json(self._plan.decoded_body(exchange))
-
-
-def read_json(content: bytes) -> Any:
-    """Return the JSON value of a body; None if it is no JSON."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
-        return None
+        return loads(self._plan.decoded_body(exchange))
 
 
 def _dicts(value: Any) -> list[Data]:
-    items = value if isinstance(value, list) else []
-    return [item for item in items if isinstance(item, dict) and isinstance(item.get("id"), str)]
+    return [item for item in as_list(value) if isinstance(item, dict) and isinstance(item.get("id"), str)]

@@ -1,8 +1,8 @@
 """A session as of a recorded moment: its snapshot, its row in the session list, its items. Pure.
 
 The last recorded answer is updated with the later events of the streams. A session without a recorded answer gets
-default values, and the title that it has in the end, so that a person finds it in the list. A server without recorded
-answers has one local user, no hosts, and no features. The fields are those of Omnigent 0.19.
+default values, and its final title, so that it can be found in the list. A server without recorded answers has one
+local user, no hosts, and no features. The fields are those of Omnigent 0.19.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from ...omnigent.routes import (
     unknown_sessions,
 )
 from ...wire.limits import AN_EVENT
+from ...wire.strict_json import as_dict, as_list, loads
 from ..event_address import Stream
 from ..parts import Part
 from .stream_parts import StreamParts, coded_parts, parts_of, snapshot_end
@@ -274,12 +274,7 @@ class ReplayPlan:
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return
-    rows = value.get(name) if isinstance(value, dict) else None
-    for row in rows if isinstance(rows, list) else ():
+    for row in as_list(as_dict(loads(body)).get(name)):
         if isinstance(row, dict) and isinstance(row.get("id"), str):
             yield at_ns, row
 

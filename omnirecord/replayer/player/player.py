@@ -10,20 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
-from ...omnigent.routes import (
-    is_bookkeeping,
-    is_session_updates,
-    is_tunnel,
-    opens_session_stream,
-    session_of,
-)
+from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, opens_session_stream, session_of
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch
 from .controls import Controls
-from .decisions import Answering, Decision, Failing, NoContent, Refused, Updates, begun_at
 from .options import Options
 from .plan import ReplayPlan, Session
-from .playback import Playing
+from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates, begun_at
 from .session_ids import own_id, renamed, session_map
 from .stream_choice import StreamChoice
 

@@ -22,11 +22,11 @@ from ...model import Exchange, Headers, Response
 from ...omnigent.routes import path_of, query_of, session_of, with_session
 from ...wire.content_coding import content_of
 from ...wire.headers import header, without
+from ...wire.strict_json import as_dict, loads
 from ..matching.key import Incoming, Miss
 from ..parts import Part, frames_of
-from .decisions import Answering, Decision
 from .plan import ReplayPlan
-from .playback import Playing
+from .playback import Answering, Decision, Playing
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]{1,256}")  # RFC 3986's unreserved characters
 _BEFORE = rb"(?:(?<![\w-])|(?<=\\u[0-9a-fA-F]{4})|(?<=[^\\]\\[bfnrt]))"
@@ -166,11 +166,8 @@ def session_map(plan: ReplayPlan) -> SessionMap:
 
 def own_id(request: Incoming) -> str | None:
     """Return the id that a `POST /v1/sessions` chooses for its session; None if it chooses none."""
-    try:
-        value = json.loads(request.body)
-    except (ValueError, RecursionError):
-        return None
-    found = (value.get(name) for name in ("id", "session_id")) if isinstance(value, dict) else ()
+    value = as_dict(loads(request.body))
+    found = (value.get(name) for name in ("id", "session_id"))
     return next((name for name in found if isinstance(name, str) and is_plain(name)), None)
 
 

@@ -16,7 +16,7 @@ from typing import overload
 
 from ...errors import UsageError
 from ...model import StreamColumns, TimedFrame
-from ...omnigent.connect_snapshot import ConnectSnapshot, connect_snapshot_length
+from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ..parts import Part, frames_of
 
 BURST = 256 * 1024

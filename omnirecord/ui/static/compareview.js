@@ -1,4 +1,4 @@
-// Two sessions beside each other, turn by turn, with what `diff` says of each turn between them.
+// Shows two sessions side by side, turn by turn, with the differences that `diff` found in each turn.
 
 import { fill, h } from './dom.js'
 import { write } from './routes.js'
@@ -29,7 +29,7 @@ export class CompareView {
     return h('div', { class: 'sides' }, select('a', this.a), select('b', this.b))
   }
 
-  // The sessions that a side may have: those of its cassette, where there are two.
+  // The sessions that a side offers: with two cassettes, those of its own cassette.
   offered(side, value) {
     const { sessions, files = [] } = this.overview,
       file = files.length === 2 ? files[side === 'a' ? 0 : 1] : null
@@ -126,7 +126,7 @@ function side(told, place) {
   )
 }
 
-// Where all of a turn has come.
+// The end of a turn, or else its last known time.
 function lastOf(turn) {
   return turn.ended_ns ?? turn.last_event_ns ?? turn.started_ns
 }

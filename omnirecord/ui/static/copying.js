@@ -4,7 +4,7 @@ import { h, say } from './dom.js'
 
 const TOLD = 1500 // ms
 
-// `name` says what is copied; `text` gives it.
+// `name`: what is copied. `text` returns it.
 export function copyButton(name, text) {
   const button = h('button', { type: 'button', class: 'copy', 'aria-live': 'polite', onclick: () => run() }, `Copy ${name}`)
   const run = async () => {
@@ -15,7 +15,7 @@ export function copyButton(name, text) {
   return button
 }
 
-// A page that was not served over TLS, by another machine, has no clipboard of its own.
+// Copy a text; return whether that worked. A page without TLS has no clipboard API, so the text is copied from a field.
 async function copied(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true)
   const field = h('textarea', { class: 'unseen', 'aria-hidden': 'true' }),

@@ -1,4 +1,4 @@
-// One session on the table: its data as far as it has come, beneath a playhead.
+// One session: its loaded data and its playhead.
 
 import { ALL, passing, passingOthers } from './filters.js'
 import { silencesOf, timed } from './lanes.js'
@@ -6,21 +6,21 @@ import { Lines, othersOf } from './lines.js'
 import { Playhead } from './playhead.js'
 import { script } from './talk.js'
 
-const GISTS = 200
+const SUMMARIES = 200
 
 export class Deck extends Playhead {
   constructor(source, key, { now = () => performance.now(), frame = run => requestAnimationFrame(run) } = {}) {
     super({ now, frame })
     Object.assign(this, { source, key })
     this.found = [] // findings, with their times
-    this.gists = new Map() // row -> what it says
-    this.asked = new Set() // blocks of gists that are on their way
+    this.summaries = new Map() // row -> one-line summary
+    this.asked = new Set() // requested blocks of summaries
     this.filter = { ...ALL }
     this.opened = new Set() // runs of deltas that are open in the list, by name
     this.others = [] // requests and WebSocket messages, by time
     this.list()
     this.problem = null
-    this.asks = this.taken = 0 // how often the session was asked for, and which answer is shown
+    this.asks = this.taken = 0 // number of requests for the session, and of the shown answer
     this.isLoaded = this.isFollowed = false
   }
 
@@ -41,8 +41,7 @@ export class Deck extends Playhead {
     await this.loadFindings()
   }
 
-  // What came while nobody listened: all that is behind the last event of each stream, and streams that are new; and all
-  // that was not loaded yet when the connection was lost.
+  // Load the events that were missed while the connection was lost, including new streams and unfinished loads.
   async catchUp() {
     if (!this.session) await this.loadSession()
     if (this.isClosed) return
@@ -86,7 +85,7 @@ export class Deck extends Playhead {
     }
   }
 
-  // What was asked for earlier may come later, and says less.
+  // An answer that arrives after a newer one is dropped.
   async loadSession() {
     const number = ++this.asks,
       session = await this.source.session(this.key)
@@ -104,12 +103,12 @@ export class Deck extends Playhead {
     this.arrange()
   }
 
-  // Whether any time of it was recorded: a raw body that was imported has none.
+  // Whether times were recorded: an imported raw body has none.
   get hasTimes() {
     return this.end > this.begin
   }
 
-  // Put together anew what follows from the data.
+  // Derive the lists from the data.
   arrange() {
     this.arranged = this.now()
     const family = this.session?.family ?? []
@@ -127,7 +126,7 @@ export class Deck extends Playhead {
     this.changed('data', 'time')
   }
 
-  // The rows of the wire anew.
+  // Derive the rows of the event list.
   list() {
     const { table, filter, begin } = this
     this.lines = new Lines(
@@ -138,7 +137,7 @@ export class Deck extends Playhead {
     )
   }
 
-  // ---- looking
+  // ---- selection
 
   pointAt(stream, seq) {
     const row = this.table.rowOf(stream, seq)
@@ -148,7 +147,7 @@ export class Deck extends Playhead {
     return true
   }
 
-  // A request, or a message as `12.3`.
+  // Select a request, or a message such as `12.3`.
   pointAtOther(name) {
     const one = this.others.find(other => other.name === name)
     if (!one) return
@@ -156,7 +155,7 @@ export class Deck extends Playhead {
     this.select(one.kind === 'message' ? { exchange: one.x.exchange, message: one.message.place } : { exchange: one.x.exchange })
   }
 
-  // When what is selected came.
+  // The time of the selection.
   timeOf({ row, exchange, message }) {
     if (row !== undefined) return this.table.at[row]
     const name = message === undefined ? `${exchange}` : `${exchange}.${message}`
@@ -177,37 +176,36 @@ export class Deck extends Playhead {
     this.setFilter({ text, found: { events, exchanges: new Set(exchanges) } })
   }
 
-  // Open a run of deltas in the list, or fold it again.
+  // Expand or collapse a run of deltas in the list.
   turnRun({ name }) {
     if (!this.opened.delete(name)) this.opened.add(name)
     this.list()
     this.changed('filter')
   }
 
-  // What these rows say, as far as that is here; the rest is asked for by the hundred, once they are looked at for a
-  // moment: of what is scrubbed past nothing is needed.
-  wantGists(rows) {
-    this.wanted = rows.filter(row => !this.gists.has(row))
+  // Load the summaries of these rows in blocks. The delay skips rows that are only scrolled past.
+  wantSummaries(rows) {
+    this.wanted = rows.filter(row => !this.summaries.has(row))
     if (!this.wanted.length || this.isAsking) return
     this.isAsking = true
     setTimeout(() => {
       this.isAsking = false
       const blocks = new Map(this.wanted.map(row => [`${this.table.stream[row]}.${blockOf(this.table.seq[row])}`, row]))
       for (const [name, row] of blocks)
-        if (!this.asked.has(name)) this.askGists(name, this.table.stream[row], blockOf(this.table.seq[row]))
+        if (!this.asked.has(name)) this.askSummaries(name, this.table.stream[row], blockOf(this.table.seq[row]))
     }, 60)
   }
 
-  async askGists(name, stream, block) {
+  async askSummaries(name, stream, block) {
     this.asked.add(name)
     try {
-      const { rows } = await this.source.gists(stream, block * GISTS, GISTS)
-      for (const [one, gist] of rows) {
+      const { rows } = await this.source.summaries(stream, block * SUMMARIES, SUMMARIES)
+      for (const [one, summary] of rows) {
         const row = this.table.rowOf(stream, one)
-        if (row !== undefined) this.gists.set(row, gist)
+        if (row !== undefined) this.summaries.set(row, summary)
       }
-      if (rows.length < GISTS) this.asked.delete(name)
-      this.changed('gists')
+      if (rows.length < SUMMARIES) this.asked.delete(name)
+      this.changed('summaries')
     } catch (problem) {
       this.asked.delete(name)
       this.fail(problem)
@@ -221,10 +219,10 @@ export class Deck extends Playhead {
 
   // ---- live
 
-  // Rows of the live stream. Returns whether any of them is of this session.
-  hear(rows) {
+  // Take rows of the live stream. Returns whether any of them belongs to this session.
+  receive(rows) {
     const mine = rows.filter(row => this.isMine(row))
-    for (const row of mine) this.hearOne(row)
+    for (const row of mine) this.receiveOne(row)
     if (!mine.length) return false
     if (!this.isAtEnd) this.waiting += mine.length
     this.arrange()
@@ -232,7 +230,7 @@ export class Deck extends Playhead {
     return true
   }
 
-  // Whether the playhead is where there is no more, and nothing more comes.
+  // Whether the playhead is at the end and no more events will arrive.
   get isOver() {
     return this.isLoaded && !(this.isFollowed && this.isOpen) && this.at >= this.end
   }
@@ -246,7 +244,7 @@ export class Deck extends Playhead {
     return this.isFollowed && this.isAtEnd && !this.isPlaying
   }
 
-  // Stay here while more comes; and be at the end of it again.
+  // Stop following the end of the recording; `goLive` returns to it.
   still() {
     this.isAtEnd = false
     this.changed('playing')
@@ -266,12 +264,12 @@ export class Deck extends Playhead {
     )
   }
 
-  // Of which recording the session is.
+  // The recording of the session.
   get recording() {
     return Number(this.key.split('.')[0])
   }
 
-  hearOne(row) {
+  receiveOne(row) {
     const last = this.table.last.get(row.stream) ?? 0
     if (row.seq > last + 1) return this.loadStream(row.stream).catch(problem => this.fail(problem))
     return this.table.addRow(row, typeof row.raw === 'string' ? row.raw.length : 0)
@@ -285,7 +283,7 @@ export class Deck extends Playhead {
   }
 }
 
-// The new turns, with the old ones in the place of those that say the same: what shows these can stay as it is.
+// The new turns; an unchanged turn is replaced by its old object, so that its view is kept.
 function reused(before, turns) {
   return turns.map((one, i) => {
     const old = before[i]
@@ -298,5 +296,5 @@ function reused(before, turns) {
 }
 
 function blockOf(seq) {
-  return Math.floor((seq - 1) / GISTS)
+  return Math.floor((seq - 1) / SUMMARIES)
 }

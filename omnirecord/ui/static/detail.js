@@ -1,4 +1,4 @@
-// One event, or one request, in full: the raw frame, the parsed data with what is wrong at its place, the two clocks.
+// One event or request in full: the raw frame, the parsed data with its problems, and both times.
 
 import { copyButton } from './copying.js'
 import { button, fill, h, icon } from './dom.js'
@@ -7,10 +7,10 @@ import { dataOf } from './sse.js'
 import { VERDICTS } from './table.js'
 import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, momentAt, seconds, size } from './words.js'
 
-const MOST = 400 // parts of one object or array that are shown unasked
+const MOST = 400 // parts of an object or array that are shown at first
 
 export class Detail {
-  // `link` gives the address of what is selected.
+  // `link` returns the address of the selection.
   constructor(deck, link) {
     Object.assign(this, { deck, link })
     this.body = h('div', { class: 'detail-body', tabindex: '0', 'aria-label': 'Details' })
@@ -38,7 +38,7 @@ export class Detail {
     this.element.hidden = selected === null
     clearTimeout(this.timer)
     if (selected === null) return
-    // While it is played or scrubbed, only where it stands still for a moment.
+    // While the playhead moves, show only a selection that stays for a moment.
     this.timer = setTimeout(() => this.show(selected).catch(problem => this.deck.fail(problem)), isPlaying ? 250 : 30)
   }
 
@@ -57,7 +57,7 @@ export class Detail {
     fill(this.body, this.facts(row, event), this.issues(event), this.data(event), this.raw(event))
   }
 
-  // What can be copied; null for what is not there.
+  // The texts to copy; null for a missing one.
   offer(texts) {
     const offered = Object.entries(texts).filter(([, text]) => text !== null && text !== undefined)
     fill(this.copies, ...offered.map(([name, text]) => copyButton(name, () => text)), copyButton('link', this.link))
@@ -146,7 +146,7 @@ export class Detail {
   }
 }
 
-// All that there is of a request.
+// All details of a request.
 export function exchangeParts(x, full, begin) {
   return [
     list([
@@ -208,7 +208,7 @@ function latin(base64) {
     .join('')
 }
 
-// JSON as nested lines; what is wrong with a part stands behind it.
+// JSON as nested lines, with the problem of a part after it.
 function tree(value, path, issues) {
   const wrong = issues
     .filter(one => samePath(one.path, path))

@@ -1,10 +1,11 @@
-// Elements, made without any markup: what a recording says only ever becomes text.
+// Creates elements without markup, so that recorded text is always shown as text.
 
 import { visible } from './words.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
 
-// An element with properties (`class`, `on…`, `data-…`, other attributes) and children; strings are made visible.
+// Return an element with properties (`class`, `on…`, `data-…`, other attributes) and children. Strings are made
+// visible.
 export function h(name, properties = {}, ...children) {
   return put(document.createElement(name), properties, children)
 }
@@ -37,7 +38,7 @@ export function fill(element, ...children) {
   return add(element, children)
 }
 
-// Set a text only where it is another one: what a browser need not lay out again costs nothing.
+// Set a text only if it changes, since a change costs a layout.
 export function say(element, text) {
   const shown = visible(text)
   if (element.textContent !== shown) element.textContent = shown
@@ -68,11 +69,23 @@ export function icon(name) {
   )
 }
 
-// A button with a name that is read out; `keys` stands in its title.
+// A button with an accessible name; its title shows `keys`.
 export function button(label, keys, onclick, ...children) {
   return h(
     'button',
     { type: 'button', title: keys ? `${label} (${keys})` : label, 'aria-label': label, onclick },
     ...children,
   )
+}
+
+// A line that says what the page waits for, and since the first second for how long.
+export function busyLine(what) {
+  const time = h('span', { 'aria-hidden': 'true' }),
+    line = h('p', { class: 'empty busy', role: 'status' }, `${what} … `, time),
+    begun = Date.now()
+  const timer = setInterval(() => {
+    if (!line.isConnected) return clearInterval(timer)
+    say(time, `${Math.round((Date.now() - begun) / 1000)} s`)
+  }, 1000)
+  return line
 }

@@ -1,10 +1,10 @@
-// What a turn is made of: one view for each kind of entry. Each has an element, and changes it to what is there at a time.
+// The views of the entries of a turn, one class per kind. Each has an element, and updates it to a given time.
 
 import { add, fill, h, say, shows } from './dom.js'
 import { markdownIn } from './markdown.js'
 import { count, oneLine, seconds } from './words.js'
 
-const LONG = 12_000 // of a text, how many characters are shown unasked
+const LONG = 12_000 // characters of a text that are shown at first
 const ASKERS = { user: 'You', agent: 'Parent agent', system: 'System' }
 const ANSWERS = {
   accept: 'accepted',
@@ -34,7 +34,7 @@ class Asked extends Entry {
   }
 }
 
-// A text that grows, cut where it is very long.
+// A growing text, cut if it is very long.
 class Text extends Entry {
   constructor(entry, turn, name, head) {
     super(entry, turn, name)
@@ -264,7 +264,7 @@ function pretty(text) {
   }
 }
 
-// What a shell tool answers, as a terminal would have it.
+// The output of a shell tool, as on a terminal.
 function shell(output) {
   try {
     const value = JSON.parse(output)

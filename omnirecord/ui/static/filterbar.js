@@ -1,4 +1,4 @@
-// The controls that filter the wire, each with its name, and how many rows pass.
+// The controls of the event filter, and the number of matching rows.
 
 import { button, fill, h, say, shows } from './dom.js'
 import { ALL, saidOf } from './filters.js'
@@ -78,7 +78,7 @@ export class FilterBar {
     })
   }
 
-  // On a narrow page the fields are folded away.
+  // On a narrow page, the fields are collapsed.
   open(is) {
     this.isOpen = is
     this.element.classList.toggle('open', is)
@@ -95,7 +95,7 @@ export class FilterBar {
     this.show()
   }
 
-  // What the controls show is what the filter says.
+  // Set the controls from the filter.
   show() {
     for (const [name, control] of Object.entries(this.controls)) {
       const value = this.deck.filter[name]

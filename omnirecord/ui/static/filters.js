@@ -1,9 +1,9 @@
-// Which rows the wire shows. Pure.
+// The filter of the event list. Pure.
 
 import { VERDICTS } from './table.js'
 
-// `from` and `to` are seconds since the session began; `fold`: whether runs of deltas are one row each; `rows`: `events`
-// or `requests` alone. `text` is what was searched for, `found` what that came to: {events: stream -> set of numbers,
+// `from` and `to`: seconds since the start of the session. `fold`: whether a run of deltas is one row. `rows`: only
+// `events`, or only `requests`. `text`: the search text. `found`: its result, {events: stream -> set of numbers,
 // exchanges: set of numbers}.
 export const ALL = {
   rows: '', type: '', text: '', verdict: '', stream: '', from: null, to: null, beats: true, fold: true, found: null,
@@ -14,7 +14,7 @@ export function isAll(filter) {
   return LEAVES_OUT.every(name => filter[name] === ALL[name])
 }
 
-// The places in the order of `table` of what passes; null for all of them.
+// The matching places in the order of `table`; null for all.
 export function passing(table, filter, begin) {
   if (isAll(filter)) return null
   if (filter.rows === 'requests') return []
@@ -37,7 +37,7 @@ export function passing(table, filter, begin) {
   return places
 }
 
-// Those of the requests and WebSocket messages that pass.
+// The matching requests and WebSocket messages.
 export function passingOthers(others, filter, begin) {
   if (isAll(filter)) return others
   if (filter.rows === 'events') return []
@@ -63,7 +63,7 @@ function isOdd(table, row) {
   return !['valid', 'comment', 'sentinel'].includes(VERDICTS[table.verdict[row]])
 }
 
-// What of a filter leaves rows out, in words.
+// The conditions of a filter in words.
 export function saidOf({ rows, type, text, verdict, stream, from, to, beats }) {
   return [
     rows && `only ${rows}`,
@@ -79,7 +79,7 @@ export function saidOf({ rows, type, text, verdict, stream, from, to, beats }) {
     .join(', ')
 }
 
-// A filter as it stands in an address, and back.
+// Convert a filter to the form in an address, and back.
 export function toAddress(filter) {
   return Object.fromEntries(
     Object.entries(filter)
@@ -95,7 +95,7 @@ export function ofAddress(route) {
   return { ...ALL, ...Object.fromEntries([...texts, ...flags]), from: seconds(route.from), to: seconds(route.to) }
 }
 
-// A glob, as `events --type` takes it, or a part of the type's name.
+// Match a type against a glob, as `events --type` does, or against a part of its name.
 export function fits(type, wanted) {
   if (!wanted) return true
   if (!/[*?]/.test(wanted)) return type.includes(wanted)

@@ -1,4 +1,4 @@
-// The keys, listed.
+// The list of keys.
 
 import { button, h, icon } from './dom.js'
 
@@ -41,7 +41,7 @@ const KEYS = [
 ]
 
 export class Help {
-  constructor() {
+  constructor(keys = KEYS) {
     this.element = h(
       'dialog',
       { class: 'help', 'aria-labelledby': 'help-title' },
@@ -54,7 +54,7 @@ export class Help {
       h(
         'div',
         { class: 'help-keys' },
-        ...KEYS.map(([title, rows]) =>
+        ...keys.map(([title, rows]) =>
           h(
             'section',
             {},

@@ -1,11 +1,10 @@
-// JSON read for showing: numbers stay as they were written, and each part knows its path, so that what is wrong with it
-// can stand beside it. Pure.
+// A JSON parser for display: it keeps the text of numbers, and the path of each part, for the problems beside it. Pure.
 
 const TOKEN =
   /\s*(?:([{}[\],:])|("(?:[^"\\]|\\.)*")|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null|NaN|-?Infinity))/y
 const DEEPEST = 200
 
-// A tree of {kind, text, parts: [{name, value}]}; null where the text is no JSON.
+// Return a tree of {kind, text, parts: [{name, value}]}; null if the text is no JSON.
 export function readJson(text) {
   const tokens = tokensOf(text)
   if (!tokens) return null
@@ -63,12 +62,12 @@ function next(at) {
   return token
 }
 
-// How an issue names a part: `response.output[0].id`.
+// The path of a part, as in an issue: `response.output[0].id`.
 export function pathOf(above, name) {
   return typeof name === 'number' ? `${above}[${name}]` : above ? `${above}.${name}` : String(name)
 }
 
-// Whether a name of ours and one of the contract's mean the same part: `a.0.b`, `a[0].b`, `$.a[0].b`.
+// Whether a path of ours and one of the contract name the same part: `a.0.b`, `a[0].b`, `$.a[0].b`.
 export function samePath(a, b) {
   return plain(a) === plain(b)
 }

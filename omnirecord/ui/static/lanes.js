@@ -1,11 +1,11 @@
-// The timeline's content: what goes on from when to when, in lanes. Pure; times are ns on the recording's clock.
+// The content of the timeline: activities with start and end, in lanes. Pure. Times are ns on the recording's clock.
 
 import { isUnanswered } from './talk.js'
 import { isFailed } from './lines.js'
 
 const MOST_ROWS = 4
 
-// `told`: the family of a session as the server gives it, the session itself first; `findings` with their times.
+// `told`: the session and its sub-agents as the server sends them. `findings`: with their times.
 export function lanesOf({ family, exchanges }, findings, end) {
   const [main, ...others] = family
   const lanes = [
@@ -38,7 +38,7 @@ function lane(id, label, items) {
   return { id, label, items: sorted, rows: id === 'turns' || id === 'answer' || id === 'findings' ? 1 : stack(sorted) }
 }
 
-// Each item in the first row in which there is room; those for which there is none lie over others in the last.
+// Put each item into the first row with room; the last row takes the rest, which overlaps.
 export function stack(items) {
   const ends = []
   for (const item of items) {
@@ -129,7 +129,7 @@ function connections(exchanges, end) {
   return [...parties].map(([label, items]) => lane('stream', label, items))
 }
 
-// A party as a person knows it.
+// The displayed name of a party.
 export function partyName({ party, party_name: name = party }) {
   return name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
 }
@@ -162,8 +162,8 @@ export function silencesOf(family) {
     .sort((a, b) => a.from - b.from)
 }
 
-// The stretches of time that are hatched: silences, and `gaps` that are played in less time than they took. Those in
-// which a tool ran or an approval was open come last.
+// The hatched stretches: silences, and `gaps` that are shortened in playback. Stretches with a running tool or an open
+// approval come last.
 export function stretchesOf(silences, gaps, lanes) {
   const waits = lanes.filter(one => one.id === 'tools' || one.id === 'approvals').flatMap(one => one.items)
   const isIn = at => waits.some(one => one.from <= at && at <= one.to)
@@ -173,7 +173,7 @@ export function stretchesOf(silences, gaps, lanes) {
     .sort((a, b) => a.isWaiting - b.isWaiting)
 }
 
-// Findings with the time of the first event that each rests on; null where that is not here.
+// Findings with the time of their first event; null if it is not loaded.
 export function timed(findings, table, end) {
   return findings.map((one, index) => {
     const row = one.stream === null ? undefined : table.rowOf(one.stream, one.seqs[0])

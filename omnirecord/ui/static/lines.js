@@ -1,7 +1,7 @@
-// The rows of the wire: events, requests and WebSocket messages in the order of their times. Runs of deltas are folded
-// into one row each, which opens. Pure.
+// The rows of the event list: events, requests and WebSocket messages by time. A run of deltas is one row, which can be
+// expanded. Pure.
 
-const FEWEST = 3 // deltas that make a run
+const FEWEST = 3 // fewest deltas of a run
 
 // The requests and WebSocket messages of a session, by time: {kind, name, at, x, failed} and {…, message}.
 export function othersOf({ exchanges, messages }) {
@@ -18,21 +18,21 @@ export function othersOf({ exchanges, messages }) {
   return [...requests, ...others].sort((a, b) => a.at - b.at || a.x.exchange - b.x.exchange)
 }
 
-// A request that is answered with an error, or that ended without an answer.
+// Whether a request got an error, or no answer.
 export function isFailed(x) {
   return x.status === null ? x.end_ns !== null : x.status >= 400
 }
 
-// `places`: the events that are shown, as places in the order of `table`; null for all. `others`: what else is shown.
-// `opened`: the names of the runs that are open; null where nothing is folded.
+// `places`: the shown events, as places in the order of `table`; null for all. `others`: the shown requests and
+// messages. `opened`: the names of expanded runs; null if nothing is folded.
 export class Lines {
   constructor(table, places, others, opened) {
     Object.assign(this, { table, places, opened })
     this.list = [] // a place in the order of the table, or ~n for the nth of `things`
-    this.keys = [] // how many events of the table stand before the row
+    this.keys = [] // number of events of the table before the row
     this.things = [] // requests, messages, runs
-    this.inner = new Set() // rows that are part of an open run
-    this.named = new Map() // a request's or a message's name -> its row
+    this.inner = new Set() // rows inside an expanded run
+    this.named = new Map() // name of a request or message -> its row
     this.events = places ? places.length : table.order.length
     this.requests = others.filter(one => one.kind === 'request').length
     this.build(others)
@@ -93,7 +93,7 @@ export class Lines {
     return run
   }
 
-  // The row of the list: an event, a request, a message or a run.
+  // The row at an index: an event, a request, a message or a run.
   at(index) {
     const entry = this.list[index],
       { table } = this
@@ -107,12 +107,12 @@ export class Lines {
     return Array.from({ length: Math.min(run.end - run.from, most) }, (_, i) => this.table.order[this.place(run.from + i)])
   }
 
-  // Where an event is in the list, or the run that it is folded into; where it is not shown, the row before it.
+  // The index of an event, or of its run; for a hidden event, that of the row before it.
   indexOf(place) {
     return lastFor(this.list.length, i => this.keys[i] <= place)
   }
 
-  // The last row up to then; -1 where there is none.
+  // The last row up to a time; -1 if there is none.
   indexAt(at) {
     return lastFor(this.list.length, i => this.timeOf(i) <= at)
   }
@@ -122,7 +122,7 @@ export class Lines {
     return entry < 0 ? this.things[~entry].at : this.table.sorted[entry]
   }
 
-  // Where what is selected is in the list; -1 where nothing is, or where it is not shown.
+  // The index of the selection; -1 if there is none, or if it is hidden.
   indexOfSelected(selected) {
     if (!selected) return -1
     if (selected.exchange !== undefined) return this.named.get(nameOf(selected)) ?? -1
@@ -142,7 +142,7 @@ function nameOf({ exchange, message }) {
   return message === undefined ? `${exchange}` : `${exchange}.${message}`
 }
 
-// The last of so many numbers for which something holds that holds for all before it; -1 where it holds for none.
+// Binary search: the last number below `many` for which `holds` is true; -1 if there is none.
 function lastFor(many, holds) {
   let low = 0,
     high = many

@@ -1,12 +1,12 @@
-// The search of an exported file: through the texts that `omnirecord search` looks through, which the file holds. Pure.
+// The search of an exported file, in the texts that `omnirecord search` reads; the file holds them. Pure.
 
 import { holds, readQuery, readied, spansIn } from './query.js'
 
 const MOST_HITS = 200
-const WIDTH = 160 // characters of a text that are shown around what was found
+const WIDTH = 160 // characters that are shown around a hit
 
-// `searched`: {texts, docs} of an exported file, which are changed to be found sooner the next time. Hits are as the
-// server's search gives them.
+// `searched`: {texts, docs} of an exported file; it also caches prepared texts. Hits have the form of the server's
+// hits.
 export function hits(searched, text) {
   const query = readQuery(text),
     known = new Map(),
@@ -31,7 +31,7 @@ function hit(doc, text, query) {
   }
 }
 
-// Which event brought the character at that place. `marks` are the lengths of pieces, and how far on each event is.
+// The event that brought a character. `marks`: lengths of pieces, and the number of events up to each.
 function seqAt({ seq, marks }, text, place) {
   const points = [...text.slice(0, place)].length
   let at = 0,
@@ -46,7 +46,7 @@ function seqAt({ seq, marks }, text, place) {
   return found
 }
 
-// Those that lie near each other and are the most different ones; the first such.
+// The spans with the most different words close together; the first ones if several are equal.
 function best(text, spans) {
   let chosen = spans.slice(0, 1),
     most = 0
@@ -58,7 +58,7 @@ function best(text, spans) {
   return chosen
 }
 
-// The text around the spans, on one line, and where in it they are: in code points, as the server counts.
+// The text around the spans in one line, and the places of the spans in it, in code points as on the server.
 function around(text, spans) {
   const [begin, end] = [spans[0]?.[0] ?? 0, spans.at(-1)?.[1] ?? 0],
     room = Math.max(WIDTH - (end - begin), WIDTH / 4)

@@ -1,35 +1,26 @@
-// The page: what is in the address bar decides which view is shown.
+// The page: the address selects the view.
 
 import { CompareView } from './compareview.js'
-import { button, fill, h, icon, svg } from './dom.js'
-import { Help } from './help.js'
+import { button, busyLine, fill, h, icon } from './dom.js'
 import { PairsView } from './pairsview.js'
 import { read, write } from './routes.js'
 import { sealed } from './sealed.js'
 import { SearchView } from './searchview.js'
 import { SessionView } from './sessionview.js'
 import { SessionsView } from './sessions.js'
-import { NeedsToken, Server } from './source.js'
+import { Shell, kept, token } from './shell.js'
+import { Server } from './source.js'
 import { visible } from './words.js'
 
-class App {
+class App extends Shell {
   constructor() {
-    this.help = new Help()
+    super('#/sessions', 'omnirecord: all sessions')
     this.search = h('input', { type: 'search', name: 'q' })
-    this.crumb = h('span', { class: 'cassette' })
     this.back = h('a', { class: 'back', href: '#/sessions' }, '‹ All sessions')
     this.state = h('span', { class: 'state', role: 'status', hidden: true })
     this.finder = button('Search all sessions', '/', () => this.seek(), icon('search'))
     this.finder.className = 'finder'
-    this.header = h(
-      'header',
-      { class: 'top' },
-      h(
-        'a',
-        { class: 'brand', href: '#/sessions', 'aria-label': 'omnirecord: all sessions' },
-        logo(),
-        h('span', {}, 'omnirecord'),
-      ),
+    this.assemble(
       this.back,
       this.crumb,
       this.state,
@@ -39,25 +30,40 @@ class App {
         h('label', {}, h('span', {}, 'Search all sessions'), this.search),
       ),
       this.finder,
-      button('Light or dark', 't', () => this.turn(), icon('sun')),
-      button('Keys', '?', () => this.help.toggle(), '?'),
     )
-    this.place = h('div', { class: 'place' })
-    document.body.replaceChildren(this.header, this.place, this.help.element)
-    this.dress()
-    addEventListener('hashchange', () => this.show())
-    addEventListener('keydown', event => this.key(event))
   }
 
   async start() {
     try {
       this.source = (await sealed()) ?? new Server(token())
-      await this.look()
+      await this.waiting(this.look())
+      this.arrive()
       this.show()
       if (this.overview.is_recorded && this.source.canFollow) this.follow()
     } catch (problem) {
       this.fail(problem)
     }
+  }
+
+  // Say so if an answer takes long: a session of a lake is fetched first.
+  async waiting(answer) {
+    const isOfLake = /\/(session|compare)\/[^/]+=/.test(location.pathname)
+    const timer = setTimeout(
+      () => fill(this.place, h('main', {}, busyLine(isOfLake ? 'Fetching the session from the lake' : 'Opening the cassette'))),
+      200,
+    )
+    return answer.finally(() => clearTimeout(timer))
+  }
+
+  // A session of a lake opens its own view, and its way back leads to the lake.
+  arrive() {
+    const { lake, opens } = this.overview
+    if (!lake) return
+    const home = lake.home + (kept('list', 'sessionStorage') ?? '')
+    this.back.href = this.brand.href = home
+    fill(this.back, '‹ The lake')
+    this.brand.setAttribute('aria-label', 'omnirecord: all sessions of the lake')
+    if (!location.hash) history.replaceState(null, '', write(opens))
   }
 
   async look() {
@@ -87,7 +93,7 @@ class App {
     this.view?.close?.()
     this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
     if (this.view instanceof SessionsView) this.examine()
-    this.back.hidden = this.view instanceof SessionsView
+    this.back.hidden = this.view instanceof SessionsView && !overview.lake
     this.header.classList.toggle('searching', route.view === 'search')
     this.search.value = route.view === 'search' ? (route.q ?? '') : ''
     fill(this.place, this.view.element)
@@ -95,7 +101,7 @@ class App {
     this.left = route.view === 'session' ? write({ view: 'session', key: route.key }) : null
   }
 
-  // Whoever uses a keyboard goes on inside of what has come, or in the list at the session that was left.
+  // Set the keyboard focus: into the new view, or to the session that was left in the list.
   focus(left) {
     const main = this.view.element,
       link = left && [...main.querySelectorAll('td.name a')].find(one => one.getAttribute('href') === left)
@@ -113,7 +119,7 @@ class App {
     return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
   }
 
-  // What was wrong with all sessions: read through for the list, and only for that.
+  // Load the findings of all sessions, which only the list shows.
   async examine() {
     try {
       if (!this.findings || this.overview.is_recorded) this.findings = await this.source.findings()
@@ -123,7 +129,7 @@ class App {
     }
   }
 
-  // On a narrow page the field comes when it is asked for.
+  // Open the search field, which is hidden on a narrow page.
   seek() {
     this.header.classList.add('searching')
     this.search.focus()
@@ -134,42 +140,18 @@ class App {
     location.hash = write({ view: 'search', q: this.search.value })
   }
 
-  fail(problem) {
-    if (problem instanceof NeedsToken) return this.askToken(problem)
-    fill(this.place, h('main', {}, h('p', { class: 'problem', role: 'alert' }, problem.message)))
-  }
-
-  askToken(problem) {
-    const field = h('input', { type: 'password', autocomplete: 'off' })
-    const onsubmit = event => {
-      event.preventDefault()
-      keep(field.value.trim())
-      this.start()
-    }
-    fill(
-      this.place,
-      h(
-        'main',
-        { class: 'token' },
-        h('p', {}, problem.message),
-        h('form', { onsubmit }, h('label', {}, h('span', {}, 'Token'), field), h('button', { type: 'submit', class: 'primary' }, 'Show')),
-      ),
-    )
-    field.focus()
-  }
-
   // ---- live
 
-  // For as long as something is recorded. A server that went away may come back, with more of this recording or with
-  // another one.
+  // Follow the recording until it ends. A lost server may come back with this recording or another one.
   async follow() {
     let after = null
-    const heard = rows => this.hear(rows),
+    const received = rows => this.receive(rows),
       at = id => {
+        if (after === null) this.begun()
         after = id
       }
     while (this.overview.is_recorded) {
-      const isOver = await this.source.follow({ after, heard, at }).catch(() => false)
+      const isOver = await this.source.follow({ after, received, at }).catch(() => false)
       if (isOver && !(await this.reaches())) await this.tellEnd()
       while (this.overview.is_recorded) {
         await pause(1000)
@@ -196,8 +178,14 @@ class App {
     if (this.view instanceof SessionsView && !this.isLost) await this.examine()
   }
 
-  hear(rows) {
-    this.view?.hear?.(rows)
+  // The stream of events has begun. It lacks the events between the page's last look and its start.
+  begun() {
+    this.receive([])
+    if (this.view?.deck?.isLoaded) this.view.catchUp(true)
+  }
+
+  receive(rows) {
+    this.view?.receive?.(rows)
     clearTimeout(this.looking)
     this.looking = setTimeout(async () => {
       await this.look().catch(() => {})
@@ -205,22 +193,7 @@ class App {
     }, 400)
   }
 
-  // ---- keys and looks
-
-  key(event) {
-    const field = event.target.closest?.('input, select, textarea')
-    if (event.ctrlKey || event.metaKey || event.altKey) return
-    if (field && event.key === 'Escape') return field.blur()
-    if (
-      this.help.element.open
-        ? event.key !== '?'
-        : field && (field.type !== 'range' || MOVES.has(event.key)) && !(field.type === 'checkbox' && event.key !== ' ')
-    )
-      return
-    if (event.key === ' ' && event.target.closest?.('button, a, summary')) return
-    const name = event.shiftKey && event.key.startsWith('Arrow') ? `Shift+${event.key}` : event.key
-    if (this.act(name)) event.preventDefault()
-  }
+  // ---- keys
 
   act(key) {
     if (key === '?') this.help.toggle()
@@ -230,66 +203,11 @@ class App {
     else return this.view?.key?.(key) ?? false
     return true
   }
-
-  dress(wanted = kept('theme')) {
-    const dark = wanted ? wanted === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches
-    document.documentElement.dataset.theme = dark ? 'dark' : 'light'
-    this.view?.deck?.changed('theme')
-  }
-
-  turn() {
-    const theme = document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'
-    store('localStorage', 'theme', theme)
-    this.dress(theme)
-  }
 }
 
 const pause = ms =>
   new Promise(resolve => {
     setTimeout(resolve, ms)
   })
-
-const MOVES = new Set(['Home', 'End'])
-
-function logo() {
-  return svg(
-    'svg',
-    { viewBox: '0 0 24 24', class: 'logo', 'aria-hidden': 'true' },
-    svg('rect', { x: 1, y: 1, width: 22, height: 22, rx: 6, class: 'logo-case' }),
-    svg('path', { d: 'M5 9h6M5 13h9M5 17h4', class: 'logo-lines' }),
-    svg('path', { d: 'M17 5v14', class: 'logo-head' }),
-  )
-}
-
-// A file that is opened from a disk may keep nothing in some browsers.
-function store(where, name, value) {
-  try {
-    window[where].setItem(`omnirecord-${name}`, value)
-  } catch {
-    /* then not */
-  }
-}
-
-function kept(name, where = 'localStorage') {
-  try {
-    return window[where].getItem(`omnirecord-${name}`)
-  } catch {
-    return null
-  }
-}
-
-function keep(value) {
-  store('sessionStorage', 'token', value)
-}
-
-// What the server wants to be told: it comes behind the # of the address, which is not sent, and is taken away there.
-function token() {
-  const found = /[#?&]token=([^&]+)/.exec(location.hash)
-  if (found) {
-    keep(decodeURIComponent(found[1]))
-    history.replaceState(null, '', location.pathname + location.hash.replace(found[0], ''))
-  }
-  return kept('token', 'sessionStorage')
-}
 
 new App().start()

@@ -1,12 +1,12 @@
-// Markdown marked, not rendered: which parts of a text are code, headings, strong. No sign of it is taken away, so that
-// what is shown is what came. Pure, and linear: a piece within a line has an end.
+// Marks Markdown without rendering it: code, headings, strong text. All characters stay. Pure, in linear time: inline
+// marks end with their line.
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})[^\n]*/
 const HEADING = /^ {0,3}#{1,6} /
 const INLINE = /(`{1,2})(?!`)[^\n]{1,200}?\1(?!`)|\*\*(?=\S)[^\n*]{1,200}\*\*/g
 const MAY_BE = /[`~#]|\*\*/
 
-// A text in its pieces, [kind, text]: plain, fence, heading, code or strong. All of them together are the text.
+// Split a text into [kind, text]: plain, fence, heading, code or strong. The parts joined are the text.
 export function markdownIn(text) {
   if (!MAY_BE.test(text)) return [['plain', text]]
   const pieces = []

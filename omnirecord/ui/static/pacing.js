@@ -1,8 +1,8 @@
-// Silences made short: a second time, in which no gap between two moments is longer than a cap. Pure.
+// Shortens silences: playing time, in which no gap between two moments exceeds a cap. Pure.
 
 import { upTo } from './table.js'
 
-// `moments`: sorted times at which something came; `begin` and `end`: of the whole; `cap` in ns, Infinity for none.
+// `moments`: sorted times of events. `begin` and `end`: of the session. `cap`: in ns, Infinity for none.
 export function pacing(moments, begin, end, cap) {
   const times = [begin],
     played = [0]
@@ -15,7 +15,7 @@ export function pacing(moments, begin, end, cap) {
   return { begin, end: times.at(-1), duration: played.at(-1), times, played, cap }
 }
 
-// A time on the recording's clock as time of playing, and back: straight lines between the moments.
+// Convert recorded time to playing time, and back: linear between the moments.
 export function toPlay(pace, at) {
   return through(pace.times, pace.played, at)
 }
@@ -33,7 +33,7 @@ function through(from, to, value) {
   return width > 0 ? to[i] + ((value - from[i]) / width) * (to[i + 1] - to[i]) : to[i]
 }
 
-// The gaps that are played in less time than they took, in order.
+// The shortened gaps, in order.
 export function shortened(pace) {
   const found = []
   for (let i = 1; i < pace.times.length; i++) {

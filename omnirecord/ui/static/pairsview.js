@@ -1,4 +1,4 @@
-// Two cassettes beside each other: which session of the one is which of the other, as `diff` pairs them.
+// Two cassettes side by side: their sessions in pairs, as `diff` pairs them.
 
 import { fill, h } from './dom.js'
 import { write } from './routes.js'

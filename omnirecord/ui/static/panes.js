@@ -1,9 +1,9 @@
-// What stands beside the conversation, other than the wire: findings, and what else there is to know.
+// The panes beside the conversation, except the event list: findings and details of the session.
 
 import { h } from './dom.js'
 import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
-// `all`: what `doctor` found; undefined while it looks. `go` leads to an event.
+// `all`: the findings of `doctor`; undefined while they are loaded. `go` opens an event.
 export function findingParts(all, go) {
   if (!all) return [h('p', { class: 'empty' }, 'Looking for problems …')]
   if (!all.length)
@@ -38,7 +38,7 @@ function finding(one, go) {
   )
 }
 
-// What else there is to know of a session.
+// The details of a session.
 export function aboutParts(row, deck, overview) {
   const recording = overview.recordings.find(one => one.recording === row.recording),
     main = deck.session?.family[0]
@@ -82,7 +82,7 @@ export function aboutParts(row, deck, overview) {
   ]
 }
 
-// What was done to an exported file before it was written.
+// The note about the scrubbing of an exported file.
 export function sharedNote(shared) {
   const rows = shared.replaced.map(one => h('li', {}, `${one.count} × ${one.kind}, in ${one.place}`))
   return h(

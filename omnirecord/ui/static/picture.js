@@ -1,4 +1,4 @@
-// The timeline's picture: lanes on a canvas, drawn only when what they show changes.
+// Draws the timeline: lanes on a canvas, redrawn only after a change.
 
 import { toPlay, toTime } from './pacing.js'
 import { playedAt, step, xOf } from './scale.js'
@@ -10,7 +10,7 @@ export const BAR = 17
 export const BETWEEN = 7
 export const EVENTS = 30
 
-// Has `deck`, `view` (the part that is shown), `stretches`, `lanes` with their places, `width`, `height` and `canvas`.
+// Has `deck`, `view` (the visible part), `stretches`, `lanes` with their places, `width`, `height` and `canvas`.
 export class Picture {
   x(at) {
     return xOf(this.view, toPlay(this.deck.pace, at), this.width)
@@ -88,14 +88,14 @@ export class Picture {
     }
   }
 
-  // Where stretches of time are in the picture, as far as they are in it.
+  // The visible parts of stretches, in pixels.
   seen(stretches) {
     return stretches
       .map(one => ({ one, a: Math.round(Math.max(this.x(one.from), 0)), b: Math.round(Math.min(this.x(one.to), this.width)) }))
       .filter(({ a, b }) => b - a >= 1)
   }
 
-  // How many events came in each pixel; heartbeats below, what is odd in red.
+  // Draw the number of events per pixel: heartbeats below, invalid events in red.
   drawEvents(pen) {
     const {
         colours,
@@ -189,7 +189,7 @@ export class Picture {
   }
 }
 
-// As much of a text as there is room for, in pixels.
+// Cut a text to a width in pixels.
 function fitting(pen, text, room) {
   const { width } = pen.measureText(text)
   if (width <= room) return text
@@ -232,7 +232,7 @@ const BAD = new Set([
   'recorder_stopped',
 ])
 
-// The style's colours, as it has them now.
+// The current colours of the style sheet.
 function palette() {
   const style = getComputedStyle(document.documentElement),
     colour = name => style.getPropertyValue(`--${name}`).trim()

@@ -1,4 +1,4 @@
-// The transport: play, the scrubber, the time, speed and how long a silence may last.
+// The controls of playback: play, scrubber, time, speed and longest silence.
 
 import { CAPS, SPEEDS } from './playhead.js'
 import { button, fill, h, icon, say, shows } from './dom.js'

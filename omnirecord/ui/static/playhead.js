@@ -1,5 +1,5 @@
-// The playhead over a session: where it is, how it is played, what is selected along with it. Whoever shows it is told
-// once a frame what has changed, in words: data, time, playing, selected, follow…
+// The playhead of a session: its position, playback and selection. Once a frame, it tells its listeners the names of
+// the changes: data, time, playing, selected, follow…
 
 import { pacing, toPlay, toTime } from './pacing.js'
 import { Table, upTo } from './table.js'
@@ -19,10 +19,10 @@ export class Playhead {
     this.speed = 1
     this.cap = 2
     this.isPlaying = this.isClosed = false
-    this.isAtEnd = true // it stays at the end while there comes more
+    this.isAtEnd = true // follow the end while events arrive
     this.at = this.begin = this.end = 0
     this.selected = null // {row} or {exchange}
-    this.waiting = 0 // how much has come since it stands still
+    this.waiting = 0 // number of events since following stopped
     this.pace = pacing([], 0, 0, this.cap * 1e9)
   }
 
@@ -112,7 +112,7 @@ export class Playhead {
     this.changed('data', 'time', 'playing')
   }
 
-  // To the next or the one before of some sorted times.
+  // Move to the next or the previous one of some sorted times.
   hop(times, forward) {
     const here = forward ? upTo(times, this.at) : upTo(times, this.at - 1) - 1
     if (times[here] !== undefined) this.moveTo(times[here])
@@ -125,7 +125,7 @@ export class Playhead {
     this.changed('selected')
   }
 
-  // Before the first event there is nothing to select.
+  // Select the event at the playhead; before the first event, none.
   selectAtPlayhead() {
     const place = this.table.placeAt(this.at),
       row = this.table.order[place]
@@ -133,19 +133,19 @@ export class Playhead {
     else if (this.selected?.row !== row) this.select({ row })
   }
 
-  // What is selected goes along with the playhead; where nothing is, the list of events does.
+  // Move the selection, or else the event list, to the playhead.
   lookThere() {
     if (this.selected) this.selectAtPlayhead()
     else this.changed('follow')
   }
 
-  // Move there.
+  // Move the playhead.
   jump(at) {
     this.moveTo(at)
     this.lookThere()
   }
 
-  // Move there, and select what came last by then.
+  // Move the playhead, and select the last event up to that time.
   point(at) {
     this.moveTo(at)
     this.selectAtPlayhead()

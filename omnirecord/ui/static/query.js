@@ -1,6 +1,6 @@
-// What somebody searches for, read as `omnirecord search` reads it, and held against a text. Pure.
+// Parses a search query as `omnirecord search` does, and matches texts against it. Pure.
 //
-// A query is a list of clauses, any of which may hold: {wanted, unwanted}, each a list of terms {text, begins, isSign}.
+// A query is a list of alternative clauses {wanted, unwanted}, each a list of terms {text, begins, isSign}.
 
 const PIECE = /"([^"]+)"(\*?)(?!\S)|(\S+)/g
 const WORD = /[\p{L}\p{N}\p{Co}\u0300-\u036f]+/gu
@@ -39,7 +39,7 @@ function isWordIn(text) {
   return /[\p{L}\p{N}\p{Co}]/u.test(text)
 }
 
-// The words of a text as they are compared, each with where it stands.
+// The normalized words of a text, with their places.
 export function wordsOf(text) {
   return Array.from(text.matchAll(WORD), ({ 0: word, index }) => ({
     word: folded(word),
@@ -56,7 +56,7 @@ function folded(word) {
     .toLowerCase()
 }
 
-// A text made ready to be held against queries.
+// Prepare a text for matching.
 export function readied(text) {
   return { words: `\0${wordsOf(text).map(one => one.word).join('\0')}\0`, low: lower(text) }
 }
@@ -79,7 +79,7 @@ function partsOf(text) {
   return wordsOf(text.replace(UNPARTED, '\u200b$1\u200b')).map(one => one.word)
 }
 
-// Where in a text stands what the query wants: [from, to], none inside of another.
+// The spans of a text that match the query: [from, to], without nesting.
 export function spansIn(text, query) {
   const words = wordsOf(text),
     terms = query.flatMap(one => one.wanted)
@@ -109,7 +109,7 @@ function signsIn(text, sign) {
   return found
 }
 
-// ASCII alone: no text changes its length.
+// Lower-case ASCII only, so that the length of a text stays.
 function lower(text) {
   return text.replace(/[A-Z]+/g, one => one.toLowerCase())
 }

@@ -1,4 +1,4 @@
-// What the address bar says, behind the #, and back. Pure.
+// Converts between the fragment of the address and a route. Pure.
 
 export function read(hash) {
   const [path, query] = hash.replace(/^#\/?/, '').split('?'),

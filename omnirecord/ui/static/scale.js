@@ -1,4 +1,4 @@
-// The part of a session that the timeline shows, in time of playing, and where on the screen it is. Pure.
+// The part of a session that the timeline shows, in playing time, and its place on the screen. Pure.
 
 export function whole(duration) {
   return { from: 0, to: Math.max(duration, 1) }
@@ -18,7 +18,7 @@ export function playedAt(view, x, width) {
 
 const NARROWEST = 1e6 // ns
 
-// Wider or narrower, with what is at `played` staying where it is.
+// Zoom, and keep the place of `played`.
 export function zoomed(view, factor, played, duration) {
   const width = Math.min(Math.max((view.to - view.from) * factor, NARROWEST), Math.max(duration, 1))
   const part = (played - view.from) / (view.to - view.from)
@@ -35,7 +35,7 @@ function within(view, duration) {
   return { from, to: from + width }
 }
 
-// Moved so far that the playhead can be seen.
+// Scroll until the playhead is visible.
 export function following(view, played, duration) {
   if (played >= view.from && played <= view.to) return view
   return panned(view, played - view.from - (view.to - view.from) * 0.1, duration)
@@ -43,7 +43,7 @@ export function following(view, played, duration) {
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400]
 
-// How far apart the marks of a ruler stand: `most` of them in `ns`.
+// The distance of the marks on a ruler: at most `most` marks in `ns`.
 export function step(ns, most) {
   const wanted = ns / Math.max(most, 1) / 1e9
   if (wanted >= 1) return (STEPS.find(one => one >= wanted) ?? Math.ceil(wanted / 86400) * 86400) * 1e9

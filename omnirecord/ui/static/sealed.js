@@ -1,11 +1,11 @@
-// Where the data of an exported file comes from: the file itself, which holds all that a server would answer.
+// The data source of an exported file: the file itself, which has every answer of the server.
 
 import { hits } from './lookup.js'
 import { Refused } from './source.js'
 
-const block = document.getElementById('cassette') // before the page takes the place of what the file brought
+const block = document.getElementById('cassette') // read before the page replaces the content of the file
 
-// The file's data, or null where this page has a server.
+// The data of the file; null if the page has a server.
 export async function sealed() {
   if (!block) return null
   const bytes = Uint8Array.from(atob(block.textContent), c => c.charCodeAt(0))
@@ -37,10 +37,10 @@ class Sealed {
     return place < 0 ? { stream, ...NOTHING } : { ...columns[place], more: place + 1 < columns.length }
   }
 
-  async gists(stream, after, count) {
+  async summaries(stream, after, count) {
     return {
       stream,
-      rows: this.data.streams[stream].gists.slice(after, after + count).map((gist, i) => [after + i + 1, gist]),
+      rows: this.data.streams[stream].summaries.slice(after, after + count).map((summary, i) => [after + i + 1, summary]),
     }
   }
 
@@ -78,7 +78,7 @@ class Sealed {
     }
   }
 
-  // What of a request is shown as text.
+  // The texts of a request.
   texts(exchange) {
     const { request, response, messages } = this.data.exchanges[exchange] ?? { messages: [] }
     return [request?.body?.text, response?.body?.text, ...messages.map(one => one.data)]
@@ -113,12 +113,12 @@ function missing(what) {
   throw new Refused(`This file does not hold ${what}.`)
 }
 
-// A session beside itself.
+// The comparison of a session with itself.
 function alike({ family: [main] }) {
   return main.turns.map((_, i) => [i, i])
 }
 
-// The other way round.
+// The comparison with the sides swapped.
 function turned(comparison) {
   const other = { gone: 'new', new: 'gone', same: 'same' }
   return (

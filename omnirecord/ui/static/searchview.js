@@ -1,4 +1,4 @@
-// What a search across all sessions comes to.
+// The results of a search in all sessions.
 
 import { fill, h } from './dom.js'
 import { clock, count } from './words.js'
@@ -80,7 +80,7 @@ export class SearchView {
   }
 }
 
-// The words that were looked for, marked. `spans` count code points.
+// A text with its hits marked. `spans` count code points.
 function marked({ text, spans }) {
   const points = [...text],
     out = []

@@ -26,7 +26,7 @@ export class SessionsView {
     this.reached()[place]?.focus()
   }
 
-  // What a keyboard reaches, in its order.
+  // The elements that a keyboard reaches, in order.
   reached() {
     return [...this.body.querySelectorAll('a, input')]
   }
@@ -86,7 +86,7 @@ export class SessionsView {
     )
   }
 
-  // Requests that belong to no session, and those of runners: each opens in its place.
+  // Requests without a session, and requests of runners; each opens in place.
   others() {
     const { others, more_others: more } = this.overview,
       all = h(
@@ -130,7 +130,7 @@ export class SessionsView {
     )
   }
 
-  // Sub-agents behind their parents, one step in.
+  // Sessions with their sub-agents after them, indented.
   trees() {
     const { sessions } = this.overview,
       ids = new Set(sessions.map(one => `${one.recording}.${one.session_id}`)),

@@ -1,4 +1,4 @@
-// One session: the transport and the timeline above, the conversation on the left, the wire on the right.
+// One session: playback controls and timeline above, the conversation on the left, the event list on the right.
 
 import { copyButton } from './copying.js'
 import { Deck } from './deck.js'
@@ -21,13 +21,13 @@ const TABS = [
   ['about', 'About'],
 ]
 
-const LEFT = 5000 // ms between two looks whether the client has left
+const LEFT = 5000 // ms between two checks whether the client has left
 
-const FINDINGS = 2 // the place of their tab
+const FINDINGS = 2 // index of the tab
 
-const EXAMINED = 5000 // ms between two looks for what is wrong, while it is recorded
-const REMEMBERED = 400 // ms between two changes of the address: browsers allow some three a second
-const NARROW = '(max-width: 900px)' // where the style makes the conversation one of the tabs
+const EXAMINED = 5000 // ms between two loads of the findings while recording
+const REMEMBERED = 400 // ms between two changes of the address: browsers allow about three a second
+const NARROW = '(max-width: 900px)' // where the style sheet makes the conversation a tab
 
 export class SessionView {
   constructor(source, row, overview, route) {
@@ -65,7 +65,7 @@ export class SessionView {
       this.tabs(),
       h('div', { class: 'panes' }, this.talk.element, h('div', { class: 'side' }, ...Object.values(this.side))),
     )
-    this.chosen = null // the tab that was asked for, by the address or by a click
+    this.chosen = null // the tab that the address or a click selected
     this.openFirst(route)
     this.looking = setInterval(() => this.look(), LEFT)
     deck.on(news => this.update(news))
@@ -125,7 +125,7 @@ export class SessionView {
     return this.bar
   }
 
-  // What is opened unasked: on a narrow page the conversation; else the wire, or findings where there are errors.
+  // Open the tab of the address. Without one: on a narrow page the conversation, with errors the findings, else the wire.
   openFirst({ tab, event, exchange }) {
     this.chosen = null
     if (TABS.some(([name]) => name === tab)) return this.open(tab)
@@ -138,7 +138,7 @@ export class SessionView {
     return this.deck.found.filter(one => one.severity === 'error')
   }
 
-  // On a narrow page the conversation is one of the tabs; else it always stands beside them.
+  // Open a tab. On a wide page, the conversation is beside every tab.
   open(name, isChosen = true) {
     if (isChosen) this.chosen = name
     this.element.dataset.tab = name
@@ -157,7 +157,7 @@ export class SessionView {
     const isEvent = selected?.row !== undefined,
       place = isEvent ? { event: `${table.stream[selected.row]}:${table.seq[selected.row]}` } : { ...selected }
     const isElsewhere = selected ? deck.at !== deck.timeOf(selected) : deck.at < deck.end || (deck.isFollowed && !deck.isAtEnd)
-    const t = isElsewhere ? Math.ceil((deck.at - begin) / 1e3) / 1e6 : null // not before the event that it is at
+    const t = isElsewhere ? Math.ceil((deck.at - begin) / 1e3) / 1e6 : null // rounded up, not to a time before the event
     return write({ view: 'session', key: row.key, tab: chosen, ...place, t, ...toAddress(deck.filter) })
   }
 
@@ -165,17 +165,17 @@ export class SessionView {
     return location.href.replace(/#.*$/s, '') + this.address
   }
 
-  // What is seen, in the address bar: a reload, a bookmark or a way back comes to the same place.
+  // Write the view into the address, so that a reload, a bookmark or the back button restores it.
   remember() {
     if (this.remembering || !this.hasArrived) return
     this.remembering = setTimeout(() => {
       this.remembering = null
-      const { key } = read(location.hash) // of another session, where a link was followed a moment ago
+      const { key } = read(location.hash) // another session, if a link was just followed
       if (!this.deck.isClosed && (!location.hash || key === this.row.key)) history.replaceState(null, '', this.address)
     }, REMEMBERED)
   }
 
-  // To another place of this session, by the address bar.
+  // Go to another place of this session, from the address.
   revisit(route) {
     const { deck } = this
     deck.setFilter(ofAddress(route))
@@ -199,7 +199,7 @@ export class SessionView {
     }
   }
 
-  // To the place that the address names.
+  // Go to the place in the address.
   arrive() {
     this.element.dataset.loaded = ''
     if (!this.chosen && !this.deck.selected) this.openFirst(this.route)
@@ -230,7 +230,7 @@ export class SessionView {
     fill(this.findings, ...findingParts(raw && found, go))
   }
 
-  // With an error, the heading has it, and findings are the first tab.
+  // With errors, the heading shows the worst one, and findings are the first tab.
   tellErrors(tab) {
     const [first, ...more] = this.errors
     shows(this.trouble, first !== undefined)
@@ -307,17 +307,17 @@ export class SessionView {
 
   // ---- live
 
-  hear(rows) {
-    if (this.deck.hear(rows)) this.refresh()
+  receive(rows) {
+    if (this.deck.receive(rows)) this.refresh()
   }
 
-  // A client that leaves sends nothing: look whether it is still there.
+  // Check for a client that left, since leaving sends no event.
   look() {
     const { deck } = this
     if (deck.isFollowed && deck.isLoaded && deck.isOpen && document.visibilityState === 'visible') this.refresh()
   }
 
-  // The story anew, with a pause of four times as long as that takes.
+  // Reload the conversation, then pause for four times the loading time.
   async refresh() {
     if (this.isRefreshing) return void (this.isStale = true)
     this.isRefreshing = true
@@ -342,7 +342,7 @@ export class SessionView {
     )
   }
 
-  // The connection is back. `goes_on`: whether more is recorded.
+  // The connection is back. `goesOn`: whether the recording continues.
   async catchUp(goesOn) {
     this.deck.isFollowed = goesOn
     shows(this.problem, false)
@@ -351,7 +351,7 @@ export class SessionView {
     this.refresh()
   }
 
-  // The recording is over.
+  // The recording has ended.
   async ended() {
     this.deck.isFollowed = false
     this.deck.changed('playing', 'live')

@@ -1,4 +1,4 @@
-// Where the page's data comes from: a server of ours, by HTTP. `sealed.js` has the other one, a file that holds it all.
+// The data source with a server, over HTTP. `sealed.js` has the one of an exported file.
 
 import { Reader } from './sse.js'
 
@@ -34,8 +34,8 @@ export class Server {
   events(stream, after) {
     return this.ask('events', { stream, after })
   }
-  gists(stream, after, count) {
-    return this.ask('gists', { stream, after, count })
+  summaries(stream, after, count) {
+    return this.ask('summaries', { stream, after, count })
   }
   event(stream, seq) {
     return this.ask('event', { stream, seq })
@@ -43,7 +43,7 @@ export class Server {
   exchange(exchange) {
     return this.ask('exchange', { exchange })
   }
-  // Some hundred exchanges at a time: an address has a limit.
+  // Ask in portions of some hundred exchanges, since an address has a limit.
   async matching(streams, exchanges, text) {
     const found = await this.ask('matching', { streams: streams.join(','), text })
     for (let at = 0; at < exchanges.length; at += 400) {
@@ -62,9 +62,9 @@ export class Server {
     return this.ask('comparison', { a, b })
   }
 
-  // Follow what is recorded: `heard` gets rows as `events --json` prints them, several at once. Ends when the recording
-  // does; throws where the connection is lost. The last id that was heard is handed to `at`, to go on behind it.
-  async follow({ after, heard, at, signal }) {
+  // Follow the recording: `received` gets new rows of `events --json`, several at once, and `at` the id of the last
+  // one. Returns whether the recording has ended; throws if the connection is lost. `after`: the id to resume from.
+  async follow({ after, received, at, signal }) {
     const headers = { ...this.headers(), ...(after ? { 'Last-Event-ID': after } : {}) }
     const answer = await fetch('../events?last=0', { headers, signal })
     if (!answer.ok) throw await refusal(answer)
@@ -79,7 +79,7 @@ export class Server {
         if (event.type === 'end') return true
         if (event.type === 'message') rows.push(JSON.parse(event.data))
       }
-      if (rows.length) heard(rows)
+      if (rows.length) received(rows)
       if (reader.lastId) at(reader.lastId)
     }
   }

@@ -1,5 +1,5 @@
-// An event stream read as the WHATWG standard says, from text in pieces: our own live stream, and the fields of a
-// recorded frame. Pure.
+// Parses event streams as the WHATWG standard says, in pieces: the live stream, and the fields of a recorded frame.
+// Pure.
 
 export class Reader {
   constructor() {
@@ -17,7 +17,7 @@ export class Reader {
   // The events that a piece completes: {type, data, id}.
   feed(text) {
     const found = []
-    if (this.isBehindCR && text.startsWith('\n')) text = text.slice(1) // the other half of a line end
+    if (this.isBehindCR && text.startsWith('\n')) text = text.slice(1) // second half of a CRLF
     if (text) this.isBehindCR = text.endsWith('\r')
     const lines = (this.rest + text).split(/\r\n|\n|\r/)
     this.rest = lines.pop()
@@ -44,7 +44,7 @@ export function field(line) {
   return [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, '')]
 }
 
-// The data of one recorded frame; null where it has none.
+// The data of a recorded frame; null if it has none.
 export function dataOf(raw) {
   const lines = raw
     .replace(/^\ufeff/, '')

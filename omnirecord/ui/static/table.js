@@ -1,4 +1,4 @@
-// The events of a session: numbers in columns, as many as there are, and their order in time. Pure.
+// The events of a session as columns of numbers, and their order by time. Pure.
 
 export const VERDICTS = ['comment', 'sentinel', 'truncated', 'malformed', 'unknown', 'invalid', 'valid']
 export const VALID = VERDICTS.indexOf('valid')
@@ -17,19 +17,19 @@ const COLUMNS = {
 export class Table {
   constructor() {
     this.size = 0
-    this.types = [] // what `type` numbers; null for an event without
+    this.types = [] // names of the numbers in `type`; null for an event without a type
     this.numbers = new Map()
-    this.order = [] // the events' rows, in the order of their times
-    this.last = new Map() // stream -> the highest seq of it that is here
+    this.order = [] // rows of the events, by time
+    this.last = new Map() // stream -> its highest loaded seq
     this.rows = new Map() // stream -> seq -> row
     for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(1024)
     this.sorted = []
-    this.beats = [] // the times of heartbeats, sorted; and of all else
-    this.news = []
-    this.odd = [] // of what is not valid
+    this.beats = [] // sorted times of heartbeats
+    this.news = [] // sorted times of all other events
+    this.odd = [] // sorted times of events that are not valid
   }
 
-  // A piece of one stream, as the server gives it: times are differences.
+  // Add a piece of a stream from the server, whose times are differences.
   add(piece) {
     const types = piece.types.map(type => this.typeNumber(type)),
       first = this.size
@@ -52,7 +52,7 @@ export class Table {
     return this.size - first
   }
 
-  // One row of the live stream, as `events --json` has it.
+  // Add a row of the live stream, in the form of `events --json`.
   addRow(row, length) {
     if (row.seq <= (this.last.get(row.stream) ?? 0)) return false
     const sent = row.sent_ns === null ? NaN : row.sent_ns
@@ -97,7 +97,7 @@ export class Table {
     }
   }
 
-  // Put the rows from `first` on where they belong in time; those that come behind all others are simply added.
+  // Sort the rows from `first` on into the order by time. Rows after all others are appended.
   arrange(first) {
     const lastAt = this.order.length ? this.at[this.order.at(-1)] : -Infinity
     let inOrder = true,
@@ -135,7 +135,7 @@ export class Table {
     return this.rows.get(stream)?.get(seq)
   }
 
-  // The place of the last event up to then; -1 where there is none.
+  // The place of the last event up to a time; -1 if there is none.
   placeAt(at) {
     return upTo(this.sorted, at) - 1
   }
@@ -146,13 +146,13 @@ export class Table {
     return place
   }
 
-  // How long nothing had come when the event at this place did.
+  // The gap before the event at a place.
   gapBefore(place) {
     return place > 0 ? this.sorted[place] - this.sorted[place - 1] : 0
   }
 }
 
-// How many of a sorted list are not above a value.
+// The number of values in a sorted list that are at most `value`.
 export function upTo(sorted, value) {
   let low = 0,
     high = sorted.length

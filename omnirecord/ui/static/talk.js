@@ -1,12 +1,12 @@
-// The conversation as it was at a time: turns as `show --json` has them, cut off there. Pure.
+// The conversation at a given time: the turns of `show --json`, cut at that time. Pure.
 //
-// `script` puts what happens in a session in order, once; `talkAt` then says how much of it is there at a time.
+// `script` sorts the entries of a session once; `talkAt` returns their state at a time.
 
 import { upTo } from './table.js'
 
 const LAST = 2 ** 40
 
-// The turns of one told session: each with what happens in it, by time.
+// The turns of a session, each with its entries by time.
 export function script(told) {
   return told.turns.map((turn, i) => {
     const entries = entriesOf(turn, told.growth[i] ?? { messages: [], thoughts: [], printed: {} })
@@ -30,7 +30,7 @@ function entriesOf(turn, growth) {
   ]
 }
 
-// What is there at `ns`: turns that have begun, each {turn, begin, shown: [{entry, state}], ended}.
+// The turns that have begun at `ns`: {turn, begin, shown: [{entry, state}], ended}.
 export function talkAt(turns, ns) {
   const begun = turns.filter(one => one.begin <= ns)
   return begun.map(one => turnAt(one, ns))
@@ -48,7 +48,7 @@ export function turnAt({ turn, entries, begin }, ns) {
   }
 }
 
-// How far an entry is at that time; null where there is nothing to see of it yet.
+// The state of an entry at that time; null if it is not visible yet.
 export function stateOf(entry, ns) {
   const one = entry.of
   switch (entry.kind) {
@@ -68,7 +68,7 @@ export function stateOf(entry, ns) {
   }
 }
 
-// The text that had come: all of it once its last mark is passed.
+// The text received by then: all of it after the last mark.
 function textAt({ of, marks }, ns) {
   const length = lengthAt(marks, ns)
   if (marks && length === 0) return null
@@ -96,7 +96,7 @@ function toolAt({ of, printed }, ns) {
   return { output: length ? text.slice(0, length) : null, returned: false }
 }
 
-// `unanswered`: the server closed the question, or the answer came when the turn was over.
+// `unanswered`: the server closed the question, or the answer came after the turn.
 function approvalAt(one, ns, endedNs) {
   const done = one.resolved_ns ?? one.answered_ns
   if (done === null || done > ns) return null
@@ -108,7 +108,7 @@ export function isUnanswered(one, endedNs) {
   return at === null || (one.action === 'accept' && (endedNs ?? null) !== null && at > endedNs)
 }
 
-// What a turn said up to then, as `text` of `show --json`.
+// The answer of a turn up to then, as `text` of `show --json`.
 export function saidAt(shown) {
   return shown
     .filter(one => one.entry.kind === 'said')
@@ -116,7 +116,7 @@ export function saidAt(shown) {
     .join('\n\n')
 }
 
-// The last turn that has begun; -1 where none has.
+// The last turn that has begun; -1 if there is none.
 export function turnPlace(turns, ns) {
   return (
     upTo(
@@ -126,7 +126,7 @@ export function turnPlace(turns, ns) {
   )
 }
 
-// Whatever changes what is seen: between two of these times the conversation stands still.
+// The times at which the conversation changes.
 export function moments(turns) {
   const found = []
   for (const { turn, entries, begin } of turns) {

@@ -1,11 +1,11 @@
-// The conversation at the playhead. Each entry has one element, which is changed only where what it shows does.
+// The conversation at the playhead. Each entry has one element, which changes only with its content.
 
 import { h, say, shows } from './dom.js'
 import { turnPlace } from './talk.js'
 import { TurnView } from './turnview.js'
 import { count } from './words.js'
 
-const MOST_TURNS = 8 // how many are on the page at once; earlier ones are asked for
+const MOST_TURNS = 8 // turns on the page at once; earlier ones load on demand
 
 export class TalkView {
   constructor(deck) {
@@ -45,7 +45,7 @@ export class TalkView {
       deck.turns.length ? 'No message up to this moment.' : 'No message was sent in this session.',
     )
     this.showWhy()
-    if (deck.isPlaying) this.element.scrollTop = 0 // its end: it is laid out from below
+    if (deck.isPlaying) this.element.scrollTop = 0 // scroll to the end: the layout is reversed
   }
 
   showTurns(first, last) {

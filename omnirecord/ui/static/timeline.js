@@ -1,5 +1,5 @@
-// The timeline: its lanes, the playhead above them, and what a pointer does there. Moving the playhead draws nothing:
-// it is an element of its own.
+// The timeline: its lanes, the playhead, and pointer input. The playhead is an element of its own, so moving it draws
+// nothing.
 
 import { button, fill, h, icon } from './dom.js'
 import { lanesOf, stretchesOf } from './lanes.js'
@@ -8,10 +8,10 @@ import { shortened } from './pacing.js'
 import { following, isWhole, panned, playedAt, whole, zoomed } from './scale.js'
 import { clip, clock, oneLine, seconds } from './words.js'
 
-const NEAR = 5 // pixels within which something thin is hit
+const NEAR = 5 // pixels within which a thin item is hit
 
 export class Timeline extends Picture {
-  // `onEvent`: an event was selected, that a finding rests on; `onExchange`: the bar of a request was clicked.
+  // `onEvent`: the event of a finding was selected. `onExchange`: the bar of a request was clicked.
   constructor(deck, { onEvent, onExchange }) {
     super()
     Object.assign(this, { deck, onEvent, onExchange })
@@ -75,7 +75,7 @@ export class Timeline extends Picture {
     if (news.has('time')) this.moveHead()
   }
 
-  // Which lane is how far down.
+  // Compute the vertical place of each lane.
   arrange() {
     let y = RULER
     const events = { id: 'events', label: 'Events', items: [], rows: 1, y, height: EVENTS }
@@ -96,7 +96,7 @@ export class Timeline extends Picture {
     fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', {}, h('i', { class: `swatch ${kind}` }), name)))
   }
 
-  // What each hatching that can be seen stands for.
+  // The legend of the visible hatchings.
   hatchings() {
     const { stretches } = this
     return [
@@ -122,7 +122,7 @@ export class Timeline extends Picture {
     this.head.style.opacity = inside ? '1' : '0'
   }
 
-  // ---- pointing
+  // ---- pointer
 
   hit(x, y) {
     const lane = this.shown?.find(one => y >= one.y - BETWEEN / 2 && y < one.y + one.height + BETWEEN / 2)

@@ -1,4 +1,4 @@
-// One turn at the playhead: its entries as far as there are any, and how it ended.
+// One turn at the playhead: its visible entries, and its ending.
 
 import { button, fill, h, say, shows } from './dom.js'
 import { VIEWS } from './entries.js'
@@ -45,19 +45,19 @@ export class TurnView {
     else this.tellWork(at)
   }
 
-  // What clients say for as long as a turn has no end.
+  // Show that the turn has not ended.
   tellWork(at) {
     this.end.className = 'turn-end open'
     delete this.end.dataset.how
     say(this.end, `working, ${seconds(Math.max(at - this.one.begin, 0))}`)
   }
 
-  // A turn of a sub-agent, inside this one.
+  // A turn of a sub-agent, inside this turn.
   nested(one) {
     return new TurnView(one, this.deck, this.depth + 1)
   }
 
-  // Its element stands behind those of the entries before it.
+  // Create the element of an entry, after those of the entries before it.
   make(entry, place) {
     const view = new VIEWS[entry.kind](entry, this),
       all = this.one.entries

@@ -1,4 +1,4 @@
-// The list of events, requests and messages: as many as there are, of which those in sight are on the page.
+// The list of events, requests and messages. Only the visible rows are elements.
 
 import { fill, h, say, shows } from './dom.js'
 import { FilterBar } from './filterbar.js'
@@ -7,8 +7,8 @@ import { VERDICTS } from './table.js'
 import { ENDINGS, clip, clock, gap, oneLine, seconds, shortTarget, size } from './words.js'
 
 const LINE = 26
-const TALLEST = 16_000_000 // pixels: browsers give up a little above this
-const BEGINNING = 12 // how many deltas of a run are read for its beginning
+const TALLEST = 16_000_000 // pixels: browsers fail a little above this
+const BEGINNING = 12 // deltas of a run that are read for its beginning
 
 export class Wire {
   constructor(deck) {
@@ -40,7 +40,7 @@ export class Wire {
       this.none,
       this.box,
     )
-    this.top = this.tall = this.height = 0 // where it is scrolled to, and how much of it is seen: reading them would cost a layout
+    this.top = this.tall = this.height = 0 // scroll position and visible size; reading them from the page would cost a layout
     this.box.addEventListener(
       'scroll',
       () => {
@@ -84,7 +84,7 @@ export class Wire {
     this.tellNone()
   }
 
-  // Rather than an empty list.
+  // Show a text instead of an empty list.
   tellNone() {
     const { deck } = this,
       filter = saidOf(deck.filter),
@@ -114,7 +114,7 @@ export class Wire {
     const many = Math.max(0, Math.min(this.total - first, Math.ceil(this.tall / LINE) + 8))
     while (pool.length < many) this.addRow()
     const shown = Array.from({ length: many }, (_, i) => lines.at(first + i))
-    deck.wantGists(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
+    deck.wantSummaries(shown.flatMap(one => (one.said && one.said === one.rows?.length ? [] : this.rowsOf(one))))
     const selected = lines.indexOfSelected(deck.selected),
       shift = top - this.top
     pool.forEach((line, i) => {
@@ -125,21 +125,21 @@ export class Wire {
     active ? box.setAttribute('aria-activedescendant', active.element.id) : box.removeAttribute('aria-activedescendant')
   }
 
-  // The events whose gists a row shows.
+  // The events whose summaries are in a row.
   rowsOf(one) {
     if (one.kind === 'event') return [one.row]
     return one.kind === 'run' ? (one.rows ??= this.lines.beginningOf(one, BEGINNING)) : []
   }
 
-  // How many of the gists that a row shows are here.
+  // The number of loaded summaries of a row.
   saidOf(one) {
     const rows = this.rowsOf(one)
-    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.gists.has(row)).length
+    if (one.said !== rows.length) one.said = rows.filter(row => this.deck.summaries.has(row)).length
     return one.said
   }
 
   addRow() {
-    const line = { cells: ['seq', 'time', 'gap', 'type', 'gist'].map(name => h('span', { class: `cell ${name}` })) }
+    const line = { cells: ['seq', 'time', 'gap', 'type', 'summary'].map(name => h('span', { class: `cell ${name}` })) }
     line.element = h('div', { class: 'event', role: 'option', id: `event-${this.pool.length}` }, ...line.cells)
     this.pool.push(line)
     this.space.append(line.element)
@@ -160,8 +160,8 @@ export class Wire {
     line.element.dataset.index = index
     line.element.setAttribute('aria-setsize', this.total)
     line.element.setAttribute('aria-posinset', index + 1)
-    const [number, before, type, gist] = this.textsOf(one)
-    const texts = [number, deck.hasTimes ? clock(one.at - deck.begin, 3) : '–', before === null ? '' : deck.hasTimes ? gap(before) : '–', type, gist]
+    const [number, before, type, summary] = this.textsOf(one)
+    const texts = [number, deck.hasTimes ? clock(one.at - deck.begin, 3) : '–', before === null ? '' : deck.hasTimes ? gap(before) : '–', type, summary]
     texts.forEach((text, i) => say(line.cells[i], text))
     line.cells[2].classList.toggle('long', before >= 5e9)
   }
@@ -171,7 +171,7 @@ export class Wire {
     return one.kind === 'request' && one.failed ? 'request failed' : one.kind
   }
 
-  // Number, gap before it, type, and what it says.
+  // The texts of a row: number, gap before it, type, summary.
   textsOf(one) {
     const { table } = this.deck
     if (one.kind === 'request') return [`→${one.x.exchange}`, null, ...requestTexts(one.x, one.failed)]
@@ -183,15 +183,15 @@ export class Wire {
       return [number, before, `${one.isOpen ? '▾' : '▸'} ${type}`, this.runText(one)]
     }
     const verdict = VERDICTS[table.verdict[one.row]],
-      said = this.deck.gists.get(one.row) ?? ''
+      said = this.deck.summaries.get(one.row) ?? ''
     return [number, before, type ?? verdict, verdict === 'valid' || verdict === (type ?? verdict) ? said : `${verdict} · ${said}`]
   }
 
-  // How many deltas a run has, how long it took, and how its text begins. A run may have come to several clients.
+  // The text of a run: number of deltas, duration, beginning. Its deltas may be on the streams of several clients.
   runText(run) {
-    const { table, gists } = this.deck
+    const { table, summaries } = this.deck
     const own = this.rowsOf(run).filter(row => table.stream[row] === table.stream[run.row])
-    const text = own.map(row => unquoted(gists.get(row) ?? '')).join('')
+    const text = own.map(row => unquoted(summaries.get(row) ?? '')).join('')
     return `${run.end - run.from}${this.deck.hasTimes ? ` in ${gap(run.length)}` : ''} · ${clip(oneLine(text), 200)}`
   }
 
@@ -200,7 +200,7 @@ export class Wire {
     if (line) this.go(Number(line.dataset.index), true)
   }
 
-  // Select a row of the list, and move the playhead to it. `turns`: a run of deltas is opened, or folded again.
+  // Select a row, and move the playhead to it. `turns`: expand or collapse a run.
   go(index, turns = false) {
     const { deck } = this,
       one = this.lines.at(index)
@@ -212,7 +212,7 @@ export class Wire {
     if (turns && one.kind === 'run') deck.turnRun(one)
   }
 
-  // Open the selected run, or fold the one that what is selected is part of.
+  // Expand the selected run, or collapse the run of the selection.
   turn() {
     let index = this.here()
     while (index >= 0 && this.lines.at(index)?.isInner) index--
@@ -234,7 +234,7 @@ export class Wire {
     return selected >= 0 ? selected : lines.indexAt(deck.at)
   }
 
-  // So many rows on in the list. The row of an open run is passed over: its first event stands below it.
+  // Move the selection by some rows. The row of an expanded run is skipped: its first event is below it.
   hop(by) {
     const last = this.total - 1
     let index = Math.min(Math.max(this.here() + by, 0), last)
@@ -279,12 +279,12 @@ function messageTexts({ dir, size: bytes, says }) {
   return [`WebSocket ${from}`, typeof says === 'string' ? oneLine(says) : `${size(bytes)}, binary`]
 }
 
-// The text of a delta, from its gist.
-function unquoted(gist) {
+// The text of a delta, from its summary.
+function unquoted(summary) {
   try {
-    const text = JSON.parse(gist)
-    return typeof text === 'string' ? text : gist
+    const text = JSON.parse(summary)
+    return typeof text === 'string' ? text : summary
   } catch {
-    return gist
+    return summary
   }
 }

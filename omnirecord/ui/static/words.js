@@ -1,8 +1,8 @@
-// Numbers and texts as a person reads them. Pure. What a recording holds is made visible here: nothing in it may turn
-// the direction of writing, hide what stands beside it, or pass for something else.
+// Formats numbers and texts for display. Pure. Recorded text is made visible here: it must not change the writing
+// direction, hide other text, or imitate it.
 
 const ODD = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu
-const HARMLESS = new Set(['\n', '\t', '\u200c', '\u200d']) // line ends; the joiners that scripts and emoji need
+const HARMLESS = new Set(['\n', '\t', '\u200c', '\u200d']) // line ends; joiners, which scripts and emoji need
 
 export function visible(text) {
   return String(text).replace(ODD, c => (HARMLESS.has(c) ? c : escaped(c)))
@@ -25,7 +25,7 @@ export function clip(text, most) {
   return text.length <= most ? text : `${text.slice(0, Math.max(most - 1, 0))}…`
 }
 
-// 0.25 s, 12.3 s, 4 min 5 s: as the commands write it.
+// A duration as the commands print it: 0.25 s, 12.3 s, 4 min 5 s.
 export function seconds(ns) {
   if (ns < 9_995_000_000) return `${(ns / 1e9).toFixed(2)} s`
   if (ns < 119_950_000_000) return `${(ns / 1e9).toFixed(1)} s`
@@ -35,19 +35,19 @@ export function seconds(ns) {
   return hours ? `${hours} h ${minutes % 60} min` : `${minutes} min ${whole % 60} s`
 }
 
-// How long a session lasted, as every command has it.
+// The duration of a session, as every command has it.
 export function tookOf({ conclusion }) {
   return conclusion.duration_s === null ? 'no times' : seconds(conclusion.duration_s * 1e9)
 }
 
-// A gap in a narrow column.
+// A gap, for a narrow column.
 export function gap(ns) {
   if (ns < 1e6) return ns > 0 ? `${Math.round(ns / 1e3)} µs` : '0'
   if (ns < 1e9) return `${Math.round(ns / 1e6)} ms`
   return seconds(ns)
 }
 
-// Where the playhead is: 0:04.25, 1:02:03.4
+// The time of the playhead: 0:04.25, 1:02:03.4
 export function clock(ns, digits = 2) {
   const sign = ns < 0 ? '-' : '',
     unit = 10 ** digits,
@@ -70,10 +70,10 @@ export function size(bytes) {
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
-// A wall clock time, from its ISO form: the date and the time of day, UTC.
+// Date and time of day in UTC, from ISO form.
 export const NO_TIMES = 'not recorded'
 
-// Of a raw body that was imported no time is known.
+// Whether an exchange has no times: an imported raw body has none.
 export function isUntimed(x) {
   return x.kind === 'sse' && x.at_ns === 0 && x.answered_ns === 0 && x.end_ns === 0
 }
@@ -90,13 +90,13 @@ export function momentAt(startedAt, ns) {
   return Number.isNaN(at.getTime()) ? '' : at.toISOString().replace('T', ' ').replace('Z', ' UTC')
 }
 
-// By what a person knows a session.
+// The displayed name of a session.
 export function sessionName(row) {
   if (row.session_id === null) return row.asked ?? `Stream ${row.stream}`
   return row.asked ?? (row.parent_session_id ? 'Sub-agent' : 'Nothing was asked')
 }
 
-// A target whose session is known: its id takes the room of what follows it.
+// A target with its session id cut.
 export function shortTarget(target) {
   return target.replace(/^(\/v1\/sessions\/)([^/?]{9,})/, (_, path, id) => `${path}${id.slice(0, 6)}…`)
 }

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.diff import compare, counts
-from omnirecord.analysis.diff.normalize import role
-from omnirecord.analysis.diff.steps import IGNORED
+from omnirecord.analysis.diff.normalize import IGNORED, role
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
-from omnirecord.omnigent.connect_snapshot import connect_snapshot_length
+from omnirecord.omnigent.protocol import connect_snapshot_length
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
+from tests.support.examples import examples
 from tests.support.retold import Recorded
 
 RECORDED = {path.stem: Recorded(path) for path in sorted(SHIPPED.glob("*.jsonl"))}
@@ -98,7 +98,7 @@ FIELDS = [
 ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(field=st.sampled_from(FIELDS), verb=st.sampled_from(["set", "remove"]))
 def test_a_field_that_is_replaced_or_removed_is_noticed(field: tuple[str, int, int, str, Any], verb: str) -> None:
     name, stream, seq, path, value = field
@@ -106,7 +106,7 @@ def test_a_field_that_is_replaced_or_removed_is_noticed(field: tuple[str, int, i
     assert is_noticed(name, f"{verb} {path} of #{seq} in stream {stream}{ending}")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(event=st.sampled_from(EVENTS), fault=st.sampled_from(FAULTS))
 def test_a_fault_at_some_event_is_noticed_the_other_way_round_too(
     event: tuple[str, int, TimedFrame], fault: str

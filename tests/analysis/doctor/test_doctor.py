@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.doctor import Finding
 from omnirecord.analysis.doctor.doctor import examine
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, status
+from tests.support.examples import examples
 
 MODEL = {"model": "m", "created_at": 1}
 Reads = list[tuple[float, bytes]]
@@ -513,7 +514,7 @@ FIELDS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.tuples(TYPES, FIELDS), max_size=12), VALUES)
 def test_nothing_that_an_event_or_an_answer_holds_breaks_it(
     frames: list[tuple[str, dict[str, Any]]], answer: Any

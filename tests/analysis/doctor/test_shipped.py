@@ -119,7 +119,6 @@ def big(events: int) -> Made:
     return made
 
 
-@pytest.mark.timed
 def test_a_hundred_thousand_events_take_three_seconds_and_little_memory(tmp_path: Path) -> None:
     path = big(100_000).save(tmp_path / "big.db")
     spent = cost("import sys, omnirecord; print(omnirecord.doctor(sys.argv[1]))", path)

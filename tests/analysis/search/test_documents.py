@@ -27,6 +27,7 @@ from omnirecord.analysis.search.query import (
 from omnirecord.cassette.sqlite.search_index import Doc
 from omnirecord.errors import UsageError
 from tests.support.cassettes import completed, created, delta, event, heartbeat, status
+from tests.support.examples import examples
 from tests.support.recorded import calls, recorded
 
 
@@ -232,7 +233,7 @@ def test_the_place_with_the_most_words_is_shown() -> None:
     assert [text[a:b] for a, b in best(text, spans)] == ["one", "two"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 5)), max_size=4), st.integers(1, 50))
 def test_any_snippet_marks_what_was_found(text: str, places: list[tuple[int, int]], width: int) -> None:
     spans, end = [], 0

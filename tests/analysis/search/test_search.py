@@ -34,6 +34,7 @@ from omnirecord.model import Recording
 from tests.cassette.sqlite.test_store import another_recorder
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
+from tests.support.examples import examples
 from tests.support.watchdog import slowness
 
 SHIPPED = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -162,7 +163,7 @@ def test_words_of_any_script_and_odd_signs_are_found(folder: Path, query: str, f
     assert search(path, query).total == found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.text(max_size=30) | st.lists(st.sampled_from(["Hello", "AND", "OR", "NOT", '"', "*", "(", "NEAR"])).map(" ".join)
 )
@@ -482,7 +483,7 @@ def searching(path: Path) -> subprocess.Popen[str]:
 @pytest.mark.usefixtures("always_a_file")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_search_that_was_stopped_in_the_middle_is_gone_on_with(folder: Path, how: signal.Signals) -> None:
-    path = talk(*[status("word")] * 20_000).save(folder / "a.db")
+    path = talk(*[status("word")] * 12_000).save(folder / "a.db")
     os.utime(path, (1, 1))
     with searching(path) as process:
         assert process.stdout is not None
@@ -490,17 +491,17 @@ def test_a_search_that_was_stopped_in_the_middle_is_gone_on_with(folder: Path, h
         process.send_signal(how)
     taken: list[int] = []
     found = search(path, "word", watch=lambda steps: (taken.append(step) or step for step in steps))  # type: ignore[func-returns-value]
-    assert found.total == 20_000
-    assert sum(taken) < 20_000, "what was indexed is not indexed again"
+    assert found.total == 12_000
+    assert sum(taken) < 12_000, "what was indexed is not indexed again"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("always_a_file")
 def test_two_searches_at_once_find_the_same(folder: Path) -> None:
-    path = talk(*[status("word")] * 20_000).save(folder / "a.db")
+    path = talk(*[status("word")] * 12_000).save(folder / "a.db")
     with searching(path) as one, searching(path) as other, searching(path) as third:
-        assert {process.communicate()[0].split()[-1] for process in (one, other, third)} == {"20000"}
-    assert indexed(path).total == 20_000
+        assert {process.communicate()[0].split()[-1] for process in (one, other, third)} == {"12000"}
+    assert indexed(path).total == 12_000
 
 
 def test_what_is_asked_twice_in_the_same_words_is_found_twice(tmp_path: Path) -> None:
@@ -554,7 +555,6 @@ def large(path: Path, say: Callable[[int], bytes], count: int = 100_000) -> Path
     return tape.save(path)
 
 
-@pytest.mark.timed
 @pytest.mark.parametrize("kind", ["turns", "one message", "items"])
 def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: Path, kind: str) -> None:
     def turn(n: int) -> bytes:

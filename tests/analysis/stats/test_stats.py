@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import omnirecord
 from omnirecord.analysis import stats as measuring
 from omnirecord.analysis.stats import SessionStats, stats_row
-from omnirecord.analysis.stats.numbers import gaps_of, listened, percentiles
 from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.values import gaps_of, listened, percentiles
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.errors import UsageError
@@ -468,7 +468,6 @@ print(found.events)
 """
 
 
-@pytest.mark.timed
 def test_a_hundred_thousand_events_in_three_seconds_and_300_mb(tmp_path: Path) -> None:
     tape = asked(2.0)
     deltas = [(3.0 + n / 100, delta(f"word{n} ", n)) for n in range(100_000)]

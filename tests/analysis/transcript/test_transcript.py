@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript import transcript, turn_lines
-from omnirecord.analysis.transcript.lines import wrap
+from omnirecord.analysis.transcript.sentences import wrap
 from omnirecord.analysis.turns import (
     Approval,
     Asked,

@@ -15,15 +15,14 @@ from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search.search import _request as index_request
 from omnirecord.analysis.search.search import search
 from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.transcript.follow import Following
-from omnirecord.analysis.transcript.show import lines_of
+from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
 from omnirecord.cli import main
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
-from omnirecord.ui.data.overview import overview
+from omnirecord.ui.data import overview
 from tests.support.cassettes import Made, conversation, heartbeat
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}

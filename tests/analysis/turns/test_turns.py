@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns import Act, Turn, act_of, merged, session_of, turn_row, turns
+from omnirecord.analysis.turns import Act, Turn, act_of, merged, session_of, turn_row
+from omnirecord.analysis.turns.session_builder import SessionBuilder
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.events import MODELS
@@ -23,6 +24,16 @@ from tests.support.watchdog import slowness
 MS = 1_000_000
 S = 1_000_000_000
 DATA = tuple[str, dict[str, Any]]
+
+
+def turns(
+    frames: Iterable[TimedFrame], acts: Iterable[Act] = (), *, until_ns: int | None = None, is_child: bool = False
+) -> list[Turn]:
+    """The turns of one session. `until_ns`: the end of its last stream."""
+    builder = SessionBuilder(acts, is_child=is_child)
+    for heard in merged(frames):
+        builder.add(heard)
+    return [draft.freeze(1, None, number) for number, draft in enumerate(builder.finish(until_ns), 1)]
 
 
 def stream(*events: DATA, number: int = 1, begin: int = 0, step: int = MS) -> list[TimedFrame]:

@@ -22,6 +22,7 @@ from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Kind, Recording
 from omnirecord.omnigent.contract import load
 from tests.support.cassettes import Made, conversation, delta, heartbeat, zipped
+from tests.support.examples import examples
 
 OMNIGENT = load("omnigent")
 STARTED = "2026-01-02T03:04:05.000000+00:00"
@@ -139,7 +140,7 @@ def everything(store: Store) -> list[Any]:
     return found
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(made=CASSETTES, recording=RECORDINGS)
 def test_there_and_back_loses_nothing(made: tuple[list[Row], ...], recording: Recording) -> None:
     with closing(in_memory([row for one in made for row in one], recording)) as store:

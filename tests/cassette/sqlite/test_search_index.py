@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.search.matches import Filter, matches
-from omnirecord.analysis.search.query import parse
+from omnirecord.analysis.search.query import Filter, matches, parse
 from omnirecord.cassette.sqlite.search_index import EVER, Doc, Index, State, digest, path_beside
 
 THEN = State(7, [100, 5], [[1, "monday", "0", "omnigent", None]], is_closed=True, is_complete=True)

@@ -32,6 +32,7 @@ from omnirecord.errors import (
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import load
 from tests.support.cassettes import conversation, delta, heartbeat
+from tests.support.examples import examples
 
 OMNIGENT = load("omnigent")
 BODY = heartbeat() + delta("Hello") + b": hi\r\r" + delta("world") + b"data: cut o"
@@ -331,7 +332,7 @@ def test_a_reader_sees_one_moment_and_the_next_one_more(tmp_path: Path) -> None:
             assert store.streams()[0].ending == "eof"
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     cuts=st.lists(st.integers(1, len(BODY) - 1), max_size=8, unique=True).map(sorted),
     lost=st.lists(st.integers(0, 8), max_size=3),

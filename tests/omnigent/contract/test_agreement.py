@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
 from omnirecord.omnigent.events import MODELS
 from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
+from tests.support.examples import examples
 
 # Whatever comes
 
@@ -190,7 +191,7 @@ def test_what_the_real_models_dump_is_valid(real_models: dict[str, type[BaseMode
 
 
 @pytest.mark.real
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=examples(1000))
 @given(payload=mutants(EVENTS.filter(lambda event: event["type"] != "session.skills")))
 def test_the_real_client_takes_an_event_exactly_where_it_is_valid(
     real_union: TypeAdapter[Any], payload: dict[str, Any]

@@ -18,6 +18,7 @@ from omnirecord.omnigent.events import MODELS
 from tests.omnigent.contract.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE
+from tests.support.examples import examples
 
 ASKS = "response.elicitation_request"
 EXAMPLES = WITH_MORE | {ASKS: edited(WITH_MORE[ASKS], "params.x-mcp")}
@@ -148,7 +149,7 @@ def extras(value: Any, steps: Steps = ()) -> Iterator[Steps]:
             yield from extras(inner, (*steps, i))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(payload=mutants(), places=st.just(set(range(100))) | st.sets(st.integers(0, 30), max_size=4))
 def test_what_is_unknown_is_what_the_models_keep_without_a_name(payload: dict[str, Any], places: set[int]) -> None:
     _scatter(payload, places)

@@ -22,6 +22,7 @@ from omnirecord.omnigent.events import objects as nested
 from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.contract_cases import EXAMPLES
+from tests.support.examples import examples
 
 TYPE = b"response.output_text.delta"
 DELTA = b'event: %s\ndata: {"type":"%s","sequence_number":5,"delta":"Hi"}\n\n' % (TYPE, TYPE)
@@ -286,13 +287,13 @@ def frames(draw: st.DrawFn) -> bytes:
     return raw
 
 
-@settings(deadline=None, max_examples=700)
+@settings(deadline=None, max_examples=examples(700))
 @given(raw=frames())
 def test_a_spoiled_event_has_the_verdict_that_its_fields_have(raw: bytes) -> None:
     check(raw)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(raw=frames(), text=st.text(max_size=20), number=st.integers() | st.floats(), event=st.sampled_from(["", "a"]))
 def test_events_that_were_learnt_spoiled_teach_nothing_wrong(raw: bytes, text: str, number: float, event: str) -> None:
     """The shape of an odd event that happens to be valid, and then its neighbours."""

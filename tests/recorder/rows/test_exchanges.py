@@ -37,6 +37,7 @@ from omnirecord.redaction.coded import Kept, MaskedStream
 from omnirecord.redaction.redactor import Redactor, Scanner
 from omnirecord.wire.sse import Parser
 from tests.support import wire
+from tests.support.examples import examples
 from tests.support.wire import Wire, chunk, event, get, recorded
 
 KINDS = {
@@ -159,7 +160,7 @@ def test_what_is_stored_through_the_proxy_is_what_a_fresh_parse_gives(cuts: list
     asyncio.run(run())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.integers(0, len(EVERYTHING)), max_size=30),
     st.lists(st.booleans(), min_size=31, max_size=31),

@@ -17,6 +17,7 @@ from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.content.streams import LINE
 from omnirecord.redaction.content.strings import masked, undone
 from omnirecord.wire.sse import Parser
+from tests.support.examples import examples
 
 SCANNER = Scanner()
 CUTS = st.lists(st.integers(0, 600), max_size=20)
@@ -437,7 +438,7 @@ def test_what_is_masked_of_an_event_alone_is_masked_behind_any_other(events: lis
         assert has_all_stars(out, Disk().feed(one))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(EVENTS, EVENTS)
 def test_what_is_masked_of_a_turn_alone_is_masked_behind_any_other(turn: list[bytes], following: list[bytes]) -> None:
     alone = Disk().feed(b"".join(following))

@@ -317,7 +317,7 @@ def test_hostile_text_is_read_in_linear_time(pump: bytes) -> None:
             took.append(time.process_time() - began)
         return min(took)
 
-    assert cost(40_000) < 12 * cost(10_000) + 0.02
+    assert cost(20_000) < 12 * cost(5_000) + 0.02
 
 
 def test_the_dashes_of_an_option_may_come_in_two_deltas() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from omnirecord.model import Headers
 from omnirecord.replayer.matching import Key, key_of
-from omnirecord.replayer.matching.nearest import NEAREST, Named, Ordered, difference, line, named, nearest
+from omnirecord.replayer.matching.lookup import NEAREST, Named, Ordered, difference, line, named, nearest
 from omnirecord.replayer.matching.rules import Rules
 from omnirecord.replayer.player import Miss
 

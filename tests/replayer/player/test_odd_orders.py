@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.player import Answering
 from tests.support.cassettes import Made, child, created, delta, heartbeat
+from tests.support.examples import examples
 from tests.support.stage import EVENTS, SESSION, Listener, Stage
 
 OF_CHILD = "/v1/sessions/c/events"
@@ -152,7 +153,9 @@ class Crowd:
 
 
 @pytest.mark.parametrize("mode", ["original", "compressed", "instant"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(plot=plots(), actions=st.lists(ACTIONS, max_size=25))
 def test_no_word_is_early_lost_or_heard_twice_and_nobody_waits_for_ever(
     mode: str, plot: Plot, actions: list[tuple[str] | tuple[str, float]]
@@ -168,7 +171,7 @@ def test_no_word_is_early_lost_or_heard_twice_and_nobody_waits_for_ever(
             assert listener.body == tape.wire[1 if session == "s" else len(plot.streams) + 1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(plot=plots(), waits=st.lists(st.floats(0, 3), max_size=20))
 def test_what_a_poll_knows_never_goes_back(plot: Plot, waits: list[float]) -> None:
     crowd = Crowd(plot, Stage(plot.made()))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import Made, completed, conversation, created, delta, heartbeat, presence, status, zipped
+from tests.support.examples import examples
 from tests.support.stage import Listener, Stage
 
 AGAIN = ["heartbeat", "presence", "running", "created", "Hel", "lo", "completed", "idle"]
@@ -135,7 +136,7 @@ FRAMES = [
 ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     cuts=st.lists(st.integers(1, 300), max_size=8), chunks=st.sampled_from(["recorded", "frame", None]),
     had=st.integers(1, len(FRAMES)),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.player.timeline import Gate, Timeline
 from omnirecord.replayer.player.timing import NS, Timing
+from tests.support.examples import examples
 
 HOUR = 3600 * NS
 
@@ -175,7 +176,7 @@ STEPS = st.lists(st.tuples(st.integers(0, 3), SECONDS), max_size=6)
 TIMINGS = st.builds(Timing, st.sampled_from([0.5, 1.0, 3.0, 10.0]), st.sampled_from([None, 0.0, 5.0]), st.booleans())
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     points=st.lists(SECONDS, min_size=1, max_size=10, unique=True).map(sorted),
     gates=st.lists(SECONDS, max_size=4),
@@ -213,7 +214,7 @@ def test_nothing_is_due_before_a_gate_that_it_came_after_and_order_is_kept(
     assert all(any(not door.open and door.at_ns < point * NS for door in doors) for point in unsent)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(points=st.lists(SECONDS, min_size=1, max_size=8).map(sorted), gates=st.lists(SECONDS, max_size=3), how=TIMINGS)
 def test_gates_that_are_opened_at_once_cost_no_time(points: list[int], gates: list[int], how: Timing) -> None:
     doors = [gate(at, n) for n, at in enumerate(gates)]

@@ -1,0 +1,394 @@
+"""The requests of the page on a lake by name: options in, a value for JSON out. No HTTP.
+
+The sessions, findings, first-token times and problems of the lake are copied into tables in memory once. Filters,
+counts and pages of the list are queries over these copies, which take milliseconds. A copy is renewed when the lake has
+a newer commit, at most once a minute, or when the page asks for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from threading import Lock
+from typing import Any
+
+from ..errors import LakeError, UsageError, __version__
+from ..server.timers import monotonic
+from .location import Lake
+from .query import LakeQuery, plain
+
+Options = Mapping[str, str]
+Row = dict[str, Any]
+RENEW_AFTER = 60.0
+"""Seconds after which a request looks for a newer commit of the lake."""
+ON_A_PAGE = 100
+"""Sessions on one page of the list."""
+MOST_DAYS = 366
+"""Most days of the trends; the newest ones are shown."""
+MOST_LABELS = 200
+"""Most labels that are offered as a filter; the most frequent ones."""
+SERIES = 7
+"""Most series of a plot; the others are added up as `other`."""
+NONE = "none"
+"""Value of the filters for a session without a finding, or without a model."""
+_NAMES = ("from", "to", "label", "finding", "status", "model", "text")
+"""The filters."""
+
+_KEY = "coalesce(session_id, concat_ws(' ', {recording}, stream))"
+_LISTED = f"CREATE TABLE listed AS SELECT *, {_KEY.format(recording='recordings[1]')} AS whole FROM whole_sessions"
+_FOUND = f"""
+CREATE TABLE found AS SELECT {_KEY.format(recording="recording_id")} AS whole, code,
+  max(list_position(['note', 'warning', 'error'], severity)) AS severe
+FROM findings WHERE session_id IS NOT NULL OR stream IS NOT NULL GROUP BY ALL
+"""
+_HEARD = f"""
+CREATE TABLE heard AS SELECT {_KEY.format(recording="recordings[1]")} AS whole,
+  coalesce(asked_at, started_at)::DATE AS on_day, first_token_s
+FROM whole_turns WHERE first_token_s IS NOT NULL
+"""
+_DRIFT = """
+CREATE TABLE drift AS SELECT r.started_at, coalesce(r.server_version, 'not recorded') AS version, r.labels,
+  sum(p.count)::BIGINT AS many
+FROM problems p JOIN recordings r USING (recording_id) GROUP BY ALL
+"""
+_WORST = "list_position(['note', 'warning', 'error'], finding_severity)"
+_ORDERS = {
+    "time": "started_at DESC NULLS LAST, whole",
+    "finding": f"coalesce({_WORST}, 0) DESC, errors DESC, warnings DESC, started_at DESC NULLS LAST, whole",
+}
+_SHOWN = (
+    "whole", "session_id", "stream", "parent_session_id", "started_at", "duration_s", "asked", "model", "turns",
+    "outcome", "verdict", "finding_code", "finding_severity", "finding_message", "errors", "warnings", "notes",
+    "first_token_s", "server_version", "labels", "recordings",
+)  # fmt: skip
+"""The keys of a row of the list."""
+
+
+@dataclass(slots=True)
+class _Copy:
+    """The copies of one state of the lake, and the number of requests that use them."""
+
+    query: LakeQuery
+    version: int
+    read_at: datetime
+    looked: float
+    has_trends: bool = False
+    users: int = 0
+    is_retired: bool = False
+    lock: Lock = field(default_factory=Lock)
+
+
+class LakeAnswers:
+    """Answers the page's requests, in several threads. `clock` is monotonic, in seconds."""
+
+    def __init__(self, lake: Lake, clock: Callable[[], float] = monotonic) -> None:
+        self._lake, self._clock = lake, clock
+        self._lock, self._renewing = Lock(), Lock()
+        self._copy: _Copy | None = None
+        self._trouble: str | None = None
+        self._names: dict[str, Callable[[LakeQuery, Options], Row]] = {"sessions": sessions, "trends": trends}
+
+    def __contains__(self, name: str) -> bool:
+        return name == "lake" or name in self._names
+
+    @property
+    def version(self) -> int | None:
+        """The newest commit of `recordings` that is known; None before the first request."""
+        copy = self._copy
+        return None if copy is None else copy.version
+
+    def answer(self, name: str, asked: Options) -> Row:
+        """The value of a request. Raises `UsageError` for bad options, `LakeError` for a store that fails."""
+        if name == "lake":
+            return {"lake": self._lake.url, "version": __version__}
+        with self._copied(is_wanted=asked.get("renew") == "1") as copy:
+            if name == "trends":
+                self._load_trends(copy)
+            found = self._names[name](copy.query, asked)
+            return {**found, "read_at": copy.read_at.isoformat(timespec="seconds"), "trouble": self._trouble}
+
+    def close(self) -> None:
+        """Close the copies, as soon as no request uses them."""
+        with self._lock:
+            copy, self._copy = self._copy, None
+        if copy is not None:
+            self._retire(copy)
+
+    @contextmanager
+    def _copied(self, *, is_wanted: bool) -> Iterator[_Copy]:
+        """The copies; renewed before if that `is_wanted`, or if they are old and no other request renews them."""
+        is_old = self._copy is None or self._clock() - self._copy.looked >= RENEW_AFTER
+        if (is_old or is_wanted) and self._renewing.acquire(blocking=is_wanted or self._copy is None):
+            try:
+                self._renew(is_wanted=is_wanted)
+            finally:
+                self._renewing.release()
+        with self._lock:
+            copy = self._copy
+            assert copy is not None
+            copy.users += 1
+        try:
+            yield copy
+        finally:
+            with self._lock:
+                copy.users -= 1
+            if copy.is_retired:
+                self._retire(copy)
+
+    def _retire(self, copy: _Copy) -> None:
+        with self._lock:
+            copy.is_retired = True
+            is_last = copy.users == 0
+        if is_last:
+            copy.query.close()
+
+    def _renew(self, *, is_wanted: bool) -> None:
+        """Copy the newest state of the lake. If that fails, keep the copies there are, unless the page asked for it."""
+        old, now = self._copy, self._clock()
+        if old is not None and not is_wanted and now - old.looked < RENEW_AFTER:
+            return  # another request has just done it
+        try:
+            version = self._lake.table("recordings").version()
+            if old is None or version != old.version:
+                self._copy = self._copy_of(version)
+                if old is not None:
+                    self._retire(old)
+            self._trouble = None
+        except LakeError as error:
+            if old is None or is_wanted:
+                raise
+            self._trouble = str(error)
+        copy = self._copy
+        assert copy is not None
+        copy.looked = now
+        if self._trouble is None:
+            copy.read_at = datetime.now(UTC)
+
+    def _copy_of(self, version: int) -> _Copy:
+        query = LakeQuery(self._lake)
+        try:
+            for sql in (_LISTED, _FOUND):
+                query.rows(sql)
+        except BaseException:
+            query.close()
+            raise
+        return _Copy(query, version, datetime.now(UTC), self._clock())
+
+    def _load_trends(self, copy: _Copy) -> None:
+        with copy.lock:
+            if not copy.has_trends:
+                for sql in (_HEARD, _DRIFT):
+                    copy.query.rows(sql)
+                copy.has_trends = True
+
+
+class Filter:
+    """The conditions of a request: `sql` over `listed`, and the parameters. Raises `UsageError` for a bad value."""
+
+    def __init__(self, asked: Options) -> None:
+        self._parts: dict[str, tuple[str, Row]] = {}
+        for name in _NAMES:
+            if value := asked.get(name, ""):
+                self._parts[name] = getattr(self, f"_{name}")(value)
+
+    def sql(self, *without: str) -> str:
+        """The condition, without some filters."""
+        return " AND ".join(["true", *(sql for name, (sql, _) in self._parts.items() if name not in without)])
+
+    def given(self, *without: str) -> Row:
+        """The parameters of that condition."""
+        found: Row = {}
+        for name, (_, given) in self._parts.items():
+            if name not in without:
+                found |= given
+        return found
+
+    def others(self, *names: str) -> list[str]:
+        """The names of the filters that are set, but for these."""
+        return [one for one in self._parts if one not in names]
+
+    @staticmethod
+    def _from(value: str) -> tuple[str, Row]:
+        return "started_at >= $since", {"since": _moment("from", value)}
+
+    @staticmethod
+    def _to(value: str) -> tuple[str, Row]:
+        is_day = len(value) == len("2026-11-27")
+        return "started_at < $until", {"until": _moment("to", value) + timedelta(days=is_day)}
+
+    @staticmethod
+    def _label(value: str) -> tuple[str, Row]:
+        """`KEY=VALUE`, one in a line."""
+        parts, given = [], dict[str, Any]()
+        for number, line in enumerate(value.split("\n")):
+            key, equal, text = line.partition("=")
+            if not equal:
+                raise UsageError(f"label={line!r} has no value: write KEY=VALUE")
+            parts.append(f"labels[$key{number}] = $value{number}")
+            given |= {f"key{number}": key, f"value{number}": text}
+        return " AND ".join(parts), given
+
+    @staticmethod
+    def _finding(value: str) -> tuple[str, Row]:
+        if value == NONE:
+            return "whole NOT IN (SELECT whole FROM found)", {}
+        return "whole IN (SELECT whole FROM found WHERE code = $code)", {"code": value}
+
+    @staticmethod
+    def _status(value: str) -> tuple[str, Row]:
+        return "outcome = $status", {"status": value}
+
+    @staticmethod
+    def _model(value: str) -> tuple[str, Row]:
+        return ("model IS NULL", {}) if value == NONE else ("model = $model", {"model": value})
+
+    @staticmethod
+    def _text(value: str) -> tuple[str, Row]:
+        """A part of the question, or the beginning of the session id."""
+        return "(contains(lower(asked), lower($text)) OR starts_with(session_id, $text))", {"text": value}
+
+
+def _moment(name: str, value: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise UsageError(f"{name}={value!r} is no date: write it like 2026-11-27, or 2026-11-27T14:03") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def sessions(query: LakeQuery, asked: Options) -> Row:
+    """One page of the list, the number of sessions, and the number for each value of each filter."""
+    wanted, order = Filter(asked), asked.get("sort") or "time"
+    if order not in _ORDERS:
+        raise UsageError(f"sort={order!r} is unknown: use {' or '.join(_ORDERS)}")
+    total = _one(query, f"SELECT count(*) FROM listed WHERE {wanted.sql()}", wanted.given())
+    page = min(_number(asked.get("page") or "1"), max(1, -(-total // ON_A_PAGE)))
+    found = _rows(
+        query, f"SELECT * FROM listed WHERE {wanted.sql()} ORDER BY {_ORDERS[order]}"
+        f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}", wanted.given(),
+    )  # fmt: skip
+    return {
+        "sessions": [{name: row[name] for name in _SHOWN} for row in found], "total": total,
+        "in_all": _one(query, "SELECT count(*) FROM listed", {}), "page": page, "on_a_page": ON_A_PAGE,
+        "counts": counts(query, wanted),
+    }  # fmt: skip
+
+
+def counts(query: LakeQuery, wanted: Filter) -> Row:
+    """The values of each filter with their numbers of sessions, as the other filters leave them."""
+
+    def rows(name: str, sql: str) -> list[Row]:
+        return _rows(query, sql.format(where=wanted.sql(name)), wanted.given(name))
+
+    return {
+        "finding": rows(
+            "finding",
+            f"SELECT code AS value, ['note', 'warning', 'error'][max(severe)] AS severity, count(*) AS many FROM found"
+            " WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY code"
+            f" UNION ALL SELECT '{NONE}', NULL, count(*) FROM listed WHERE {{where}}"
+            " AND whole NOT IN (SELECT whole FROM found) ORDER BY many DESC, value",
+        ),
+        "status": rows(
+            "status",
+            "SELECT outcome AS value, count(*) AS many FROM listed WHERE {where} GROUP BY ALL"
+            " ORDER BY many DESC, value",
+        ),
+        "model": rows(
+            "model",
+            f"SELECT coalesce(model, '{NONE}') AS value, count(*) AS many FROM listed WHERE {{where}} GROUP BY ALL"
+            " ORDER BY many DESC, value",
+        ),
+        "label": rows(
+            "label",
+            "SELECT e.key || '=' || e.value AS value, count(*) AS many FROM (SELECT unnest(map_entries(labels)) AS e"
+            f" FROM listed WHERE {{where}}) GROUP BY ALL ORDER BY many DESC, value LIMIT {MOST_LABELS}",
+        ),
+    }  # fmt: skip
+
+
+def trends(query: LakeQuery, asked: Options) -> Row:
+    """Numbers by UTC day: sessions by status, findings by code, first-token times, problems by server version.
+
+    `series` of a plot: name -> one number for each of `days`. Problems belong to recordings, so only the filters of
+    time and label apply to them; `not_applied` names the others that are set.
+    """
+    wanted = Filter(asked)
+    where, given = wanted.sql(), wanted.given()
+    begun = _tuples(
+        query, "SELECT started_at::DATE, outcome, count(*) FROM listed"
+        f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
+    )  # fmt: skip
+    found = _tuples(
+        query, "SELECT started_at::DATE, code, count(*) FROM found JOIN listed USING (whole)"
+        f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
+    )  # fmt: skip
+    heard = _tuples(
+        query, "SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
+        f" FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY ALL", given,
+    )  # fmt: skip
+    without = wanted.others("label", "from", "to")
+    drift = _tuples(
+        query, "SELECT started_at::DATE, version, sum(many)::BIGINT FROM drift"
+        f" WHERE {wanted.sql(*without)} GROUP BY ALL", wanted.given(*without),
+    )  # fmt: skip
+    days = _days({row[0] for rows in (begun, found, heard, drift) for row in rows})
+    times = {day: numbers for day, *numbers in heard}
+    p50, p95, turns = ([times.get(day, (None, None, 0))[place] for day in days] for place in range(3))
+    return {
+        "days": days,
+        "sessions": _series(begun, days),
+        "findings": _series(found, days),
+        "first_token": {"p50": p50, "p95": p95, "turns": turns},
+        "problems": _series(drift, days),
+        "not_applied": without, "counts": counts(query, wanted),
+        "in_all": _one(query, "SELECT count(*) FROM listed", {}),
+    }  # fmt: skip
+
+
+def _days(found: set[str]) -> list[str]:
+    """All days from the first one to the last one, at most `MOST_DAYS`."""
+    if not found:
+        return []
+    last = date.fromisoformat(max(found))
+    first = max(date.fromisoformat(min(found)), last - timedelta(days=MOST_DAYS - 1))
+    return [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+
+
+def _series(rows: list[tuple[Any, ...]], days: list[str]) -> dict[str, list[int]]:
+    """The numbers of each name by day, the most frequent name first."""
+    places = {day: place for place, day in enumerate(days)}
+    rows = [row for row in rows if row[0] in places]
+    totals: Counter[str] = Counter()
+    for _, name, many in rows:
+        totals[name] += many
+    names = [name for name, _ in sorted(totals.items(), key=lambda one: (-one[1], one[0]))]
+    kept = names if len(names) <= SERIES + 1 else names[:SERIES]
+    made = {name: [0] * len(days) for name in kept}
+    if len(kept) < len(names):
+        made["other"] = [0] * len(days)
+    for day, name, many in rows:
+        made[name if name in made else "other"][places[day]] += many
+    return made
+
+
+def _rows(query: LakeQuery, sql: str, given: Row) -> list[Row]:
+    """The rows of a statement, by column, with values for JSON."""
+    found = query.rows(sql, given)
+    return [dict(zip(found.columns, map(plain, row), strict=True)) for row in found.rows]
+
+
+def _tuples(query: LakeQuery, sql: str, given: Row) -> list[tuple[Any, ...]]:
+    return [tuple(map(plain, row)) for row in query.rows(sql, given).rows]
+
+
+def _one(query: LakeQuery, sql: str, given: Row) -> int:
+    return int(_tuples(query, sql, given)[0][0])
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10):
+        raise UsageError(f"page={text!r} is no number")
+    return max(1, int(text))

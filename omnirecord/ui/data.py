@@ -1,0 +1,379 @@
+"""The page's requests by name: options in, a value for JSON out. Reads the cassette; no HTTP.
+
+Each answer opens and closes a `.db`, so that a recorder can start and stop meanwhile. A cassette that has to be
+unpacked or converted first is kept open until its file changes.
+
+The overview has recordings, sessions and incidents of the recorder. It reads no frames: findings are a request of their
+own, so that the list appears at once. A session has its turns as in `show --json`, the growth of their texts, its
+requests, and the sessions of its sub-agents. Comparisons come from `diff`, for two sessions of one cassette or of two
+merged ones. An exported file searches the documents that `omnirecord search` has.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from ..analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
+from ..analysis.diff.align import spans
+from ..analysis.doctor.doctor import examine
+from ..analysis.gather import Concluded, Gathered, Known, children_of, conclusions, gathered, strays
+from ..analysis.search.query import everything
+from ..analysis.search.search import search, update_index
+from ..analysis.transcript.show import sessions_with_drafts, turn_rows
+from ..analysis.turns import Session, concluded, growth_of
+from ..analysis.turns.draft import Draft
+from ..cassette.open import open_store
+from ..cassette.sqlite import Store
+from ..cassette.sqlite.search_index import Doc, Index
+from ..errors import UsageError, __version__
+from ..model import Exchange, wall_clock
+from .events import (
+    SUMMARIES,
+    Key,
+    columns,
+    event,
+    exchange,
+    exchange_row,
+    exchanges_with,
+    key_of_exchange,
+    key_of_session,
+    matching,
+    message_rows,
+    read_key,
+    summaries,
+)
+
+Row = dict[str, Any]
+Places = dict[int, dict[int | None, int]]
+TOLERANCE_S = 1.0
+MOST_OTHERS = 500
+"""Most listed requests without a session, those of runners included."""
+Options = Mapping[str, str]
+HITS = 200
+"""Most hits of a search."""
+Told = tuple[Session, list[Draft]]
+
+
+def comparison(store: Store, a: str, b: str) -> Row:
+    """The differences of two sessions. Raises `UsageError`.
+
+    `turns`: the pairs of turns, by index. Of each difference, `turn` is an index in that list, None outside turns;
+    `spans` is its two texts as one, if it has texts.
+    """
+    one, other = _session_with(store, read_key(a)), _session_with(store, read_key(b))
+    pairs = turn_pairs(one, other)
+    places = {side: {pair[side]: place for place, pair in enumerate(pairs)} for side in (0, 1)}
+    found = compare([one], [other], tolerance_s=TOLERANCE_S)
+    return {"a": a, "b": b, "tolerance_s": TOLERANCE_S, "turns": pairs, "found": [_row(one, places) for one in found]}
+
+
+def _row(one: Difference, places: Places) -> Row:
+    both = isinstance(one.a, str) and isinstance(one.b, str)
+    said = [list(span) for span in spans(one.a, one.b)] if both else None
+    return {**one.row(), "turn": _turn(one, places), "spans": said}
+
+
+def _turn(one: Difference, places: Places) -> int | None:
+    """The pair of a difference. Paths count in the first session, except for turns of the second one alone."""
+    found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
+    if found is None:
+        return None
+    return places[one.a is None and not found[2]][int(found[1])]
+
+
+def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
+    """The pairs of sessions of two merged cassettes, with the number of their differences. Raises `UsageError`.
+
+    `files`: the cassette of each recording. `a`, `b`: only this session of it.
+    """
+    names = list(dict.fromkeys(files.values()))
+    if len(names) != 2:
+        raise UsageError("there is one cassette: choose two of its sessions")
+    sessions = list(gathered(store))
+    sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
+    sides = [
+        [one for one in side if key in ("", _key(one))] for side, key in zip(sides, (a, b), strict=True)
+    ]  # fmt: skip
+    found = by_session(*([_diff_session(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    return [
+        {"a": None if i is None else _key(sides[0][i]), "b": None if j is None else _key(sides[1][j]),
+         "differences": len(differences), "counts": counts(differences)}
+        for (i, j), differences in found
+    ]  # fmt: skip
+
+
+def _key(one: Gathered) -> str:
+    return str(key_of_exchange(one.exchanges[0]))
+
+
+def _diff_session(one: Gathered) -> DiffSession:
+    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+
+
+def _session_with(store: Store, key: Key) -> DiffSession:
+    for one in gathered(store, key.session_id):
+        if key_of_exchange(one.exchanges[0]) == key:
+            return _diff_session(one)
+    raise UsageError(f"the cassette holds no session {key}")
+
+
+def search_data(store: Store, exchanges: set[int]) -> Row:
+    """The documents of these exchanges by session and time, and their texts, each once.
+
+    `same` is equal for equal documents; `at` is in ns of the recording. `marks` of a text of deltas: the characters of
+    each delta, and the distance of its event from the previous one.
+    """
+    with closing(Index.in_memory()) as index:
+        for _ in update_index(store, index, (0, None)):
+            pass
+        found = [one for one in everything(index.connection) if one[1] in exchanges]
+    by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}
+    places: dict[str, int] = {}
+    docs = [
+        _search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places)))
+        for doc, number, same in found
+    ]
+    return {"texts": list(places), "docs": docs}
+
+
+def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
+    is_request = doc.kind in ("request", "answer")
+    row = {
+        "recording": x.recording, "session_id": x.session_id, "stream": None if is_request else x.stream,
+        "exchange": x.exchange if is_request else None, "seq": doc.first_seq, "type": doc.type, "at": doc.first_ns,
+        "same": same, "text": text,
+    }  # fmt: skip
+    return {**row, "marks": _steps(doc.marks)} if doc.marks else row
+
+
+def _steps(marks: array[int]) -> list[int]:
+    """The differences of (position, event, position, event…): small numbers take less space."""
+    return [one - before for one, before in zip(marks, [0, marks[1], *marks], strict=False)]
+
+
+class Answers:
+    """Answers the page's requests, in several threads.
+
+    `path` returns the current path of the cassette. `files`: the file of each recording of a merged one.
+    """
+
+    def __init__(self, path: Callable[[], Path], files: Mapping[int, str] | None = None) -> None:
+        self._path, self._files = path, {} if files is None else files
+        self._lock, self._known = Lock(), Known()
+        self._kept: tuple[object, Store] | None = None
+        self._names: dict[str, Callable[[Store, Options], Any]] = {
+            "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
+            "findings": lambda store, asked: findings(store, asked.get("session")),
+            "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
+            "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
+            "summaries": _summaries,
+            "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
+            "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
+            "matching": _matching,
+            "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
+            "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
+        }
+
+    def __contains__(self, name: str) -> bool:
+        return name == "search" or name in self._names
+
+    def answer(self, name: str, asked: Options) -> Any:
+        """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
+        if name == "search":
+            return self._search(asked)
+        with self._store() as store:
+            return self._names[name](store, asked)
+
+    def close(self) -> None:
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        path = self._path()
+        with self._lock:
+            stamp = (path, path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None
+            if self._kept is not None and self._kept[0] != stamp:
+                self._forget()
+            if self._kept is None:
+                store = open_store(path)
+                if store.is_copy and not store.is_being_recorded:
+                    self._kept = stamp, store
+            if self._kept is not None:
+                yield self._kept[1]
+                return
+        with closing(store):
+            yield store
+
+    def _search(self, asked: Options) -> Any:
+        found = search(
+            self._path(), asked.get("query", ""), type=asked.get("type") or None,
+            session=asked.get("session") or None, limit=HITS, width=160,
+        )  # fmt: skip
+        rows = [
+            {**{name: hit.row[name] for name in ("recording", "session_id", "stream", "seq", "offset_ns", "type")},
+             "exchange": hit.exchange, "text": hit.snippet.text, "spans": hit.snippet.spans}
+            for hit in found.hits
+        ]  # fmt: skip
+        return {"hits": rows, "total": found.total}
+
+
+def _summaries(store: Store, asked: Options) -> Any:
+    return summaries(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", SUMMARIES))
+
+
+def _matching(store: Store, asked: Options) -> Any:
+    words = asked.get("text", "")
+    return {
+        "streams": matching(store, _numbers(asked, "streams"), words),
+        "exchanges": exchanges_with(store, _numbers(asked, "exchanges"), words),
+    }
+
+
+def _numbers(asked: Options, name: str) -> list[int]:
+    return [_number({name: one}, name) for one in asked.get(name, "").split(",") if one]
+
+
+def _number(asked: Options, name: str, default: int | None = None) -> int:
+    value = asked.get(name)
+    if value is None and default is not None:
+        return default
+    if value is None or not (value.isascii() and value.isdecimal() and len(value) < 16):
+        raise UsageError(f"{name}={value!r} is no number")
+    return int(value)
+
+
+def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
+    """The overview. `name`: the cassette's. `files`: the file of each recording of a merged cassette. `known`: see
+    `conclusions`. Times are ns of their recording."""
+    files = files or {}
+    recordings, exchanges = store.recordings(), store.exchanges()
+    astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
+    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
+    return {
+        "name": " · ".join(dict.fromkeys(files.values())) or name,
+        "files": list(dict.fromkeys(files.values())),
+        "version": __version__,
+        "is_recorded": store.is_being_recorded,
+        "recordings": [
+            {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
+             "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
+             "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version,
+             "exchanges": sum(x.recording == r.recording for x in exchanges)}
+            for r in recordings
+        ],
+        "sessions": [_session(store, one) for one in conclusions(store, known=known)],
+        "others": [{"recording": x.recording, **exchange_row(x)} for x in others[:MOST_OTHERS]],
+        "more_others": max(0, len(others) - MOST_OTHERS),
+        "incidents": [
+            {"recording": one.recording, "at_ns": one.at_ns, "message": one.message} for one in store.incidents()
+        ],
+    }  # fmt: skip
+
+
+def findings(store: Store, session: str | None = None) -> list[Row]:
+    """The findings of the cassette, or of one session, each with its recording; None if that is unknown."""
+    recordings: dict[object, set[int]] = {}
+    for x in store.exchanges():
+        for what in (x.stream, x.session_id):
+            recordings.setdefault(what, set()).add(x.recording)
+    return [
+        {**one.row(), "recording": _only(recordings.get(one.stream or one.session_id))}
+        for one in examine(store, session)
+    ]  # fmt: skip
+
+
+def _only(found: set[int] | None) -> int | None:
+    return next(iter(found)) if found is not None and len(found) == 1 else None
+
+
+def _session(store: Store, one: Concluded) -> Row:
+    told, exchanges = one.session, one.gathered.exchanges
+    streams = [x for x in exchanges if x.stream is not None]
+    verdicts = sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]())
+    said = (store.last_status(x) for x in reversed(streams))
+    return {
+        "key": str(key_of_exchange(exchanges[0])),
+        "recording": told.recording,
+        "session_id": told.session_id,
+        "stream": one.stream,
+        "parent_session_id": told.parent_id,
+        "started_at": told.started_at,
+        "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns,
+        "streams": len(streams),
+        "stream_numbers": [x.stream for x in streams],
+        "path": exchanges[0].request.target,
+        "exchanges": len(exchanges),
+        "events": verdicts.total() - verdicts["comment"],
+        "verdicts": verdicts,
+        "bytes": sum(x.response_bytes for x in streams),
+        "last_status": next((status for status in said if status is not None), None),
+        "ending": one.conclusion.ending or exchanges[-1].ending,
+        "asked": one.conclusion.asked,
+        "conclusion": one.conclusion.row(),
+    }
+
+
+def session_data(store: Store, key: Key) -> Row:
+    """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such."""
+    family = list(_family(store, key))
+    family.sort(key=lambda one: key_of_session(one[0]) != key)
+    if not family or key_of_session(family[0][0]) != key:
+        raise UsageError(f"the cassette holds no session {key}")
+    started_at = store.recording(key.recording).started_at
+    by_id = {(told.recording, told.session_id): told for told, _ in family}
+    ids = {told.session_id for told, _ in family if told.session_id is not None}
+    exchanges = [x for x in store.exchanges(recording=key.recording) if _is_of(x, ids, key)]
+    return {
+        "key": str(key),
+        "started_at": started_at,
+        "is_recorded": store.is_being_recorded,
+        "family": [_told(told, drafts, by_id) for told, drafts in family],
+        "exchanges": [exchange_row(x) for x in exchanges],
+        "messages": [row for x in exchanges if x.kind == "websocket" for row in message_rows(store, x)],
+        "at": wall_clock(started_at, 0),
+    }
+
+
+def _family(store: Store, key: Key) -> list[Told]:
+    family = key.session_id is not None
+    return list(sessions_with_drafts(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
+
+
+def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:
+    return x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
+
+
+def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
+    why = concluded(told, children_of(told, by_id))
+    title = told.snapshot.title if told.snapshot else None
+    return {
+        "key": str(key_of_session(told)),
+        "session_id": told.session_id,
+        "parent_id": told.parent_id,
+        "title": title,
+        "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns,
+        "status": told.status,
+        "cost_usd": told.cost_usd,
+        "heartbeats": told.heartbeats,
+        "streams": [asdict(one) for one in told.streams],
+        "turns": list(turn_rows(told, by_id)),
+        "growth": [growth_of(draft) for draft in drafts],
+        "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
+        "conclusion": why.row(),
+    }
