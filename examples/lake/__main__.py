@@ -1,6 +1,7 @@
 """Two recorders behind nginx, one of which is killed: every session is in the lake once. `docs/lake.md` tells it.
 
     python -m examples.lake
+    SESSIONS=4 python -m examples.lake    a shorter one
 
 Everything runs on this machine: an S3 server, a real Omnigent with a scripted model, and 20 clients. At the end the S3
 server stays until Ctrl-C, for questions to the lake. Nothing is left after that, neither a process nor a file.
