@@ -1,6 +1,7 @@
 """Two recorders behind nginx, one of which is killed: every session is in the lake once. `docs/lake.md` tells it.
 
     python -m examples.lake
+    SESSIONS=4 python -m examples.lake    a shorter one
 
 Everything runs on this machine: an S3 server, a real Omnigent with a scripted model, and 20 clients. At the end the S3
 server stays until Ctrl-C, for questions to the lake. Nothing is left after that, neither a process nor a file.
@@ -47,8 +48,15 @@ async def story(folder: Path) -> None:
 async def main(folder: Path) -> None:
     task = asyncio.current_task()
     assert task is not None
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, lambda: None)  # a second Ctrl-C does not interrupt the end
+        task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     await story(folder)
 
 

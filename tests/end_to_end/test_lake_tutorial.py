@@ -187,7 +187,7 @@ async def test_a_split_session_is_verified_and_replayed_to_the_client(told: Told
     assert "the client received the same bytes from the replay" in told.text
 
 
-def test_the_printed_questions_are_answered(told: Told, lake: Lake) -> None:
+def test_the_printed_questions_are_answered(told: Told) -> None:
     lines = told.text.split("Ask the lake")[1].splitlines()
     asked = [shlex.split(line) for line in lines if line.strip().startswith("omnirecord")]
     assert {words[1] for words in asked} == {"lake", "show", "doctor", "serve", "ui"}
@@ -195,7 +195,7 @@ def test_the_printed_questions_are_answered(told: Told, lake: Lake) -> None:
         if words[0] not in ("serve", "ui"):  # servers
             command = [sys.executable, "-m", "omnirecord", *words]
             done = subprocess.run(command, env={**os.environ, **told.environment}, capture_output=True, text=True)
-            assert (done.returncode, done.stderr, bool(done.stdout)) == (words[0] == "doctor", "", True), lake.url
+            assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", True), words
 
 
 def test_the_first_command_installs_what_the_example_needs(tmp_path: Path) -> None:

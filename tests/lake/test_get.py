@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,20 +82,37 @@ def test_an_odd_session_has_its_text_form_again_from_every_store(lake_url: str, 
     assert fetched(lake, "s") == expected(path, "s")
 
 
-async def test_a_session_that_two_recorders_saw_at_once_becomes_one_recording_that_replays(tmp_path: Path) -> None:
-    parts = split(HEALTHY["turns"], tmp_path)
-    lake = shipped(str(tmp_path / "lake"), *parts)
-    (session,) = sessions_of(HEALTHY["turns"])
+def whole_of(parts: tuple[Path, Path], folder: Path) -> Path:
+    """The only session of two cassettes, as a cassette out of a lake."""
+    lake = shipped(str(folder / "lake"), *parts)
+    (session,) = sessions_of(parts[0])
     with closing(Fetch(lake, session)) as fetch:
-        write_lines(fetch.lines(), tmp_path / "whole.db", is_text=False, is_compressed=False)
+        write_lines(fetch.lines(), folder / "whole.db", is_text=False, is_compressed=False)
         assert len(fetch.found.recordings) == 2
-    with closing(open_store(tmp_path / "whole.db")) as store:
+    return folder / "whole.db"
+
+
+async def test_recordings_that_overlap_in_time_become_one_that_replays(tmp_path: Path) -> None:
+    whole = whole_of(split(HEALTHY["turns"], tmp_path), tmp_path)
+    with closing(open_store(whole)) as store:
         assert [one.recording for one in store.recordings()] == [1]
-        assert len(store.exchanges(session_id=session)) == 19
-        assert [x.exchange for x in store.exchanges()] == list(range(1, 20))
-        times = [x.request.at_ns for x in store.exchanges()]
-        assert times == sorted(times)
-    assert (await verify(tmp_path / "whole.db", timing="instant")).equal
+        exchanges = store.exchanges()
+    assert [x.exchange for x in exchanges] == list(range(1, 20))
+    assert [x.request.at_ns for x in exchanges] == sorted(x.request.at_ns for x in exchanges)
+    assert (await verify(whole, timing="instant")).equal
+
+
+def test_recordings_one_after_the_other_stay_two_with_numbers_of_their_own(tmp_path: Path) -> None:
+    requests, streams = split(HEALTHY["turns"], tmp_path)
+    head, *values = streams.read_text().splitlines()
+    moved = json.loads(head)
+    for one in moved["recordings"]:
+        one["started_at"] = (datetime.fromisoformat(one["started_at"]) + timedelta(hours=1)).isoformat()
+    streams.write_text("\n".join([json.dumps(moved), *values]) + "\n")
+    with closing(open_store(whole_of((requests, streams), tmp_path))) as store:
+        assert [one.recording for one in store.recordings()] == [1, 2]
+        assert len(store.exchanges()) == 19
+        assert len({x.exchange for x in store.exchanges()}) == 19
 
 
 def test_the_name_of_a_sub_agent_brings_its_parent_and_the_name_of_the_parent_its_sub_agents(tmp_path: Path) -> None:
