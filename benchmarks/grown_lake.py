@@ -9,11 +9,14 @@ committed as `ship` does it, spread over days.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import random
 import re
 import shutil
+import string
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -35,6 +38,10 @@ from omnirecord.text import dumps
 CASSETTES = Path(__file__).parent.parent / "cassettes"
 LONG = 10_000
 """Events of the long stream."""
+_DELTA = "output_text.delta"
+_LETTERS = re.compile(r'(?<="delta": ")[A-Za-z]+')
+_SOURCES, _SEED = 24, 18
+"""Cassettes that are taken if their sessions get longer, and the choice of them."""
 _ID = re.compile(rb"(?<![0-9a-z])[0-9a-f]{32}(?![0-9a-f])|(?<=resp_)[0-9a-f]{24}(?![0-9a-f])")
 _MODELS = ("stand-in", "small-model", "large-model")
 _VERSIONS = ("0.19.0", "0.19.1", "0.20.0", None)
@@ -42,18 +49,31 @@ _FIRST_DAY = date(2026, 11, 1)
 _NUMBERED = ("exchange", "stream")
 
 
-def base(folder: Path) -> list[dict[str, pa.Table]]:
-    """Return the tables of each shipped cassette without content coding."""
-    found = []
-    for path in sorted(CASSETTES.rglob("*.jsonl")):
+def base(folder: Path, lengths: Sequence[int] = ()) -> list[dict[str, pa.Table]]:
+    """Return the tables of each shipped cassette without content coding, after those of a cassette with a long stream.
+
+    `lengths`: events that a stream with text is brought to, in turn; by default it stays as it is.
+    """
+    found, each = [_lengthened(folder, CASSETTES / "text.jsonl", LONG)], itertools.cycle(lengths)
+    paths = sorted(CASSETTES.rglob("*.jsonl"))
+    if lengths:
+        paths = random.Random(_SEED).sample(paths, _SOURCES)
+    for path in paths:
         with closing(open_store(path)) as store:
-            for recording in store.recordings():
-                found.append(_tables(extracted(store, recording)))
-    long = folder / "long.db"
-    import_file(_long(folder), long)
+            tables = [_tables(extracted(store, recording)) for recording in store.recordings()]
+        plain = [one for one in tables if not _is_coded(one)]
+        if lengths and len(tables) == len(plain) == 1 and _DELTA in path.read_text():
+            plain = [_lengthened(folder, path, next(each))]
+        found += plain
+    return found
+
+
+def _lengthened(folder: Path, path: Path, events: int) -> dict[str, pa.Table]:
+    """Return the tables of a cassette with one recording, one of whose streams gets `events` events."""
+    long = folder / f"{path.stem}.{events}.db"
+    import_file(_long(folder, path, events), long)
     with closing(open_store(long)) as store:
-        tables = _tables(extracted(store, store.recordings()[0]))
-    return [tables, *(one for one in found if not _is_coded(one))]
+        return _tables(extracted(store, store.recordings()[0]))
 
 
 def _tables(extract: Extract) -> dict[str, pa.Table]:
@@ -65,17 +85,20 @@ def _is_coded(tables: dict[str, pa.Table]) -> bool:
     return bool(pc.any(pc.and_(pc.equal(exchanges["kind"], "sse"), pc.is_valid(exchanges["response_body"]))).as_py())
 
 
-def _long(folder: Path) -> Path:
-    """Write a cassette with a stream of `LONG` events: `text.jsonl` with most of its deltas many times."""
-    values = [json.loads(line) for line in (CASSETTES / "text.jsonl").read_text().splitlines()]
-    stream = next(one["stream"] for one in values if "request" in one and one["stream"] is not None)
-    of_stream = [one for one in values if "seq" in one]
-    reads = [read for one in values if "reads" in one for read in one["reads"]]
-    at = next(number for number, one in enumerate(of_stream) if "output_text.delta" in one["raw"]) + 1
-    more = LONG - len(of_stream)
-    frames = [*of_stream[:at], *[of_stream[at]] * more, *of_stream[at:]]
+def _long(folder: Path, source: Path, events: int) -> Path:
+    """Write a cassette with a stream of `events` events: another one with a delta many times."""
+    values = [json.loads(line) for line in source.read_text().splitlines()]
+    stream = next(one["stream"] for one in values if "seq" in one and _DELTA in (one["raw"] or ""))
+    of_stream = [one for one in values if "seq" in one and one["stream"] == stream]
+    reads = [read for one in values if "reads" in one and one["stream"] == stream for read in one["reads"]]
+    deltas = [number for number, one in enumerate(of_stream) if _DELTA in (one["raw"] or "")]
+    at = max(deltas, key=lambda number: len(of_stream[number]["raw"]))
+    more = max(events - len(of_stream), 0)
+    chosen = random.Random(events)
+    added = [{**of_stream[at], "raw": _other(of_stream[at]["raw"], chosen)} for _ in range(more)]
+    frames = [*of_stream[:at], *added, *of_stream[at:]]
     size = len(of_stream[at]["raw"].encode())
-    end = sum(len(one["raw"].encode()) for one in of_stream[:at])
+    end = sum(len((one["raw"] or "").encode()) for one in of_stream[:at])
     total = place = 0
     for place, (_, _, many) in enumerate(reads):  # noqa: B007
         if total >= end:
@@ -85,15 +108,20 @@ def _long(folder: Path) -> Path:
     reads[place:place] = [[offset + number, sent + number if sent else None, size] for number in range(more)]
     made = []
     for value in values:
-        if "seq" in value or "reads" in value:
+        if ("seq" in value or "reads" in value) and value["stream"] == stream:
             continue
         made.append(value)
         if value.get("stream") == stream:
             made += [{**one, "seq": seq} for seq, one in enumerate(frames, 1)]
             made += [{"stream": stream, "reads": reads[n : n + 100]} for n in range(0, len(reads), 100)]
-    path = folder / "long.jsonl"
+    path = folder / f"{source.stem}.{events}.jsonl"
     path.write_text("".join(f"{dumps(one)}\n" for one in made))
     return path
+
+
+def _other(raw: str, chosen: random.Random) -> str:
+    """Return an event with other letters in its delta, and as long."""
+    return _LETTERS.sub(lambda found: "".join(chosen.choices(string.ascii_lowercase, k=len(found[0]))), raw, count=1)
 
 
 class Copies:
@@ -233,11 +261,11 @@ def _shifted(table: pa.Table, began: datetime) -> pa.Table:
     return table
 
 
-def grow(lake: Lake, recordings: int, events: int, days: int) -> Iterator[int]:
+def grow(lake: Lake, recordings: int, events: int, days: int, lengths: Sequence[int] = ()) -> Iterator[int]:
     """Add the recordings, and yield the number of events after each."""
     folder = Path(tempfile.mkdtemp())
     try:
-        sources = [Copies(one) for one in base(folder)]
+        sources = [Copies(one) for one in base(folder, lengths)]
     finally:
         shutil.rmtree(folder)
     first, others = block(sources, events), block(sources[1:], events)  # the first source is long
@@ -259,12 +287,13 @@ def grow(lake: Lake, recordings: int, events: int, days: int) -> Iterator[int]:
 @click.option("--recordings", default=200, show_default=True)
 @click.option("--events", default=50_000, show_default=True, help="Events of each recording, at least.")
 @click.option("--days", default=20, show_default=True, help="Days over which the recordings are spread.")
-def main(url: str, recordings: int, events: int, days: int) -> None:
+@click.option("--length", "lengths", multiple=True, type=int, help="Events of a session, in turn. Default: as shipped.")
+def main(url: str, recordings: int, events: int, days: int, lengths: tuple[int, ...]) -> None:
     """Grow a lake from the shipped cassettes."""
     lake = Lake(url)
     lake.init()
     total = 0
-    with click.progressbar(grow(lake, recordings, events, days), length=recordings, label="growing") as each:
+    with click.progressbar(grow(lake, recordings, events, days, lengths), length=recordings, label="growing") as each:
         for so_far in each:
             total = so_far
     click.echo(f"{total:,} events in {recordings:,} recordings")

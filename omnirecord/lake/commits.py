@@ -2,26 +2,31 @@
 
 The id of a recording is an application transaction of each table. Delta refuses a second commit with it, also after
 the rows were compacted or expired. The object of a recording has the id as its name. It is created, never overwritten.
-A shipper that finds the object of a killed or concurrent shipper commits that object.
+A shipper that finds the same object of a killed or concurrent shipper commits that object. An old object may be removed
+by `compact` at any moment, so it is left alone, and the recording's object gets another name.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from ..errors import LakeError
 from ..server.timers import monotonic
 from .extract import Extract
+from .files import files_in
 from .location import Lake
 from .parquet import add_action
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
@@ -34,16 +39,35 @@ _LOOK_EVERY = 2.0
 """Seconds between two looks for recordings that other shippers have added. `add` looks again before each commit."""
 _THREADS = 8
 """Tables and objects in flight at a time."""
+_FRESH = 1800.0
+"""Greatest age of an object at its commit, in seconds: half of the least `--retain`. No `compact` removes it."""
 RECORDINGS = TABLES[-1]
+_EXISTS = (AlreadyExistsError, FileExistsError)
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Commits:
-    """The tables of one lake, for one shipper. Not for several threads."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An object in the store."""
 
-    def __init__(self, lake: Lake) -> None:
-        self._lake = lake
+    action: AddAction
+    """Its entry of the log."""
+    path: str
+    """Its path in the lake."""
+    at: float
+    """When it was stored, in seconds since 1970."""
+    data: bytes
+
+
+class Commits:
+    """The tables of one lake, for one shipper. Not for several threads.
+
+    `clock` returns the seconds since 1970; they go on while the machine sleeps.
+    """
+
+    def __init__(self, lake: Lake, clock: Callable[[], float] = time.time) -> None:
+        self._lake, self._clock = lake, clock
         self._tables: dict[str, DeltaTable] = {}
         self._looked = -math.inf
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="omnirecord-lake")
@@ -93,20 +117,38 @@ class Commits:
         wanted = {one.recording_id: one for one in extracts if name in one.files}
         if not wanted:
             return
-        actions: dict[str, AddAction] = {}
+        stored: dict[str, _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
             left = [one for one in wanted.values() if not _has(table, one.recording_id)]
             if not left:
                 return
-            actions |= {one.recording_id: self._put(name, one) for one in left if one.recording_id not in actions}
+            for one in left:
+                if one.recording_id not in stored or not self._is_fresh(stored[one.recording_id].at):
+                    stored[one.recording_id] = self._put(name, one)
+            objects = {one.recording_id: stored[one.recording_id] for one in left}
             try:
-                self._commit(table, [actions[one.recording_id] for one in left], [one.recording_id for one in left])
-                return
+                self._commit(table, [one.action for one in objects.values()], list(objects))
             except CommitFailedError:
                 if number == _TRIES - 1:
                     raise
                 time.sleep(random.uniform(0, _PAUSE * (number + 1)))
+            else:
+                self._store_again(name, objects)
+                return
+
+    def _is_fresh(self, at: float) -> bool:
+        """Whether no `compact` removes an object that was stored at this time. A clock may be wrong either way."""
+        return abs(self._clock() - at) < _FRESH
+
+    def _store_again(self, name: str, objects: Mapping[str, _Stored]) -> None:
+        """Store what `compact` may have removed, because the machine slept during the commit."""
+        old = [one for one in objects.values() if not self._is_fresh(one.at)]
+        there = {one.path for one in files_in(self._newest(name))} if old else set()
+        for one in old:
+            if one.action.path in there:  # the commit names it still
+                with suppress(*_EXISTS):
+                    self._lake.objects.put(one.path, one.data, mode="create", use_multipart=False)
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
         transactions = [Transaction(one, 0) for one in ids]
@@ -115,15 +157,29 @@ class Commits:
             commit_properties=CommitProperties(app_transactions=transactions),
         )  # fmt: skip
 
-    def _put(self, name: str, one: Extract) -> AddAction:
-        """Store the object of a recording; return its entry of the log."""
+    def _put(self, name: str, one: Extract) -> _Stored:
+        """Store the object of a recording, or find it: the same bytes, stored not long ago."""
+        data, at = one.files[name], self._clock()
         path, within = path_of(name, one.day, one.recording_id)
-        data = one.files[name]
         try:
             self._lake.objects.put(path, data, mode="create", use_multipart=False)
-        except (AlreadyExistsError, FileExistsError):  # of a shipper that was killed, or runs at the same time
-            data = bytes(self._lake.objects.get(path).bytes())
-        return add_action(name, within, one.day, data)
+        except _EXISTS:  # of a shipper that was killed, or runs at the same time
+            found = self._found(path, data)
+            if found is None:
+                path, within = path_of(name, one.day, f"{one.recording_id}-{secrets.token_hex(4)}")
+                self._lake.objects.put(path, data, mode="create", use_multipart=False)
+            else:
+                at = found
+        return _Stored(add_action(name, within, one.day, data), path, at, data)
+
+    def _found(self, path: str, data: bytes) -> float | None:
+        """Return when an object was stored, in seconds since 1970; None if its commit could name other or no bytes."""
+        with suppress(NotFoundError, FileNotFoundError):  # removed since
+            there = self._lake.objects.get(path)
+            at = there.meta["last_modified"].timestamp()
+            if self._is_fresh(at) and bytes(there.bytes()) == data:
+                return at
+        return None
 
     def _table(self, name: str) -> DeltaTable:
         if name not in self._tables:

@@ -59,5 +59,5 @@ def files_in(table: DeltaTable) -> list[File]:
 
 def _file(path: str, day: str, size: int, rows: int | None, least: str | None, most: str | None) -> File:
     name = PurePosixPath(path).stem
-    is_single = name == least == most
-    return File(path, day, size, rows, name if is_single else None, least or "", most or "\U0010ffff")
+    is_single = least is not None and least == most and (name == least or name.startswith(f"{least}-"))
+    return File(path, day, size, rows, least if is_single else None, least or "", most or "\U0010ffff")

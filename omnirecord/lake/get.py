@@ -39,6 +39,8 @@ _EDGES = """
 SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
 UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
 """
+_EDGE_COLUMNS = "session_id, day, parent_session_id, child_session_ids"
+_RELATED = "starts_with(session_id, $name) OR parent_session_id IS NOT NULL OR child_session_ids IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,12 @@ class Fetch:
 
     def _open(self, lake: Lake, session: str) -> None:
         query = self._opened.enter_context(LakeQuery(lake))
-        known, days = the_session(query, session)
-        tree, days = _tree(query, known, days)
+        with query.narrowed() as related:  # one look at all files of the table
+            related.hold(
+                "sessions", _RELATED, {"name": session}, "session_id, day, parent_session_id, child_session_ids"
+            )
+            known, days = the_session(query, session, related)
+            tree, days = _tree(query, known, days, related)
         with query.narrowed(days=days) as near:
             found = near.rows(
                 "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
@@ -110,15 +116,15 @@ class Fetch:
 Days = tuple[date, date]
 
 
-def the_session(query: LakeQuery, name: str) -> tuple[str, Days]:
+def the_session(query: LakeQuery, name: str, held: LakeQuery | None = None) -> tuple[str, Days]:
     """Return the session id that equals `name` or begins with it, and the days of its recordings: the first, the last.
 
-    Raises `UsageError`.
+    `held` has the sessions that begin with `name` in memory. Raises `UsageError`.
     """
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
     sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
-    days = {one: (first, last) for one, first, last in query.rows(sql, given).rows}
+    days = {one: (first, last) for one, first, last in (held or query).rows(sql, given).rows}
     found = [name] if name in days else sorted(days)
     if len(found) == 1:
         return found[0], days[found[0]]
@@ -139,10 +145,13 @@ def _listed(names: Sequence[str]) -> str:
     return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
-def _tree(query: LakeQuery, session: str, days: Days) -> tuple[list[str], Days]:
-    """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun."""
+def _tree(query: LakeQuery, session: str, days: Days, held: LakeQuery) -> tuple[list[str], Days]:
+    """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun.
+
+    `held` has the sessions with a parent or children in memory.
+    """
     parents, children = dict[str, str](), defaultdict[str, set[str]](set)
-    for child, parent in query.rows(_EDGES).rows:
+    for child, parent in held.rows(_EDGES).rows:
         parents[child] = parent
         children[parent].add(child)
     root, seen = session, {session}

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,19 @@ class LakeQuery:
         self._complete: set[str] | None = None
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
+        self._held: set[str] = set()
         self._datasets: dict[str, dataset.Dataset] = {}
         self._folder, self._is_folder_ours = spill or TemporaryFolder("lake"), spill is None
-        self._connection = duckdb.connect(":memory:", config={"temp_directory": str(Path(self._folder.name) / "spill")})
-        if not lake.is_local:
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        spill = str(Path(self._folder.name) / "spill")
+        made = duckdb.connect(":memory:", config={"temp_directory": spill})
+        if not self._lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
         folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
-        self._connection.execute(_SAFE.format(folders=folders))
+        made.execute(_SAFE.format(folders=folders))
+        return made
 
     def narrowed(
         self, *, days: tuple[date, date] | None = None, recordings: Collection[str] | None = None
@@ -89,7 +96,8 @@ class LakeQuery:
 
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
-        self._connection.close()
+        if "_connection" in self.__dict__:
+            self._connection.close()
         if self._is_folder_ours:
             self._folder.cleanup()
 
@@ -121,6 +129,17 @@ class LakeQuery:
             cursor = self._executed(sql, parameters)
         columns = distinct(one[0] for one in cursor.description or ())
         return Result(columns, self._fetched(cursor, sql), reads)
+
+    def hold(
+        self, name: str, where: str | None = None, parameters: Mapping[str, Any] | None = None, columns: str = "*"
+    ) -> None:
+        """Read some rows of a table into memory, or none. Further queries see these only, and open no file for them."""
+        if where is None:
+            self._connection.execute(f"CREATE TABLE {name} AS {_nothing(SCHEMAS[name])}")
+        else:
+            self.rows(f"CREATE TABLE held AS SELECT {columns} FROM {name} WHERE {where}", parameters)
+            self._connection.execute(f"DROP VIEW {name}; ALTER TABLE held RENAME TO {name}")
+        self._held.add(name)
 
     def _executed(self, sql: str, parameters: Mapping[str, Any] | None) -> duckdb.DuckDBPyConnection:
         cursor = self._connection.cursor()
@@ -174,7 +193,7 @@ class LakeQuery:
 
     def _define(self, names: Collection[str]) -> None:
         """Make the views that a query names. The logs of their tables are read at the same time."""
-        wanted = needed(names) - self._defined
+        wanted = needed(names) - self._defined - self._held
         tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
         if tables:
             known = self._recordings()
@@ -220,8 +239,7 @@ class LakeQuery:
         if merged:
             parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
         if not parts:
-            nothing = ", ".join(f"NULL::{_type(field.type)} AS {_named(field.name)}" for field in schema)
-            return f"SELECT {nothing} WHERE false"
+            return _nothing(schema)
         return " UNION ALL ".join(parts)
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
@@ -299,6 +317,11 @@ def _quoted(text: str) -> str:
 
 def _named(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
+
+
+def _nothing(schema: pa.Schema) -> str:
+    """Return a SELECT with these columns and no row."""
+    return f"SELECT {', '.join(f'NULL::{_type(one.type)} AS {_named(one.name)}' for one in schema)} WHERE false"
 
 
 def _type(of: pa.DataType) -> str:

@@ -88,7 +88,10 @@ MEASURED = ("recording_id", "session_id", "code", "at", "asked_at", "started_at"
 """Columns whose least and greatest values are in the Delta log, so that an engine skips files."""
 
 
-def path_of(table: str, day: str, recording_id: str) -> tuple[str, str]:
-    """Return the path of a recording's object in the lake, and the path in its Delta log. `day`: `YYYY-MM-DD`."""
-    within = f"{PARTITION}={day}/{recording_id}.parquet"
+def path_of(table: str, day: str, name: str) -> tuple[str, str]:
+    """Return the path of an object in the lake, and the path in its Delta log. `day`: `YYYY-MM-DD`.
+
+    `name` is the id of its recording. If another object has that name, `-` and random digits follow.
+    """
+    within = f"{PARTITION}={day}/{name}.parquet"
     return f"{table}/{within}", within

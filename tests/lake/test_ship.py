@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Field, Schema
+from deltalake.exceptions import CommitFailedError
 
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite.lock import RecorderLock, recorder_is_alive
 from omnirecord.cassette.sqlite.writer import shipped_to
 from omnirecord.errors import LakeError
+from omnirecord.lake.commits import Commits
+from omnirecord.lake.extract import Extract, extracted
+from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
+from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.ship import Shipped, Shipper, locked
-from omnirecord.lake.tables import SCHEMAS, TABLES
+from omnirecord.lake.tables import SCHEMAS, TABLES, path_of
+from omnirecord.lake.upkeep import remove
 from omnirecord.lake.watch import Watcher
 from tests.support.cassettes import SHIPPED
 from tests.support.stores import bucket_url, lake_url, moto
@@ -197,6 +204,81 @@ def test_an_object_that_is_there_without_a_commit_is_committed_as_it_is(lake_url
     assert not rows(lake, "events")
     ship(lake, TEXTS[:1])
     assert counts(lake) == frames(TEXTS[:1])
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+def extract() -> Extract:
+    with closing(open_store(TEXTS[0])) as store:
+        return extracted(store, store.recordings()[0])
+
+
+def removed_by_compact(lake: Lake) -> None:
+    """Remove the objects that no commit names, as `compact` does when they are old."""
+    for table in TABLES:
+        remove(lake, table, timedelta(0))
+
+
+def assert_readable(lake: Lake, one: Extract) -> None:
+    assert counts(lake) == {one.recording_id: one.events}
+    with LakeQuery(lake) as query:
+        sql = "SELECT recording_id, count(*) FROM events SEMI JOIN recordings USING (recording_id) GROUP BY 1"
+        assert list(query.rows(sql).rows) == [(one.recording_id, one.events)]
+    assert all(file.recording_id == one.recording_id for file in files_of(lake, "events")[0])
+
+
+def test_an_old_object_without_a_commit_is_not_committed(lake_url: str) -> None:
+    lake, one, clock = made(lake_url), extract(), Clock()
+    for table, data in one.files.items():
+        lake.objects.put(path_of(table, one.day, one.recording_id)[0], data)
+    clock.ahead = 7200
+    with closing(Commits(lake, clock)) as commits:
+        commits.add([one])
+    assert path_of("events", one.day, one.recording_id)[0] not in committed(lake, "events")
+    removed_by_compact(lake)
+    assert_readable(lake, one)
+
+
+def test_another_object_of_the_same_name_is_not_committed(lake_url: str) -> None:
+    lake, one = made(lake_url), extract()
+    path = path_of("events", one.day, one.recording_id)[0]
+    lake.objects.put(path, b"of another version, or with secrets")
+    with closing(Commits(lake)) as commits:
+        commits.add([one])
+    assert path not in committed(lake, "events")
+    assert_readable(lake, one)
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_machine_that_sleeps_around_a_commit_stores_the_objects_again(lake_url: str, is_before: bool) -> None:
+    lake, one, clock = made(lake_url), extract(), Clock()
+    commits = Commits(lake, clock)
+    commit = commits._commit
+
+    def sleeps(table: DeltaTable, actions: list[Any], ids: list[str]) -> None:
+        if not is_before:
+            commit(table, actions, ids)
+        commits._commit = commit  # type: ignore[method-assign]
+        clock.ahead = 7200
+        for action in actions:
+            lake.objects.delete(f"events/{action.path}")
+        if is_before:
+            raise CommitFailedError("another shipper was first")
+
+    commits._commit = sleeps  # type: ignore[method-assign]
+    with closing(commits):
+        commits._add("events", [one])
+        commits.add([one])
+    removed_by_compact(lake)
+    assert_readable(lake, one)
 
 
 def test_a_recording_whose_rows_were_removed_does_not_come_back(lake_url: str) -> None:
