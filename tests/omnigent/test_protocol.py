@@ -30,7 +30,7 @@ MAY_NAME_A_PATH = {
     "replayer/omnigent_ui/sessions.py": "answers requests of Omnigent's web UI",
 }
 """Modules outside that name a path of the server, and why."""
-PUBLIC = frozenset({"contract", "protocol", "routes", "summary"})
+PUBLIC = frozenset({"contract", "protocol", "routes", "server_version", "summary"})
 """The modules of `omnirecord.omnigent` that other packages may import."""
 MAY_IMPORT_MORE = {
     "analysis/validate.py": "reports fields that no model names",
