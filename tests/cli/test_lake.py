@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
+import omnirecord
 from omnirecord.cli import main
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped
@@ -202,6 +203,8 @@ def test_a_store_that_is_down_is_one_sentence_without_credentials(monkeypatch: p
 
 
 def test_without_the_extra_each_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if loaded := sys.modules.get("omnirecord.lake"):
+        monkeypatch.setattr(omnirecord, "lake", loaded)  # put back for later tests: the import below replaces it
     for module in [name for name in sys.modules if name.startswith("omnirecord.lake")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "obstore", None)

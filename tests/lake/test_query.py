@@ -21,7 +21,7 @@ from omnirecord.lake.extract import extracted
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import NAMES, LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
-from omnirecord.lake.tables import SCHEMAS, path_of
+from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
@@ -102,12 +102,14 @@ def test_recordings_of_an_older_version_have_null_in_a_new_column(lake_url: str)
 
 
 def with_mood(lake: Lake, cassette: Path) -> None:
-    """Put the turns of a cassette into the lake as a newer omnirecord would write them; a shipper then commits them."""
+    """Add a cassette to the lake; its turns are as a newer omnirecord would write them."""
     with closing(open_store(cassette)) as store:
         extract = extracted(store, store.recordings()[0])
     rows, sink = pq.read_table(pa.BufferReader(extract.files["turns"])), pa.BufferOutputStream()
     pq.write_table(rows.append_column("mood", pa.array(["calm"] * rows.num_rows)), sink)
-    lake.objects.put(path_of("turns", extract.day, extract.recording_id)[0], sink.getvalue().to_pybytes())
+    extract.files["turns"] = sink.getvalue().to_pybytes()
+    with closing(Commits(lake)) as commits:
+        commits.add([extract])
 
 
 READS_A_FILE = [

@@ -41,12 +41,13 @@ def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
 def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -> None:
     """Raise `sqlite3.DatabaseError` if one of `tables` is no plain table: reading it would execute code."""
     found = {name: (kind, root) for kind, name, _, _, root in connection.execute(_OBJECTS) if kind != "index"}
-    for table in sorted(tables):
-        kind, root = found.get(table, ("missing", 0))
-        if kind != "table" or not root:
-            raise sqlite3.DatabaseError(f"{table} is {'a virtual table' if kind == 'table' else _article(kind)}")
-        if connection.execute(f"SELECT 1 FROM pragma_table_xinfo('{table}') WHERE hidden").fetchone():
-            raise sqlite3.DatabaseError(f"{table} has columns that are computed")
+    for table in sorted(tables - {name for name, (kind, root) in found.items() if kind == "table" and root}):
+        kind, _ = found.get(table, ("missing", 0))
+        raise sqlite3.DatabaseError(f"{table} is {'a virtual table' if kind == 'table' else _article(kind)}")
+    names = "('" + "'), ('".join(tables) + "')"
+    hidden = f"SELECT column1 FROM (VALUES {names}), pragma_table_xinfo(column1) WHERE hidden ORDER BY 1"
+    for (table,) in connection.execute(hidden):
+        raise sqlite3.DatabaseError(f"{table} has columns that are computed")
 
 
 def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
