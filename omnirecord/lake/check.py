@@ -15,6 +15,7 @@ from deltalake.exceptions import TableNotFoundError
 from obstore import exceptions
 
 from ..errors import LakeError
+from ..text import counted
 from .location import Lake
 from .tables import SCHEMAS
 
@@ -39,6 +40,8 @@ class TableState:
     orphans: int
     """Objects that no commit names: a killed `ship` left them, or a running one is about to commit them."""
     missing_columns: tuple[str, ...]
+    missing_files: tuple[str, ...]
+    """Files that the log names and the store lacks, below the table."""
 
 
 def table_states(lake: Lake) -> Iterator[TableState]:
@@ -53,11 +56,12 @@ def _state(lake: Lake, name: str) -> TableState:
         table = lake.table(name)
     except LakeError as error:
         if isinstance(error.__cause__, LakeError) and isinstance(error.__cause__.__cause__, TableNotFoundError):
-            return TableState(name, None, None, 0, 0, 0, len(objects), tuple(SCHEMAS[name].names))
+            return TableState(name, None, None, 0, 0, 0, len(objects), tuple(SCHEMAS[name].names), ())
         raise
     with lake.failures():
         files = pa.table(table.get_add_actions(flatten=True))
-        unnamed = objects - set(files["path"].to_pylist())
+        named = set(files["path"].to_pylist())
+        unnamed = objects - named
         removed = set(_removed(table)) if unnamed else set()
         known = {field.name for field in table.schema().fields}
     rows = files["num_records"] if "num_records" in files.column_names else pa.nulls(files.num_rows)
@@ -67,6 +71,7 @@ def _state(lake: Lake, name: str) -> TableState:
         files=files.num_rows, bytes=pc.sum(sizes).as_py() or 0,
         small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0, orphans=len(unnamed - removed),
         missing_columns=tuple(column for column in SCHEMAS[name].names if column not in known),
+        missing_files=tuple(path for path in sorted(named - objects) if not _is_there(lake, f"{name}/{path}")),
     )  # fmt: skip
 
 
@@ -79,6 +84,14 @@ def _objects(lake: Lake, name: str) -> Iterator[str]:
                 path = one["path"].removeprefix(prefix)
                 if path.endswith(".parquet") and not path.startswith("_"):
                     yield path
+
+
+def _is_there(lake: Lake, path: str) -> bool:
+    try:
+        lake.objects.head(path)
+    except (exceptions.NotFoundError, FileNotFoundError):
+        return False
+    return True
 
 
 def _removed(table: DeltaTable) -> list[str]:
@@ -111,6 +124,12 @@ def problems(url: str, states: list[TableState], conditional_put: bool | None) -
         elif one.missing_columns:
             columns = ", ".join(one.missing_columns)
             found.append(f"the table {one.table} lacks the columns {columns}: omnirecord lake init {url}")
+        if one.missing_files:
+            count = counted(len(one.missing_files), "file")
+            found.append(
+                f"the table {one.table} names {count} that the store lacks, the first is {one.missing_files[0]}:"
+                " restore the files from a copy of the store"
+            )
     return found
 
 

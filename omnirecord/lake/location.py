@@ -34,6 +34,16 @@ _TIMEOUT = timedelta(seconds=30)
 _PATIENCE = timedelta(seconds=60)
 """Longest time for a request with its retries."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
+_DENIED = exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError
+_OS_DENIED = "(os error 13)"
+_DAMAGED = re.compile("Corrupt|corrupt|No magic bytes|Invalid Parquet|checkpoint file|Json error")
+_NO_CREDENTIALS = re.compile(
+    r"169\.254\.169\.254|metadata\.google|Missing ?(SecretAccessKey|AccessKey|Account|Bearer)|must be specified"
+)
+_CREDENTIALS = (
+    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, or AZURE_STORAGE_ACCOUNT_NAME and"
+    " AZURE_STORAGE_ACCOUNT_KEY"
+)
 _SECRET = re.compile(r"(?i)(signature|credential|token|key|secret|sig)(=|%3D)[^&\s\"'<]+")
 
 
@@ -74,7 +84,7 @@ class Lake:
         try:
             yield
         except (exceptions.BaseError, DeltaError, OSError) as error:
-            raise LakeError(f"{self.url}: {_sentence(error)}") from error
+            raise LakeError(f"{self.url}: {_sentence(error, self.is_local)}") from error
 
     def table_url(self, name: str) -> str:
         """Return the address of a table."""
@@ -125,7 +135,7 @@ class Lake:
         except exceptions.AlreadyExistsError:
             made, is_new = self.marker(), False
         except exceptions.BaseError as error:
-            raise LakeError(f"{self.url}: {_sentence(error)}") from error
+            raise LakeError(f"{self.url}: {_sentence(error, self.is_local)}") from error
         self.complete()
         return made, is_new
 
@@ -168,13 +178,20 @@ def _client() -> Any:
     return {"timeout": _TIMEOUT, "allow_http": _allows_http()}
 
 
-def _sentence(error: BaseException) -> str:
+def _sentence(error: BaseException, is_local: bool) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
-    detail = _SECRET.sub(r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0])[:300]
-    if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
-        return f"access denied: check the credentials in the environment and their rights ({detail})"
+    detail = _SECRET.sub(
+        r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0].partition(": <unknown> 1:")[0]
+    )[:300]
+    if _NO_CREDENTIALS.search(detail):
+        return f"no credentials: {_CREDENTIALS} ({detail})"
+    if isinstance(error, _DENIED) or _OS_DENIED in detail:
+        where = "owner and mode of the folder" if is_local else "credentials in the environment and their rights"
+        return f"access denied: check the {where} ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):
-        return f"not found: check the name of the bucket and the path ({detail})"
+        return f"not found: check the {'path' if is_local else 'name of the bucket and the path'} ({detail})"
+    if _DAMAGED.search(detail):
+        return f"a file of the lake is damaged: restore it from a copy of the lake ({detail})"
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror}: check the folder and its disk"
-    return f"the store failed: try again, nothing is lost ({detail})"
+    return f"the store failed: try again, and nothing local was changed ({detail})"

@@ -186,8 +186,11 @@ class LakeQuery:
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""
         said = " ".join(str(error).rpartition(" failed: ")[2].split())
-        gone = "a file of it was removed meanwhile" if _GONE.search(said) else f"a file cannot be read ({said[:200]})"
-        return LakeError(f"{self._lake.url}: {gone}: run the query again")
+        gone = "a file of it is missing" if _GONE.search(said) else "a file of it cannot be read"
+        return LakeError(
+            f"{self._lake.url}: {gone}: run the query again; if that does not help, `omnirecord lake check"
+            f" {self._lake.url}` names the table ({said[:200]})"
+        )
 
     # The tables as views
 

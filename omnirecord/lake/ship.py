@@ -131,6 +131,8 @@ class Shipper:
             raise
         except OmnirecordError as error:
             yield Shipped(None, path, "failed", message=str(error))
+        except OSError as error:
+            yield Shipped(None, path, "failed", message=f"cannot use {path}: {error.strerror or error}")
 
     def _begun(self, path: Path) -> tuple[_Cassette, list[str]]:
         """Return a cassette and the ids of its recordings."""

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from ..errors import UsageError
 
 _SCHEMES = ("s3", "gs", "az")
+_TYPOS = tuple(f"{scheme}:/" for scheme in _SCHEMES)
 
 
 def lake_url(url: str) -> str:
@@ -15,6 +16,8 @@ def lake_url(url: str) -> str:
     if "://" not in url:
         if not url:
             raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
+        if url.startswith(_TYPOS):
+            raise UsageError(f"{url} has one slash after the colon: write {url.replace(':/', '://', 1)}")
         return str(Path(url).absolute())
     parts = urlsplit(url)
     if parts.scheme == "file":

@@ -78,6 +78,14 @@ def test_check_names_a_table_and_a_column_that_are_missing_and_init_adds_them(tm
     assert json.loads(run("check", lake.url, "--json").stdout)["problems"] == []
 
 
+def test_check_names_a_table_whose_files_the_store_lacks(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"])
+    (path,) = Path(lake.url, "events").glob("day=*/*.parquet")
+    path.unlink()
+    done = run("check", lake.url, code=1)
+    assert f"the table events names 1 file that the store lacks, the first is {path.parent.name}" in done.output
+
+
 def test_check_advises_to_compact_many_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
     monkeypatch.setattr("omnirecord.lake.check._MANY", 1)
@@ -197,7 +205,7 @@ def test_a_store_that_is_down_is_one_sentence_without_credentials(monkeypatch: p
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setattr("omnirecord.lake.location._PATIENCE", __import__("datetime").timedelta(seconds=1))
     done = run("sessions", "s3://bucket/lake", code=2)
-    assert done.stderr.startswith("Error: s3://bucket/lake: the store failed: try again, nothing is lost")
+    assert done.stderr.startswith("Error: s3://bucket/lake: the store failed: try again, and nothing local was changed")
     assert "secret" not in done.stderr
     assert "some-key-id" not in done.stderr
 

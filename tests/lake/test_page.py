@@ -307,7 +307,7 @@ class TestInABrowser:
 
             def failing(*_: object) -> None:
                 held.wait(20)
-                raise LakeError("the store failed: try again, nothing is lost")
+                raise LakeError("the store failed: try again, and nothing local was changed")
 
             with monkeypatch.context() as patched, opened(browser, url, expected="502") as page:
                 page.wait_for_selector(".lake-table")

@@ -209,7 +209,7 @@ def test_an_object_that_was_removed_is_a_sentence(lake_url: str) -> None:
     lake = shipped(lake_url, HEALTHY["text"])
     (uri,) = lake.table("events").file_uris()
     lake.objects.delete(f"events/{uri.partition('/events/')[2]}")
-    with pytest.raises(LakeError, match="a file of it was removed meanwhile: run the query again"):
+    with pytest.raises(LakeError, match="a file of it is missing: run the query again"):
         ask(lake, "SELECT count(DISTINCT raw) FROM events")
 
 

@@ -331,6 +331,16 @@ def test_a_damaged_and_a_busy_cassette_are_named_and_the_others_are_shipped(tmp_
     assert set(counts(lake)) == set(frames(paths[2:]))
 
 
+def test_a_cassette_that_cannot_be_opened_is_named_and_the_others_are_shipped(tmp_path: Path) -> None:
+    lake, loop = Lake(str(tmp_path / "lake")), tmp_path / "loop.jsonl"
+    lake.init()
+    loop.symlink_to(loop)
+    with closing(Shipper(lake)) as shipper:
+        found = {one.path: one for one in shipper.ship([loop, TEXTS[0]])}
+    assert (found[loop].status, found[TEXTS[0]].status) == ("failed", "shipped")
+    assert "Too many levels of symbolic links" in (found[loop].message or "")
+
+
 def test_the_lock_of_a_shipper_is_no_recorder_and_a_recorder_waits_for_it(tmp_path: Path) -> None:
     (path,) = copies(tmp_path, TEXTS[:1])
     with locked(path):
@@ -396,7 +406,7 @@ def test_a_store_that_goes_away_is_a_sentence_and_changes_nothing_here(
             monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
             gone = Lake(lake.url)
             shipper._commits._lake = gone
-            with pytest.raises(LakeError, match="the store failed: try again, nothing is lost"):
+            with pytest.raises(LakeError, match="the store failed: try again, and nothing local was changed"):
                 list(shipper.ship(paths[1:]))
     assert {path: path.read_bytes() for path in content} == content
 
