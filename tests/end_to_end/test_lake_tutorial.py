@@ -62,9 +62,9 @@ def commands() -> list[list[str]]:
 def example(marker: str) -> Iterator[IO[str]]:
     """Run the second command of the page; yield its output. Ctrl-C ends it."""
     _, (_, *words) = commands()
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", "MARKER": marker, "SESSIONS": str(SESSIONS)}
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1", "MARKER": marker, "SESSIONS": str(SESSIONS)},
-        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        [sys.executable, *words], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     try:
