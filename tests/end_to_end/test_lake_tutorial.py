@@ -64,7 +64,8 @@ def example(marker: str) -> Iterator[IO[str]]:
     _, (_, *words) = commands()
     env = {**os.environ, "PYTHONUNBUFFERED": "1", "MARKER": marker, "SESSIONS": str(SESSIONS)}
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        [sys.executable, *words], cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     try:
