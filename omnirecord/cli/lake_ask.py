@@ -58,7 +58,7 @@ _FORMS = (".db", ".jsonl")
     "--limit",
     type=click.IntRange(min=0),
     metavar="N",
-    help=f"Most sessions to print, the newest first; 0: all. Default: {_SHOWN}, with --json all.",
+    help=f"Largest number of sessions, the newest first; 0: all. Default: {_SHOWN}, with --json all.",
 )
 @json_option
 def sessions(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Label of the recordings in the lake; replaces a recorded one with that key. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--redact", type=click.Choice(["content"]), help="Mask values in content that look like a secret on the way."
+    "--redact", type=click.Choice(["content"]), help="While shipping, mask values in content that look like a secret."
 )
 @pseudonym_key_option
 @decoded_option
