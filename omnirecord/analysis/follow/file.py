@@ -267,7 +267,8 @@ class File:
         inode = self.path.stat().st_ino if self.path.exists() else None
         with closing(self._opens(self.path)) as store:
             recordings = store.recordings()
-            is_another = self._recordings != recordings[: len(self._recordings)]
+            known = [one.started_at for one in self._recordings]  # a server may tell its version later
+            is_another = known != [one.started_at for one in recordings[: len(known)]]
             if self._inode is not None and (is_another or inode != self._inode):
                 self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
             self._inode, self._recordings = inode, recordings
