@@ -52,7 +52,7 @@ def options(schema: pa.Schema) -> dict[str, Any]:
     numbers = [name for name in schema.names if name in _NUMBERS]
     others = [name for name in schema.names if name not in numbers and not pa.types.is_nested(schema.field(name).type)]
     return {
-        "compression": "zstd", "compression_level": LEVEL, "use_dictionary": others,
+        "compression": "ZSTD", "compression_level": LEVEL, "use_dictionary": others,
         "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "store_schema": False,
     }  # fmt: skip
 
