@@ -25,7 +25,8 @@ _EXPLAIN = re.compile(r"EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^)]*\)\s*)?", re.IGNORECA
 _TEXT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*(?:'|\Z)|\$\$.*?(?:\$\$|\Z)", re.DOTALL)
 """Comments and texts."""
 _TOKEN = re.compile(rf"""{_TEXT.pattern}|"[^"]*(?:"|\Z)|::|(?P<mark>[:$])(?P<name>[A-Za-z_]\w*)""", re.DOTALL)
-_CALL = re.compile(r'(?:"((?:[^"]|"")+)"|\b(\w+))\s*\(')
+_NAME = re.compile(r'"((?:[^"]|"")*)(?:"|\Z)(\s*\()?|\b(\w+)(\s*\()?')
+"""A name, quoted (1) or not (3), and the parenthesis of a call (2, 4)."""
 _UNSAFE = re.compile(
     r"(read|parquet|sniff|arrow|pandas|python|enable|disable|truncate|pragma)_.*|.*_(external_resource|"
     r"external_resource_type|grammar_extension|arrow_scan)|glob|query|query_table|seq_scan|force_checkpoint|checkpoint|"
@@ -55,9 +56,9 @@ def checked(sql: str, names: Names, given: Collection[str] = ()) -> str:
         raise UsageError("the SQL has more than one statement: give one")
     if statements[0].type != duckdb.StatementType.SELECT:
         raise UsageError("a query only reads: write one SELECT, which changes and attaches nothing")
-    for call in _CALL.finditer(_TEXT.sub("''", made)):
-        name = (call[1] or call[2]).lower()
-        if _UNSAFE.fullmatch(name):
+    for found in _NAME.finditer(_TEXT.sub(lambda one: " " if one[0][0] in "-/" else "''", made)):
+        name = (found[1] or found[3] or "").lower()
+        if (found[2] or found[4]) and _UNSAFE.fullmatch(name):
             raise UsageError(f"the function {name} is not available in a query")
     return made
 
@@ -111,5 +112,5 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
         return f"DuckDB has no function {found[1]}{did_you_mean([suggested[1]] if suggested else [])}"
     if isinstance(error, duckdb.PermissionException):
         return _OTHER_FILE
-    first = " ".join(re.split(r"\n\nLINE | You might need to add|\s+Candidate ", said)[0].split())
+    first = " ".join(re.split(r"\n\nLINE | You might need to add|\sCandidate ", said)[0].split())
     return f"DuckDB cannot run this query: {first[:400]}"

@@ -116,7 +116,8 @@ READS_A_FILE = [
     "FROM read_csv('{file}')", "FROM read_text('{file}')", "FROM '{file}'", "FROM \"read_blob\"('{file}')",
     "FROM glob('{folder}/*')", "SELECT * FROM query('FROM read_text(''{file}'')')", "FROM sniff_csv('{file}')",
     "FROM read_parquet('{folder}/*.parquet')", "FROM parquet_metadata('{file}')",
-    "SELECT * FROM turns WHERE text IN (SELECT content FROM read_text('{file}'))",
+    "SELECT * FROM turns WHERE text IN (SELECT content FROM read_text('{file}'))", "FROM query/**/('SELECT 1')",
+    "FROM arrow_scan--\n(1, 2, 3)", "FROM \"query\" /* a */ ('SELECT 1')",
 ]  # fmt: skip
 WRITES = [
     "COPY turns TO '{folder}/out.csv'", "COPY (SELECT 1) TO '{lake}/events/out.parquet'",
