@@ -55,7 +55,7 @@ test-aiohttp: $(UV)
 	fi; \
 	for version in "aiohttp==$(AIOHTTP_OLDEST)" $$newest; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
-		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable . "$$version" \
+		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
 			freezegun hypothesis pytest pytest-aiohttp pytest-xdist trustme && \
 		echo "==> the servers' tests on $$(.tools/aiohttp/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)')" && \
 		.tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
