@@ -275,10 +275,11 @@ def _behind_frame(data: bytes, start: int) -> int:
 
 def is_text(data: bytes) -> bool:
     """Whether bytes are UTF-8 without NUL, so that any SQLite tool shows them."""
-    if b"\0" in data:
-        return False
-    if data.isascii():
-        return True
+    return b"\0" not in data and (data.isascii() or is_utf8(data))
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..cassette.framing import is_utf8
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.columns import FrameTable
 from ..model import Exchange
@@ -153,17 +154,6 @@ def integers(values: array[int], type_: pa.DataType) -> pa.Array:
 def timestamps(offset_ns: pa.Array, started_us: int) -> pa.Array:
     """Return the UTC times of offsets in ns."""
     return pc.add(pc.divide(offset_ns, 1000), started_us).cast(pa.timestamp("us", tz="UTC"))
-
-
-def is_utf8(data: bytes) -> bool:
-    """Whether bytes are UTF-8."""
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def is_text(table: FrameTable) -> bool:
