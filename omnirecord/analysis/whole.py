@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
+from ..wire.strict_json import payload as parsed
 from .doctor import Finding
 from .doctor.doctor import SessionChecks, examine
-from .doctor.finding import payload as parsed
 from .gather import Concluded, Context, Gathered, Held, children_of
 from .query import Analysis
 from .sessions import Summary, summaries

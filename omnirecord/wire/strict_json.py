@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -100,6 +101,10 @@ def payload_of(frame: TimedFrame) -> Any:
         return parse(read_fields(raw, bom=frame.seq == 1).data or "")[0]
     except MalformedError:
         return None
+
+
+Payload = Callable[[TimedFrame], dict[str, Any]]
+"""Returns what `payload` returns."""
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,11 +16,12 @@ from ...omnigent.contract import load
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
+from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Payload, Sign, explained, in_order, payload
+from .finding import Finding, Sign, explained, in_order
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .stream import StreamChecks
 from .tools import Children, Tools

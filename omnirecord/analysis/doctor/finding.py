@@ -23,14 +23,13 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
-from ...wire.strict_json import payload_of
+from ...wire.strict_json import Payload, payload
 from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
 _LONGEST_SNAPSHOT = 300
 """Frames at the start of a stream among which the connect snapshot is."""
-_UNREADABLE = frozenset({"comment", "sentinel", "truncated", "malformed"})
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 MAX_SEQS = 20
@@ -184,16 +183,6 @@ class Check(Protocol):
     def signs(self) -> Iterable[Sign]:
         """The signs, once the stream is over."""
         ...
-
-
-def payload(frame: TimedFrame) -> dict[str, Any]:
-    """The JSON object in a frame; empty if there is none."""
-    data = None if frame.verdict in _UNREADABLE else payload_of(frame)
-    return data if isinstance(data, dict) else {}
-
-
-Payload = Callable[[TimedFrame], dict[str, Any]]
-"""Returns what `payload` returns."""
 
 
 def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:

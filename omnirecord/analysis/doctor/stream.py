@@ -14,6 +14,7 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
+from ...wire.strict_json import Payload, payload
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -23,11 +24,9 @@ from .finding import (
     Group,
     Handler,
     Handlers,
-    Payload,
     Severity,
     Sign,
     events,
-    payload,
     seconds,
     sign_at,
 )

@@ -16,15 +16,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
-from ...wire.strict_json import payload
+from ...wire.strict_json import Payload, payload
 from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
@@ -51,10 +51,6 @@ class Around(NamedTuple):
 
 
 ALONE = Around()
-
-
-Payload = Callable[[TimedFrame], dict[str, Any]]
-"""Returns what `strict_json.payload` returns."""
 
 
 class SessionBuilder:
