@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 from obstore import exceptions
 
 from ..errors import LakeError
 from ..text import counted
-from .location import Lake
+from .location import Lake, MissingTable
 from .tables import SCHEMAS
 
 _SMALL = 1 << 20
@@ -54,10 +53,8 @@ def _state(lake: Lake, name: str) -> TableState:
     objects = set(_objects(lake, name))  # before the log, so that a commit in between makes no orphan
     try:
         table = lake.table(name)
-    except LakeError as error:
-        if isinstance(error.__cause__, LakeError) and isinstance(error.__cause__.__cause__, TableNotFoundError):
-            return TableState(name, None, None, 0, 0, 0, len(objects), tuple(SCHEMAS[name].names), ())
-        raise
+    except MissingTable:
+        return TableState(name, None, None, 0, 0, 0, len(objects), tuple(SCHEMAS[name].names), ())
     with lake.failures():
         files = pa.table(table.get_add_actions(flatten=True))
         named = set(files["path"].to_pylist())

@@ -23,11 +23,10 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
-from ..errors import LakeError
 from ..server.timers import monotonic
 from .extract import Extract
 from .files import files_in
-from .location import Lake
+from .location import Lake, MissingTable
 from .parquet import add_action
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
 
@@ -88,10 +87,8 @@ class Commits:
     def _lacks(self, name: str) -> bool:
         try:
             there = {field.name for field in self._table(name).schema().fields}
-        except LakeError as error:
-            if "run `omnirecord lake init" in str(error):
-                return True
-            raise
+        except MissingTable:
+            return True
         return not there.issuperset(SCHEMAS[name].names)
 
     def there(self, ids: Iterable[str]) -> set[str]:

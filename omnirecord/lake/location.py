@@ -60,6 +60,10 @@ class Marker:
     """The version of omnirecord that made it."""
 
 
+class MissingTable(LakeError):
+    """The lake lacks a table."""
+
+
 class Lake:
     """A lake at a URL. Opening it reads nothing. Raises `UsageError` for a URL that names no lake."""
 
@@ -91,25 +95,24 @@ class Lake:
         return f"{self.url}/{name}"
 
     def table(self, name: str, **options: Any) -> DeltaTable:
-        """Return a table of the lake at its newest version. Raises `LakeError`."""
-        try:
-            with self.failures():
+        """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
+        with self.failures():
+            try:
                 return DeltaTable(self.table_url(name), storage_options=self.storage_options, **options)
-        except LakeError as error:
-            if isinstance(error.__cause__, TableNotFoundError):
-                raise LakeError(f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`") from error
-            raise
+            except TableNotFoundError as error:
+                sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
+                raise MissingTable(sentence) from error
 
     def marker(self) -> Marker:
         """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
         try:
             with self.failures():
-                value = json.loads(bytes(self.objects.get(MARKER).bytes()))
+                try:
+                    value = json.loads(bytes(self.objects.get(MARKER).bytes()))
+                except (exceptions.NotFoundError, FileNotFoundError) as error:
+                    sentence = f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`"
+                    raise LakeError(sentence) from error
                 found = Marker(*(value[name] for name in ("lake", "format", "created_at", "created_by")))
-        except LakeError as error:
-            if isinstance(error.__cause__, (exceptions.NotFoundError, FileNotFoundError)):
-                raise LakeError(f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`") from error
-            raise
         except (ValueError, KeyError, TypeError) as error:
             raise LakeError(f"{self.url}/{MARKER} is damaged: restore it from a copy, or choose another URL") from error
         if found.format > FORMAT_VERSION:
@@ -129,13 +132,14 @@ class Lake:
                 self.objects = store.LocalStore(prefix=self.url)
         self.refuse_overwriting()
         made = Marker(str(uuid4()), FORMAT_VERSION, datetime.now(UTC).isoformat(timespec="seconds"), __version__)
-        try:
-            self.objects.put(MARKER, (dumps(vars(made)) + "\n").encode(), mode="create")
-            is_new = True
-        except exceptions.AlreadyExistsError:
-            made, is_new = self.marker(), False
-        except exceptions.BaseError as error:
-            raise LakeError(f"{self.url}: {_sentence(error, self.is_local)}") from error
+        is_new = True
+        with self.failures():
+            try:
+                self.objects.put(MARKER, (dumps(vars(made)) + "\n").encode(), mode="create")
+            except exceptions.AlreadyExistsError:
+                is_new = False
+        if not is_new:
+            made = self.marker()
         self.complete()
         return made, is_new
 
