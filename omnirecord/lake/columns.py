@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import accumulate, groupby, islice
 from operator import itemgetter
 from typing import Any
@@ -18,6 +19,7 @@ from ..cassette.sqlite.columns import FrameTable
 from ..model import Exchange
 from .tables import SCHEMAS
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FLUSH_BYTES = 64 << 20
 """Bytes of frames in one batch of events, about: a row group of the Parquet file."""
 FLUSH_ROWS = 1 << 20
@@ -149,6 +151,12 @@ class EventColumns:
 def integers(values: array[int], type_: pa.DataType) -> pa.Array:
     """Return a column of integers without a copy."""
     return pa.Array.from_buffers(type_, len(values), [None, pa.py_buffer(values)])
+
+
+def start_of(started_at: str) -> datetime:
+    """Return the start of a recording, in UTC. A time without a zone is UTC."""
+    at = datetime.fromisoformat(started_at)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def timestamps(offset_ns: pa.Array, started_us: int) -> pa.Array:

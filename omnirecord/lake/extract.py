@@ -19,12 +19,11 @@ from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.columns import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
-from .columns import EventColumns, Spans, integers, is_text, underived
+from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived
 from .facts import facts
 from .parquet import Encoder
 from .tables import SCHEMAS
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = datetime.resolution
 _HELD = 128 << 20
 """Bytes of streams that are held for the analyses; further ones are read a second time."""
@@ -53,12 +52,6 @@ class Extract:
         return sum(map(len, self.files.values()))
 
 
-def start_of(recording: Recording) -> datetime:
-    """Return the start of a recording, in UTC."""
-    at = datetime.fromisoformat(recording.started_at)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
 def extracted(
     store: Store, recording: Recording, labels: Mapping[str, str] | None = None, *, shipper: str = "",
     redact: str | None = None,
@@ -75,11 +68,11 @@ class _Content:
     """The tables that hold a recording itself."""
 
     def __init__(self, store: Store, recording: Recording) -> None:
-        started = start_of(recording)
+        started = start_of(recording.started_at)
         self._store, self._recording = store, recording
         self._made = Extract(recording.recording_id, started.date().isoformat())
         self._day = started.date()
-        self._started_us = (started - _EPOCH) // _US
+        self._started_us = (started - EPOCH) // _US
         self._events, self._reads = EventColumns(self._started_us), _ReadRows()
         self._tables: dict[int, FrameTable] = {}
         self._held = 0
@@ -110,7 +103,7 @@ class _Content:
         """Add the row of the recording itself."""
         one = self._recording
         exchanges = self._store.exchanges(recording=one.recording)
-        now_us = (datetime.now(UTC) - _EPOCH) // _US
+        now_us = (datetime.now(UTC) - EPOCH) // _US
         row = {
             "recording": one.recording, "run_id": one.run_id, "started_at": self._started_us,
             "started_at_text": one.started_at, "version": one.version, "contract": one.contract,

@@ -24,6 +24,7 @@ from ..omnigent.contract import Contract, load
 from .location import Lake
 from .reading import Batch, Reader, Snapshot, Wanted
 from .recording import RecordingRows
+from .sessions import root_of
 
 Row = dict[str, Any]
 ANALYSES = ("doctor", "stats", "validate")
@@ -97,18 +98,9 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
             continue
         began = one["started_at"]
         is_late = since is None or (began is not None and began >= since)
-        if is_late and (shard is None or shard.has(_root(session_id, parents))):
+        if is_late and (shard is None or shard.has(root_of(session_id, parents))):
             chosen.setdefault(recording_id, set()).add(session_id)
     return [Wanted(recordings[id_], id_, frozenset(sessions)) for id_, sessions in sorted(chosen.items())]
-
-
-def _root(session_id: str, parents: dict[str, str]) -> str:
-    """The id of the session that began a tree of sub-agents."""
-    seen = {session_id}
-    while (parent := parents.get(session_id)) is not None and parent not in seen:
-        seen.add(parent)
-        session_id = parent
-    return session_id
 
 
 def analysed(

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from heapq import merge
 from typing import Any
 
@@ -22,11 +22,11 @@ from ..cassette.jsonl import reads_values, text
 from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
-from .columns import Times, derived_reads
+from .columns import EPOCH, Times, derived_reads, start_of
 from .location import Lake
 from .query import LakeQuery
+from .sessions import root_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED = 5
 """Ids that a sentence names."""
 _NEAR = 0.8
@@ -154,11 +154,7 @@ def _tree(query: LakeQuery, session: str, days: Days, held: LakeQuery) -> tuple[
     for child, parent in held.rows(_EDGES).rows:
         parents[child] = parent
         children[parent].add(child)
-    root, seen = session, {session}
-    while (parent := parents.get(root)) is not None and parent not in seen:
-        root = parent
-        seen.add(root)
-    tree, left = set[str](), [root]
+    tree, left = set[str](), [root_of(session, parents)]
     while left:
         if (one := left.pop()) not in tree:
             tree.add(one)
@@ -260,7 +256,7 @@ class _Part:
         self._query, self.row, self._id = query, row, row[0]
         given = {"recording": self._id, "sessions": list(sessions)}
         self._exchanges = list(query.rows(_EXCHANGES, given).rows)
-        self.began_ns = (datetime.fromisoformat(row[2]) - _EPOCH) // timedelta(microseconds=1) * 1000
+        self.began_ns = (start_of(row[2]) - EPOCH) // timedelta(microseconds=1) * 1000
         """Start of the recording in ns since 1970."""
         self.recording = self.zero = 0
         """The number of the recording, and what is added to its times, in ns."""

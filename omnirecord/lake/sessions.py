@@ -114,3 +114,12 @@ def _whole(query: LakeQuery, found: Mapping[str, list[str]], *, is_held: bool) -
         else:
             rest.hold("turns")
         yield rest
+
+
+def root_of(session_id: str, parents: Mapping[str, str]) -> str:
+    """Return the id of the session that began a tree of sub-agents. A damaged lake may have parents in a circle."""
+    seen = {session_id}
+    while (parent := parents.get(session_id)) is not None and parent not in seen:
+        seen.add(parent)
+        session_id = parent
+    return session_id

@@ -115,6 +115,14 @@ def test_recordings_one_after_the_other_stay_two_with_numbers_of_their_own(tmp_p
         assert len({x.exchange for x in store.exchanges()}) == 19
 
 
+def test_a_start_without_a_zone_is_utc(tmp_path: Path) -> None:
+    path, text = tmp_path / "naive.jsonl", HEALTHY["text"].read_text()
+    path.write_text(text.replace("+00:00", "", 1))
+    assert path.read_text() != text
+    (session,) = sessions_of(path)
+    assert fetched(shipped(str(tmp_path / "lake"), path), session) == expected(path, session)
+
+
 def test_the_name_of_a_sub_agent_brings_its_parent_and_the_name_of_the_parent_its_sub_agents(tmp_path: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["subagent"], HEALTHY["text"])
     tree = sessions_of(HEALTHY["subagent"])
