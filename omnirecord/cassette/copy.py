@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import UsageError
 from .compressed import packed
-from .files import TemporaryFolder, itself, put, room_for, temporary, unwritable, whole_or_not
+from .files import folder_for, itself, put, whole_or_not
 from .jsonl import Reader
 from .open import contract_or_default
 from .sqlite import Writer
@@ -42,12 +42,7 @@ def write_lines(lines: Iterator[bytes], target: Path, *, is_text: bool, is_compr
 
 
 def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
-    folder = room_for(target)
-    try:
-        place = TemporaryFolder("copy", folder)
-    except OSError as error:
-        raise UsageError(unwritable(target if folder is not None else temporary(), error)) from error
-    with place as name:
+    with folder_for(target, "copy") as name:
         made = Path(name) / "copy.db"
         rows = Reader("the copy", contract_or_default).rows(lines)
         with clear_errors(target), closing(Writer(made, named=target)) as writer:

@@ -228,6 +228,18 @@ def temporary() -> Path:
         return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
+def folder_for(output: Path | None, kind: str) -> TemporaryFolder:
+    """Return a folder beside `output` for a file that `put` moves there.
+
+    Without an output, or if that is no regular file, it is in the temporary folder. Raises `UsageError`.
+    """
+    beside = None if output is None else room_for(output)
+    try:
+        return TemporaryFolder(kind, beside)
+    except OSError as error:
+        raise UsageError(unwritable(temporary() if output is None or beside is None else output, error)) from error
+
+
 @contextmanager
 def copied_aside(path: Path, purpose: str) -> Iterator[None]:
     """Wrap the making of a temporary copy of `path`: raises `UsageError` if the temporary folder has no room."""

@@ -14,9 +14,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import BrokenCassette, UsageError
+from ...errors import BrokenCassette
 from ..compressed import MAGIC, PackingError, most_of, unpacked
-from ..files import TemporaryFolder, copied_aside, room_for, temporary, unwritable
+from ..files import TemporaryFolder, copied_aside, folder_for, temporary
 from .disk import clear_writing
 from .migrations import forget_key
 from .untrusted import harden
@@ -114,13 +114,8 @@ def copy_database(store: Store, output: Path | None) -> Iterator[bytes]:
     The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no copy
     can be made.
     """
-    folder = None if output is None else room_for(output)
     named = temporary() if output is None else output
-    try:
-        place = TemporaryFolder("packed", folder)
-    except OSError as error:
-        raise UsageError(unwritable(named if folder is not None else temporary(), error)) from error
-    with place as name:
+    with folder_for(output, "packed") as name:
         made = Path(name) / "copy.db"
         with closing(sqlite3.connect(made)) as copy:
             copy.isolation_level = None
