@@ -23,12 +23,12 @@ from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
 from ..omnigent.routes import CONTROL, path_of
 from ..server.http import error_response
-from ..server.listener import Listener, Place, refused
+from ..server.listener import Place, refused
 from ..server.tls import File
 from ..ui.control import UI
 from ..ui.data import Answers, Options
 from ..ui.events import key_of_exchange
-from ..ui.viewer import TYPES, PageHandler, bundle
+from ..ui.viewer import TYPES, PageHandler, PageServer, bundle
 from .get import Fetch
 from .location import Lake
 from .page_data import LakeAnswers
@@ -120,7 +120,7 @@ def _names(sessions: tuple[str, ...]) -> tuple[str, ...]:
     return (a, f"{a} (again)") if rest == [a] else sessions
 
 
-class LakeViewer:
+class LakeViewer(PageServer):
     """Serves the page on a lake at `page`. Use it with `async with`, or call `start` and `stop`.
 
     Raises `UsageError` for a URL that names no lake; on the start `LakeError` or `ServerError`.
@@ -133,26 +133,7 @@ class LakeViewer:
         self.lake = Lake(url)
         self._data = LakeAnswers(self.lake)
         self._opened: dict[tuple[str, ...], PageHandler] = {}
-        self._listener = Listener(
-            self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key), has_pages=True
-        )
-
-    @property
-    def url(self) -> str:
-        return self._listener.url
-
-    @property
-    def page(self) -> str:
-        return f"{self.url}{UI}"
-
-    @property
-    def address(self) -> str:
-        """The URL of the page, with the token if that is generated."""
-        return f"{self.page}#token={self._listener.token}" if self._listener.is_made else self.page
-
-    async def __aenter__(self) -> LakeViewer:
-        await self.start()
-        return self
+        super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))
 
     async def start(self) -> None:
         await asyncio.to_thread(self.lake.marker)  # reports a folder that is no lake, and a store that is away
@@ -161,9 +142,6 @@ class LakeViewer:
         self._pages = PageHandler(guard, self._data, _LAKE_PAGE, _QUERIES)
         self._files = PageHandler(guard, self._data)
         await self._listener.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
         self._listener.refuse_connections()

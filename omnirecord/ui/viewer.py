@@ -15,12 +15,13 @@ import base64
 import functools
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import parse_qsl, quote, urlencode
 
 from aiohttp import web
@@ -124,7 +125,49 @@ def _place(a: str | None, b: str | None, *, are_two: bool) -> str:
     return "" if a is None else f"#/session/{quote(a, safe='')}"
 
 
-class Viewer:
+class PageServer(ABC):
+    """Serves a page at `page`. Use it with `async with`, or call `start` and `stop`."""
+
+    view = ""
+    """The fragment of the URL that opens a view, `#` included."""
+
+    def __init__(self, place: Place) -> None:
+        self._listener = Listener(self._handle, place, has_pages=True)
+
+    @property
+    def url(self) -> str:
+        return self._listener.url
+
+    @property
+    def page(self) -> str:
+        return f"{self.url}{UI}"
+
+    @property
+    def address(self) -> str:
+        """The URL of the page, with the view that it opens, and with the token if that is generated."""
+        place = self.view
+        if not self._listener.is_made:
+            return f"{self.page}{place}"
+        return f"{self.page}{place}{'&' if '?' in place else '?' if place else '#'}token={self._listener.token}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @abstractmethod
+    async def start(self) -> None: ...
+
+    @abstractmethod
+    async def stop(self) -> None: ...
+
+    @abstractmethod
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse: ...
+
+
+class Viewer(PageServer):
     """Serves the page of one cassette, or of two to compare, at `page`. Use it with `async with`.
 
     Each may name a session, as `CASSETTE#SESSION`. Two cassettes are copied into one at the start, which is removed at
@@ -145,9 +188,7 @@ class Viewer:
     ) -> None:
         self._named = cassette, other
         self._shown: Shown | None = None
-        self._listener = Listener(
-            self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key), has_pages=True
-        )
+        super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -155,28 +196,9 @@ class Viewer:
         """The cassette that the page shows."""
         return Path(self._named[0]) if self._shown is None else self._shown.path
 
-    @property
-    def url(self) -> str:
-        return self._listener.url
-
-    @property
-    def page(self) -> str:
-        return f"{self.url}{UI}"
-
-    @property
-    def address(self) -> str:
-        """The URL of the page, with the view that it opens, and with the token if that is generated."""
-        place = self._shown.place if self._shown is not None else ""
-        if not self._listener.is_made:
-            return f"{self.page}{place}"
-        return f"{self.page}{place}{'&' if '?' in place else '?' if place else '#'}token={self._listener.token}"
-
-    async def __aenter__(self) -> Viewer:
-        await self.start()
-        return self
-
     async def start(self) -> None:
         self._shown = await asyncio.to_thread(Shown, *self._named)
+        self.view = self._shown.place
         answers = Answers(lambda: self.cassette, self._shown.files)
         try:
             await asyncio.to_thread(answers.answer, "overview", {})  # reports an unreadable cassette
@@ -191,9 +213,6 @@ class Viewer:
         )
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
 
     async def stop(self) -> None:
         if self._watching is not None:
