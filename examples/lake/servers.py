@@ -20,7 +20,7 @@ from tests.omnigent_rig.provider import Answer, Provider
 from tests.omnigent_rig.script import SCRIPT, TELL
 from tests.omnigent_rig.stack import MARKER, Stack, kill_marked
 from tests.support.process import Process
-from tests.support.stores import free_port, make_bucket, moto
+from tests.support.stores import accepting, free_port, make_bucket, moto
 
 HERE = Path(__file__).parent
 BUCKET = "recordings"
@@ -107,7 +107,7 @@ async def nginx(folder: Path, *recorders: str) -> AsyncIterator[str]:
         start_new_session=True,
     )  # fmt: skip
     try:
-        await _accepts(port)
+        await accepting(port, process, WITHIN)
         say(f"nginx runs at http://127.0.0.1:{port}, and hashes on the session id")
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -126,21 +126,8 @@ async def replay(cassette: Path) -> AsyncIterator[str]:
         stdout=asyncio.subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
-        await _accepts(port)
+        await accepting(port, process, WITHIN)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         await process.wait()
-
-
-async def _accepts(port: int) -> None:
-    """Wait until a server accepts connections."""
-    async with asyncio.timeout(WITHIN):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-                continue
-            writer.close()
-            return

@@ -18,6 +18,7 @@ from aiohttp.test_utils import TestServer
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
 from tests.support.process import Process
+from tests.support.stores import accepting
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "load-balancer.md"
 SESSIONS = [f"session-{number}" for number in range(20)]
@@ -104,18 +105,7 @@ async def balancer(program: Callable[[Path, str], list[str]], folder: Path, text
     """Run a load balancer; return its URL when it accepts connections."""
     process = await asyncio.create_subprocess_exec(*program(folder, text), stderr=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(30):
-            while True:
-                if process.returncode is not None:
-                    assert process.stderr is not None
-                    raise AssertionError((await process.stderr.read()).decode())
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                except OSError:
-                    await asyncio.sleep(0.02)
-                    continue
-                writer.close()
-                break
+        await accepting(port, process, 30)
         yield f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:

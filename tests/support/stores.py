@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import os
 import shutil
@@ -76,6 +77,22 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
     finally:
         process.kill()
         process.wait()
+
+
+async def accepting(port: int, process: asyncio.subprocess.Process, within: float = 60.0) -> None:
+    """Wait until a server accepts connections. Fails if its process ends, with what that says on a piped stderr."""
+    async with asyncio.timeout(within):
+        while True:
+            if process.returncode is not None:
+                said = b"" if process.stderr is None else await process.stderr.read()
+                raise AssertionError(f"exit code {process.returncode}: {said.decode()}")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            return
 
 
 def make_bucket(name: str, environment: Mapping[str, str]) -> None:
