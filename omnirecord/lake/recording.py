@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..cassette.sqlite.checked import exchange_of, family_of
+from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..cassette.sqlite.tables import contract_or_default
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
 from ..omnigent.contract import Contract
@@ -34,8 +35,6 @@ COLUMNS: dict[str, list[str]] = {
 }  # fmt: skip
 """The columns that an analysis needs, by table."""
 _BODIES: tuple[Side, Side] = ("request", "response")
-_PAUSE = 5_000_000_000
-"""Longest gap between two deltas of which an outline leaves out one, in ns."""
 
 _SEQ = attrgetter("seq")
 
@@ -126,7 +125,7 @@ def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
     type_, last_ns, held = None, 0, None  # type: str | None, int, TimedFrame | None
     for frame in frames:
         if frame.type is not None and frame.type == type_ and frame.verdict == "valid":
-            if held is not None and frame.offset_ns - last_ns > _PAUSE:
+            if held is not None and frame.offset_ns - last_ns > PAUSE:
                 yield held
             held, last_ns = frame, frame.offset_ns
             continue
@@ -134,8 +133,7 @@ def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
             yield held
             held = None
         yield frame
-        is_delta = frame.verdict == "valid" and frame.type is not None and frame.type.endswith(".delta")
-        type_, last_ns = frame.type if is_delta else None, frame.offset_ns
+        type_, last_ns = frame.type if is_delta(frame.type, frame.verdict) else None, frame.offset_ns
     if held is not None:
         yield held
 

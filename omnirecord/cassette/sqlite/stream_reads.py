@@ -319,7 +319,7 @@ def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources)
     for seq, at_ns, (start, end, _, type_, verdict, more) in zip(
         range(first, first + len(entries)), came, entries, strict=False
     ):
-        if type_ is not None and type_ == run.type and _is_delta(type_, verdict) and more is None:
+        if type_ is not None and type_ == run.type and is_delta(type_, verdict) and more is None:
             if at_ns - run.last_ns > PAUSE:
                 yield from run.over()
                 yield _without_bytes(stream, seq, at_ns, type_)
@@ -334,10 +334,11 @@ def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources)
             raw = content.take(start, end)
         issues = () if more is None else issues_of(more)
         yield TimedFrame(stream, seq, at_ns, None, raw, end - start, type_, verdict, issues)
-        run.type, run.last_ns = (type_ if _is_delta(type_, verdict) else None), at_ns
+        run.type, run.last_ns = (type_ if is_delta(type_, verdict) else None), at_ns
 
 
-def _is_delta(type_: str | None, verdict: Verdict) -> bool:
+def is_delta(type_: str | None, verdict: Verdict) -> bool:
+    """Whether a frame may be one of a run of which an outline leaves out most."""
     return type_ is not None and verdict == "valid" and type_.endswith(".delta")
 
 
