@@ -27,7 +27,7 @@ from ..server.timers import monotonic
 from .extract import Extract
 from .files import files_in
 from .location import Lake, MissingTable
-from .parquet import add_action
+from .parquet import add_action, same_rows
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
 
 _TRIES = 30
@@ -155,27 +155,28 @@ class Commits:
         )  # fmt: skip
 
     def _put(self, name: str, one: Extract) -> _Stored:
-        """Store the object of a recording, or find it: the same bytes, stored not long ago."""
+        """Store the object of a recording, or find it: the same rows, stored not long ago."""
         data, at = one.files[name], self._clock()
         path, within = path_of(name, one.day, one.recording_id)
         try:
             self._lake.objects.put(path, data, mode="create", use_multipart=False)
         except _EXISTS:  # of a shipper that was killed, or runs at the same time
-            found = self._found(path, data)
+            found = self._found(name, path, data)
             if found is None:
                 path, within = path_of(name, one.day, f"{one.recording_id}-{secrets.token_hex(4)}")
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
-                at = found
+                at, data = found
         return _Stored(add_action(name, within, one.day, data), path, at, data)
 
-    def _found(self, path: str, data: bytes) -> float | None:
-        """Return when an object was stored, in seconds since 1970; None if its commit could name other or no bytes."""
+    def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
+        """Return when an object was stored, in seconds since 1970, and its bytes; None if its commit could name other
+        rows or none."""
         with suppress(NotFoundError, FileNotFoundError):  # removed since
             there = self._lake.objects.get(path)
-            at = there.meta["last_modified"].timestamp()
-            if self._is_fresh(at) and bytes(there.bytes()) == data:
-                return at
+            at, stored = there.meta["last_modified"].timestamp(), bytes(there.bytes())
+            if self._is_fresh(at) and _is_same(name, stored, data):
+                return at, stored
         return None
 
     def _table(self, name: str) -> DeltaTable:
@@ -195,6 +196,12 @@ class Commits:
         for error in filter(None, errors):
             raise error
         return [future.result() for future in futures]
+
+
+def _is_same(name: str, one: bytes, other: bytes) -> bool:
+    """Return whether two objects of one recording hold the same rows. Two shippers differ in the rows of
+    `recordings`."""
+    return one == other or (name == RECORDINGS and same_rows(one, other, but=("shipped_at", "shipped_by")))
 
 
 def _has(table: DeltaTable, recording_id: str) -> bool:
