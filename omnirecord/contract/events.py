@@ -6,7 +6,7 @@
 3. An open value has an accessor `typed_…` beside it: the same value as a model, or None if it does not fit. So an odd
    value does not change the verdict of its event.
 
-Models are built when they are first used: all 56 at import would cost every command a sixth of a second.
+Models are built when they are first used: all 56 of Omnigent at import would cost every command a sixth of a second.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ...wire.sse import BLANK_LINE, data_start
+from ..wire.sse import BLANK_LINE, data_start
 
 LONGEST = 4096
 """Size of a frame that is looked up, at most, in bytes: parsing is faster for larger ones."""
