@@ -7,14 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .events import Event
+from .events import TAG, Event
 from .judge import Api, Contract, Issue, ProblemKind
-from .known_fields import Known
+from .known_fields import Known, Steps
 from .shapes import Shapes
 
 Models = Mapping[str, type[Event]]
 """The model of each type."""
 _PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
+_OTHER: ProblemKind = "wrong kind"
 _PLAIN = {
     "missing": "is required",
     "dict_type": "should be an object",
@@ -63,9 +64,13 @@ def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list
     """pydantic's findings in our words. `under`: where in the event the value is."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [
-        Issue.at((*under, *one["loc"]), _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], "wrong kind"))
+        Issue.at((*under, *_steps(one["loc"])), _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], _OTHER))
         for one in found
     ]
+
+
+def _steps(loc: Steps) -> Steps:
+    return tuple(step for step in loc if not (isinstance(step, str) and step.startswith(TAG)))
 
 
 def _message(kind: str, text: str) -> str:
