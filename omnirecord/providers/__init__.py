@@ -1,0 +1,4 @@
+"""Everything specific to the APIs of model providers: OpenAI Responses, OpenAI Chat Completions, Anthropic Messages.
+
+- `conversation`: the body of a request as one `Conversation`, equal for requests with the same meaning.
+"""
