@@ -15,14 +15,43 @@ AUTO = "auto"
 _none = cache(NoContract)
 
 
+def _openai_responses() -> Contract:
+    from ..providers.openai_responses import contract  # the models of each API take time to import
+
+    return contract()
+
+
+def _openai_chat() -> Contract:
+    from ..providers.openai_chat import contract
+
+    return contract()
+
+
+def _anthropic_messages() -> Contract:
+    from ..providers.anthropic_messages import contract
+
+    return contract()
+
+
+_BY_PATH: Mapping[tuple[str, ...], Callable[[], Contract]] = {
+    ("responses",): _openai_responses,
+    ("chat", "completions"): _openai_chat,
+    ("messages",): _anthropic_messages,
+}
+"""The contract for a path by its last segments, for `auto`."""
+
+
 @cache
 def _auto() -> Contract:
-    return ByPath(AUTO, {}, _none())
+    return ByPath(AUTO, _BY_PATH, _none())
 
 
 _NAMED: Mapping[str, Callable[[], Contract]] = {
     "omnigent": lambda: load_of_omnigent("omnigent"),
     "documented": lambda: load_of_omnigent("documented"),
+    "openai-responses": _openai_responses,
+    "openai-chat": _openai_chat,
+    "anthropic-messages": _anthropic_messages,
     AUTO: _auto,
     "none": _none,
 }

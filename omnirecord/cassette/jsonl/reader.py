@@ -132,7 +132,7 @@ class Reader:
             yield rows.recording(Recording(
                 recording.recording + self._offsets.recording, recording.started_at, recording.version,
                 recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,
-                recording.labels, recording.server_version,
+                recording.labels, recording.server_version, recording.hop,
             ))  # fmt: skip
 
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:

@@ -57,7 +57,7 @@ log = logging.getLogger("omnirecord")
 T = TypeVar("T")
 _RECORDING = (
     "SELECT recording, started_at, version, contract, upstream, coalesce(recording_id, derived_id(recording)), run_id,"
-    " labels, server_version FROM recordings"
+    " labels, server_version, hop FROM recordings"
 )
 EXCHANGE = (
     "SELECT exchange, recording, kind, stream, session_id, party, request_at_ns, method, target, request_headers,"
