@@ -54,11 +54,12 @@ _NOT_IN_TARGET = re.compile("[\r\n\0 \ud800-\udfff]")
 _NOT_IN_FIELD = re.compile("[\r\n\0\ud800-\udfff]")
 _YEARS = range(1970, 2263)
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_HOP = re.compile("[A-Za-z0-9_-]{1,32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One run of the proxy."""
+    """The exchanges of one run of the proxy with one upstream."""
 
     recording: int
     started_at: str
@@ -74,6 +75,8 @@ class Recording:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     server_version: str | None = None
     """The version of the server; None until a recorded answer or message tells it."""
+    hop: str | None = None
+    """The name of the upstream whose exchanges the recording has; None for the first upstream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,13 @@ def checked_uuid(value: str) -> str:
     """Return a UUID in its usual form. Raises `TypeError` for another type."""
     if not _UUID.fullmatch(value):
         raise ValueError("is no UUID in lower case")
+    return value
+
+
+def checked_hop(value: str) -> str:
+    """Return the name of a hop. Raises `TypeError` for another type."""
+    if not _HOP.fullmatch(value):
+        raise ValueError("is no name of a hop: take letters, digits, - and _, at most 32 characters")
     return value
 
 

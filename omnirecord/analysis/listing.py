@@ -33,30 +33,31 @@ def recording_rows(store: Store) -> Iterator[Row]:
             "recording": one.recording, "recording_id": one.recording_id, "run_id": one.run_id,
             "started_at": wall_clock(one.started_at, 0), "duration_s": store.last_known_ns(one.recording) / NS,
             "upstream": one.upstream, "server_version": one.server_version, "labels": dict(one.labels),
-            "version": one.version, "contract": one.contract,
+            "version": one.version, "contract": one.contract, "hop": one.hop,
             "exchanges": exchanges[one.recording], "streams": streams[one.recording],
         }  # fmt: skip
 
 
 def exchange_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --exchanges`."""
-    clock, lasted = _clock(store), _Lasting(store)
-    return (_exchange_row(x, clock, lasted) for x in store.exchanges())
+    clock, lasted, hops = _clock(store), _Lasting(store), _hops(store)
+    return (_exchange_row(x, clock, lasted, hops[x.recording]) for x in store.exchanges())
 
 
-def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lasting) -> Row:
+def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lasting, hop: str | None) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
         "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
         "status": x.response.status if x.response else None,
         "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
+        "hop": hop,
     }  # fmt: skip
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
     """Return the row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
-    row = _exchange_row(x, _clock(store), _Lasting(store))
+    row = _exchange_row(x, _clock(store), _Lasting(store), store.recording(x.recording).hop)
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")
@@ -91,7 +92,7 @@ def _message(one: Message) -> Row:
 
 def stream_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
-    clock, lasted = _clock(store), _Lasting(store)
+    clock, lasted, hops = _clock(store), _Lasting(store), _hops(store)
     for x in store.streams():
         verdicts, frames, size = _counts(store, x)
         yield {
@@ -101,12 +102,13 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "status": x.response.status if x.response else None,
             "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
-            "ending": x.ending, "verdicts": verdicts,
+            "ending": x.ending, "verdicts": verdicts, "hop": hops[x.recording],
         }  # fmt: skip
 
 
 def session_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
+    hops = _hops(store)
     for gathered, told, conclusion in conclusions(store):
         exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
@@ -115,7 +117,7 @@ def session_rows(store: Store) -> Iterator[Row]:
             "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
             "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
             "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
-            "conclusion": conclusion.row(),
+            "conclusion": conclusion.row(), "hop": hops[told.recording],
         }  # fmt: skip
 
 
@@ -217,6 +219,10 @@ def parsed(data: str | None) -> Any:
 def _clock(store: Store) -> Callable[[int, int], str]:
     started = {r.recording: r.started_at for r in store.recordings()}
     return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
+
+
+def _hops(store: Store) -> dict[int, str | None]:
+    return {r.recording: r.hop for r in store.recordings()}
 
 
 def _counts(store: Store, x: Exchange) -> tuple[dict[str, int], int, int]:

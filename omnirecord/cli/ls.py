@@ -60,21 +60,23 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
 _LISTS = ("exchanges", "streams", "recordings")
 _COLUMNS = {
     None: [
-        "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status",
+        "recording", "hop", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status",
         "ending",
     ],
     "streams": [
-        "stream", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending",
+        "stream", "hop", "session_id", "party", "method", "path", "status", "duration_s", "events", "bytes", "ending",
         "verdicts",
     ],
     "exchanges": [
-        "exchange", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes",
+        "exchange", "hop", "kind", "party", "method", "path", "status", "duration_s", "request_bytes", "response_bytes",
         "ending",
     ],
     "recordings": [
-        "recording", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels", "exchanges",
+        "recording", "hop", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels", "exchanges",
     ],
 }  # fmt: skip
+_VARYING = ("recording", "hop")
+"""Columns that are left out if all rows have the same value."""
 _HEADS = {
     "recording": "rec", "session_id": "session", "started_at": "began (UTC)", "duration_s": "took s",
     "exchanges": "requests", "last_status": "status", "request_bytes": "sent", "response_bytes": "received",
@@ -90,7 +92,7 @@ def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width
     if not rows:
         yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return
-    columns = [column for column in _COLUMNS[what] if column != "recording" or len({row[column] for row in rows}) > 1]
+    columns = [column for column in _COLUMNS[what] if column not in _VARYING or len({row[column] for row in rows}) > 1]
     cells = [{_HEADS.get(column, column): _cell(column, row) for column in columns} for row in rows]
     heads = [_HEADS.get(column, column) for column in columns]
     yield from fitted_table(cells, heads, width, least=_LEAST, left_out=_LEFT_OUT)

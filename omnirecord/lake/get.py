@@ -81,7 +81,7 @@ class Fetch:
         self._query = self._opened.enter_context(query.narrowed(recordings=recordings))
         self._recordings = list(self._query.rows(
             "SELECT recording_id, recording, started_at_text, version, contract, upstream, run_id, labels,"
-            " server_version FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
+            " server_version, hop FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
             {"ids": recordings},
         ).rows)  # fmt: skip
         self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
@@ -169,7 +169,7 @@ def _tree(query: LakeQuery, session: str, days: Days, held: LakeQuery) -> tuple[
 def _head(parts: Sequence[_Part]) -> dict[str, Any]:
     """Return the recording of these parts: that of the first one, with the labels that all of them have."""
     first = parts[0]
-    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version = first.row
+    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop = first.row
     labels = set.intersection(*(set((part.row[7] or {}).items()) for part in parts))
     return {
         "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
@@ -177,6 +177,7 @@ def _head(parts: Sequence[_Part]) -> dict[str, Any]:
         **({} if run_id is None else {"run_id": run_id}),
         **({"labels": dict(sorted(labels))} if labels else {}),
         **({} if server_version is None else {"server_version": server_version}),
+        **({} if hop is None else {"hop": hop}),
     }  # fmt: skip
 
 

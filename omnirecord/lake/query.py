@@ -210,7 +210,11 @@ class LakeQuery:
 
     def _files_of(self, name: str) -> Files:
         if name not in self._files:
-            self._files[name] = files_of(self._lake, name)
+            files, schema = files_of(self._lake, name)
+            for field in SCHEMAS[name]:
+                if field.name not in schema.names:  # the table is of an older version
+                    schema = schema.append(field)
+            self._files[name] = files, schema
         return self._files[name]
 
     def _recordings(self) -> set[str]:

@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from ..cassette.sqlite.checked import exchange_of, family_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..cassette.sqlite.tables import contract_or_default
+from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
-from ..omnigent.contract import Contract
 from ..omnigent.protocol import SESSION_CREATED
 from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 
 COLUMNS: dict[str, list[str]] = {
-    "recordings": ["recording_id", "recording", "started_at_text", "version", "contract", "upstream"],
+    "recordings": ["recording_id", "recording", "started_at_text", "version", "contract", "upstream", "hop"],
     "exchanges": [
         "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
         "request_headers", "response_at_ns", "end_ns", "status", "reason", "response_headers", "ending",
@@ -142,7 +142,7 @@ def recordings_of(rows: pa.Table) -> dict[str, Recording]:
     """Return recordings by their ids."""
     return {
         one["recording_id"]: Recording(
-            one["recording"], one["started_at_text"], one["version"], one["contract"], one["upstream"]
+            one["recording"], one["started_at_text"], one["version"], one["contract"], one["upstream"], hop=one["hop"]
         )
         for one in rows.to_pylist()
     }

@@ -149,14 +149,14 @@ def test_a_part_of_an_older_cassette_has_the_id_of_the_whole(tmp_path: Path) -> 
     assert [set(ids(one)) for one in forms(tmp_path / "part.db")] == [set(ids(path))] * 5
 
 
-def test_there_and_back_keeps_ids_labels_and_the_version_of_the_server(tmp_path: Path) -> None:
-    db = known(tmp_path / "a.db", server_version="0.19.1")
+def test_there_and_back_keeps_ids_labels_hop_and_the_version_of_the_server(tmp_path: Path) -> None:
+    db = known(tmp_path / "a.db", server_version="0.19.1", hop="model")
     assert {text_of(path) for path in forms(db)} == {text_of(db)}
     (head,) = json.loads(text_of(db).splitlines()[0])["recordings"]
-    assert list(head)[5:] == ["recording_id", "run_id", "labels", "server_version"]
+    assert list(head)[5:] == ["recording_id", "run_id", "labels", "server_version", "hop"]
     assert list(head["labels"].items()) == [("a", "ü"), ("b", "2")]
     (value,) = recordings(db)
-    assert (value.labels, value.server_version) == ({"a": "ü", "b": "2"}, "0.19.1")
+    assert (value.labels, value.server_version, value.hop) == ({"a": "ü", "b": "2"}, "0.19.1", "model")
 
 
 def test_values_that_are_not_known_are_left_out_of_the_text(tmp_path: Path) -> None:
@@ -167,12 +167,12 @@ def test_values_that_are_not_known_are_left_out_of_the_text(tmp_path: Path) -> N
 
 def test_a_scrubbed_copy_has_the_ids_and_labels_without_secrets(tmp_path: Path) -> None:
     labels = {"branch": "main", "api_token": "hunter2-hunter2", "note": "ghp_" + "a1B2" * 9}
-    db = known(tmp_path / "a.db", labels=labels)
+    db = known(tmp_path / "a.db", labels=labels, hop="model")
     found = scrub(db, tmp_path / "copy.jsonl")
     (safe,) = recordings(tmp_path / "copy.jsonl")
     (value,) = recordings(db)
     assert (safe.recording_id, safe.run_id) == (value.recording_id, value.run_id)
-    assert safe.labels["branch"] == "main"
+    assert (safe.labels["branch"], safe.hop) == ("main", "model")
     assert safe.labels["api_token"].startswith("omnirecord-redacted-")
     assert "*" in safe.labels["note"]
     assert {(one.place, one.kind) for one in found if one.place == "labels"} >= {("labels", "field api_token")}
@@ -197,9 +197,9 @@ def test_query_reads_the_ids_of_every_version(version: int | None, tmp_path: Pat
         path = aged(path, tmp_path / "older.db", version)
     with closing(open_store(path)) as store:
         query = query_of(store)
-        assert {"recording_id", "run_id", "labels", "server_version"} < set(query.names["recordings"])
+        assert {"recording_id", "run_id", "labels", "server_version", "hop"} < set(query.names["recordings"])
         if version is not None:
-            assert list(query.run("SELECT recording_id FROM recordings").rows) == [(one,) for one in ids(path)]
+            assert list(query.run("SELECT recording_id, hop FROM recordings").rows) == [(one, None) for one in ids(path)]
         assert list(query.run("SELECT sum(frames) > 5 FROM frame_blocks").rows) == [(1,)]
         assert list(query.run("SELECT count(*) > 0 FROM read_blocks").rows) == [(1,)]
         assert list(query.run("SELECT count(*) > 5 FROM events").rows) == [(1,)]
@@ -219,7 +219,7 @@ def test_a_reader_of_version_4_goes_on_when_a_recorder_migrates_the_file(tmp_pat
 @pytest.mark.parametrize(
     "change",
     ["recording_id = 'x'", "recording_id = '../../etc/passwd'", "run_id = 5", "labels = '[]'", "labels = '{\"a\": 1}'",
-     "labels = '{'", "labels = '{\"a\": \"\\ud800\"}'", "server_version = x'00'"],
+     "labels = '{'", "labels = '{\"a\": \"\\ud800\"}'", "server_version = x'00'", "hop = ''", "hop = 'a b'", "hop = 5"],
 )  # fmt: skip
 def test_an_invalid_identity_is_a_damaged_file(change: str, tmp_path: Path) -> None:
     db = known(tmp_path / "a.db")
@@ -231,14 +231,37 @@ def test_an_invalid_identity_is_a_damaged_file(change: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "more", [{"recording_id": "x"}, {"run_id": "A" * 36}, {"labels": {"a": 1}}, {"labels": []}, {"server_version": 5}]
-)
+    "more",
+    [{"recording_id": "x"}, {"run_id": "A" * 36}, {"labels": {"a": 1}}, {"labels": []}, {"server_version": 5}, {"hop": ""},
+     {"hop": "a b"}, {"hop": "a" * 33}, {"hop": 5}],
+)  # fmt: skip
 def test_an_invalid_identity_in_text_is_refused(more: dict[str, Any], tmp_path: Path) -> None:
     head = {"recording": 1, "started_at": STARTED, "version": "0", "contract": "omnigent", "upstream": None, **more}
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"omnirecord": 1, "recordings": [head]}) + "\n")
     with pytest.raises(BrokenCassette, match="line 1"):
         open_store(path)
+
+
+def test_an_invalid_hop_in_text_is_one_sentence(tmp_path: Path) -> None:
+    head = {"recording": 1, "started_at": STARTED, "version": "0", "contract": "none", "upstream": None, "hop": "a/b"}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"omnirecord": 1, "recordings": [head]}) + "\n")
+    with pytest.raises(BrokenCassette) as error:
+        open_store(path)
+    assert str(error.value) == (
+        f"{path}, line 1: recordings.0.hop: value error, is no name of a hop: take letters, digits, - and _, at most 32"
+        " characters; nothing was read from it"
+    )
+
+
+def test_query_names_the_hop_of_events_and_requests(tmp_path: Path) -> None:
+    db = known(tmp_path / "a.db", hop="model")
+    with closing(open_store(db)) as store:
+        query = query_of(store)
+        assert list(query.run("SELECT exchange, hop FROM requests").rows) == [(1, "model")]
+        assert {"hop"} < set(query.names["events"]) & set(query.names["streams"]) & set(query.names["responses"])
+        query.close()
 
 
 # Labels.

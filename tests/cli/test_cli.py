@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
+from tests.support.cassettes import conversation
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 EVENT_KEYS = [
@@ -27,15 +28,15 @@ EVENT_KEYS = [
 ]  # fmt: skip
 STREAM_KEYS = [
     "recording", "stream", "session_id", "party", "party_name", "method", "path", "status", "started_at", "duration_s",
-    "frames", "events", "bytes", "ending", "verdicts",
+    "frames", "events", "bytes", "ending", "verdicts", "hop",
 ]  # fmt: skip
 EXCHANGE_KEYS = [
     "recording", "exchange", "kind", "session_id", "party", "party_name", "method", "path", "status", "started_at",
-    "duration_s", "request_bytes", "response_bytes", "ending",
+    "duration_s", "request_bytes", "response_bytes", "ending", "hop",
 ]  # fmt: skip
 SESSION_KEYS = [
     "recording", "session_id", "started_at", "duration_s", "streams", "exchanges", "events", "last_status", "ending",
-    "parent_session_id", "conclusion",
+    "parent_session_id", "conclusion", "hop",
 ]  # fmt: skip
 
 
@@ -76,6 +77,17 @@ def test_ls_exchanges_json_has_a_row_for_each_request(cassette: Path) -> None:
     found = rows(run("ls", cassette, "--exchanges", "--json"))
     assert all(list(row) == EXCHANGE_KEYS for row in found)
     assert [row["kind"] for row in found].count("sse") == 1
+
+
+def test_ls_has_a_column_for_the_hop_if_there_are_several(tmp_path: Path) -> None:
+    made = conversation()
+    made.another_recording(hop="model")
+    made.post("/v1/responses", 1.0, body="{}")
+    path = made.save(tmp_path / "both.db")
+    assert [row["hop"] for row in rows(run("ls", path, "--exchanges", "--json"))][-2:] == [None, "model"]
+    head, *_, last = run("ls", path, "--exchanges").stdout.splitlines()
+    assert (head.split()[:2], last.split()[1]) == (["no", "hop"], "model")
+    assert "hop" not in run("ls", CASSETTES / "approval.jsonl", "--exchanges").stdout.splitlines()[0]
 
 
 def test_events_json_has_all_keys_in_order(cassette: Path) -> None:

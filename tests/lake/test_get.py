@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, Schema
 
 from omnirecord.cassette.copy import write_lines
 from omnirecord.cassette.jsonl import lines
@@ -16,6 +19,8 @@ from omnirecord.cassette.select import session_ids, with_children
 from omnirecord.errors import UsageError
 from omnirecord.lake.get import Fetch
 from omnirecord.lake.location import Lake
+from omnirecord.lake.query import LakeQuery
+from omnirecord.lake.tables import SCHEMAS
 from omnirecord.replayer.verify import verify
 from tests.support.cassettes import HEALTHY, SHIPPED, SSE, Made, conversation, created, delta, event, status, zipped
 from tests.support.lakes import shipped, split
@@ -156,12 +161,25 @@ def test_an_empty_lake_has_no_session(tmp_path: Path) -> None:
         Fetch(lake, "x")
 
 
-def test_a_recording_keeps_its_id_and_its_labels(tmp_path: Path) -> None:
-    import_file(HEALTHY["text"], tmp_path / "text.db")
+def test_a_recording_keeps_its_id_its_labels_and_its_hop(tmp_path: Path) -> None:
+    text = HEALTHY["text"].read_text().replace('"upstream": ', '"hop": "model", "upstream": ', 1)
+    (tmp_path / "text.jsonl").write_text(text)
+    import_file(tmp_path / "text.jsonl", tmp_path / "text.db")
     lake = shipped(str(tmp_path / "lake"), tmp_path / "text.db", labels={"team": "blue"})
     (session,) = sessions_of(HEALTHY["text"])
     with closing(Fetch(lake, session)) as fetch:
         write_lines(fetch.lines(), tmp_path / "out.db", is_text=False, is_compressed=False)
     with closing(open_store(tmp_path / "out.db")) as out, closing(open_store(tmp_path / "text.db")) as recorded:
         assert out.recordings()[0].recording_id == recorded.recordings()[0].recording_id
-        assert out.recordings()[0].labels == {"team": "blue"}
+        assert (out.recordings()[0].labels, out.recordings()[0].hop) == ({"team": "blue"}, "model")
+
+
+def test_a_lake_of_a_version_without_hops_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "lake" / "recordings"
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    shutil.rmtree(folder)
+    schema = pa.schema([field for field in SCHEMAS["recordings"] if field.name != "hop"])
+    DeltaTable.create(lake.table_url("recordings"), Schema.from_arrow(schema), partition_by=["day"])
+    with LakeQuery(lake) as query:
+        assert list(query.rows("SELECT hop FROM recordings").rows) == []

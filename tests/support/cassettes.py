@@ -91,15 +91,20 @@ class Made:
     """A cassette in the making. `store()` opens it in memory, `save()` writes it to a file."""
 
     def __init__(self) -> None:
-        self._recordings = 1
+        self._hops: list[str | None] = [None]
+        """The hop of each recording."""
         self._exchanges: list[_Made] = []
         self._streams = 0
         self._incidents: list[tuple[float, str]] = []
         self.wire: dict[int, bytes] = {}
         """What each stream sent, by its number."""
 
-    def another_recording(self) -> None:
-        self._recordings += 1
+    @property
+    def _recordings(self) -> int:
+        return len(self._hops)
+
+    def another_recording(self, hop: str | None = None) -> None:
+        self._hops.append(hop)
 
     def request(
         self, method: str, target: str, at: float, *, until: float | None = None, status: int = 200, body: Any = b"",
@@ -178,8 +183,8 @@ class Made:
         self._exchanges.append(_Made(self._recordings, at, [*made, rows.end(number, ns(at), "eof", 0, 0)]))
 
     def rows(self) -> Iterator[Row]:
-        for number in range(1, self._recordings + 1):
-            yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None))
+        for number, hop in enumerate(self._hops, 1):
+            yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None, hop=hop))
         for made in self._exchanges:
             yield from made.rows
         yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)

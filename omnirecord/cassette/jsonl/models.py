@@ -14,6 +14,7 @@ from ...model import (
     Ending,
     Kind,
     checked_headers,
+    checked_hop,
     checked_method,
     checked_start,
     checked_target,
@@ -65,6 +66,7 @@ class RecordingLine(Line):
     run_id: Id | None = None
     labels: dict[Text, Text] = {}
     server_version: Text | None = None
+    hop: Annotated[str, AfterValidator(checked_hop)] | None = None
 
 
 class HeaderLine(Line):

@@ -68,6 +68,7 @@ def _recording(store: Store, number: int, is_whole: bool) -> dict[str, Any]:
         **({} if value.run_id is None else {"run_id": value.run_id}),
         **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
         **({} if value.server_version is None else {"server_version": value.server_version}),
+        **({} if value.hop is None else {"hop": value.hop}),
     }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from ...model import (  # fmt: skip
     Streaming,
     Verdict,
     checked_headers,
+    checked_hop,
     checked_method,
     checked_start,
     checked_status,
@@ -48,13 +49,14 @@ _LONGEST = 4 << 20
 
 def recording_of(row: Any) -> Recording:
     """Return the recording in a row."""
-    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version = row
+    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop = row
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
         checked_uuid(recording_id), None if run_id is None else checked_uuid(run_id),
         {} if labels is None else _labels(labels),
         None if server_version is None else _str(server_version, "server_version"),
+        None if hop is None else checked_hop(hop),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from ...omnigent.contract import Issue, Judgement
+from ...contract.judge import Issue, Judgement
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
@@ -97,7 +97,7 @@ TABLES: dict[int, frozenset[str]] = {
 _AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;
 CREATE TEMP VIEW frame_blocks AS SELECT * FROM main.pages;
 CREATE TEMP VIEW recordings AS SELECT *, derived_id(recording) AS recording_id, NULL AS run_id, NULL AS labels,
-  NULL AS server_version FROM main.recordings;
+  NULL AS server_version, NULL AS hop FROM main.recordings;
 """
 _RENAME = """PRAGMA legacy_alter_table = ON;
 ALTER TABLE pieces RENAME TO read_blocks;
@@ -109,7 +109,7 @@ CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
 PRAGMA legacy_alter_table = OFF;
 """
 """With `legacy_alter_table`, a view of the user's own that names another table cannot stop the renaming."""
-_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version")
+_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version", "hop")
 _IDENTIFY = "UPDATE recordings SET recording_id = derived_id(recording)"
 
 _OTHER_CHUNKS = """SELECT c.exchange, c.side, c.start, c.data FROM chunks c JOIN exchanges x USING (exchange)

@@ -22,7 +22,7 @@ empty cassette has 400 KB instead of 100 KB."""
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Most bytes of a body in one row; readers limit the size of a value."""
 
-_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DERIVED = "UPDATE recordings SET recording_id = derived_id(recording) WHERE recording = ? AND recording_id IS NULL"
 _SERVER_VERSION = "UPDATE recordings SET server_version = ? WHERE recording = ?"
 _REQUEST = (
@@ -55,6 +55,7 @@ def recording(value: Recording) -> Row:
     return _RECORDING, (
         value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
         value.run_id, labels_text(value.labels) if value.labels else None, value.server_version,
+        value.hop,
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ log = logging.getLogger("omnirecord")
 SCHEMA_VERSION = 5
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
 for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
-read. 5: ids and labels of recordings; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
+read. 5: ids, labels and hops of recordings; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 CACHE = 512
 """Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each
@@ -76,7 +76,7 @@ SCHEMA = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE recordings (
   recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
-  upstream TEXT, recording_id TEXT, run_id TEXT, labels TEXT, server_version TEXT);
+  upstream TEXT, recording_id TEXT, run_id TEXT, labels TEXT, server_version TEXT, hop TEXT);
 CREATE TABLE exchanges (
   exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
   kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,

@@ -122,7 +122,7 @@ _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT
 _EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
     {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
     {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
-    {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording
+    {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording, c.hop
   FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY p.stream, p.seq, j.key"""
 
@@ -149,14 +149,14 @@ _STREAMS = f"""SELECT x.stream, x.session_id, {_at("x.request_at_ns")} AS starte
     x.response_bytes,
     CASE WHEN {_header("x.response_headers", "content-encoding")} IS NULL
       THEN nullif({size_of("response")} - {FRAMED}, 0) END AS pending_bytes,
-    x.party, x.method, x.target, x.status, x.recording, x.exchange
+    x.party, x.method, x.target, x.status, x.recording, x.exchange, c.hop
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   WHERE x.stream IS NOT NULL ORDER BY x.stream"""
 
 _REQUESTS = f"""SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at, x.method, x.target, x.status,
     {_seconds("coalesce(x.response_at_ns, x.end_ns) - x.request_at_ns")} AS answered_after_s,
     {_body("request")} AS request_body, {_body("response")} AS response_body, x.kind, x.party, x.ending,
-    x.request_bytes, x.response_bytes, x.recording
+    x.request_bytes, x.response_bytes, x.recording, c.hop
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY x.recording, x.request_at_ns, x.exchange"""
 
@@ -166,14 +166,14 @@ _RESPONSES = f"""SELECT e.session_id, json_extract(e.data, '$.response.id') AS r
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
     json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
     CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
-    json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording
+    json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording, e.hop
   FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
 
 _WEBSOCKET_MESSAGES = f"""SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at,
     {_seconds("m.at_ns")} AS offset_s, m.dir,
     CASE m.opcode WHEN 1 THEN 'text' WHEN 2 THEN 'binary' WHEN 8 THEN 'close' WHEN 9 THEN 'ping' WHEN 10 THEN 'pong'
       ELSE m.opcode END AS kind, length(CAST(m.data AS BLOB)) AS bytes,
-    CASE typeof(m.data) WHEN 'text' THEN m.data END AS text, x.target, x.recording
+    CASE typeof(m.data) WHEN 'text' THEN m.data END AS text, x.target, x.recording, c.hop
   FROM messages m LEFT JOIN exchanges x ON x.exchange = m.exchange
     LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY m.exchange, m.message"""
