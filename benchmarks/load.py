@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.ports import free_port
+
 from .errors import Unusable
-from .processes import Process, free_port
+from .processes import Process
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".bench"

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from tests.support.ports import listens
 
 from .errors import Unusable
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 class Process:
-    """A server, once it accepts connections. Use it with `with`: leaving stops it, and all that it started."""
+    """A server, once it listens at its port. Use it with `with`: leaving stops it, and all that it started."""
 
     def __init__(self, command: list[str], port: int, *, cpu: int | None = None, starts_in: float = 120) -> None:
         self.port = port
@@ -41,11 +36,9 @@ class Process:
     def _wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
+            if listens(self.pid, self.port):
                 return
-            except OSError:
-                time.sleep(0.02)
+            time.sleep(0.02)
         raise Unusable(f"{' '.join(self._process.args)} does not listen: {self.said()}")  # type: ignore[arg-type]
 
     def __enter__(self) -> Process:

@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 from .load import Shape, Source, receive
 from .measure import Settings
-from .processes import Process, free_port
+from .processes import Process
 from .recording import FIRST, WARM, fitted
 
 SAMPLED = {"throughput": Shape(1, 0), "latency": Shape(100, 0, rate=50), "busy": Shape(100, 0, rate=400)}

@@ -6,7 +6,9 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from .processes import Process, free_port
+from tests.support.ports import free_port
+
+from .processes import Process
 
 CPU = 0
 """Where they are with `--pin`."""

@@ -19,8 +19,9 @@ from secrets import token_hex
 from tests.omnigent_rig.provider import Answer, Provider
 from tests.omnigent_rig.script import SCRIPT, TELL
 from tests.omnigent_rig.stack import MARKER, Stack, kill_marked
+from tests.support.ports import free_port
 from tests.support.process import Process
-from tests.support.stores import accepting, free_port, make_bucket, moto
+from tests.support.stores import accepting, make_bucket, moto
 
 HERE = Path(__file__).parent
 BUCKET = "recordings"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -17,18 +16,13 @@ from aiohttp.test_utils import TestServer
 
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
+from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.stores import accepting
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "load-balancer.md"
 SESSIONS = [f"session-{number}" for number in range(20)]
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def configuration(language: str, listen: int, one: str, two: str) -> str:

@@ -356,7 +356,7 @@ class TestInABrowser:
             assert texts(page, ".plot-readout")[0].startswith("2026-11-23: failed 1")
             page.locator(".plot-table summary").first.click()
             rows = page.locator(".plot-table tbody tr")
-            assert rows.count() == 5
+            eventually(lambda: rows.count() == 5)  # the page draws them when the table opens
             assert rows.first.locator("th").inner_text() == "2026-11-20"
             plots.first.focus()
             page.keyboard.press("Enter")

@@ -14,7 +14,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ from typing import Self
 import httpcore  # noqa: F401  httpx takes it late: inside a pytester run it would be a second copy, caught by nobody
 import httpx
 from omnigent.runner.identity import token_bound_runner_id
+
+from tests.support.ports import free_port, listens
 
 START_TIMEOUT_S = 90.0
 LONGEST_HOME = 27
@@ -135,7 +136,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
     ) -> None:
-        self.port = server_port or _free_port()
+        self.port = server_port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
         if len(str(self.home)) > LONGEST_HOME:
@@ -176,8 +177,9 @@ class Stack:
         args += ["--database-uri", f"sqlite:///{self.home / 'chat.db'}"]
         args += ["--artifact-location", str(self.home / "artifacts")]
         self.server = await self._spawn("server", args, {"OMNIGENT_RUNNER_TUNNEL_TOKEN": self._token})
+        pid = self.server.pid
         async with _http() as http:
-            await self.server.wait_until(lambda: _is_healthy(http, self.url))
+            await self.server.wait_until(lambda: _is_healthy(http, self.url, pid))
 
     async def stop_server(self, how: signal.Signals = signal.SIGTERM) -> int:
         server, self.server = self.server, None
@@ -243,9 +245,10 @@ def _http() -> httpx.AsyncClient:
     return httpx.AsyncClient(trust_env=False, timeout=5)
 
 
-async def _is_healthy(http: httpx.AsyncClient, url: str) -> bool:
+async def _is_healthy(http: httpx.AsyncClient, url: str, pid: int) -> bool:
+    """Whether this process, and no other that took its port, is a server that works."""
     try:
-        return (await http.get(f"{url}/health")).status_code == 200
+        return listens(pid, int(url.rpartition(":")[2])) and (await http.get(f"{url}/health")).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -258,12 +261,6 @@ async def _is_online(http: httpx.AsyncClient, url: str, runner_id: str) -> bool:
 async def _has_hosts(http: httpx.AsyncClient, url: str) -> bool:
     answer = await http.get(f"{url}/v1/hosts")
     return answer.status_code == 200 and bool(answer.json()["hosts"])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _marked(marker: str) -> Iterable[int]:

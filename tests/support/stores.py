@@ -6,12 +6,11 @@ import asyncio
 import atexit
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -19,14 +18,10 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from tests.support.ports import free_port, listens
+
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
 """What a client needs beside the endpoint."""
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager
@@ -66,11 +61,8 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
     )
     try:
         end = time.monotonic() + 60
-        while True:
+        while not listens(process.pid, port):
             assert process.poll() is None, command
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
             assert time.monotonic() < end, command
             time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"
@@ -80,19 +72,13 @@ def _running(command: list[str], port: int, environment: Mapping[str, str]) -> I
 
 
 async def accepting(port: int, process: asyncio.subprocess.Process, within: float = 60.0) -> None:
-    """Wait until a server accepts connections. Fails if its process ends, with what that says on a piped stderr."""
+    """Wait until a server listens. Fails if its process ends, with what that says on a piped stderr."""
     async with asyncio.timeout(within):
-        while True:
+        while not listens(process.pid, port):
             if process.returncode is not None:
                 said = b"" if process.stderr is None else await process.stderr.read()
                 raise AssertionError(f"exit code {process.returncode}: {said.decode()}")
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.02)
-                continue
-            writer.close()
-            return
+            await asyncio.sleep(0.02)
 
 
 def make_bucket(name: str, environment: Mapping[str, str]) -> None:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
+from tests.support.ports import free_port
 
 PATIENCE = 30.0
 """Seconds after which a test that waits has failed, on a busy machine as well."""
@@ -350,9 +351,7 @@ async def eventually(check: Callable[[], Any], seconds: float = PATIENCE) -> Any
 
 def nobody_listens() -> str:
     """The URL of a port that refuses connections."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def bytes_on_disk(db: Path) -> bytes:
