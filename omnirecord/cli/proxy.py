@@ -79,8 +79,9 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract that judges events (default: omnigent): omnigent, documented, or the path of an openapi.json. With"
-    " NAME, for the upstream of that name. Repeatable.",
+    help="Contract that judges events (default: omnigent): omnigent, documented, openai-responses, openai-chat,"
+    " anthropic-messages, auto (by the path of a request), none, or the path of an openapi.json. With NAME, for the"
+    " upstream of that name (default: auto). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",

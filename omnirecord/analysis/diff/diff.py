@@ -19,13 +19,14 @@ from ...cassette.open import open_store
 from ...cassette.select import named_session
 from ...errors import UsageError
 from ...model import Exchange, TimedFrame
+from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered
 from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
 from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
 from .align import Pair, aligned, moved
 from .differences import Difference, Differences, Kind
-from .normalize import IGNORED, Ids, Normal, Step, Steps
+from .normalize import IGNORED, Step, Steps
 from .turns import EventComparison, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")

@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 from ...omnigent.summary import summary
 from ...text import clip, counted, visible
+from ...wire.normal import Ids, Normal, is_absent, role
 from .align import MAX_SHOWN, Span, middle_out, spans
-from .normalize import Ids, Normal, is_absent, role
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
+from ...wire.normal import Normal
 from ..turns import Tool, Turn
 from .align import Pair, aligned, moved
 from .differences import Differences, Kind, is_length, nulls
-from .normalize import Normal, Step
+from .normalize import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000

@@ -23,7 +23,7 @@ from .upstream import Upstream, parse_upstream, refuse_itself
 
 log = logging.getLogger("omnirecord")
 
-DEFAULT_CONTRACT = "omnigent"
+DEFAULT_CONTRACT = "auto"
 """The contract of an upstream with a name."""
 _COST = 2
 """File descriptors of a client connection: its own, and the one to upstream."""

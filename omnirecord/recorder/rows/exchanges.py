@@ -69,9 +69,9 @@ class _Open:
     """The key of the version in that response; None: it names a session."""
     awaits_version: bool
     """Whether it is a runner's tunnel in which the server has not told its version."""
+    target: str
+    """The target of the request, as it is stored."""
     hop: int = 0
-    target: str = ""
-    """The request target, without secrets."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -157,7 +157,7 @@ class RowMaker:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
             coding = None if state.masked else state.coding
-            self.frames.begin(number, state.stream, coding, state.hop, state.target)
+            self.frames.begin(number, state.stream, coding, state.target, state.hop)
             self.frames.arrived(number)
         return out
 
@@ -206,7 +206,7 @@ class RowMaker:
         )  # fmt: skip
         state = _Open(
             _side(op.headers), _Side(), bytearray() if is_named else None, key, is_omnigent and is_tunnel(op.target),
-            op.hop, target, begun=(request,),
+            target, op.hop, begun=(request,),
         )  # fmt: skip
         self._open[op.exchange] = state
         yield request
@@ -229,7 +229,7 @@ class RowMaker:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding, state.hop, state.target)
+            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)

@@ -18,7 +18,7 @@ from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_reads import from_byte, portions, together
 from ...cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
 from ...cassette.sqlite.writer import is_transient
-from ...omnigent.contract import Contract, Issue, Judgement
+from ...contract.judge import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
 from ..intervals import SMALL_READS, STEP, STEP_STREAMS
@@ -35,6 +35,7 @@ class _Careful(Contract):
 
     def __init__(self, contract: Contract) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
+        self.api = contract.api
         self._judges = contract.judge
         self.fault: Exception | None = None
         """The first exception in this step."""
@@ -121,8 +122,8 @@ class FrameMaker(Frames):
         self._writer = writer
         self._recording = recording
         self._contracts = contracts
-        self._judges: dict[int, _Careful] = {}
-        """By the identity of the contract."""
+        self._judges: dict[str, _Careful] = {}
+        """By the name of a contract: with `auto`, streams have different ones."""
         self._streaming: dict[int, _Streaming] = {}
         self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
 
@@ -135,11 +136,14 @@ class FrameMaker(Frames):
     def behind(self) -> bool:
         return bool(self._waiting)
 
-    def begin(self, exchange: int, stream: int, coding: str | None, hop: int = 0, target: str = "") -> None:
-        contract = self._contracts[hop]
-        contract = contract.of(target) if hasattr(contract, "of") else contract
-        judge = self._judges.get(id(contract)) or self._judges.setdefault(id(contract), _Careful(contract))
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        judge = self._judge(self._contracts[hop].of(target))
         self._begin(exchange, stream, coding, self._recording + hop, judge)
+
+    def _judge(self, contract: Contract) -> _Careful:
+        if contract.name not in self._judges:
+            self._judges[contract.name] = _Careful(contract)
+        return self._judges[contract.name]
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._streaming:
@@ -294,7 +298,7 @@ class FrameMaker(Frames):
         if state.judge.fault and not state.is_fault_told:
             state.is_fault_told = True
             yield fault(state.recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
-        if "sentinel" in columns.verdicts:
+        if state.judge.api.has_end(columns.verdicts, columns.types):
             yield rows.done(state.stream)
         if finished and state.framer.broken and not state.is_stop_told:
             yield rows.incident(state.recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
@@ -316,7 +320,7 @@ class FrameMaker(Frames):
         for left in self._writer.unfinished():
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
-                judge = _Careful(contract_of(left.contract))
+                judge = self._judge(contract_of(left.contract).of(left.target))
                 self._begin(left.exchange, left.stream, coding, self._recording, judge).ended = True
                 self._waiting[left.exchange] = None
             if left.end_ns is None:

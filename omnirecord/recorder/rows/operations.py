@@ -191,8 +191,9 @@ class Frames(Protocol):
     def waiting(self) -> int:
         """Number of streams that wait for frames."""
 
-    def begin(self, exchange: int, stream: int, coding: str | None, hop: int = 0, target: str = "") -> None:
-        """Note that the response of a stream has begun. The contract of the hop, and the target, judge its events."""
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        """Note that the response of a stream has begun. `target`: of the request, as it is stored. The contract of the
+        hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that bytes of it are in the file, or will be with the next commit. Bytes behind `until` may still

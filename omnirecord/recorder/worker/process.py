@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ...cassette.contracts import load
 from ...cassette.sqlite import Writer
 from ...cassette.sqlite.writer import is_transient
-from ...omnigent.contract import Contract, load
+from ...contract.judge import Contract
 from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
@@ -37,8 +38,8 @@ class Stream:
     exchange: int
     stream: int
     coding: str | None
+    target: str
     hop: int = 0
-    target: str = ""
     until: int | None = None
     ended: bool = False
     begins: bool = True
@@ -164,7 +165,7 @@ class _Cassette:
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
         if of.begins:
-            maker.begin(of.exchange, of.stream, of.coding, of.hop, of.target)
+            maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
             self._known.add(of.exchange)
         (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
 

@@ -55,8 +55,8 @@ class WorkerFrames(Frames):
     def behind(self) -> bool:
         return bool(self._news or self.left) or self._told > self._supervisor.made
 
-    def begin(self, exchange: int, stream: int, coding: str | None, hop: int = 0, target: str = "") -> None:
-        self._open[exchange] = Stream(exchange, stream, coding, hop, target)
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        self._open[exchange] = Stream(exchange, stream, coding, target, hop)
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._open:

@@ -13,11 +13,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ...analysis.diff.align import Span, spans
-from ...analysis.diff.normalize import Ids, Normal
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ...wire.normal import Ids, Normal
 from ...wire.strict_json import loads
 from .key import Incoming
 from .rules import spelled, values_at

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.diff import compare, counts
-from omnirecord.analysis.diff.normalize import IGNORED, role
+from omnirecord.analysis.diff.normalize import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
 from omnirecord.omnigent.protocol import connect_snapshot_length
+from omnirecord.wire.normal import role
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
 from tests.support.examples import examples

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.diff.normalize import ID, TIME, Ids, Normal
+from omnirecord.wire.normal import ID, TIME, Ids, Normal
 
 HEX = "c6dde6498cf3476ebdda786dfb6f4cfa"
 

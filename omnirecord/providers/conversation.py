@@ -1,0 +1,330 @@
+"""Reads the request body of a model API into one `Conversation`, equal for requests with the same meaning. Pure.
+
+`conversation_of` reads OpenAI Responses, OpenAI Chat Completions and Anthropic Messages. Text and JSON are compared
+without ids, times and temporary folders, as in `wire.normal`. Tools have no order. Ids of tool calls are compared by
+their position: the first id of one conversation stands for the first id of the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..wire.normal import Normal
+from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
+from .parts import Draft, Item, canonical, content_items, drafts_of
+
+Api = Literal["openai-responses", "openai-chat", "anthropic-messages"]
+"""The names of the APIs, which are also the names of their contracts."""
+_ENDS: dict[str, Api] = {
+    "/responses": "openai-responses",
+    "/chat/completions": "openai-chat",
+    "/messages": "anthropic-messages",
+}
+_NO_CONVERSATION = ("/embeddings", "/moderations")
+"""Ends of paths whose bodies look like a conversation."""
+_SETTINGS = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+    "response_format": "format",
+    **{
+        name: name
+        for name in (
+            "max_tokens", "stop", "temperature", "top_p", "top_k", "seed", "n", "tool_choice", "parallel_tool_calls",
+            "text", "reasoning", "reasoning_effort", "thinking", "presence_penalty", "frequency_penalty", "logit_bias",
+            "modalities", "function_call", "output_config", "output_format", "verbosity", "prompt",
+        )
+    },
+}  # fmt: skip
+"""The parameters that change an answer, and the names under which they are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that the model may call."""
+
+    name: str
+    """The name of a function; the type of another tool, such as `web_search`."""
+    same: str
+    """Everything that is compared, as canonical JSON: description, schema, type, options."""
+    description: str = field(default="", compare=False)
+    schema: Any = field(default=None, compare=False)
+    """The JSON schema of the arguments, as sent; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What a request asks a model. Two are equal if they mean the same.
+
+    Fields that are not compared hold values as sent.
+    """
+
+    api: Api
+    model: str
+    is_streamed: bool
+    """Whether the answer is a stream."""
+    same_instructions: str
+    tools: tuple[Tool, ...]
+    """Sorted by name."""
+    items: tuple[Item, ...]
+    """The messages, part by part, with tool calls and tool outputs, in order."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Parameters that change an answer, such as `temperature`, sorted by name; values are canonical JSON."""
+    instructions: str = field(default="", compare=False)
+    """`instructions`, `system`, or the system messages that open a Chat Completions request; texts are joined by empty
+    lines."""
+    previous_id: str | None = field(default=None, compare=False)
+    """`previous_response_id`, or the id of a `conversation`, of OpenAI Responses."""
+    ids: tuple[str, ...] = field(default=(), compare=False)
+    """The ids that are not compared, in order: `previous_id`, ids of tool calls, ids in texts."""
+
+    @property
+    def asked(self) -> str:
+        """The last user text; empty if there is none."""
+        return next((item.text for item in reversed(self.items) if item.kind == "user"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first difference of two conversations. `recorded` and `got` are None if one side has no such part."""
+
+    where: str
+    """`model`, `stream`, `instructions`, `tool NAME`, `item 3 (user)`, or the name of a setting."""
+    recorded: str | None
+    got: str | None
+
+
+def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation | None:
+    """Return the conversation in a decoded body or JSON value; None if there is none.
+
+    `target`: the target of the request, which tells the API. Without it, the body tells it.
+    """
+    data = as_dict(_value(body))
+    try:
+        api = _api_of(data, target.partition("?")[0].rstrip("/"))
+        return None if api is None else _Reader(api, data).conversation()
+    except RecursionError:
+        return None
+
+
+def differences(recorded: Conversation, got: Conversation) -> Iterator[Difference]:
+    """Yield the differences of two conversations: model, stream, instructions, tools, items, settings."""
+    heads = (
+        ("API", recorded.api, got.api),
+        ("model", recorded.model, got.model),
+        ("stream", str(recorded.is_streamed).lower(), str(got.is_streamed).lower()),
+        ("instructions", recorded.same_instructions, got.same_instructions),
+    )
+    yield from (Difference(*one) for one in heads if one[1] != one[2])
+    yield from _tool_differences(recorded.tools, got.tools)
+    size = max(len(recorded.items), len(got.items))
+    for number in range(size):
+        one, other = _at(recorded.items, number), _at(got.items, number)
+        if one != other:
+            yield _item_difference(number, one, other)
+    ours, theirs = dict(recorded.settings), dict(got.settings)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield Difference(name, ours.get(name), theirs.get(name))
+
+
+def _at(items: tuple[Item, ...], number: int) -> Item | None:
+    return items[number] if number < len(items) else None
+
+
+def _item_difference(number: int, recorded: Item | None, got: Item | None) -> Difference:
+    there = got if recorded is None else recorded
+    where = f"item {number + 1} ({there.label if there is not None else ''})"
+    if recorded is None or got is None:
+        return Difference(where, None if recorded is None else recorded.same, None if got is None else got.same)
+    if recorded.label != got.label:
+        return Difference(f"item {number + 1}", f"{recorded.label}: {recorded.same}", f"{got.label}: {got.same}")
+    if recorded.same != got.same:
+        return Difference(where, recorded.same, got.same)
+    return Difference(f"{where}, its call", _call_text(recorded), _call_text(got))
+
+
+def _call_text(item: Item) -> str:
+    return "no call" if item.call is None else f"call {item.call + 1}"
+
+
+def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator[Difference]:
+    ours, theirs = _by_name(recorded), _by_name(got)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield Difference(f"tool {name}", ours.get(name), theirs.get(name))
+
+
+def _by_name(tools: Iterable[Tool]) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for tool in tools:
+        made[tool.name] = made[tool.name] + tool.same if tool.name in made else tool.same
+    return made
+
+
+def _value(body: Any) -> Any:
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogatepass")
+    if not isinstance(body, bytes):
+        return body
+    return parse_quickly(body) or loads(body.decode("utf-8", "replace"))
+
+
+def _api_of(data: dict[str, Any], path: str) -> Api | None:
+    """Return the API of a body, by the end of the path, else by the fields; None if it is no conversation."""
+    has_input = isinstance(data.get("input"), str | list) or "previous_response_id" in data or "prompt" in data
+    messages = data.get("messages")
+    has_messages = isinstance(messages, list) and all(isinstance(one, dict) and "role" in one for one in messages)
+    for end, api in _ENDS.items():
+        if path.endswith(end):
+            return api if (has_input if api == "openai-responses" else has_messages) else None
+    if path.endswith(_NO_CONVERSATION):
+        return None
+    if has_messages and messages:
+        return "anthropic-messages" if _looks_like_anthropic(data) else "openai-chat"
+    is_plain = isinstance(data.get("input"), str | list) and isinstance(data.get("model"), str)
+    return "openai-responses" if is_plain and not path else None
+
+
+def _looks_like_anthropic(data: dict[str, Any]) -> bool:
+    """Whether `messages` are those of Anthropic: only there `system` is a field, and tools have an `input_schema`."""
+    if "system" in data or "anthropic_version" in data:
+        return True
+    if any("input_schema" in as_dict(tool) for tool in as_list(data.get("tools"))):
+        return True
+    parts = (part for one in data["messages"] for part in as_list(one.get("content")))
+    return any(as_dict(part).get("type") in ("tool_use", "tool_result", "thinking", "image") for part in parts)
+
+
+class _Reader:
+    """Reads one body. Collects the ids that are not compared."""
+
+    def __init__(self, api: Api, data: dict[str, Any]) -> None:
+        self._api: Api = api
+        self._data = data
+        self._normal = Normal()
+
+    def conversation(self) -> Conversation:
+        data = self._data
+        drafts = self._drafts()
+        opening = self._opening(drafts)
+        instructions = "\n\n".join(opening)
+        previous = as_text(data.get("previous_response_id")) or _conversation_id(data.get("conversation"))
+        same_instructions = canonical(self._normal.written(instructions))
+        tools = tuple(sorted(self._tools(), key=lambda tool: (tool.name, tool.same)))
+        items, calls = _placed(drafts[len(opening) if self._api == "openai-chat" else 0 :], self._normal)
+        return Conversation(
+            self._api,
+            as_text(data.get("model")) or "",
+            data.get("stream") is True,
+            same_instructions,
+            tools,
+            items,
+            self._settings(),
+            instructions,
+            previous,
+            (*((previous,) if previous else ()), *calls, *self._normal.ids),
+        )
+
+    def _drafts(self) -> list[Draft]:
+        return list(drafts_of(self._data.get("input" if self._api == "openai-responses" else "messages")))
+
+    def _opening(self, drafts: list[Draft]) -> list[str]:
+        """Return the texts of the instructions."""
+        if self._api == "openai-responses":
+            found = self._data.get("instructions")
+            return [found] if isinstance(found, str) and found else []
+        if self._api == "anthropic-messages":
+            return [one.text for one in content_items("system", self._data.get("system"))]
+        texts: list[str] = []
+        for draft in drafts:
+            if draft.kind != "system":
+                break
+            texts.append(draft.text)
+        return texts
+
+    def _tools(self) -> Iterator[Tool]:
+        for one in (*as_list(self._data.get("tools")), *as_list(self._data.get("functions"))):
+            if isinstance(one, dict):
+                yield self._tool(one)
+
+    def _tool(self, data: dict[str, Any]) -> Tool:
+        kind = as_text(data.get("type")) or "function"
+        inner = data.get(kind)
+        fields = {**data, **inner} if isinstance(inner, dict) else data
+        name = as_text(fields.get("name")) or as_text(fields.get("server_label")) or kind
+        description = as_text(fields.get("description")) or ""
+        schema = fields.get("parameters", fields.get("input_schema"))
+        left_out = ("name", "type", "description", "parameters", "input_schema", "cache_control", "strict", kind)
+        rest = {key: value for key, value in fields.items() if key not in left_out}
+        compared = {
+            "description": description or None,
+            "schema": _unordered(schema),
+            "strict": True if fields.get("strict") is True else None,
+            "type": None if kind in ("function", "custom") and schema is not None else kind,
+            **rest,
+        }
+        return Tool(name, canonical(self._normal.of(compared)), description, schema)
+
+    def _settings(self) -> tuple[tuple[str, str], ...]:
+        found: dict[str, Any] = {}
+        for sent, name in _SETTINGS.items():
+            value = self._data.get(sent)
+            if value is not None and value != {}:
+                found[name] = value
+        if as_dict(found.get("text")).keys() == {"format"}:
+            found["format"] = found.pop("text")["format"]
+        if as_dict(found.get("format")).get("type") == "text":  # the default
+            del found["format"]
+        return tuple((name, canonical(Normal().of(found[name], name))) for name in sorted(found))
+
+
+def _conversation_id(value: Any) -> str | None:
+    return value if isinstance(value, str) else as_text(as_dict(value).get("id"))
+
+
+def _unordered(schema: Any) -> Any:
+    """Return a JSON schema with each `required` sorted: its order means nothing."""
+    if isinstance(schema, list):
+        return [_unordered(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: _unordered(value) for key, value in schema.items()}
+    required = made.get("required")
+    if isinstance(required, list) and all(isinstance(one, str) for one in required):
+        made["required"] = sorted(required)
+    return made
+
+
+def _placed(drafts: list[Draft], normal: Normal) -> tuple[tuple[Item, ...], list[str]]:
+    """Return the items, with numbers for the ids of calls; and these ids."""
+    numbers: dict[str, int] = {}
+    items: list[Item] = []
+    for draft in _ordered(drafts, numbers):
+        items.append(draft.item(normal, None if draft.call_id is None else numbers[draft.call_id]))
+    return tuple(items), list(numbers)
+
+
+def _ordered(drafts: list[Draft], numbers: dict[str, int]) -> Iterator[Draft]:
+    """Yield drafts, and number their ids. Adjacent tool outputs come in the order of their calls."""
+    outputs: list[Draft] = []
+
+    def released() -> Iterator[Draft]:
+        known = len(numbers)
+        for one in sorted(outputs, key=lambda one: (numbers.get(one.call_id or "", known), one.same(Normal()))):
+            if one.call_id is not None:
+                numbers.setdefault(one.call_id, len(numbers))
+            yield one
+        outputs.clear()
+
+    for draft in drafts:
+        if draft.kind == "output":
+            outputs.append(draft)
+            continue
+        yield from released()
+        if draft.call_id is not None:
+            numbers.setdefault(draft.call_id, len(numbers))
+        yield draft
+    yield from released()

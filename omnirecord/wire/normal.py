@@ -1,0 +1,155 @@
+"""Removes what differs from run to run without a meaning: ids, times, temporary folders, sequence numbers. Pure.
+
+`Normal.of` replaces them by marks, so that the rest can be compared. `Ids` compares the removed ids: each id of one
+side has exactly one partner on the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .strict_json import MalformedError, parse
+
+Role = Literal["", "noise", "id", "time", "length"]
+ID, TIME = "\0id", "\0time"
+"""The marks. They hold a NUL, which recorded JSON hardly ever does."""
+_NOISE = frozenset({"sequence_number", "last_event_seq", "stream_epoch", "epoch"})
+_LENGTHS = frozenset({"duration", "elapsed", "latency"})
+_LONG = 16
+"""Characters from which the value of an id field counts as an id without a digit."""
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_IDS = (
+    r"(?<![\w-])(?:[A-Za-z]{2,24}_)*(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])"
+    r"|(?<![\w-])(?:[A-Za-z]{2,24}_)+(?=[a-f]*\d)[0-9a-f]{8,64}(?![\w-])"
+    r"|(?<![\w-])(?:call|toolu|msg|resp|conv|run|item)_(?=[A-Za-z]*\d)[0-9A-Za-z]{8,64}(?![\w-])"
+    r"|(?<![\w/])(?:/private)?/(?:var/)?tmp/(?:[\w.@+-]+/)+|(?<![\w/])(?:/private)?/var/folders/(?:[\w.@+-]+/)+"
+    r"|(?<!\w)tmp[a-z0-9_]{8}(?!\w)"
+)
+"""Ids of known shapes, and temporary folders with random names. A file's name in such a folder is compared."""
+_TIMES = (
+    r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+    rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
+)
+_ID = re.compile(_IDS)
+_ID_OR_TIME = re.compile(f"(?P<id>{_IDS})|{_TIMES}")
+_DIGIT = re.compile("[0-9]")
+_PERHAPS = re.compile(r"^[{\[]|[0-9]|tmp|/var/folders/")
+"""Every id and time matches this; so does text that may be JSON."""
+_SHORTEST = 8
+"""Least characters of an id or a time."""
+
+
+@functools.lru_cache(maxsize=4096)
+def role(name: str) -> Role:
+    """The meaning of a field's value, by the field's name."""
+    if name in _NOISE:
+        return "noise"
+    if name == "id" or name.endswith(("_id", "_ids", "Id")):
+        return "id"
+    if name.endswith(("_at", "_time", "timestamp")):
+        return "time"
+    return "length" if _is_length(name) else ""
+
+
+def _is_length(name: str) -> bool:
+    """Whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
+    words = name.split("_")
+    return words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
+
+
+def is_absent(value: Any, name: str) -> bool:
+    """Whether a field is ignored: null counts as no field."""
+    return value is None or role(name) == "noise"
+
+
+class Normal:
+    """Normalises values, and collects their ids in `ids`, in an order that does not depend on the order of keys."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def of(self, value: Any, name: str = "") -> Any:
+        """The normalised JSON value. `name`: the field that holds it."""
+        kind = type(value)
+        if kind is str:
+            return self._named(value, role(name))
+        if kind is dict:
+            return self._dict(value)
+        if kind is list:
+            return [self.of(item, name) for item in value]
+        return _number(value, role(name))
+
+    def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The normalised object, its fields sorted by name."""
+        made = {}
+        for key in sorted(value):
+            one = value[key]
+            if one is None or (meaning := role(key)) == "noise":
+                continue
+            if meaning == "" and type(one) is str and not _PERHAPS.search(one):
+                made[key] = one  # the common case, without a call
+            else:
+                made[key] = self.of(one, key)
+        return made
+
+    def _named(self, text: str, role: Role) -> Any:
+        if role == "id" and (len(text) >= _LONG or _DIGIT.search(text)):
+            self.ids.append(text)
+            return ID
+        if role == "time" and _DIGIT.search(text):
+            return TIME
+        return self.written(text)
+
+    def written(self, text: str) -> Any:
+        """A normalised text that may hold JSON, such as a tool's arguments. Ids and times are marks."""
+        if text[:1] in ("{", "["):
+            try:
+                return {"\0json": self.of(parse(text)[0])}
+            except (MalformedError, RecursionError):
+                pass
+        return self._replaced(_ID_OR_TIME, text)
+
+    def said(self, text: str) -> str:
+        """A normalised message text. Only ids are marks: a date in a message is content."""
+        return self._replaced(_ID, text)
+
+    def _replaced(self, pattern: re.Pattern[str], text: str) -> str:
+        if len(text) < _SHORTEST or not _PERHAPS.search(text):
+            return text
+        return pattern.sub(self._mark, text)
+
+    def _mark(self, found: re.Match[str]) -> str:
+        if found.re is _ID_OR_TIME and found["id"] is None:
+            return TIME
+        self.ids.append(found[0])
+        return ID
+
+
+def _number(value: Any, role: Role) -> Any:
+    if isinstance(value, bool) or value is None:
+        return value
+    if role == "time":
+        return TIME
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class Ids:
+    """The one-to-one mapping between the ids of both sides."""
+
+    def __init__(self) -> None:
+        self._there: dict[str, str] = {}
+        self._back: dict[str, str] = {}
+
+    def bind(self, a: str, b: str) -> bool:
+        """Whether both ids are partners; ids without a partner become partners."""
+        if a not in self._there and b not in self._back:
+            self._there[a], self._back[b] = b, a
+        return self._there.get(a) == b and self._back.get(b) == a
+
+    def bind_all(self, a: Sequence[str], b: Sequence[str]) -> bool:
+        """Whether all ids at equal indexes are partners, as in `bind`."""
+        bound = [self.bind(one, other) for one, other in zip(a, b, strict=False)]
+        return len(a) == len(b) and all(bound)
