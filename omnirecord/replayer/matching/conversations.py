@@ -24,6 +24,8 @@ _MASKS = (b"omnirecord-redacted-", b"***")
 """Every recorded body that lacks a secret holds one of these."""
 _LISTED = 3
 """Most differences of a miss."""
+_READ = 20
+"""Most recorded calls whose texts are compared for a miss."""
 _AROUND = 1000
 """Characters of two texts that are compared word by word, from their first difference."""
 _BEFORE = 60
@@ -58,7 +60,7 @@ class Fingerprint:
 
     def common(self, other: Fingerprint) -> int:
         """Return the number of equal messages at the start."""
-        return _length_of_start(self.messages, other.messages)
+        return _common(self.messages, other.messages)
 
     def common_ids(self, other: Fingerprint) -> int:
         """Return the number of ids that are equal and at the same place."""
@@ -136,14 +138,14 @@ class Conversations:
         if asked is None:
             message = f"{key} was recorded, but its body is no request to a model: it cannot be read"
             return Miss(message, [{"request": key, "differs": "body: it is no request to a model"}])
-        nearest = max(known, key=lambda x: self._likeness(asked, x))
-        told = list(map(_line, self._differences(asked, nearest, self._parts(request))))
-        number = self._recorded.index(nearest) + 1
+        nearest, found = self._nearest(asked, known, self._parts(request))
+        number = next(n for n, x in enumerate(self._recorded, 1) if x.exchange == nearest.exchange)
         which = f"call {number} of {len(self._recorded)}, exchange {nearest.exchange}"
-        more = [f"and {counted(len(told) - _LISTED, 'more difference')}"] if len(told) > _LISTED else []
-        message = f"{key} was recorded, but not with this conversation; nearest: {which}"
-        facts = [{"request": f"{key} ({which})", "differs": one} for one in told[:_LISTED]]
-        return Miss(message, facts, [*told[:_LISTED], *more])
+        told = list(map(_line, found[:_LISTED]))
+        more = [f"  and {counted(len(found) - _LISTED, 'more difference')}"] if len(found) > _LISTED else []
+        message = f"{key} was recorded, but not with this conversation"
+        facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
+        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more])
 
     def _asked(self, request: Incoming) -> _Asked | None:
         """Return the conversation of a request. The last one is cached."""
@@ -174,11 +176,18 @@ class Conversations:
             asked.safe = asked.print if safe is None else Fingerprint.of(safe)
         return recorded.matches(asked.safe, parts)
 
-    def _likeness(self, asked: _Asked, x: Exchange) -> tuple[bool, int, int, int]:
+    def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
+        """Return the most similar recorded call, and its differences. The texts of a few are compared."""
+        best = max(self._likeness(asked, x) for x in recorded)
+        alike = [x for x in recorded if self._likeness(asked, x) == best][:_READ]
+        found = [(x, self._differences(asked, x, parts)) for x in alike]
+        return max(found, key=lambda pair: sum(map(_share, pair[1])) - len(pair[1]))
+
+    def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
         one, its = self._prints[x.exchange], asked.safe or asked.print
-        heads = (one.model == its.model) + (one.instructions == its.instructions) + (one.tools == its.tools)
-        return one.common(its) > 0, one.common(its), heads, -abs(len(one.messages) - len(its.messages))
+        heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
+        return one.common(its), len(heads), -abs(len(one.messages) - len(its.messages))
 
     def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
         is_masked = x.exchange in self._masked
@@ -190,15 +199,22 @@ class Conversations:
         return [one for one in differences(recorded, got) if one.part in parts]
 
 
+def _share(one: Difference) -> float:
+    """Return the share of equal characters at the start and end of two texts, from 0 to 1."""
+    if not one.recorded or not one.got:
+        return 0.0
+    start, end = _common(one.recorded, one.got), _common(one.recorded[::-1], one.got[::-1])
+    return min(1.0, (start + end) / max(len(one.recorded), len(one.got)))
+
+
 def _line(one: Difference) -> str:
     """Return a difference as `item 3 (user): Weather in [-Rome-]{+Oslo+}?`."""
     if one.recorded is None or one.got is None:
         text, mark = (one.got, "{+%s+}") if one.recorded is None else (one.recorded, "[-%s-]")
         return f"{one.where}: " + mark % _escaped(text or "")[:_AROUND]
-    recorded, got = _escaped(one.recorded), _escaped(one.got)
-    start = max(0, _length_of_start(recorded, got) - _BEFORE)
-    head = "…" if start else ""
-    return f"{one.where}: {head}{marked(recorded[start : start + _AROUND], got[start : start + _AROUND])}"
+    start = max(0, _common(one.recorded, one.got) - _BEFORE)
+    recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
+    return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
 
 
 def _escaped(text: str) -> str:
@@ -206,5 +222,5 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
 
 
-def _length_of_start(one: Sequence[object], other: Sequence[object]) -> int:
+def _common(one: Sequence[object], other: Sequence[object]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
