@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-import pytest_asyncio
 from click.testing import CliRunner, Result
 
 from omnirecord.cli import main
@@ -123,26 +119,3 @@ def test_a_cassette_that_is_none_gets_a_sentence(name: str) -> None:
 
 
 # The real server
-
-
-@pytest_asyncio.fixture
-async def openapi() -> AsyncIterator[Any]:
-    """The openapi.json that a running server answers with."""
-    pytest.importorskip("omnigent", reason="needs the 'real' dependency group")
-    from tests.omnigent_rig.stack import Stack
-
-    async with Stack("http://127.0.0.1:9/v1") as stack, httpx.AsyncClient(trust_env=False) as http:
-        yield (await http.get(f"{stack.url}/openapi.json")).json()
-
-
-@pytest.mark.real
-@pytest.mark.slow
-async def test_the_document_of_a_running_server_has_no_events_and_the_error_says_where_to_get_them(
-    openapi: dict[str, Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "openapi.json"
-    path.write_text(json.dumps(openapi))
-    result = run(APPROVAL, "--contract", path)
-    assert result.exit_code == 2
-    assert "names no events" in result.stderr
-    assert "openapi.json of Omnigent's sources" in result.stderr

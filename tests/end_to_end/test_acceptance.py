@@ -4,13 +4,14 @@ again to the same client with everything else stopped. The runner goes through t
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
@@ -24,13 +25,11 @@ from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import verify
 from omnirecord.wire.sse import Parser
 from tests.omnigent_rig.driver import Seen, Tail, tail
-from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
-from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 EXPECTED = {
     "text": {"response.reasoning_text.delta", "response.output_text.delta", "response.completed"},
@@ -46,6 +45,10 @@ EXPECTED = {
 }
 """What has come of each scenario when it was told to its end."""
 
+IN_SHORT = ("text", "failed", "two_clients", "reconnect", "subagent", "full")
+"""Without `--long`: "full" has what the others tell one by one."""
+STORIES = {name: told for name, told in SCENARIOS.items() if name in IN_SHORT or settings.default.max_examples >= 100}
+
 TIMINGS = ("instant", "compressed", "original")
 
 
@@ -59,20 +62,22 @@ class Recorded:
     tails: dict[str, Tail] = field(default_factory=dict)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
-    db = tmp_path_factory.mktemp("real") / "session.db"
-    async with Provider(SCRIPT) as provider, Stack(provider.url) as stack, Proxy(stack.url, db) as proxy:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def recorded(tmp_path_factory: pytest.TempPathFactory, shared_server: Stack) -> Recorded:
+    db, stack = tmp_path_factory.mktemp("real") / "session.db", shared_server
+    await stack.stop_runner()
+    async with Proxy(stack.url, db) as proxy:
         await stack.start_runner(proxy.url)
         result = Recorded(db, stack.runner_id)
-        for name, scenario in SCENARIOS.items():
+        for name, scenario in STORIES.items():
             async with AsyncExitStack() as tails:
 
                 async def join(session_id: str, name: str = name, tails: AsyncExitStack = tails) -> None:
                     result.tails[name] = await tails.enter_async_context(tail(stack.url, session_id))
 
                 result.seen[name] = await scenario(proxy.url, stack.runner_id, join)
-    yield result
+        await stack.stop_runner()
+    return result
 
 
 @pytest.fixture
@@ -86,7 +91,7 @@ def client_stream(store: Store, seen: Seen) -> Exchange:
     return store.streams(seen.session_id)[0]
 
 
-@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "reconnect"])
+@pytest.mark.parametrize("name", [name for name in STORIES if name != "reconnect"])
 async def test_a_direct_client_sees_the_same_bytes_from_the_first_common_event_on(
     recorded: Recorded, store: Store, name: str
 ) -> None:
@@ -109,7 +114,7 @@ def from_turn(body: bytes) -> bytes:
     return body[body.index(b"event: response.") :]
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", STORIES)
 async def test_a_scenario_was_told_to_its_end(recorded: Recorded, name: str) -> None:
     seen = recorded.seen[name]
     assert set(seen.types) >= EXPECTED[name]
@@ -148,15 +153,15 @@ async def test_the_same_driver_runs_offline_and_nothing_comes_before_the_post_it
 ) -> None:
     """The replay is recorded too: that tells what came before what."""
     async with Replay(recorded.db, timing=timing) as server, Proxy(server.url, tmp_path / "again.db") as proxy:
-        for name, scenario in SCENARIOS.items():
+        for name, scenario in STORIES.items():
             seen = await scenario(proxy.url, recorded.runner_id)
             assert seen.events == recorded.seen[name].events, name
             assert seen.text == recorded.seen[name].text, name
         assert (server.unmatched, server.mismatches, server.waiting) == ([], [], [])
     before, after = open_store(recorded.db), open_store(tmp_path / "again.db")
     try:
-        assert too_early(before, after, recorded.seen["full"].session_id) == []
-        assert too_early(before, after, recorded.seen["interrupt"].session_id) == []
+        for name in {"full", "interrupt"} & set(STORIES):
+            assert too_early(before, after, recorded.seen[name].session_id) == []
     finally:
         before.close()
         after.close()
@@ -181,11 +186,12 @@ def posts_before_frames(store: Store, session_id: str) -> list[int]:
     return [sum(at < frame.offset_ns for at in posts) for frame in frames[connect_snapshot_length(frames) :]]
 
 
-async def test_the_bytes_are_equal_at_the_original_timing(recorded: Recorded) -> None:
+@pytest.mark.parametrize("speed", [10, pytest.param(1, marks=pytest.mark.long)])
+async def test_the_bytes_are_equal_at_the_original_timing(recorded: Recorded, speed: int) -> None:
     """How well that holds is measured with the shipped recordings of the same stories, where nothing runs beside it."""
-    result = await verify(recorded.db, timing="original")
+    result = await verify(recorded.db, timing="original", speed=speed)
     assert result.differences == []
-    assert result.streams >= len(SCENARIOS)
+    assert result.streams >= len(STORIES)
 
 
 async def test_the_older_way_to_ask_is_recorded_and_replayed(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "lake.md"
-SESSIONS = 20 if settings.default.max_examples >= 100 else 12
-"""20 as on the page with `--long`. With fewer than 12, chance leaves a recorder without a session."""
+SESSIONS = 20 if settings.default.max_examples >= 100 else 5
+"""20 as on the page with `--long`."""
 PROMISE_S = 0.25
 """The longest time for which the recorder holds events that are not in the file."""
 ENDS_WITHIN = 900.0
@@ -107,14 +107,19 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed: apt-get install nginx")
     marker = tmp_path_factory.mktemp("lake").name
-    with example(marker) as output:
-        text = read_until(output, lambda line: "omnirecord ui" in line)
-        (folder,) = re.findall(r"in the folder (\S+)", text)
-        variables = dict(re.findall(r"(AWS_\w+)=(\S+)", text))
-        (lake,) = set(re.findall(r"s3://\S+/lake\b", text))
-        yield Told(text, Path(folder), lake, variables)
-    assert not Path(folder).exists()
-    assert marked(marker) == []
+    for _ in range(5):
+        with example(marker) as output:
+            text = read_until(output, lambda line: "omnirecord ui" in line)
+            if "; 0 lost their stream" in text:  # one time in 32, chance leaves recorder one without a session
+                continue
+            (folder,) = re.findall(r"in the folder (\S+)", text)
+            variables = dict(re.findall(r"(AWS_\w+)=(\S+)", text))
+            (lake,) = set(re.findall(r"s3://\S+/lake\b", text))
+            yield Told(text, Path(folder), lake, variables)
+        assert not Path(folder).exists()
+        assert marked(marker) == []
+        return
+    pytest.fail("recorder one never had a session")
 
 
 @pytest.fixture

@@ -18,13 +18,12 @@ from omnigent_client import OmnigentClient
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from tests.omnigent_rig import agents, script
-from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.stack import Stack
 from tests.support.cassettes import HEALTHY
 from tests.support.sse_clients import browser_running
 from tests.support.web_page import WebPage, web_page
 
-pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 ANSWER = script.SCRIPT[script.EXPLAIN].text  # type: ignore[union-attr]
 
@@ -41,17 +40,16 @@ class Recorded:
     shown: str
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def browser() -> AsyncIterator[Any]:
     async with browser_running() as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> AsyncIterator[Recorded]:
-    db = tmp_path_factory.mktemp("web") / "ui.db"
-    async with Provider(script.SCRIPT) as provider, Stack(provider.url) as stack, Proxy(stack.url, db) as proxy:
-        await stack.start_runner()
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any, shared_stack: Stack) -> Recorded:
+    db, stack = tmp_path_factory.mktemp("web") / "ui.db", shared_stack
+    async with Proxy(stack.url, db) as proxy:
         await stack.start_host(agents.HELPER.replace("helper", INSTALLED))
         async with OmnigentClient(base_url=stack.url, headers={"Origin": "omnigent://internal"}) as client:
             session = await client.sessions.create(agents.bundle(agents.ASKS_FIRST))
@@ -61,7 +59,8 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any) -> As
             shown = await page.conversation()
         async with web_page(browser, proxy.url) as page:
             await from_the_first_page(page)
-    yield Recorded(db, session.id, shown)
+        await stack.stop_host()
+    return Recorded(db, session.id, shown)
 
 
 async def whole_trip(page: WebPage, session_id: str) -> None:
@@ -82,7 +81,7 @@ async def from_the_first_page(page: WebPage) -> None:
     await page.rests()
 
 
-@pytest.mark.parametrize("timing", ["instant", "original"])
+@pytest.mark.parametrize("timing", ["instant", pytest.param("original", marks=pytest.mark.long)])
 async def test_it_shows_the_same_session_again_with_everything_else_stopped(
     recorded: Recorded, browser: Any, timing: str
 ) -> None:

@@ -9,15 +9,13 @@ die (the marker and the last point: on Linux).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from secrets import token_hex
 from typing import Self
@@ -26,20 +24,12 @@ import httpcore  # noqa: F401  httpx takes it late: inside a pytester run it wou
 import httpx
 from omnigent.runner.identity import token_bound_runner_id
 
+from tests.omnigent_rig.process import Process, StackError
+from tests.omnigent_rig.zygote import ForkedRunner
 from tests.support.ports import free_port, listens
 
-START_TIMEOUT_S = 90.0
 LONGEST_HOME = 27
 MARKER = "OMNIRECORD_RIG"
-
-# Asks the kernel to kill this process with its parent, then becomes the program. Not a `preexec_fn`: Python
-# code in a fork of a process that has threads can hang.
-_SHIM = """\
-import ctypes, os, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9)
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
 
 _QUIET = {
     "OMNIGENT_ANALYTICS": "0",
@@ -54,68 +44,6 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
     "NO_PROXY": "*",
 }
-
-
-class StackError(Exception):
-    """A process did not start; the message ends with what it logged."""
-
-
-class Process:
-    """One process in a session of its own, with its output in one file."""
-
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.name = name
-        self.log = log
-        self._process = process
-
-    @classmethod
-    async def spawn(
-        cls, name: str, args: list[str], env: dict[str, str], cwd: Path, log: Path, python: str = sys.executable
-    ) -> Process:
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                python,
-                "-c",
-                _SHIM,
-                *args,
-                env=env,
-                cwd=cwd,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        return cls(name, process, log)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    async def wait_until(self, ready: Callable[[], Awaitable[bool]]) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not await ready():
-            if self._process.returncode is not None:
-                raise StackError(f"{self.name} exited with {self._process.returncode}:\n{self.last_words()}")
-            if time.monotonic() > deadline:
-                raise StackError(f"{self.name} was not ready after {START_TIMEOUT_S:.0f} s:\n{self.last_words()}")
-            await asyncio.sleep(0.05)
-
-    async def stop(self, how: signal.Signals) -> int:
-        """Signal the process itself and wait up to ten seconds; then what is left of its group is killed."""
-        if self._process.returncode is None:
-            self._process.send_signal(how)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), 10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        return await self._process.wait()
-
-    async def ended(self) -> int:
-        """Its exit code, once it has ended."""
-        return await asyncio.wait_for(self._process.wait(), START_TIMEOUT_S)
-
-    def last_words(self) -> str:
-        return self.log.read_text(errors="replace")[-4000:]
 
 
 class Stack:
@@ -194,7 +122,10 @@ class Stack:
             "OMNIGENT_RUNNER_WORKSPACE": str(self.work),
             "RUNNER_SERVER_URL": server_url or self.url,
         }
-        self.runner = await self._spawn("runner", ["-m", "omnigent.runner._entry"], env)
+        if self._python == sys.executable:
+            self.runner = await ForkedRunner.fork(self._base_env() | env, self.work, self.home / "runner.log")
+        else:
+            self.runner = await self._spawn("runner", ["-m", "omnigent.runner._entry"], env)
         async with _http() as http:
             await self.runner.wait_until(lambda: _is_online(http, self.url, self.runner_id))
         return self.runner_id
@@ -211,6 +142,11 @@ class Stack:
         self.host = await self._spawn("host", args, {})
         async with _http() as http:
             await self.host.wait_until(lambda: _has_hosts(http, self.url))
+
+    async def stop_host(self) -> None:
+        host, self.host = self.host, None
+        if host is not None:
+            await host.stop(signal.SIGTERM)
 
     async def stop_runner(self) -> int:
         return await self._end_runner(signal.SIGTERM)
@@ -248,7 +184,8 @@ def _http() -> httpx.AsyncClient:
 async def _is_healthy(http: httpx.AsyncClient, url: str, pid: int) -> bool:
     """Whether this process, and no other that took its port, is a server that works."""
     try:
-        return listens(pid, int(url.rpartition(":")[2])) and (await http.get(f"{url}/health")).status_code == 200
+        is_healthy = (await http.get(f"{url}/health")).status_code == 200
+        return is_healthy and listens(pid, int(url.rpartition(":")[2]))
     except httpx.TransportError:
         return False
 

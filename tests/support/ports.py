@@ -41,13 +41,14 @@ def _is_held(ports: range) -> bool:
 
 
 def listens(pid: int, port: int) -> bool:
-    """Return whether a process, or one of its descendants, listens at a TCP port. On systems without Linux's /proc, any
-    listening process counts."""
+    """Return whether a process, or one of its descendants, accepts TCP connections at a port of 127.0.0.1. On systems
+    without Linux's /proc, any process counts."""
+    with closing(socket.socket()) as probe:  # cheap, unlike the list of all connections
+        if probe.connect_ex(("127.0.0.1", port)) != 0:
+            return False
     if not Path("/proc/net/tcp").exists():
-        with closing(socket.socket()) as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
-    return bool(sockets) and not sockets.isdisjoint(_open_files(pid))
+        return True
+    return not _open_files(pid).isdisjoint(f"socket:[{inode}]" for inode in _listening(port))
 
 
 def _listening(port: int) -> list[str]:

@@ -6,8 +6,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 _REAL = "one real server"
 _TOGETHER = dict.fromkeys(
-    ("test_rig.py", "test_real_resume.py", "test_real_tail.py"), _REAL
-)  # each uses `shared_stack` of `tests/end_to_end/conftest.py`
+    (
+        "test_acceptance.py", "test_rig.py", "test_real_resume.py", "test_real_tail.py", "test_real_validate.py",
+        "test_real_web_ui.py",
+    ), _REAL,
+)  # fmt: skip  # each uses `shared_server` of `tests/end_to_end/conftest.py`
 
 
 class Units(LoadScopeScheduling):
