@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..text import visible
-from .common import Group, busy, json_line, json_option, progress, table
+from .common import Group, busy, fitted_table, json_line, json_option, progress, terminal_width
 from .lake_ask import get, sessions, sql
 from .lake_fleet import doctor, stats, validate
 from .lake_upkeep import compact, expire
@@ -63,8 +64,8 @@ def init(url: str, as_json: bool) -> None:
 def check(context: click.Context, url: str, as_json: bool) -> None:
     """Print the state of a lake: its tables with their commits, rows, files and bytes, and what is wrong with it.
 
-    Also write and remove a small object, to see whether the store has conditional PUT. Exit with 1 if a table or a
-    column is missing, or if two shippers could overwrite each other's commits.
+    Also write and remove a small object, if these credentials can, to see whether the store has conditional PUT. Exit
+    with 1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
 
     \b
     Example:
@@ -88,7 +89,8 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
     else:
         click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
                    f" {visible(marker.created_by)}")  # fmt: skip
-        for line in table([_row(one) for one in states], ["table", "commit", "rows", "files", "bytes", "orphans"]):
+        width = terminal_width(sys.maxsize)
+        for line in fitted_table([_row(one) for one in states], _COLUMNS, width, least={}, left_out=_LEFT_OUT):
             click.echo(line)
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         for line in (*wrong, *hints):
@@ -96,7 +98,10 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
     context.exit(1 if wrong else 0)
 
 
-_PUT = {True: "yes", False: "no", None: "not tested, since these credentials cannot write"}
+_COLUMNS = ("table", "commit", "rows", "files", "bytes", "orphans")
+_LEFT_OUT = ("commit", "orphans", "bytes")
+"""Columns that a narrow terminal leaves out, in this order."""
+_PUT = {True: "yes", False: "no", None: "not tested, since nothing can be written there"}
 
 
 def _row(one: TableState) -> dict[str, str]:

@@ -19,6 +19,9 @@ from .sessions import Line, session_table
 
 _SHOWN = 100
 """Most sessions in a table, by default."""
+_NEAREST = 3
+"""Codes of findings that a warning names."""
+_NO_CODE = "docs/doctor.md lists all codes"
 _OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
 _FORMS = (".db", ".jsonl")
 
@@ -67,7 +70,8 @@ def sessions(
 ) -> None:  # fmt: skip
     """List the sessions of a lake, the newest first: when, what was asked first, how it ended, the worst finding.
 
-    A session whose parts are in several recordings is one line. All options together choose the sessions.
+    A session whose parts are in several recordings is one line, with their number in the column of parts. All options
+    together choose the sessions.
 
     \b
     Examples:
@@ -79,6 +83,7 @@ def sessions(
     from ..lake.sessions import Wanted
     from ..lake.sessions import sessions as matching
 
+    _warn_of_unknown(findings)
     wanted = Wanted(findings, _since(since), _labels(labels), statuses, models)
     most = limit or None if limit is not None or as_json else _SHOWN
     place = Lake(url)
@@ -101,6 +106,21 @@ def sessions(
             click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
 
 
+def _warn_of_unknown(findings: tuple[str, ...]) -> None:
+    """Print a warning for each code that this version does not have. A lake may have findings of another version."""
+    if not findings:
+        return
+    from difflib import get_close_matches
+
+    from ..analysis.doctor import CODES
+
+    for code in findings:
+        if code not in CODES:
+            close = get_close_matches(code, CODES, _NEAREST)
+            near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
+            click.echo(f"Warning: doctor has no finding {visible(code)}: {near}", err=True)
+
+
 def _since(text: str | None) -> datetime | None:
     from ..wire.limits import since
 
@@ -117,7 +137,7 @@ def _line(row: dict[str, Any]) -> Line:
     return Line(
         row["session_id"], row["stream"], row["started_at"], row["asked"], row["parent_session_id"] is not None,
         row["model"], row["turns"] or 0, row["duration_s"], row["conclusion_code"], row["outcome"],
-        row["verdict"] or "-", row["finding_code"], row["finding_severity"],
+        row["verdict"] or "-", row["finding_code"], row["finding_severity"], len(row["recordings"]),
     )  # fmt: skip
 
 
@@ -163,12 +183,16 @@ def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, st
     metavar="FILE",
     help="Cassette to write: .db or .jsonl, also with .zst; it must not exist. - is stdout, as .jsonl.",
 )
+@click.option(
+    "--stream", type=int, metavar="N", help="Only stream N of a recording; SESSION is then the recording id."
+)  # fmt: skip
 @decoded_option
 @json_option
-def get(url: str, session: str, output: Path, as_json: bool) -> None:
+def get(url: str, session: str, output: Path, stream: int | None, as_json: bool) -> None:
     """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
 
     SESSION is a session id, or the beginning of one. Every recording that holds a part of the session gives its part.
+    A stream without a session is named by its recording id and --stream; `lake sessions --json` has both.
 
     \b
     Example:
@@ -183,7 +207,7 @@ def get(url: str, session: str, output: Path, as_json: bool) -> None:
     place = Lake(url)
     place.marker()
     with busy(f"looking for the session in {visible(place.url)}"):
-        fetch = Fetch(place, session)
+        fetch = Fetch(place, session, stream)
     with closing(fetch):
         lines = progress(fetch.lines(), f"writing {visible(str(output))}")
         write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
@@ -196,8 +220,9 @@ def get(url: str, session: str, output: Path, as_json: bool) -> None:
         click.echo(json_line(row), err=is_aside)
         return
     more = f" with {counted(len(found.sessions) - 1, 'session')} of its tree" if len(found.sessions) > 1 else ""
+    what = f"session {found.session_id}" if stream is None else f"stream {stream}"
     click.echo(
-        f"wrote {visible(str(output))}: session {found.session_id}{more}, {counted(fetch.events, 'event')} of"
+        f"wrote {visible(str(output))}: {what}{more}, {counted(fetch.events, 'event')} of"
         f" {counted(len(found.recordings), 'recording')}", err=is_aside,
     )  # fmt: skip
 

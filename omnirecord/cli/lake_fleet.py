@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import json_option, print_rows, progress, table
+from .common import fitted_table, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..lake.fleet import Outcome
@@ -21,6 +22,9 @@ _WORST = 20
 _RANK = ("error", "warning", "note")
 _PROBLEMS = ("malformed", "event differs", "missing field", "wrong kind", "unknown value", "truncated")
 """Kinds of problems, the worst first; others follow."""
+_LEAST = {"session": 8, "recording": 8, "worst": 13, "ended": 8, "code": 13, "type": 12, "path": 12, "first": 8}
+"""Columns that a narrow terminal cuts, and their least width in characters."""
+_LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "path", "ended", "type")
 Rows = list[dict[str, Any]]
 
 
@@ -199,7 +203,7 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
             "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
         } for (severity, code), of in codes
     ]  # fmt: skip
-    yield from table(cells, list(cells[0]))
+    yield from _table(cells)
     yield ""
     worst = sorted(by_session.items(), key=lambda one: _weight(one[1]))
     cells = [
@@ -209,9 +213,13 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
             "worst": of[0]["code"],
         } for (recording_id, session_id), of in worst[:_WORST]
     ]  # fmt: skip
-    yield from table(cells, list(cells[0]))
+    yield from _table(cells)
     if len(worst) > _WORST:
         yield f"… and {len(worst) - _WORST:,} more: --json prints all"
+
+
+def _table(cells: list[dict[str, str]]) -> Iterator[str]:
+    return fitted_table(cells, list(cells[0]), terminal_width(sys.maxsize), least=_LEAST, left_out=_LEFT_OUT)
 
 
 def _weight(rows: Rows) -> tuple[int, ...]:
@@ -242,7 +250,7 @@ def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
             "ended": row["conclusion"]["outcome"],
         } for row in slow[:_WORST]
     ]  # fmt: skip
-    yield from table(cells, list(cells[0]))
+    yield from _table(cells)
     if len(slow) > _WORST:
         yield f"… and {len(slow) - _WORST:,} more: --json prints all"
 
@@ -262,7 +270,7 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
         } for (problem, type_, path), of in kinds
     ]  # fmt: skip
     if cells:
-        yield from table(cells, list(cells[0]))
+        yield from _table(cells)
         yield ""
     bad = [f"{verdicts[one]:,} {one}" for one in ("invalid", "malformed") if verdicts[one]]
     told = "everything fits" if not rows else ", ".join(bad) or "none of them invalid"

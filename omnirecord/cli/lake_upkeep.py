@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..text import counted
 from ..wire.limits import duration, shown_size
-from .common import is_terminal, json_option, print_rows, progress, table
+from .common import fitted_table, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..lake.compaction import Merged
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _AGE = "a duration as in 90d or 12h"
 _HOUR = timedelta(hours=1)
+_LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
+"""Columns that a narrow terminal leaves out, in this order."""
 
 _retain = click.option(
     "--retain", metavar="DURATION", default="7d", show_default=True,
@@ -96,7 +98,8 @@ def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, a
             "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
         } for row in rows
     ]  # fmt: skip
-    _print_table(cells)
+    for line in _table(cells):
+        click.echo(line)
     if dry_run:
         click.echo("\nnothing was changed: --dry-run")
 
@@ -177,12 +180,11 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
         }
         for day, of_day in sorted(by_day.items())
     ]  # fmt: skip
-    yield from table(rows, list(rows[0]))
+    yield from _table(rows)
 
 
-def _print_table(rows: list[dict[str, str]]) -> None:
-    for line in table(rows, list(rows[0])):
-        click.echo(line)
+def _table(rows: list[dict[str, str]]) -> Iterable[str]:
+    return fitted_table(rows, list(rows[0]), terminal_width(sys.maxsize), least={}, left_out=_LEFT_OUT)
 
 
 def _age(option: str, text: str) -> timedelta:

@@ -30,10 +30,14 @@ from .common import (
 if TYPE_CHECKING:
     from ..analysis.sessions import Summary
 
-_COLUMNS = ("session", "began (UTC)", "asked first", "model", "turns", "took", "how it ended", "worst finding")
+_COLUMNS = (
+    "session", "began (UTC)", "asked first", "model", "turns", "took", "parts", "how it ended", "worst finding",
+)  # fmt: skip
 _LEAST = {"asked first": 11, "model": 8, "how it ended": 29, "worst finding": 13}
 """Columns that a narrow terminal cuts, and their least width in characters."""
-_LEFT_OUT = ("model", "turns", "took")
+_LEAST_WITH_PARTS = {**_LEAST, "how it ended": 22}
+"""The least widths if a session has several parts."""
+_LEFT_OUT = ("model", "turns", "took", "began (UTC)", "how it ended", "parts", "worst finding")
 _ASKED, _ENDED = 60, 60
 """Greatest width of these columns, in characters."""
 _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown": "yellow"}
@@ -149,10 +153,15 @@ class Line(NamedTuple):
     verdict: str
     finding: str | None
     severity: str | None
+    parts: int = 1
+    """The number of recordings with a part of it."""
 
 
 def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
-    """A head and a line for each session, of at most `width`, coloured on a terminal."""
+    """A head and a line for each session, of at most `width`, coloured on a terminal.
+
+    The column of parts is left out if each session has one.
+    """
     colours = is_terminal(sys.stdout)
 
     def paint(number: int, column: str, text: str) -> str:
@@ -161,7 +170,10 @@ def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
         return click.style(text, fg=_colour(lines[number], column))
 
     rows = [_row(one) for one in lines]
-    return fitted_table(rows, _COLUMNS, width, least=_LEAST, left_out=_LEFT_OUT, paint=paint)
+    is_split = any(one.parts > 1 for one in lines)
+    columns = [one for one in _COLUMNS if is_split or one != "parts"]
+    least = _LEAST_WITH_PARTS if is_split else _LEAST
+    return fitted_table(rows, columns, width, least=least, left_out=_LEFT_OUT, paint=paint)
 
 
 def _row(one: Line) -> dict[str, str]:
@@ -172,8 +184,8 @@ def _row(one: Line) -> dict[str, str]:
     cells = (
         name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
         clip(f"{'> ' if one.is_child else ''}{asked}", _ASKED), one_line(one.model or "-"), str(one.turns),
-        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), clip(_ended(one), _ENDED),
-        one.finding or "-",
+        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), str(one.parts),
+        clip(_ended(one), _ENDED), one.finding or "-",
     )  # fmt: skip
     return dict(zip(_COLUMNS, cells, strict=True))
 

@@ -41,12 +41,17 @@ class TableState:
     missing_columns: tuple[str, ...]
     missing_files: tuple[str, ...]
     """Files that the log names and the store lacks, below the table."""
+    failure: str | None = None
+    """Why the table cannot be read; then the numbers are 0."""
 
 
 def table_states(lake: Lake) -> Iterator[TableState]:
-    """Yield the state of each table. Raises `LakeError`."""
+    """Yield the state of each table. A table that cannot be read has a `failure`."""
     for name in SCHEMAS:
-        yield _state(lake, name)
+        try:
+            yield _state(lake, name)
+        except LakeError as error:
+            yield TableState(name, None, None, 0, 0, 0, 0, (), (), str(error).removeprefix(f"{lake.table_url(name)}: "))
 
 
 def _state(lake: Lake, name: str) -> TableState:
@@ -97,16 +102,11 @@ def _removed(table: DeltaTable) -> list[str]:
 
 
 def can_write(lake: Lake) -> bool | None:
-    """Return whether the store has conditional PUT; None without the right to write. Raises `LakeError`."""
+    """Return whether the store has conditional PUT; None if nothing can be written there."""
     try:
         lake.refuse_overwriting()
     except LakeError as error:
-        cause = error.__cause__
-        if isinstance(cause, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError | PermissionError):
-            return None
-        if cause is None:
-            return False
-        raise
+        return False if error.__cause__ is None else None
     return True
 
 
@@ -116,7 +116,9 @@ def problems(url: str, states: list[TableState], conditional_put: bool | None) -
     if conditional_put is False:
         found.append("the store has no conditional PUT: two shippers could overwrite each other's commits")
     for one in states:
-        if one.version is None:
+        if one.failure is not None:
+            found.append(f"the table {one.table} cannot be read: {one.failure}")
+        elif one.version is None:
             found.append(f"the table {one.table} is missing: omnirecord lake init {url}")
         elif one.missing_columns:
             columns = ", ".join(one.missing_columns)

@@ -25,6 +25,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
+from . import damage
 from .files import File, files_in, files_of
 from .location import Lake
 from .parquet import add_action, options
@@ -180,14 +181,17 @@ class _Source:
     """The rows of an object, recording by recording. `recording` is the id of the next one; None at the end."""
 
     def __init__(self, lake: Lake, table: str, of: File, schema: pa.Schema) -> None:
-        self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(f"{table}/{of.path}").bytes())))
-        self._schema, self._of = schema, of
+        self._lake, self._path, self._schema = lake, f"{table}/{of.path}", schema
+        data = lake.objects.get(self._path).bytes()
+        with damage.naming(lake, self._path):
+            self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
         self._batches = self._file.iter_batches()
         self._rows: pa.Table | None = None
         self._next()
 
     def _next(self) -> None:
-        batch = next((one for one in self._batches if one.num_rows), None)
+        with damage.naming(self._lake, self._path):
+            batch = next((one for one in self._batches if one.num_rows), None)
         self._rows = None if batch is None else conformed(batch, self._schema)
 
     @property

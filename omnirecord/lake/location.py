@@ -72,10 +72,13 @@ class Lake:
         self.is_local = "://" not in self.url
         with self.failures():
             self.objects: store.ObjectStore = (
-                store.LocalStore(prefix=self.url, mkdir=False) if self.is_local and Path(self.url).is_dir()
-                else store.LocalStore() if self.is_local
+                self._folder() if self.is_local
                 else store.from_url(self.url, client_options=_client(), retry_config={"retry_timeout": _PATIENCE})
             )  # fmt: skip
+
+    def _folder(self) -> store.ObjectStore:
+        """Return the store of a local lake; without a folder, one in which nothing of the lake is found."""
+        return store.LocalStore(prefix=self.url, mkdir=False) if Path(self.url).is_dir() else store.LocalStore()
 
     @property
     def storage_options(self) -> dict[str, str]:
@@ -83,12 +86,13 @@ class Lake:
         return {} if self.is_local else {"timeout": f"{_TIMEOUT.seconds}s", "allow_http": str(_allows_http()).lower()}
 
     @contextmanager
-    def failures(self) -> Iterator[None]:
-        """Convert the errors of a store to `LakeError`, with a sentence that says what to do."""
+    def failures(self, table: str | None = None) -> Iterator[None]:
+        """Convert the errors of a store, or of one table, to `LakeError`, with a sentence that says what to do."""
         try:
             yield
         except (exceptions.BaseError, DeltaError, OSError) as error:
-            raise LakeError(f"{self.url}: {_sentence(error, self.is_local)}") from error
+            where = self.url if table is None else self.table_url(table)
+            raise LakeError(f"{where}: {_sentence(error, self.is_local)}") from error
 
     def table_url(self, name: str) -> str:
         """Return the address of a table."""
@@ -96,7 +100,7 @@ class Lake:
 
     def table(self, name: str, **options: Any) -> DeltaTable:
         """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
-        with self.failures():
+        with self.failures(name):
             try:
                 return DeltaTable(self.table_url(name), storage_options=self.storage_options, **options)
             except TableNotFoundError as error:
@@ -107,7 +111,12 @@ class Lake:
         """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
         try:
             with self.failures():
+                if self.is_local:
+                    self._refuse_file()
+                    self.objects = self._folder()  # it may be newer than this object
                 try:
+                    if self.is_local and not Path(self.url).is_dir():
+                        raise FileNotFoundError
                     value = json.loads(bytes(self.objects.get(MARKER).bytes()))
                 except (exceptions.NotFoundError, FileNotFoundError) as error:
                     sentence = f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`"
@@ -128,8 +137,9 @@ class Lake:
         """
         if self.is_local:
             with self.failures():
+                self._refuse_file()
                 Path(self.url).mkdir(parents=True, exist_ok=True)
-                self.objects = store.LocalStore(prefix=self.url)
+                self.objects = self._folder()
         self.refuse_overwriting()
         made = Marker(str(uuid4()), FORMAT_VERSION, datetime.now(UTC).isoformat(timespec="seconds"), __version__)
         is_new = True
@@ -142,6 +152,11 @@ class Lake:
             made = self.marker()
         self.complete()
         return made, is_new
+
+    def _refuse_file(self) -> None:
+        for one in (Path(self.url), *Path(self.url).parents):
+            if one.exists() and not one.is_dir():
+                raise LakeError(f"{one} is a file, and a lake is a folder: choose another path")
 
     def complete(self) -> None:
         """Create the tables and columns that this version knows and the lake lacks. Raises `LakeError`."""

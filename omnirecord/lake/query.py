@@ -27,6 +27,7 @@ from pyarrow.fs import PyFileSystem
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
+from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
@@ -93,6 +94,10 @@ class LakeQuery:
         made._files, made._days = self._files, days or self._days
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
+
+    def recording_ids(self) -> frozenset[str]:
+        """Return the ids of the complete recordings. Raises `LakeError`."""
+        return frozenset(self._recordings())
 
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
@@ -172,16 +177,24 @@ class LakeQuery:
                 raise
             raise KeyboardInterrupt from error
         except duckdb.IOException as error:
-            raise self._of_the_store(error) from error
+            raise self._damaged(error) or self._of_the_store(error) from error
         except duckdb.OutOfMemoryException as error:
             raise LakeError("the query needs more memory or temporary space than there is: ask for fewer days, or for"
                             " fewer columns") from error  # fmt: skip
         except duckdb.Error as error:
             if not self._is_mixed and "union_by_name" in str(error):
                 raise
+            if damaged := self._damaged(error):
+                raise damaged from error
             if _DATASET in str(error):
                 raise self._of_the_store(error) from error
             raise UsageError(mistake(error, sql, NAMES)) from error
+
+    def _damaged(self, error: duckdb.Error) -> LakeError | None:
+        """Return the sentence for an object that cannot be decoded; None for any other error."""
+        tables = {name: files for name, (files, _) in self._files.items()}
+        found = damage.sentence(self._lake, tables, str(error))
+        return None if found is None else LakeError(found)
 
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""

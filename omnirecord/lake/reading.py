@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ..model import Exchange, Incident, Side
 from .compaction import conformed
+from .damage import naming
 from .files import File, files_of
 from .location import Lake
 from .recording import COLUMNS, RecordingRows, exchanges_of, frames_of, recordings_of
@@ -99,8 +100,10 @@ def _all_rows(lake: Lake, table: str, objects: Sequence[File], columns: Sequence
     schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
 
     def read(one: File) -> pa.Table:
-        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(f"{table}/{one.path}").bytes())))
-        return conformed(file.read([name for name in columns if name in file.schema_arrow.names]), schema)
+        data, path = lake.objects.get(f"{table}/{one.path}").bytes(), f"{table}/{one.path}"
+        with naming(lake, path):
+            file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
+            return conformed(file.read([name for name in columns if name in file.schema_arrow.names]), schema)
 
     with lake.failures(), ThreadPoolExecutor(_THREADS) as threads:
         yield from threads.map(read, objects)
@@ -177,7 +180,8 @@ class Reader:
         found: list[pa.Table] = []
         with self._lake.failures():
             for one in batch.objects[table]:
-                found += self._of_object(table, one, list(ids), schema)
+                with naming(self._lake, f"{table}/{one.path}"):
+                    found += self._of_object(table, one, list(ids), schema)
         return pa.concat_tables(found) if found else schema.empty_table()
 
     def _of_object(self, table: str, one: File, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:

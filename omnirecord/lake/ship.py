@@ -26,6 +26,7 @@ Status = Literal["shipped", "there already", "busy", "failed"]
 BATCH_RECORDINGS = 64
 BATCH_BYTES = 32 << 20
 """Most recordings, and about the most bytes of files, in one commit."""
+_LABELS_KEPT = "recordings that are in the lake already keep the labels that they have there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Shipped:
     bytes: int = 0
     """The size of its files in the lake, in bytes; 0 if this call stored none."""
     message: str | None = None
-    """Why it was not shipped."""
+    """Why it was not shipped, or that its labels in the lake did not change."""
 
     def row(self, path: str) -> dict[str, Any]:
         """Return the object of `ship --json`. Keys are fixed."""
@@ -71,6 +72,7 @@ class Shipper:
         pseudonym_key: File | None = None,
     ) -> None:  # fmt: skip
         self._labels, self._redact, self._key = dict(labels or {}), redact, pseudonym_key
+        self._kept = _LABELS_KEPT if self._labels else None
         self._commits = Commits(lake)
         self._commits.complete()
         self._mark = mark_of(lake.url, self._commits.id)
@@ -116,7 +118,7 @@ class Shipper:
             if not {one.recording_id for _, one in self._batch}.isdisjoint(ids):  # another copy of the cassette
                 yield from self.flush()
             there = self._commits.there(ids)
-            yield from (Shipped(one, path, "there already") for one in ids if one in there)
+            yield from (Shipped(one, path, "there already", message=self._kept) for one in ids if one in there)
             cassette.left = set(ids) - there
             if not cassette.left:
                 self._mark_shipped(cassette)

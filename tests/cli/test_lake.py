@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import signal
 import subprocess
@@ -11,14 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
 import omnirecord
 from omnirecord.cli import main
-from tests.support.cassettes import HEALTHY, TROUBLED
-from tests.support.lakes import shipped
+from tests.support import forked
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
+from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
 __all__ = ["lake_url"]
@@ -78,6 +81,17 @@ def test_check_names_a_table_and_a_column_that_are_missing_and_init_adds_them(tm
     assert json.loads(run("check", lake.url, "--json").stdout)["problems"] == []
 
 
+def test_check_names_a_table_with_a_damaged_log_and_goes_on_with_the_others(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["text"])
+    Path(lake.url, "tools/_delta_log/00000000000000000000.json").write_text("{")
+    told = run("check", lake.url, code=1).stdout
+    assert "the table tools cannot be read: a file of the lake is damaged: restore it from a copy of the lake" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("recordings ")]
+    assert line.split()[2] == "1"
+    tables = json.loads(run("check", lake.url, "--json", code=1).stdout)["tables"]
+    assert [one["table"] for one in tables if one["failure"]] == ["tools"]
+
+
 def test_check_names_a_table_whose_files_the_store_lacks(tmp_path: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["text"])
     (path,) = Path(lake.url, "events").glob("day=*/*.parquet")
@@ -127,6 +141,44 @@ def test_the_filters_of_sessions(url: str) -> None:
     assert "--label" in run("sessions", url, "--label", "team", code=2).stderr
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_no_line_of_a_table_is_wider_than_the_terminal(columns: int, url: str, tmp_path: Path) -> None:
+    for name in ("sessions", "stats", "doctor", "check"):
+        errors, words = tmp_path / name, ["--jobs", "1"] * (name in ("stats", "doctor"))
+        shown, _ = forked.on_a_terminal("lake", name, url, *words, errors=errors, COLUMNS=str(columns))
+        lines = click.unstyle(shown).replace("\r", "").splitlines()
+        heads = [n for n, line in enumerate(lines) if line.split()[:1] in (["session"], ["severity"], ["table"])]
+        assert heads, shown
+        for head in heads:
+            rows = list(itertools.takewhile(lambda line: line and line[0] != "c", lines[head:]))
+            assert len(rows) > 1
+            assert max(map(len, rows)) <= columns, shown
+
+
+def test_a_session_with_parts_in_several_recordings_says_how_many(tmp_path: Path) -> None:
+    lake = shipped(str(tmp_path / "lake"), *split(HEALTHY["turns"], tmp_path), HEALTHY["text"])
+    head, *lines = run("sessions", lake.url).stdout.splitlines()
+    column = head.index("parts")
+    assert {line.split()[0]: line[column : column + 5].strip() for line in lines} == {"df0bf511": "2", "717aee70": "1"}
+    rows = map(json.loads, run("sessions", lake.url, "--json").stdout.splitlines())
+    assert {len(row["recordings"]) for row in rows} == {1, 2}
+
+
+def test_an_unknown_code_of_a_finding_gets_a_warning_with_the_nearest_ones(url: str) -> None:
+    done = run("sessions", url, "--finding", "tool-without-outputs")
+    assert done.stderr == ("Warning: doctor has no finding tool-without-outputs: the nearest is tool-without-output\n")
+    assert done.stdout == f"no session of {url} matches\n"
+    assert run("sessions", url, "--finding", "tool-without-output").stderr == ""
+    assert "docs/doctor.md lists all codes" in run("sessions", url, "--finding", "?", "--json").stderr
+
+
+def test_init_of_a_file_says_that_a_lake_is_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    for words in (["init", path], ["sessions", path], ["init", path / "below"]):
+        assert run(*words, code=2).stderr == f"Error: {path} is a file, and a lake is a folder: choose another path\n"
+
+
 def test_sql_prints_every_format(url: str) -> None:
     sql = "SELECT code, count(*) AS n, list(severity) AS s FROM findings GROUP BY code ORDER BY code LIMIT 1"
     assert run("sql", url, sql).stdout.splitlines()[0].split() == ["code", "n", "s"]
@@ -161,6 +213,32 @@ def test_get_writes_a_cassette_once(url: str, tmp_path: Path) -> None:
     )
     told = json.loads(run("get", url, "df0b", "-o", tmp_path / "a.jsonl.zst", "--json").stdout)
     assert (told["session_id"], told["exchanges"], told["events"]) == ("df0bf5115f684102831c8684348c2169", 19, 112)
+
+
+def test_a_stream_without_a_session_comes_by_the_id_of_its_recording_and_its_number(tmp_path: Path) -> None:
+    tape, output = Made(), tmp_path / "out.db"
+    tape.get("/elsewhere", 0.0, b"{}")
+    tape.stream("/feed", 0.5, (1.0, status("running")), (1.1, created()))
+    tape.stream("s", 2.0, (2.1, status("idle")))
+    lake = shipped(str(tmp_path / "lake"), tape.save(tmp_path / "tape.db"))
+    rows = map(json.loads, run("sessions", lake.url, "--json").stdout.splitlines())
+    (row,) = [row for row in rows if row["session_id"] is None]
+    (recording,), stream = row["recordings"], str(row["stream"])
+    done = run("get", lake.url, recording[:12], "--stream", stream, "-o", output)
+    assert done.stdout == f"wrote {output}: stream {stream}, 2 events of 1 recording\n"
+    (listed,) = CliRunner().invoke(main, ["ls", str(output), "--streams", "--json"]).stdout.splitlines()
+    assert (json.loads(listed)["path"], json.loads(listed)["frames"]) == ("/feed", 2)
+    assert CliRunner().invoke(main, ["verify", str(output), "--timing", "instant"]).exit_code == 0
+    more = ["-o", tmp_path / "more.db"]
+    told = json.loads(run("get", lake.url, recording, "--stream", "2", "--json", *more).stdout)
+    assert (told["session_id"], told["sessions"], told["events"]) == ("s", ["s"], 1)
+    other = ["-o", tmp_path / "other.db"]
+    assert (
+        f"recording {recording} has no stream 9: there are 1, 2"
+        in run("get", lake.url, recording, "--stream", "9", *other, code=2).stderr
+    )
+    wrong = run("get", lake.url, "zz", "--stream", "1", *other, code=2).stderr
+    assert wrong == f"Error: no recording begins with 'zz': there are {recording}\n"
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,13 @@ def test_a_recording_is_shipped_and_then_it_is_there_already(lake: str) -> None:
     assert run(TEXT, "--lake", lake) == (0, "1 there already\n", "")
 
 
+def test_a_label_for_a_recording_that_is_there_already_is_said_not_to_apply(lake: str) -> None:
+    assert run(TEXT, "--lake", lake, "--label", "team=blue")[2] == ""
+    code, out, err = run(TEXT, TEXT, "--lake", lake, "--label", "team=red")
+    assert (code, out) == (0, "2 there already\n")
+    assert err == "omnirecord: recordings that are in the lake already keep the labels that they have there\n"
+
+
 def test_json_has_an_object_per_recording(lake: str, tmp_path: Path) -> None:
     code, out, _ = run(TEXT, tmp_path / "none.db", "--lake", lake, "--json")
     second, first = sorted(map(json.loads, out.splitlines()), key=lambda row: row["status"])

@@ -18,13 +18,14 @@ from omnirecord.cassette.open import open_store
 from omnirecord.errors import LakeError, UsageError
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import extracted
+from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import NAMES, LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped, split
-from tests.support.stores import lake_url
+from tests.support.stores import bucket_url, lake_url, shared_moto
 
 __all__ = ["lake_url"]
 SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
@@ -212,6 +213,45 @@ def test_an_object_that_was_removed_is_a_sentence(lake_url: str) -> None:
     lake.objects.delete(f"events/{uri.partition('/events/')[2]}")
     with pytest.raises(LakeError, match="a file of it is missing: run the query again"):
         ask(lake, "SELECT count(DISTINCT raw) FROM events")
+
+
+def garbled(data: bytes) -> dict[str, bytes]:
+    """The same object, damaged in several ways."""
+    at = len(data) // 3
+    return {
+        "short": b"damaged", "cut": data[: len(data) // 2], "empty": b"", "zeros": bytes(len(data)),
+        "pages": data[:100] + bytes(len(data) - 300) + data[-200:],
+        "byte": data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["short", "cut", "empty", "zeros", "pages", "byte"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_damaged_object_is_named(how: str, which: int, tmp_path: Path) -> None:
+    assert_named(shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"]), how, which)
+
+
+def test_a_damaged_object_of_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = shipped(bucket_url(shared_moto(), monkeypatch), HEALTHY["text"], HEALTHY["tool"])
+    for how in ("short", "pages", "byte"):
+        assert_named(lake, how, 1)
+
+
+def assert_named(lake: Lake, how: str, which: int) -> None:
+    path = f"events/{files_of(lake, 'events')[0][which].path}"
+    data = bytes(lake.objects.get(path).bytes())
+    lake.objects.put(path, garbled(data)[how])
+    try:
+        with pytest.raises(LakeError) as found:
+            ask(lake, "SELECT sum(length(raw)), sum(seq), sum(hash(type)) FROM events")
+    finally:
+        lake.objects.put(path, data)
+    assert str(found.value).startswith(f"{lake.url}/{path} is damaged: restore this object from a copy of the lake (")
+
+
+def test_a_mistake_that_speaks_of_damage_stays_one_of_the_query(query: LakeQuery) -> None:
+    with pytest.raises(UsageError, match="corrupt"):
+        list(query.run("SELECT error('corrupt') FROM turns").rows)
 
 
 # Split sessions

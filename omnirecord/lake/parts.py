@@ -1,0 +1,248 @@
+"""The parts of a session tree, each of one recording of a lake, as values of the text form.
+
+Recorders behind a load balancer overlap in time. The parts of a session in such recordings become one recording, on the
+clock of the first one: the requests and streams then have one order, so that the session can be replayed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from heapq import merge
+from typing import Any
+
+from ..cassette.jsonl import reads_values, text
+from .columns import EPOCH, Times, derived_reads, start_of
+from .query import LakeQuery
+
+COLUMNS = "recording_id, recording, started_at_text, version, contract, upstream, run_id, labels, server_version, hop"
+"""The columns of `recordings` that a part needs."""
+
+
+def head_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """Return the recording of these parts: that of the first one, with the labels that all of them have."""
+    first = parts[0]
+    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop = first.row
+    labels = set.intersection(*(set((part.row[7] or {}).items()) for part in parts))
+    return {
+        "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
+        "upstream": upstream, "recording_id": recording_id,
+        **({} if run_id is None else {"run_id": run_id}),
+        **({"labels": dict(sorted(labels))} if labels else {}),
+        **({} if server_version is None else {"server_version": server_version}),
+        **({} if hop is None else {"hop": hop}),
+    }  # fmt: skip
+
+
+def joined(parts: Sequence[Part]) -> list[list[Part]]:
+    """Return the parts in the order of their recordings, those of one hop together that overlap in time."""
+    made: list[list[Part]] = []
+    newest: dict[str | None, tuple[list[Part], int]] = {}
+    for part in sorted(parts, key=lambda one: one.span):
+        begins, ends = part.span
+        of_hop, until = newest.get(part.hop, ([], 0))
+        if not of_hop or begins >= until:
+            of_hop = []
+            made.append(of_hop)
+        of_hop.append(part)
+        newest[part.hop] = of_hop, max(until, ends)
+    return made
+
+
+def numbered(parts: Sequence[Part], last: Numbers) -> Numbers:
+    """Choose the numbers of these parts, and their clock; return the greatest numbers."""
+    if len(parts) == 1:
+        return parts[0].number(last)
+    zero = parts[0].began_ns
+    for part in parts:
+        part.zero, part.recording = part.began_ns - zero, last.recording + 1
+    exchange, stream = last.exchange, last.stream
+    for part, row in merge(*(part.ordered() for part in parts), key=lambda one: one[1][5] + one[0].zero):
+        part.numbers[row[0]] = exchange = exchange + 1
+        if row[2] is not None:
+            part.streams[row[2]] = stream = stream + 1
+    return Numbers(last.recording + 1, exchange, stream)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The greatest numbers in use so far."""
+
+    recording: int
+    exchange: int
+    stream: int
+
+
+_EXCHANGES = """
+SELECT exchange, kind, stream, session_id, party, request_at_ns, method, target, request_headers, request_body,
+  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, derives_reads
+FROM exchanges WHERE recording_id = $recording AND {which} ORDER BY request_at_ns, exchange
+"""
+_OF_SESSIONS, _STREAM = "session_id IN (SELECT unnest($sessions))", "stream = $stream"
+_OF_EXCHANGES = """
+FROM {table} t JOIN (SELECT unnest($exchanges) AS exchange, generate_subscripts($exchanges, 1) AS place) o
+  USING (exchange)
+SELECT {columns} WHERE recording_id = $recording ORDER BY place, {order}
+"""
+_EVENTS = "exchange, seq, raw, raw_bytes, length, offset_ns, sent_ns"
+_READS = "exchange, n, offset_ns, sent_ns, size, is_lost"
+_MESSAGES = "exchange, message, at_ns, sent_ns, dir, opcode, data"
+Row = tuple[Any, ...]
+
+
+class _Rows:
+    """The rows of a table by exchange, to be asked for in their order."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self._next = next(rows, None)
+
+    def of(self, exchange: int) -> Iterator[Row]:
+        """Yield the rows of an exchange, without its number."""
+        while self._next is not None and self._next[0] == exchange:
+            yield self._next[1:]
+            self._next = next(self._rows, None)
+
+
+class Part:
+    """The part of a session tree that one recording holds: the exchanges of these sessions, or one stream.
+
+    `row`: the recording's values of `COLUMNS`.
+    """
+
+    def __init__(self, query: LakeQuery, row: Row, sessions: Sequence[str], stream: int | None = None) -> None:
+        self._query, self.row, self._id = query, row, row[0]
+        which, given = (_OF_SESSIONS, {"sessions": list(sessions)}) if stream is None else (_STREAM, {"stream": stream})
+        sql = _EXCHANGES.format(which=which)
+        self._exchanges = list(query.rows(sql, {"recording": self._id, **given}).rows)
+        self.began_ns = (start_of(row[2]) - EPOCH) // timedelta(microseconds=1) * 1000
+        """Start of the recording in ns since 1970."""
+        self.recording = self.zero = 0
+        """The number of the recording, and what is added to its times, in ns."""
+        self.numbers: dict[int, int] = {}
+        self.streams: dict[int, int] = {}
+        """New numbers of exchanges and streams by their numbers in the recording."""
+
+    @property
+    def hop(self) -> str | None:
+        """The name of the upstream whose exchanges the recording has."""
+        return None if self.row[9] is None else str(self.row[9])
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The start of the recording and the last known moment of the part, in ns since 1970."""
+        times = [at for one in self._exchanges for at in (one[5], one[10], one[15]) if at is not None]
+        return self.began_ns, self.began_ns + max(times, default=0)
+
+    def ordered(self) -> Iterator[tuple[Part, Row]]:
+        """Yield the rows of the exchanges by time."""
+        return ((self, one) for one in self._exchanges)
+
+    def number(self, last: Numbers) -> Numbers:
+        """Choose the numbers of this part: those of its cassette if they follow the last ones, else the next ones."""
+        exchanges = [one[0] for one in self._exchanges]
+        streams = [one[2] for one in self._exchanges if one[2] is not None]
+        is_free = self.row[1] > last.recording and min(exchanges, default=1) > last.exchange
+        if is_free and min(streams, default=last.stream + 1) > last.stream:
+            self.recording, plus, plus_stream = self.row[1], 0, 0
+        else:
+            self.recording, plus, plus_stream = last.recording + 1, last.exchange, last.stream
+        self.numbers = {one: one + plus for one in exchanges}
+        self.streams = {one: one + plus_stream for one in streams}
+        return Numbers(
+            self.recording, max(exchanges, default=0) + plus,
+            max(streams, default=0) + plus_stream if streams else last.stream,
+        )  # fmt: skip
+
+    def incidents(self) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the recording's incidents."""
+        found = self._query.rows(
+            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
+            {"recording": self._id},
+        )
+        for message, at_ns in found.rows:
+            yield {"incident": message, "recording": self.recording, "at_ns": at_ns + self.zero}
+
+    def exchanges(self) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
+        """Yield the time of each exchange and its lines, which are to be read before the next exchange."""
+        events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
+        reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
+        messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
+        for row in self._exchanges:
+            yield row[5] + self.zero, self._values(row, events, reads, messages)
+
+    def _values(self, row: Row, events: _Rows, reads: _Rows, messages: _Rows) -> Iterator[dict[str, Any]]:
+        number, kind, stream = row[:3]
+        of_reads = list(reads.of(number)) if stream is not None else []
+        yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
+        if stream is not None:
+            stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
+            yield from self._stream_values(row, events.of(number), stored)
+        if kind == "websocket":
+            yield from (self._message(number, *one) for one in messages.of(number))
+
+    def _of(self, table: str, columns: str, order: str, exchanges: Sequence[Row]) -> _Rows:
+        if not exchanges:
+            return _Rows(iter(()))
+        sql = _OF_EXCHANGES.format(table=table, columns=columns, order=order)
+        return _Rows(self._query.rows(sql, {"recording": self._id, "exchanges": [one[0] for one in exchanges]}).rows)
+
+    def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
+        number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
+        return {
+            "exchange": self.numbers[number], "recording": self.recording, "kind": kind,
+            "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
+            "request": {
+                "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
+                "body": text(body or b""),
+            },
+            "response": self._response(row, lost), "ending": row[16],
+        }  # fmt: skip
+
+    def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
+        stream, derives_reads = self.streams[row[2]], row[18]
+        times: list[Times] = []
+        for seq, raw, raw_bytes, length, offset_ns, sent_ns in events:
+            value = raw if raw is not None or raw_bytes is None else text(raw_bytes)
+            frame = {"stream": stream, "seq": seq, "raw": value}
+            yield frame if value is not None else {**frame, "length": length}
+            times.append((offset_ns, sent_ns, length))
+        reads = derived_reads(times, stored) if derives_reads else stored.values()
+        yield from reads_values(stream, [[at + self.zero, self._later(sent), size] for at, sent, size in reads])
+
+    def _later(self, at_ns: int | None) -> int | None:
+        """Return a time on the clock of the joined recording."""
+        return None if at_ns is None else at_ns + self.zero
+
+    def _response(self, row: Row, lost: list[int]) -> dict[str, Any] | None:
+        """Return the response as the text form has it: None for an open exchange without one."""
+        at_ns, status, reason, headers, body, end_ns = row[10:16]
+        at_ns, end_ns, max_decoded = self._later(at_ns), self._later(end_ns), row[17]
+        if status is None:
+            nothing: dict[str, Any] = {"at_ns": None, "end_ns": end_ns, "status": None, "reason": None, "headers": []}
+            return None if end_ns is None else {**nothing, "body": None}
+        return {
+            "at_ns": at_ns, "end_ns": end_ns, "status": status, "reason": reason,
+            "headers": json.loads(headers or "[]"),
+            "body": text(body or b"") if row[1] == "http" or body is not None else None,
+            **({"lost": lost} if lost else {}),
+            **({"max_decoded": max_decoded} if max_decoded else {}),
+        }  # fmt: skip
+
+    def _message(
+        self,
+        exchange: int,
+        message: int,
+        at_ns: int,
+        sent_ns: int | None,
+        direction: str,
+        opcode: int,
+        data: bytes | None,
+    ) -> dict[str, Any]:
+        return {
+            "exchange": self.numbers[exchange], "message": message, "at_ns": at_ns + self.zero,
+            "sent_ns": self._later(sent_ns),
+            "dir": direction, "opcode": opcode, "data": text(data or b""),
+        }  # fmt: skip
