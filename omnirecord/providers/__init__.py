@@ -1,4 +1,5 @@
 """Everything specific to the APIs of model providers: OpenAI Responses, OpenAI Chat Completions, Anthropic Messages.
 
 - `conversation`: the body of a request as one `Conversation`, equal for requests with the same meaning.
+- `call`: a recorded exchange as one `ModelCall`; `answers` reads its answer.
 """

@@ -1,0 +1,19 @@
+"""The model calls of a cassette, linked to turns. No I/O, no clock.
+
+    found = linked(calls, sessions, recordings)
+    for link in found.of(turn): ...
+
+- `values`: `Link`, `ModelCalls`, and the objects of `show --json`.
+- `correlate`: the rules. `features`: messages and history as keys, `pairing`: equal texts by their times, `retries`:
+  attempts of one request.
+- `spent`: where the time of a turn went.
+"""
+
+from __future__ import annotations
+
+from .correlate import linked
+from .values import By, Certainty, Link, ModelCalls, Offset, TurnKey, call_row, key_of, requests_of
+
+__all__ = [
+    "By", "Certainty", "Link", "ModelCalls", "Offset", "TurnKey", "call_row", "key_of", "linked", "requests_of",
+]  # fmt: skip
