@@ -258,8 +258,8 @@ def validate(
     event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.validate import validation
+    from .cassette.contracts import load
     from .cassette.open import open_store
-    from .omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
     with closing(open_store(cassette)) as store:

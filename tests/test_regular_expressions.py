@@ -17,8 +17,8 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.rotation import RotatedCassettes
+from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
-from omnirecord.omnigent.contract.shapes import _any_head, _shape
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.player.session_ids import Renaming
 from omnirecord.wire.limits import Retention
@@ -131,7 +131,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
-        "omnigent.contract.shapes": [
+        "contract.shapes": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
         "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],

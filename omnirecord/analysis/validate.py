@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+from ..cassette.contracts import load
 from ..cassette.select import the_session
 from ..cassette.source import Source
+from ..contract.events import type_name
+from ..contract.judge import Contract, Issue, Judgement, ProblemKind
+from ..contract.known_fields import Steps
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
-from ..omnigent.contract import Contract, Issue, Judgement, ProblemKind, load
-from ..omnigent.contract.known_fields import Steps
-from ..omnigent.events.base import type_name
 from ..omnigent.summary import summary
 from ..text import clip, one_line
 from ..wire.sse import Frame, read_fields
@@ -110,12 +111,12 @@ def validation(
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)
-    used = {x.stream: contract or store.contract_of(x.recording) for x in streams}
+    used = {x.stream: (contract or store.contract_of(x.recording)).of(x.request.target) for x in streams}
     tally = Tally()
     for frame in watch(frame for x in streams for frame in store.frames(x)):
         tally.add(frame, used[frame.stream])
     asked = [contract] if contract else [store.contract_of(one.recording) for one in store.recordings()]
-    result = tally.result(asked)
+    result = tally.result(list(used.values()) or asked)
     if contract and _is_foreign(contract, result):
         raise UsageError(
             f"{contract.name} is of another service: of its {len(contract.types)} event types Omnigent has none, and"

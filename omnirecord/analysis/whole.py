@@ -64,7 +64,7 @@ class Whole(Analysis):
         payload = _Payloads(frames) if sum(frame.length for frame in frames) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
-            self._problems.add(some, payload)
+            self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         for heard in line:
@@ -128,11 +128,11 @@ class _Problems:
         """The frames with problems, by stream."""
         self._count = 0
 
-    def add(self, frames: Sequence[TimedFrame], payload: Callable[[TimedFrame], dict[str, Any]]) -> None:
+    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Callable[[TimedFrame], dict[str, Any]]) -> None:
         """Add all frames of a stream."""
         if not self._trusts or not frames:
             return
-        unheard_of = self._contract.unheard_of
+        unheard_of = self._contract.of(x.request.target).unheard_of
         odd = [
             frame for frame in frames
             if frame.verdict not in ("comment", "sentinel")
@@ -148,7 +148,7 @@ class _Problems:
             return list(validation(self._store, recording=self._recording).problems)
         tally = Tally()
         for x in self._store.exchanges(kind="sse", recording=self._recording):
-            found = self._done.get(x.stream or 0)
+            found, contract = self._done.get(x.stream or 0), self._contract.of(x.request.target)
             for frame in self._store.frames(x) if found is None else found:
-                tally.add(frame, self._contract)
+                tally.add(frame, contract)
         return list(tally.result([self._contract]).problems)

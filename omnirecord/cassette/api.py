@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from ..contract.events import Event, UntypedEvent
+from ..contract.judge import Contract
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
-from ..omnigent.contract import Event, UntypedEvent, load
 from ..wire.strict_json import payload_of
 from .open import open_store
 from .sqlite import Store
-
-_EVENTS = load("omnigent")
 
 
 class Stream:
@@ -51,9 +50,10 @@ class Stream:
 
     def timed_events(self) -> Iterator[tuple[TimedFrame, Event]]:
         """Return the events, each with its frame. Raises `CassetteError`."""
+        contract = self._store.contract_of(self.exchange.recording).of(self.exchange.request.target)
         for frame in self.frames():
             if frame.verdict not in ("comment", "sentinel"):
-                yield frame, event_of(frame)
+                yield frame, event_of(frame, contract)
 
     def frames(self) -> Iterator[TimedFrame]:
         """Return all frames: bytes, times in ns since the start of the recording, verdicts. Raises `CassetteError`."""
@@ -122,7 +122,7 @@ def open_cassette(path: str | Path) -> Cassette:
     return Cassette(open_store(path))
 
 
-def event_of(frame: TimedFrame) -> Event:
-    """Return the payload of a frame as a model; an empty `UntypedEvent` if it is no JSON object."""
+def event_of(frame: TimedFrame, contract: Contract) -> Event:
+    """Return the payload of a frame as a model of the contract; an empty `UntypedEvent` if it is no JSON object."""
     data = payload_of(frame)
-    return _EVENTS.event(data) if isinstance(data, dict) else UntypedEvent.of({})
+    return contract.event(data, frame.type) if isinstance(data, dict) else UntypedEvent.of({})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
 from typing import NamedTuple
 
-from ..omnigent.contract import Contract, Judgement
+from ..contract.judge import Contract, Judgement
 from ..wire.content_coding import CodingError, Decoder, Identity, decoder
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.sse import BLANK_LINE, Frame, Parser

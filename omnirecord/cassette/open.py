@@ -13,10 +13,10 @@ from pathlib import Path
 
 from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Recording
-from ..omnigent.contract import load
 from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .compressed import lines
+from .contracts import load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
 from .identity import uuid7
@@ -243,7 +243,7 @@ def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Ro
         blocks.add(0, None, one.frame.length, one.frame.raw, made)
     yield from (*made, *blocks.close())
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
-    done = any(one.judgement.verdict == "sentinel" for one in framed)
+    done = any(load("omnigent").api.is_end(one.judgement.verdict, one.judgement.type) for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
-from ..omnigent.contract import Contract
 
 
 class Source(Protocol):

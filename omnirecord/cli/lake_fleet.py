@@ -134,11 +134,11 @@ def _run(
 ) -> Iterator[Outcome]:
     """The results of an analysis, with a progress bar and the deaths of workers on stderr."""
     from ..analysis.sessions import since as time_of
+    from ..cassette.contracts import load
     from ..lake.fleet import Job, Shard, plan
     from ..lake.location import Lake
     from ..lake.reading import Snapshot
     from ..lake.workers import default_jobs, run
-    from ..omnigent.contract import load
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     part = None if shard is None else Shard.of(shard)

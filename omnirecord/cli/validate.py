@@ -61,8 +61,8 @@ def validate(
       omnirecord validate session.db
     """
     from ..analysis.validate import validation
+    from ..cassette.contracts import load
     from ..cassette.open import open_store
-    from ..omnigent.contract import load
 
     held_against = None if contract is None else load(contract)
     with closing(open_store(cassette)) as store:

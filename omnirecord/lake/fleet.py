@@ -19,8 +19,9 @@ from ..analysis.doctor.doctor import examine
 from ..analysis.stats import stats_row
 from ..analysis.stats.stats import measured
 from ..analysis.validate import validation
+from ..cassette.contracts import load
+from ..contract.judge import Contract
 from ..errors import UsageError
-from ..omnigent.contract import Contract, load
 from .location import Lake
 from .reading import Batch, Reader, Snapshot, Wanted
 from .recording import RecordingRows

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from ..cassette.sqlite.checked import exchange_of, family_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
 from ..cassette.sqlite.tables import contract_or_default
+from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
-from ..omnigent.contract import Contract
 from ..omnigent.protocol import SESSION_CREATED
 from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header

@@ -27,9 +27,9 @@ from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.writer import UNWRITABLE
+from ..contract.judge import Contract
 from ..errors import OmnirecordError, __version__
 from ..model import Recording
-from ..omnigent.contract import Contract
 from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic

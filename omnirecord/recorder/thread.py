@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from ..cassette.contracts import load
 from ..cassette.sqlite import Writer
 from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.writer import is_transient
 from ..errors import CassetteError
 from ..model import Headers
-from ..omnigent.contract import load
 from ..omnigent.routes import Parties, session_of
 from ..redaction.pseudonyms import UserKey
 from ..redaction.redactor import Scanner, credentials

@@ -100,7 +100,7 @@ def test_a_step_of_the_recorder_is_bounded_by_what_is_decoded(tmp_path: Path) ->
     path = cassette(tmp_path / "a.db", gzip.compress(EVENTS, mtime=0))
     with closing(Writer(path)) as writer:
         maker = FrameMaker(writer, 1, OMNIGENT)
-        maker.begin(1, 1, "gzip")
+        maker.begin(1, 1, "gzip", "/")
         maker.ended(1)
         steps = []
         while maker.behind:

@@ -199,7 +199,9 @@ def test_query_reads_the_ids_of_every_version(version: int | None, tmp_path: Pat
         query = query_of(store)
         assert {"recording_id", "run_id", "labels", "server_version", "hop"} < set(query.names["recordings"])
         if version is not None:
-            assert list(query.run("SELECT recording_id, hop FROM recordings").rows) == [(one, None) for one in ids(path)]
+            assert list(query.run("SELECT recording_id, hop FROM recordings").rows) == [
+                (one, None) for one in ids(path)
+            ]
         assert list(query.run("SELECT sum(frames) > 5 FROM frame_blocks").rows) == [(1,)]
         assert list(query.run("SELECT count(*) > 0 FROM read_blocks").rows) == [(1,)]
         assert list(query.run("SELECT count(*) > 5 FROM events").rows) == [(1,)]

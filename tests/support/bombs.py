@@ -34,7 +34,7 @@ def cassette(path: Path, body: bytes, coding: str | None = "gzip", *, framed: bo
         ])  # fmt: skip
         if framed:
             maker = FrameMaker(writer, 1, OMNIGENT)
-            maker.begin(1, 1, coding)
+            maker.begin(1, 1, coding, "/")
             maker.ended(1)
             while maker.behind:
                 list(maker.make())

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 import jiter
 from pydantic import BaseModel, ValidationError
 
+from ...contract.judge import Contract, Judgement
 from ...errors import BrokenCassette, NewerCassette, NotACassette, TooLarge
 from ...model import FORMAT_VERSION, LIMIT, Recording, checked_status
-from ...omnigent.contract import Contract, Judgement
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ...wire.sse import Frame
@@ -248,7 +248,8 @@ class Reader:
         assert value.response is not None
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
-        expected = _Expected(self._contracts[value.recording], begun.frames, differs)
+        contract = self._contracts[value.recording].of(value.request.target)
+        expected = _Expected(contract, begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)
         if framer.decodes:

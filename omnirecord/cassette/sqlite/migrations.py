@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from ...omnigent.contract import Issue, Judgement
+from ...contract.judge import Issue, Judgement
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut

@@ -58,11 +58,13 @@ _UNDECODED = "more may be recorded than is counted here: `omnirecord events` dec
 
 
 class Unframed(NamedTuple):
-    """Frames after the stored ones: their number by verdict, their total length, and the last `session.status`."""
+    """Frames after the stored ones: their number by verdict, their total length, the last `session.status`, and whether
+    one of them ends the stream."""
 
     verdicts: Counter[str]
     size: int
     status: bytes | None
+    is_done: bool
 
 
 class Store(Tables):
@@ -119,9 +121,9 @@ class Store(Tables):
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
 
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
-        """Return the exchange, `done` if `[DONE]` is among bytes without stored frames."""
+        """Return the exchange, `done` if the end of the stream is among bytes without stored frames."""
         looked_at = has_unframed and x.kind == "sse" and x.ending != "done" and (x.end_ns is None or not is_coded(x))
-        return replace(x, ending="done") if looked_at and "sentinel" in self._counted(x).verdicts else x
+        return replace(x, ending="done") if looked_at and self._counted(x).is_done else x
 
     def streams(self, session_id: str | None = None) -> list[Exchange]:
         """Return the exchanges that are event streams, of one session or of all."""
@@ -291,6 +293,7 @@ class Store(Tables):
         if exchange.exchange not in self._unframed:
             stored, length = self._stored(exchange)
             verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
+            api, is_done = self.contract_of(exchange.recording).of(exchange.request.target).api, False
             if not self._is_framed(exchange, length):
                 framer = self._framer(exchange, length, self._look)
                 left = self._look
@@ -300,15 +303,16 @@ class Store(Tables):
                         break
                     verdicts[frame.verdict] += 1
                     size += frame.length
+                    is_done = is_done or api.is_end(frame.verdict, frame.type)
                     status = frame.raw if frame.type == SESSION_STATUS else status
                 self._look = max(0, min(left, self._look - framer.cost))
                 if (left < 0 or framer.stopped_at is not None) and not self.is_being_recorded:
                     self._tell(exchange, _UNDECODED)
-            self._unframed[exchange.exchange] = Unframed(verdicts, size, status)
+            self._unframed[exchange.exchange] = Unframed(verdicts, size, status, is_done)
         return self._unframed[exchange.exchange]
 
     def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
-        contract = self.contract_of(exchange.recording)
+        contract = self.contract_of(exchange.recording).of(exchange.request.target)
         return Framer(content_encoding(exchange), contract, 0 if is_coded(exchange) else length, limit)
 
     def _timed(

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
-from ...omnigent.contract import Judgement
 from ...omnigent.protocol import LANDMARKS
 from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text

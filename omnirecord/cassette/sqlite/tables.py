@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from ...contract.judge import Contract
 from ...errors import BrokenCassette, TooLarge, UsageError
 from ...model import (
     Exchange,
@@ -24,10 +25,10 @@ from ...model import (
     Side,
     Streaming,
 )
-from ...omnigent.contract import Contract, load
 from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
+from ..contracts import NAMES, load
 from .checked import (  # fmt: skip
     DAMAGED,
     blob_of,
@@ -71,7 +72,7 @@ EXCHANGE = (
 @functools.cache
 def contract_or_default(name: str) -> Contract:
     """Return the contract for reading a cassette. The file names it, so the name is never used as a path."""
-    if name in ("omnigent", "documented"):
+    if name in NAMES:
         return load(name)
     log.warning(
         "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent'; stored verdicts"
@@ -162,7 +163,8 @@ class Tables:
         return found[0]
 
     def contract_of(self, recording: int) -> Contract:
-        """Return the contract of a recording; the built-in contract if the recorder used one from a file."""
+        """Return the contract of a recording; `omnigent` if the recorder used one from a file. `Contract.of` returns
+        that of one exchange."""
         return contract_or_default(self.recording(recording).contract)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:

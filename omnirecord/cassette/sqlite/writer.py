@@ -52,7 +52,7 @@ _LAST_READ = (
     "(SELECT offset_ns + json_extract(reads, '$[#-1][0]') FROM read_blocks WHERE exchange = x.exchange ORDER BY n DESC)"
 )
 _UNFINISHED = f"""
-SELECT x.exchange, x.stream, x.response_headers, r.contract,
+SELECT x.exchange, x.stream, x.response_headers, r.contract, x.target,
   max(x.request_at_ns, coalesce(x.response_at_ns, 0), coalesce({_LAST_READ}, 0),
       coalesce((SELECT max(at_ns) FROM messages WHERE exchange = x.exchange), 0)),
   {size_of("request")}, {size_of("response")}, x.ending, x.end_ns
@@ -95,6 +95,7 @@ class Unfinished:
     stream: int | None
     headers: Headers
     contract: str
+    target: str
     last_ns: int
     request_bytes: int
     response_bytes: int

@@ -22,56 +22,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...contract.events import Event, Shape
+from ...contract.judge import Contract, Issue
+from ...contract.known_fields import Known, Steps
+from ...contract.models import check, issues_of, of_models
+from ...contract.shapes import Shapes
 from ..events import MODELS
-from ..events.base import Event, Shape
 from ..events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
-from .judge import Contract, Issue, ProblemKind
-from .known_fields import Known, Steps
-from .shapes import Shapes
-
-_PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
-_PLAIN = {
-    "missing": "is required",
-    "dict_type": "should be an object",
-    "model_type": "should be an object",
-    "list_type": "should be an array",
-    "string_type": "should be a string",
-}
 
 
 def omnigent() -> Contract:
     """Return the contract of the page's and the live union's types: 56."""
-    return Contract("omnigent", MODELS, check, names, shapes=Shapes(MODELS.get))
-
-
-def check(type_: str, data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
-    """Return the issues of a payload by its model. `strict`: a number in a string is no number."""
-    try:
-        # The core of `model_validate`, in two thirds of its time.
-        MODELS[type_].__pydantic_validator__.validate_python(data, strict=strict or None)
-    except ValidationError as error:
-        return issues_of(error)
-    return []
-
-
-def names(type_: str) -> Known:
-    """The fields that its model has."""
-    schema = MODELS[type_].model_json_schema()
-    return Known(schema, [schema])
-
-
-def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list[Issue]:
-    """pydantic's findings in our words. `under`: where in the event the value is."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        Issue.at((*under, *one["loc"]), _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], "wrong kind"))
-        for one in found
-    ]
-
-
-def _message(kind: str, text: str) -> str:
-    plain = text.removeprefix("Input ").removeprefix("Value error, ")
-    return _PLAIN.get(kind) or plain[:1].lower() + plain[1:]
+    return of_models("omnigent", MODELS)
 
 
 REQUIRED: Mapping[str, str] = {
@@ -154,7 +116,7 @@ _ABSENT = object()
 
 def documented() -> Contract:
     """The page alone: 43 types."""
-    return Contract("documented", REQUIRED, _check, _names, _unlisted, Shapes(_model))
+    return Contract("documented", REQUIRED, _check, _names, _unlisted, Shapes(_model), MODELS)
 
 
 def _model(type_: str) -> type[Event] | None:
@@ -195,7 +157,7 @@ def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
 
 
 def _kinds(type_: str, data: dict[str, Any]) -> list[Issue]:
-    return check(type_, data, strict=True)
+    return check(MODELS[type_], data, strict=True)
 
 
 def _missing(type_: str, data: dict[str, Any]) -> Iterator[Issue]:

@@ -12,7 +12,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from .base import Event
+from ...contract.events import Event
 from .response import ResponseEvents
 from .session import SessionEvents
 

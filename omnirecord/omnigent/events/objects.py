@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .base import Shape, hold, type_name
+from ...contract.events import Shape, hold, type_name
 
 
 class OutputItem(Shape):

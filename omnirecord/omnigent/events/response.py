@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from .base import Event
+from ...contract.events import Event
 from .objects import ErrorSource, FailedResponseObject, OutputItem, ResponseObject, RetryErrorDetail, output_item
 
 

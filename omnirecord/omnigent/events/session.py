@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from .base import Event, Shape
+from ...contract.events import Event, Shape
 from .objects import (
     BackgroundTaskInfo,
     ChildSessionSummary,

@@ -69,6 +69,8 @@ class _Open:
     """The key of the version in that response; None: it names a session."""
     awaits_version: bool
     """Whether it is a runner's tunnel in which the server has not told its version."""
+    target: str
+    """The target of the request, as it is stored."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -146,7 +148,7 @@ class RowMaker:
             if state.reads:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
-            self.frames.begin(number, state.stream, None if state.masked else state.coding)
+            self.frames.begin(number, state.stream, None if state.masked else state.coding, state.target)
             self.frames.arrived(number)
         return out
 
@@ -192,7 +194,7 @@ class RowMaker:
             op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
             self._redactor.headers(op.headers),
         )  # fmt: skip
-        state = _Open(_side(op.headers), _Side(), body, key, is_tunnel(op.target), begun=(request,))
+        state = _Open(_side(op.headers), _Side(), body, key, is_tunnel(op.target), target, begun=(request,))
         self._open[op.exchange] = state
         yield request
 
@@ -214,7 +216,7 @@ class RowMaker:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(op.stream, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding)
+            self.frames.begin(op.exchange, op.stream, coding, state.target)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)

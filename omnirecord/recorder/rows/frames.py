@@ -18,7 +18,7 @@ from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_reads import from_byte, portions, together
 from ...cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
 from ...cassette.sqlite.writer import is_transient
-from ...omnigent.contract import Contract, Issue, Judgement
+from ...contract.judge import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
 from ..intervals import SMALL_READS, STEP, STEP_STREAMS
@@ -35,6 +35,7 @@ class _Careful(Contract):
 
     def __init__(self, contract: Contract) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: (), shapes=contract.shapes)
+        self.api = contract.api
         self._judges = contract.judge
         self.fault: Exception | None = None
         """The first exception in this step."""
@@ -118,7 +119,9 @@ class FrameMaker(Frames):
         self._shows, self._most = shows, step
         self._writer = writer
         self._recording = recording
-        self._judge = _Careful(contract)
+        self._contract = contract
+        self._judges: dict[str, _Careful] = {}
+        """By the name of a contract: with `auto`, streams have different ones."""
         self._streaming: dict[int, _Streaming] = {}
         self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
 
@@ -131,8 +134,13 @@ class FrameMaker(Frames):
     def behind(self) -> bool:
         return bool(self._waiting)
 
-    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        self._begin(exchange, stream, coding, self._judge)
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
+        self._begin(exchange, stream, coding, self._judge(self._contract.of(target)))
+
+    def _judge(self, contract: Contract) -> _Careful:
+        if contract.name not in self._judges:
+            self._judges[contract.name] = _Careful(contract)
+        return self._judges[contract.name]
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._streaming:
@@ -187,7 +195,7 @@ class FrameMaker(Frames):
         return steps
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:
-        state.judge.fault = None  # all streams have one judge
+        state.judge.fault = None  # many streams have one judge
         found, more, fed = self._feed(exchange, state)
         finished = state.ended and not more
         if state.skip:  # of a coded stream, so there are no runs
@@ -287,7 +295,7 @@ class FrameMaker(Frames):
         if state.judge.fault and not state.is_fault_told:
             state.is_fault_told = True
             yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
-        if "sentinel" in columns.verdicts:
+        if state.judge.api.has_end(columns.verdicts, columns.types):
             yield rows.done(state.stream)
         if finished and state.framer.broken and not state.is_stop_told:
             yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
@@ -309,7 +317,7 @@ class FrameMaker(Frames):
         for left in self._writer.unfinished():
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
-                judge = _Careful(contract_of(left.contract))
+                judge = self._judge(contract_of(left.contract).of(left.target))
                 self._begin(left.exchange, left.stream, coding, judge).ended = True
                 self._waiting[left.exchange] = None
             if left.end_ns is None:

@@ -190,8 +190,8 @@ class Frames(Protocol):
     def waiting(self) -> int:
         """Number of streams that wait for frames."""
 
-    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        """Note that the response of a stream has begun."""
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
+        """Note that the response of a stream has begun. `target`: of the request, as it is stored."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that bytes of it are in the file, or will be with the next commit. Bytes behind `until` may still

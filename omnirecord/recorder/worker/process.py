@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ...cassette.contracts import load
 from ...cassette.sqlite import Writer
 from ...cassette.sqlite.writer import is_transient
-from ...omnigent.contract import Contract, load
+from ...contract.judge import Contract
 from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
@@ -36,6 +37,7 @@ class Stream:
     exchange: int
     stream: int
     coding: str | None
+    target: str
     until: int | None = None
     ended: bool = False
     begins: bool = True
@@ -161,7 +163,7 @@ class _Cassette:
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
         if of.begins:
-            maker.begin(of.exchange, of.stream, of.coding)
+            maker.begin(of.exchange, of.stream, of.coding, of.target)
             self._known.add(of.exchange)
         (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
 

@@ -54,8 +54,8 @@ class WorkerFrames(Frames):
     def behind(self) -> bool:
         return bool(self._news or self.left) or self._told > self._supervisor.made
 
-    def begin(self, exchange: int, stream: int, coding: str | None) -> None:
-        self._open[exchange] = Stream(exchange, stream, coding)
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
+        self._open[exchange] = Stream(exchange, stream, coding, target)
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._open:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from omnirecord.omnigent.contract import Contract, Judgement, judge
+from omnirecord.contract import judge
+from omnirecord.contract.judge import Contract, Judgement
+from omnirecord.contract.shapes import LONGEST
 from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented, omnigent
-from omnirecord.omnigent.contract.shapes import LONGEST
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events import objects as nested
 from omnirecord.wire.sse import Frame, Parser, read_fields

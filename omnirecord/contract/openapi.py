@@ -12,15 +12,17 @@ OpenAPI 3.1 is JSON Schema 2020-12. 3.0 is Draft 4 with `nullable`, which is rew
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 import jsonschema_rs
 
-from ...errors import UsageError
-from ...wire.strict_json import as_dict, as_list
+from ..errors import UsageError
+from ..wire.strict_json import as_dict, as_list
+from .events import Event
 from .judge import Contract, Issue, ProblemKind
 from .known_fields import Known
 
@@ -36,9 +38,12 @@ Document = dict[str, Any]
 Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
 
 
-def from_file(path: str) -> Contract:
-    """The contract that an OpenAPI document sets; a `UsageError` where there is none in it."""
-    document = _read(path)
+def from_file(
+    path: str, models: Mapping[str, type[Event]] = MappingProxyType({}), names: Sequence[str] = ()
+) -> Contract:
+    """The contract that an OpenAPI document sets; a `UsageError` where there is none in it. `models`: those for
+    `Contract.event`. `names`: the contracts that an error lists."""
+    document = _read(path, names)
     is_old = str(document.get("openapi", "")).startswith("3.0")
     document = _without_nullable(document) if is_old else document
     pointers = _types(document, _find_union(document, path))
@@ -51,14 +56,15 @@ def from_file(path: str) -> Contract:
         validators,
         lambda type_, data: _issues(validators[type_], data),
         lambda type_: Known(document, [{"$ref": pointers[type_]}]),
+        models=models,
     )
 
 
-def _read(path: str) -> Document:
+def _read(path: str, names: Sequence[str]) -> Document:
     try:
         document = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
-        choices = "omnigent, documented, or the path of an openapi.json"
+        choices = ", ".join([*names, "or the path of an openapi.json"])
         raise UsageError(f"There is no contract {path!r}: give {choices}.") from None
     except OSError as error:
         raise UsageError(f"The contract {path} cannot be read: {error.strerror}.") from None

@@ -3,30 +3,32 @@
 1. Judging never raises, whatever the frame contains.
 2. A verdict is the first of these that applies to the frame:
    `comment`    it has no data field
-   `sentinel`   its data is the end marker
+   `sentinel`   its data is `[DONE]`
    `truncated`  it was cut off, or was too large to be kept
-   `malformed`  its data is no JSON object with a string `type`
+   `malformed`  its data is no JSON object with a type
    `unknown`    the contract lacks that type
-   `invalid`    the payload does not fit its type, or `event:` says something else
+   `invalid`    the payload does not fit its type, or `event:` names another type
    `valid`
+
+The type of a payload is its `type`, unless the API of the contract has another rule (`Api`).
 
 An oversized frame is `truncated` first of all: its data was not kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
-from ...model import Verdict
-from ...wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
-from ...wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
-from ..events import MODELS
-from ..events.base import Event, UntypedEvent, sequence_number, type_name
+from ..model import Verdict
+from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
+from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
+from .events import Event, UntypedEvent, sequence_number, type_name
 from .known_fields import OPEN, Known, Steps
 from .shapes import LONGEST, Shapes
 
@@ -74,7 +76,7 @@ class Judgement:
 
     verdict: Verdict
     type: str | None = None
-    """The payload's `type`; None unless it is a string."""
+    """The payload's type; None unless it has one."""
     sequence_number: int | None = None
     """The payload's `sequence_number`; None unless it is an integer."""
     issues: tuple[Issue, ...] = ()
@@ -112,6 +114,45 @@ Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
 """From a type and a payload of that type to its issues, or to its unknown fields."""
 Names = Callable[[str], Known]
 """From a type to its fields."""
+TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
+"""From a payload and the `event:` of its frame to the type; None without one."""
+
+
+def _own_type(data: Mapping[str, Any], _event: str | None) -> str | None:
+    return type_name(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The rules of an API for its streams."""
+
+    name: str = "omnigent"
+    """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
+    type_of: TypeOf = _own_type
+    type_field: str = "type"
+    """The field that `malformed` names if a payload has no type."""
+    event_line: Literal["agrees", "required", "ignored"] = "agrees"
+    """What clients expect of the line `event:`. `agrees`: it may be absent, and otherwise names the type."""
+    end_marker: str | None = SENTINEL
+    """The data of the last frame; None if events end a stream."""
+    ends: frozenset[str] = frozenset()
+    """The types that end a stream."""
+    has_ends: bool = True
+    """Whether every complete stream has an end marker, or an event that ends it."""
+
+    def is_end(self, verdict: Verdict, type_: str | None) -> bool:
+        """Return whether a frame ends its stream as the API defines it."""
+        return (verdict == "sentinel" and self.end_marker is not None) or type_ in self.ends
+
+    def has_end(self, verdicts: Collection[str], types: Collection[str | None]) -> bool:
+        """Return whether one of several frames does. `types` may leave out types that end no stream."""
+        has_marker = "sentinel" in verdicts and self.end_marker is not None
+        return has_marker or (bool(self.ends) and not self.ends.isdisjoint(types))
+
+    @property
+    def end(self) -> str:
+        """The end of a stream in words: `[DONE]`, or the types that end it."""
+        return self.end_marker or " or ".join(sorted(self.ends))
 
 
 class Contract:
@@ -125,20 +166,28 @@ class Contract:
         names: Names = lambda _: OPEN,
         odd: Check = lambda _type, _data: (),
         shapes: Shapes | None = None,
+        models: Mapping[str, type[Event]] = MappingProxyType({}),
+        api: Api = Api(),
     ) -> None:
         self.name: str = name
-        """`omnigent`, `documented`, or the path it was loaded from."""
+        """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
+        self.api = api
         self.types: frozenset[str] = frozenset(types)
         """The event types it knows."""
         self._check = check
         self._odd = odd
         self._names = names
         self._known: dict[str, Known] = {}
+        self._models = models
         self.shapes = shapes
         """What may be judged without being read; None where every frame has to go through `judge`."""
 
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
+
+    def of(self, target: str) -> Contract:  # noqa: ARG002
+        """Return the contract for the stream of a request with this target: itself, unless the path decides."""
+        return self
 
     def judge(self, frame: Frame) -> Judgement:
         """Return the judgement of a frame, with the first `MAX_ISSUES` issues."""
@@ -219,22 +268,26 @@ class Contract:
         try:
             data, checkable = parse(text)
         except MalformedError as error:
-            return Judgement("malformed", issues=(Issue("", str(error), "malformed"),), data=text)
+            return self._malformed(frame.event, text, str(error))
         return self._judge_payload(frame.event, data, checkable)
+
+    def _malformed(self, _event: str | None, text: str, problem: str) -> Judgement:
+        """Return the judgement of a complete frame whose data is no JSON."""
+        return Judgement("malformed", issues=(Issue("", problem, "malformed"),), data=text)
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         if not isinstance(data, dict):
             return Judgement("malformed", issues=(Issue("", "is not a JSON object", "malformed"),), data=data)
-        type_ = type_name(data)
-        number = sequence_number(data)
+        api, number = self.api, sequence_number(data)
+        type_, field_ = api.type_of(data, event), api.type_field
         if type_ is None:
-            problem = "should be a string" if "type" in data else "is required"
-            return Judgement("malformed", None, number, (Issue("type", problem, "malformed"),), data)
+            problem = "should be a string" if field_ in data else "is required"
+            return Judgement("malformed", None, number, (Issue(field_, problem, "malformed"),), data)
         if type_ not in self.types:
-            return Judgement("unknown", type_, number, (Issue("type", "is not in the contract", "unknown type"),), data)
+            return Judgement("unknown", type_, number, (Issue(field_, "is not in the contract", "unknown type"),), data)
         issues = tuple(self._check(type_, checkable))
-        if event and event != type_:
-            issues = (Issue("event", f"differs from the type {type_}", "event differs"), *issues)
+        if event != type_ and (event or api.event_line == "required") and api.event_line != "ignored":
+            issues = (_event_line(event, type_), *issues)
         if issues:
             return Judgement("invalid", type_, number, issues, data)
         return Judgement("valid", type_, number, (), data)
@@ -256,12 +309,13 @@ class Contract:
             known = self._known[type_] = self._names(type_)
         return known
 
-    def event(self, data: dict[str, Any]) -> Event:
+    def event(self, data: dict[str, Any], type_: str | None = None) -> Event:
         """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
 
-        The models are those of Omnigent whatever the contract: they say what can be read, not what is right.
+        `type_`: the type that `judge` found; by default the type of the payload alone. The models say what can be read,
+        not what is right: those of `documented` and of an openapi.json are those of `omnigent`.
         """
-        model = MODELS.get(type_name(data) or "")
+        model = self._models.get(type_ or self.api.type_of(data, None) or "")
         if model is None:
             return UntypedEvent.of(data)
         try:
@@ -276,6 +330,12 @@ def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
         return model.model_validate(without_surrogates(data))
     except (ValueError, TypeError, RecursionError):
         return UntypedEvent.of(data)
+
+
+def _event_line(event: str | None, type_: str) -> Issue:
+    if not event:
+        return Issue("event", "is required", "missing field")
+    return Issue("event", f"differs from the type {type_}", "event differs")
 
 
 def path_of(steps: Iterable[str | int]) -> str:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
+from omnirecord.contract.judge import path_of
+from omnirecord.contract.known_fields import Known, Steps
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
-from omnirecord.omnigent.contract.judge import path_of
-from omnirecord.omnigent.contract.known_fields import Known, Steps
 from omnirecord.omnigent.events import MODELS
 from tests.omnigent.contract.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded

@@ -6,15 +6,19 @@
 3. An open value has an accessor `typed_…` beside it: the same value as a model, or None if it does not fit. So an odd
    value does not change the verdict of its event.
 
-Models are built when they are first used: all 56 at import would cost every command a sixth of a second.
+Models are built when they are first used: all 56 of Omnigent at import would cost every command a sixth of a second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
+
+TAG = "\0"
+"""The beginning of a step in pydantic's path of an error that is no field, but the `type` of a member of a union."""
 
 
 class Shape(BaseModel):
@@ -29,6 +33,37 @@ class Shape(BaseModel):
             return cls.model_validate(value)
         except ValidationError:
             return None
+
+
+class ByType:
+    """Annotates a union of models that `type` tells apart. A value of another type is open: it becomes a `Shape`.
+
+    pydantic's own discriminator refuses such a value, so a new type would make an event invalid.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {TAG: handler.generate_schema(Shape)}
+        for model in get_args(source):
+            if model is not Shape:
+                schema = handler.generate_schema(model)
+                choices |= dict.fromkeys((TAG + name for name in types_of(model)), schema)
+
+        def tag(value: Any) -> str:
+            type_ = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+            name = TAG + type_ if isinstance(type_, str) else TAG
+            return name if name in choices else TAG
+
+        return core_schema.tagged_union_schema(choices, tag)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema without the open member, so that the fields of the others count as named."""
+        choices = {name: choice for name, choice in schema["choices"].items() if name != TAG}
+        return handler({**schema, "choices": choices})
+
+
+def types_of(model: type[BaseModel], field: str = "type") -> tuple[str, ...]:
+    """Return the literals of the field that tells a model from others."""
+    return get_args(model.model_fields[field].annotation)
 
 
 class Event(BaseModel):

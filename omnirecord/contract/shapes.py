@@ -22,7 +22,8 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ...wire.sse import BLANK_LINE, data_start
+from ..wire.sse import BLANK_LINE, data_start
+from .events import ByType
 
 LONGEST = 4096
 """Size of a frame that is looked up, at most, in bytes: parsing is faster for larger ones."""
@@ -215,11 +216,16 @@ def _members(annotation: Annotation) -> tuple[Annotation, ...]:
 
 
 def _field(annotation: Annotation, name: bytes) -> Annotation:
-    """Return the annotation of a field of an object; None if several models, or no model, may describe the object."""
-    found = [one for one in _members(annotation) if _is_object(one)]
-    if len(found) != 1 or b"\\" in name:  # `"t\u0079pe"` is the type as well
+    """Return the annotation of a field of an object; None if no model may describe the object, or if several do and
+    differ on the field. A model without that field takes any value."""
+    if b"\\" in name:  # `"t\u0079pe"` is the type as well
         return None
-    return _field_of(found[0], name.decode("utf-8", "replace"))
+    objects = filter(_is_object, _members(annotation))
+    found = [_field_of(one, name.decode("utf-8", "replace")) for one in objects]
+    named = [one for one in found if one is not Any]
+    if not found or any(one != named[0] for one in named):
+        return None
+    return named[0] if named else Any
 
 
 def _is_object(annotation: Annotation) -> bool:
@@ -235,7 +241,8 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
     field = annotation.model_fields.get(name)
     if field is None:
         return Any if annotation.model_config.get("extra") == "allow" else None
-    return None if field.metadata or field.alias else field.annotation
+    is_checked = any(not isinstance(one, ByType) for one in field.metadata)
+    return None if is_checked or field.alias else field.annotation
 
 
 def _element(annotation: Annotation) -> Annotation:

@@ -1,0 +1,66 @@
+"""The contracts by name: those of Omnigent, of the model APIs, `auto` and `none`; and the path of an openapi.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from os import PathLike, fspath
+
+from ..contract.by_path import ByPath
+from ..contract.judge import Contract
+from ..contract.none import NoContract
+from ..omnigent.contract import load as load_of_omnigent
+
+AUTO = "auto"
+_none = cache(NoContract)
+
+
+def _openai_responses() -> Contract:
+    from ..providers.openai_responses import contract  # the models of each API take time to import
+
+    return contract()
+
+
+def _openai_chat() -> Contract:
+    from ..providers.openai_chat import contract
+
+    return contract()
+
+
+def _anthropic_messages() -> Contract:
+    from ..providers.anthropic_messages import contract
+
+    return contract()
+
+
+_BY_PATH: Mapping[tuple[str, ...], Callable[[], Contract]] = {
+    ("responses",): _openai_responses,
+    ("chat", "completions"): _openai_chat,
+    ("messages",): _anthropic_messages,
+}
+"""The contract for a path by its last segments, for `auto`."""
+
+
+@cache
+def _auto() -> Contract:
+    return ByPath(AUTO, _BY_PATH, _none())
+
+
+_NAMED: Mapping[str, Callable[[], Contract]] = {
+    "omnigent": lambda: load_of_omnigent("omnigent"),
+    "documented": lambda: load_of_omnigent("documented"),
+    "openai-responses": _openai_responses,
+    "openai-chat": _openai_chat,
+    "anthropic-messages": _anthropic_messages,
+    AUTO: _auto,
+    "none": _none,
+}
+NAMES = tuple(_NAMED)
+"""The names of all contracts."""
+
+
+def load(name_or_path: str | PathLike[str]) -> Contract:
+    """Return the contract of this name, or that of the OpenAPI document at this path. The same name has the same
+    contract. Raises `UsageError`."""
+    name = fspath(name_or_path)
+    return _NAMED[name]() if name in _NAMED else load_of_omnigent(name, NAMES)

@@ -1,0 +1,124 @@
+"""Events of OpenAI Chat Completions, and the contract `openai-chat`.
+
+The type of a chunk is its `object`; an `error` in the stream is of type `error`. A stream ends with `[DONE]`, or with
+that error. The truth is the SDK: `tests/providers/test_sdk_models.py` compares each model with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from ..contract.events import Event, Shape
+from ..contract.judge import Api, Contract
+from ..contract.models import of_models
+
+NAME = "openai-chat"
+CHUNK = "chat.completion.chunk"
+ERROR = "error"
+
+
+class FunctionDelta(Shape):
+    """A piece of a call of a function."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(Shape):
+    """A piece of a tool call. Pieces with the same `index` belong together; the first one has the `id`."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta | None = None
+
+
+class Delta(Shape):
+    """A piece of the message of one choice."""
+
+    role: Literal["developer", "system", "user", "assistant", "tool"] | None = None
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    function_call: FunctionDelta | None = None
+
+
+class Choice(Shape):
+    """A piece of one choice."""
+
+    index: int
+    delta: Delta
+    finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
+    logprobs: Any = None
+
+
+class CompletionTokensDetails(Shape):
+    """Kinds of output tokens."""
+
+    accepted_prediction_tokens: int | None = None
+    audio_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+
+
+class PromptTokensDetails(Shape):
+    """Kinds of input tokens."""
+
+    audio_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+class Usage(Shape):
+    """The number of tokens of a completion."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails | None = None
+    completion_tokens_details: CompletionTokensDetails | None = None
+
+
+class ChatCompletionChunk(Event):
+    """A piece of a completion. The last one may have the usage and no choice."""
+
+    type: str | None = CHUNK
+    """No field of the API."""
+    id: str
+    object: Literal["chat.completion.chunk", ""]
+    created: int
+    """Seconds since 1970."""
+    model: str
+    choices: list[Choice]
+    usage: Usage | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    system_fingerprint: str | None = None
+    moderation: Any = None
+    error: Annotated[Any, "its value decides the type, so it is literal in a shape"] = None
+
+
+class ErrorEvent(Event):
+    """The server failed: the end of the stream."""
+
+    type: str | None = ERROR
+    """No field of the API."""
+    error: Annotated[Any, "likewise"]
+
+
+EVENTS: Mapping[str, type[Event]] = {CHUNK: ChatCompletionChunk, ERROR: ErrorEvent}
+"""The model of each type."""
+
+
+def type_of(data: Mapping[str, Any], _event: str | None = None) -> str | None:
+    """Return the type of a payload: `error` if it has one, else its `object`. Azure's first chunk has an empty one."""
+    if data.get("error"):
+        return ERROR
+    found = data.get("object")
+    return found or CHUNK if isinstance(found, str) else None
+
+
+@cache
+def contract() -> Contract:
+    """Return the contract `openai-chat`."""
+    return of_models(NAME, EVENTS, Api(NAME, type_of, "object", event_line="ignored", ends=frozenset({ERROR})))
