@@ -85,8 +85,7 @@ class Provider:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/responses", self._respond)
-        app.router.add_get("/v1/models", _list_models)
+        self.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -98,6 +97,10 @@ class Provider:
     async def __aexit__(self, *_: object) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post("/v1/responses", self._respond)
+        app.router.add_get("/v1/models", _list_models)
 
     def step_for(self, items: list[Item]) -> Answer | ToolCall | Failure:
         """What comes next in this conversation."""
@@ -119,8 +122,14 @@ class Provider:
         self.requests.append(body)
         step = self.step_for(_as_items(body.get("input")))
         if isinstance(step, Failure):
-            error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
-            return web.json_response({"error": error}, status=step.status)
+            return self.refusal(step)
+        return await self.answer(request, body, step)
+
+    def refusal(self, step: Failure) -> web.Response:
+        error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
+        return web.json_response({"error": error}, status=step.status)
+
+    async def answer(self, request: web.Request, body: Item, step: Answer | ToolCall) -> web.StreamResponse:
         turn = _Turn(len(self.requests), str(body.get("model")), self.stalled)
         if not body.get("stream"):
             return web.json_response(turn.whole(step))

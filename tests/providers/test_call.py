@@ -273,10 +273,12 @@ def anthropic(stop: str | None = "end_turn") -> list[Data]:
         {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
         {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "Hello"}},
         {"type": "content_block_stop", "index": 1},
-        {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}},
+        {"type": "content_block_start", "index": 2,
+         "content_block": {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}},
         {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": '{"a": 1}'}},
         {"type": "content_block_stop", "index": 2},
-        *([] if stop is None else [{"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 7}}]),
+        *([] if stop is None else
+          [{"type": "message_delta", "delta": {"stop_reason": stop}, "usage": {"output_tokens": 7}}]),
         {"type": "message_stop"},
     ]  # fmt: skip
 

@@ -47,7 +47,7 @@ class _Found(NamedTuple):
 
 def linked(calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording]) -> ModelCalls:
     """Return the calls with their turns. `sessions`: all of the cassette, with their texts."""
-    return _Correlation(list(calls), sessions, list(recordings)).result()
+    return _Correlation(sorted(calls, key=_order), sessions, list(recordings)).result()
 
 
 class _Correlation:
@@ -56,12 +56,14 @@ class _Correlation:
         self._asked = [_NOTHING if call.conversation is None else asked_of(call.conversation) for call in calls]
         self._places = Places(sessions, self._clocks)
         self._found: dict[int, _Found] = {}
+        self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
         zeros = [self._clocks.zero(call.recording) for call in calls]
         ends = [
             None if call.ended_ns is None else zero + call.ended_ns for zero, call in zip(zeros, calls, strict=True)
         ]
         starts = [zero + call.started_ns for zero, call in zip(zeros, calls, strict=True)]
         self._attempts = Attempts(calls, starts, ends)
+        self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 
     def result(self) -> ModelCalls:
         sessions = [self._by_ids(number) for number in range(len(self._calls))]
@@ -91,17 +93,31 @@ class _Correlation:
     def _by_ids(self, number: int) -> int | None:
         """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
         call, asked = self._calls[number], self._asked[number]
-        votes = [self._places.of_tool(one.call_id, one) for one in call.tool_calls if one.call_id]
-        votes += [self._places.of_tool(id_) for id_ in asked.new_ids]
+        votes = [self._places.of_tool(one.call_id, one) for one in call.tool_calls if self._is_own(one.call_id)]
+        votes += [self._places.of_tool(id_) for id_ in asked.new_ids if self._is_own(id_)]
         known = [vote for vote in votes if vote]
-        exact = {vote[0] for vote in known if len(vote) == 1}
+        exact = {vote[0] for vote in known if len(vote) == 1 and self._is_possible(number, vote[0])}
         if len(exact) == 1 and all(exact <= set(vote) for vote in known):
             self._find(number, [*exact], "call_id", "exact")
         elif len(exact) > 1:
             self._find(number, sorted(exact), "call_id", "ambiguous")
-        old = [self._places.of_tool(id_) for id_ in asked.old_ids]
+        old = [self._places.of_tool(id_) for id_ in asked.old_ids if self._is_own(id_)]
         shown = {self._places[vote[0]].session for vote in old if len(vote) == 1}
         return shown.pop() if len(shown) == 1 else None
+
+    def _is_own(self, call_id: str) -> bool:
+        """Return whether no two calls asked for a tool with this id. Some models count their ids from 1."""
+        return bool(call_id) and self._issued[call_id] < 2
+
+    def _is_possible(self, number: int, place: int) -> bool:
+        """Return whether neither message nor time, of one recorder, speaks against a turn."""
+        one, recording = self._places[place], self._calls[number].recording
+        if self._clocks.offset(recording, one.turn.recording).by == "run":
+            slack = self._clocks.slack(recording, one.turn.recording)
+            at_ns = self._clocks.at(recording, self._calls[number].started_ns, one.turn.recording)
+            if not one.begin_ns - slack <= at_ns <= one.end_ns + slack:
+                return False
+        return _is_about(self._asked[number].messages, one.turn)
 
     # 2. Messages, history and texts.
 
@@ -155,13 +171,23 @@ class _Correlation:
         self._by_equal_texts(numbers, places)
         is_only = len(places) == len(numbers) == 1
         for number, open_ in self._open([n for n in numbers if n not in self._found], places):
-            fitting = [one for one in open_ if is_only or not self._contradicts(number, one)]
-            self._find(number, fitting, "conversation")
+            fitting = self._fitting(number, open_)
+            if fitting or not is_only:
+                self._find(number, fitting, "conversation")
+            else:
+                self._find(number, open_, "conversation", "ambiguous")
+
+    def _fitting(self, number: int, places: Iterable[int]) -> list[int]:
+        """Return the turns that neither a call nor another attempt of the same request contradicts."""
+        tried = () if number in self._attempts.unsure else self._tries.get(self._attempts.of(number), ())
+        return [one for one in places if not any(self._contradicts(n, one) for n in (number, *tried))]
 
     def _contradicts(self, number: int, place: int, *, whole: bool = True) -> bool:
-        """Return whether the text of a call is missing in a turn. `whole`: only if both are finished."""
+        """Return whether the text or a tool of a call is missing in a turn. `whole`: only if both are finished."""
         call, turn = self._calls[number], self._places[place].turn
         is_finished = call.ending == "completed" and turn.ended == "completed"
+        if whole and is_finished and call.tool_calls:
+            return not {one.call_id for one in call.tool_calls} & {tool.call_id for tool in turn.tools}
         if (whole and not is_finished) or not call.texts or not turn.messages:
             return False
         said = [plain(passage.text) for passage in turn.messages]
@@ -222,8 +248,8 @@ class _Correlation:
                     continue
                 key = None if number in exact else self._key(number, session)
                 if key is not None:
-                    fitting = [place for _, open_ in self._open([number], self._places.by_key[key]) for place in open_]
-                    self._find(number, fitting, "conversation")
+                    open_ = [place for _, some in self._open([number], self._places.by_key[key]) for place in some]
+                    self._find(number, self._fitting(number, open_), "conversation")
 
     def _session_of(self, thread: Iterable[int]) -> int | None:
         """Return the session of connected calls: that of their tools, else the only one possible for all."""
@@ -242,7 +268,8 @@ class _Correlation:
         for group in self._attempts.groups():
             sure = {self._found[number].places[0] for number in group if self._is_sure(number)}
             for number in group if len(sure) == 1 else ():
-                if not self._is_sure(number) and number not in self._attempts.unsure:
+                fits = number not in self._attempts.unsure and not any(self._contradicts(number, one) for one in sure)
+                if not self._is_sure(number) and fits:
                     self._find(number, [*sure], "retry")
 
     # 4. Times.
@@ -282,18 +309,14 @@ class _Correlation:
             if found.certainty != "ambiguous" and call.conversation is not None:
                 by.setdefault((found.places[0], call.conversation), []).append(number)
         for group in by.values():
-            for before, after in pairwise(sorted(group, key=self._order)):
+            for before, after in pairwise(sorted(group)):
                 if not self._calls[before].has_answer and self._attempts.of(before) != self._attempts.of(after):
                     self._attempts.join(before, after)
-
-    def _order(self, number: int) -> tuple[int, int, int]:
-        call = self._calls[number]
-        return call.recording, call.started_ns, number
 
     def _links(self) -> Iterator[Link]:
         names: dict[int, int] = {}
         tried: Counter[int] = Counter()
-        for number in sorted(range(len(self._calls)), key=self._order):
+        for number in range(len(self._calls)):
             request = names.setdefault(self._attempts.of(number), len(names) + 1)
             tried[request] += 1
             yield self._link(number, request, tried[request])
@@ -315,6 +338,10 @@ class _Correlation:
             for place in found.places
         }
         return (self._clocks.offset(*pair) for pair in used)
+
+
+def _order(call: ModelCall) -> tuple[int, int, int]:
+    return call.recording, call.started_ns, call.exchange
 
 
 def _compared(text: str, *, cut: bool) -> str:

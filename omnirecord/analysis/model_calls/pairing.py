@@ -15,6 +15,8 @@ LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
 _STRETCH = 3_000_000_000
 """Difference in ns between the delays of the first and the last delta of a text, at most."""
+_MOST = 256
+"""Texts after the beginning of a call's text that are looked at."""
 _NEAR = 40
 """Texts that are compared with a call, at most. With more of them, the call is ambiguous."""
 
@@ -72,7 +74,8 @@ def _is_of_one(calls: Iterable[int], texts: list[set[int]], heard: Sequence[Hear
 def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
     """Return the texts that may be the text of a call."""
     found = set[int]()
-    for place in range(bisect_left(heard, (one.first_ns - slack_ns,)), len(heard)):
+    begin = bisect_left(heard, (one.first_ns - slack_ns,))
+    for place in range(begin, min(begin + _MOST, len(heard))):
         text = heard[place]
         first, last = text.first_ns - one.first_ns, text.last_ns - one.last_ns
         if first > LATEST or len(found) >= _NEAR:

@@ -139,6 +139,7 @@ def call_row(link: Link) -> dict[str, Any]:
         "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.first_byte_ns,
         "first_token_ns": link.first_token_ns, "ended_ns": link.ended_ns, "ending": call.ending,
         "reason": call.reason, "error": call.error, "cut_by": call.cut_by, "usage": _usage_row(call.usage),
+        "asked": None if call.conversation is None else call.conversation.asked,
         "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,
         "tool_calls": [
             {"call_id": one.call_id, "name": one.name, "arguments": one.arguments} for one in call.tool_calls
