@@ -26,8 +26,8 @@ from ..server.http import error_response
 from ..server.listener import Place, refused
 from ..server.tls import File
 from ..ui.control import UI
-from ..ui.data import Answers, Options
-from ..ui.events import key_of_exchange
+from ..ui.data import Answers
+from ..ui.events import Options, key_of_exchange
 from ..ui.viewer import TYPES, PageHandler, PageServer, bundle
 from .get import Fetch
 from .location import Lake

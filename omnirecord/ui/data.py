@@ -24,20 +24,33 @@ from typing import Any
 from ..analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ..analysis.diff.align import spans
 from ..analysis.doctor.doctor import examine
-from ..analysis.gather import Concluded, Gathered, Known, children_of, conclusions, gathered, strays
+from ..analysis.gather import (
+    Concluded,
+    Gathered,
+    Known,
+    children_of,
+    conclusions,
+    gathered,
+    is_model_hop,
+    strays,
+    without_calls,
+)
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
 from ..analysis.turns import Session, concluded, growth_of
 from ..analysis.turns.draft import Draft
+from ..cassette.files import stamp_of
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
+from .calls import CallAnswers
 from .events import (
     SUMMARIES,
     Key,
+    Options,
     columns,
     event,
     exchange,
@@ -47,6 +60,8 @@ from .events import (
     key_of_session,
     matching,
     message_rows,
+    number_in,
+    numbers_in,
     read_key,
     summaries,
 )
@@ -56,7 +71,6 @@ Places = dict[int, dict[int | None, int]]
 TOLERANCE_S = 1.0
 MOST_OTHERS = 500
 """Most listed requests without a session, those of runners included."""
-Options = Mapping[str, str]
 HITS = 200
 """Most hits of a search."""
 Told = tuple[Session, list[Draft]]
@@ -100,17 +114,17 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     sessions = list(gathered(store))
     sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
     sides = [
-        [one for one in side if key in ("", _key(one))] for side, key in zip(sides, (a, b), strict=True)
+        [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
     ]  # fmt: skip
     found = by_session(*([_diff_session(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
     return [
-        {"a": None if i is None else _key(sides[0][i]), "b": None if j is None else _key(sides[1][j]),
+        {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
         for (i, j), differences in found
     ]  # fmt: skip
 
 
-def _key(one: Gathered) -> str:
+def _key_of(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
@@ -169,27 +183,31 @@ class Answers:
         self._path, self._files = path, {} if files is None else files
         self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
+        self._calls = CallAnswers()
         self._names: dict[str, Callable[[Store, Options], Any]] = {
             "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
-            "events": lambda store, asked: columns(store, _number(asked, "stream"), _number(asked, "after", 0)),
+            "events": lambda store, asked: columns(store, number_in(asked, "stream"), number_in(asked, "after", 0)),
             "summaries": _summaries,
-            "event": lambda store, asked: event(store, _number(asked, "stream"), _number(asked, "seq")),
-            "exchange": lambda store, asked: exchange(store, _number(asked, "exchange")),
+            "event": lambda store, asked: event(store, number_in(asked, "stream"), number_in(asked, "seq")),
+            "exchange": lambda store, asked: exchange(store, number_in(asked, "exchange")),
             "matching": _matching,
             "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
             "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
         }
 
     def __contains__(self, name: str) -> bool:
-        return name == "search" or name in self._names
+        return name == "search" or name in self._names or name in self._calls
 
     def answer(self, name: str, asked: Options) -> Any:
         """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
         if name == "search":
             return self._search(asked)
+        stamp = stamp_of(self._path()) if name in self._calls else (0, None)
         with self._store() as store:
+            if name in self._calls:
+                return self._calls.answer(name, store, stamp, asked)
             return self._names[name](store, asked)
 
     def close(self) -> None:
@@ -232,28 +250,17 @@ class Answers:
 
 
 def _summaries(store: Store, asked: Options) -> Any:
-    return summaries(store, _number(asked, "stream"), _number(asked, "after", 0), _number(asked, "count", SUMMARIES))
+    return summaries(
+        store, number_in(asked, "stream"), number_in(asked, "after", 0), number_in(asked, "count", SUMMARIES)
+    )
 
 
 def _matching(store: Store, asked: Options) -> Any:
     words = asked.get("text", "")
     return {
-        "streams": matching(store, _numbers(asked, "streams"), words),
-        "exchanges": exchanges_with(store, _numbers(asked, "exchanges"), words),
+        "streams": matching(store, numbers_in(asked, "streams"), words),
+        "exchanges": exchanges_with(store, numbers_in(asked, "exchanges"), words),
     }
-
-
-def _numbers(asked: Options, name: str) -> list[int]:
-    return [_number({name: one}, name) for one in asked.get(name, "").split(",") if one]
-
-
-def _number(asked: Options, name: str, default: int | None = None) -> int:
-    value = asked.get(name)
-    if value is None and default is not None:
-        return default
-    if value is None or not (value.isascii() and value.isdecimal() and len(value) < 16):
-        raise UsageError(f"{name}={value!r} is no number")
-    return int(value)
 
 
 def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
@@ -261,8 +268,9 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
-    astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
-    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
+    asked = without_calls(store, exchanges)
+    astray = {x.exchange for x in strays([x for x in asked if x.party != "runner"])}
+    others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
         "files": list(dict.fromkeys(files.values())),
@@ -272,6 +280,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
             {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
              "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
              "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version, "hop": r.hop,
+             "is_model_hop": is_model_hop(r),
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],

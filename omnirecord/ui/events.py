@@ -7,7 +7,7 @@ bodies and messages; long ones are cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from ..wire.headers import header
 from ..wire.sse import read_fields
 
 Row = dict[str, Any]
+Options = Mapping[str, str]
 PIECE = 20_000
 """Most events in one part of the columns."""
 SUMMARIES = 400
@@ -231,3 +232,18 @@ def read_key(text: str) -> Key:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 16
+
+
+def numbers_in(asked: Options, name: str) -> list[int]:
+    """The numbers of an option, separated by commas. Raises `UsageError`."""
+    return [number_in({name: one}, name) for one in asked.get(name, "").split(",") if one]
+
+
+def number_in(asked: Options, name: str, default: int | None = None) -> int:
+    """The number of an option. Raises `UsageError`."""
+    value = asked.get(name)
+    if value is None and default is not None:
+        return default
+    if value is None or not _is_number(value):
+        raise UsageError(f"{name}={value!r} is no number")
+    return int(value)

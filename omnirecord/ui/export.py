@@ -23,6 +23,7 @@ from ..cassette.select import the_session
 from ..cassette.sqlite import Store
 from ..model import Exchange
 from ..text import dumps
+from .calls import Hops, all_moves, call, calls
 from .data import comparison, findings, overview, search_data, session_data
 from .events import PIECE, columns_of, event_of, exchange_of, read_key, summary_of
 from .viewer import bundle, digest
@@ -32,6 +33,8 @@ Watch = Callable[[Iterable[Any]], Iterable[Any]]
 """Returns the items it is given, and may show progress."""
 MOST_COMPARED = 6
 """Most sessions of which each pair is compared beforehand: a file cannot do that itself."""
+WHOLE_TEXT = 20_000
+"""Most characters of one text of a model call in the file."""
 _LEVEL = 9
 _BASE64_OF = 3 * 64 * 1024
 
@@ -66,8 +69,12 @@ def sealed_data(
         sessions[key] = session_data(store, read_key(key))
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
+    hops = Hops(store)
+    linked = _calls(hops, rows, everything=wanted is None)
+    numbered = {one["exchange"]: one for found in linked.values() for one in found["calls"]}
     others = whole["others"] if wanted is None else []
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
+    numbers |= numbered.keys()
     exchanges, held = [x for x in store.exchanges() if x.exchange in numbers], Held()
     return {
         "overview": {
@@ -83,8 +90,19 @@ def sealed_data(
         "streams": {str(x.stream): _stream(store, x, held) for x in watch(exchanges) if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
         "searched": search_data(store, numbers),
+        "calls": linked,
+        "call": {str(number): call(hops, number, shown=WHOLE_TEXT) for number in numbered},
+        "moves": all_moves(store, hops, shown) if numbered else {},
         "comparisons": _comparisons(store, [row["key"] for row in rows]),
     }
+
+
+def _calls(hops: Hops, rows: list[Row], *, everything: bool) -> Row:
+    """The model calls of each session, by its key; under an empty key those of the cassette."""
+    if not hops.calls.is_recorded:
+        return {}
+    found = {row["key"]: calls(hops, read_key(row["key"])) for row in rows}
+    return {**found, "": calls(hops)} if everything else found
 
 
 def _stream(store: Store, x: Exchange, held: Held) -> Row:

@@ -38,8 +38,8 @@ from ..server.listener import Listener, Place, refused
 from ..server.tls import File
 from ..text import dumps
 from .control import UI, Control
-from .data import Answers, Options
-from .events import Key
+from .data import Answers
+from .events import Key, Options
 
 _IMPORT = re.compile(r"^import\s+(?:[\w*{}\s,]+?from\s+)?'\./([\w.-]+)'\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?=(?:async\s+)?(?:function|const|let|class)\b)", re.MULTILINE)

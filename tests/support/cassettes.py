@@ -32,6 +32,8 @@ TROUBLED = {path.stem: path for path in sorted((SHIPPED / "troubled").glob("*.js
 SSE: Headers = (("content-type", "text/event-stream; charset=utf-8"),)
 JSON: Headers = (("content-type", "application/json"),)
 CONTRACT = load("omnigent")
+STARTED_AT = "2026-01-02T03:04:05.000000+00:00"
+RUN = "3f2b8c1e-5d40-4a6f-9e27-0b1c2d3e4f50"
 
 
 def event(type_: str, **fields: Any) -> bytes:
@@ -142,7 +144,7 @@ class Made:
     def stream(
         self, session: str, at: float, *reads: tuple[float, bytes], ending: Ending = "client_left",
         end: float | None = None, method: str = "GET", headers: Headers = SSE, party: str = "client",
-        asked: float | None = None, body: bytes = b"", lag: float = 0.0,
+        asked: float | None = None, body: bytes = b"", lag: float = 0.0, sent: Headers = (),
     ) -> int:  # fmt: skip
         """A stream whose response came at `at`, and what came when; its number. `session`: an id, or a target.
         `lag`: how much later all that was handed to the client."""
@@ -150,7 +152,7 @@ class Made:
         number = len(self._exchanges) + 1
         self._streams += 1
         asked = at if asked is None else asked
-        made = [self._request_row(number, "sse", session_of(target), party, asked, method, target, ())]
+        made = [self._request_row(number, "sse", session_of(target), party, asked, method, target, sent)]
         made += [rows.chunk(number, "request", 0, body)] if body else []
         made.append(rows.response(number, "sse", self._streams, ns(at), 200, "OK", headers))
         made += self._reads(number, list(reads), dict(headers).get("content-encoding"), lag)
@@ -184,7 +186,9 @@ class Made:
 
     def rows(self) -> Iterator[Row]:
         for number, hop in enumerate(self._hops, 1):
-            yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None, hop=hop))
+            contract = "omnigent" if hop is None else "auto"
+            run = RUN if any(self._hops) else None
+            yield rows.recording(Recording(number, STARTED_AT, "0", contract, None, run_id=run, hop=hop))
         for made in self._exchanges:
             yield from made.rows
         yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)

@@ -1,9 +1,11 @@
 // One session: its loaded data and its playhead.
 
+import { callRows } from './calls.js'
 import { ALL, passing, passingOthers } from './filters.js'
 import { silencesOf, timed } from './lanes.js'
 import { Lines, othersOf } from './lines.js'
 import { Playhead } from './playhead.js'
+import { write } from './routes.js'
 import { script } from './talk.js'
 
 const SUMMARIES = 200
@@ -17,7 +19,9 @@ export class Deck extends Playhead {
     this.asked = new Set() // requested blocks of summaries
     this.filter = { ...ALL }
     this.opened = new Set() // runs of deltas that are open in the list, by name
-    this.others = [] // requests and WebSocket messages, by time
+    this.others = [] // requests, WebSocket messages and model calls, by time
+    this.hasCalls = false // whether the cassette has a model hop
+    this.deltaTimes = new Map() // `call.delta` -> time, of shown events of calls
     this.list()
     this.problem = null
     this.asks = this.taken = 0 // number of requests for the session, and of the shown answer
@@ -31,6 +35,7 @@ export class Deck extends Playhead {
     await Promise.race([columns, this.firstPiece])
     await this.loadSession()
     if (this.isClosed) return
+    await this.loadCalls()
     const known = new Set(streams),
       others = this.session.exchanges.map(x => x.stream).filter(one => one !== null && !known.has(one))
     await columns
@@ -52,7 +57,7 @@ export class Deck extends Playhead {
 
   async loadFindings() {
     const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
-    const streams = new Set(this.session.exchanges.map(x => x.stream)),
+    const streams = new Set([...this.session.exchanges, ...this.calls].map(x => x.stream)),
       ids = new Set(this.session.family.map(told => told.session_id))
     this.raw = all.filter(one =>
       one.stream === null
@@ -94,12 +99,21 @@ export class Deck extends Playhead {
     this.take(session)
   }
 
+  // Load the model calls; they are shown with the session.
+  async loadCalls() {
+    if (!this.hasCalls) return
+    const { calls } = await this.source.calls(this.key)
+    if (this.isClosed) return
+    this.calls = calls
+    if (this.session) this.take(this.session)
+  }
+
   take(session) {
     this.session = session
     this.turns = reused(this.turns, script(session.family[0]))
     this.children = new Map(session.family.slice(1).map(told => [told.session_id, { told, turns: script(told) }]))
     this.begins = this.turns.map(one => one.begin)
-    this.others = othersOf(session)
+    this.others = othersOf(session, callRows(this.calls))
     this.arrange()
   }
 
@@ -113,7 +127,7 @@ export class Deck extends Playhead {
     this.arranged = this.now()
     const family = this.session?.family ?? []
     const begins = family.map(one => one.begun_ns),
-      ends = family.map(one => one.ended_ns ?? 0)
+      ends = family.map(one => one.ended_ns ?? 0).concat(this.calls.map(one => one.ended_ns ?? one.started_ns))
     const { sorted } = this.table
     this.begin = Math.min(...begins, ...(sorted.length ? [sorted[0]] : []), Infinity)
     this.end = Math.max(...ends, sorted.at(-1) ?? 0, this.begin)
@@ -140,7 +154,9 @@ export class Deck extends Playhead {
   // ---- selection
 
   pointAt(stream, seq) {
-    const row = this.table.rowOf(stream, seq)
+    const row = this.table.rowOf(stream, seq),
+      call = this.calls.find(one => one.stream === stream)
+    if (call) return this.pointAtCall(call.exchange, seq)
     if (row === undefined) return false
     this.moveTo(this.table.at[row])
     this.select({ row })
@@ -155,9 +171,46 @@ export class Deck extends Playhead {
     this.select(one.kind === 'message' ? { exchange: one.x.exchange, message: one.message.place } : { exchange: one.x.exchange })
   }
 
+  // Select a model call, or an event of it.
+  pointAtCall(exchange, delta) {
+    const one = this.calls.find(call => call.exchange === exchange)
+    if (!one) return false
+    this.moveTo(this.deltaTimes.get(`${exchange}.${delta}`) ?? one.started_ns)
+    this.select(delta ? { call: exchange, delta } : { call: exchange })
+    return true
+  }
+
+  // Take the time of an event of a call, once it is loaded.
+  noteDelta(exchange, delta, at) {
+    const name = `${exchange}.${delta}`,
+      isNew = !this.deltaTimes.has(name)
+    this.deltaTimes.set(name, at)
+    if (isNew && !this.isPlaying) this.moveTo(at)
+  }
+
+  // Move from a delta to its partner on the other hop.
+  async hopAcross() {
+    const { selected, table } = this
+    const place = selected?.row !== undefined ? [table.stream[selected.row], table.seq[selected.row]] : this.placeInCall()
+    const move = place && this.calls.length ? await this.source.move(...place) : null
+    if (move) this.goAlong(move)
+  }
+
+  placeInCall() {
+    const { selected } = this,
+      one = this.calls.find(call => call.exchange === selected?.call)
+    return one && selected.delta && one.stream !== null ? [one.stream, selected.delta] : null
+  }
+
+  goAlong({ key, exchange, stream, seq }) {
+    const isHere = exchange === null ? this.pointAt(stream, seq) : this.pointAtCall(exchange, seq)
+    if (!isHere && key) location.hash = write({ view: 'session', key, ...(exchange === null ? { event: `${stream}:${seq}` } : { call: exchange, delta: seq }) })
+  }
+
   // The time of the selection.
-  timeOf({ row, exchange, message }) {
+  timeOf({ row, exchange, message, call, delta }) {
     if (row !== undefined) return this.table.at[row]
+    if (call !== undefined) return this.deltaTimes.get(`${call}.${delta}`) ?? this.calls.find(one => one.exchange === call)?.started_ns
     const name = message === undefined ? `${exchange}` : `${exchange}.${message}`
     return this.others.find(other => other.name === name)?.at
   }
@@ -170,7 +223,7 @@ export class Deck extends Playhead {
 
   async findText(text) {
     if (!text) return this.setFilter({ text: '', found: null })
-    const numbers = this.session.exchanges.map(x => x.exchange),
+    const numbers = [...this.session.exchanges, ...this.calls].map(x => x.exchange),
       { exchanges, streams } = await this.source.matching([...this.table.last.keys()], numbers, text)
     const events = new Map(Object.entries(streams).map(([stream, seqs]) => [Number(stream), new Set(seqs)]))
     this.setFilter({ text, found: { events, exchanges: new Set(exchanges) } })
@@ -278,6 +331,7 @@ export class Deck extends Playhead {
   async refresh() {
     await this.loadSession()
     if (this.isClosed) return
+    await this.loadCalls()
     for (const { stream } of this.session.exchanges)
       if (stream !== null && !this.table.last.has(stream)) await this.loadStream(stream)
   }

@@ -1,13 +1,14 @@
 // One event or request in full: the raw frame, the parsed data with its problems, and both times.
 
+import { CallPanel, callTitle, partnerLine } from './callpanel.js'
+import { showEvent } from './callsview.js'
 import { copyButton } from './copying.js'
-import { button, fill, h, icon } from './dom.js'
-import { pathOf, readJson, samePath } from './jsontext.js'
+import { add, button, fill, h, icon } from './dom.js'
+import { exchangeParts, factList, latin, tree } from './facts.js'
+import { readJson } from './jsontext.js'
 import { dataOf } from './sse.js'
 import { VERDICTS } from './table.js'
-import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, momentAt, seconds, size } from './words.js'
-
-const MOST = 400 // parts of an object or array that are shown at first
+import { NO_TIMES, clock, count, gap, momentAt, size } from './words.js'
 
 export class Detail {
   // `link` returns the address of the selection.
@@ -29,7 +30,7 @@ export class Detail {
       this.body,
     )
     deck.on(news => {
-      if (news.has('selected')) this.update()
+      if (news.has('selected') || (news.has('data') && this.isStale)) this.update()
     })
   }
 
@@ -43,6 +44,8 @@ export class Detail {
   }
 
   async show(selected) {
+    if (selected.call !== undefined) return this.showCall(selected)
+    this.panel = null
     if (selected.exchange !== undefined) return this.showExchange(selected)
     const { table, source } = this.deck,
       { row } = selected,
@@ -54,7 +57,45 @@ export class Detail {
     const isText = typeof event.raw === 'string' && event.cut === null,
       data = isText ? dataOf(event.raw) : null
     this.offer({ event: isText ? event.raw : null, data, id: `${stream}:${seq}` })
-    fill(this.body, this.facts(row, event), this.issues(event), this.data(event), this.raw(event))
+    const partner = h('p', { class: 'remark' })
+    fill(this.body, this.facts(row, event), partner, this.issues(event), this.data(event), this.raw(event))
+    if (!this.deck.calls.length || !/\.delta$/.test(event.type ?? '')) return
+    const move = await source.move(stream, seq)
+    if (move) add(partner, ['caused by ', partnerLine(move, () => this.deck.goAlong(move))])
+  }
+
+  // Show a call; if it is shown already, only the selected event of it.
+  async showCall(selected) {
+    const { deck } = this,
+      { source } = deck,
+      { call: exchange, delta } = selected
+    if (this.panel?.exchange !== exchange || this.isStale) {
+      const [call, full] = await Promise.all([source.call(exchange), source.exchange(exchange)])
+      if (deck.selected !== selected) return
+      const go = delta => deck.pointAtCall(exchange, delta)
+      this.panel = new CallPanel({ source, begin: deck.begin, go })
+      this.panel.exchange = exchange
+      this.shownCall = call
+      fill(this.title, ...callTitle(call))
+      this.offer({ curl: full.curl, id: String(exchange) })
+      fill(this.body, ...this.panel.parts(call, full))
+      if (!delta) this.body.scrollTop = 0
+    }
+    const { stream } = this.shownCall
+    if (stream === null) return
+    const at = await this.panel.showEvents(delta)
+    if (!delta || deck.selected !== selected) return
+    if (at !== null) deck.noteDelta(exchange, delta, at)
+    await showEvent(this.panel, source, stream, delta, move => deck.goAlong(move))
+    this.panel.list.querySelector('.selected')?.scrollIntoView({ block: 'center' })
+  }
+
+  // Whether the shown call was open when it was shown, and has ended since.
+  get isStale() {
+    const { selected, calls } = this.deck
+    if (selected?.call === undefined || this.shownCall?.exchange !== selected.call) return false
+    const now = calls.find(one => one.exchange === selected.call)
+    return now !== undefined && (now.ended_ns !== this.shownCall.ended_ns || now.key !== this.shownCall.key)
   }
 
   // The texts to copy; null for a missing one.
@@ -68,7 +109,7 @@ export class Detail {
       sent = table.sent[row],
       place = table.placeOf(row),
       verdict = VERDICTS[table.verdict[row]]
-    return list([
+    return factList([
       [
         'arrived',
         event.at === null
@@ -134,7 +175,7 @@ export class Detail {
     if (!one) return h('p', { class: 'remark' }, 'This message does not exist.')
     const value = typeof one.data === 'string' ? readJson(one.data) : null
     return [
-      list([
+      factList([
         ['message', `${place + 1} of the WebSocket, ${one.dir === 'up' ? 'client → server' : 'server → client'}`],
         ['at', clock(one.at_ns - begin, 6)],
         ['size', size(one.size)],
@@ -144,94 +185,4 @@ export class Detail {
       h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : latin(one.data.base64)),
     ]
   }
-}
-
-// All details of a request.
-export function exchangeParts(x, full, begin) {
-  return [
-    list([
-      ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`],
-      ['by', x.party_name ?? x.party],
-      ['asked', isUntimed(x) ? NO_TIMES : clock(x.at_ns - begin, 6)],
-      ['answered', isUntimed(x) ? NO_TIMES : x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
-      ['took', isUntimed(x) ? NO_TIMES : x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
-      ['ending', ENDINGS[x.ending] ?? x.ending],
-    ]),
-    half('Request', full.request),
-    full.response ? half('Response', full.response) : '',
-    messages(full, begin),
-  ]
-}
-
-function list(pairs) {
-  return h(
-    'dl',
-    { class: 'facts' },
-    ...pairs.filter(Boolean).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
-  )
-}
-
-function half(name, { headers, body }) {
-  return [
-    h('h3', {}, name),
-    h('details', {}, h('summary', {}, count(headers.length, 'header field')), list(headers)),
-    shownBody(body),
-  ]
-}
-
-function shownBody(body) {
-  if (!body?.size) return ''
-  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A binary body of ${size(body.size)}.`)
-  const value = readJson(body.text)
-  return [
-    value ? h('div', { class: 'json' }, tree(value, '', [])) : h('pre', { class: 'raw' }, body.text),
-    body.size > 65536 ? h('p', { class: 'remark' }, `The first part of ${size(body.size)}.`) : '',
-  ]
-}
-
-function messages({ messages: all, more_messages: more }, begin) {
-  if (!all.length) return ''
-  const lines = all.map(one =>
-    h(
-      'div',
-      { class: 'message' },
-      h('span', { class: 'took' }, `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`),
-      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, binary)`),
-    ),
-  )
-  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'Only the first are shown.') : '']
-}
-
-function latin(base64) {
-  return [...atob(base64)]
-    .map(c => ((c >= ' ' && c <= '~') || c === '\n' ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`))
-    .join('')
-}
-
-// JSON as nested lines, with the problem of a part after it.
-function tree(value, path, issues) {
-  const wrong = issues
-    .filter(one => samePath(one.path, path))
-    .map(one => h('span', { class: 'wrong' }, ` ← ${one.message}`))
-  if (value.kind === 'string') return [h('span', { class: 'json-string' }, JSON.stringify(value.text)), ...wrong]
-  if (!value.parts) return [h('span', { class: `json-${value.kind}` }, value.text), ...wrong]
-  const [open, close] = value.kind === 'object' ? '{}' : '[]'
-  if (!value.parts.length) return [`${open}${close}`, ...wrong]
-  const rows = value.parts
-    .slice(0, MOST)
-    .map(part =>
-      h(
-        'div',
-        { class: 'json-part' },
-        value.kind === 'object' ? [h('span', { class: 'json-name' }, JSON.stringify(part.name)), ': '] : '',
-        tree(part.value, pathOf(path, part.name), issues),
-      ),
-    )
-  const rest = value.parts.length - rows.length
-  return [
-    open,
-    ...wrong,
-    h('div', { class: 'json-parts' }, ...rows, rest > 0 ? h('div', { class: 'remark' }, `… and ${rest} more`) : ''),
-    close,
-  ]
 }

@@ -160,7 +160,7 @@ class Child extends Entry {
     this.status = h('span', { class: 'took' })
     const own = turn.deck.children?.get(entry.of.session_id),
       { title, session_id } = entry.of
-    this.own = own && turn.depth < 3 ? own.turns.map(one => turn.nested(one)) : []
+    this.own = own && turn.depth < 3 ? own.turns.map(one => turn.nested(one, own.told.key)) : []
     this.inner = h('div', { class: 'inner' }, ...this.own.map(one => one.element))
     const link = own ? h('a', { href: `#/session/${encodeURIComponent(own.told.key)}` }, 'open') : ''
     add(this.element, [h('div', { class: 'who' }, `Sub-agent ${title ?? session_id}`, this.status, link), this.inner])

@@ -25,6 +25,8 @@ const KEYS = [
       ['0', 'show all of it'],
       ['f', 'filter the wire'],
       ['o', 'open or fold a run of deltas'],
+      ['m M', 'next model call, previous model call'],
+      ['c', 'from a delta to its partner on the other hop'],
       ['1 2 3 4', 'conversation, wire, findings, about'],
       ['Esc', 'clear the selection'],
     ],

@@ -1,18 +1,24 @@
 // The content of the timeline: activities with start and end, in lanes. Pure. Times are ns on the recording's clock.
 
+import { callItem } from './calls.js'
 import { isUnanswered } from './talk.js'
 import { isFailed } from './lines.js'
 
 const MOST_ROWS = 4
 
 // `told`: the session and its sub-agents as the server sends them. `findings`: with their times.
-export function lanesOf({ family, exchanges }, findings, end) {
+export function lanesOf({ family, exchanges, calls = [] }, findings, end) {
   const [main, ...others] = family
   const lanes = [
     lane(
       'turns',
       'Turns',
       main.turns.map(turn => turnItem(turn, end)),
+    ),
+    lane(
+      'calls',
+      'Model',
+      calls.map(one => callItem(one, end)),
     ),
     lane('answer', 'Answer', main.turns.flatMap(answerItems)),
     lane(

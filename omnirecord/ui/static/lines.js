@@ -3,8 +3,9 @@
 
 const FEWEST = 3 // fewest deltas of a run
 
-// The requests and WebSocket messages of a session, by time: {kind, name, at, x, failed} and {…, message}.
-export function othersOf({ exchanges, messages }) {
+// The requests, WebSocket messages and model calls of a session, by time: {kind, name, at, x, failed} and {…, message},
+// {…, call}.
+export function othersOf({ exchanges, messages }, calls = []) {
   const byNumber = new Map(exchanges.map(x => [x.exchange, x]))
   const requests = exchanges.map(x => ({ kind: 'request', name: `${x.exchange}`, at: x.at_ns, x, failed: isFailed(x) }))
   const others = messages.map(message => ({
@@ -15,7 +16,7 @@ export function othersOf({ exchanges, messages }) {
     message,
     failed: false,
   }))
-  return [...requests, ...others].sort((a, b) => a.at - b.at || a.x.exchange - b.x.exchange)
+  return [...requests, ...others, ...calls].sort((a, b) => a.at - b.at || a.x.exchange - b.x.exchange)
 }
 
 // Whether a request got an error, or no answer.
@@ -125,6 +126,7 @@ export class Lines {
   // The index of the selection; -1 if there is none, or if it is hidden.
   indexOfSelected(selected) {
     if (!selected) return -1
+    if (selected.call !== undefined) return this.named.get(`call ${selected.call}`) ?? -1
     if (selected.exchange !== undefined) return this.named.get(nameOf(selected)) ?? -1
     const index = this.indexOf(this.table.placeOf(selected.row)),
       line = this.at(index)

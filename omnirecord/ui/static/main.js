@@ -1,5 +1,6 @@
 // The page: the address selects the view.
 
+import { CallView } from './callsview.js'
 import { CompareView } from './compareview.js'
 import { button, busyLine, fill, h, icon } from './dom.js'
 import { PairsView } from './pairsview.js'
@@ -92,7 +93,10 @@ class App extends Shell {
       return this.view.revisit(route)
     this.view?.close?.()
     this.view = only ? new SessionView(this.source, only, overview, route) : this.viewOf(route)
-    if (this.view instanceof SessionsView) this.examine()
+    if (this.view instanceof SessionsView) {
+      this.examine()
+      this.link()
+    }
     this.back.hidden = this.view instanceof SessionsView && !overview.lake
     this.header.classList.toggle('searching', route.view === 'search')
     this.search.value = route.view === 'search' ? (route.q ?? '') : ''
@@ -115,6 +119,7 @@ class App extends Shell {
     if (route.view === 'search') return new SearchView(source, overview, route)
     if (route.view === 'compare' && !(route.a && route.b)) return new PairsView(source, overview, route)
     if (route.view === 'compare') return new CompareView(source, overview, route)
+    if (route.view === 'call') return new CallView(source, overview, route)
     const row = route.view === 'session' && overview.sessions.find(one => one.key === route.key)
     return row ? new SessionView(source, row, overview, route) : new SessionsView(source, overview, this.findings)
   }
@@ -124,6 +129,19 @@ class App extends Shell {
     try {
       if (!this.findings || this.overview.is_recorded) this.findings = await this.source.findings()
       this.view?.renew?.(this.overview, this.findings)
+    } catch (problem) {
+      this.fail(problem)
+    }
+  }
+
+  // Load the model calls of the whole cassette, which only the list shows. While recording, at most every few seconds.
+  async link() {
+    if (!this.overview.recordings.some(one => one.is_model_hop)) return
+    try {
+      const begun = performance.now(),
+        calls = await this.source.calls()
+      this.linkDue = performance.now() + Math.max(1000, (performance.now() - begun) * 4)
+      this.view?.tellCalls?.(calls)
     } catch (problem) {
       this.fail(problem)
     }
@@ -190,6 +208,7 @@ class App extends Shell {
     this.looking = setTimeout(async () => {
       await this.look().catch(() => {})
       this.view?.renew?.(this.overview, this.findings)
+      if (this.view instanceof SessionsView && performance.now() >= (this.linkDue ?? 0)) this.link()
     }, 400)
   }
 

@@ -146,6 +146,7 @@ export class Picture {
       ends[item.row] = b
       const y = lane.y + item.row * BAR
       if (item.kind === 'finding') this.drawFinding(pen, a, y, item)
+      else if (item.kind === 'call') this.drawCall(pen, a, b, y, item)
       else this.drawBar(pen, Math.max(a, -4), Math.min(b, this.width + 4), y, item)
     }
   }
@@ -167,14 +168,45 @@ export class Picture {
     if (b - a > 34 && !thin) this.drawText(pen, item, a, b, y + height / 2 + 0.5)
   }
 
-  drawText(pen, item, a, b, y) {
+  // A call: pale until the first byte, paler until the first token, full while it streams. A retry begins with a stroke.
+  drawCall(pen, a, b, y, item) {
+    const { colours } = this,
+      height = BAR - 3,
+      [byte, token] = item.waits.map(at => (at === null ? b : Math.min(Math.max(this.x(at), a), b)))
+    const left = Math.max(a, -4),
+      right = Math.min(b, this.width + 4)
+    pen.fillStyle = colours.call
+    for (const [from, to, alpha] of [[left, Math.min(byte, right), 0.22], [Math.max(byte, left), Math.min(token, right), 0.42], [Math.max(token, left), right, 1]]) {
+      if (to <= from) continue
+      pen.globalAlpha = alpha
+      pen.fillRect(from, y, to - from, height)
+    }
+    pen.globalAlpha = 1
+    pen.strokeStyle = colours.call
+    pen.setLineDash(item.isUnsure ? [4, 3] : [])
+    pen.strokeRect(left + 0.5, y + 0.5, Math.max(right - left - 1, 1), height - 1)
+    pen.setLineDash([])
+    if (item.isRetry) {
+      pen.fillStyle = colours.warning
+      pen.fillRect(left, y, 3, height)
+    }
+    if (BAD.has(item.tone)) {
+      pen.fillStyle = colours.error
+      pen.fillRect(right - 3, y, 3, height)
+    }
+    if (right - left <= 34) return
+    const isWaiting = token - left >= right - token
+    this.drawText(pen, item, isWaiting ? left + 2 : token, isWaiting ? token - 2 : right, y + height / 2 + 0.5, isWaiting ? colours.ink : colours.onbar)
+  }
+
+  drawText(pen, item, a, b, y, colour = this.colours.onbar) {
     pen.save()
     pen.beginPath()
     pen.rect(a, y - BAR, b - a - 4, 2 * BAR)
     pen.clip()
     pen.font = `11px ${this.colours.font}`
     pen.textBaseline = 'middle'
-    pen.fillStyle = this.colours.onbar
+    pen.fillStyle = colour
     pen.fillText(fitting(pen, clip(oneLine(item.label), 160), b - Math.max(a, 0) - 9), Math.max(a, 0) + 5, y)
     pen.restore()
   }
@@ -254,6 +286,8 @@ function palette() {
     'stream',
     'request',
     'onbar',
+    'call',
+    'ink',
   ]
   return {
     ...Object.fromEntries(names.map(name => [name, colour(name)])),

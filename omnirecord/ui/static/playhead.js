@@ -1,6 +1,7 @@
 // The playhead of a session: its position, playback and selection. Once a frame, it tells its listeners the names of
 // the changes: data, time, playing, selected, follow…
 
+import { momentsOf } from './calls.js'
 import { pacing, toPlay, toTime } from './pacing.js'
 import { Table, upTo } from './table.js'
 import { moments } from './talk.js'
@@ -12,6 +13,7 @@ export class Playhead {
   constructor({ now, frame }) {
     Object.assign(this, { now, frame })
     this.table = new Table()
+    this.calls = [] // the model calls of the session
     this.session = null
     this.turns = []
     this.listeners = []
@@ -48,7 +50,7 @@ export class Playhead {
 
   setPace() {
     const spoken = this.session ? moments(this.turns).concat(this.session.exchanges.map(x => x.at_ns)) : []
-    const all = Float64Array.from(this.table.news.concat(spoken)).sort()
+    const all = Float64Array.from(this.table.news.concat(spoken, momentsOf(this.calls))).sort()
     this.pace = pacing(all, this.begin, this.end, this.cap * 1e9)
   }
 

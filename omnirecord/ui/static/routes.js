@@ -4,7 +4,7 @@ export function read(hash) {
   const [path, query] = hash.replace(/^#\/?/, '').split('?'),
     [view, ...rest] = path.split('/')
   const asked = Object.fromEntries(new URLSearchParams(query ?? ''))
-  if (view === 'session') return { view, key: safely(rest.join('/')), ...asked }
+  if (view === 'session' || view === 'call') return { ...asked, view, key: safely(rest.join('/')) }
   if (view === 'search' || view === 'compare') return { view, ...asked }
   return { view: 'sessions' }
 }
@@ -14,7 +14,7 @@ export function write({ view, key, ...rest }) {
     Object.entries(rest).filter(([, value]) => value !== undefined && value !== null && value !== ''),
   )
   const query = asked.size ? `?${asked}` : ''
-  return view === 'session' ? `#/session/${encodeURIComponent(key)}${query}` : `#/${view}${query}`
+  return view === 'session' || view === 'call' ? `#/${view}/${encodeURIComponent(key)}${query}` : `#/${view}${query}`
 }
 
 function safely(text) {

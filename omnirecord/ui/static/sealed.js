@@ -95,6 +95,23 @@ class Sealed {
     return found
   }
 
+  async calls(key) {
+    return this.data.calls[key ?? ''] ?? { calls: [], more: 0 }
+  }
+
+  async call(exchange, until) {
+    const found = this.data.call[exchange] ?? missing('this model call')
+    return until === undefined ? found : missing('earlier messages of this request')
+  }
+
+  async part() {
+    return missing('more of this text')
+  }
+
+  async move(stream, seq) {
+    return this.data.moves[`${stream}:${seq}`] ?? null
+  }
+
   async pairs() {
     return missing('two cassettes: choose two of its sessions')
   }

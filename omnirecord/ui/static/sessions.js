@@ -1,7 +1,8 @@
 // The list of recordings and their sessions.
 
+import { callList } from './callsview.js'
 import { add, fill, h } from './dom.js'
-import { exchangeParts } from './detail.js'
+import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
 import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
 
@@ -19,6 +20,12 @@ export class SessionsView {
     this.draw()
   }
 
+  // Show the model calls, which the server links after the list is shown.
+  tellCalls(calls) {
+    this.calls = calls
+    this.renew(this.overview, this.findings)
+  }
+
   renew(overview, findings) {
     Object.assign(this, { overview, findings })
     const place = this.reached().indexOf(document.activeElement)
@@ -33,7 +40,7 @@ export class SessionsView {
 
   draw() {
     const { overview } = this
-    if (!overview.sessions.length)
+    if (!overview.sessions.length && !this.calls?.calls.length)
       return fill(
         this.body,
         h('p', { class: 'empty' }, 'This cassette has no sessions yet.'),
@@ -59,31 +66,33 @@ export class SessionsView {
       ...overview.incidents.map(one =>
         h('p', { class: 'problem' }, `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
       ),
-      h(
-        'div',
-        { class: 'table-box' },
-        h(
-          'table',
-          {},
-          h(
-            'thead',
-            {},
-            h(
-              'tr',
-              {},
-              ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))),
-            ),
-          ),
-          ...overview.recordings.map(one =>
-            this.recording(
-              one,
-              trees.filter(({ row }) => row.recording === one.recording),
-            ),
-          ),
-        ),
-      ),
+      overview.sessions.length ? this.table(trees) : '',
+      this.calls ? callList(this.calls, overview) : '',
       overview.others.length ? this.others() : '',
     )
+  }
+
+  table(trees) {
+    return h(
+      'div',
+      { class: 'table-box' },
+      h(
+        'table',
+        {},
+        h(
+          'thead',
+          {},
+          h(
+            'tr',
+            {},
+            ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))),
+          ),
+        ),
+        ...this.overview.recordings
+          .filter(one => !one.is_model_hop || trees.some(({ row }) => row.recording === one.recording))
+          .map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))),
+      ),
+      )
   }
 
   // Requests without a session, and requests of runners; each opens in place.

@@ -35,11 +35,16 @@ export class SessionView {
     Object.assign(this, { row, overview, route })
     const { deck } = this
     deck.isFollowed = overview.is_recorded && source.canFollow
+    deck.hasCalls = overview.recordings.some(one => one.is_model_hop)
     this.player = new Player(deck)
     this.timeline = new Timeline(deck, {
       onEvent: () => this.open('wire'),
       onExchange: exchange => {
         deck.select({ exchange })
+        this.open('wire')
+      },
+      onCall: call => {
+        deck.select({ call })
         this.open('wire')
       },
     })
@@ -126,10 +131,10 @@ export class SessionView {
   }
 
   // Open the tab of the address. Without one: on a narrow page the conversation, with errors the findings, else the wire.
-  openFirst({ tab, event, exchange }) {
+  openFirst({ tab, event, exchange, call }) {
     this.chosen = null
     if (TABS.some(([name]) => name === tab)) return this.open(tab)
-    const isPointedAt = Boolean(event || exchange) || !isAll(this.deck.filter)
+    const isPointedAt = Boolean(event || exchange || call) || !isAll(this.deck.filter)
     if (!isPointedAt && matchMedia(NARROW).matches) return this.open('talk', false)
     this.open(!isPointedAt && this.errors.length ? 'findings' : 'wire', false)
   }
@@ -208,11 +213,12 @@ export class SessionView {
     this.remember()
   }
 
-  goTo({ event, exchange, message, t, text }) {
+  goTo({ event, exchange, message, t, text, call, delta }) {
     const [stream, seq] = (event ?? '').split(':').map(Number),
       { deck } = this
     if (text) deck.findText(text).catch(problem => deck.fail(problem))
     if (event) deck.pointAt(stream, seq)
+    if (call) deck.pointAtCall(Number(call), Number(delta) || undefined)
     if (exchange) deck.pointAtOther(message === undefined ? exchange : `${exchange}.${message}`)
     if (t && !Number.isNaN(Number(t))) deck.moveTo(deck.begin + Number(t) * 1e9)
   }
@@ -278,6 +284,9 @@ export class SessionView {
           this.wire.filters.focus()
         },
         o: () => this.wire.turn(),
+        m: () => this.hopCall(1),
+        M: () => this.hopCall(-1),
+        c: () => deck.hopAcross().catch(problem => deck.fail(problem)),
         l: () => {
           if (deck.isFollowed) deck.isLive ? deck.still() : deck.goLive()
         },
@@ -295,6 +304,17 @@ export class SessionView {
     const { deck } = this,
       place = SPEEDS.indexOf(deck.speed) + by
     if (SPEEDS[place]) deck.setSpeed(SPEEDS[place])
+  }
+
+  // Select the next model call after the selected one, or after the playhead; or the previous one.
+  hopCall(by) {
+    const { calls, selected, at } = this.deck
+    if (!calls.length) return
+    const here = calls.findIndex(one => one.exchange === selected?.call)
+    const next = here >= 0 ? here + by : by > 0 ? calls.findIndex(one => one.started_ns >= at) : calls.findLastIndex(one => one.started_ns <= at)
+    const one = calls[Math.min(Math.max(next, 0), calls.length - 1)]
+    this.deck.pointAtCall(one.exchange)
+    this.open('wire')
   }
 
   hopFinding(forward) {

@@ -58,6 +58,22 @@ export class Server {
   pairs(a, b) {
     return this.ask('pairs', { a, b })
   }
+  // The model calls of a session, or all of them.
+  calls(key) {
+    return this.ask('calls', { key })
+  }
+  // One call; `until`: only messages before this one.
+  call(exchange, until) {
+    return this.ask('call', { exchange, until })
+  }
+  // A text of a call as a whole.
+  part(exchange, part) {
+    return this.ask('part', { exchange, part })
+  }
+  // The partner of a delta on the other hop; null if it has none.
+  move(stream, seq) {
+    return this.ask('move', { stream, seq })
+  }
   comparison(a, b) {
     return this.ask('comparison', { a, b })
   }

@@ -11,10 +11,11 @@ import { clip, clock, oneLine, seconds } from './words.js'
 const NEAR = 5 // pixels within which a thin item is hit
 
 export class Timeline extends Picture {
-  // `onEvent`: the event of a finding was selected. `onExchange`: the bar of a request was clicked.
-  constructor(deck, { onEvent, onExchange }) {
+  // `onEvent`: the event of a finding was selected. `onExchange`, `onCall`: the bar of a request, of a
+  // model call was clicked.
+  constructor(deck, { onEvent, onExchange, onCall }) {
     super()
-    Object.assign(this, { deck, onEvent, onExchange })
+    Object.assign(this, { deck, onEvent, onExchange, onCall })
     this.view = whole(1)
     this.lanes = []
     this.stretches = []
@@ -67,7 +68,7 @@ export class Timeline extends Picture {
       const wasWhole = isWhole(this.view, this.duration ?? 1)
       this.duration = deck.pace.duration
       if (wasWhole || this.view.to > this.duration) this.view = whole(this.duration)
-      this.lanes = deck.session ? lanesOf(deck.session, deck.found, deck.end) : []
+      this.lanes = deck.session ? lanesOf({ ...deck.session, calls: deck.calls }, deck.found, deck.end) : []
       this.stretches = stretchesOf(deck.silences ?? [], shortened(deck.pace), this.lanes)
       this.arrange()
     }
@@ -103,7 +104,18 @@ export class Timeline extends Picture {
       stretches.some(one => !one.isWaiting) ? ['silence', 'silence'] : null,
       stretches.some(one => one.isWaiting) ? ['waiting', 'silence, waiting for a tool or an approval'] : null,
       ['future', 'after the playhead'],
+      ...this.callLegend(),
     ].filter(Boolean)
+  }
+
+  callLegend() {
+    const calls = this.lanes.find(one => one.id === 'calls')?.items ?? []
+    return [
+      calls.length ? ['call-wait', 'model: waiting for the first token'] : null,
+      calls.length ? ['call-stream', 'model: streaming'] : null,
+      calls.some(one => one.isRetry) ? ['call-retry', 'retry'] : null,
+      calls.some(one => one.isUnsure) ? ['call-unsure', 'turn not certain'] : null,
+    ]
   }
 
   moveHead() {
@@ -172,6 +184,7 @@ export class Timeline extends Picture {
     if (item?.ref.finding !== undefined && this.deck.pointAt(item.ref.stream, item.ref.seq)) return this.onEvent()
     this.deck.point(item?.kind === 'finding' ? item.from : this.at(x))
     if (item?.ref.exchange) this.onExchange(item.ref.exchange)
+    if (item?.ref.call) this.onCall(item.ref.call)
   }
 
   hover(x, y) {

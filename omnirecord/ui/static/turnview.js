@@ -1,13 +1,15 @@
 // One turn at the playhead: its visible entries, and its ending.
 
+import { callsOfTurn } from './calls.js'
 import { button, fill, h, say, shows } from './dom.js'
 import { VIEWS } from './entries.js'
 import { turnAt } from './talk.js'
 import { clock, count, oneLine, seconds } from './words.js'
 
 export class TurnView {
-  constructor(one, deck, depth = 0) {
-    Object.assign(this, { one, deck, depth, entries: new Map(), furthest: -1 })
+  // `key`: of the session of the turn.
+  constructor(one, deck, depth = 0, key = deck.key) {
+    Object.assign(this, { one, deck, depth, key, entries: new Map(), furthest: -1 })
     const { turn } = one
     this.list = h('div', { class: 'entries' })
     this.end = h('footer', { class: 'turn-end', hidden: true })
@@ -18,10 +20,11 @@ export class TurnView {
       deck.hasTimes ? clock(one.begin - deck.begin, 1) : '',
     )
     at.className = 'turn-time'
+    this.calls = h('span', { class: 'turn-calls' })
     this.element = h(
       'article',
       { class: 'turn', 'aria-label': `Turn ${turn.turn}` },
-      h('header', {}, h('span', { class: 'turn-number' }, `Turn ${turn.turn}`), at),
+      h('header', {}, h('span', { class: 'turn-number' }, `Turn ${turn.turn}`), at, this.calls),
       this.list,
       this.end,
     )
@@ -40,6 +43,7 @@ export class TurnView {
       view.update(state, at)
     })
     for (const view of this.entries.values()) if (view.stale) shows(view.element, false)
+    say(this.calls, callsOfTurn(this.deck.calls, this.key, this.one.turn.turn))
     shows(this.end, true)
     if (ended || this.deck.isOver) this.tellEnd(ended)
     else this.tellWork(at)
@@ -53,8 +57,8 @@ export class TurnView {
   }
 
   // A turn of a sub-agent, inside this turn.
-  nested(one) {
-    return new TurnView(one, this.deck, this.depth + 1)
+  nested(one, key) {
+    return new TurnView(one, this.deck, this.depth + 1, key)
   }
 
   // Create the element of an entry, after those of the entries before it.

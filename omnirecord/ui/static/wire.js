@@ -1,5 +1,6 @@
 // The list of events, requests and messages. Only the visible rows are elements.
 
+import { callTexts } from './calls.js'
 import { fill, h, say, shows } from './dom.js'
 import { FilterBar } from './filterbar.js'
 import { saidOf } from './filters.js'
@@ -168,13 +169,14 @@ export class Wire {
 
   nameOf(one) {
     if (one.kind === 'event') return `${VERDICTS[this.deck.table.verdict[one.row]]}${one.isInner ? ' inner' : ''}`
-    return one.kind === 'request' && one.failed ? 'request failed' : one.kind
+    return one.failed ? `${one.kind} failed` : one.kind
   }
 
   // The texts of a row: number, gap before it, type, summary.
   textsOf(one) {
     const { table } = this.deck
     if (one.kind === 'request') return [`→${one.x.exchange}`, null, ...requestTexts(one.x, one.failed)]
+    if (one.kind === 'call') return [`⇒${one.x.exchange}`, null, ...callTexts(one.call)]
     if (one.kind === 'message') return [`⇄${one.x.exchange}`, null, ...messageTexts(one.message)]
     const number = table.last.size > 1 ? `${table.stream[one.row]}:${table.seq[one.row]}` : `${table.seq[one.row]}`,
       before = table.gapBefore(one.place),
@@ -207,6 +209,7 @@ export class Wire {
     if (!one) return
     deck.moveTo(one.at)
     if (one.kind === 'request') deck.select({ exchange: one.x.exchange })
+    else if (one.kind === 'call') deck.select({ call: one.x.exchange })
     else if (one.kind === 'message') deck.select({ exchange: one.x.exchange, message: one.message.place })
     else deck.select({ row: one.row })
     if (turns && one.kind === 'run') deck.turnRun(one)

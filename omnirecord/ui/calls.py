@@ -1,0 +1,322 @@
+"""Model calls for the page: rows for the timeline and the lists, one call in full, moves between deltas.
+
+The links of all calls need all sessions of the cassette, so a request of its own returns them. A prompt can be
+megabytes: the page gets the beginning of each message, and the whole message on demand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from ..analysis.gather import model_calls, whole_sessions
+from ..analysis.model_calls import Link, TurnKey, call_row
+from ..analysis.model_calls.moves import Move, Piece, Place, moves
+from ..analysis.turns import Session
+from ..cassette.sqlite import Store
+from ..errors import UsageError
+from ..omnigent import protocol
+from ..providers.conversation import Conversation, Tool
+from ..providers.parts import Item
+from ..wire.strict_json import as_text, payload
+from .events import Key, Options, key_of_session, number_in, read_key
+
+Row = dict[str, Any]
+SAID = 300
+"""Most characters of a question or an answer in a row."""
+MOST = 5000
+"""Most calls in one list."""
+ITEMS = 200
+"""Most messages of a request in one answer."""
+SHOWN = 3000
+"""Most characters of a message that are shown at first."""
+WHOLE = 16 << 20
+"""Most characters of one message, or of a whole request."""
+_TEXTS = {protocol.RESPONSE_OUTPUT_TEXT_DELTA: 0, **dict.fromkeys(protocol.REASONING_DELTAS, 1)}
+"""The deltas that a model caused: 0 for text, 1 for reasoning."""
+
+
+class CallAnswers:
+    """Answers the page's requests about model calls. Links of a file that has not changed are kept."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[object, Hops] | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in ("calls", "call", "part", "move")
+
+    def answer(self, name: str, store: Store, stamp: tuple[int, list[int] | None], asked: Options) -> Any:
+        """Return the value of a request. `stamp`: of the file, from before it was opened. Raises `UsageError`."""
+        hops = self._linked(store, stamp)
+        if name == "calls":
+            return calls(hops, read_key(asked["key"]) if "key" in asked else None)
+        if name == "call":
+            until = number_in(asked, "until") if "until" in asked else None
+            return call(hops, number_in(asked, "exchange"), until)
+        if name == "part":
+            return part(hops, number_in(asked, "exchange"), asked.get("part", ""))
+        return move(store, hops, number_in(asked, "stream"), number_in(asked, "seq"))
+
+    def _linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
+        kept = self._kept
+        if kept is None or kept[0] != stamp or stamp[1] is None:
+            kept = self._kept = stamp, Hops(store)
+        return kept[1]
+
+
+class Hops:
+    """The model calls of a cassette, with its sessions."""
+
+    def __init__(self, store: Store) -> None:
+        self.sessions: list[Session] = []
+        self.calls = model_calls(store, lambda: self._told(store))
+        self.by_exchange = {link.call.exchange: link for link in self.calls.links}
+        self.by_stream = {link.call.stream: link for link in self.calls.links if link.call.stream is not None}
+        self._of = {(one.recording, one.session_id): one for one in reversed(self.sessions)}
+        self._pieces: dict[int, list[tuple[int, Piece]]] = {}
+        self._moves: dict[TurnKey, dict[Place, Move]] = {}
+
+    def _told(self, store: Store) -> list[Session]:
+        self.sessions = list(whole_sessions(store))
+        return self.sessions
+
+    def session(self, turn: TurnKey) -> Session | None:
+        return self._of.get((turn.recording, turn.session_id))
+
+    def family(self, key: Key) -> set[tuple[int, str | None]]:
+        """Return the recording and id of a session, of its sub-agents, and of theirs."""
+        found = {(key.recording, key.session_id)}
+        size = 0
+        while len(found) > size:
+            size = len(found)
+            found |= {
+                (one.recording, one.session_id) for one in self.sessions
+                if one.parent_id is not None and (one.recording, one.parent_id) in found
+            }  # fmt: skip
+        return found
+
+    def moves(self, store: Store, turn: TurnKey) -> dict[Place, Move]:
+        """Return the moves between the deltas of a turn, and of the model calls that are linked to it."""
+        if turn not in self._moves:
+            self._moves[turn] = self._moves_of(store, turn)
+        return self._moves[turn]
+
+    def _moves_of(self, store: Store, key: TurnKey) -> dict[Place, Move]:
+        session = self.session(key)
+        if session is None:
+            return {}
+        begin, end = _bounds(session, key.turn)
+        turn = session.turns[key.turn - 1]
+        links = self.calls.of(turn)
+        found: dict[Place, Move] = {}
+        for one in session.streams:
+            if one.stream not in self._pieces:
+                self._pieces[one.stream] = list(_pieces(store, one.stream))
+            heard = [(kind, piece) for kind, piece in self._pieces[one.stream] if begin <= piece.at_ns < end]
+            for wanted in (0, 1):
+                client = [piece for kind, piece in heard if kind == wanted]
+                said = [part for link in links for part in _said(link, reasoning=wanted == 1)]
+                for place, move in moves(client, said).items():
+                    found.setdefault(place, move)
+        return found
+
+
+def _bounds(session: Session, number: int) -> tuple[int, float]:
+    """Return the begin of a turn and of the next one."""
+    turns = session.turns
+    return turns[number - 1].begin_ns, turns[number].begin_ns if number < len(turns) else float("inf")
+
+
+def _pieces(store: Store, stream: int) -> Iterator[tuple[int, Piece]]:
+    """Yield the deltas of a stream of the client hop that a model caused."""
+    for x in store.exchanges(stream=stream):
+        for frame in store.frames(x):
+            kind = _TEXTS.get(frame.type or "")
+            text = None if kind is None else as_text(payload(frame).get("delta"))
+            if kind is not None and text:
+                yield kind, Piece(stream, frame.seq, frame.offset_ns, text)
+
+
+def _said(link: Link, *, reasoning: bool) -> list[list[Piece]]:
+    """Return the deltas of each text of a call, on the clock of the turn."""
+    parts: dict[int, list[Piece]] = {}
+    for one in link.call.deltas:
+        if (one.part < 0) == reasoning:
+            piece = Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text)
+            parts.setdefault(one.part, []).append(piece)
+    return [parts[part] for part in sorted(parts)]
+
+
+def calls(hops: Hops, key: Key | None = None) -> Row:
+    """Return the model calls of a session and its sub-agents by start, ambiguous ones included; without `key`, all.
+    `more`: the number of calls that are left out."""
+    family = None if key is None else hops.family(key)
+    found = [
+        link for link in hops.calls.links
+        if family is None or any((one.recording, one.session_id) in family for one in _turns(link))
+    ]  # fmt: skip
+    found.sort(key=lambda link: (link.started_ns, link.call.exchange))
+    rows = [call_line(hops, link) for link in found[:MOST]]
+    return {
+        "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
+        "offsets": [asdict(one) for one in hops.calls.offsets],
+    }  # fmt: skip
+
+
+def _turns(link: Link) -> tuple[TurnKey, ...]:
+    return (link.turn,) if link.turn is not None else link.candidates
+
+
+def call_line(hops: Hops, link: Link) -> Row:
+    """Return a call as in `show --json`, with the beginnings of its texts, and the page's key of its session."""
+    row = call_row(link)
+    conversation = link.call.conversation
+    row["asked"] = _clip(conversation.asked if conversation else "", SAID)
+    row["said"] = _clip(row.pop("text"), SAID)
+    row["tools"] = [one["name"] for one in row.pop("tool_calls")]
+    del row["reasoning"]
+    row["error"] = None if row["error"] is None else _clip(row["error"], SAID)
+    row["key"], row["turn"] = _place(hops, link.turn)
+    row["candidates"] = [dict(zip(("key", "turn"), _place(hops, one), strict=True)) for one in link.candidates]
+    row["shift_ns"] = link.shift_ns
+    row["sdk_attempt"] = link.call.attempt
+    return row
+
+
+def _place(hops: Hops, turn: TurnKey | None) -> tuple[str | None, int | None]:
+    session = None if turn is None else hops.session(turn)
+    return (None, None) if session is None or turn is None else (str(key_of_session(session)), turn.turn)
+
+
+def _clip(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def call(hops: Hops, number: int, until: int | None = None, shown: int = SHOWN) -> Row:
+    """Return the request and the answer of one call. Raises `UsageError` if the cassette has no such call.
+
+    `until`: only messages before this index. `shown`: most characters of a text. `cut` of a text: its length, if only
+    its beginning is returned.
+    """
+    link = _link(hops, number)
+    conversation = link.call.conversation
+    answer = {
+        "texts": [_shown(text, shown) for text in link.call.texts], "reasoning": _shown(link.call.reasoning, shown),
+        "tools": [
+            {"call_id": one.call_id, "name": one.name, **_shown(one.arguments, shown)} for one in link.call.tool_calls
+        ],
+    }  # fmt: skip
+    asked = None if conversation is None else _asked(conversation, until, shown)
+    return {**call_line(hops, link), "request_body": asked, "answer": answer}
+
+
+def _link(hops: Hops, number: int) -> Link:
+    link = hops.by_exchange.get(number)
+    if link is None:
+        raise UsageError(f"exchange {number} is no model call")
+    return link
+
+
+def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
+    items = conversation.items
+    end = len(items) if until is None else min(until, len(items))
+    begin = max(0, end - ITEMS)
+    return {
+        "model": conversation.model, "is_streamed": conversation.is_streamed,
+        "instructions": _shown(conversation.instructions, shown),
+        "tools": [_tool(one, shown) for one in conversation.tools[:ITEMS]],
+        "more_tools": max(0, len(conversation.tools) - ITEMS),
+        "settings": [list(one) for one in conversation.settings], "previous_id": conversation.previous_id,
+        "begin": begin, "items": [_item(one, shown) for one in items[begin:end]], "count": len(items),
+    }  # fmt: skip
+
+
+def _tool(tool: Tool, shown: int) -> Row:
+    schema = "" if tool.schema is None else json.dumps(tool.schema, ensure_ascii=False)
+    return {"name": tool.name, "description": _shown(tool.description, shown), "schema": _shown(schema, shown)}
+
+
+def _item(item: Item, shown: int) -> Row:
+    return {"kind": item.kind, "label": item.label, "name": item.name, "call_id": item.call_id,
+            **_shown(text_of_item(item), shown)}  # fmt: skip
+
+
+def text_of_item(item: Item) -> str:
+    """Return the text of a message, or its JSON."""
+    if item.text or item.value is None:
+        return item.text
+    return item.value if isinstance(item.value, str) else json.dumps(item.value, ensure_ascii=False)
+
+
+def _shown(text: str, most: int) -> Row:
+    return {"text": text[:most], "cut": len(text) if len(text) > most else None}
+
+
+def part(hops: Hops, number: int, name: str) -> Row:
+    """Return one text of a call as a whole. `name`: `instructions`, `reasoning`, or one of `item`, `text`, `argument`,
+    `description` and `schema` with an index, as `item.3`. Raises `UsageError`."""
+    link = _link(hops, number)
+    kind, _, index = name.partition(".")
+    if index and not (index.isascii() and index.isdecimal() and len(index) < 10):
+        raise UsageError(f"part={name!r} names no part of a call")
+    text = _part(link, kind, int(index or 0))
+    if text is None:
+        raise UsageError(f"part={name!r} names no part of exchange {number}")
+    return {"text": text[:WHOLE], "cut": len(text) if len(text) > WHOLE else None}
+
+
+def _part(link: Link, kind: str, at: int) -> str | None:
+    made, conversation = link.call, link.call.conversation
+    if kind == "reasoning":
+        return made.reasoning
+    if kind == "text" and at < len(made.texts):
+        return made.texts[at]
+    if kind == "argument" and at < len(made.tool_calls):
+        return made.tool_calls[at].arguments
+    if conversation is None:
+        return None
+    if kind == "instructions":
+        return conversation.instructions
+    if kind == "item" and at < len(conversation.items):
+        return text_of_item(conversation.items[at])
+    if kind in ("description", "schema") and at < len(conversation.tools):
+        tool = conversation.tools[at]
+        return tool.description if kind == "description" else json.dumps(tool.schema, ensure_ascii=False)
+    return None
+
+
+def move(store: Store, hops: Hops, stream: int, seq: int) -> Row | None:
+    """Return the delta of the other hop that caused a delta, or that it caused; None if none is known."""
+    link = hops.by_stream.get(stream)
+    turn = link.turn if link is not None else _turn_at(store, hops, stream, seq)
+    found = None if turn is None else hops.moves(store, turn).get((stream, seq))
+    return None if found is None or turn is None else _move(hops, turn, found)
+
+
+def _move(hops: Hops, turn: TurnKey, found: Move) -> Row:
+    link = hops.by_stream.get(found.stream)
+    return {"key": _place(hops, turn)[0], "exchange": None if link is None else link.call.exchange, **found._asdict()}
+
+
+def _turn_at(store: Store, hops: Hops, stream: int, seq: int) -> TurnKey | None:
+    """Return the turn of an event."""
+    for x in store.exchanges(stream=stream):
+        frame, session = store.frame(x, seq), hops.session(TurnKey(x.recording, x.session_id, 1))
+        if frame is not None and session is not None:
+            at = sum(one.begin_ns <= frame.offset_ns for one in session.turns)
+            return TurnKey(x.recording, x.session_id, at) if at else None
+    return None
+
+
+def all_moves(store: Store, hops: Hops, sessions: set[str]) -> dict[str, Row]:
+    """Return all moves of these sessions, by `stream:number` of the delta."""
+    found: dict[str, Row] = {}
+    for session in hops.sessions:
+        if str(key_of_session(session)) in sessions:
+            for turn in session.turns:
+                key = TurnKey(session.recording, session.session_id, turn.turn)
+                for (stream, seq), one in hops.moves(store, key).items():
+                    found[f"{stream}:{seq}"] = _move(hops, key, one)
+    return found

@@ -1,0 +1,103 @@
+// Facts, header fields, bodies and JSON as elements.
+
+import { h } from './dom.js'
+import { pathOf, readJson, samePath } from './jsontext.js'
+import { ENDINGS, NO_TIMES, clock, count, gap, isUntimed, seconds, size } from './words.js'
+
+const MOST = 400 // parts of an object or array that are shown at first
+
+// All details of a request.
+export function exchangeParts(x, full, begin) {
+  return [
+    factList([
+      ['status', x.status === null ? 'no answer' : `${x.status} ${full.response?.reason ?? ''}`],
+      ['by', x.party_name ?? x.party],
+      ['asked', isUntimed(x) ? NO_TIMES : clock(x.at_ns - begin, 6)],
+      ['answered', isUntimed(x) ? NO_TIMES : x.answered_ns === null ? 'never' : `after ${gap(x.answered_ns - x.at_ns)}`],
+      ['took', isUntimed(x) ? NO_TIMES : x.end_ns === null ? 'still open' : seconds(x.end_ns - x.at_ns)],
+      ['ending', ENDINGS[x.ending] ?? x.ending],
+    ]),
+    exchangeHalves(full),
+    messages(full, begin),
+  ]
+}
+
+// The header fields and bodies of a request and its response.
+export function exchangeHalves(full) {
+  return [half('Request', full.request), full.response ? half('Response', full.response) : '']
+}
+
+// Pairs of names and values as a list.
+export function factList(pairs) {
+  return h(
+    'dl',
+    { class: 'facts' },
+    ...pairs.filter(Boolean).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
+  )
+}
+
+function half(name, { headers, body }) {
+  return [
+    h('h3', {}, name),
+    h('details', {}, h('summary', {}, count(headers.length, 'header field')), factList(headers)),
+    shownBody(body),
+  ]
+}
+
+function shownBody(body) {
+  if (!body?.size) return ''
+  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A binary body of ${size(body.size)}.`)
+  const value = readJson(body.text)
+  return [
+    value ? h('div', { class: 'json' }, tree(value, '', [])) : h('pre', { class: 'raw' }, body.text),
+    body.size > 65536 ? h('p', { class: 'remark' }, `The first part of ${size(body.size)}.`) : '',
+  ]
+}
+
+function messages({ messages: all, more_messages: more }, begin) {
+  if (!all.length) return ''
+  const lines = all.map(one =>
+    h(
+      'div',
+      { class: 'message' },
+      h('span', { class: 'took' }, `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`),
+      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, binary)`),
+    ),
+  )
+  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'Only the first are shown.') : '']
+}
+
+// Bytes in base64, shown one by one.
+export function latin(base64) {
+  return [...atob(base64)]
+    .map(c => ((c >= ' ' && c <= '~') || c === '\n' ? c : `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`))
+    .join('')
+}
+
+// JSON as nested lines, with the problem of a part after it.
+export function tree(value, path, issues) {
+  const wrong = issues
+    .filter(one => samePath(one.path, path))
+    .map(one => h('span', { class: 'wrong' }, ` ← ${one.message}`))
+  if (value.kind === 'string') return [h('span', { class: 'json-string' }, JSON.stringify(value.text)), ...wrong]
+  if (!value.parts) return [h('span', { class: `json-${value.kind}` }, value.text), ...wrong]
+  const [open, close] = value.kind === 'object' ? '{}' : '[]'
+  if (!value.parts.length) return [`${open}${close}`, ...wrong]
+  const rows = value.parts
+    .slice(0, MOST)
+    .map(part =>
+      h(
+        'div',
+        { class: 'json-part' },
+        value.kind === 'object' ? [h('span', { class: 'json-name' }, JSON.stringify(part.name)), ': '] : '',
+        tree(part.value, pathOf(path, part.name), issues),
+      ),
+    )
+  const rest = value.parts.length - rows.length
+  return [
+    open,
+    ...wrong,
+    h('div', { class: 'json-parts' }, ...rows, rest > 0 ? h('div', { class: 'remark' }, `… and ${rest} more`) : ''),
+    close,
+  ]
+}

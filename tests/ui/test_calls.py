@@ -1,0 +1,127 @@
+"""What the page is told about model calls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.errors import UsageError
+from omnirecord.ui.calls import ITEMS, SAID, SHOWN
+from omnirecord.ui.data import Answers
+from tests.support.cassettes import HEALTHY
+from tests.support.hop_tapes import ANSWER, ASKED, asked, both_hops, model_hop, user
+
+KEY = "1.session.s"
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    return both_hops().save(tmp_path / "both.db")
+
+
+@pytest.fixture
+def answers(both: Path) -> Iterator[Answers]:
+    with closing(Answers(lambda: both)) as made:
+        yield made
+
+
+def ask(answers: Answers, name: str, **given: Any) -> Any:
+    return answers.answer(name, {key: str(value) for key, value in given.items()})
+
+
+def answer_of(path: Path, name: str, **given: Any) -> Any:
+    with closing(Answers(lambda: path)) as answers:
+        return ask(answers, name, **given)
+
+
+def test_a_session_has_its_calls_with_attempts_and_endings(answers: Answers) -> None:
+    found = ask(answers, "calls", key=KEY)["calls"]
+    assert [(one["exchange"], one["turn"], one["attempt"], one["ending"]) for one in found] == [
+        (4, 1, 1, "refused"), (5, 1, 2, "completed"), (6, 1, 1, "completed"),
+    ]  # fmt: skip
+    assert {one["key"] for one in found} == {KEY}
+    assert (found[2]["asked"], found[2]["said"], found[1]["tools"]) == (ASKED, "".join(ANSWER), ["wc"])
+
+
+def test_the_overview_says_which_recording_has_calls_and_lists_none_as_a_session(answers: Answers) -> None:
+    overview = ask(answers, "overview")
+    assert [one["is_model_hop"] for one in overview["recordings"]] == [False, True]
+    assert [one["key"] for one in overview["sessions"]] == [KEY]
+    assert overview["others"] == []
+
+
+def test_a_cassette_with_only_a_model_hop_lists_its_calls(tmp_path: Path) -> None:
+    path = model_hop(3).save(tmp_path / "model.db")
+    assert answer_of(path, "overview")["sessions"] == []
+    found = answer_of(path, "calls")["calls"]
+    assert [(one["exchange"], one["key"], one["said"]) for one in found] == [
+        (1, None, "Answer 0"), (2, None, "Answer 1"), (3, None, "Answer 2"),
+    ]  # fmt: skip
+
+
+def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
+    assert answer_of(HEALTHY["turns"], "calls") == {"calls": [], "more": 0, "is_recorded": False, "offsets": []}
+
+
+def test_a_call_has_its_messages_tools_and_answer(answers: Answers) -> None:
+    found = ask(answers, "call", exchange=6)
+    body = found["request_body"]
+    assert (body["instructions"]["text"], body["count"]) == ("You are a poet.", 3)
+    assert [(one["kind"], one["text"], one["call_id"]) for one in body["items"]] == [
+        ("user", ASKED, None), ("call", '{"path": "poem.txt"}', "call_1"), ("output", "3 poem.txt", "call_1"),
+    ]  # fmt: skip
+    assert [(one["name"], one["description"]["text"]) for one in body["tools"]] == [("wc", "Count lines.")]
+    assert found["answer"]["texts"] == [{"text": "".join(ANSWER), "cut": None}]
+
+
+def test_a_long_message_is_cut_and_can_be_had_as_a_whole(tmp_path: Path) -> None:
+    prompt = "word " * 400_000
+    path = model_hop(1, prompt).save(tmp_path / "long.db")
+    found = answer_of(path, "call", exchange=1)
+    (item,) = found["request_body"]["items"]
+    assert (len(item["text"]), item["cut"], len(found["asked"])) == (SHOWN, len(prompt), SAID)
+    assert len(json.dumps(found)) < 10 * SHOWN
+    assert answer_of(path, "part", exchange=1, part="item.0") == {"text": prompt, "cut": None}
+
+
+def test_a_long_history_comes_in_parts_from_its_end(tmp_path: Path) -> None:
+    tape = model_hop(0)
+    tape.post("/v1/responses", 1.0, body=asked(*(user(f"message {n}") for n in range(450))), answer={"id": "r"})
+    path = tape.save(tmp_path / "history.db")
+    seen, until = list[str](), None
+    while until != 0:
+        body = answer_of(path, "call", exchange=1, **({} if until is None else {"until": until}))["request_body"]
+        assert len(body["items"]) <= ITEMS
+        seen = [one["text"] for one in body["items"]] + seen
+        until = body["begin"]
+    assert seen == [f"message {n}" for n in range(450)]
+
+
+def test_a_delta_leads_to_its_partner_and_back(answers: Answers) -> None:
+    cause = ask(answers, "move", stream=1, seq=6)
+    assert (cause["exchange"], cause["stream"], cause["seq"], cause["by"]) == (6, 3, 3, "text")
+    effect = ask(answers, "move", stream=3, seq=3)
+    assert (effect["exchange"], effect["stream"], effect["seq"], effect["key"]) == (None, 1, 6, KEY)
+    assert cause["gap_ns"] == effect["gap_ns"] == 100_000_000
+
+
+def test_an_event_without_a_partner_leads_nowhere(answers: Answers) -> None:
+    assert ask(answers, "move", stream=1, seq=1) is None
+    assert ask(answers, "move", stream=3, seq=1) is None
+    assert ask(answers, "move", stream=9, seq=1) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("call", {"exchange": 1}), ("call", {"exchange": "x"}), ("call", {"exchange": 99}), ("part", {"exchange": 6}),
+     ("part", {"exchange": 6, "part": "item.99"}), ("part", {"exchange": 6, "part": "item.x"}), ("move", {"stream": 1}),
+     ("calls", {"key": "nonsense"})],
+)  # fmt: skip
+def test_a_call_that_does_not_exist_is_refused(answers: Answers, name: str, given: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        ask(answers, name, **given)
