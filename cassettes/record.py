@@ -21,13 +21,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cassettes.breaking import record_corpus
-from cassettes.stacks import a_stack, everyone_left, no_lines, publish, publish_small
+from cassettes.stacks import a_runner, a_stack, everyone_left, no_lines, publish, publish_small
 from omnirecord.recorder.proxy.server import Proxy
+from tests.omnigent_rig.agents import HELPER
 from tests.omnigent_rig.corpus import STORIES
+from tests.omnigent_rig.driver import conversation
 from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
+from tests.omnigent_rig.script import SCRIPT, TELL
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import IMPATIENT, TROUBLES, Bench
 
@@ -35,7 +38,11 @@ HERE = Path(__file__).parent
 LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns")
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
-ALL = (*LIVE, STANDIN, *TROUBLES, *STORIES)
+OF_MODEL = ("text", "tool", "approval", "failed", "subagent", "full", "turns")
+"""Scenarios with every conversation of `LIVE`, but for the interrupted story: that one is recorded whole."""
+MODEL = "model"
+"""The hop to the provider in these scenarios: real-stack tests have it in the provider's place."""
+ALL = (*LIVE, STANDIN, MODEL, *TROUBLES, *STORIES)
 
 
 async def record(names: list[str]) -> None:
@@ -48,6 +55,8 @@ async def record(names: list[str]) -> None:
             publish(Path(folder) / "standin.db", HERE / f"{STANDIN}.jsonl")
         if live := [name for name in names if name in LIVE]:
             await record_live(live, Path(folder))
+        if MODEL in names:
+            await record_model(Path(folder) / "model.db")
         for name in names:
             if name in TROUBLES:
                 await record_trouble(name, Path(folder) / f"{name}.db")
@@ -63,6 +72,18 @@ async def record_live(names: list[str], folder: Path) -> None:
                 await SCENARIOS[name](proxy.url, stack.runner_id)
                 await everyone_left(proxy)
             publish(db, HERE / f"{name}.jsonl")
+
+
+async def record_model(db: Path) -> None:
+    async with Provider(SCRIPT) as provider:
+        url = provider.url.removesuffix("/v1")
+        async with Proxy(url, db, upstreams={MODEL: url}) as proxy, a_runner(f"{proxy.urls[MODEL]}/v1") as stack:
+            for name in OF_MODEL:
+                await SCENARIOS[name](stack.url, stack.runner_id)
+            async with conversation(stack.url, stack.runner_id, HELPER) as talk:
+                await talk.ask(TELL)
+            await everyone_left(proxy)
+    publish_small(db, HERE, MODEL)
 
 
 async def record_trouble(name: str, db: Path) -> None:

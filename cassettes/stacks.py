@@ -28,12 +28,21 @@ async def a_stack(
     script: Mapping[str, Step] = SCRIPT, env: Mapping[str, str] | None = None, home: Path | None = None
 ) -> AsyncIterator[tuple[Provider, Stack]]:
     """A server and a runner in a neutral home, which is removed with them."""
+    async with Provider(script) as provider, a_runner(provider.url, env, home) as stack:
+        yield provider, stack
+
+
+@asynccontextmanager
+async def a_runner(
+    provider_url: str, env: Mapping[str, str] | None = None, home: Path | None = None
+) -> AsyncIterator[Stack]:
+    """The same with a provider that runs already."""
     home = home or HOME
     shutil.rmtree(home, ignore_errors=True)
     try:
-        async with Provider(script) as provider, Stack(provider.url, home=home, env=env) as stack:
+        async with Stack(provider_url, home=home, env=env) as stack:
             await stack.start_runner()
-            yield provider, stack
+            yield stack
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
