@@ -1,8 +1,8 @@
 """Compares requests to model APIs by their conversations, without keeping these: a cassette may hold gigabytes. Pure.
 
 Two such requests match if model, streaming, instructions, tools and messages mean the same, as `providers.conversation`
-says; with a rule that compares whole bodies, the settings too. Of several matches, the first with the same ids answers:
-after its first answer, a client's requests hold the ids of the calls that it was given.
+says; with a rule that compares whole bodies, the settings too. Of several matches, the first with the same ids answers.
+A client's later requests hold ids of calls from its first answer.
 """
 
 from __future__ import annotations
