@@ -113,7 +113,8 @@ def record(
         ca: PEM file of the authorities that verify an https upstream, instead of the system's.
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
-        contract: `omnigent`, `documented`, or the path of an openapi.json.
+        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto` (by the path
+            of a request), `none`, or the path of an openapi.json.
         read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
         resume: Add an id to every event, and resume a reconnecting client after its `Last-Event-ID`.
         resume_for: Seconds for which a client can reconnect.
@@ -256,7 +257,7 @@ def validate(
 ) -> Validation:
     """Check the events of a cassette, or of one session, against a contract; return the differences by type and place.
 
-    `contract` is `omnigent`, `documented`, or the path of an openapi.json; by default each recording's own. `.ok` is
+    `contract` is a name as in `record`, or the path of an openapi.json; by default each recording's own. `.ok` is
     false if any event is invalid or malformed. `.problems` lists each kind of difference with its count and its first
     event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """

@@ -48,8 +48,8 @@ Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
 def from_file(
     path: str, models: Mapping[str, type[Event]] = MappingProxyType({}), names: Sequence[str] = ()
 ) -> Contract:
-    """The contract that a document sets; a `UsageError` where there is none in it. `path`: of the file, or of a schema in
-    it as `FILE#/pointer`. `models`: those for `Contract.event`. `names`: the contracts that an error lists."""
+    """The contract that a document sets; a `UsageError` where there is none in it. `path`: of the file, or
+    `FILE#/pointer` of a schema in it. `models`: those for `Contract.event`. `names`: contracts that an error lists."""
     file, _, pointer = (path, "", "") if "#" not in path or Path(path).exists() else path.partition("#")
     document = _read(file, names)
     is_old = str(document.get("openapi", "")).startswith("3.0")
@@ -68,7 +68,7 @@ def from_file(
         path,
         validators,
         lambda type_, data: _issues(validators[type_], data),
-        lambda type_: Known(document, [{"$ref": pointers[type_]}]),
+        lambda type_: Known(document, [_target(document, pointers[type_]) or {}]),
         models=models,
         api=Api() if field == _FIELD and not models.keys().isdisjoint(pointers) else _api(field),
     )
@@ -89,7 +89,7 @@ class _OneSchema(Contract):
 
     def __init__(self, name: str, document: Document, pointer: str, validator: Validator) -> None:
         super().__init__(name, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
-        self._validator, self._fields = validator, Known(document, [{"$ref": f"#{pointer}"}])
+        self._validator, self._fields = validator, Known(document, [_target(document, pointer)])
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         fields = as_dict(data)
@@ -186,7 +186,10 @@ def _target(document: Document, pointer: str) -> Any:
 
 def _validator(make: Any, document: Document, pointer: str, path: str) -> Validator:
     schema: Document = {name: document[name] for name in _DEFINITIONS if name in document}
-    schema["$ref"] = pointer
+    if pointer.removeprefix("#/").partition("/")[0] in _DEFINITIONS:
+        schema["$ref"] = pointer
+    else:
+        schema |= {name: value for name, value in as_dict(_target(document, pointer)).items() if name != "$id"}
     try:
         return cast("Validator", make(schema, validate_formats=False, retriever=_fetch_nothing, mask="value"))
     except (ValueError, TypeError) as error:
