@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ import pytest
 import omnirecord
 from omnirecord import open_cassette, record
 from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
+from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, ToolCall
+from tests.support import forked
 from tests.support.providers import ModelApis, Raw
+from tests.support.wire import eventually
 
 openai = pytest.importorskip("openai")
 anthropic = pytest.importorskip("anthropic")
@@ -283,3 +287,70 @@ async def test_nothing_is_unknown_or_without_its_end_under_none(tmp_path: Path) 
     assert verdicts(db) == {"valid"}
     assert omnirecord.doctor(db) == []
     assert omnirecord.validate(db).ok
+
+
+def without_frames(db: Path) -> None:
+    """Leave the bytes of the streams alone, as a killed recorder does."""
+    with closing(sqlite3.connect(db)) as connection, connection:
+        for statement in (
+            "DELETE FROM frame_blocks", "DELETE FROM tallies", "DELETE FROM landmarks",
+            "UPDATE exchanges SET ending = 'eof' WHERE ending = 'done'",
+        ):  # fmt: skip
+            connection.execute(statement)
+
+
+async def test_a_reader_makes_missing_frames_by_the_contract_of_the_path(tmp_path: Path) -> None:
+    db = tmp_path / "model.db"
+    async with asked(db) as ask:
+        for each in (ask.responses, ask.chat, ask.messages):
+            await each("hello")
+    with open_cassette(db) as cassette:
+        before = [[frame[:-1] for frame in stream.frames()] for stream in cassette.streams()]
+    without_frames(db)
+    assert endings(db) == ["done"] * 3
+    with open_cassette(db) as cassette:
+        assert [[frame[:-1] for frame in stream.frames()] for stream in cassette.streams()] == before
+    async with proxied(db):  # another recorder writes the missing frames
+        pass
+    with closing(sqlite3.connect(db)) as connection:
+        assert connection.execute("SELECT DISTINCT ending FROM exchanges").fetchall() == [("done",)]
+
+
+async def test_the_text_form_keeps_verdicts_and_endings(tmp_path: Path) -> None:
+    db, text = tmp_path / "model.db", tmp_path / "model.jsonl"
+    async with asked(db) as ask:
+        for each in (ask.responses, ask.chat, ask.messages):
+            await each("hello")
+    assert forked.run(["export", str(db), "--format", "jsonl", "-o", str(text)], tmp_path).code == 0
+    assert (verdicts(text), endings(text)) == ({"valid", "sentinel"}, ["done"] * 3)
+    assert omnirecord.validate(text).ok
+
+
+async def test_the_worker_judges_by_the_path_too(tmp_path: Path) -> None:
+    db = tmp_path / "model.db"
+    async with (
+        ModelApis(SCRIPT) as provider,
+        Proxy(provider.url.removesuffix("/v1"), db, contract="auto", apart=True) as proxy,
+    ):
+        ask = Asked(proxy.url)
+        for each in (ask.responses, ask.chat, ask.messages):
+            await each("hello")
+        await ask.close()
+        with closing(sqlite3.connect(db)) as connection:
+            query = "SELECT count(*) = 3 AND count(*) = sum(ending = 'done') FROM exchanges"
+            await eventually(lambda: connection.execute(query).fetchone()[0], 60)
+    assert verdicts(db) == {"valid", "sentinel"}
+
+
+async def test_the_commands_read_such_a_cassette(tmp_path: Path) -> None:
+    db = tmp_path / "model.db"
+    async with asked(db) as ask:
+        for each in (ask.responses, ask.chat, ask.messages):
+            await each("hello")
+    told = {
+        name: forked.run([name, str(db)], tmp_path) for name in ("ls", "events", "validate", "doctor", "stats", "show")
+    }
+    assert {name: (done.code, done.errors) for name, done in told.items()} == dict.fromkeys(told, (0, b""))
+    assert b"everything fits" in told["validate"].out
+    for line in (b'" there,"', b"end_turn", b"40 in, 9 out tokens"):
+        assert line in told["events"].out
