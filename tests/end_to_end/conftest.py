@@ -1,5 +1,7 @@
 """A real Omnigent server for all tests that leave it as it is: its start takes eight seconds of CPU time.
 
+Its model is a replay of `cassettes/model.jsonl.zst`. A prompt that this cassette lacks fails its turn.
+
 `tests/support/units.py` keeps these tests in one worker.
 """
 
@@ -17,12 +19,16 @@ if TYPE_CHECKING:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def shared_server() -> AsyncIterator[Stack]:
     """A server. A test that starts a runner stops it. Tests that use it have `loop_scope="session"`."""
-    from tests.omnigent_rig.provider import Provider
-    from tests.omnigent_rig.script import SCRIPT
+    import omnirecord
     from tests.omnigent_rig.stack import Stack
+    from tests.support.cassettes import SHIPPED
 
-    async with Provider(SCRIPT) as provider, Stack(provider.url) as stack:
+    async with (
+        omnirecord.replay(SHIPPED / "model.jsonl.zst", only="model") as model,
+        Stack(f"{model.url}/v1") as stack,
+    ):
         yield stack
+        assert [one.why for one in model.unmatched] == []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

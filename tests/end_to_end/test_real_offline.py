@@ -1,0 +1,96 @@
+"""A real Omnigent without a provider: the recorded model calls, played again, lead to the recorded sessions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+import pytest_asyncio
+
+pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
+
+import omnirecord
+from omnirecord.cassette.open import open_store
+from omnirecord.wire.strict_json import as_dict, payload_of
+from tests.omnigent_rig.both_hops import SCENARIOS
+from tests.omnigent_rig.driver import Event
+from tests.omnigent_rig.stack import Stack, free_port
+from tests.support.cassettes import SHIPPED
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+
+
+@dataclass
+class Offline:
+    """A server and a runner whose provider is a replay at `port`, which each test starts."""
+
+    stack: Stack
+    port: int
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def offline() -> AsyncIterator[Offline]:
+    port = free_port()
+    async with Stack(f"http://127.0.0.1:{port}/v1") as stack:
+        await stack.start_runner()
+        yield Offline(stack, port)
+
+
+def told(events: Iterable[Event]) -> tuple[str, list[str]]:
+    """Return the streamed text, and the tools that were called with their arguments."""
+    text, calls = "", []
+    for event in events:
+        item = as_dict(event.get("item"))
+        if event.get("type") == "response.output_text.delta":
+            text += str(event.get("delta"))
+        elif event.get("type") == "response.output_item.done" and item.get("type") == "function_call":
+            calls.append(f"{item['name']} {item['arguments']}")
+    return text, calls
+
+
+def recorded(name: str) -> tuple[str, list[str]]:
+    """Return the same of the first stream of the recorded client."""
+    with closing(open_store(SHIPPED / "both_hops" / f"{name}.jsonl")) as store:
+        hops = {one.recording: one.hop for one in store.recordings()}
+        stream = next(x for x in store.streams() if hops[x.recording] is None)
+        return told(as_dict(payload_of(frame)) for frame in store.frames(stream) if frame.verdict != "comment")
+
+
+@pytest.mark.parametrize(
+    "name", ["both_text", "both_tool", "both_approval", "both_turns", "both_failed", "both_incomplete", "both_retried"]
+)
+async def test_a_recorded_session_is_told_again_without_its_provider(offline: Offline, name: str) -> None:
+    cassette = SHIPPED / "both_hops" / f"{name}.jsonl"
+    async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
+        seen = await SCENARIOS[name](offline.stack.url, offline.stack.runner_id)
+        assert [one.why for one in model.unmatched] == []
+        assert [x.request.target for x in model.unplayed] == []
+    assert told(seen.events) == recorded(name)
+
+
+async def test_a_recorded_subagent_works_without_a_provider(offline: Offline) -> None:
+    cassette = SHIPPED / "both_hops" / "both_subagent.jsonl"
+    async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
+        seen = await SCENARIOS["both_subagent"](offline.stack.url, offline.stack.runner_id)
+        assert [one.why for one in model.unmatched] == []
+    assert seen.children
+    assert seen.text == "The reviewer says that the plan is sound."
+
+
+async def test_an_interrupted_session_goes_on_without_a_provider(offline: Offline) -> None:
+    cassette = SHIPPED / "both_hops" / "both_interrupt.jsonl"
+    async with omnirecord.replay(cassette, only="model", timing="original", port=offline.port) as model:
+        seen = await SCENARIOS["both_interrupt"](offline.stack.url, offline.stack.runner_id)
+        assert [one.why for one in model.unmatched] == []
+    assert "session.interrupted" in seen.types
+    assert seen.text == "Goodbye, and calm seas."
+
+
+async def test_a_prompt_that_was_not_recorded_fails_its_turn_with_the_miss(offline: Offline) -> None:
+    cassette = SHIPPED / "both_hops" / "both_tool.jsonl"
+    async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
+        seen = await SCENARIOS["both_failed"](offline.stack.url, offline.stack.runner_id)
+        assert "response.failed" in seen.types
+        assert "was recorded, but not with this conversation" in model.unmatched[0].why
