@@ -127,7 +127,7 @@ def vars_of(found: list[Outcome]) -> Iterator[dict[str, Any]]:
         yield {"id": one.recording_id, "sessions": one.sessions, "rows": one.rows, "verdicts": one.verdicts}
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.long)])
 def test_all_shards_together_are_everything_once(lake: Lake, count: int) -> None:
     parts = [outcomes(lake, shard=f"{number}/{count}") for number in range(1, count + 1)]
 

@@ -409,8 +409,10 @@ class TestInABrowser:
             assert "label team" in page.inner_text(".about")
             unharmed(page)
 
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize("width", [1280, 400])
+    @pytest.mark.parametrize(("width", "scheme"), [
+        (1280, "light"), (400, "dark"),
+        pytest.param(1280, "dark", marks=pytest.mark.long), pytest.param(400, "light", marks=pytest.mark.long),
+    ])  # fmt: skip
     def test_axe_finds_nothing_serious(self, browser: Any, shown: str, scheme: str, width: int) -> None:
         from axe_playwright_python.sync_playwright import Axe
 

@@ -25,9 +25,9 @@ from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped, split
-from tests.support.stores import bucket_url, lake_url, shared_moto
+from tests.support.stores import bucket_url, each_lake_url, lake_url, shared_moto
 
-__all__ = ["lake_url"]
+__all__ = ["each_lake_url", "lake_url"]
 SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
 
 
@@ -52,8 +52,8 @@ def test_each_table_and_view_has_the_columns_that_are_listed(query: LakeQuery) -
         assert query.run(f"SELECT * FROM {name} LIMIT 0").columns == columns, name
 
 
-def test_every_store_gives_the_same_answers(lake_url: str, lake: Lake) -> None:
-    other = shipped(lake_url, *SHOWN, labels={"team": "blue"})
+def test_every_store_gives_the_same_answers(each_lake_url: str, lake: Lake) -> None:
+    other = shipped(each_lake_url, *SHOWN, labels={"team": "blue"})
     for name in NAMES:
         sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
         assert sorted(map(repr, ask(other, sql))) == sorted(map(repr, ask(lake, sql))), name

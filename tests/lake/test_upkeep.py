@@ -26,9 +26,9 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import RETAIN, expire, expiring, first_day_kept, removable, remove, shorten_log
-from tests.support.stores import lake_url
+from tests.support.stores import each_lake_url, lake_url
 
-__all__ = ["lake_url"]
+__all__ = ["each_lake_url", "lake_url"]
 ROOT = Path(__file__).parent.parent.parent
 SHIPPED = sorted((ROOT / "cassettes").glob("*.jsonl"))
 NOW = timedelta(0)
@@ -125,11 +125,12 @@ def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.M
     assert content(lake) == before
 
 
-def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(lake_url: str) -> None:
-    assert set(shipped(lake_url)) == {"shipped"}
-    lake = Lake(lake_url)
+def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(each_lake_url: str) -> None:
+    some = SHIPPED[:4]
+    assert set(shipped(each_lake_url, some)) == {"shipped"}
+    lake = Lake(each_lake_url)
     assert compact(lake).objects
-    assert set(shipped(lake_url)) == {"there already"}
+    assert set(shipped(each_lake_url, some)) == {"there already"}
 
     assert list(expire(lake, date(2100, 1, 1)))
     for name in TABLES:
@@ -137,7 +138,7 @@ def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(lake_url: st
     assert list(shorten_log(lake, TABLES)) == list(TABLES)
 
     assert objects(lake, "events") == set()
-    assert set(shipped(lake_url)) == {"there already"}
+    assert set(shipped(each_lake_url, some)) == {"there already"}
     assert not any(content(lake).values())
 
 
@@ -155,16 +156,16 @@ def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_
     assert not any(content(lake).values())
 
 
-def test_two_compactions_at_once_double_no_row(lake_url: str) -> None:
-    shipped(lake_url)
-    lake = Lake(lake_url)
+def test_two_compactions_at_once_double_no_row(each_lake_url: str) -> None:
+    shipped(each_lake_url, SHIPPED[:4])
+    lake = Lake(each_lake_url)
     before = content(lake)
     (first, *_) = merges(lake, "events", 1 << 20)
     one, other = Merged(), Merged()
     slow = merge(lake, first, one, 1 << 20)
     next(slow)  # it has read the table
 
-    assert len(list(merge(Lake(lake_url), first, other, 1 << 20))) == len(first.files)
+    assert len(list(merge(Lake(each_lake_url), first, other, 1 << 20))) == len(first.files)
     list(slow)
 
     assert one == Merged()

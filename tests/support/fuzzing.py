@@ -384,7 +384,9 @@ def _store() -> Store:
 
 
 _METHODS = st.sampled_from(["GET", "POST", "PATCH", "*", ""])
-_TARGETS_OF_REQUESTS = st.sampled_from([target for _, target in asked()]) | st.text(max_size=30).map("/".__add__)
+_TARGETS_OF_REQUESTS = st.deferred(lambda: st.sampled_from([target for _, target in asked()])) | st.text(
+    max_size=30
+).map("/".__add__)
 _BODIES = st.sampled_from([
     b"", b"{}", b'{"type": "message"}', b"[1, 2", b'"a"', b"\xff", b'{"a": ' * 900, b'{"a": [{"b": 2}], "type": null}',
     b'{"a": "' + b"a" * 40 + b'"}', b"1e400", b'{"type": "\\ud800"}',

@@ -101,11 +101,21 @@ def shared_moto() -> dict[str, str]:
 
 
 @pytest.fixture(params=["folder", "s3"])
+def each_lake_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL for a new lake: in a folder, and in a bucket of moto. On moto a test takes five times longer, so only one
+    test of each guarantee has this."""
+    return new_url(request.param, tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])
 def lake_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL for a new lake: in a folder, and in a bucket of moto."""
-    if request.param == "folder":
-        return str(tmp_path / "lake")
-    return bucket_url(shared_moto(), monkeypatch)
+    """The URL for a new lake: in a folder, and with `--long` in a bucket of moto, too."""
+    return new_url(request.param, tmp_path, monkeypatch)
+
+
+def new_url(store: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a new lake in a `folder`, or on `s3`."""
+    return str(folder / "lake") if store == "folder" else bucket_url(shared_moto(), monkeypatch)
 
 
 def bucket_url(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> str:

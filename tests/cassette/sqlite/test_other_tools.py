@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import sqlite_utils
-
 from omnirecord.cassette.open import import_file
 
 CASSETTE = Path(__file__).parent.parent.parent.parent / "cassettes" / "subagent.jsonl"
 
 
 def test_sqlite_utils_shows_events_with_times_and_text(tmp_path: Path) -> None:
+    import sqlite_utils
+
     import_file(CASSETTE, tmp_path / "session.db")
     database = sqlite_utils.Database(tmp_path / "session.db")
     events = list(database["events"].rows)
@@ -26,6 +26,8 @@ def test_sqlite_utils_shows_events_with_times_and_text(tmp_path: Path) -> None:
 
 
 def test_sqlite_utils_shows_sessions_and_finds_every_foreign_key(tmp_path: Path) -> None:
+    import sqlite_utils
+
     import_file(CASSETTE, tmp_path / "session.db")
     database = sqlite_utils.Database(tmp_path / "session.db")
     assert [row["streams"] for row in database["sessions"].rows] == [1, 1]
