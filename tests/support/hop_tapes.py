@@ -62,7 +62,11 @@ def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str 
     first, history = asked(user(question)), asked(user(question), CALL, given)
     error = {"error": {"code": "rate_limit_exceeded", "message": "Too many requests."}}
     tape.post(RESPONSES, 2.0, until=2.4, status=429, body=first, answer=error)
-    calls = [(5.0, opening()), (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0)), (6.1, ending())]
+    calls = [
+        (5.0, opening()),
+        (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0)),
+        (6.1, ending()),
+    ]
     tape.stream(RESPONSES, 4.8, *calls, asked=4.0, method="POST", body=first, sent=RETRIED, ending="eof")
     words = [(9.8, opening("resp_2")), *((10.0 + n / 2, word(text)) for n, text in enumerate(answer))]
     words += [(10.2 + len(answer) / 2, ending("resp_2"))]

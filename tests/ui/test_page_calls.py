@@ -204,7 +204,9 @@ def test_a_prompt_of_two_megabytes_does_not_stop_the_page(browser: Any, tmp_path
         drawn(page)
         assert time.monotonic() - begun < 5
         assert page.evaluate("window.longest") < 1500
-        shown = page.evaluate("[...document.querySelectorAll('.raw.piece')].reduce((n, one) => n + one.textContent.length, 0)")
+        shown = page.evaluate(
+            "[...document.querySelectorAll('.raw.piece')].reduce((n, one) => n + one.textContent.length, 0)"
+        )
         assert shown == 2_097_152
 
 

@@ -70,7 +70,10 @@ def test_without_deltas_on_a_hop_there_is_no_move() -> None:
     assert moves([], [pieces(MODEL, ["a"])]) == moves(pieces(CLIENT, ["a"]), []) == {}
 
 
-@given(st.lists(st.text("ab", max_size=4), max_size=8), st.lists(st.lists(st.text("ab", max_size=4), max_size=5), max_size=4))
+@given(
+    st.lists(st.text("ab", max_size=4), max_size=8),
+    st.lists(st.lists(st.text("ab", max_size=4), max_size=5), max_size=4),
+)
 def test_any_texts_lead_somewhere(client: list[str], calls: list[list[str]]) -> None:
     parts = [pieces(2 + n, texts, 10 * n) for n, texts in enumerate(calls)]
     found = moves(pieces(CLIENT, client), parts)
