@@ -137,6 +137,12 @@ def calls_in(store: Source) -> Iterator[ModelCall]:
                     yield call
 
 
+def count_calls(store: Source) -> int:
+    """Return the number of model calls of a cassette. No body is read."""
+    hops = ModelHops(store)
+    return sum(hops.has(x) for recording in hops.names for x in store.exchanges(recording=recording))
+
+
 def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None = None) -> ModelCalls:
     """Return the model calls of a cassette with their turns. A cassette without a model hop costs nothing more.
 

@@ -184,7 +184,7 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
         "status": x.response.status if x.response else None,
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
-        "ending": x.ending if is_over else "open", "act": act,
+        "ending": x.ending if is_over else "open", "act": act, "hop": store.recording(x.recording).hop,
         **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
 
@@ -290,8 +290,8 @@ class File:
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
         requests = [] if has_more else list(self._requests.new(store))
         left_out, self._left_out = self._left_out, 0
-        started = {recording.recording: recording.started_at for recording in self._recordings}
-        rows = [event_row(x, frame, started[x.recording]) for x, frame in found]
+        of = {recording.recording: recording for recording in self._recordings}
+        rows = [event_row(x, frame, of[x.recording].started_at, of[x.recording].hop) for x, frame in found]
         return Part(self.cassette, rows, has_more, store.is_being_recorded, requests, left_out)
 
     def _begin(self, store: Store) -> list[tuple[Streaming, TimedFrame]]:

@@ -1,13 +1,14 @@
 """Where the time of a turn went: model, tools, approvals, and the rest, which is the harness. Pure.
 
-Each moment counts once: for an approval, else for a model call, else for a tool, else for the harness. A tool that ends
-after its turn counts up to the end of the turn.
+Each moment counts once: for an approval, else for a model call, else for the wait before a retry, else for a tool, else
+for the harness. What ends after its turn counts up to the end of the turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..turns import Turn
@@ -18,10 +19,12 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TimeSpent:
-    """The time of one turn in ns, from its question to its end. The four parts add up to `total_ns`."""
+    """The time of one turn in ns, from its question to its end. Its five parts add up to `total_ns`."""
 
     total_ns: int
     model_ns: int
+    retry_wait_ns: int
+    """Between the attempts of a request: the caller of the model waits before it tries again."""
     tool_ns: int
     approval_ns: int
     harness_ns: int
@@ -54,25 +57,22 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     """Return where the time of a turn went. `links`: its model calls; `ambiguous`: the number of possible others."""
     begin, end = turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else turn.last_event_ns
     end = max(begin, end)
-    approvals = _covered(
-        [(one.asked_ns, _first(one.answered_ns, one.resolved_ns, end)) for one in turn.approvals], begin, end
-    )
-    models = _covered([(one.started_ns, _first(one.ended_ns, end)) for one in links], begin, end)
-    tools = _covered([(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools], begin, end)
-    approval_ns = _length(approvals)
-    waited = _length(_union([*approvals, *models]))
-    busy = _length(_union([*approvals, *models, *tools]))
-    retried = len(links) - len(requests_of(links))
+    approvals = [(one.asked_ns, _first(one.answered_ns, one.resolved_ns, end)) for one in turn.approvals]
+    models = [(one.started_ns, _first(one.ended_ns, end)) for one in links]
+    requests = requests_of(links)
+    waits = [
+        (_first(before.ended_ns, end), after.started_ns) for tries in requests for before, after in pairwise(tries)
+    ]
+    tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
+    lengths, spans = [0], list[Span]()
+    for some in (approvals, models, waits, tools):
+        spans = _union([*spans, *_covered(some, begin, end)])
+        lengths.append(sum(b - a for a, b in spans))
+    approval_ns, model_ns, wait_ns, tool_ns = (b - a for a, b in pairwise(lengths))
     return TimeSpent(
-        end - begin,
-        waited - approval_ns,
-        busy - waited,
-        approval_ns,
-        end - begin - busy,
-        len(links),
-        retried,
-        ambiguous,
-    )
+        end - begin, model_ns, wait_ns, tool_ns, approval_ns, end - begin - lengths[-1], len(links),
+        len(links) - len(requests), ambiguous,
+    )  # fmt: skip
 
 
 def first_token(links: Sequence[Link], posted_ns: int, token_ns: int) -> FirstToken | None:
@@ -108,7 +108,3 @@ def _union(spans: list[Span]) -> list[Span]:
         else:
             joined.append((begin, end))
     return joined
-
-
-def _length(spans: list[Span]) -> int:
-    return sum(end - begin for begin, end in _union(spans))

@@ -10,7 +10,7 @@ from ...text import counted, one_line, seconds
 from ...wire.strict_json import failure_in
 from ..model_calls import Link, ModelCalls, TimeSpent, requests_of
 from ..turns.builder import LAST
-from .sentences import COLUMN, Line, Page, Piece
+from .sentences import COLUMN, Kind, Line, Page, Piece
 
 _CUT_BY = {
     "client": "cut by the client",
@@ -62,9 +62,8 @@ def _how(page: Page, call: ModelCall) -> str:
     if call.ending == "refused":
         return f"{call.status} refused{ended}: {why}"
     if call.ending == "cut":
-        return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}" + (
-            "" if call.status is not None else ", without an answer"
-        )
+        unanswered = ", without an answer" if call.status is None else ""
+        return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
     if call.ending == "open":
         return "still open"
     if call.ending == "unknown":
@@ -85,9 +84,10 @@ def spent(used: TimeSpent) -> str:
     """Return where the time of a turn went."""
     calls = f" in {counted(used.calls, 'call')}" if used.calls else ""
     retried = f" ({used.retried:,} retried)" if used.retried else ""
+    waited = f", waiting to retry {seconds(used.retry_wait_ns)}" if used.retry_wait_ns else ""
     text = (
-        f"took {seconds(used.total_ns)}: model {_seconds(used.model_ns)}{calls}{retried}, tool {_seconds(used.tool_ns)},"
-        f" approval {_seconds(used.approval_ns)}, harness {_seconds(used.harness_ns)}"
+        f"took {seconds(used.total_ns)}: model {_seconds(used.model_ns)}{calls}{retried}{waited}, tool"
+        f" {_seconds(used.tool_ns)}, approval {_seconds(used.approval_ns)}, harness {_seconds(used.harness_ns)}"
     )
     if used.ambiguous_calls:
         text += f" · {counted(used.ambiguous_calls, 'more model call')} may be of this turn or of another one"
@@ -133,7 +133,7 @@ def _call(page: Page, link: Link, number: int) -> Iterator[Line]:
     head = f"{name(link)} ({call.api})"
     yield from page.wrapped(head, "asked", f"{first:<{COLUMN - 1}} ", rest)
     for text, kind in [*(_asked(page, call) if attempt == 1 else ()), *_answered(page, call)]:
-        yield from page.wrapped(text, kind, rest, rest)  # type: ignore[arg-type]
+        yield from page.wrapped(text, kind, rest, rest)
     if link.candidates:
         some = [f"turn {key.turn} of {one_line(key.session_id or 'a stream')}" for key in link.candidates]
         more = f" or {len(some) - _MOST_CANDIDATES} others" if len(some) > _MOST_CANDIDATES else ""
@@ -142,7 +142,7 @@ def _call(page: Page, link: Link, number: int) -> Iterator[Line]:
     yield from page.wrapped(told(page, call), "trouble" if is_bad else "end", " " * (COLUMN - 2) + "= ", rest)
 
 
-def _asked(page: Page, call: ModelCall) -> Iterator[tuple[str, str]]:
+def _asked(page: Page, call: ModelCall) -> Iterator[tuple[str, Kind]]:
     """Return the parts of a request after the model's last answer."""
     items = () if call.conversation is None else call.conversation.items
     answered = [n for n, item in enumerate(items) if item.kind in ("assistant", "call", "reasoning")]
@@ -160,7 +160,7 @@ def _asked(page: Page, call: ModelCall) -> Iterator[tuple[str, str]]:
             yield f"{item.label}: {page.short(item.same)}", "note"
 
 
-def _answered(page: Page, call: ModelCall) -> Iterator[tuple[str, str]]:
+def _answered(page: Page, call: ModelCall) -> Iterator[tuple[str, Kind]]:
     if call.reasoning:
         yield f"thought: {page.long(call.reasoning)}", "thought"
     for text in call.texts:

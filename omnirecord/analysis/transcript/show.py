@@ -111,10 +111,12 @@ def turn_rows(
     others = children_of(told, by_id)
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
-        stopped = why and {"code": why.code, "sentence": why.sentence}
+        stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
         links = calls.of(turn)
         used = time_spent(turn, links, len(calls.maybe(turn))).row() if calls.is_recorded else None
-        yield turn_row(turn, stopped, why and why.row(), told.begun_ns, list(map(call_row, links)), used)
+        yield turn_row(
+            turn, stopped, None if why is None else why.row(), told.begun_ns, list(map(call_row, links)), used
+        )
 
 
 def sessions(
