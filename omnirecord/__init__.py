@@ -324,10 +324,10 @@ def search(
 ) -> Found:
     """Search the full text of events, of messages joined from their deltas, of tool calls, user input and prompts.
 
-    `type` is a glob over event types and parts of prompts (`prompt.user`); `calls` searches only model calls; `session` is a session id or its beginning. `since` and `until` are seconds from
-    the start of a recording, or a time of day. `.hits` has the first `limit` hits by session and time, each with the
-    `row` of its event, a `snippet`, and the `call` if it is in a model call; `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or
-    `CassetteError`.
+    `type` is a glob over event types and parts of prompts (`prompt.user`). `session` is a session id or its beginning.
+    `since` and `until` are seconds from the start of a recording, or a time of day. `calls` searches only model calls.
+    `.hits` has the first `limit` hits by session and time. Each has the `row` of its event, a `snippet`, and its model
+    `call`, or None. `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.search.search import search
 

@@ -151,13 +151,12 @@ def search_data(store: Store, exchanges: set[int], hops: Hops | None = None) -> 
         found = [one for one in everything(index.connection) if one[1] in exchanges]
     by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}
     places: dict[str, int] = {}
+    links = {} if hops is None else hops.by_exchange
     docs = [
-        {
-            **_search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places))),
-            **({"call": call_in_file(hops.by_exchange[number])} if number in hops.by_exchange else {}),
-        }
+        {**_search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places))),
+         **({"call": call_in_file(links[number])} if number in links else {})}
         for doc, number, same in found
-    ]
+    ]  # fmt: skip
     return {"texts": list(places), "docs": docs}
 
 

@@ -122,7 +122,7 @@ class DocumentMaker:
         yield from self._end(frame.type, as_dict(payload.get("item")))
         yield _event(frame, data)
 
-    def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:
+    def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
         """For an API with its own form of deltas: return the documents that a frame finishes, or None for a frame that
         is an event like others."""
         return None

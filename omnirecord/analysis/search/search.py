@@ -112,7 +112,8 @@ def search(
     width: int = WIDTH,
     watch: Watch = iter,
 ) -> Found:
-    """The hits of a query. `calls`: only those in model calls. `width`: characters of a snippet, roughly. Raises `UsageError` or `CassetteError`."""
+    """The hits of a query. `calls`: only those in model calls.
+    `width`: characters of a snippet, roughly. Raises `UsageError` or `CassetteError`."""
     if limit < 1:
         raise UsageError(f"a limit of {limit} shows nothing: take 1 or more")
     times = moment("since", since), moment("until", until)

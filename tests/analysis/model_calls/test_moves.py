@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ def cuts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     found = []
     for _ in range(2):
         places = sorted({0, len(text), *draw(st.lists(st.integers(0, len(text)), max_size=8))})
-        found.append([text[a:b] for a, b in zip(places, places[1:], strict=False)])
+        found.append([text[a:b] for a, b in pairwise(places)])
     return found[0], found[1]
 
 
