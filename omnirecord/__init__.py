@@ -320,15 +320,16 @@ def search(
     session: str | None = None,
     since: str | float | datetime | None = None,
     until: str | float | datetime | None = None,
+    calls: bool = False,
     limit: int = 20,
 ) -> Found:
-    """Search the full text of events, of messages joined from their deltas, of tool calls and of user input.
+    """Search the full text of events, of messages joined from their deltas, of tool calls, user input and prompts.
 
-    `type` is a glob over event types; `session` is a session id or its beginning. `since` and `until` are seconds from
-    the start of a recording, or a time of day. `.hits` has the first `limit` hits by session and time, each with the
-    `row` of its event and a `snippet`; `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or
-    `CassetteError`.
+    `type` is a glob over event types and parts of prompts (`prompt.user`). `session` is a session id or its beginning.
+    `since` and `until` are seconds from the start of a recording, or a time of day. `calls` searches only model calls.
+    `.hits` has the first `limit` hits by session and time. Each has the `row` of its event, a `snippet`, and its model
+    `call`, or None. `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or `CassetteError`.
     """
     from .analysis.search.search import search
 
-    return search(cassette, query, type=type, session=session, since=since, until=until, limit=limit)
+    return search(cassette, query, type=type, session=session, since=since, until=until, calls=calls, limit=limit)

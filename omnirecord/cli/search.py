@@ -13,6 +13,7 @@ from ..text import clip, visible
 from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
+    from ..analysis.model_calls import Link
     from ..analysis.search.search import Found, Hit
 
 _HEAD = 58
@@ -22,8 +23,14 @@ _HEAD = 58
 @click.command(short_help="Search the text of events, messages, tools, requests.")
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
-@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
-@click.option("--session", metavar="ID", help="Only hits in this session; the id may be shortened.")
+@click.option(
+    "--type",
+    "type_glob",
+    metavar="GLOB",
+    help="Only events of these types, as in 'response.*'; or parts of prompts, as in 'prompt.*'.",
+)
+@click.option("--calls", is_flag=True, help="Only hits in model calls: prompts, and answers of the model.")
+@click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
 @click.option(
     "--since", metavar="T",
     help="Only hits from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
@@ -36,10 +43,10 @@ _HEAD = 58
 @decoded_option
 @json_option
 def search(
-    cassette: Path, query: tuple[str, ...], type_glob: str | None, session: str | None, since: str | None,
+    cassette: Path, query: tuple[str, ...], type_glob: str | None, calls: bool, session: str | None, since: str | None,
     until: str | None, limit: int, absolute: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Search events, tool calls, requests, and messages concatenated from their deltas.
+    """Search events, tool calls, requests, prompts, and messages concatenated from their deltas.
 
     A hit has all words of QUERY. "a phrase", begin*, OR and NOT work as usual. Exit code 1 if nothing is found.
 
@@ -50,7 +57,7 @@ def search(
     from ..analysis.search.search import search as find
 
     found = find(
-        cassette, " ".join(query), type=type_glob, session=session, since=since, until=until, limit=limit,
+        cassette, " ".join(query), type=type_glob, calls=calls, session=session, since=since, until=until, limit=limit,
         width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress(steps, "indexing"),
     )  # fmt: skip
     if as_json:
@@ -65,7 +72,30 @@ def _row(hit: Hit) -> dict[str, object]:
     row = {**hit.row, "snippet": hit.snippet.marked()}
     if hit.exchange is not None:
         row["exchange"] = hit.exchange
+    if hit.call is not None:
+        row["call"] = _call(hit.call, hit.calls)
     return row if hit.status is None else {**row, "status": hit.status}
+
+
+def _call(link: Link, calls: int) -> dict[str, object]:
+    call = link.call
+    return {
+        "exchange": call.exchange, "hop": call.hop, "model": call.model, "attempt": max(call.attempt, link.attempt),
+        "ending": call.ending, "by": link.by, "certainty": link.certainty,
+        "turns": [turn._asdict() for turn in ((link.turn,) if link.turn is not None else link.candidates)],
+        "calls": calls,
+    }  # fmt: skip
+
+
+def _call_line(hit: Hit, link: Link) -> str:
+    """The heading of the hits of a model call, with its turn."""
+    call, attempt = link.call, max(link.call.attempt, link.attempt)
+    named = f"model call {call.exchange} · {call.model or call.api}" + (f" · attempt {attempt}" if attempt > 1 else "")
+    if link.turn is not None:
+        place = f"turn {link.turn.turn}" + (f" of session {link.turn.session_id}" if link.turn.session_id else "")
+    else:
+        place = f"one of {len(link.candidates)} turns" if link.candidates else "no turn is known"
+    return visible(f"{named} · {place} · recording {hit.row['recording']}")
 
 
 def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
@@ -73,7 +103,11 @@ def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
     for hit in found.hits:
         row = hit.row
         of = (row["recording"], row["session_id"] or f"stream {row['stream']}")
-        if of != session:
+        of = of if hit.call is None else (row["recording"], hit.call.call.exchange)
+        if of != session and hit.call is not None:
+            session = of
+            yield _call_line(hit, hit.call)
+        elif of != session:
             session = of
             apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
             named = f"session {row['session_id']}" if row["session_id"] else f"{apart} without a session"
@@ -89,10 +123,11 @@ def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
 def _line(hit: Hit, zero_ns: int) -> str:
     row = hit.row
     place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
+    again = f" (and in {hit.calls - 1} more calls)" if hit.call is not None and hit.calls > 1 else ""
     asked = "request" if hit.status is None else f"answer {hit.status}"
     what = row["type"] or (asked if hit.exchange is not None else row["verdict"])
     time = "-" if row["at"] is None else f"{(row['offset_ns'] - zero_ns) / 1e9:.3f}s"
-    return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}"
+    return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}{again}"
 
 
 def _snippet(hit: Hit) -> str:

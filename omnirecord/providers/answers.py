@@ -168,6 +168,8 @@ class _Responses(Answer):
         place = as_int(data.get("output_index")) or 0, as_int(data.get("content_index")) or 0
         if kind in ("output_text.delta", "refusal.delta"):
             self.say(as_text(data.get("delta")), place)
+        elif kind == "content_part.done":
+            self.say(_said(data.get("part")), place, whole=True)
         elif kind in ("output_text.done", "refusal.done"):
             self.say(as_text(data.get("text")) or as_text(data.get("refusal")), place, whole=True)
         elif kind in ("reasoning_text.delta", "reasoning_summary_text.delta"):

@@ -14,6 +14,7 @@ from typing import Any
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls import Link, TurnKey, call_row
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
+from ..analysis.search.search import Hit
 from ..analysis.turns import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
@@ -308,6 +309,21 @@ def _turn_at(store: Store, hops: Hops, stream: int, seq: int) -> TurnKey | None:
             at = sum(one.begin_ns <= frame.offset_ns for one in session.turns)
             return TurnKey(x.recording, x.session_id, at) if at else None
     return None
+
+
+def call_of_hit(hit: Hit) -> Row | None:
+    """Return the model call of a hit; None for a hit elsewhere. `calls`: the number of calls with the same text."""
+    return None if hit.call is None else {**call_in_file(hit.call), "calls": hit.calls}
+
+
+def call_in_file(link: Link) -> Row:
+    """Return the facts of a call that a hit shows, with the page's key of its session."""
+    turn = link.turn
+    key = None if turn is None or turn.session_id is None else str(Key(turn.recording, turn.session_id))
+    return {
+        "exchange": link.call.exchange, "model": link.call.model, "key": key, "turn": turn.turn if turn else None,
+        "began_ns": link.call.started_ns,
+    }  # fmt: skip
 
 
 def all_moves(store: Store, hops: Hops, sessions: set[str]) -> dict[str, Row]:

@@ -46,7 +46,7 @@ from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
-from .calls import CallAnswers
+from .calls import CallAnswers, Hops, call_in_file, call_of_hit
 from .events import (
     SUMMARIES,
     Key,
@@ -139,7 +139,7 @@ def _session_with(store: Store, key: Key) -> DiffSession:
     raise UsageError(f"the cassette holds no session {key}")
 
 
-def search_data(store: Store, exchanges: set[int]) -> Row:
+def search_data(store: Store, exchanges: set[int], hops: Hops | None = None) -> Row:
     """The documents of these exchanges by session and time, and their texts, each once.
 
     `same` is equal for equal documents; `at` is in ns of the recording. `marks` of a text of deltas: the characters of
@@ -151,10 +151,12 @@ def search_data(store: Store, exchanges: set[int]) -> Row:
         found = [one for one in everything(index.connection) if one[1] in exchanges]
     by_number = {x.exchange: x for x in store.numbered({number for _, number, _ in found})}
     places: dict[str, int] = {}
+    links = {} if hops is None else hops.by_exchange
     docs = [
-        _search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places)))
+        {**_search_row(doc, by_number[number], same, places.setdefault(doc.text, len(places))),
+         **({"call": call_in_file(links[number])} if number in links else {})}
         for doc, number, same in found
-    ]
+    ]  # fmt: skip
     return {"texts": list(places), "docs": docs}
 
 
@@ -243,7 +245,7 @@ class Answers:
         )  # fmt: skip
         rows = [
             {**{name: hit.row[name] for name in ("recording", "session_id", "stream", "seq", "offset_ns", "type")},
-             "exchange": hit.exchange, "text": hit.snippet.text, "spans": hit.snippet.spans}
+             "exchange": hit.exchange, "text": hit.snippet.text, "spans": hit.snippet.spans, "call": call_of_hit(hit)}
             for hit in found.hits
         ]  # fmt: skip
         return {"hits": rows, "total": found.total}

@@ -89,7 +89,7 @@ def sealed_data(
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x, held) for x in watch(exchanges) if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
-        "searched": search_data(store, numbers),
+        "searched": search_data(store, numbers, hops),
         "calls": linked,
         "call": {str(number): call(hops, number, shown=WHOLE_TEXT) for number in numbered},
         "moves": all_moves(store, hops, shown) if numbered else {},

@@ -58,11 +58,15 @@ def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str 
     reads += [(10.6 + n, delta(text, n + 2)) for n, text in enumerate(pairs)]
     reads += [(15.0, completed()), (15.1, status("idle"))]
     tape.stream("s", 0.5, *reads, end=16.0)
-    tape.another_recording("model")
+    tape.another_recording("model", "auto")
     first, history = asked(user(question)), asked(user(question), CALL, given)
     error = {"error": {"code": "rate_limit_exceeded", "message": "Too many requests."}}
     tape.post(RESPONSES, 2.0, until=2.4, status=429, body=first, answer=error)
-    calls = [(5.0, opening()), (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0)), (6.1, ending())]
+    calls = [
+        (5.0, opening()),
+        (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0)),
+        (6.1, ending()),
+    ]
     tape.stream(RESPONSES, 4.8, *calls, asked=4.0, method="POST", body=first, sent=RETRIED, ending="eof")
     words = [(9.8, opening("resp_2")), *((10.0 + n / 2, word(text)) for n, text in enumerate(answer))]
     words += [(10.2 + len(answer) / 2, ending("resp_2"))]
@@ -73,7 +77,7 @@ def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str 
 def model_hop(calls: int, prompt: str = "Hi") -> Made:
     """Calls of a model, one each second, without sessions."""
     tape = Made()
-    tape._hops[0] = "model"
+    tape._hops[0], tape._contracts[0] = "model", "auto"
     for n in range(calls):
         at = 1.0 + n
         reads = [(at + 0.2, opening(f"resp_{n}")), (at + 0.3, word(f"Answer {n}")), (at + 0.5, ending(f"resp_{n}"))]

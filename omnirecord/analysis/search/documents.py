@@ -110,6 +110,10 @@ class DocumentMaker:
         data = _data(frame)
         if data is None:
             return
+        made = self._made(frame, data)
+        if made is not None:
+            yield from made
+            return
         payload = as_dict(data)
         delta = payload.get("delta")
         if frame.type is not None and frame.type.endswith(".delta") and isinstance(delta, str):
@@ -117,6 +121,11 @@ class DocumentMaker:
             return
         yield from self._end(frame.type, as_dict(payload.get("item")))
         yield _event(frame, data)
+
+    def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
+        """For an API with its own form of deltas: return the documents that a frame finishes, or None for a frame that
+        is an event like others."""
+        return None
 
     def rest(self) -> list[Doc]:
         """The unfinished texts that have grown."""
@@ -127,6 +136,11 @@ class DocumentMaker:
         key = _key(frame.type, payload)
         if key not in self._open:
             yield from self._of_another_message(frame.type, payload)
+        self.grow(frame, key, delta)
+
+    def grow(self, frame: TimedFrame, key: str, delta: str) -> None:
+        """Add a delta to the text with this key, new or open."""
+        if key not in self._open:
             self._open[key] = Doc(
                 "text", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, "", key=key
             )
@@ -151,6 +165,10 @@ class DocumentMaker:
             yield from self._close([
                 key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
             ])  # fmt: skip
+
+    def close_all(self) -> Iterator[Doc]:
+        """Yield the open texts, which are finished."""
+        yield from self._close(list(self._open))
 
     def _close(self, keys: list[str]) -> Iterator[Doc]:
         for key in keys:
@@ -230,9 +248,9 @@ def _storable(name: str | None) -> str | None:
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:
     """The content digest of a text of deltas, and the time in which copies of it count as one."""
     text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
-    if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA:
+    if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA or key.startswith("assistant:"):
         return digest("assistant", text), SAID_NEAR
-    if "reasoning" in type_:
+    if "reasoning" in type_ or key.startswith("thought:"):
         return digest("thought", text), SAID_NEAR
     if "output" in type_ and ":c:" in key:
         return digest("output", key.rpartition(":c:")[2], text), EVER

@@ -215,6 +215,8 @@ class Filter:
     takes_type: Callable[[str], bool] | None = None
     times: list[tuple[int, int, int]] | None = None
     """Session number of the index, first and last ns."""
+    calls: list[int] | None = None
+    """Exchanges that are model calls: with `sessions` also those, else only those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,8 @@ class Match:
     recording: int
     marked: str
     """Its text, with `OPEN` and `SHUT` around found words."""
+    exchanges: int = 1
+    """The number of exchanges with an equal document."""
 
 
 def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit: int) -> tuple[int, list[Match]]:
@@ -272,10 +276,11 @@ def everything(connection: sqlite3.Connection) -> Iterator[tuple[Doc, int, int]]
 
 
 def _match(connection: sqlite3.Connection, number: int, marked: str | None) -> Match:
-    query = f"SELECT exchange, session, recording, {DOC} FROM docs JOIN texts USING (id) WHERE id = ?"
-    exchange, session, recording, *row = connection.execute(query, (number,)).fetchone()
+    query = f"SELECT exchange, session, recording, same, {DOC} FROM docs JOIN texts USING (id) WHERE id = ?"
+    exchange, session, recording, same, *row = connection.execute(query, (number,)).fetchone()
     doc = doc_of(tuple(row))
-    return Match(doc, exchange, session, recording, doc.text if marked is None else marked)
+    (many,) = connection.execute("SELECT count(DISTINCT exchange) FROM docs WHERE same = ?", (same,)).fetchone()
+    return Match(doc, exchange, session, recording, doc.text if marked is None else marked, many)
 
 
 def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) -> dict[int, str]:
@@ -338,8 +343,13 @@ def _narrowed(connection: sqlite3.Connection, narrow: Filter) -> tuple[str, Valu
     """SQL conditions of the filters on a row `d` of docs."""
     conditions, values = "", Values()
     if narrow.sessions is not None:
-        conditions += " AND d.session IN (SELECT value FROM json_each(?))"
-        values.append(json.dumps(narrow.sessions))
+        conditions += (
+            " AND (d.session IN (SELECT value FROM json_each(?)) OR d.exchange IN (SELECT value FROM json_each(?)))"
+        )
+        values += [json.dumps(narrow.sessions), json.dumps(narrow.calls or [])]
+    elif narrow.calls is not None:
+        conditions += " AND d.exchange IN (SELECT value FROM json_each(?))"
+        values.append(json.dumps(narrow.calls))
     if narrow.takes_type is not None:
         known = connection.execute("SELECT DISTINCT type FROM docs WHERE type IS NOT NULL")
         types = [type_ for (type_,) in known if narrow.takes_type(type_)]

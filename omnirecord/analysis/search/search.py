@@ -24,9 +24,13 @@ from ...cassette.sqlite import Store, is_database, is_packed
 from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
+from ...providers.call import Api, api_of
+from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
+from ..model_calls import Link, TurnKey
 from ..turns.requests import may_have_failed
-from .documents import DocumentMaker, of_answer, of_request
+from .documents import of_answer, of_request
+from .prompts import documents_of, of_call
 from .query import (
     WIDTH,
     Filter,
@@ -56,6 +60,8 @@ _BYTES = 8 << 20
 """Most bytes of them, except for a single larger frame. Larger requests are not indexed."""
 _LISTENERS = 20
 """How many of a session's latest streams are searched for copies of an event."""
+_CALLS = 0
+"""The number that stands for the exchange in the index session of all model calls of a recording."""
 Watch = Callable[[Iterator[int]], Iterable[int]]
 """Runs the steps of indexing and may show progress; each step is a number of frames."""
 
@@ -75,6 +81,10 @@ class Hit:
     status: int | None = None
     begun_ns: int = 0
     """Start of its session, in ns of the recording."""
+    call: Link | None = None
+    """The model call of its request or answer, with its turn."""
+    calls: int = 1
+    """The number of model calls with the same text; this is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +107,17 @@ def search(
     session: str | None = None,
     since: Given = None,
     until: Given = None,
+    calls: bool = False,
     limit: int = LIMIT,
     width: int = WIDTH,
     watch: Watch = iter,
 ) -> Found:
-    """The hits of a query. `width`: characters of a snippet, roughly. Raises `UsageError` or `CassetteError`."""
+    """The hits of a query. `calls`: only those in model calls.
+    `width`: characters of a snippet, roughly. Raises `UsageError` or `CassetteError`."""
     if limit < 1:
         raise UsageError(f"a limit of {limit} shows nothing: take 1 or more")
     times = moment("since", since), moment("until", until)
-    asked = _Search(parse(query), type, session, times, limit, width)
+    asked = _Search(parse(query), type, session, times, calls, limit, width)
     try:
         return _search(Path(cassette), asked, watch)
     except StaleIndex:
@@ -118,6 +130,7 @@ class _Search:
     type: str | None
     session: str | None
     times: tuple[Moment, Moment]
+    calls: bool
     limit: int
     width: int
 
@@ -161,14 +174,27 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Search, watch: Watch, *
 
 
 def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
-    sessions = None
+    sessions, calls = None, None
     if asked.session is not None:
         names = session_names(index.connection)
         wanted = the_session(store, asked.session)
-        sessions = [number for number, name in names if name == wanted]
+        sessions = [] if asked.calls else [number for number, name in names if name == wanted]
+        calls = [
+            one.call.exchange
+            for one in model_calls(store).links
+            if any(turn.session_id == wanted for turn in turns_of(one))
+        ]
+    elif asked.calls:
+        calls = list(_apis(store))
     glob = asked.type
     takes = None if glob is None else lambda type_: fnmatchcase(type_, glob)
-    return Filter(sessions, takes, None if asked.times == (None, None) else list(_spans(store, index, asked.times)))
+    times = None if asked.times == (None, None) else list(_spans(store, index, asked.times))
+    return Filter(sessions, takes, times, calls)
+
+
+def turns_of(link: Link) -> tuple[TurnKey, ...]:
+    """The turn of a call, or the turns that are possible."""
+    return link.candidates if link.turn is None else (link.turn,)
 
 
 def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator[tuple[int, int, int]]:
@@ -185,15 +211,22 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     """The hits by session, then by the time of their events."""
     recordings = {r.recording: r for r in store.recordings()}
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
-    zero = zeros(store)
+    zero, hops = zeros(store), ModelHops(store)
+    is_linked = any(hops.has(x) for x in exchanges.values())
+    links = {one.call.exchange: one for one in model_calls(store).links} if is_linked else {}
     made = []
     for match in found:
         x = exchanges.get(match.exchange)
         if x is None:
             raise StaleIndex
-        hit = _hit(store, match, x, recordings[x.recording], asked)
-        made.append((match.session, replace(hit, begun_ns=zero(x.recording, x.session_id, x.stream))))
-    return (hit for _, hit in sorted(made, key=lambda one: (one[0], one[1].row["offset_ns"])))
+        hit, link = _hit(store, match, x, recordings[x.recording], asked), links.get(match.exchange)
+        begun_ns = 0 if link is not None else zero(x.recording, x.session_id, x.stream)
+        made.append((match.session, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
+    return (hit for _, hit in sorted(made, key=lambda one: (one[0], *_in_call(one[1]), one[1].row["offset_ns"])))
+
+
+def _in_call(hit: Hit) -> tuple[int, int]:
+    return (0, 0) if hit.call is None else (hit.call.call.started_ns, hit.call.call.exchange)
 
 
 def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search) -> Hit:
@@ -205,7 +238,8 @@ def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search)
         row = request_row(x, store.decoded_body(x, "response"), of.started_at, of.hop, x.response.at_ns)
         return Hit(row, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
-        return Hit(request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop), snippet, x.exchange)
+        row = request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop)
+        return Hit({**row, "type": match.doc.type}, snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
     return Hit(event_row(x, _frame(store, x, seq), of.started_at, of.hop), snippet)
 
@@ -245,22 +279,29 @@ class _Next(NamedTuple):
     """Whether the stream has no further frames yet."""
 
 
+def _apis(store: Store) -> dict[int, Api]:
+    """The exchanges that are model calls, with their APIs."""
+    hops = ModelHops(store)
+    found = (x for recording in hops.names for x in store.exchanges(recording=recording) if hops.has(x))
+    return {x.exchange: api for x in found if (api := api_of(x.request.method, x.request.target)) is not None}
+
+
 def _all(store: Store, index: Index) -> Iterator[int]:
-    left = deque(_streams(store))
+    left, apis = deque(_streams(store)), _apis(store)
     while left:
         found = list(_next(store, index, left))
         store.refresh()
         with index.step():
-            late = [one for one in found if not _put(index, one)]
+            late = [one for one in found if not _put(index, one, apis.get(one.x.exchange))]
         left.extendleft((one.x, one.others) for one in reversed(late) if one.is_through)
         if taken := sum(len(one.frames) for one in found):
             yield taken
-    # Requests come last: their events are indexed by then.
-    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(number)]):
+    # Requests come last: their events are indexed by then. `-number` stands for the request of an exchange.
+    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(-number)]):
         store.refresh()
         with index.step():
             for x, *both in bodies:
-                _request(index, x, *both)
+                _request(index, x, *both, is_call=x.exchange in apis)
         yield 0
 
 
@@ -291,14 +332,14 @@ def _next(store: Store, index: Index, left: deque[tuple[Streaming, list[int]]]) 
         yield _Next(x, others, before, frames, is_through)
 
 
-def _put(index: Index, new: _Next) -> bool:
-    """Index these frames. False if another search has done so."""
+def _put(index: Index, new: _Next, api: Api | None) -> bool:
+    """Index these frames. False if another search has done so. `api`: of the model call that they answer."""
     x, frames = new.x, new.frames
     if index.done(x.exchange) != new.before:
         return False
     if frames:
-        session = index.session(x.recording, x.session_id, x.exchange)
-        texts = DocumentMaker(index.under_way(x.exchange))
+        session = index.session(x.recording, x.session_id, x.exchange if api is None else _CALLS)
+        texts = documents_of(api, index.under_way(x.exchange))
         docs = [doc for frame in frames for doc in texts.add(frame)] + texts.rest()
         index.put(docs, x.recording, x.exchange, session, new.others)
         index.set_done(x.exchange, frames[-1].seq, _digest(frames[-1]))
@@ -341,17 +382,18 @@ def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, 
         yield found
 
 
-def _request(index: Index, x: Exchange, body: bytes, answer: bytes) -> None:
+def _request(index: Index, x: Exchange, body: bytes, answer: bytes, *, is_call: bool) -> None:
     """Index a request and, if it failed, its answer. An open request may lack parts of its body, and its answer."""
-    if index.is_done(x.exchange):
+    if index.is_done(-x.exchange):
         return  # another search was faster
-    asked = None if index.has_request(x.exchange) else of_request(x, body)
+    asked = None if index.has_request(-x.exchange) else of_call(x, body) if is_call else of_request(x, body)
     answered = None if x.end_ns is None else of_answer(x, answer)
-    docs = [doc for doc in (asked, answered) if doc is not None]
+    asked = asked if isinstance(asked, list) else [] if asked is None else [asked]
+    docs = [*asked, *([] if answered is None else [answered])]
     if docs:
-        session = index.session(x.recording, x.session_id, x.exchange)
+        session = index.session(x.recording, x.session_id, _CALLS if is_call else x.exchange)
         index.put(docs, x.recording, x.exchange, session, [])
     if x.end_ns is not None:
-        index.set_done(x.exchange, 0, 0)
-    elif asked is not None:
-        index.set_done(x.exchange, UNANSWERED, 0)
+        index.set_done(-x.exchange, 0, 0)
+    elif asked:
+        index.set_done(-x.exchange, UNANSWERED, 0)

@@ -27,7 +27,7 @@ from .checked import DAMAGED
 from .disk import transaction
 from .untrusted import harden, refuse_company, refuse_foreign_journal
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """Errors of an unusable index: the file is damaged, the disk is full, another search hangs."""

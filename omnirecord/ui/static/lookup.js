@@ -25,7 +25,7 @@ function hit(doc, text, query) {
   const spans = best(text, spansIn(text, query))
   const { recording, session_id, stream, exchange, type, at } = doc
   return {
-    ...{ recording, session_id, stream, exchange, type, offset_ns: at },
+    ...{ recording, session_id, stream, exchange, type, offset_ns: at, call: doc.call ?? null },
     seq: doc.marks ? seqAt(doc, text, spans[0]?.[0] ?? 0) : doc.seq,
     ...around(text, spans),
   }

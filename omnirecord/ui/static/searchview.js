@@ -1,7 +1,8 @@
 // The results of a search in all sessions.
 
 import { fill, h } from './dom.js'
-import { clock, count } from './words.js'
+import { write } from './routes.js'
+import { clip, clock, count, oneLine } from './words.js'
 
 export class SearchView {
   constructor(source, overview, { q = '' }) {
@@ -31,7 +32,7 @@ export class SearchView {
   show({ hits, total }) {
     if (!total) return fill(this.body, h('p', { class: 'empty' }, 'Nothing found.'))
     const groups = Map.groupBy(hits, hit =>
-      hit.session_id === null ? `${hit.recording}.stream.${hit.stream}` : `${hit.recording}.session.${hit.session_id}`,
+      hit.call ? `call.${hit.call.exchange}` : hit.session_id === null ? `${hit.recording}.stream.${hit.stream}` : `${hit.recording}.session.${hit.session_id}`,
     )
     fill(
       this.body,
@@ -46,6 +47,7 @@ export class SearchView {
   }
 
   group(key, hits) {
+    if (hits[0].call) return this.callGroup(hits[0].call, hits)
     const row = this.overview.sessions.find(one => one.key === key)
     return h(
       'section',
@@ -59,6 +61,20 @@ export class SearchView {
     )
   }
 
+  // The hits in one model call.
+  callGroup(call, hits) {
+    const { exchange, model, key, turn, began_ns: begin } = call,
+      row = this.overview.sessions.find(one => one.key === key)
+    const to = delta => (row ? write({ view: 'session', key, call: exchange, delta }) : write({ view: 'call', key: String(exchange), delta }))
+    const of = row ? `, turn ${turn} of ${clip(oneLine(row.asked ?? row.session_id ?? key), 80)}` : ''
+    return h(
+      'section',
+      {},
+      h('h2', {}, h('a', { href: to() }, `Model call ${exchange} · ${model ?? 'model not named'}${of}`)),
+      h('ol', { class: 'hits' }, ...hits.map(hit => h('li', {}, hitLink(to(hit.seq), hit, begin)))),
+    )
+  }
+
   hit(key, hit, begin) {
     const at =
       hit.seq !== null
@@ -66,18 +82,19 @@ export class SearchView {
         : hit.exchange !== null
           ? { exchange: hit.exchange }
           : { t: (hit.offset_ns - begin) / 1e9 }
-    return h(
-      'li',
-      {},
-      h(
-        'a',
-        { href: `#/session/${encodeURIComponent(key)}?${new URLSearchParams(at)}` },
-        h('span', { class: 'took' }, clock(hit.offset_ns - begin, 2)),
-        h('span', { class: 'type' }, hit.type ?? 'request'),
-        h('span', { class: 'snippet' }, marked(hit)),
-      ),
-    )
+    return h('li', {}, hitLink(`#/session/${encodeURIComponent(key)}?${new URLSearchParams(at)}`, hit, begin))
   }
+}
+
+function hitLink(href, hit, begin) {
+  const more = hit.call?.calls > 1 ? ` (and in ${count(hit.call.calls - 1, 'more call')})` : ''
+  return h(
+    'a',
+    { href },
+    h('span', { class: 'took' }, clock(hit.offset_ns - begin, 2)),
+    h('span', { class: 'type' }, hit.type ?? 'request'),
+    h('span', { class: 'snippet' }, marked(hit), more),
+  )
 }
 
 // A text with its hits marked. `spans` count code points.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ def cuts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
     found = []
     for _ in range(2):
         places = sorted({0, len(text), *draw(st.lists(st.integers(0, len(text)), max_size=8))})
-        found.append([text[a:b] for a, b in zip(places, places[1:], strict=False)])
+        found.append([text[a:b] for a, b in pairwise(places)])
     return found[0], found[1]
 
 
@@ -70,7 +70,10 @@ def test_without_deltas_on_a_hop_there_is_no_move() -> None:
     assert moves([], [pieces(MODEL, ["a"])]) == moves(pieces(CLIENT, ["a"]), []) == {}
 
 
-@given(st.lists(st.text("ab", max_size=4), max_size=8), st.lists(st.lists(st.text("ab", max_size=4), max_size=5), max_size=4))
+@given(
+    st.lists(st.text("ab", max_size=4), max_size=8),
+    st.lists(st.lists(st.text("ab", max_size=4), max_size=5), max_size=4),
+)
 def test_any_texts_lead_somewhere(client: list[str], calls: list[list[str]]) -> None:
     parts = [pieces(2 + n, texts, 10 * n) for n, texts in enumerate(calls)]
     found = moves(pieces(CLIENT, client), parts)
