@@ -46,18 +46,21 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls."""
+    """A request refused by the provider: the caller retries 429 and 5xx, and not 400. `retry_after`: the field
+    `Retry-After`, in seconds."""
 
     message: str
     status: int = 400
     code: str = "invalid_request_error"
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True)
 class InTurn:
-    """Another step with each request for the same message, then the last one again and again."""
+    """Another step with each request for the same message, then the last one again and again. After the output of a
+    tool, the last one goes on."""
 
-    steps: tuple[Answer | Failure, ...]
+    steps: tuple[Answer | Failure | ToolCall, ...]
 
 
 class _CutError(Exception):
@@ -107,6 +110,7 @@ class Provider:
         text, outputs = _newest_user_message(items)
         step = self.script.get(text) or self._by_prefix(text) or self.default
         for _ in range(outputs):
+            step = step.steps[-1] if isinstance(step, InTurn) else step
             step = step.then if isinstance(step, ToolCall) else step
         if isinstance(step, InTurn):
             self._asked[text] += 1
@@ -127,7 +131,8 @@ class Provider:
 
     def refusal(self, step: Failure) -> web.Response:
         error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
-        return web.json_response({"error": error}, status=step.status)
+        headers = {} if step.retry_after is None else {"Retry-After": str(step.retry_after)}
+        return web.json_response({"error": error}, status=step.status, headers=headers)
 
     async def answer(self, request: web.Request, body: Item, step: Answer | ToolCall) -> web.StreamResponse:
         turn = _Turn(len(self.requests), str(body.get("model")), self.stalled)

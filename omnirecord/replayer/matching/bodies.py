@@ -157,7 +157,7 @@ class Bodies:
         """Return the exchanges with equal values at each of these JSON paths."""
         if not paths:
             return recorded
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         got = {path: values_at(path, safe) for path in paths if path}
         found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
         if "" not in paths or len(request.body) >= COMPARED:
@@ -167,7 +167,7 @@ class Bodies:
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
         """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
         told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
         if "" in paths:
@@ -177,7 +177,7 @@ class Bodies:
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
         """Return the first exchange with an equal body, else with an equal `type` and `action`, else the first."""
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         got, said = _spelled(safe), _object(safe)
 
         def likeness(x: Exchange) -> int:
@@ -188,7 +188,7 @@ class Bodies:
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
         """Return the differences in `type` and `action`: name, recorded value, new value."""
-        got = _object(_content(request))
+        got = _object(content_of(request))
         if got is None:
             return []
         return list(_mismatches(got, _object(self._read(exchange))))
@@ -216,7 +216,7 @@ class Bodies:
         return _without_secrets(self._read(exchange))
 
 
-def _content(request: Incoming) -> bytes:
+def content_of(request: Incoming) -> bytes:
     """Return the decoded body of a request."""
     return decoded(request.body, header(request.headers, "content-encoding")) if request.body else b""
 

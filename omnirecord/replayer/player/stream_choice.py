@@ -114,6 +114,7 @@ class StreamChoice:
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended."""
+        self.effects.closed(playing)
         for run in (*self.all(), *self.older):
             if playing in run.live:
                 run.live.remove(playing)
@@ -203,14 +204,17 @@ class StreamChoice:
         return playing
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
-        """Return a stream without a session, with a playhead of its own."""
+        """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
         self.made.add(exchange.exchange)
         name = f"stream {exchange.stream}"
         timeline = self._timeline(name, self._plan.points_of_stream(exchange), ())
         run = Playthrough(name, start_of(exchange), Tree(), timeline, {})
         self.alone.append(run)
         self.begun(run)
-        return self._recorded(run, exchange, now)
+        lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
+        playing = self._recorded(run, exchange, now + int(lasts / self.defaults.speed))
+        playing.begins_at = playing.opened_at
+        return playing
 
     def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], now: int) -> Playing:
         ending: Ending = exchange.ending
