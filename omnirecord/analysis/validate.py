@@ -120,7 +120,7 @@ def validation(
     if contract and _is_foreign(contract, result):
         raise UsageError(
             f"{contract.name} is of another API: none of the {result.events} events has one of its"
-            f" {len(contract.types)} types; docs/validate.md lists the contracts"
+            f" {len(contract.types)} types; docs/model-apis.md lists the contracts"
         )
     return result
 
