@@ -70,7 +70,7 @@ __all__ = [
 
 
 def record(
-    upstream: str,
+    upstream: str | None,
     db: str | Path = "omnirecord.db",
     *,
     host: str = "127.0.0.1",
@@ -84,6 +84,9 @@ def record(
     key: str | PathLike[str] | None = None,
     insecure: bool = False,
     contract: str = "omnigent",
+    upstreams: Mapping[str, str] | None = None,
+    listens: Mapping[str, str] | None = None,
+    contracts: Mapping[str, str] | None = None,
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
     resume_for: float = 30.0,
@@ -103,7 +106,7 @@ def record(
     Use it with `async with`, or with `with`: then the proxy runs in a thread. `.url` is the address for clients.
 
     Args:
-        upstream: URL of the server to record.
+        upstream: URL of the server to record; None if `upstreams` has all.
         db: Cassette to append to, a `.db`. With `rotate`, a link to the newest cassette.
         host: Address to listen on; a loopback address unless `allow_remote` is set.
         port: Port to listen on; 0 takes a free port.
@@ -114,6 +117,10 @@ def record(
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
         contract: `omnigent`, `documented`, or the path of an openapi.json.
+        upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
+            `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
+        listens: `HOST:PORT` for their clients by name; by default a free port of `host`.
+        contracts: Their contracts by name; by default `auto`.
         read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
         resume: Add an id to every event, and resume a reconnecting client after its `Last-Event-ID`.
         resume_for: Seconds for which a client can reconnect.
@@ -135,10 +142,10 @@ def record(
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
-        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
-        resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {}, ship=ship,
-        keep_unshipped=keep_unshipped, runs_shipping=True,
+        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, upstreams=upstreams,
+        listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume, resume_for=resume_for,
+        control=control, ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key,
+        rotate=rotate, keep=keep, labels=labels or {}, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 
