@@ -93,8 +93,8 @@ class Difference:
     part: str
     """`model`, `stream`, `instructions`, `tools`, `messages` or `settings`."""
     where: str
-    """`model`, `stream`, `instructions`, `item 3 (user)`, `tools` (names that one side lacks), `tool NAME`, or the name of
-    a setting."""
+    """`model`, `stream`, `instructions`, `item 3 (user)`, `tools` (names that one side lacks), `tool NAME`, or the
+    name of a setting."""
     recorded: str | None
     got: str | None
 
