@@ -46,7 +46,7 @@ LARGEST_OF_BOTH_HOPS = 300_000
 OF_MODEL = ("text", "tool", "approval", "failed", "subagent", "full", "turns")
 """Scenarios with every conversation of `LIVE`, but for the interrupted story: that one is recorded whole."""
 MODEL = "model"
-"""The model calls of these scenarios: real-stack tests have a replay of them in the provider's place."""
+"""The model calls of these scenarios, in `tests/omnigent_rig`: real-stack tests replay them instead of a provider."""
 ALL = (*LIVE, STANDIN, MODEL, *TROUBLES, *STORIES, *BOTH_HOPS)
 
 
@@ -104,7 +104,7 @@ async def record_model(db: Path) -> None:
             async with conversation(stack.url, stack.runner_id, HELPER) as talk:
                 await talk.ask(TELL)
             await everyone_left(proxy)
-    publish_small(db, HERE, MODEL)
+    publish_small(db, HERE.parent / "tests" / "omnigent_rig", MODEL)
 
 
 async def record_trouble(name: str, db: Path) -> None:

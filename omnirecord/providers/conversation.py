@@ -93,7 +93,8 @@ class Difference:
     part: str
     """`model`, `stream`, `instructions`, `tools`, `messages` or `settings`."""
     where: str
-    """`model`, `stream`, `instructions`, `tool NAME`, `item 3 (user)`, or the name of a setting."""
+    """`model`, `stream`, `instructions`, `item 3 (user)`, `tools` (names that one side lacks), `tool NAME`, or the
+    name of a setting."""
     recorded: str | None
     got: str | None
 
@@ -118,7 +119,7 @@ def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation |
 
 
 def differences(recorded: Conversation, got: Conversation) -> Iterator[Difference]:
-    """Yield the differences of two conversations: model, stream, instructions, tools, items, settings."""
+    """Yield the differences of two conversations: model, stream, instructions, items, tools, settings."""
     heads = (
         ("model", "API", recorded.api, got.api),
         ("model", "model", recorded.model, got.model),
@@ -126,12 +127,12 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
         ("instructions", "instructions", recorded.same_instructions, got.same_instructions),
     )
     yield from (Difference(*one) for one in heads if one[2] != one[3])
-    yield from _tool_differences(recorded.tools, got.tools)
     size = max(len(recorded.items), len(got.items))
     for number in range(size):
         one, other = _at(recorded.items, number), _at(got.items, number)
         if one != other:
             yield _item_difference(number, one, other)
+    yield from _tool_differences(recorded.tools, got.tools)
     ours, theirs = dict(recorded.settings), dict(got.settings)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
@@ -164,9 +165,12 @@ def _call_text(item: Item) -> str:
 
 def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator[Difference]:
     ours, theirs = _by_name(recorded), _by_name(got)
-    for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
-            yield Difference("tools", f"tool {name}", ours.get(name), theirs.get(name))
+    gone, new = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    if gone or new:
+        yield Difference("tools", "tools", ", ".join(gone) or None, ", ".join(new) or None)
+    for name in sorted(ours.keys() & theirs.keys()):
+        if ours[name] != theirs[name]:
+            yield Difference("tools", f"tool {name}", ours[name], theirs[name])
 
 
 def _by_name(tools: Iterable[Tool]) -> dict[str, str]:

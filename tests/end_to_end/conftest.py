@@ -1,6 +1,6 @@
 """A real Omnigent server for all tests that leave it as it is: its start takes eight seconds of CPU time.
 
-Its model is a replay of `cassettes/model.jsonl.zst`. A prompt that this cassette lacks fails its turn.
+Its model is a replay of `tests/omnigent_rig/model.jsonl.zst`. A prompt that this cassette lacks fails its turn.
 
 `tests/support/units.py` keeps these tests in one worker.
 """
@@ -8,6 +8,7 @@ Its model is a replay of `cassettes/model.jsonl.zst`. A prompt that this cassett
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 async def shared_server() -> AsyncIterator[Stack]:
     """A server. A test that starts a runner stops it. Tests that use it have `loop_scope="session"`."""
     import omnirecord
+    from tests import omnigent_rig
     from tests.omnigent_rig.stack import Stack
-    from tests.support.cassettes import SHIPPED
 
     async with (
-        omnirecord.replay(SHIPPED / "model.jsonl.zst", only="model") as model,
+        omnirecord.replay(Path(omnigent_rig.__file__).parent / "model.jsonl.zst", only="model") as model,
         Stack(f"{model.url}/v1") as stack,
     ):
         yield stack

@@ -84,7 +84,27 @@ async def test_a_replay_of_a_recorded_replay_is_the_same_and_no_file_holds_a_key
         assert [key for key in KEYS.values() if key.encode() in bytes_on_disk(db)] == []
 
 
-async def test_a_miss_with_a_key_in_the_prompt_does_not_tell_the_key_of_the_request(recorded: Recorded) -> None:
+async def test_a_prompt_with_a_secret_is_not_recorded_and_still_matched(tmp_path: Path) -> None:
+    secret = "ghp_aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0dF3gH6"
+    call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": json.dumps({"api_key": secret})}
+    bodies: list[dict[str, Any]] = [
+        {"model": "m", "input": f"My token is {secret}."},
+        {"model": "m", "input": [{"role": "user", "content": "Go on."}, call], "api_key": secret},
+    ]
+    async with (
+        ModelApis({}) as provider,
+        Proxy(base(provider), tmp_path / "secret.db", contract="auto", redact="content") as proxy,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        for body in bodies:
+            await http.post(f"{proxy.url}/v1/responses", json=body)
+    assert secret.encode() not in bytes_on_disk(tmp_path / "secret.db")
+    async with omnirecord.replay(tmp_path / "secret.db") as server, httpx.AsyncClient(trust_env=False) as http:
+        for body in bodies:
+            assert (await http.post(f"{server.url}/v1/responses", json=body)).status_code == 200
+
+
+async def test_a_miss_does_not_tell_the_key_of_the_request(recorded: Recorded) -> None:
     async with omnirecord.replay(recorded.db, timing="instant") as server, openai_client(server.url) as client:
         with pytest.raises(openai.NotFoundError) as caught:
             await client.responses.create(model="m", input="What is this?")

@@ -223,8 +223,12 @@ def test_the_differences_name_the_part() -> None:
     other["input"][0]["content"] = "Weather in Oslo?"
     other["tools"][0]["name"] = "climate"
     told = list(differences(read(RESPONSES), read(other)))
-    assert [one.where for one in told] == ["model", "tool climate", "tool weather", "item 1 (user)", "temperature"]
-    assert told[3] == Difference("messages", "item 1 (user)", "Weather in Rome?", "Weather in Oslo?")
+    assert [one.where for one in told] == ["model", "item 1 (user)", "tools", "temperature"]
+    assert told[1] == Difference("messages", "item 1 (user)", "Weather in Rome?", "Weather in Oslo?")
+    assert told[2] == Difference("tools", "tools", "weather", "climate")
+    other["tools"] = copy.deepcopy(RESPONSES["tools"])
+    other["tools"][0]["description"] = "The climate."
+    assert [one.where for one in differences(read(RESPONSES), read(other))][2] == "tool weather"
     longer = changed(RESPONSES, input=[*RESPONSES["input"], {"role": "user", "content": "Thanks"}])
     assert list(differences(read(RESPONSES), read(longer))) == [Difference("messages", "item 5 (user)", None, "Thanks")]
     swapped = changed(RESPONSES)

@@ -58,7 +58,7 @@ class Stage:
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
         how = options(timing=timing, **chosen)
-        self.plan = ReplayPlan(tape.store(), how.gates)
+        self.plan = ReplayPlan(tape.store(), how.gates, how.only)
         self.player = Player(self.plan, how)
         self.controls = self.player.controls
         self.now = 0

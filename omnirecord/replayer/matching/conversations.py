@@ -15,7 +15,7 @@ from ...model import Exchange
 from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
-from ...text import counted
+from ...text import clip, counted
 from .bodies import content_of, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
@@ -28,6 +28,8 @@ _READ = 20
 """Most recorded calls whose texts are compared for a miss."""
 _AROUND = 1000
 """Characters of two texts that are compared word by word, from their first difference."""
+_ALONE = 160
+"""Characters of a text that one side lacks."""
 _BEFORE = 60
 """Characters in front of the first difference."""
 LARGEST = 64 << 20
@@ -211,7 +213,7 @@ def _line(one: Difference) -> str:
     """Return a difference as `item 3 (user): Weather in [-Rome-]{+Oslo+}?`."""
     if one.recorded is None or one.got is None:
         text, mark = (one.got, "{+%s+}") if one.recorded is None else (one.recorded, "[-%s-]")
-        return f"{one.where}: " + mark % _escaped(text or "")[:_AROUND]
+        return f"{one.where}: " + mark % _escaped(clip(text or "", _ALONE))
     start = max(0, _common(one.recorded, one.got) - _BEFORE)
     recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
     return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"

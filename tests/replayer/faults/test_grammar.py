@@ -106,6 +106,13 @@ def test_a_fault_is_read_and_told_in_its_plainest_spelling(line: str, plain: str
         ("answer last POST /x with 500", "a method was expected, with 2nd or every before it"),
         ("answer /x with 500", "'/x' at character 8, a method was expected"),
         ("slow GET /x", "where it ends, 'by' was expected"),
+        ("stall x", "'x' at character 7, a time was expected"),
+        ("stall 2s x", "'x' at character 10, 'at' was expected"),
+        ("answer first 0 POST /x with 429", "'0' at character 14, a method was expected"),
+        ("answer POST /x with 429 retry", "'retry' at character 25, nothing more"),
+        ("answer POST /x with 429 retry after 2", "'2' at character 37, a time was expected"),
+        ("answer POST /x with reset retry after 2s", "'retry' at character 27, nothing more"),
+        ("answer POST /x with silence", "a status from 200 to 599 was expected, or reset"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_word_what_was_expected_and_an_example(line: str, said: str) -> None:
@@ -182,6 +189,20 @@ def test_any_time_in_words_reads_as_itself(by_ns: int) -> None:
 
 PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "faults.md").read_text()
 ROWS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("answer first two POST /x with 429", "answer first 2 POST /x with 429"),
+        ("answer the first ten * * with reset", "answer first 10 * * with reset"),
+        ("answer first POST /x with 529 retry after 0.5 s", "answer first POST /x with 529 retry after 500ms"),
+        ("STALL 20 s AT the 2nd x EACH TIME", "stall 20s at 2nd x each time"),
+    ],
+)
+def test_another_spelling_is_the_same_fault(written: str, plain: str) -> None:
+    assert str(parse_fault(written)) == plain
+    assert parse_fault(plain) == parse_fault(written)
 
 
 def test_every_example_of_the_page_is_read_as_it_stands() -> None:

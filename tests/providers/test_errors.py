@@ -1,0 +1,46 @@
+"""Errors in the shapes of the model APIs."""
+
+from __future__ import annotations
+
+import pytest
+
+from omnirecord.providers.conversation import api_of
+from omnirecord.providers.errors import error_body, retry_headers
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid_request_error"), (401, "authentication_error"), (429, "rate_limit_error"), (500, "api_error"),
+        (503, "api_error"), (529, "overloaded_error"), (418, "invalid_request_error"),
+    ],
+)  # fmt: skip
+def test_an_error_of_anthropic(status: int, kind: str) -> None:
+    body = error_body("anthropic-messages", status, "No.")
+    assert body == {"type": "error", "error": {"type": kind, "message": "No."}, "request_id": None}
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (400, "invalid_request_error", None), (401, "invalid_request_error", "invalid_api_key"),
+        (429, "requests", "rate_limit_exceeded"), (503, "server_error", None),
+    ],
+)  # fmt: skip
+def test_an_error_of_openai(status: int, kind: str, code: str | None) -> None:
+    body = error_body("openai-chat", status, "No.")
+    assert body == {"error": {"message": "No.", "type": kind, "param": None, "code": code}}
+    assert error_body("openai-responses", status, "No.", "own")["error"]["code"] == "own"
+
+
+def test_the_time_of_a_retry_is_rounded_up_to_seconds_and_exact_in_milliseconds() -> None:
+    assert retry_headers(1_500_000_000) == (("Retry-After", "2"), ("Retry-After-Ms", "1500"))
+    assert retry_headers(1_000_000) == (("Retry-After", "1"), ("Retry-After-Ms", "1"))
+    assert retry_headers(None) == ()
+
+
+def test_the_api_of_a_path() -> None:
+    assert api_of("/v1/messages?beta=true") == "anthropic-messages"
+    assert api_of("/v1/messages/") == "anthropic-messages"
+    assert api_of("/v1/messages/count_tokens") is None
+    assert api_of("/v1/sessions") is None
