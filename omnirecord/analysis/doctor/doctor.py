@@ -57,7 +57,7 @@ def examine(
         own = explained(signs, one.session_id, beside)
         named |= {(recording, finding.because) for finding in own}
         found += own
-    found += explained(model.astray(only), None) if wanted is None else []
+    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
