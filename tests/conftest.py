@@ -60,10 +60,20 @@ _TESTS = Path(__file__).parent
 _MOST_ELSEWHERE = 4 * MOST
 """Seconds for those: a socket's callback takes up to 7 ms where a test sends many bytes at once."""
 _HEAVY = ("browser", "slow")
+_LONGEST = (
+    "end_to_end/test_acceptance.py", "end_to_end/test_rig.py", "end_to_end/test_real_resume.py",
+    "end_to_end/test_real_tail.py", "end_to_end/test_real_validate.py", "end_to_end/test_real_web_ui.py",
+    "end_to_end/test_lake_tutorial.py", "lake/test_page.py", "cli/test_tail.py", "lake/test_upkeep.py",
+    "lake/test_query.py", "ui/test_page.py", "end_to_end/hostile/test_hostile_bombs.py", "docs/test_docs.py",
+    "analysis/search/test_search.py", "lake/test_fleet.py", "lake/test_ship.py", "pytest_plugin/test_plugin.py",
+    "end_to_end/hostile/test_hostile_streams.py", "end_to_end/test_real_faults.py", "redaction/test_planted.py",
+)  # fmt: skip
+"""Files that take 20 s and more, longest first: a worker that takes one of them last would be alone at the end."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # A worker takes a file at a time: those that take long come first, so that none is left alone with one at the end.
+    first = {_TESTS / path: number for number, path in enumerate(_LONGEST)}
     paths = {item.path for item in items}
     watched = {path for path in paths if os.path.relpath(path, _TESTS).startswith(_OF_SERVERS)}
     for item in items:
@@ -71,7 +81,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
     real = {item.path for item in items if item.get_closest_marker("real")}
     heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
-    items.sort(key=lambda item: (item.path not in real, item.path not in heavy))
+    items.sort(key=lambda item: (first.get(item.path, len(first)), item.path not in real, item.path not in heavy))
     if not config.getoption("--long"):
         for item in items:
             if item.get_closest_marker("long"):

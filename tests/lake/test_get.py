@@ -58,7 +58,10 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [path if n % 3 == 0 else pytest.param(path, marks=pytest.mark.long) for n, path in enumerate(ALL)],
+    ids=lambda path: path.name,
+)  # fmt: skip
 def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, everything: Lake) -> None:
     for session in sessions_of(path):
         assert fetched(everything, session) == expected(path, session)

@@ -100,8 +100,8 @@ def add(project: pytest.Pytester, source: str) -> None:
 
 
 def test_many_tests_in_several_workers_never_fail(project: pytest.Pytester, long: bool) -> None:
-    """200 in four workers with `--long`, else 60 in two."""
-    times, workers = (50, 4) if long else (15, 2)
+    """200 in four workers with `--long`, else 24 in two."""
+    times, workers = (50, 4) if long else (6, 2)
     add(project, MANY.replace("TIMES", str(times)))
     project.runpytest_subprocess(*OPTIONS, "-n", str(workers)).assert_outcomes(passed=4 * times)
 

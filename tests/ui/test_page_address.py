@@ -27,14 +27,23 @@ def served() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module", params=["served", "exported"])
-def url(request: pytest.FixtureRequest, served: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of a server, and of one file."""
-    if request.param == "served":
-        return served
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("sealed") / "turns.html"
     file.write_bytes(b"".join(sealed_page(HEALTHY["turns"])))
     return file.as_uri()
+
+
+@pytest.fixture(params=["served", "exported"])
+def each_url(request: pytest.FixtureRequest, served: str, exported: str) -> str:
+    """The page of a server, and of one file."""
+    return served if request.param == "served" else exported
+
+
+@pytest.fixture(params=["served", pytest.param("exported", marks=pytest.mark.long)])
+def url(request: pytest.FixtureRequest, served: str, exported: str) -> str:
+    """The page of a server, and with `--long` of one file, too."""
+    return served if request.param == "served" else exported
 
 
 def holds(page: Any, *parts: str) -> None:
@@ -88,8 +97,8 @@ def test_a_link_to_a_moment_leads_there(browser: Any, url: str) -> None:
         eventually(lambda: state(page) == before)
 
 
-def test_a_request_has_an_address_too(browser: Any, url: str) -> None:
-    with opened(browser, url) as page:
+def test_a_request_has_an_address_too(browser: Any, each_url: str) -> None:
+    with opened(browser, each_url) as page:
         settled(page)
         page.locator(".event.request").nth(1).click()
         holds(page, "exchange=")

@@ -32,8 +32,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("name", ["two_clients", "tool_hangs", "approval"])
-@pytest.mark.parametrize("height", [640, 800, 900])
+@pytest.mark.parametrize(("name", "height"), [
+    ("two_clients", 640), ("tool_hangs", 800), ("approval", 900),
+    *(pytest.param(name, height, marks=pytest.mark.long) for name, height in (
+        ("two_clients", 800), ("two_clients", 900), ("tool_hangs", 640), ("tool_hangs", 900), ("approval", 640),
+        ("approval", 800),
+    )),
+])  # fmt: skip
 def test_at_400_pixels_a_session_opens_on_its_conversation_which_has_two_thirds(
     browser: Any, name: str, height: int
 ) -> None:
@@ -155,7 +160,7 @@ def test_every_field_has_a_label_that_can_be_read_and_none_a_placeholder(browser
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.long), "dark"])
 def test_axe_finds_nothing_at_400_pixels(browser: Any, everything: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 

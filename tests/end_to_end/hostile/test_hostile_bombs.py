@@ -101,7 +101,7 @@ def test_no_command_takes_more_memory_for_a_bomb_than_its_limit(bomb: Path, word
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["show"], ["stats"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["show"], pytest.param(["stats"], marks=pytest.mark.long)], ids=" ".join)
 def test_where_memory_ends_one_sentence_says_so(bomb: Path, words: list[str]) -> None:
     code, errors, _ = measured([words[0], "a.db", "--max-decoded", "1TB"], bomb.parent, space=220 * MIB)
     assert code == 2
