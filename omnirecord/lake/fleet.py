@@ -26,6 +26,7 @@ from .location import Lake
 from .reading import Batch, Reader, Snapshot, Wanted
 from .recording import RecordingRows
 from .sessions import root_of
+from .tables import CHILDREN
 
 Row = dict[str, Any]
 ANALYSES = ("doctor", "stats", "validate")
@@ -87,7 +88,8 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
     if since is None and shard is None:
         return [Wanted(day, recording_id) for recording_id, day in recordings.items()]
     rows = snapshot.sessions(lake)
-    parents = {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
+    parents = {child: one["session_id"] for one in rows for child in one[CHILDREN] or ()}
+    parents |= {one["session_id"]: one["parent_session_id"] for one in rows if one["parent_session_id"] is not None}
     chosen: dict[str, set[str | None]] = {}
     for recording_id, day in recordings.items():
         is_late = since is None or day >= since.date().isoformat()

@@ -15,6 +15,8 @@ from difflib import get_close_matches
 from heapq import merge
 from typing import Any
 
+import pyarrow.compute as pc
+
 from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
@@ -22,6 +24,7 @@ from .location import Lake
 from .parts import COLUMNS, Numbers, Part, head_of, joined, numbered
 from .query import LakeQuery
 from .sessions import root_of
+from .tables import CHILDREN
 
 _LISTED = 5
 """Ids that a sentence names."""
@@ -35,8 +38,7 @@ _EDGES = """
 SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
 UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
 """
-_EDGE_COLUMNS = "session_id, day, parent_session_id, child_session_ids"
-_RELATED = "starts_with(session_id, $name) OR parent_session_id IS NOT NULL OR child_session_ids IS NOT NULL"
+_PARENT = "parent_session_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,9 @@ class Fetch:
 
     def _find_session(self, query: LakeQuery, session: str) -> None:
         with query.narrowed() as related:  # one look at all files of the table
-            related.hold(
-                "sessions", _RELATED, {"name": session}, "session_id, day, parent_session_id, child_session_ids"
-            )
+            where = pc.starts_with(pc.field("session_id"), session) | pc.field(_PARENT).is_valid()
+            where |= pc.field(CHILDREN).is_valid()
+            related.hold("sessions", related.scan("sessions", ("day", "session_id", _PARENT, CHILDREN), where=where))
             known, days = the_session(query, session, related)
             tree, days = _tree(query, known, days, related)
         with query.narrowed(days=days) as near:

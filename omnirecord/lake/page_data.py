@@ -18,7 +18,8 @@ from typing import Any
 from ..errors import LakeError, UsageError, __version__
 from ..server.timers import monotonic
 from .location import Lake
-from .query import LakeQuery, plain
+from .query import LakeQuery
+from .values import plain
 
 Options = Mapping[str, str]
 Row = dict[str, Any]

@@ -17,14 +17,17 @@ from ..cassette.jsonl import reads_values, text
 from .columns import EPOCH, Times, derived_reads, start_of
 from .query import LakeQuery
 
-COLUMNS = "recording_id, recording, started_at_text, version, contract, upstream, run_id, labels, server_version, hop"
+COLUMNS = (
+    "recording_id, recording, started_at_text, version, contract, upstream, run_id, labels, server_version, hop,"
+    " exchanges"
+)
 """The columns of `recordings` that a part needs."""
 
 
 def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the recording of these parts: that of the first one, with the labels that all of them have."""
     first = parts[0]
-    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop = first.row
+    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop, exchanges = first.row
     labels = set.intersection(*(set((part.row[7] or {}).items()) for part in parts))
     return {
         "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
@@ -33,6 +36,7 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
         **({"labels": dict(sorted(labels))} if labels else {}),
         **({} if server_version is None else {"server_version": server_version}),
         **({} if hop is None else {"hop": hop}),
+        **({"part": True} if len(parts) > 1 or len(list(first.ordered())) < exchanges else {}),
     }  # fmt: skip
 
 

@@ -7,20 +7,20 @@ statements that read are run.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake.fs import DeltaStorageHandler
+from obstore.exceptions import NotFoundError
 from pyarrow import dataset
 from pyarrow.fs import PyFileSystem
 
@@ -31,7 +31,9 @@ from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
+from .scan import scanned
 from .tables import PARTITION, SCHEMAS
+from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -39,6 +41,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """The columns of each view and table, in the order in which a list shows them."""
 _COMPLETE = "complete_recordings"
+_HELD = "held_rows"
 _DATASET = "files_of_"
 """The beginning of the name of a dataset of Arrow."""
 _FETCHED = 10_000
@@ -79,7 +82,7 @@ class LakeQuery:
         made = duckdb.connect(":memory:", config={"temp_directory": spill})
         if not self._lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
-        folders = ", ".join(_quoted(f"{self._place(name)}/") for name in SCHEMAS)
+        folders = ", ".join(quoted(f"{self._place(name)}/") for name in SCHEMAS)
         made.execute(_SAFE.format(folders=folders))
         return made
 
@@ -91,7 +94,7 @@ class LakeQuery:
         `days`: the first and the last UTC day on which they began. `recordings`: their ids.
         """
         made = LakeQuery(self._lake, self._folder)
-        made._files, made._days = self._files, days or self._days
+        made._files, made._days, made._complete = self._files, days or self._days, self._complete
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
 
@@ -135,15 +138,37 @@ class LakeQuery:
         columns = distinct(one[0] for one in cursor.description or ())
         return Result(columns, self._fetched(cursor, sql), reads)
 
-    def hold(
-        self, name: str, where: str | None = None, parameters: Mapping[str, Any] | None = None, columns: str = "*"
-    ) -> None:
-        """Read some rows of a table into memory, or none. Further queries see these only, and open no file for them."""
-        if where is None:
-            self._connection.execute(f"CREATE TABLE {name} AS {_nothing(SCHEMAS[name])}")
-        else:
-            self.rows(f"CREATE TABLE held AS SELECT {columns} FROM {name} WHERE {where}", parameters)
-            self._connection.execute(f"DROP VIEW {name}; ALTER TABLE held RENAME TO {name}")
+    def scan(
+        self, name: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None,
+        recordings: Collection[str] | None = None,
+    ) -> pa.Table:  # fmt: skip
+        """Return rows of a table without DuckDB, all columns by default. Raises `LakeError`.
+
+        `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted.
+        """
+        found, schema = self._files_of(name)
+        known = self._recordings()
+        asked = self._only if recordings is None else recordings
+        only = None if asked is None else known.intersection(asked)
+        files = [one for one in self._visible(found) if only is None or one.may_hold(only)]
+        if only is None and any(one.recording_id is None for one in files):
+            only = known
+        wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
+        try:
+            return scanned(self._lake, name, files, wanted, where=where, recordings=only).combine_chunks()
+        except LakeError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotFoundError):
+                raise self._missing(str(error.__cause__)) from error
+            raise
+
+    def hold(self, name: str, rows: pa.Table) -> None:
+        """Let further queries see these rows only as the table `name`. They may lack columns."""
+        if name in self._defined:
+            self._connection.execute(f"DROP VIEW {name}")
+        self._connection.register(_HELD, rows)
+        self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {_HELD}")
+        self._connection.unregister(_HELD)
+        self._defined.discard(name)
         self._held.add(name)
 
     def _executed(self, sql: str, parameters: Mapping[str, Any] | None) -> duckdb.DuckDBPyConnection:
@@ -199,9 +224,11 @@ class LakeQuery:
     def _of_the_store(self, error: duckdb.Error) -> LakeError:
         """Return the sentence for a file that cannot be read."""
         said = " ".join(str(error).rpartition(" failed: ")[2].split())
-        gone = "a file of it is missing" if _GONE.search(said) else "a file of it cannot be read"
+        return self._missing(said) if _GONE.search(said) else self._missing(said, "a file of it cannot be read")
+
+    def _missing(self, said: str, what: str = "a file of it is missing") -> LakeError:
         return LakeError(
-            f"{self._lake.url}: {gone}: run the query again; if that does not help, `omnirecord lake check"
+            f"{self._lake.url}: {what}: run the query again; if that does not help, `omnirecord lake check"
             f" {self._lake.url}` names the table ({said[:200]})"
         )
 
@@ -231,35 +258,42 @@ class LakeQuery:
         return self._files[name]
 
     def _recordings(self) -> set[str]:
-        """Return the ids of the complete recordings. They are also in a table, for files with several recordings."""
+        """Return the ids of the complete recordings."""
         if self._complete is None:
             files, schema = self._files_of("recordings")
             self._complete = {one.recording_id for one in files if one.recording_id is not None}
             if merged := [one for one in files if one.recording_id is None]:
-                found = self._connection.execute(
-                    f"SELECT DISTINCT recording_id FROM {self._read('recordings', merged, schema, is_mixed=False)}"
-                )
-                self._complete.update(one for (one,) in found.fetchall())
-            self._connection.execute(f"CREATE TABLE {_COMPLETE} (recording_id VARCHAR)")
-            if merged:
-                self._connection.execute(
-                    f"INSERT INTO {_COMPLETE} SELECT unnest($1::VARCHAR[])", [sorted(self._complete)]
-                )
+                ids = scanned(self._lake, "recordings", merged, pa.schema([schema.field("recording_id")]))
+                self._complete.update(ids["recording_id"].to_pylist())
         return self._complete
+
+    def _name_complete(self, known: set[str]) -> None:
+        """Put the ids of the complete recordings into a table, once."""
+        if _COMPLETE not in self._held:
+            self.hold(_COMPLETE, pa.table({"recording_id": pa.array(sorted(known), pa.string())}))
+
+    def _visible(self, files: Iterable[File]) -> list[File]:
+        """Return the files of the wanted days that may have rows of complete recordings."""
+        first, last = (one.isoformat() for one in self._days)
+        known = self._recordings()
+        return [
+            one for one in files
+            if first <= one.day <= last and (one.recording_id is None or one.recording_id in known)
+        ]  # fmt: skip
 
     def _select(self, name: str, files: list[File], schema: pa.Schema, known: set[str]) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        first, last = (one.isoformat() for one in self._days)
-        files = [one for one in files if first <= one.day <= last]
+        files = self._visible(files)
         if self._only is not None:
             files = [one for one in files if one.may_hold(self._only)]
-        single = [one for one in files if one.recording_id in known]
+        single = [one for one in files if one.recording_id is not None]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]
         if merged:
+            self._name_complete(known)
             parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
         if not parts:
-            return _nothing(schema)
+            return nothing(schema)
         return " UNION ALL ".join(parts)
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
@@ -267,11 +301,11 @@ class LakeQuery:
         read = self._read(name, files, schema, is_mixed=self._is_mixed)
         there = self._columns(read)
         if not self._lake.is_local or there.issuperset(schema.names):
-            return f"SELECT {', '.join(map(_named, schema.names))} FROM {read}"
+            return f"SELECT {', '.join(map(named, schema.names))} FROM {read}"
         read = self._read(name, files, schema, is_mixed=True)  # the first file may be of an older version
         there = self._columns(read)
         columns = (
-            _named(one.name) if one.name in there else f"NULL::{_type(one.type)} AS {_named(one.name)}"
+            named(one.name) if one.name in there else f"NULL::{sql_type(one.type)} AS {named(one.name)}"
             for one in schema
         )
         return f"SELECT {', '.join(columns)} FROM {read}"
@@ -284,7 +318,7 @@ class LakeQuery:
         """Return the SQL of a table over the files. `is_mixed`: some may lack columns, so that all are looked at."""
         if not self._lake.is_local:
             return self._dataset(name, files, schema)
-        paths = ", ".join(_quoted(f"{self._place(name)}/{one.path}") for one in files)
+        paths = ", ".join(quoted(f"{self._place(name)}/{one.path}") for one in files)
         day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
         return f"read_parquet([{paths}], union_by_name = {str(is_mixed).lower()}, {day})"
 
@@ -307,57 +341,3 @@ class LakeQuery:
 
     def _place(self, name: str) -> str:
         return f"{self._lake.url}/{name}"
-
-
-def plain(value: Any) -> Any:
-    """Return a value of DuckDB as one of JSON, or bytes.
-
-    Times are in ISO 8601, decimals are numbers, intervals seconds; NaN is null.
-    """
-    if value is None or type(value) in (str, int, bool, bytes):
-        return value
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _named(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
-
-
-def _nothing(schema: pa.Schema) -> str:
-    """Return a SELECT with these columns and no row."""
-    return f"SELECT {', '.join(f'NULL::{_type(one.type)} AS {_named(one.name)}' for one in schema)} WHERE false"
-
-
-def _type(of: pa.DataType) -> str:
-    """Return the SQL type of an Arrow type."""
-    if pa.types.is_map(of):
-        return f"MAP({_type(of.key_type)}, {_type(of.item_type)})"
-    if pa.types.is_list(of) or pa.types.is_large_list(of):
-        return f"{_type(of.value_type)}[]"
-    if pa.types.is_struct(of):
-        return "STRUCT(" + ", ".join(f"{_named(one.name)} {_type(one.type)}" for one in of) + ")"
-    if pa.types.is_timestamp(of):
-        return "TIMESTAMPTZ"
-    return _SQL_TYPES.get(str(of), "VARCHAR")
-
-
-_SQL_TYPES = {
-    "bool": "BOOLEAN", "int8": "TINYINT", "int16": "SMALLINT", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
-    "double": "DOUBLE", "date32[day]": "DATE", "binary": "BLOB", "large_binary": "BLOB", "binary_view": "BLOB",
-}  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,13 +21,13 @@ from .damage import naming
 from .files import File, files_of
 from .location import Lake
 from .recording import COLUMNS, RecordingRows, exchanges_of, frames_of, recordings_of
-from .tables import SCHEMAS
+from .scan import WHOLE as _WHOLE
+from .scan import Ranges, may_have, scanned
+from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
 TABLES_READ = (*_ALWAYS, "messages")
 _THREADS = 8
-_WHOLE = 8 << 20
-"""Size in bytes up to which an object is read in one request."""
 _MOST_OPEN = 8
 """Larger objects that stay open, so that the next batch does not read their metadata again."""
 _DAY = attrgetter("day")
@@ -68,15 +67,19 @@ class Snapshot:
         for day, objects in self._objects["recordings"].items():
             found += [(day, one.least) for one in objects if one.least == one.most]
             merged += [one for one in objects if one.least != one.most]
-        for one, rows in zip(merged, _all_rows(lake, "recordings", merged, ["recording_id"]), strict=True):
-            found += [(one.day, id_) for id_ in rows["recording_id"].to_pylist()]
+        rows = scanned(lake, "recordings", merged, _schema("recordings", ["day", "recording_id"]))
+        found += [(f"{day}", id_) for day, id_ in zip(*(column.to_pylist() for column in rows.columns), strict=True)]
         return {id_: day for day, id_ in sorted(found)}
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
-        """Return the ids of all sessions, of their recordings and parents, and their start. Raises `LakeError`."""
+        """Return the ids of all sessions, of their recordings, parents and children, and their start.
+
+        Raises `LakeError`.
+        """
         objects, _ = files_of(lake, "sessions")
-        columns = ["recording_id", "session_id", "parent_session_id", "started_at"]
-        return [row for rows in _all_rows(lake, "sessions", objects, columns) for row in rows.to_pylist()]
+        columns = ["recording_id", "session_id", "parent_session_id", CHILDREN, "started_at"]
+        rows: list[dict[str, Any]] = scanned(lake, "sessions", objects, _schema("sessions", columns)).to_pylist()
+        return rows
 
     def batches(self, wanted: Sequence[Wanted], most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` recordings, by day and id."""
@@ -95,18 +98,8 @@ class Snapshot:
         )
 
 
-def _all_rows(lake: Lake, table: str, objects: Sequence[File], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield all rows of objects, in their order. Raises `LakeError`."""
-    schema = pa.schema([SCHEMAS[table].field(name) for name in columns])
-
-    def read(one: File) -> pa.Table:
-        data, path = lake.objects.get(f"{table}/{one.path}").bytes(), f"{table}/{one.path}"
-        with naming(lake, path):
-            file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
-            return conformed(file.read([name for name in columns if name in file.schema_arrow.names]), schema)
-
-    with lake.failures(), ThreadPoolExecutor(_THREADS) as threads:
-        yield from threads.map(read, objects)
+def _schema(table: str, columns: Sequence[str]) -> pa.Schema:
+    return pa.schema([SCHEMAS[table].field(name) for name in columns])
 
 
 def _overlapping(objects: Iterable[File], ids: Sequence[str]) -> Iterator[File]:
@@ -176,7 +169,7 @@ class Reader:
 
     def rows(self, table: str, batch: Batch, ids: Collection[str]) -> pa.Table:
         """Return the rows of these recordings, which are sorted. Raises `LakeError`."""
-        schema = pa.schema([SCHEMAS[table].field(name) for name in COLUMNS[table]])
+        schema = _schema(table, COLUMNS[table])
         found: list[pa.Table] = []
         with self._lake.failures():
             for one in batch.objects[table]:
@@ -189,7 +182,7 @@ class Reader:
         columns = [name for name in schema.names if name in file.schema_arrow.names]
         groups = [
             number for number in range(file.metadata.num_row_groups)
-            if _may_have(file.metadata.row_group(number), ids)
+            if may_have(file.metadata.row_group(number), ids)
         ]  # fmt: skip
         if not groups:
             return
@@ -203,7 +196,7 @@ class Reader:
             return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._lake.objects.get(path).bytes())))
         file = self._open.pop(path, None)
         if file is None:
-            file = pq.ParquetFile(_Ranges(self._lake, path, size), pre_buffer=True)
+            file = pq.ParquetFile(Ranges(self._lake, path, size), pre_buffer=True)
         self._open[path] = file
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
@@ -211,44 +204,3 @@ class Reader:
 
     def close(self) -> None:
         self._threads.shutdown()
-
-
-class _Ranges(io.RawIOBase):
-    """An object as a file. Each read is a request of its range."""
-
-    def __init__(self, lake: Lake, path: str, size: int) -> None:
-        self._lake, self._path, self._size, self._at = lake, path, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        end = self._size if size is None or size < 0 else min(self._size, self._at + size)
-        if end <= self._at:
-            return b""
-        data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
-        self._at += len(data)
-        return data
-
-
-def _may_have(group: pq.RowGroupMetaData, ids: Sequence[str]) -> bool:
-    """Whether a row group may have rows of these recordings, which are sorted."""
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema == "recording_id":
-            told = column.statistics
-            if told is None or not told.has_min_max:
-                return True
-            at = bisect_left(ids, told.min)
-            return at < len(ids) and ids[at] <= told.max
-    return True

@@ -58,6 +58,8 @@ class _Cassette:
     stamp: object
     recordings: int
     left: set[str] = field(default_factory=set)
+    is_whole: bool = True
+    """Whether it has no recording of which it holds a part, unless the lake has that."""
 
 
 class Shipper:
@@ -114,15 +116,17 @@ class Shipper:
     def _of(self, path: Path) -> Iterator[Shipped]:
         """Read the recordings of a cassette into the batch. While it is locked, nothing waits for the store."""
         try:
-            cassette, ids = self._begun(path)
+            cassette, ids, parts = self._begun(path)
             if not {one.recording_id for _, one in self._batch}.isdisjoint(ids):  # another copy of the cassette
                 yield from self.flush()
             there = self._commits.there(ids)
             yield from (Shipped(one, path, "there already", message=self._kept) for one in ids if one in there)
-            cassette.left = set(ids) - there
+            refused = parts - there
+            yield from (Shipped(one, path, "failed", message=_part(path, one)) for one in ids if one in refused)
+            cassette.left, cassette.is_whole = set(ids) - there - refused, not refused
             if not cassette.left:
                 self._mark_shipped(cassette)
-            known, is_complete = set(there), not cassette.left
+            known, is_complete = there | refused, not cassette.left
             while not is_complete:
                 is_complete = self._read(cassette, known)
                 if self._is_full:
@@ -136,12 +140,14 @@ class Shipper:
         except OSError as error:
             yield Shipped(None, path, "failed", message=f"cannot use {path}: {error.strerror or error}")
 
-    def _begun(self, path: Path) -> tuple[_Cassette, list[str]]:
-        """Return a cassette and the ids of its recordings."""
+    def _begun(self, path: Path) -> tuple[_Cassette, list[str], set[str]]:
+        """Return a cassette, the ids of its recordings, and the ids of those of which it has a part."""
         stamp = _stamp(path)
         with locked(path), closing(open_store(path)) as store:
-            ids = [one.recording_id for one in store.recordings()]
-        return _Cassette(path, stamp, len(ids)), ids
+            recordings = store.recordings()
+            parts = {one.recording_id for one in recordings if store.is_part(one.recording)}
+        ids = [one.recording_id for one in recordings]
+        return _Cassette(path, stamp, len(ids)), ids, parts
 
     def _read(self, cassette: _Cassette, known: set[str]) -> bool:
         """Add recordings to the batch and to `known`, until it is full; return whether none is left."""
@@ -184,7 +190,7 @@ class Shipper:
 
     def _mark_shipped(self, cassette: _Cassette) -> None:
         """Mark a cassette whose recordings are all in the lake, unless it has changed since."""
-        if cassette.stamp == _stamp(cassette.path):
+        if cassette.is_whole and cassette.stamp == _stamp(cassette.path):
             with suppress(OmnirecordError):
                 mark_shipped(cassette.path, self._mark, cassette.recordings)
 
@@ -196,6 +202,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _part(path: Path, recording_id: str) -> str:
+    return (
+        f"{path} has a part of recording {recording_id}, as export --session and lake get write it: ship the whole"
+        " cassette"
+    )
 
 
 def mark_of(url: str, lake: str) -> str:

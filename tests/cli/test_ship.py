@@ -15,7 +15,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite.lock import RecorderLock
 from omnirecord.cli import main
 from omnirecord.lake.location import Lake
-from tests.support.cassettes import SHIPPED
+from tests.support.cassettes import SHIPPED, Made, status
 
 TEXT = SHIPPED / "text.jsonl"
 ROOT = Path(__file__).parent.parent.parent
@@ -118,3 +118,44 @@ def test_other_commands_import_nothing_of_the_lake() -> None:
     code = "import sys; from omnirecord.cli import main; print({'pyarrow', 'deltalake', 'obstore'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """A cassette with one of two sessions of a recording."""
+    tape = Made()
+    for name in ("a", "b"):
+        tape.stream(name, 1.0, (1.1, status("idle")))
+    tape.save(tmp_path / "whole.db")
+    words = ["export", tmp_path / "whole.db", "--format", "jsonl", "--session", "a", "-o", tmp_path / "part.jsonl"]
+    assert CliRunner().invoke(main, list(map(str, words))).exit_code == 0
+    return tmp_path / "part.jsonl"
+
+
+def test_a_part_of_a_recording_is_refused_in_each_form_and_the_others_are_shipped(
+    lake: str, part: Path, tmp_path: Path
+) -> None:
+    assert json.loads(part.read_text().splitlines()[0])["recordings"][0]["part"] is True
+    import_file(TEXT, tmp_path / "both.db")
+    import_file(part, tmp_path / "both.db")
+    for path in (part, tmp_path / "both.db"):
+        code, out, err = run(path, "--lake", lake)
+        assert code == 1
+        assert f"{path} has a part of recording " in err
+        assert "ship the whole cassette" in err
+    assert out.startswith("1 recording shipped to ")
+    code, out, err = run(tmp_path / "whole.db", part, tmp_path / "both.db", "--lake", lake)
+    assert (code, err) == (0, "")
+    assert out.endswith("; 3 there already\n")
+
+
+@pytest.mark.usefixtures("part")
+def test_what_lake_get_wrote_is_a_part_unless_it_is_all_of_the_recording(lake: str, tmp_path: Path) -> None:
+    run(TEXT, tmp_path / "whole.db", "--lake", lake)
+    other, words = str(tmp_path / "other"), ["lake", "get", lake]
+    Lake(other).init()
+    for session, refused in (("a", 1), ("717aee70", 0)):
+        output = tmp_path / f"{session}.db"
+        assert CliRunner().invoke(main, [*words, session, "-o", str(output)]).exit_code == 0
+        assert run(output, "--lake", other)[0] == refused
+    assert run(tmp_path / "a.db", "--lake", lake)[:2] == (0, "1 there already\n")

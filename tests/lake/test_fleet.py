@@ -29,6 +29,7 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES
+from tests.support.lakes import split
 from tests.support.stores import lake_url
 
 __all__ = ["lake_url"]
@@ -150,6 +151,24 @@ def test_a_session_tree_is_in_one_shard(lake: Lake) -> None:
     }
 
     assert where[child] == where[parent]
+
+
+def test_a_session_tree_that_two_recorders_recorded_is_in_one_shard(tmp_path: Path) -> None:
+    with closing(open_store(ROOT / "cassettes" / "subagent.jsonl")) as store:
+        ((child, _),) = store.parents().items()
+    whole = ROOT / "cassettes" / "subagent.jsonl"
+    lake = shipped(str(tmp_path / "lake"), list(split(whole, tmp_path, lambda x: x["session_id"] == child)))
+    snapshot = Snapshot(lake)
+    for count in range(2, 9):
+        of_sessions = [
+            {
+                session
+                for wanted in plan(lake, snapshot, None, Shard(number, count))
+                for session in wanted.sessions or ()
+            }
+            for number in range(1, count + 1)
+        ]
+        assert sorted(len(one - {None}) for one in of_sessions)[-1] == 2
 
 
 def test_a_shard_depends_on_the_id_alone() -> None:

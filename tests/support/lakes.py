@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,20 @@ def shipped(url: str, *paths: Path, labels: dict[str, str] | None = None) -> Lak
     return lake
 
 
-def split(cassette: Path, folder: Path) -> tuple[Path, Path]:
-    """Return a cassette as two proxies behind a load balancer record it: one has the requests, one the streams."""
+def split(
+    cassette: Path, folder: Path, is_second: Callable[[dict[str, Any]], bool] = lambda x: x["kind"] == "sse"
+) -> tuple[Path, Path]:
+    """Return a cassette as two proxies behind a load balancer record it: one has the requests, one the streams.
+
+    `is_second`: whether the second one has an exchange.
+    """
     head, *values = [json.loads(line) for line in cassette.read_text().splitlines()]
     requests: list[dict[str, Any]] = []
     streams: list[dict[str, Any]] = []
     part = requests
     for value in values:
         if "request" in value:
-            part = streams if value["kind"] == "sse" else requests
+            part = streams if is_second(value) else requests
         part.append(value)
     return (
         _written(folder / "requests.jsonl", _head(head, "1"), requests),

@@ -67,6 +67,7 @@ class RecordingLine(Line):
     labels: dict[Text, Text] = {}
     server_version: Text | None = None
     hop: Annotated[str, AfterValidator(checked_hop)] | None = None
+    part: bool = False
 
 
 class HeaderLine(Line):

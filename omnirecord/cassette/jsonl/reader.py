@@ -134,6 +134,8 @@ class Reader:
                 recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,
                 recording.labels, recording.server_version, recording.hop,
             ))  # fmt: skip
+            if recording.part:
+                yield rows.part(recording.recording + self._offsets.recording)
 
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:
         if "request" in value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -43,10 +44,12 @@ def values(
     `will_change`: the caller changes exchanges. An id that follows from all the lines is left out.
     """
     is_whole = sessions is None and not will_change
-    exchanges = [x for x in store.exchanges() if sessions is None or x.session_id in sessions]
-    there = {x.recording for x in exchanges}
+    every = store.exchanges()
+    exchanges = [x for x in every if sessions is None or x.session_id in sessions]
+    there, whole = Counter(x.recording for x in exchanges), Counter(x.recording for x in every)
     recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
-    yield {"omnirecord": FORMAT_VERSION, "recordings": [_recording(store, number, is_whole) for number in recordings]}
+    heads = [_recording(store, one, is_whole, is_part=there[one] < whole[one]) for one in recordings]
+    yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
     for incident in store.incidents():
         if incident.recording in recordings:
             yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
@@ -58,7 +61,7 @@ def values(
             yield from map(_message, store.messages(exchange.exchange))
 
 
-def _recording(store: Store, number: int, is_whole: bool) -> dict[str, Any]:
+def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> dict[str, Any]:
     value = store.recording(number)
     follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
     return {
@@ -69,6 +72,7 @@ def _recording(store: Store, number: int, is_whole: bool) -> dict[str, Any]:
         **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
         **({} if value.server_version is None else {"server_version": value.server_version}),
         **({} if value.hop is None else {"hop": value.hop}),
+        **({"part": True} if is_part or store.is_part(number) else {}),
     }  # fmt: skip
 
 

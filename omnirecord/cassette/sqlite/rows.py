@@ -23,6 +23,9 @@ LONGEST_CHUNK = 16 * 1024 * 1024
 """Most bytes of a body in one row; readers limit the size of a value."""
 
 _RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PART_KEY = "part:"
+"""The beginning of the keys of `meta` that name a recording of which a part is there."""
+_PART = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _DERIVED = "UPDATE recordings SET recording_id = derived_id(recording) WHERE recording = ? AND recording_id IS NULL"
 _SERVER_VERSION = "UPDATE recordings SET server_version = ? WHERE recording = ?"
 _REQUEST = (
@@ -57,6 +60,11 @@ def recording(value: Recording) -> Row:
         value.run_id, labels_text(value.labels) if value.labels else None, value.server_version,
         value.hop,
     )  # fmt: skip
+
+
+def part(recording: int) -> Row:
+    """Return the row that marks a recording as a part: exchanges of the recorded one are left out."""
+    return _PART, (f"{PART_KEY}{recording}", recording)
 
 
 def derived(recording: int) -> Row:

@@ -44,7 +44,7 @@ from .checked import (  # fmt: skip
 from .disk import clear_writing
 from .lock import recorder_is_alive
 from .migrations import is_named_as_now
-from .rows import FRAMED, size_of
+from .rows import FRAMED, PART_KEY, size_of
 from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .stream_reads import (
     ReadBlock,
@@ -141,6 +141,10 @@ class Tables:
         """Return the salt of the pseudonym key and the mark of that key, or None."""
         salt, mark = self._meta("pseudonym_salt"), self._meta("pseudonym_mark")
         return None if salt is None or mark is None else (salt, mark)
+
+    def is_part(self, recording: int) -> bool:
+        """Whether exchanges of the recorded recording are left out here, as in an exported session."""
+        return bool(list(self._rows(number_of, "SELECT 1 FROM meta WHERE key = ?", f"{PART_KEY}{recording}")))
 
     def _meta(self, key: str) -> bytes | None:
         found = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key))
