@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..analysis.gather import model_calls, whole_sessions
-from ..analysis.model_calls import Link, TurnKey, call_row
+from ..analysis.model_calls import Link, TurnKey, call_row, turns_of
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
 from ..analysis.search.search import Hit
 from ..analysis.turns import Session
@@ -156,7 +156,7 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
     family = None if key is None else hops.family(key)
     found = [
         link for link in hops.calls.links
-        if family is None or any((one.recording, one.session_id) in family for one in _turns(link))
+        if family is None or any((one.recording, one.session_id) in family for one in turns_of(link))
     ]  # fmt: skip
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
     rows = [call_line(hops, link) for link in found[:MOST]]
@@ -164,10 +164,6 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
         "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
         "offsets": [asdict(one) for one in hops.calls.offsets],
     }  # fmt: skip
-
-
-def _turns(link: Link) -> tuple[TurnKey, ...]:
-    return (link.turn,) if link.turn is not None else link.candidates
 
 
 def call_line(hops: Hops, link: Link) -> Row:

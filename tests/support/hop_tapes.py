@@ -40,7 +40,7 @@ def word(text: str) -> bytes:
 
 
 def ending(id_: str = "resp_1", state: str = "completed", **more: Any) -> bytes:
-    usage = {"input_tokens": 40, "output_tokens": 9, "total_tokens": 49}
+    usage = more.pop("usage", {"input_tokens": 40, "output_tokens": 9, "total_tokens": 49})
     return event(f"response.{state}", response={"id": id_, "status": state, "model": "gpt-5", "usage": usage, **more})
 
 
