@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..text import counted
 from .common import (
     cassette_argument,
     decoded_option,

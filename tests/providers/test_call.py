@@ -223,7 +223,8 @@ def test_a_streamed_chat_has_its_text_tools_and_usage() -> None:
         "prompt_tokens_details": {"cached_tokens": 1},
     }
     call = streamed(
-        CHAT, chunk(role="assistant", content=""), chunk(reasoning_content="Hm."), chunk(content="Let me "), chunk(content="look."),
+        CHAT, chunk(role="assistant", content=""), chunk(reasoning_content="Hm."), chunk(content="Let me "),
+        chunk(content="look."),
         chunk(tool_calls=[{"index": 0, "id": "call_1", "function": {"name": "look", "arguments": ""}}]),
         chunk(tool_calls=[{"index": 0, "function": {"arguments": '{"a":'}}]),
         chunk(tool_calls=[{"index": 0, "function": {"arguments": " 1}"}}]),

@@ -1,7 +1,7 @@
 """Where the time of a turn went: model, tools, approvals, and the rest, which is the harness. Pure.
 
-Each moment counts once: for an approval, else for a model call, else for the wait before a retry, else for a tool, else
-for the harness. What ends after its turn counts up to the end of the turn.
+Each moment counts once, for the first of these: an approval, a model call, the wait before a retry, a tool, the
+harness. What ends after its turn counts up to the end of the turn.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Each look reads the new frames only. The caller waits between two looks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -65,8 +65,8 @@ def lines_of(
     `full`: nothing is cut; `long_silence`: length of a silence with a line, at least, in ns; `absolute`: times count
     from the beginning of the recording.
     """
-    told: Iterable[Session] = sessions(store, session, long_silence=long_silence, family=True)
-    calls = model_calls(store)
+    told = list(sessions(store, session, long_silence=long_silence, family=True))
+    calls = model_calls(store, None if session is not None else lambda: told)
     exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
     yield from transcript(
         told, width=width, full=full, absolute=absolute, astray=failures_in(store, strays(exchanges)), calls=calls,
@@ -95,7 +95,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
     wanted = None if session is None else the_session(store, session)
     family = list(sessions(store, session, long_silence=long_silence, family=True))
     by_id = {(one.recording, one.session_id): one for one in family}
-    calls = model_calls(store)
+    calls = model_calls(store, None if session is not None else lambda: family)
     for told in family:
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)

@@ -77,6 +77,23 @@ def test_no_call_is_linked_to_another_session(name: str) -> None:
             assert text in turn.text
 
 
+def test_parallel_sessions_with_equal_prompts_have_their_own_calls() -> None:
+    """The truth: the third turn of each session has a tool, whose id is exact, and its requests name the ids of the
+    answers of the turns before it."""
+    found, sessions = read("both_parallel")
+    owners = {id_: link for link in found.links for id_ in link.call.own_ids}
+    assert len(sessions) == 5
+    assert {link.certainty for link in found.links} == {"exact", "likely"}
+    known = 0
+    for link in found.links:
+        for earlier in (owners[id_] for id_ in link.call.history_ids if id_ in owners):
+            assert link.turn is not None
+            assert earlier.turn is not None
+            assert earlier.turn.session_id == link.turn.session_id
+            known += link.certainty == "exact" and earlier.certainty == "likely"
+    assert known >= 10
+
+
 def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
     with closing(open_store(SHIPPED / "responses.jsonl")) as store:
         assert not list(calls_in(store))
