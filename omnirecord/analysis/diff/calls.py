@@ -1,5 +1,7 @@
-"""The comparison of the model calls of two turns: their number, and of each request the model, attempts, endings,
-tokens and the first difference of its conversation."""
+"""The comparison of the model calls of two turns.
+
+Of each request: the model, attempts, endings, tokens, and the first difference of its conversation.
+"""
 
 from __future__ import annotations
 
