@@ -78,11 +78,13 @@ def _row(hit: Hit) -> dict[str, object]:
 
 
 def _call(link: Link, calls: int) -> dict[str, object]:
+    from ..analysis.model_calls import turns_of
+
     call = link.call
     return {
         "exchange": call.exchange, "hop": call.hop, "model": call.model, "attempt": max(call.attempt, link.attempt),
         "ending": call.ending, "by": link.by, "certainty": link.certainty,
-        "turns": [turn._asdict() for turn in ((link.turn,) if link.turn is not None else link.candidates)],
+        "turns": [turn._asdict() for turn in turns_of(link)],
         "calls": calls,
     }  # fmt: skip
 

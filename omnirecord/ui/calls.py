@@ -12,9 +12,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..analysis.gather import model_calls, whole_sessions
-from ..analysis.model_calls import Link, TurnKey, call_row
+from ..analysis.model_calls import Link, TurnKey, call_row, time_spent, turns_of
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
 from ..analysis.search.search import Hit
+from ..analysis.transcript.calls import spent
 from ..analysis.turns import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
@@ -152,22 +153,30 @@ def _said(link: Link, *, reasoning: bool) -> list[list[Piece]]:
 
 def calls(hops: Hops, key: Key | None = None) -> Row:
     """Return the model calls of a session and its sub-agents by start, ambiguous ones included; without `key`, all.
-    `more`: the number of calls that are left out."""
+    `more`: the number of calls that are left out. `spent`: where the time of each turn of the session went."""
     family = None if key is None else hops.family(key)
     found = [
         link for link in hops.calls.links
-        if family is None or any((one.recording, one.session_id) in family for one in _turns(link))
+        if family is None or any((one.recording, one.session_id) in family for one in turns_of(link))
     ]  # fmt: skip
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
     rows = [call_line(hops, link) for link in found[:MOST]]
+    told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
     return {
         "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
+        "spent": list(_spent(hops, told)),
         "offsets": [asdict(one) for one in hops.calls.offsets],
     }  # fmt: skip
 
 
-def _turns(link: Link) -> tuple[TurnKey, ...]:
-    return (link.turn,) if link.turn is not None else link.candidates
+def _spent(hops: Hops, sessions: list[Session]) -> Iterator[Row]:
+    """Yield where the time of each turn with calls went, as `show` says it."""
+    for session in sessions:
+        for turn in session.turns:
+            links, maybe = hops.calls.of(turn), hops.calls.maybe(turn)
+            if links or maybe:
+                said = spent(time_spent(turn, links, len(maybe)))
+                yield {"key": str(key_of_session(session)), "turn": turn.turn, "sentence": said}
 
 
 def call_line(hops: Hops, link: Link) -> Row:

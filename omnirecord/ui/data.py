@@ -32,9 +32,11 @@ from ..analysis.gather import (
     conclusions,
     gathered,
     is_model_hop,
+    model_calls,
     strays,
     without_calls,
 )
+from ..analysis.model_calls import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
@@ -116,7 +118,8 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     sides = [
         [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
     ]  # fmt: skip
-    found = by_session(*([_diff_session(one) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    linked = model_calls(store)
+    found = by_session(*([_diff_session(one, linked) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
     return [
         {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
@@ -128,14 +131,14 @@ def _key_of(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _diff_session(one: Gathered) -> DiffSession:
-    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
+def _diff_session(one: Gathered, linked: ModelCalls) -> DiffSession:
+    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None, calls=linked)
 
 
 def _session_with(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
-            return _diff_session(one)
+            return _diff_session(one, model_calls(store))
     raise UsageError(f"the cassette holds no session {key}")
 
 

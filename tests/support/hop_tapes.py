@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from omnirecord.model import Headers
-from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
+from tests.support.cassettes import Made, delta, event, heartbeat, status
 
 RESPONSES = "/v1/responses"
 RETRIED: Headers = (("x-stainless-retry-count", "1"),)
@@ -31,17 +31,34 @@ def user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
+def response(id_: str, state: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": id_, "object": "response", "created_at": 1767323046, "status": state, "model": "gpt-5", "output": [],
+        "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], **more,
+    }  # fmt: skip
+
+
 def opening(id_: str = "resp_1") -> bytes:
-    return event("response.created", response={"id": id_, "status": "in_progress", "model": "gpt-5"})
+    return event("response.created", response=response(id_, "in_progress"), sequence_number=0)
+
+
+def told(kind: str, state: str, number: int, usage: Any = None) -> bytes:
+    """An event of the client hop about the whole response."""
+    fields = {"id": "r", "object": "response", "created_at": 1767323046, "status": state, "model": "poet", "output": []}
+    return event(f"response.{kind}", response={**fields, "usage": usage}, sequence_number=number)
 
 
 def word(text: str) -> bytes:
-    return event("response.output_text.delta", delta=text, output_index=0, content_index=0, item_id="msg_1")
+    return event(
+        "response.output_text.delta", delta=text, output_index=0, content_index=0, item_id="msg_1", logprobs=[],
+        sequence_number=1,
+    )  # fmt: skip
 
 
 def ending(id_: str = "resp_1", state: str = "completed", **more: Any) -> bytes:
-    usage = {"input_tokens": 40, "output_tokens": 9, "total_tokens": 49}
-    return event(f"response.{state}", response={"id": id_, "status": state, "model": "gpt-5", "usage": usage, **more})
+    counted = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    usage = {"input_tokens": 40, "output_tokens": 9, "total_tokens": 49, **counted, **more.pop("usage", {})}
+    return event(f"response.{state}", response=response(id_, state, usage=usage, **more), sequence_number=2)
 
 
 def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str = "3 poem.txt") -> Made:
@@ -52,11 +69,20 @@ def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str 
     tape.post("/v1/sessions", 0.0, until=0.1, status=201, answer={"id": "s"})
     tape.post("/v1/sessions/s/events", 1.0, until=1.1, status=202, body=body, answer={"item_id": "i"})
     item = "response.output_item.done"
-    reads = [(0.6, heartbeat()), (1.2, status("running")), (1.3, created())]
+    said = {"role": "user", "content": [{"type": "input_text", "text": question}]}
+    consumed = event("session.input.consumed", data={"item_id": "i", "type": "message", "data": said})
+    reads = [(0.6, heartbeat()), (1.2, consumed), (1.25, status("running")), (1.3, told("created", "in_progress", 1))]
     reads += [(6.1, event(item, item={**CALL, "status": "completed"})), (8.5, event(item, item=given))]
     pairs = ["".join(answer[n : n + 2]) for n in range(0, len(answer), 2)]
     reads += [(10.6 + n, delta(text, n + 2)) for n, text in enumerate(pairs)]
-    reads += [(15.0, completed()), (15.1, status("idle"))]
+    usage = {"input_tokens": 80, "output_tokens": 18, "total_tokens": 98}
+    message = {"type": "message", "id": "m", "role": "assistant", "status": "completed",
+               "content": [{"type": "output_text", "text": "".join(answer)}]}  # fmt: skip
+    reads += [
+        (14.9, event(item, item=message)),
+        (15.0, told("completed", "completed", 90, usage)),
+        (15.1, status("idle")),
+    ]
     tape.stream("s", 0.5, *reads, end=16.0)
     tape.another_recording("model", "auto")
     first, history = asked(user(question)), asked(user(question), CALL, given)
@@ -64,7 +90,7 @@ def both_hops(question: str = ASKED, answer: list[str] = ANSWER, *, output: str 
     tape.post(RESPONSES, 2.0, until=2.4, status=429, body=first, answer=error)
     calls = [
         (5.0, opening()),
-        (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0)),
+        (6.0, event(item, item={**CALL, "status": "completed"}, output_index=0, sequence_number=1)),
         (6.1, ending()),
     ]
     tape.stream(RESPONSES, 4.8, *calls, asked=4.0, method="POST", body=first, sent=RETRIED, ending="eof")

@@ -16,6 +16,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.lake.location import Lake
 from tests.support.browsing import chromium_running, drawn, opened, settled, showing
 from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.hop_tapes import both_hops
 from tests.support.lake_sessions import again, drifted, ship, showing_lake
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "pictures"
@@ -81,12 +82,20 @@ def comparing(page: Any) -> None:
     page.wait_for_selector(".verdict-line")
 
 
+def at_a_call(page: Any) -> None:
+    """With the refused call selected, and the playhead at the end."""
+    settled(page)
+    page.evaluate("() => { location.hash = '#/session/1.session.s?tab=wire&call=4&t=16' }")
+    page.wait_for_selector(".detail .facts")
+
+
 PICTURES = (
     Picture("session", ("turns",), playing(0.72)),
     Picture("findings", ("tool_hangs",), of_findings, height=760),
     Picture("wire", ("subagent",), at_an_event("session.created"), "#/session/", height=860),
     Picture("sessions", ALL, of_a_list, height=720),
     Picture("compare", ALL, comparing, height=760),
+    Picture("model_calls", ("both_hops",), at_a_call, height=820),
     Picture("dark", ("turns",), playing(0.86), scheme="dark"),
     Picture("narrow", ("tool_hangs",), of_a_conversation, width=400, height=820),
 )  # fmt: skip
@@ -109,9 +118,11 @@ def take(browser: Any, picture: Picture, folder: Path) -> None:
 def cassette(names: tuple[str, ...], folder: Path) -> Path:
     """The shipped one, or several of them in one."""
     shipped = {**HEALTHY, **TROUBLED}
-    if len(names) == 1:
+    if len(names) == 1 and names[0] in shipped:
         return shipped[names[0]]
     folder.mkdir()
+    if names == ("both_hops",):
+        return both_hops().save(folder / "session.db")
     for name in names:
         import_file(shipped[name], folder / "week.db")
     return folder / "week.db"

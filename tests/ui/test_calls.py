@@ -45,6 +45,11 @@ def test_a_session_has_its_calls_with_attempts_and_endings(answers: Answers) -> 
         (4, 1, 1, "refused"), (5, 1, 2, "completed"), (6, 1, 1, "completed"),
     ]  # fmt: skip
     assert {one["key"] for one in found} == {KEY}
+    (spent,) = ask(answers, "calls", key=KEY)["spent"]
+    assert (spent["key"], spent["turn"]) == (KEY, 1)
+    assert spent["sentence"].startswith(
+        "took 14.0 s: model 5.70 s in 3 calls (1 retried), waiting to retry 1.60 s, tool"
+    )
     assert (found[2]["asked"], found[2]["said"], found[1]["tools"]) == (ASKED, "".join(ANSWER), ["wc"])
 
 
@@ -65,7 +70,13 @@ def test_a_cassette_with_only_a_model_hop_lists_its_calls(tmp_path: Path) -> Non
 
 
 def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
-    assert answer_of(HEALTHY["turns"], "calls") == {"calls": [], "more": 0, "is_recorded": False, "offsets": []}
+    assert answer_of(HEALTHY["turns"], "calls") == {
+        "calls": [],
+        "more": 0,
+        "is_recorded": False,
+        "spent": [],
+        "offsets": [],
+    }
 
 
 def test_a_call_has_its_messages_tools_and_answer(answers: Answers) -> None:
@@ -103,10 +114,10 @@ def test_a_long_history_comes_in_parts_from_its_end(tmp_path: Path) -> None:
 
 
 def test_a_delta_leads_to_its_partner_and_back(answers: Answers) -> None:
-    cause = ask(answers, "move", stream=1, seq=6)
+    cause = ask(answers, "move", stream=1, seq=7)
     assert (cause["exchange"], cause["stream"], cause["seq"], cause["by"]) == (6, 3, 3, "text")
     effect = ask(answers, "move", stream=3, seq=3)
-    assert (effect["exchange"], effect["stream"], effect["seq"], effect["key"]) == (None, 1, 6, KEY)
+    assert (effect["exchange"], effect["stream"], effect["seq"], effect["key"]) == (None, 1, 7, KEY)
     assert cause["gap_ns"] == effect["gap_ns"] == 100_000_000
 
 

@@ -103,7 +103,7 @@ def test_keys_step_through_calls_and_between_hops(browser: Any, url: str) -> Non
         page.wait_for_selector(".call-event .partner")
         assert texts(page, ".call-events .selected .took") == ["3 · 0:10.500"]
         page.keyboard.press("c")
-        title(page, "1:6")
+        title(page, "1:7")
 
 
 def test_the_address_opens_a_delta_of_a_call(browser: Any, url: str) -> None:
@@ -212,7 +212,7 @@ def test_a_prompt_of_two_megabytes_does_not_stop_the_page(browser: Any, tmp_path
 def test_the_exported_file_has_the_calls_and_the_moves(browser: Any, both: Path, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_bytes(b"".join(sealed_page(both)))
-    with opened(browser, f"{file.as_uri()}#/session/1.session.s?event=1:6") as page:
+    with opened(browser, f"{file.as_uri()}#/session/1.session.s?event=1:7") as page:
         settled(page)
         page.wait_for_selector(".partner")
         page.keyboard.press("c")

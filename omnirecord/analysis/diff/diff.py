@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from ...cassette.select import named_session
 from ...errors import UsageError
 from ...model import Exchange, TimedFrame
 from ...wire.normal import Ids, Normal
-from ..gather import Gathered, gathered
+from ..gather import Gathered, gathered, model_calls
+from ..model_calls import Link, ModelCalls
 from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
 from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
 from .align import Pair, aligned, moved
+from .calls import Told, compare_calls
 from .differences import Difference, Differences, Kind
 from .normalize import IGNORED, Step, Steps
 from .turns import EventComparison, compare_timing, compare_turn, paired
@@ -44,6 +46,8 @@ class DiffTurn:
 
     turn: Turn
     steps: list[Step]
+    calls: list[Link] = field(default_factory=list)
+    """Its model calls, without ambiguous ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class DiffSession:
     """False for an imported raw body."""
     knows_endings: bool = True
     """False where the ending of a stream is unknown."""
+    has_calls: bool = False
+    """Whether its cassette has a model hop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +116,15 @@ def _sessions_of(source: str | Path, session: str | None, watch: Watch) -> Itera
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     with closing(open_store(path)) as store:
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        calls = model_calls(store)
         if len(sessions) == 1:
-            yield _session_of(sessions[0], watch(sessions[0].frames(), label))
+            yield _session_of(sessions[0], watch(sessions[0].frames(), label), calls)
         else:
-            yield from (_session_of(one, one.frames()) for one in watch(sessions, label))
+            yield from (_session_of(one, one.frames(), calls) for one in watch(sessions, label))
 
 
-def _session_of(one: Gathered, frames: Iterable[TimedFrame]) -> DiffSession:
-    return diff_session(one.exchanges, frames, one.acts, is_child=one.parent_id is not None)
+def _session_of(one: Gathered, frames: Iterable[TimedFrame], calls: ModelCalls) -> DiffSession:
+    return diff_session(one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls)
 
 
 def compare(
@@ -156,9 +163,12 @@ class _StepsByTurn:
 
 
 def diff_session(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False
-) -> DiffSession:
-    """A session of one recording, ready to compare. `exchanges`: all of that session, at least one."""
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False,
+    calls: ModelCalls | None = None,
+) -> DiffSession:  # fmt: skip
+    """A session of one recording, ready to compare. `exchanges`: all of that session, at least one. `calls`: those of
+    the cassette."""
+    calls = ModelCalls() if calls is None else calls
     acts = list(acts)
     builder = SessionBuilder(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
@@ -171,9 +181,10 @@ def diff_session(
         steps_by_turn.add(line.pop())
     drafts = builder.turns.finish(until)
     session_id = exchanges[0].session_id
+    told = [draft.freeze(exchanges[0].recording, session_id, n) for n, draft in enumerate(drafts, 1)]
     turns = [
-        DiffTurn(draft.freeze(exchanges[0].recording, session_id, n), steps_by_turn.steps.pop(draft, Steps()).close())
-        for n, draft in enumerate(drafts, 1)
+        DiffTurn(turn, steps_by_turn.steps.pop(draft, Steps()).close(), calls.of(turn))
+        for turn, draft in zip(told, drafts, strict=True)
     ]
     outside = [step for steps in steps_by_turn.steps.values() for step in steps.close()]
     return DiffSession(
@@ -181,6 +192,7 @@ def diff_session(
         deviations,
         [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
         all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
+        calls.is_recorded,
     )  # fmt: skip
 
 
@@ -294,6 +306,7 @@ class _SessionComparison:
 
     def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
         self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
+        self._told: Told = set()
 
     def compare(self) -> list[Difference]:
         self._outside()
@@ -323,6 +336,8 @@ class _SessionComparison:
         events = EventComparison(self._out, path, a.steps, b.steps)
         compare_turn(self._out, path, a.turn, b.turn)
         events.run()
+        if self._a.has_calls and self._b.has_calls:
+            compare_calls(self._out, path, a.calls, b.calls, self._told)
         if self._a.has_times and self._b.has_times:
             compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
 

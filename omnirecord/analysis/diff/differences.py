@@ -16,7 +16,7 @@ from ...wire.normal import Ids, Normal, is_absent, role
 from ..summary import summary
 from .align import MAX_SHOWN, Span, middle_out, spans
 
-Kind = Literal["content", "order", "tools", "usage", "null", "timing"]
+Kind = Literal["content", "order", "tools", "usage", "null", "timing", "calls"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Paint = Callable[[Span], str]
 """Span to printed text. The span holds no control character."""

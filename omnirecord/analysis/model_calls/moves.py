@@ -1,7 +1,8 @@
 """Moves from a delta of the client hop to the delta of the model that caused it, and back. Pure.
 
 A client delta came from the model delta that holds its last character. If the text of the client does not hold the
-text of the call, times decide: the last model delta before the client delta.
+text of the call, times decide: the last model delta before the client delta. A model delta after the last one of the
+client has no partner.
 """
 
 from __future__ import annotations
@@ -70,26 +71,26 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
     if not heard.pieces or not all_said:
         return {}
     found: dict[Place, Move] = {}
-    spans = sorted(_spans(heard.text, said))
+    spans = _spans(heard.text, said)
     for span in spans:
         for piece, end in zip(span.model.pieces, span.model.ends, strict=True):
             if end <= span.length:
                 _add(found, piece, heard.at(span.begin + end - 1), "text", piece)
-    begins = [span.begin for span in spans]
     times = [piece.at_ns for piece in all_said]
     for piece, end in zip(heard.pieces, heard.ends, strict=True):
-        span_at = bisect_right(begins, end - 1) - 1
-        inside = end - 1 - begins[span_at] if span_at >= 0 else 0
-        if span_at >= 0 and inside < spans[span_at].length:
-            model, by = spans[span_at].model.at(inside), "text"
+        span = next((one for one in reversed(spans) if one.begin < end <= one.begin + one.length), None)
+        if span is not None:
+            model = span.model.at(end - 1 - span.begin)
+            _add(found, piece, model, "text", model)
         else:
-            model, by = all_said[max(0, bisect_right(times, piece.at_ns) - 1)], "time"
-        _add(found, piece, model, "text" if by == "text" else "time", model)
+            model = all_said[max(0, bisect_right(times, piece.at_ns) - 1)]
+            _add(found, piece, model, "time", model)
     heard_at = [piece.at_ns for piece in heard.pieces]
     for piece in all_said:
         if (piece.stream, piece.seq) not in found:
-            nearest = min(bisect_left(heard_at, piece.at_ns), len(heard_at) - 1)
-            _add(found, piece, heard.pieces[nearest], "time", piece)
+            after = bisect_left(heard_at, piece.at_ns)
+            if after < len(heard_at):  # else it did not reach the client
+                _add(found, piece, heard.pieces[after], "time", piece)
     return found
 
 
@@ -99,32 +100,36 @@ def _add(found: dict[Place, Move], of: Piece, to: Piece, by: By, model: Piece) -
 
 
 def _spans(heard: str, said: Sequence[_Text]) -> list[_Span]:
-    """Return the parts of the client's text that equal a text of the model, or its beginning."""
+    """Return the parts of the client's text that equal a text of the model, or its beginning, by their places. Those of
+    a cut call and of its retry overlap: the longer one is the later one."""
     found: list[_Span] = []
     cursor = 0
     left: list[_Text] = []
     for one in said:
         at = heard.find(one.text, cursor) if one.text else -1
+        at = heard.find(one.text) if one.text and at < 0 else at
         if at < 0:
             left.append(one)
         else:
             found.append(_Span(at, len(one.text), one))
-            cursor = at + len(one.text)
+            cursor = max(cursor, at + len(one.text))
     for one in left:
         span = _beginning(heard, one, found)
         if span is not None:
             found.append(span)
-    return found
+    return sorted(found, key=lambda span: (span.begin, span.length))
 
 
 def _beginning(heard: str, one: _Text, taken: Sequence[_Span]) -> _Span | None:
     """Return the longest beginning of a text that stands in a free part of the client's text."""
     free, at = list[tuple[int, int]](), 0
-    for span in sorted(taken):
+    for span in sorted(taken, key=lambda span: span.begin):
         free.append((at, span.begin))
-        at = span.begin + span.length
+        at = max(at, span.begin + span.length)
     best: _Span | None = None
     for begin, end in [*free, (at, len(heard))]:
+        if begin >= end:
+            continue
         length = _common(heard, begin, end, one.text)
         is_enough = length >= _LEAST or (length > 0 and begin + length == end) or (0 < length == len(one.text))
         if is_enough and (best is None or length > best.length):

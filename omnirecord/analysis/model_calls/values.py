@@ -121,6 +121,11 @@ class ModelCalls:
         return [link for link in self.links if link.turn is None]
 
 
+def turns_of(link: Link) -> tuple[TurnKey, ...]:
+    """Return the turn of a call, or the turns that are possible."""
+    return link.candidates if link.turn is None else (link.turn,)
+
+
 def requests_of(links: Iterable[Link]) -> list[list[Link]]:
     """Return the links by request, each request's attempts in order; requests by the start of the first attempt."""
     found: dict[int, list[Link]] = {}

@@ -123,8 +123,7 @@ class DocumentMaker:
         yield _event(frame, data)
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
-        """For an API with its own form of deltas: return the documents that a frame finishes, or None for a frame that
-        is an event like others."""
+        """Return the documents that a frame of an API with other deltas finishes; None for an event like others."""
         return None
 
     def rest(self) -> list[Doc]:

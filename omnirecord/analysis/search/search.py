@@ -27,7 +27,7 @@ from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.call import Api, api_of
 from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
-from ..model_calls import Link, TurnKey
+from ..model_calls import Link, turns_of
 from ..turns.requests import may_have_failed
 from .documents import of_answer, of_request
 from .prompts import documents_of, of_call
@@ -192,11 +192,6 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
     return Filter(sessions, takes, times, calls)
 
 
-def turns_of(link: Link) -> tuple[TurnKey, ...]:
-    """The turn of a call, or the turns that are possible."""
-    return link.candidates if link.turn is None else (link.turn,)
-
-
 def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator[tuple[int, int, int]]:
     """Each session of the index with the first and last ns of the searched time. Numbers count from its start."""
     recordings, zero = {one.recording: one for one in store.recordings()}, zeros(store)
@@ -220,9 +215,14 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
         if x is None:
             raise StaleIndex
         hit, link = _hit(store, match, x, recordings[x.recording], asked), links.get(match.exchange)
-        begun_ns = 0 if link is not None else zero(x.recording, x.session_id, x.stream)
+        begun_ns = zero(x.recording, x.session_id, x.stream) if link is None else _begun_ns(link, zero)
         made.append((match.session, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
     return (hit for _, hit in sorted(made, key=lambda one: (one[0], *_in_call(one[1]), one[1].row["offset_ns"])))
+
+
+def _begun_ns(link: Link, zero: Callable[[int, str | None, int | None], int]) -> int:
+    """The start of the session of a call, on the clock of the call."""
+    return 0 if link.turn is None else zero(link.turn.recording, link.turn.session_id, None) - link.shift_ns
 
 
 def _in_call(hit: Hit) -> tuple[int, int]:

@@ -20,6 +20,7 @@ export class Deck extends Playhead {
     this.filter = { ...ALL }
     this.opened = new Set() // runs of deltas that are open in the list, by name
     this.others = [] // requests, WebSocket messages and model calls, by time
+    this.spent = new Map() // `key turn` -> where the time of the turn went
     this.hasCalls = false // whether the cassette has a model hop
     this.deltaTimes = new Map() // `call.delta` -> time, of shown events of calls
     this.list()
@@ -102,9 +103,10 @@ export class Deck extends Playhead {
   // Load the model calls; they are shown with the session.
   async loadCalls() {
     if (!this.hasCalls) return
-    const { calls } = await this.source.calls(this.key)
+    const { calls, spent } = await this.source.calls(this.key)
     if (this.isClosed) return
     this.calls = calls
+    this.spent = new Map(spent.map(({ key, turn, sentence }) => [`${key} ${turn}`, sentence]))
     if (this.session) this.take(this.session)
   }
 

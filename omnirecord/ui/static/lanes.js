@@ -168,10 +168,10 @@ export function silencesOf(family) {
     .sort((a, b) => a.from - b.from)
 }
 
-// The hatched stretches: silences, and `gaps` that are shortened in playback. Stretches with a running tool or an open
-// approval come last.
+// The hatched stretches: silences, and `gaps` that are shortened in playback. Stretches with a running tool, an open
+// approval or a model call come last.
 export function stretchesOf(silences, gaps, lanes) {
-  const waits = lanes.filter(one => one.id === 'tools' || one.id === 'approvals').flatMap(one => one.items)
+  const waits = lanes.filter(one => ['tools', 'approvals', 'calls'].includes(one.id)).flatMap(one => one.items)
   const isIn = at => waits.some(one => one.from <= at && at <= one.to)
   const found = [...gaps, ...silences.map(one => ({ ...one, isNamed: true }))]
   return found

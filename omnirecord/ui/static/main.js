@@ -137,14 +137,24 @@ class App extends Shell {
   // Load the model calls of the whole cassette, which only the list shows. While recording, at most every few seconds.
   async link() {
     if (!this.overview.recordings.some(one => one.is_model_hop)) return
+    const begun = performance.now()
     try {
-      const begun = performance.now(),
-        calls = await this.source.calls()
-      this.linkDue = performance.now() + Math.max(1000, (performance.now() - begun) * 4)
-      this.view?.tellCalls?.(calls)
+      this.view?.tellCalls?.(await this.source.calls())
     } catch (problem) {
       this.fail(problem)
     }
+    this.linkDue = performance.now() + Math.max(1000, (performance.now() - begun) * 4)
+  }
+
+  // Link again, as soon as that is due.
+  linkLater() {
+    clearTimeout(this.linking)
+    this.linking = setTimeout(
+      () => {
+        if (this.view instanceof SessionsView) this.link()
+      },
+      Math.max(0, (this.linkDue ?? 0) - performance.now()),
+    )
   }
 
   // Open the search field, which is hidden on a narrow page.
@@ -208,7 +218,7 @@ class App extends Shell {
     this.looking = setTimeout(async () => {
       await this.look().catch(() => {})
       this.view?.renew?.(this.overview, this.findings)
-      if (this.view instanceof SessionsView && performance.now() >= (this.linkDue ?? 0)) this.link()
+      if (this.view instanceof SessionsView) this.linkLater()
     }, 400)
   }
 

@@ -96,7 +96,7 @@ class Sealed {
   }
 
   async calls(key) {
-    return this.data.calls[key ?? ''] ?? { calls: [], more: 0 }
+    return this.data.calls[key ?? ''] ?? { calls: [], more: 0, spent: [] }
   }
 
   async call(exchange, until) {

@@ -35,7 +35,8 @@ export class SessionView {
     Object.assign(this, { row, overview, route })
     const { deck } = this
     deck.isFollowed = overview.is_recorded && source.canFollow
-    deck.hasCalls = overview.recordings.some(one => one.is_model_hop)
+    this.modelHops = new Set(overview.recordings.filter(one => one.is_model_hop).map(one => one.recording))
+    deck.hasCalls = this.modelHops.size > 0
     this.player = new Player(deck)
     this.timeline = new Timeline(deck, {
       onEvent: () => this.open('wire'),
@@ -328,7 +329,7 @@ export class SessionView {
   // ---- live
 
   receive(rows) {
-    if (this.deck.receive(rows)) this.refresh()
+    if (this.deck.receive(rows) || rows.some(row => this.modelHops.has(row.recording))) this.refresh()
   }
 
   // Check for a client that left, since leaving sends no event.

@@ -102,7 +102,9 @@ export class Timeline extends Picture {
     const { stretches } = this
     return [
       stretches.some(one => !one.isWaiting) ? ['silence', 'silence'] : null,
-      stretches.some(one => one.isWaiting) ? ['waiting', 'silence, waiting for a tool or an approval'] : null,
+      stretches.some(one => one.isWaiting)
+        ? ['waiting', `silence, waiting for a tool${this.deck.calls.length ? ', an approval or the model' : ' or an approval'}`]
+        : null,
       ['future', 'after the playhead'],
       ...this.callLegend(),
     ].filter(Boolean)

@@ -75,8 +75,10 @@ export class TurnView {
   tellEnd(ended) {
     const { turn, begin } = this.one,
       how = ended ? turn.ended : turn.ended_ns === null ? 'unfinished' : turn.ended
-    if (this.end.dataset.how === how) return
+    const spent = this.deck.spent.get(`${this.key} ${turn.turn}`) ?? ''
+    if (this.end.dataset.how === how && this.spent === spent) return
     this.end.dataset.how = how
+    this.spent = spent
     this.end.className = `turn-end ${how === 'completed' ? '' : 'bad'}`
     const { usage } = turn,
       timed = this.deck.hasTimes,
@@ -108,6 +110,7 @@ export class TurnView {
       took ? ' ' : ' · ',
       parts.filter(Boolean).join(' · '),
       why ? h('div', { class: 'error-text' }, why) : '',
+      spent ? h('div', { class: 'turn-spent' }, spent) : '',
     )
   }
 }

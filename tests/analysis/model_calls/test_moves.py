@@ -54,9 +54,9 @@ def test_a_cut_call_and_its_retry_both_lead_to_the_text() -> None:
 
 
 def test_an_answer_that_the_client_did_not_get_whole_is_exact_as_far_as_it_came() -> None:
-    found = moves(pieces(CLIENT, ["The", " poem"], 5), [pieces(MODEL, ["The", " poem", " has", " lines"])])
-    assert [found[MODEL, seq].by for seq in (1, 2, 3, 4)] == ["text", "text", "time", "time"]
-    assert found[MODEL, 4].seq == 1
+    found = moves(pieces(CLIENT, ["The", " poem"], 1), [pieces(MODEL, ["The", " poem", " has", " lines"])])
+    assert [found[MODEL, seq].by for seq in (1, 2, 3)] == ["text", "text", "time"]
+    assert (MODEL, 4) not in found
 
 
 def test_without_equal_text_the_last_delta_before_it_counts() -> None:

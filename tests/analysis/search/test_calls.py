@@ -1,0 +1,106 @@
+"""Search in model calls: prompts, answers of three APIs, the call and the turn of a hit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from omnirecord.analysis.search.search import Found, search
+from omnirecord.cli import main
+from tests.support.cassettes import Made
+from tests.support.hop_tapes import asked, both_hops, model_hop, user
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    return both_hops().save(tmp_path / "both.db")
+
+
+def places(found: Found) -> list[tuple[Any, ...]]:
+    return [(hit.call and hit.call.call.exchange, hit.row["type"], hit.row["seq"]) for hit in found.hits]
+
+
+def test_a_tool_of_a_prompt_is_found_once_in_its_first_call(both: Path) -> None:
+    found = search(both, "count")
+    assert places(found) == [(4, "prompt.tool", None)]
+    assert found.hits[0].calls == 3
+
+
+def test_instructions_are_found_by_their_type(both: Path) -> None:
+    assert places(search(both, "poet", type="prompt.*")) == [(4, "prompt.instructions", None)]
+
+
+def test_a_message_and_a_streamed_text_are_found_in_their_calls(both: Path) -> None:
+    assert places(search(both, "lines", calls=True)) == [
+        (4, "prompt.tool", None), (4, "prompt.user", None), (6, "response.output_text.delta", 5),
+    ]  # fmt: skip
+
+
+def test_a_hit_has_its_turn(both: Path) -> None:
+    (hit,) = search(both, "poet").hits
+    assert hit.call is not None
+    assert hit.call.turn == (1, "s", 1)
+
+
+def test_a_session_has_the_hits_of_its_calls(both: Path, tmp_path: Path) -> None:
+    assert places(search(both, "poet", session="s")) == [(4, "prompt.instructions", None)]
+    assert {call for call, *_ in places(search(both, "poem", session="s"))} == {None, 4, 5, 6}
+    assert search(model_hop(1).save(tmp_path / "model.db"), "poet").hits[0].call.turn is None  # type: ignore[union-attr]
+
+
+def chunk(**delta: Any) -> bytes:
+    data = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+    return f"data: {json.dumps(data)}\n\n".encode()
+
+
+def block(text: str) -> bytes:
+    data = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return f"event: content_block_delta\ndata: {json.dumps(data)}\n\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "reads"),
+    [("/v1/chat/completions", [chunk(content="light"), chunk(content="house"), chunk(content=" keeper")]),
+     ("/v1/messages", [block("light"), block("house"), block(" keeper")])],
+)  # fmt: skip
+def test_a_word_that_is_split_over_deltas_of_other_apis_is_found(tmp_path: Path, path: str, reads: list[bytes]) -> None:
+    tape = Made()
+    tape._hops[0], tape._contracts[0] = "model", "auto"
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Who?"}], "stream": True}).encode()
+    timed = [(1.1 + n / 10, read) for n, read in enumerate(reads)]
+    tape.stream(path, 1.0, *timed, method="POST", body=body, ending="eof")
+    found = search(tape.save(tmp_path / "chat.db"), '"lighthouse keeper"')
+    assert [(hit.row["seq"], hit.snippet.text) for hit in found.hits] == [(1, "lighthouse keeper")]
+    assert places(search(tmp_path / "chat.db", "who", type="prompt.user")) == [(1, "prompt.user", None)]
+
+
+def test_a_body_that_is_no_conversation_is_found_as_a_request(tmp_path: Path) -> None:
+    tape = model_hop(0)
+    tape.post("/v1/responses", 1.0, body={"model": "m", "oddity": "whale"}, answer={"id": "r"})
+    assert places(search(tape.save(tmp_path / "odd.db"), "whale")) == [(1, None, None)]
+
+
+def test_the_output_names_the_call_and_the_turn(both: Path) -> None:
+    result = CliRunner().invoke(main, ["search", str(both), "poet"])
+    assert result.output.splitlines() == [
+        "model call 4 · gpt-5 · turn 1 of session s · recording 2",
+        "    2.000s  x4        prompt.instructions                You are a [poet]. (and in 2 more calls)",
+    ]
+    result = CliRunner().invoke(main, ["search", str(both), "poet", "--json"])
+    assert json.loads(result.output)["call"] == {
+        "exchange": 4, "hop": "model", "model": "gpt-5", "attempt": 1, "ending": "refused", "by": "conversation",
+        "certainty": "likely", "turns": [{"recording": 1, "session_id": "s", "turn": 1}], "calls": 3,
+    }  # fmt: skip
+
+
+def test_a_growing_recording_is_searched_again(tmp_path: Path) -> None:
+    tape = model_hop(1)
+    path = tape.save(tmp_path / "grows.db")
+    assert search(path, "answer").total == 1
+    path.unlink()
+    tape.post("/v1/responses", 9.0, body=asked(user("a second answer")), answer={"id": "r"})
+    assert search(tape.save(path), "answer").total == 2

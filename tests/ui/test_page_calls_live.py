@@ -1,0 +1,99 @@
+"""Model calls on the page beside a running proxy: they appear as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.cassette.open import open_store
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.recorded_client import Rerun
+from omnirecord.replayer.server import Replay
+from tests.omnigent_rig.provider import Answer
+from tests.support.cassettes import HEALTHY
+from tests.support.providers import ModelApis
+from tests.support.sse_clients import browser_running, page_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+ASKED = "What is a flight recorder?"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Any]:
+    async with browser_running() as running:
+        yield running
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 25.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110  # what is waited for is in a browser
+            await asyncio.sleep(0.05)
+
+
+async def ask(url: str) -> None:
+    """One call of the model, streamed to its end."""
+    body = {"model": "m", "input": [{"role": "user", "content": ASKED}], "stream": True}
+    async with aiohttp.ClientSession() as http, http.post(f"{url}/v1/responses", json=body) as answer:
+        await answer.read()
+
+
+def counted(page: Any, selector: str, wanted: int) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return bool(await page.locator(selector).count() == wanted)
+
+    return holds
+
+
+async def test_a_list_of_calls_grows(tmp_path: Path, browser: Any) -> None:
+    async with (
+        ModelApis({ASKED: Answer("A black box.")}) as provider,
+        Proxy(base(provider), tmp_path / "calls.db", contract="openai-responses", ui=True) as proxy,
+        page_of(browser) as page,
+    ):
+        await page.goto(proxy.page)
+        await page.wait_for_selector("main.sessions")
+        for number in (1, 2):
+            await ask(proxy.url)
+            await eventually(counted(page, ".calls td.name a", number))
+        assert ASKED in await page.inner_text(".calls td.name")
+
+
+async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) -> None:
+    source = HEALTHY["turns"]
+    with closing(open_store(source)) as store:
+        said = next(rows_of(store, None))["text"]
+    async with (
+        ModelApis({ASKED: Answer(said)}) as provider,
+        Replay(source, timing="original", speed=2) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db", upstreams={"model": base(provider)}, ui=True) as proxy,
+        page_of(browser) as page,
+    ):
+        await page.goto(proxy.page)
+        with closing(open_store(source)) as store:
+            held = asyncio.create_task(upstream.run_until(lambda frame: frame.seq >= 40))
+            clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(20))
+            await page.click("td.name a")
+            await held
+            await ask(proxy.urls["model"])
+            upstream.play()
+            await eventually(counted(page, ".event.call", 1))
+            await clients
+        await page.keyboard.press("m")
+        await page.locator(".detail h2", has_text="Model call").wait_for()
+        await eventually(lambda: says(page, "turn 1 (likely, by its conversation and text)"))
+
+
+async def says(page: Any, text: str) -> bool:
+    return text in (await page.text_content(".detail-body"))
+
+
+def base(provider: ModelApis) -> str:
+    return provider.url.removesuffix("/v1")
