@@ -103,7 +103,7 @@ class Sender:
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
             if playing.takes_a_frame:
-                await write(_synthetic_heartbeat())
+                await write(_synthetic_heartbeat() if playing.session_id is not None else _COMMENT)
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)
         while True:
@@ -169,6 +169,10 @@ def _sized(headers: Headers, body: bytes) -> Headers:
     if header(headers, "content-length") is None:
         return headers
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
+
+
+_COMMENT = b": omnirecord is waiting\n\n"
+"""The frame in place of a heartbeat on a stream of another API than Omnigent's sessions."""
 
 
 def _synthetic_heartbeat(why: str = "omnirecord is waiting at a gate") -> bytes:

@@ -15,6 +15,7 @@ from itertools import islice, takewhile, zip_longest
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
+from ...wire.json_rpc import Message
 from .bodies import Bodies
 from .key import Incoming, Key, Masked, Mismatch, Miss, Pairs, key_of, short_ids
 from .rules import DEFAULT, Order, Rules
@@ -22,6 +23,8 @@ from .rules import DEFAULT, Order, Rules
 READS = frozenset({"GET", "HEAD"})
 _REPEATABLE = READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
 _NOTHING = "nothing: it was "
+_OF_CALLS = ("$.method", "$.params.name")
+"""JSON paths at which JSON-RPC requests have to be equal: the method, and the tool or prompt that it names."""
 NEAREST = 3
 _LOOKED_AT = 40
 """Recorded requests, with the same and with other methods, that are compared with a request."""
@@ -197,9 +200,18 @@ class Lookup:
         return self._bodies.fitting(request, recorded, self._body_paths(request))
 
     def _body_paths(self, request: Incoming) -> list[str]:
-        return self._rules.body_paths(request.method, path_of(request.target))
+        paths = self._rules.body_paths(request.method, path_of(request.target))
+        return paths if self._bodies.call(request) is None else list(dict.fromkeys([*_OF_CALLS, *paths]))
+
+    def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
+        """Return the recorded and the new JSON-RPC message, if both requests have one."""
+        asked = self._bodies.call(request)
+        recorded = None if asked is None else self._bodies.recorded_call(exchange)
+        return None if asked is None or recorded is None else (recorded, asked)
 
     def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
+        if self._bodies.call(request) is not None and (same := self._bodies.same_call(request, recorded)):
+            recorded = same
         numbers = {x.exchange for x in recorded}
         if again and asked.used >= numbers:
             asked.used -= numbers
