@@ -1,7 +1,7 @@
 """Makes the cassettes of `generic/` again: other servers with their own clients, and omnirecord in between.
 
-    python -m cassettes.other_apis              all of them
-    python -m cassettes.other_apis mcp ag_ui    only these
+python -m cassettes.other_apis              all of them
+python -m cassettes.other_apis mcp ag_ui    only these
 """
 
 from __future__ import annotations

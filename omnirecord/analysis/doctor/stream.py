@@ -10,11 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
+from ..other_apis import FOREIGN, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -141,9 +143,12 @@ class StreamChecks:
     """The checks of one stream. `shared`: the handlers of checks that see all streams of the session."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False
-    ) -> None:
-        self.exchange = x
+        self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
+        api: Api = Api(),
+    ) -> None:  # fmt: skip
+        self.exchange, self.api = x, api
+        self.is_other = api.name == UNKNOWN
+        """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
         self.statuses, self.turns = Statuses(), Turns()
@@ -155,7 +160,7 @@ class StreamChecks:
         self._slow_at: FrameRef | None = None
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
         own = (self.order, self.text, self.statuses, self.turns)
-        for handlers in (*(check.handlers() for check in own), *shared):
+        for handlers in () if self.is_other else (*(check.handlers() for check in own), *shared):
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
@@ -170,8 +175,10 @@ class StreamChecks:
             self.count += 1
             self._arrived(event)
             self.activity.frame(event)
-            if event.verdict != "valid":
+            if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
                 self.contract.odd(event)
+            if self.is_other:
+                continue
             if event.number is not None:
                 self.order.numbered(event)
             if event.in_snapshot:
@@ -248,12 +255,12 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. A client that left counts
-        only if it had waited for long."""
+        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. Another API may have another
+        end. A client that left counts only if it had waited for long."""
         last, ending = self.activity.last, self.exchange.ending
-        if self.is_session or last is None:
+        if self.is_session or last is None or not self.api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT
         if ending in ("eof", "upstream_lost") or has_waited:
-            message = f"the stream {'ended' if not has_waited else 'fell silent'} without [DONE]"
+            message = f"the stream {'ended' if not has_waited else 'fell silent'} without {self.api.end}"
             yield sign_at("no-done", message, [last], until_ns=max(end_ns or 0, last.at_ns))

@@ -160,7 +160,11 @@ class ReplayPlan:
         found = []
         for x in posts if asked else ():
             message = message_of(loads(self.request_body(x)))
-            if message is not None and message.method is None and asked.get(message.id, x.request.at_ns) < x.request.at_ns:
+            if (
+                message is not None
+                and message.method is None
+                and asked.get(message.id, x.request.at_ns) < x.request.at_ns
+            ):
                 found.append(x)
         return found
 
