@@ -15,7 +15,9 @@ from ..text import clip, one_line
 from ..wire.json_rpc import Message, message_of
 from ..wire.strict_json import as_dict, loads
 
-OMNIGENT = Api().name
+OMNIGENTS = Api()
+"""The rules of Omnigent's API."""
+OMNIGENT = OMNIGENTS.name
 UNKNOWN = ""
 """The name of an unknown API."""
 FOREIGN = Api(UNKNOWN, has_ends=False)

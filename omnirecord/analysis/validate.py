@@ -24,7 +24,7 @@ from ..contract.known_fields import Steps
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..omnigent.summary import summary
-from ..text import clip, one_line
+from ..text import clip, counted, one_line
 from ..wire.sse import Frame, read_fields
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
@@ -119,14 +119,14 @@ def validation(
     result = tally.result(list(used.values()) or asked)
     if contract and _is_foreign(contract, result):
         raise UsageError(
-            f"{contract.name} is of another service: of its {len(contract.types)} event types Omnigent has none, and"
-            " none of them came; docs/validate.md says how to get Omnigent's"
+            f"{contract.name} is of another API: none of {counted(result.events, 'event')} has one of its"
+            f" {len(contract.types):,} types; docs/other-apis.md says how the schema of an event is chosen"
         )
     return result
 
 
 def _is_foreign(contract: Contract, result: Validation) -> bool:
-    none_came = result.events > 0 and len(result.unseen) == len(contract.types)
+    none_came = result.events > 0 and len(result.unseen) == len(contract.types) > 0
     return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 

@@ -1,4 +1,4 @@
-"""Contracts from an OpenAPI document of some version of Omnigent.
+"""Contracts from an OpenAPI document of some version of Omnigent. `json_schema` has those of other APIs.
 
 1. The union is the component `ServerStreamEvent`; failing that, the largest `oneOf` or `anyOf` told apart by
    `type` among the components and the document itself. Each type gets a validator of its own: an event is
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,8 @@ import jsonschema_rs
 from ..errors import UsageError
 from ..wire.strict_json import as_dict, as_list
 from .events import Event
-from .judge import Contract, Issue, ProblemKind
+from .json_schema import of_document
+from .judge import Check, Contract, Issue, ProblemKind
 from .known_fields import Known
 
 _UNION = "ServerStreamEvent"
@@ -46,10 +48,11 @@ def from_file(
     document = _read(path, names)
     is_old = str(document.get("openapi", "")).startswith("3.0")
     document = _without_nullable(document) if is_old else document
-    pointers = _types(document, _find_union(document, path))
-    if not pointers:
-        raise UsageError(f"The union of events in {path} names no types.")
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
+    union = _find_union(document)
+    pointers = _types(document, union) if union else {}
+    if not pointers or (models and models.keys().isdisjoint(pointers)):
+        return of_document(path, document, partial(_check_of, make, document, path))
     validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
     return Contract(
         path,
@@ -64,29 +67,22 @@ def _read(path: str, names: Sequence[str]) -> Document:
     try:
         document = json.loads(Path(path).read_bytes())
     except FileNotFoundError:
-        choices = ", ".join([*names, "or the path of an openapi.json"])
+        choices = ", ".join([*names, "or the path of an openapi.json or a JSON Schema"])
         raise UsageError(f"There is no contract {path!r}: give {choices}.") from None
     except OSError as error:
         raise UsageError(f"The contract {path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"The contract {path} is not JSON: give an openapi.json.") from None
+        raise UsageError(f"The contract {path} is not JSON: give an openapi.json or a JSON Schema.") from None
     if not isinstance(document, dict):
-        raise UsageError(f"The contract {path} is JSON, but no OpenAPI document.")
+        raise UsageError(f"The contract {path} is JSON, but no OpenAPI document and no JSON Schema.")
     return document
 
 
-def _find_union(document: Document, path: str) -> Document:
+def _find_union(document: Document) -> Document | None:
     components = as_dict(as_dict(document.get("components")).get("schemas"))
     unions: list[Any] = [schema for schema in (*components.values(), document) if _is_union(schema)]
     named: list[Any] = [schema for schema in unions if schema is components.get(_UNION)]
-    if not unions:
-        raise UsageError(
-            f"{path} names no events: it has no {_UNION}, and no other union with the discriminator `type`. "
-            "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
-            "leave the events out of its own."
-        )
-    largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
-    return largest
+    return max(named or unions, key=lambda schema: len(_members(schema)), default=None)
 
 
 def _is_union(schema: Any) -> bool:
@@ -118,13 +114,21 @@ def _own_types(document: Document, pointer: str) -> list[str]:
 
 
 def _validator(make: Any, document: Document, pointer: str, path: str) -> Validator:
-    schema: Document = {name: document[name] for name in _DEFINITIONS if name in document}
-    schema["$ref"] = pointer
+    return _validator_of(make, document, {"$ref": pointer}, f"The schema {pointer} in {path}")
+
+
+def _validator_of(make: Any, document: Document, schema: Document, what: str) -> Validator:
+    whole = {name: document[name] for name in _DEFINITIONS if name in document} | schema
     try:
-        return cast("Validator", make(schema, validate_formats=False, retriever=_fetch_nothing, mask="value"))
+        return cast("Validator", make(whole, validate_formats=False, retriever=_fetch_nothing, mask="value"))
     except (ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
-        raise UsageError(f"The schema {pointer} in {path} is unusable: {reason}") from None
+        raise UsageError(f"{what} is unusable: {reason}") from None
+
+
+def _check_of(make: Any, document: Document, path: str, schema: Any) -> Check:
+    validator = _validator_of(make, document, as_dict(schema), f"A schema in {path}")
+    return lambda _type, data: _issues(validator, data)
 
 
 def _fetch_nothing(uri: str) -> NoReturn:

@@ -92,8 +92,8 @@ CODES: Mapping[str, Code] = {
         "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
     "other-api": _note(
-        "The recording judged these events by Omnigent's contract, which says nothing about another API. Its verdicts on"
-        " them are left out here.",
+        "The recorder judged these events by Omnigent's contract, which says nothing about another API. Its verdicts"
+        " on them are left out here.",
         "Record with --contract none, or with a schema of that API. Check this recording with omnirecord validate"
         " CASSETTE --contract FILE.",
     ),

@@ -20,7 +20,7 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays
-from ..other_apis import FOREIGN, is_foreign
+from ..other_apis import FOREIGN, OMNIGENTS, is_foreign
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
@@ -190,7 +190,7 @@ class SessionChecks:
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
-        api: Callable[[Exchange], Api] = lambda _: Api(),
+        api: Callable[[Exchange], Api] = lambda _: OMNIGENTS,
     ) -> None:
         """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
         their times in ns. `api`: the API of an exchange."""

@@ -16,7 +16,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
-from ..other_apis import FOREIGN, UNKNOWN
+from ..other_apis import FOREIGN, OMNIGENTS, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -144,7 +144,7 @@ class StreamChecks:
 
     def __init__(
         self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
-        api: Api = Api(),
+        api: Api = OMNIGENTS,
     ) -> None:  # fmt: skip
         self.exchange, self.api = x, api
         self.is_other = api.name == UNKNOWN
@@ -255,8 +255,8 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. Another API may have another
-        end. A client that left counts only if it had waited for long."""
+        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. Another API may have
+        another end, or none. A client that left counts only if it had waited for long."""
         last, ending = self.activity.last, self.exchange.ending
         if self.is_session or last is None or not self.api.has_ends:
             return

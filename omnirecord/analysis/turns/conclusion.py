@@ -95,10 +95,7 @@ def _asked(session: Session) -> str | None:
 def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
     turn = session.turns[-1] if session.turns else None
     if session.request is not None and last is not None:
-        outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
-        return _Verdict(
-            outcome, said, word, (last.from_ns if word == "since" else _until(session, last)) if word else None
-        )
+        return _of_stream(session, last)
     if code == "still_recording":
         return _recording(turn, last)
     if turn is None:
@@ -111,6 +108,13 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
         return _TOLD[code](session, turn)
     outcome: Outcome = "finished" if code in AT_REST else "unfinished"
     return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
+
+
+def _of_stream(session: Session, last: Listening) -> _Verdict:
+    """Return the verdict on a stream of an unknown API."""
+    outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
+    at_ns = last.from_ns if word == "since" else _until(session, last) if word else None
+    return _Verdict(outcome, said, word, at_ns)
 
 
 def _nothing(session: Session, code: Code) -> _Verdict:

@@ -76,17 +76,11 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
 
 def _of_stream(last: Listening) -> Stopped:
     """Return why the recording has no more of a stream of an unknown API."""
-    if last.ending in ("open", "unknown"):
-        return Stopped(
-            *(("still_recording", "It is still being recorded.") if last.ending == "open" else ("unknown", _NOT_KNOWN))
-        )
-    how = (
-        _ENDS.get(last.ending)
-        or f"the {'server closed the stream' if last.ending == 'eof' else 'connection to the server broke'}"
-    )
-    code = (
-        "stream_ended" if last.ending == "eof" else "connection_lost" if last.ending == "upstream_lost" else _cut(last)
-    )
+    if last.ending == "open":
+        return Stopped("still_recording", "It is still being recorded.")
+    if last.ending == "unknown":
+        return Stopped("unknown", _NOT_KNOWN)
+    code, how = _OF_STREAMS.get(last.ending) or (_cut(last), _ENDS.get(last.ending, "the stream ended"))
     return Stopped(code, f"{_capital(how + _after(last.from_ns, last.until_ns))}.")
 
 
@@ -275,6 +269,11 @@ def _cut(last: Listening) -> Code:
     return named.get(last.ending, "stream_ended")
 
 
+_OF_STREAMS: Mapping[Ending, tuple[Code, str]] = {
+    "eof": ("stream_ended", "the server closed the stream"),
+    "upstream_lost": ("connection_lost", "the connection to the server broke"),
+}
+"""The ends of streams of unknown APIs, where they differ from those of sessions."""
 _ENDS: dict[str, str] = {
     "client_left": "the client closed its stream",
     "recorder_stopped": "the recorder was stopped",
