@@ -69,7 +69,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
-    help="Contract that judges events: omnigent, documented, or the path of an openapi.json.",
+    help="Contract that judges events: a name (omnigent, documented, auto, none…), an openapi.json, or a JSON Schema.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",

@@ -1,8 +1,9 @@
-"""Contracts from a JSON Schema, or from an OpenAPI document of another API than Omnigent. How the schema of an event is
-chosen, the first that applies:
+"""Contracts from a JSON Schema, or from an OpenAPI document of another API than Omnigent.
 
-1. A document of JSON-RPC messages, such as MCP's `schema.json`: by `method`. An answer has the schema of all results, or
-   of all errors.
+The schema of an event is chosen by the first of these that applies:
+
+1. A document of JSON-RPC messages, such as MCP's `schema.json`: by `method`. An answer has the schema of all results,
+   or of all errors.
 2. A union (`oneOf`, `anyOf`) at the root, in which a field with a constant tells the members apart: by that field. It is
    that of the `discriminator`, else the first field that has a constant in each member.
 3. An OpenAPI document: the schema of `text/event-stream` at the path of the request. Such a schema may be a union.
@@ -56,11 +57,12 @@ def of_document(path: str, document: Document, check_of: MakeCheck) -> Contract:
     unions = [found for schema in schemas.named.values() if (found := schemas.union(schema))]
     if unions:
         return _of_union(path, document, max(unions, key=lambda one: len(one.schemas)), check_of)
-    if "openapi" not in document and not _KEYWORDS.isdisjoint(document):
+    if not {"openapi", "components"} & document.keys() and not _KEYWORDS.isdisjoint(document):
         return OneSchema(path, document, _body_of(document), check_of)
     raise UsageError(
-        f"{path} has no schema of events: no union with a field that tells its members apart, and no schema of"
-        f" {_EVENT_STREAM}; docs/other-apis.md says how a schema is chosen"
+        f"{path} names no events: it has no union with a field that tells its members apart, and no schema of"
+        f" {_EVENT_STREAM} (docs/other-apis.md). For Omnigent, take the openapi.json of Omnigent's sources at"
+        " that version (docs/validate.md): a running server may leave the events out of its own."
     )
 
 
@@ -94,7 +96,7 @@ class Schemas:
             mapping = {value: {"$ref": ref} for value, ref in as_dict(discriminator.get("mapping")).items()}
             each = [(value, member) for member in members for value in self._constants(member, field)]
             found = mapping or dict(each)
-            if len(found) > 1 and (mapping or len(found) == len(each)):
+            if found and (named or (len(found) > 1 and len(found) == len(each))):
                 return _Union(field, found)
         return None
 
@@ -106,7 +108,7 @@ class Schemas:
                 for response in as_dict(as_dict(operation).get("responses")).values():
                     content = as_dict(as_dict(self.resolved(response).get("content")).get(_EVENT_STREAM))
                     schema = content.get("itemSchema") or content.get("schema")
-                    if isinstance(schema, dict) and not _KEYWORDS.isdisjoint(schema) and schema.get("type") != "string":
+                    if not _KEYWORDS.isdisjoint(self.resolved(schema)) and as_dict(schema).get("type") != "string":
                         found[path] = schema
         return found
 
@@ -141,18 +143,23 @@ def _of_union(
 ) -> Contract:  # fmt: skip
     checks = {value: check_of(schema) for value, schema in union.schemas.items()}
 
-    def by_field(data: Mapping[str, Any], _event: str | None) -> str | None:
-        value = data.get(union.field)
-        return value if isinstance(value, str) else None
-
-    api = Api("", named or by_field, union.field, event_line="ignored", has_ends=False)
     return Contract(
         path,
         checks,
         lambda type_, data: checks[type_](type_, data),
         lambda type_: Known(document, [union.schemas[type_], *beside]),
-        api=api,
+        api=api_by(union.field, named),
     )
+
+
+def api_by(field: str, type_of: TypeOf | None = None) -> Api:
+    """Return the rules of an unknown API, in which a field of the payload has the type. `type_of`: another rule."""
+
+    def by_field(data: Mapping[str, Any], _event: str | None) -> str | None:
+        value = data.get(field)
+        return value if isinstance(value, str) else None
+
+    return Api("", type_of or by_field, field, event_line="ignored", has_ends=False)
 
 
 def _type_of_call(data: Mapping[str, Any], _event: str | None) -> str | None:

@@ -24,8 +24,8 @@ import jsonschema_rs
 from ..errors import UsageError
 from ..wire.strict_json import as_dict, as_list
 from .events import Event
-from .json_schema import of_document
-from .judge import Check, Contract, Issue, ProblemKind
+from .json_schema import api_by, of_document
+from .judge import Api, Check, Contract, Issue, ProblemKind
 from .known_fields import Known
 
 _UNION = "ServerStreamEvent"
@@ -51,7 +51,7 @@ def from_file(
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     union = _find_union(document)
     pointers = _types(document, union) if union else {}
-    if not pointers or (models and models.keys().isdisjoint(pointers)):
+    if not pointers:
         return of_document(path, document, partial(_check_of, make, document, path))
     validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
     return Contract(
@@ -60,6 +60,7 @@ def from_file(
         lambda type_, data: _issues(validators[type_], data),
         lambda type_: Known(document, [{"$ref": pointers[type_]}]),
         models=models,
+        api=api_by("type") if models and models.keys().isdisjoint(pointers) else Api(),
     )
 
 
