@@ -23,19 +23,31 @@ from pathlib import Path
 from cassettes.breaking import record_corpus
 from cassettes.stacks import a_stack, everyone_left, no_lines, publish, publish_small
 from omnirecord.recorder.proxy.server import Proxy
+from tests.omnigent_rig import both_hops
+from tests.omnigent_rig.agents import HELPER
 from tests.omnigent_rig.corpus import STORIES
+from tests.omnigent_rig.driver import conversation
 from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.responses_standin import ResponsesStandin
 from tests.omnigent_rig.scenarios import SCENARIOS, responses_query
-from tests.omnigent_rig.stack import Stack
+from tests.omnigent_rig.script import TELL
+from tests.omnigent_rig.stack import Stack, free_port
 from tests.omnigent_rig.troubles import IMPATIENT, TROUBLES, Bench
 
 HERE = Path(__file__).parent
 LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "reconnect", "subagent", "turns")
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
-ALL = (*LIVE, STANDIN, *TROUBLES, *STORIES)
+BOTH_HOPS = tuple(both_hops.SCENARIOS)
+"""With the model calls of the runner: they are a recording of their own, with the hop `model`."""
+LARGEST_OF_BOTH_HOPS = 300_000
+"""Bytes of such a cassette that is kept as text. A request to the model has 25 KB of tools."""
+OF_MODEL = ("text", "tool", "approval", "failed", "subagent", "full", "turns")
+"""Scenarios with every conversation of `LIVE`, but for the interrupted story: that one is recorded whole."""
+MODEL = "model"
+"""The model calls of these scenarios: real-stack tests have a replay of them in the provider's place."""
+ALL = (*LIVE, STANDIN, MODEL, *TROUBLES, *STORIES, *BOTH_HOPS)
 
 
 async def record(names: list[str]) -> None:
@@ -48,9 +60,13 @@ async def record(names: list[str]) -> None:
             publish(Path(folder) / "standin.db", HERE / f"{STANDIN}.jsonl")
         if live := [name for name in names if name in LIVE]:
             await record_live(live, Path(folder))
+        if MODEL in names:
+            await record_model(Path(folder) / "model.db")
         for name in names:
             if name in TROUBLES:
                 await record_trouble(name, Path(folder) / f"{name}.db")
+        if both := [name for name in names if name in BOTH_HOPS]:
+            await record_both_hops(both, Path(folder))
         if corpus := [name for name in names if name in STORIES]:
             await record_corpus(corpus, Path(folder), lambda name, db: publish_small(db, HERE / "corpus", name))
 
@@ -63,6 +79,32 @@ async def record_live(names: list[str], folder: Path) -> None:
                 await SCENARIOS[name](proxy.url, stack.runner_id)
                 await everyone_left(proxy)
             publish(db, HERE / f"{name}.jsonl")
+
+
+async def record_both_hops(names: list[str], folder: Path) -> None:
+    """The runner's provider is the recorder, at the same address for each cassette."""
+    place = f"127.0.0.1:{free_port()}"
+    async with a_stack(both_hops.SCRIPT, model=f"http://{place}/v1") as (provider, stack):
+        for name in names:
+            db = folder / f"{name}.db"
+            upstreams = {"model": provider.url.removesuffix("/v1")}
+            async with Proxy(stack.url, db, upstreams=upstreams, listens={"model": place}) as proxy:
+                await both_hops.SCENARIOS[name](proxy.url, stack.runner_id)
+                await everyone_left(proxy)
+            publish_small(db, HERE / "both_hops", name, LARGEST_OF_BOTH_HOPS)
+
+
+async def record_model(db: Path) -> None:
+    place = f"127.0.0.1:{free_port()}"
+    async with a_stack(model=f"http://{place}/v1") as (provider, stack):
+        upstreams = {"model": provider.url.removesuffix("/v1")}
+        async with Proxy(stack.url, db, upstreams=upstreams, listens={"model": place}) as proxy:
+            for name in OF_MODEL:
+                await SCENARIOS[name](stack.url, stack.runner_id)
+            async with conversation(stack.url, stack.runner_id, HELPER) as talk:
+                await talk.ask(TELL)
+            await everyone_left(proxy)
+    publish_small(db, HERE, MODEL)
 
 
 async def record_trouble(name: str, db: Path) -> None:

@@ -25,13 +25,17 @@ HOME = Path(tempfile.gettempdir()) / "omnirecord-home"
 
 @asynccontextmanager
 async def a_stack(
-    script: Mapping[str, Step] = SCRIPT, env: Mapping[str, str] | None = None, home: Path | None = None
+    script: Mapping[str, Step] = SCRIPT,
+    env: Mapping[str, str] | None = None,
+    home: Path | None = None,
+    model: str | None = None,
 ) -> AsyncIterator[tuple[Provider, Stack]]:
-    """A server and a runner in a neutral home, which is removed with them."""
+    """A server and a runner in a neutral home, which is removed with them. `model`: the URL at which they call the
+    provider, if it is not the provider's own."""
     home = home or HOME
     shutil.rmtree(home, ignore_errors=True)
     try:
-        async with Provider(script) as provider, Stack(provider.url, home=home, env=env) as stack:
+        async with Provider(script) as provider, Stack(model or provider.url, home=home, env=env) as stack:
             await stack.start_runner()
             yield provider, stack
     finally:
@@ -57,12 +61,12 @@ def publish(db: Path, path: Path) -> None:
     print(f"recorded {path.parent.name}/{path.name}: {path.stat().st_size:,} bytes")  # noqa: T201
 
 
-def publish_small(db: Path, folder: Path, name: str) -> None:
-    """Write a cassette as text, or compressed if the text is larger than `LARGEST_TEXT`."""
+def publish_small(db: Path, folder: Path, name: str, largest: int = LARGEST_TEXT) -> None:
+    """Write a cassette as text, or compressed if the text has more than `largest` bytes."""
     text = _text_of(db)
     (folder / f"{name}.jsonl").unlink(missing_ok=True)
     (folder / f"{name}.jsonl.zst").unlink(missing_ok=True)
-    if len(text) > LARGEST_TEXT:
+    if len(text) > largest:
         path = folder / f"{name}.jsonl.zst"
         path.write_bytes(b"".join(packed([text])))
     else:

@@ -70,7 +70,7 @@ __all__ = [
 
 
 def record(
-    upstream: str,
+    upstream: str | None,
     db: str | Path = "omnirecord.db",
     *,
     host: str = "127.0.0.1",
@@ -84,6 +84,9 @@ def record(
     key: str | PathLike[str] | None = None,
     insecure: bool = False,
     contract: str = "omnigent",
+    upstreams: Mapping[str, str] | None = None,
+    listens: Mapping[str, str] | None = None,
+    contracts: Mapping[str, str] | None = None,
     read_ahead: int = 8 * 1024 * 1024,
     resume: bool = False,
     resume_for: float = 30.0,
@@ -103,7 +106,7 @@ def record(
     Use it with `async with`, or with `with`: then the proxy runs in a thread. `.url` is the address for clients.
 
     Args:
-        upstream: URL of the server to record.
+        upstream: URL of the server to record; None if `upstreams` has all.
         db: Cassette to append to, a `.db`. With `rotate`, a link to the newest cassette.
         host: Address to listen on; a loopback address unless `allow_remote` is set.
         port: Port to listen on; 0 takes a free port.
@@ -113,7 +116,12 @@ def record(
         ca: PEM file of the authorities that verify an https upstream, instead of the system's.
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
-        contract: `omnigent`, `documented`, or the path of an openapi.json.
+        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto` (by the path
+            of a request), `none`, or the path of an openapi.json.
+        upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
+            `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
+        listens: `HOST:PORT` for their clients by name; by default a free port of `host`.
+        contracts: Their contracts by name; by default `auto`.
         read_ahead: Limit of bytes that the proxy reads ahead of a slow client, per stream.
         resume: Add an id to every event, and resume a reconnecting client after its `Last-Event-ID`.
         resume_for: Seconds for which a client can reconnect.
@@ -135,10 +143,10 @@ def record(
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
-        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, read_ahead=read_ahead,
-        resume=resume, resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
-        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels or {}, ship=ship,
-        keep_unshipped=keep_unshipped, runs_shipping=True,
+        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, upstreams=upstreams,
+        listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume, resume_for=resume_for,
+        control=control, ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key,
+        rotate=rotate, keep=keep, labels=labels or {}, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 
@@ -157,6 +165,7 @@ def replay(
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
+    only: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     allow_remote: bool = False,
@@ -185,6 +194,7 @@ def replay(
         faults: Faults to inject (`docs/faults.md`).
         chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
         resume: Add an id to every event, and honour `Last-Event-ID`.
+        only: Name of the hop to replay, such as `model`; by default the first hop (`docs/model-replay.md`).
         host: Address to listen on; a loopback address unless `allow_remote` is set.
         port: Port to listen on; 0 takes a free port.
         allow_remote: Allow a `host` that is not loopback. `/-/omnirecord/` then requires `token`.
@@ -199,7 +209,8 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         skip_gates_after=skip_gates_after, gate_timeout=gate_timeout,
-        match=match, match_on=match_on, faults=faults, chunks=chunks, resume=resume, host=host, port=port,
+        match=match, match_on=match_on, faults=faults, chunks=chunks, resume=resume, only=only,
+        host=host, port=port,
         allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
         web_ui=web_ui,
     )  # fmt: skip
@@ -253,7 +264,7 @@ def validate(
 ) -> Validation:
     """Check the events of a cassette, or of one session, against a contract; return the differences by type and place.
 
-    `contract` is `omnigent`, `documented`, or the path of an openapi.json; by default each recording's own. `.ok` is
+    `contract` is a name as in `record`, or the path of an openapi.json; by default each recording's own. `.ok` is
     false if any event is invalid or malformed. `.problems` lists each kind of difference with its count and its first
     event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """

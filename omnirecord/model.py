@@ -7,7 +7,7 @@ of that start. All values are frozen.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -209,6 +209,16 @@ class Incident:
     recording: int
     at_ns: int
     message: str
+
+
+def clocks(recordings: Iterable[Recording]) -> dict[int, int]:
+    """Return, for each recording, the number of the first one with the same clock: a run has a recording for each hop,
+    and they begin together."""
+    first: dict[object, int] = {}
+    return {
+        one.recording: first.setdefault((one.run_id, one.started_at) if one.run_id else one.recording, one.recording)
+        for one in recordings
+    }
 
 
 def wall_clock(started_at: str, offset_ns: int) -> str:

@@ -158,7 +158,7 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
             first, last = wanted.span(recording, zero(x.recording, x.session_id, x.stream))
             for frame in store.frames(x):
                 if first <= frame.offset_ns <= last and wanted.takes(frame):
-                    yield event_row(x, frame, recording.started_at)
+                    yield event_row(x, frame, recording.started_at, recording.hop)
 
 
 def zeros(store: Store) -> Callable[[int, str | None, int | None], int]:
@@ -176,7 +176,7 @@ def types_of(store: Store, wanted: EventFilter) -> Counter[str]:
     return Counter(frame.type for frame in frames if frame.type is not None)
 
 
-def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Row:
+def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str, hop: str | None = None) -> Row:
     fields = None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1)
     data = parsed(fields.data) if fields else None
     number = data.get("sequence_number") if isinstance(data, dict) else None
@@ -187,11 +187,11 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str) -> Ro
         "event": fields.event if fields else None, "type": frame.type,
         "sequence_number": number if type(number) is int else None, "verdict": frame.verdict,
         "issues": [{"path": path, "message": message} for path, message in frame.issues],
-        "data": data, "raw": None if frame.raw is None else text(frame.raw),
+        "data": data, "raw": None if frame.raw is None else text(frame.raw), "hop": hop,
     }  # fmt: skip
 
 
-def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = None) -> Row:
+def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = None, at_ns: int | None = None) -> Row:
     """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
     the answer, if `body` is the answer's."""
     at_ns = x.request.at_ns if at_ns is None else at_ns
@@ -203,6 +203,7 @@ def request_row(x: Exchange, body: bytes, started_at: str, at_ns: int | None = N
         "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
         "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
         "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
+        "hop": hop,
     }  # fmt: skip
 
 

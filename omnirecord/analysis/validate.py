@@ -23,9 +23,9 @@ from ..contract.judge import Contract, Issue, Judgement, ProblemKind
 from ..contract.known_fields import Steps
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
-from ..omnigent.summary import summary
 from ..text import clip, counted, one_line
 from ..wire.sse import Frame, read_fields
+from .summary import summary
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 MANY_NAMES = 100
@@ -107,7 +107,7 @@ def validation(
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
     `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no
-    session, or more than one, has that id, or if the contract is for another service.
+    session, or more than one, has that id, or if the contract is for another API.
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)

@@ -130,7 +130,7 @@ def _append(
 
     `pseudonyms`: salt and mark for a target without its own.
     """
-    with _appending(target) as writer:
+    with appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), contract_or_default, offsets)
         writer.write(rows_by(reader))
@@ -140,7 +140,7 @@ def _append(
 
 
 @contextmanager
-def _appending(target: Path) -> Iterator[Writer]:
+def appending(target: Path) -> Iterator[Writer]:
     """Open a cassette to append to. A new cassette is removed after an error."""
     writer = Writer(target)
     try:
@@ -203,7 +203,7 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """Import a raw body as a recording of one stream. All times are 0, since the file has no times."""
     framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
-    with _appending(target) as writer:
+    with appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         writer.write([
             rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None, uuid7(), uuid7())),

@@ -1,4 +1,4 @@
-"""`import`: another form of a cassette into a cassette."""
+"""`import`: cassettes, or the raw body of a stream, into a cassette."""
 
 from __future__ import annotations
 
@@ -7,33 +7,127 @@ from typing import Any
 
 import click
 
+from ..errors import UsageError
 from ..text import visible
 from .arguments import by_name
-from .common import DATABASE, FILE, decoded_option, json_line, json_option
+from .common import DATABASE, FILE, decoded_option, json_line, json_option, print_rows
 
 
-@click.command("import", short_help="Append a .jsonl or compressed cassette, or an .sse body, to a cassette.")
-@click.argument("file", type=FILE)
+@click.command("import", short_help="Append cassettes, or an .sse body, to a cassette.")
+@click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--db", default="omnirecord.db", show_default=True, type=DATABASE,
+    "-o", "--output", "--db", "db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="Cassette to append to; created if missing.",
+)  # fmt: skip
+@click.option(
+    "--hop", "hops", multiple=True, metavar="NAME[=FILE]",
+    help="Name of the hop of the recordings in FILE that have none, such as model=laptop.db. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--shift", "shifts", multiple=True, metavar="[NAME|FILE=]S",
+    help="Correction of the clock of a recorder, such as model=+1.5s or laptop.db=-250ms: it moves the start of the"
+    " recordings. Repeatable.",
 )  # fmt: skip
 @decoded_option
 @json_option
-def import_(file: Path, db: Path, as_json: bool) -> None:
-    """Append a .jsonl cassette, a compressed one, or the raw body of one stream, to a cassette.
+def import_(
+    files: tuple[Path, ...], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], as_json: bool
+) -> None:  # fmt: skip
+    """Append cassettes of any form, or the raw body of one stream, to a cassette.
 
-    It imports all of FILE or nothing: if a line is invalid, the cassette stays unchanged. - reads standard input.
+    It imports all FILEs or nothing: if a line is invalid, the cassette stays unchanged. - reads standard input. The
+    recordings of several recorders are placed by their UTC start.
 
     \b
     Example:
-      omnirecord import session.jsonl --db session.db
+      omnirecord import server.db laptop.db --hop model=laptop.db -o both.db
     """
     from ..cassette.open import import_file
+    from ..cassette.sqlite import is_sqlite
 
-    exchanges, frames = import_file(file, db)
+    paths = [str(file) for file in files]
+    is_plain = len(files) == 1 and not hops and not shifts
+    if is_plain and not (files[0].is_file() and is_sqlite(files[0])):
+        exchanges, frames = import_file(files[0], db)
+        if as_json:
+            row: dict[str, Any] = {"file": by_name(paths[0]), "db": str(db), "exchanges": exchanges, "frames": frames}
+            click.echo(json_line(row))
+        else:
+            said = f"imported {exchanges} exchanges with {frames} frames from {by_name(paths[0])} into {db}"
+            click.echo(visible(said))
+        return
+    _join(paths, db, hops, shifts, as_json=as_json)
+
+
+def _join(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], *, as_json: bool) -> None:
+    from ..cassette.join import join, started
+
+    named = dict(_of_file("--hop", one, paths) for one in hops)
+    joined = join(paths, db, hops=named, shifts=_shifts(shifts, paths, named))
+    first = min(started(one) for part in joined for one in part.recordings)
+    rows: list[dict[str, Any]] = [
+        {
+            "file": by_name(part.path), "db": str(db), "exchanges": part.exchanges, "frames": part.frames,
+            "recordings": [
+                {
+                    "recording": one.recording, "recording_id": one.recording_id, "hop": one.hop,
+                    "started_at": one.started_at, "after_s": (started(one) - first).total_seconds(),
+                    "shift_s": part.shift_s,
+                }
+                for one in part.recordings
+            ],
+        }
+        for part in joined
+    ]  # fmt: skip
     if as_json:
-        row: dict[str, Any] = {"file": by_name(str(file)), "db": str(db), "exchanges": exchanges, "frames": frames}
-        click.echo(json_line(row))
-    else:
-        click.echo(visible(f"imported {exchanges} exchanges with {frames} frames from {by_name(str(file))} into {db}"))
+        print_rows(rows)
+        return
+    for row in rows:
+        click.echo(visible(
+            f"imported {row['exchanges']} exchanges with {row['frames']} frames from {row['file']} into {db}"
+        ))  # fmt: skip
+        for one in row["recordings"]:
+            hop = "" if one["hop"] is None else f", hop {one['hop']}"
+            shifted = f", shifted by {one['shift_s']:+g} s" if one["shift_s"] else ""
+            after = "begins first" if not one["after_s"] else f"begins {one['after_s']:.3f} s after the first one"
+            began = str(one["started_at"])[:23].replace("T", " ")
+            click.echo(f"  recording {one['recording']}{hop}: {after}, at {began} UTC by its clock{shifted}")
+
+
+def _of_file(option: str, text: str, paths: list[str]) -> tuple[str, str]:
+    """Return the file that `NAME=FILE` is about, and the name. FILE may be left out if there is one file."""
+    name, equals, path = text.partition("=")
+    if not equals:
+        if len(paths) > 1:
+            raise UsageError(f"{option} {text}: which of the files? Write {option} {text}={paths[-1]}")
+        path = paths[0]
+    if path not in paths:
+        raise UsageError(f"{option} {text}: {path} is none of the files to import")
+    return path, name
+
+
+def _shifts(texts: tuple[str, ...], paths: list[str], hops: dict[str, str]) -> dict[str, float]:
+    """Return the shift of each file in seconds, by its path."""
+    from contextlib import closing
+
+    from ..cassette.join import parse_shift
+    from ..cassette.open import open_store
+
+    found: dict[str, float] = {}
+    for text in texts:
+        of, equals, shift = text.rpartition("=")
+        if not equals and len(paths) > 1:
+            raise UsageError(f"--shift {text}: which of the files? Write --shift {paths[-1]}={text}")
+        wanted = [of] if of in paths else [path for path, name in hops.items() if name == of]
+        if not equals:
+            wanted = paths
+        if not wanted:
+            for path in paths:
+                with closing(open_store(path)) as store:
+                    wanted += [path] if of in {one.hop for one in store.recordings()} else []
+        if len(wanted) != 1:
+            raise UsageError(
+                f"--shift {text}: {of} is {'no' if not wanted else 'more than one'} file or hop of the files"
+            )
+        found[wanted[0]] = parse_shift(shift)
+    return found

@@ -31,14 +31,17 @@ _STOPS_WITHIN = 9.0
 FILE = click.Path(readable=False, path_type=Path)
 
 
+PLACES = (
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
+    click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key for --tls-cert, if it is in another file."),
+)  # fmt: skip
 LISTENS = (
     click.option(
         "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
         help="Address for clients; port 0 takes a free port.",
     ),
-    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
-    click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key for --tls-cert, if it is in another file."),
+    *PLACES,
 )  # fmt: skip
 
 
@@ -47,7 +50,7 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
-def print_ready(as_json: bool, sentence: str, row: dict[str, str], token: str | None = None) -> None:
+def print_ready(as_json: bool, sentence: str, row: dict[str, Any], token: str | None = None) -> None:
     """The one line on stdout that says connections are accepted. `token`: a generated token, to print once."""
     if token is not None:
         row["token"] = token

@@ -72,7 +72,8 @@ _COLUMNS = {
         "ending",
     ],
     "recordings": [
-        "recording", "hop", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels", "exchanges",
+        "recording", "hop", "recording_id", "started_at", "duration_s", "upstream", "server_version", "labels",
+        "exchanges",
     ],
 }  # fmt: skip
 _VARYING = ("recording", "hop")

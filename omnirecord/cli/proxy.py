@@ -30,7 +30,8 @@ from .common import (
 )
 from .listen import (
     FILE,
-    LISTENS,
+    LISTEN,
+    PLACES,
     options,
     print_parting,
     print_ready,
@@ -61,15 +62,26 @@ TRUSTS = (
 
 
 @click.command(short_help="Record what passes between clients and a server.")
-@click.option("--upstream", required=True, metavar="URL", help="URL of the server; may have a path prefix.")
-@options(*TRUSTS, *LISTENS)
+@click.option(
+    "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
+    help="URL of the server; may have a path prefix. Repeatable: a further upstream has a NAME, such as"
+    " model=https://api.openai.com, and a recording of its own in the cassette.",
+)  # fmt: skip
+@click.option(
+    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
+    help=f"Address for clients (default: {LISTEN}); port 0 takes a free port. With NAME, for the upstream of that name"
+    " (default: a free port of the same host). Repeatable.",
+)  # fmt: skip
+@options(*TRUSTS, *PLACES)
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="Cassette to append to; created if missing.",
 )  # fmt: skip
 @click.option(
-    "--contract", default="omnigent", show_default=True, metavar="NAME|FILE",
-    help="Contract that judges events: a name (omnigent, documented, auto, none…), an openapi.json, or a JSON Schema.",
+    "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
+    help="Contract that judges events (default: omnigent): omnigent, documented, openai-responses, openai-chat,"
+    " anthropic-messages, auto (by the path of a request), none, or the path of an openapi.json. With NAME, for the"
+    " upstream of that name (default: auto). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -116,8 +128,9 @@ TRUSTS = (
 @decoded_option
 @json_option
 def proxy(
-    upstream: str, listen: str, db: Path, contract: str, read_ahead: int, resume: bool, resume_for: float | None,
-    rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None, keep_unshipped: str, labels: tuple[str, ...],
+    upstreams: tuple[str, ...], listens: tuple[str, ...], db: Path, contracts: tuple[str, ...], read_ahead: int,
+    resume: bool, resume_for: float | None, rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None,
+    keep_unshipped: str, labels: tuple[str, ...],
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
@@ -134,6 +147,7 @@ def proxy(
     import asyncio
 
     from ..recorder.proxy.server import GRACE, Proxy
+    from ..recorder.proxy.targets import by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
     from .screen import Screen
@@ -146,10 +160,14 @@ def proxy(
     screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
-    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    upstream, named = by_name("--upstream", upstreams, "model=https://api.openai.com")
+    listen, listens_of = by_name("--listen", listens, "model=127.0.0.1:6869")
+    contract, contracts_of = by_name("--contract", contracts, "model=openai-responses")
+    host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
     server = Proxy(
-        upstream, db, host=host, port=port, **listening, contract=contract, read_ahead=read_ahead, resume=resume,
+        upstream, db, host=host, port=port, **listening, upstreams=named, listens=listens_of, contracts=contracts_of,
+        contract="omnigent" if contract is None else contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
         labels=labels, ship=ship, keep_unshipped=keep_unshipped, apart=True,
@@ -182,10 +200,13 @@ async def _run_proxy(
 
     with stop_signal(server.hurry, is_stopped) as stop:
         async with server:
-            threading.Thread(target=_look_up, args=[server.upstream], name="omnirecord-name", daemon=True).start()
+            for url in {server.upstream, *server.upstreams.values()}:
+                threading.Thread(target=_look_up, args=[url], name="omnirecord-name", daemon=True).start()
             live = None if view is None else await asyncio.to_thread(view)
-            sentence = f"recording {server.upstream} at {server.url} into {server.db} (recording {server.recording})"
-            row = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
+            sentence = f"recording {_places(server)} into {server.db} ({_numbers(server)})"
+            row: dict[str, Any] = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
+            if server.upstreams:
+                row |= {"upstreams": dict(server.upstreams), "urls": dict(server.urls)}
             if server.page is not None:
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
@@ -200,8 +221,27 @@ async def _run_proxy(
         if live:
             live.close()
         db = shlex.quote(str(server.db))
-        recorded = counted(server.exchanges, "exchange")
+        recorded = f"{counted(server.exchanges, 'exchange')}{_shares(server)}"
         print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
+
+
+def _places(server: Proxy) -> str:
+    """The upstreams, and where their clients connect."""
+    named = [f"{name} ({url}) at {server.urls[name]}" for name, url in server.upstreams.items()]
+    first = [] if server.url in server.urls.values() else [f"{server.upstream} at {server.url}"]
+    return ", ".join([*first, *named])
+
+
+def _numbers(server: Proxy) -> str:
+    """The numbers of the recordings in progress: one for each upstream."""
+    first, count = server.recording, len(server.upstreams) + (server.url not in server.urls.values())
+    return f"recording {first}" if count == 1 else f"recordings {first} to {first + count - 1}"
+
+
+def _shares(server: Proxy) -> str:
+    """How many of the exchanges are those of each upstream with a name."""
+    shares = [f"{count} of {name}" for name, count in server.exchanges_of.items()]
+    return f" ({', '.join(shares)})" if shares else ""
 
 
 def _shipping(server: Proxy) -> Shipping | None:

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     help="Deprecated: the former name of --skip-gates-after.",
 )  # fmt: skip
 @click.option(
+    "--only", metavar="HOP",
+    help="Name of the hop to replay, as in 'model' (default: the first hop). See docs/model-replay.md.",
+)  # fmt: skip
+@click.option(
     "--match", multiple=True, metavar="RULE",
     help="Rule for matching requests, as in 'ignore query limit'; 'body' compares whole bodies. Repeatable. See"
     " docs/matching.md.",
@@ -70,7 +74,7 @@ if TYPE_CHECKING:
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
-    match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
+    only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Replay a cassette as a server: it answers a client as the recorded server did.
@@ -104,6 +108,7 @@ def serve(
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
+        only=only,
         host=host, port=port,
         web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
@@ -121,9 +126,10 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             from ..server.background import reduce_gc
 
             reduce_gc()
+            hop = "" if server.only is None else f"the hop {server.only} of "
             print_ready(
                 as_json,
-                f"serving {shown(server.cassette)} at {server.url}",
+                f"serving {hop}{shown(server.cassette)} at {server.url}",
                 {"url": server.url, "cassette": by_name(str(server.cassette))},
                 server.made_token,
             )

@@ -90,10 +90,18 @@ class Conversation:
 class Difference:
     """The first difference of two conversations. `recorded` and `got` are None if one side has no such part."""
 
+    part: str
+    """`model`, `stream`, `instructions`, `tools`, `messages` or `settings`."""
     where: str
     """`model`, `stream`, `instructions`, `tool NAME`, `item 3 (user)`, or the name of a setting."""
     recorded: str | None
     got: str | None
+
+
+def api_of(target: str) -> Api | None:
+    """Return the API of a request target, by the end of its path; None if it is no conversation."""
+    path = target.partition("?")[0].rstrip("/")
+    return next((api for end, api in _ENDS.items() if path.endswith(end)), None)
 
 
 def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation | None:
@@ -103,7 +111,7 @@ def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation |
     """
     data = as_dict(_value(body))
     try:
-        api = _api_of(data, target.partition("?")[0].rstrip("/"))
+        api = _api_of(data, target)
         return None if api is None else _Reader(api, data).conversation()
     except RecursionError:
         return None
@@ -112,12 +120,12 @@ def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation |
 def differences(recorded: Conversation, got: Conversation) -> Iterator[Difference]:
     """Yield the differences of two conversations: model, stream, instructions, tools, items, settings."""
     heads = (
-        ("API", recorded.api, got.api),
-        ("model", recorded.model, got.model),
-        ("stream", str(recorded.is_streamed).lower(), str(got.is_streamed).lower()),
-        ("instructions", recorded.same_instructions, got.same_instructions),
+        ("model", "API", recorded.api, got.api),
+        ("model", "model", recorded.model, got.model),
+        ("stream", "stream", str(recorded.is_streamed).lower(), str(got.is_streamed).lower()),
+        ("instructions", "instructions", recorded.same_instructions, got.same_instructions),
     )
-    yield from (Difference(*one) for one in heads if one[1] != one[2])
+    yield from (Difference(*one) for one in heads if one[2] != one[3])
     yield from _tool_differences(recorded.tools, got.tools)
     size = max(len(recorded.items), len(got.items))
     for number in range(size):
@@ -127,7 +135,7 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
     ours, theirs = dict(recorded.settings), dict(got.settings)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            yield Difference(name, ours.get(name), theirs.get(name))
+            yield Difference("settings", name, ours.get(name), theirs.get(name))
 
 
 def _at(items: tuple[Item, ...], number: int) -> Item | None:
@@ -138,12 +146,16 @@ def _item_difference(number: int, recorded: Item | None, got: Item | None) -> Di
     there = got if recorded is None else recorded
     where = f"item {number + 1} ({there.label if there is not None else ''})"
     if recorded is None or got is None:
-        return Difference(where, None if recorded is None else recorded.same, None if got is None else got.same)
+        return Difference(
+            "messages", where, None if recorded is None else recorded.same, None if got is None else got.same
+        )
     if recorded.label != got.label:
-        return Difference(f"item {number + 1}", f"{recorded.label}: {recorded.same}", f"{got.label}: {got.same}")
+        return Difference(
+            "messages", f"item {number + 1}", f"{recorded.label}: {recorded.same}", f"{got.label}: {got.same}"
+        )
     if recorded.same != got.same:
-        return Difference(where, recorded.same, got.same)
-    return Difference(f"{where}, its call", _call_text(recorded), _call_text(got))
+        return Difference("messages", where, recorded.same, got.same)
+    return Difference("messages", f"{where}, its call", _call_text(recorded), _call_text(got))
 
 
 def _call_text(item: Item) -> str:
@@ -154,7 +166,7 @@ def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator
     ours, theirs = _by_name(recorded), _by_name(got)
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            yield Difference(f"tool {name}", ours.get(name), theirs.get(name))
+            yield Difference("tools", f"tool {name}", ours.get(name), theirs.get(name))
 
 
 def _by_name(tools: Iterable[Tool]) -> dict[str, str]:
@@ -172,20 +184,19 @@ def _value(body: Any) -> Any:
     return parse_quickly(body) or loads(body.decode("utf-8", "replace"))
 
 
-def _api_of(data: dict[str, Any], path: str) -> Api | None:
+def _api_of(data: dict[str, Any], target: str) -> Api | None:
     """Return the API of a body, by the end of the path, else by the fields; None if it is no conversation."""
     has_input = isinstance(data.get("input"), str | list) or "previous_response_id" in data or "prompt" in data
     messages = data.get("messages")
     has_messages = isinstance(messages, list) and all(isinstance(one, dict) and "role" in one for one in messages)
-    for end, api in _ENDS.items():
-        if path.endswith(end):
-            return api if (has_input if api == "openai-responses" else has_messages) else None
-    if path.endswith(_NO_CONVERSATION):
+    if (api := api_of(target)) is not None:
+        return api if (has_input if api == "openai-responses" else has_messages) else None
+    if target.partition("?")[0].endswith(_NO_CONVERSATION):
         return None
     if has_messages and messages:
         return "anthropic-messages" if _looks_like_anthropic(data) else "openai-chat"
     is_plain = isinstance(data.get("input"), str | list) and isinstance(data.get("model"), str)
-    return "openai-responses" if is_plain and not path else None
+    return "openai-responses" if is_plain and not target else None
 
 
 def _looks_like_anthropic(data: dict[str, Any]) -> bool:

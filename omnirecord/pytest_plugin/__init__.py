@@ -28,14 +28,14 @@ _NOT_IN_TESTS = (
 """Parameters of `omnirecord.replay` that a test cannot choose, or that mean something else in a test."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)
 """Keywords of the marker that go to `omnirecord.replay`."""
-OF_RECORDING = ("contract", "redact", "redact_patterns", "labels")
+OF_RECORDING = ("contract", "contracts", "redact", "redact_patterns", "labels")
 """Keywords of the marker that go to `omnirecord.record`."""
 KEYS = ("cassette", "record", *OF_REPLAY, "gate_timeout", *OF_RECORDING)
 """All keywords of the marker."""
 _MARKER = f"omnirecord(cassette, *, {', '.join(KEYS[1:])}): the cassette that omnirecord_server replays, and how"
 _OPTIONS = {
     "record": ("none|once|all", "record from the upstream never, if the cassette is missing, or always"),
-    "upstream": ("URL", "server to record from"),
+    "upstream": ("URL", "server to record from; further ones, as in 'URL model=URL', have a name"),
     "cassettes": ("DIR", "folder of cassettes, instead of `cassettes` beside each test file"),
     "timing": ("original|compressed|instant", "timing of replays; instant by default"),
     "match_on": ("NAMES", "what of a request has to match: method, path and query always, body by default"),
@@ -108,7 +108,9 @@ def omnirecord_config() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
-    """URL of the server to record from, requested only for a recording. Override it to start a server."""
+    """URL of the server to record from, requested only for a recording. Override it to start a server.
+
+    It may hold further servers with a name, as the setting does: `URL model=URL`."""
     if not (upstream := _setting(pytestconfig, "upstream")):
         pytest.fail(
             "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"

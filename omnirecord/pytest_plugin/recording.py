@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -18,6 +18,7 @@ from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError
 from ..recorder.proxy.server import Proxy
+from ..recorder.proxy.targets import by_name
 from ..replayer.blocking import Server, position_text
 from ..replayer.server import Replay, Served
 from ..text import visible
@@ -32,14 +33,20 @@ class Recording:
 
     token = None
 
-    def __init__(self, upstream: str, db: Path, **options: Any) -> None:
-        self._proxy = Proxy(upstream, db, answered=self._answered, **options)
+    def __init__(self, upstreams: str, db: Path, **options: Any) -> None:
+        upstream, named = by_name("omnirecord_upstream", upstreams.split(), "model=https://api.openai.com")
+        self._proxy = Proxy(upstream, db, upstreams=named, answered=self._answered, **options)
         self.requests: list[Served] = []
         self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
 
     @property
     def url(self) -> str:
         return self._proxy.url
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URL of each upstream with a name, by name."""
+        return self._proxy.urls
 
     async def __aenter__(self) -> Recording:
         await self._proxy.__aenter__()
@@ -167,8 +174,24 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
     replay = Replay(case.cassette, **settings.replay)
     replay.logs_misses = False  # a failed test shows misses once
-    with _running(Server(replay)) as server:
+    with _running(Server(replay)) as server, ExitStack() as further:
+        for hop in _further(case.cassette) if "only" not in settings.replay else ():
+            options = {name: value for name, value in settings.replay.items() if name not in _OF_FIRST_HOP}
+            another = Replay(case.cassette, **options, only=hop)
+            another.logs_misses = False
+            server.further[hop] = further.enter_context(_running(Server(another)))
         yield server
+
+
+_OF_FIRST_HOP = ("faults", "gates", "match")
+"""Settings that name requests or events: they are for the first hop."""
+
+
+def _further(cassette: Path) -> list[str]:
+    """Return the names of the hops beside the first one."""
+    with closing(open_store(cassette)) as store:
+        hops = list(dict.fromkeys(one.hop for one in store.recordings()))
+    return [hop for hop in hops if hop is not None] if None in hops else []
 
 
 @contextmanager

@@ -30,6 +30,8 @@ MATCH_ON = ("body",)
 LONGEST = 1e6
 """Longest limit, in seconds."""
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
+_DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "openai-responses"}}
+"""Settings that are a dict, with an example."""
 _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
@@ -95,12 +97,8 @@ def _check(key: str, value: Any, where: str) -> None:
         _one_of(key, value, TIMINGS, where)
     elif key == "redact":
         _one_of(key, value, ("content",), where)
-    elif key == "labels":
-        from ..cassette.identity import labels_of
-
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{where}: labels is a dict, as in {{'branch': 'main'}}, not {value!r}")
-        _of(labels_of, value, where)
+    elif key in _DICTS:
+        _check_dict(key, value, where)
     elif key == "match_on":
         from ..replayer.matching.rules import rules_of
 
@@ -109,6 +107,15 @@ def _check(key: str, value: Any, where: str) -> None:
         _seconds(key, value, where)
     elif key == "cassette" and not isinstance(value, (str, PathLike)):
         raise UsageError(f"{where}: a cassette is the path of a .jsonl or .db file, not {value!r}")
+
+
+def _check_dict(key: str, value: Any, where: str) -> None:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where}: {key} is a dict, as in {_DICTS[key]}, not {value!r}")
+    if key == "labels":
+        from ..cassette.identity import labels_of
+
+        _of(labels_of, value, where)
 
 
 def _of(read: Callable[[Any], object], value: Any, where: str) -> None:

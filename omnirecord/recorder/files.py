@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ from .rows.frames import FrameMaker
 from .rows.operations import Frames
 
 FramesOf = Callable[[Writer, int], Frames]
-"""Returns what makes the frames of a recording, given its file and its number."""
+"""Returns what makes the frames of a file, given the file and the number of its first recording."""
 
 log = logging.getLogger("omnirecord")
 
@@ -53,16 +53,32 @@ class Run:
     run_id: str = field(default_factory=uuid7)
 
 
-class RecordingFile:
-    """One file being written. Its recording began at `zero_ns` of the recorder's clock.
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One upstream of a recorder. `name`: None for that of the clients, whose exchanges have sessions."""
 
-    `index`: tells the files of a recorder apart, from 1. `last`: the highest numbers of an exchange and of a stream
-    that the file had before.
+    name: str | None
+    upstream: str | None
+    contract: Contract
+    """Judges its events."""
+
+
+def maker_of(hops: Sequence[Hop], *, shows: bool) -> FramesOf:
+    """Return what makes the frames of a file in this process."""
+    contracts = [hop.contract for hop in hops]
+    return lambda writer, recording: FrameMaker(writer, recording, *contracts, shows=shows)
+
+
+class RecordingFile:
+    """One file being written, with one recording for each hop. They began at `zero_ns` of the recorder's clock.
+
+    `number`: that of the first hop's recording, which those of the further hops follow. `index`: tells the files of a
+    recorder apart, from 1. `last`: the highest numbers of an exchange and of a stream that the file had before.
     """
 
     def __init__(
-        self, index: int, writer: Writer, zero_ns: int, contract: Contract, upstream: str | None,
-        content: Scanner | None, frames: FramesOf, key: UserKey, run: Run, server_version: str | None = None,
+        self, index: int, writer: Writer, zero_ns: int, hops: Sequence[Hop], content: Scanner | None,
+        frames: FramesOf, key: UserKey, run: Run, server_version: str | None = None,
     ) -> None:  # fmt: skip
         self.index, self.writer, self.zero_ns = index, writer, zero_ns
         self.begun = monotonic()
@@ -75,13 +91,19 @@ class RecordingFile:
                 self.last = writer.last_number("exchange"), writer.last_number("stream")
                 self.salt = writer.salt()
                 redactor = Redactor(_key_of(writer, key, self.salt), content)
-                FrameMaker(writer, self.number, contract).finish_killed(contract_or_default)
-                self.row_maker = RowMaker(self.number, redactor, frames(writer, self.number), server_version)
-                self._recording = Recording(
-                    self.number, started, __version__, contract.name, upstream, uuid7(), run.run_id,
-                    redactor.labels(run.labels), server_version,
-                )  # fmt: skip
-                writer.write([rows.recording(self._recording)])
+                FrameMaker(writer, self.number).finish_killed(contract_or_default)
+                self.row_maker = RowMaker(
+                    self.number, redactor, frames(writer, self.number), server_version, [hop.name for hop in hops]
+                )
+                labels = redactor.labels(run.labels)
+                self._recordings = [
+                    Recording(
+                        number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
+                        server_version if hop.name is None else None, hop.name,
+                    )
+                    for number, hop in enumerate(hops, self.number)
+                ]  # fmt: skip
+                writer.write(map(rows.recording, self._recordings))
         except BaseException:
             writer.close()
             raise
@@ -108,14 +130,18 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file, as another recording of the same run.
+        """Continue in another file, as other recordings of the same run.
 
         Numbers and times go on, so that readers can join the files.
         """
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
-        goes_on = replace(self._recording, recording_id=uuid7(), server_version=self.row_maker.server_version)
-        writer.write([rows.recording(goes_on), *self.row_maker.move(writer), incident])
+        version = self.row_maker.server_version
+        go_on = [
+            replace(one, recording_id=uuid7(), server_version=version if one.hop is None else None)
+            for one in self._recordings
+        ]
+        writer.write([*map(rows.recording, go_on), *self.row_maker.move(writer), incident])
         self.writer = writer
 
     def close(self, within: float = math.inf) -> None:
@@ -139,15 +165,15 @@ class RecordingFiles:
     """The open files of one recorder, whose clock is `now_ns`. Raises `UsageError` or `CassetteError`."""
 
     def __init__(
-        self, path: Path, contract: Contract, upstream: str | None, rotation: Rotation | None, keep: Retention,
-        now_ns: Callable[[], int], content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
+        self, path: Path, hops: Sequence[Hop], rotation: Rotation | None, keep: Retention, now_ns: Callable[[], int],
+        content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
         labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
         note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
     ) -> None:  # fmt: skip
         self._run, self._note = Run(labels or {}), note
         unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
         self._key = user_key() if key is None else key
-        self._contract, self._upstream, self._now_ns, self._content = contract, upstream, now_ns, content
+        self.hops, self._now_ns, self._content = hops, now_ns, content
         self._frames = frames
         self._named = path
         self._rotation = rotation
@@ -183,15 +209,15 @@ class RecordingFiles:
     def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
         self._begun += 1
         return RecordingFile(
-            self._begun, writer, self._now_ns(), self._contract, self._upstream, self._content, self._frames,
-            self._key, self._run, server_version,
+            self._begun, writer, self._now_ns(), self.hops, self._content, self._frames, self._key, self._run,
+            server_version,
         )  # fmt: skip
 
     def _finish(self, path: Path) -> None:
         """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
-                FrameMaker(writer, 0, self._contract).finish_killed(contract_or_default)
+                FrameMaker(writer, 0).finish_killed(contract_or_default)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
 

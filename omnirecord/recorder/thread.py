@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from .batches import Batch, drop_bytes, parts, take_batches
-from .files import RecordingFile, RecordingFiles
+from .files import Hop, RecordingFile, RecordingFiles, maker_of
 from .intervals import (
     BATCH,
     BUFFER,
@@ -53,6 +53,8 @@ from .rows.frames import FrameMaker
 from .rows.operations import HELD, NewFrames, Requested
 from .worker import WorkerSupervisor
 
+Named = tuple[str, str | None, str]
+"""A hop with a name: the name, the upstream, the name or path of the contract."""
 Watch = Callable[[NewFrames], None]
 """Called with new frames as they become rows, in the recording thread."""
 
@@ -70,6 +72,7 @@ def nothing() -> None:
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
+    `further`: the hops with a name. They are all hops if there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `watch` is called with new frames,
     `news` after new frames, both in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
@@ -82,6 +85,7 @@ class RecorderThread:
         upstream: str | None,
         contract: str = "omnigent",
         *,
+        further: Sequence[Named] = (),
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
@@ -93,18 +97,20 @@ class RecorderThread:
         keep_unshipped: tuple[str, int] | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
-        judge = load(contract)
+        named = further if upstream is None and further else [(None, upstream, contract), *further]
+        hops, contracts = [Hop(name, url, load(judge)) for name, url, judge in named], [judge for *_, judge in named]
         self._wake = threading.Event()
         self._queue = RecordQueue(clock, self._wake.set)
         self._worker = (
-            WorkerSupervisor(contract, self._show, watch is not ignore, news, self._wake.set) if worker else None
+            WorkerSupervisor(contracts, self._show, watch is not ignore, news, self._wake.set) if worker else None
         )
-        frames = self._worker.frames if self._worker else partial(FrameMaker, contract=judge, shows=watch is not ignore)
+        frames = self._worker.frames if self._worker else maker_of(hops, shows=watch is not ignore)
         now = self._queue.now
         self.files = RecordingFiles(
-            path, judge, upstream, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
+            path, hops, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
             keep_unshipped, self._queue.note,
         )  # fmt: skip
+        self._is_named = [hop.name is not None for hop in hops]
         self._parties = Parties(credentials)
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None
@@ -162,14 +168,14 @@ class RecorderThread:
         """Write an incident into the cassette."""
         self._queue.note(message, self.file)
 
-    def begin_exchange(self, method: str, target: str, headers: Headers) -> ExchangeRecorder:
-        """Return the recorder of a new exchange, whose request has its header section."""
-        file = self.file
+    def begin_exchange(self, method: str, target: str, headers: Headers, hop: int = 0) -> ExchangeRecorder:
+        """Return the recorder of a new exchange, whose request has its header section. `hop`: the position of its
+        upstream. An exchange of a named hop has no session, and its party is `client`."""
+        file, is_named = self.file, self._is_named[hop]
         at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
-        request = Requested(
-            number, self._parties.of(method, target, headers), at, method, printable_text(target), printable(headers)
-        )
-        return ExchangeRecorder(self._queue, self.files, request, file, session_of(target))
+        party = "client" if is_named else self._parties.of(method, target, headers)
+        request = Requested(number, party, at, method, printable_text(target), printable(headers), hop)
+        return ExchangeRecorder(self._queue, self.files, request, file, None if is_named else session_of(target))
 
     def stop(self, within: float = STOP_WITHIN) -> None:
         """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.

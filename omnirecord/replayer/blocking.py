@@ -6,7 +6,7 @@ about the position of a playhead, and about the differences between client and r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,17 @@ _LISTED = 20
 
 class Server(BlockingControl, Blocking[replaying.Replay]):
     """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
+
+    def __init__(self, server: replaying.Replay) -> None:
+        super().__init__(server)
+        self.further: dict[str, Server] = {}
+        """The replays of further hops of the cassette, by name, in a test."""
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URL of each hop with a name, by name, in a test."""
+        recorded: Mapping[str, str] = getattr(self._server, "urls", {})
+        return {**recorded, **{name: one.url for name, one in self.further.items()}}
 
     @property
     def is_recording(self) -> bool:
@@ -92,11 +103,15 @@ class Server(BlockingControl, Blocking[replaying.Replay]):
         lists these requests."""
         __tracebackhide__ = True
         _assert_none(differences(self.unmatched, self.mismatches, ()))
+        for one in self.further.values():
+            one.assert_all_matched()
 
     def assert_all_played(self) -> None:
         """As `assert_all_matched`, and raise `AssertionError` if a recorded request was not sent, too."""
         __tracebackhide__ = True
         _assert_none(self.differences())
+        for one in self.further.values():
+            one.assert_all_played()
 
     def differences(self) -> list[str]:
         """Return all differences between the client and the recording, as lines of text."""

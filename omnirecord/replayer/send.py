@@ -19,7 +19,9 @@ from aiohttp import WSMsgType, web
 
 from ..model import Exchange, Headers, Response
 from ..omnigent import protocol
-from ..server.http import error_response
+from ..providers.conversation import api_of
+from ..providers.errors import error_body, retry_headers
+from ..server.http import error_response, json_response
 from ..server.listener import RawResponse
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
@@ -95,15 +97,20 @@ class Sender:
             response.cut(request)
         return response
 
-    async def fail(self, failing: Failing) -> web.StreamResponse:
-        """Answer with the status of a fault."""
+    async def fail(self, request: web.BaseRequest, target: str, failing: Failing) -> web.StreamResponse:
+        """Answer with the status of a fault, in the shape of the target's API; or reset the connection."""
         await self._waiting.sleep_until(failing.due)
-        return error_response(failing.status, "fault", f"omnirecord: {failing.status}, since {failing.message}")
+        if not failing.status:
+            response = RawResponse(502, "Bad Gateway", ())
+            response.reset(request)
+            return response
+        message = f"omnirecord: {failing.status}, since {failing.message}"
+        return refusal(target, failing.status, "fault", message, retry_headers(failing.retry_after_ns))
 
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
-            if playing.takes_a_frame:
-                await write(_synthetic_heartbeat() if playing.session_id is not None else _COMMENT)
+            if playing.takes_a_frame and playing.session_id is not None:  # a heartbeat is an event of a session
+                await write(_synthetic_heartbeat())
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)
         while True:
@@ -130,6 +137,24 @@ class Sender:
             if not number % _TURN:
                 await asyncio.sleep(0)
         return playing.has_more
+
+
+def refusal(
+    target: str, status: int, code: str, message: str, headers: Headers = (), **details: Any
+) -> web.StreamResponse:
+    """Return an error in the shape of the target's API: of a model API, or of Omnigent. `code` is omnirecord's."""
+    api = api_of(target)
+    if api is None:
+        answer = error_response(status, code, message, **details)
+    else:
+        body = error_body(api, status, message, code if code == NOT_RECORDED else None)
+        body["error"] |= details
+        answer = json_response(body, status)
+    answer.headers.extend(headers)
+    return answer
+
+
+NOT_RECORDED = "not_recorded"
 
 
 def _of_stream(playing: Playing, recorded: Response, *, is_bodiless: bool) -> Headers:
@@ -169,10 +194,6 @@ def _sized(headers: Headers, body: bytes) -> Headers:
     if header(headers, "content-length") is None:
         return headers
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
-
-
-_COMMENT = b": omnirecord is waiting\n\n"
-"""The frame in place of a heartbeat on a stream of another API than Omnigent's sessions."""
 
 
 def _synthetic_heartbeat(why: str = "omnirecord is waiting at a gate") -> bytes:

@@ -19,6 +19,7 @@ from ..cassette.open import open_store
 from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner
+from ..providers.conversation import api_of
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns
@@ -27,6 +28,7 @@ from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
+from .matching.conversations import LARGEST
 from .omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
 from .omnigent_ui.files import BuiltUi, installed
 from .player import (  # fmt: skip
@@ -45,7 +47,7 @@ from .player import (  # fmt: skip
     options,
 )
 from .player.plan import ReplayPlan
-from .send import Sender, keep_quiet, send_made_up, serve_updates
+from .send import NOT_RECORDED, Sender, keep_quiet, refusal, send_made_up, serve_updates
 from .wait import Waiting
 
 log = logging.getLogger("omnirecord")
@@ -136,6 +138,11 @@ class Replay(PlayheadControl):
         return self._options.timing
 
     @property
+    def only(self) -> str | None:
+        """The name of the hop that is played; None for the first hop."""
+        return self._options.only
+
+    @property
     def waiting(self) -> list[str]:
         return self._waiting.reported
 
@@ -172,10 +179,11 @@ class Replay(PlayheadControl):
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
-            self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates)
+            self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
             self._player = await asyncio.to_thread(Player, self._plan, self._options)
             files = None if isinstance(self._web_ui, bool) else self._web_ui
-            self._ui = OmnigentUi(self._plan, self._player, files) if self._web_ui else None
+            has_ui = self._web_ui and self._options.only is None
+            self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
             await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended)
@@ -277,7 +285,7 @@ class Replay(PlayheadControl):
                 return await self._sender.answer(request, decision)
             case Failing():
                 self.requests.append(Served(request.method, target, decision.status, None))
-                return await self._sender.fail(decision)
+                return await self._sender.fail(request, target, decision)
             case Updates():
                 return await serve_updates(request, self._rows)
             case Refused():
@@ -296,10 +304,10 @@ class Replay(PlayheadControl):
         return self._ui.answer(request, self.now())
 
     async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
-        """Read a request whole, and keep the first megabyte of its body for matching."""
-        body = bytearray()
+        """Read a request whole, and keep the start of its body for matching."""
+        body, most = bytearray(), COMPARED if api_of(target) is None else LARGEST
         async for data in request.content.iter_any():
-            body += data[: COMPARED - len(body)]
+            body += data[: most - len(body)]
         return Incoming(
             request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
             bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
@@ -321,14 +329,14 @@ class Replay(PlayheadControl):
         status = exchange.response.status if exchange.response else 0
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
-    def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.Response:
+    def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.StreamResponse:
         text = miss.text
         served = Served(request.method, target, 404, None, text)
         self.requests.append(served)
         self.unmatched.append(served)
         if self.logs_misses:
             log.warning("%s", text)
-        return error_response(404, "not_recorded", f"omnirecord: {text}", nearest=miss.nearest)
+        return refusal(target, 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:
         """Return the fields of `GET …/state`. `unmade` is the former name of `unplayed`."""

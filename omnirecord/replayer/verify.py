@@ -18,6 +18,7 @@ from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..model import Exchange
 from ..omnigent.protocol import ConnectSnapshot
+from .player.plan import hops_of
 from .player.timing import NS, Scale, Timing
 from .recorded_client import Rerun, StreamSeen
 from .server import Replay
@@ -59,16 +60,25 @@ async def verify(
     """Return the result for a cassette. Raises `UsageError`, `CassetteError`, or `TimeoutError` if the replay gets
     stuck."""
     result = Verification()
-    async with Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True) as server:
-        with closing(open_store(cassette)) as store:
-            for recording in store.recordings():
-                rerun = Rerun(store, recording.recording, server.url, streams_only=True)
-                await rerun.run(_longest_wait(store, server.timing))
-                result.differences += _missing(store, recording.recording, rerun)
-                for seen in rerun.streams.values():
-                    compare(store, seen, result)
-                    result.errors_ms += timing_errors_ms(store, seen, server.timing)
+    with closing(open_store(cassette)) as store:
+        recordings = store.recordings()
+        for hop in hops_of(recordings):
+            replay = Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True, only=hop)
+            async with replay as server:
+                for recording in recordings:
+                    if recording.hop == hop:
+                        await _verify(store, recording.recording, server, result)
     return result
+
+
+async def _verify(store: Store, recording: int, server: Replay, result: Verification) -> None:
+    """Send the requests of one recording, and add the outcome to `result`."""
+    rerun = Rerun(store, recording, server.url, streams_only=True)
+    await rerun.run(_longest_wait(store, server.timing))
+    result.differences += _missing(store, recording, rerun)
+    for seen in rerun.streams.values():
+        compare(store, seen, result)
+        result.errors_ms += timing_errors_ms(store, seen, server.timing)
 
 
 def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:

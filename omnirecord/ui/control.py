@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
 from ..analysis.follow import LAST, Follower, Part, Wanted
-from ..errors import CassetteError, UsageError
+from ..errors import CassetteError, ServerError, UsageError
 from ..model import VERDICTS
 from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
-from ..server.http import error_response, json_response
-from ..server.listener import refused
+from ..server.http import Handler, error_response, json_response
+from ..server.listener import Listener, Place, parse_listen, refused
 from ..text import dumps
 from ..wire.headers import decoded, header
 
@@ -163,6 +164,27 @@ def page_handler(guard: Guard, db: Callable[[], Path]) -> PageHandler:
     from .viewer import PageHandler
 
     return PageHandler(guard, Answers(db))
+
+
+async def page_listener(handler: Handler, place: Place, address: bool | str, proxy: str) -> Listener:
+    """Return the page's own listener: pages and service workers of the upstream have the origin of the proxy's URL.
+
+    It is at `address`, else on the port after the proxy's if `place` has one, else on a free port.
+    """
+    if isinstance(address, str):
+        host, port = parse_listen(address, allow_remote=place.allow_remote, option="--ui")
+        return await _bound(handler, replace(place, host=host, port=port))
+    behind = (urlsplit(proxy).port or 0) + 1 if place.port else 0
+    try:
+        return await _bound(handler, replace(place, port=behind if behind < 65536 else 0))
+    except ServerError:
+        return await _bound(handler, replace(place, port=0))
+
+
+async def _bound(handler: Handler, place: Place) -> Listener:
+    listener = Listener(handler, place, has_pages=True)
+    await listener.bind()
+    return listener
 
 
 async def _in_time(news: asyncio.Event, seconds: float) -> bool:

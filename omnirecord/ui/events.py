@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row, parsed
+from ..analysis.summary import summary
 from ..analysis.turns import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import VERDICTS, Exchange, Message, TimedFrame
 from ..omnigent.routes import party_name
-from ..omnigent.summary import summary
 from ..wire.headers import header
 from ..wire.sse import read_fields
 
@@ -82,11 +82,12 @@ def event(store: Store, stream: int, seq: int) -> Row:
     frame = store.frame(x, seq)
     if frame is None:
         raise UsageError(f"stream {stream} has no event {seq}")
-    return event_of(x, frame, store.recording(x.recording).started_at)
+    recording = store.recording(x.recording)
+    return event_of(x, frame, recording.started_at, recording.hop)
 
 
-def event_of(x: Exchange, frame: TimedFrame, started_at: str) -> Row:
-    row = event_row(x, frame, started_at)
+def event_of(x: Exchange, frame: TimedFrame, started_at: str, hop: str | None = None) -> Row:
+    row = event_row(x, frame, started_at, hop)
     del row["data"]
     raw = None if frame.raw is None else beginning(frame.raw, LONGEST)
     return {**row, "raw": raw, "cut": frame.length if frame.raw is None or frame.length > LONGEST else None}

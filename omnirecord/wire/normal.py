@@ -34,8 +34,11 @@ _TIMES = (
     rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
 )
 _ID = re.compile(_IDS)
-_ID_OR_TIME = re.compile(f"(?P<id>{_IDS})|{_TIMES}")
+_TIME = re.compile(_TIMES)
+_WORD = re.compile(r"\S{7,}")
+"""A text without white space. An id is within one; only words with a digit, or in a temporary folder, are searched."""
 _DIGIT = re.compile("[0-9]")
+_MAY_HOLD_ID = re.compile(r"[0-9]|tmp|/var/folders/|[a-f]{8}")
 _PERHAPS = re.compile(r"^[{\[]|[0-9]|tmp|/var/folders/")
 """Every id and time matches this; so does text that may be JSON."""
 _SHORTEST = 8
@@ -110,22 +113,25 @@ class Normal:
                 return {"\0json": self.of(parse(text)[0])}
             except (MalformedError, RecursionError):
                 pass
-        return self._replaced(_ID_OR_TIME, text)
+        return ID.join(_without_times(part) for part in self.said(text).split(ID))
 
     def said(self, text: str) -> str:
         """A normalised message text. Only ids are marks: a date in a message is content."""
-        return self._replaced(_ID, text)
-
-    def _replaced(self, pattern: re.Pattern[str], text: str) -> str:
         if len(text) < _SHORTEST or not _PERHAPS.search(text):
             return text
-        return pattern.sub(self._mark, text)
+        return _WORD.sub(self._word, text)
+
+    def _word(self, found: re.Match[str]) -> str:
+        word = found[0]
+        return _ID.sub(self._mark, word) if _MAY_HOLD_ID.search(word) else word
 
     def _mark(self, found: re.Match[str]) -> str:
-        if found.re is _ID_OR_TIME and found["id"] is None:
-            return TIME
         self.ids.append(found[0])
         return ID
+
+
+def _without_times(text: str) -> str:
+    return _TIME.sub(TIME, text) if len(text) >= _SHORTEST and _DIGIT.search(text) else text
 
 
 def _number(value: Any, role: Role) -> Any:

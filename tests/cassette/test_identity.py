@@ -221,7 +221,8 @@ def test_a_reader_of_version_4_goes_on_when_a_recorder_migrates_the_file(tmp_pat
 @pytest.mark.parametrize(
     "change",
     ["recording_id = 'x'", "recording_id = '../../etc/passwd'", "run_id = 5", "labels = '[]'", "labels = '{\"a\": 1}'",
-     "labels = '{'", "labels = '{\"a\": \"\\ud800\"}'", "server_version = x'00'", "hop = ''", "hop = 'a b'", "hop = 5"],
+     "labels = '{'", "labels = '{\"a\": \"\\ud800\"}'", "server_version = x'00'", "hop = ''", "hop = 'a b'",
+     "hop = x'00'"],
 )  # fmt: skip
 def test_an_invalid_identity_is_a_damaged_file(change: str, tmp_path: Path) -> None:
     db = known(tmp_path / "a.db")
@@ -234,8 +235,8 @@ def test_an_invalid_identity_is_a_damaged_file(change: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "more",
-    [{"recording_id": "x"}, {"run_id": "A" * 36}, {"labels": {"a": 1}}, {"labels": []}, {"server_version": 5}, {"hop": ""},
-     {"hop": "a b"}, {"hop": "a" * 33}, {"hop": 5}],
+    [{"recording_id": "x"}, {"run_id": "A" * 36}, {"labels": {"a": 1}}, {"labels": []}, {"server_version": 5},
+     {"hop": ""}, {"hop": "a b"}, {"hop": "a" * 33}, {"hop": 5}],
 )  # fmt: skip
 def test_an_invalid_identity_in_text_is_refused(more: dict[str, Any], tmp_path: Path) -> None:
     head = {"recording": 1, "started_at": STARTED, "version": "0", "contract": "omnigent", "upstream": None, **more}

@@ -24,7 +24,7 @@ from tests.support.cassettes import conversation
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 EVENT_KEYS = [
     "recording", "stream", "session_id", "seq", "offset_ns", "sent_ns", "at", "event", "type", "sequence_number",
-    "verdict", "issues", "data", "raw",
+    "verdict", "issues", "data", "raw", "hop",
 ]  # fmt: skip
 STREAM_KEYS = [
     "recording", "stream", "session_id", "party", "party_name", "method", "path", "status", "started_at", "duration_s",

@@ -46,18 +46,21 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class Failure:
-    """A request refused by the provider: 400 is final, 429 and 5xx are retried by whoever calls."""
+    """A request refused by the provider: the caller retries 429 and 5xx, and not 400. `retry_after`: the field
+    `Retry-After`, in seconds."""
 
     message: str
     status: int = 400
     code: str = "invalid_request_error"
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True)
 class InTurn:
-    """Another step with each request for the same message, then the last one again and again."""
+    """Another step with each request for the same message, then the last one again and again. After the output of a
+    tool, the last one goes on."""
 
-    steps: tuple[Answer | Failure, ...]
+    steps: tuple[Answer | Failure | ToolCall, ...]
 
 
 class _CutError(Exception):
@@ -85,8 +88,7 @@ class Provider:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/responses", self._respond)
-        app.router.add_get("/v1/models", _list_models)
+        self.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -99,11 +101,16 @@ class Provider:
         if self._runner is not None:
             await self._runner.cleanup()
 
+    def add_routes(self, app: web.Application) -> None:
+        app.router.add_post("/v1/responses", self._respond)
+        app.router.add_get("/v1/models", _list_models)
+
     def step_for(self, items: list[Item]) -> Answer | ToolCall | Failure:
         """What comes next in this conversation."""
         text, outputs = _newest_user_message(items)
         step = self.script.get(text) or self._by_prefix(text) or self.default
         for _ in range(outputs):
+            step = step.steps[-1] if isinstance(step, InTurn) else step
             step = step.then if isinstance(step, ToolCall) else step
         if isinstance(step, InTurn):
             self._asked[text] += 1
@@ -119,8 +126,15 @@ class Provider:
         self.requests.append(body)
         step = self.step_for(_as_items(body.get("input")))
         if isinstance(step, Failure):
-            error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
-            return web.json_response({"error": error}, status=step.status)
+            return self.refusal(step)
+        return await self.answer(request, body, step)
+
+    def refusal(self, step: Failure) -> web.Response:
+        error = {"message": step.message, "type": step.code, "code": step.code, "param": None}
+        headers = {} if step.retry_after is None else {"Retry-After": str(step.retry_after)}
+        return web.json_response({"error": error}, status=step.status, headers=headers)
+
+    async def answer(self, request: web.Request, body: Item, step: Answer | ToolCall) -> web.StreamResponse:
         turn = _Turn(len(self.requests), str(body.get("model")), self.stalled)
         if not body.get("stream"):
             return web.json_response(turn.whole(step))

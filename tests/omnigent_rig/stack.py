@@ -135,7 +135,7 @@ class Stack:
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
     ) -> None:
-        self.port = server_port or _free_port()
+        self.port = server_port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.home = home or Path(tempfile.mkdtemp(prefix="omnirecord-", dir="/tmp"))
         if len(str(self.home)) > LONGEST_HOME:
@@ -260,7 +260,7 @@ async def _has_hosts(http: httpx.AsyncClient, url: str) -> bool:
     return answer.status_code == 200 and bool(answer.json()["hosts"])
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

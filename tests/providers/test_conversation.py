@@ -224,13 +224,13 @@ def test_the_differences_name_the_part() -> None:
     other["tools"][0]["name"] = "climate"
     told = list(differences(read(RESPONSES), read(other)))
     assert [one.where for one in told] == ["model", "tool climate", "tool weather", "item 1 (user)", "temperature"]
-    assert told[3] == Difference("item 1 (user)", "Weather in Rome?", "Weather in Oslo?")
+    assert told[3] == Difference("messages", "item 1 (user)", "Weather in Rome?", "Weather in Oslo?")
     longer = changed(RESPONSES, input=[*RESPONSES["input"], {"role": "user", "content": "Thanks"}])
-    assert list(differences(read(RESPONSES), read(longer))) == [Difference("item 5 (user)", None, "Thanks")]
+    assert list(differences(read(RESPONSES), read(longer))) == [Difference("messages", "item 5 (user)", None, "Thanks")]
     swapped = changed(RESPONSES)
     swapped["input"][3]["call_id"] = "call_9"
     assert list(differences(read(RESPONSES), read(swapped))) == [
-        Difference("item 4 (tool output), its call", "call 1", "call 2")
+        Difference("messages", "item 4 (tool output), its call", "call 1", "call 2")
     ]
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.files import RecordingFile, RecordingFiles
-from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.files import Hop, RecordingFile, RecordingFiles, maker_of
 from omnirecord.wire.limits import Retention
 
 
 @contextmanager
 def file_in(db: Path) -> Iterator[RecordingFile]:
-    judge = load("omnigent")
-    files = RecordingFiles(db, judge, None, None, Retention(), lambda: 0, None, partial(FrameMaker, contract=judge))
+    hops = [Hop(None, None, load("omnigent"))]
+    files = RecordingFiles(db, hops, None, Retention(), lambda: 0, None, maker_of(hops, shows=True))
     try:
         yield files.current
     finally:

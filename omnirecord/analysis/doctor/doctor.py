@@ -64,6 +64,7 @@ def examine(
 
 def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
     """One note for all streams in which no event is Omnigent's."""
+    streams = [one for one in streams if one.activity.last is not None]
     refs = [one.activity.last for one in streams if one.activity.last is not None]
     if refs:
         request, count = streams[0].exchange.request, sum(one.count for one in streams)
@@ -103,8 +104,9 @@ def _session(
 ) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
-    api = partial(_api, store)
-    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, api)
+    one = SessionChecks(
+        exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, partial(_api, store)
+    )
     read(one, exchanges)
     return one
 
@@ -128,7 +130,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live, contract = load("omnigent"), store.contract_of(recording)
-    if contract is live or contract.api != live.api:
+    if contract is live or not contract.api.is_omnigent:
         return lambda _: False
     return lambda frame: (
         frame.raw is not None
@@ -190,23 +192,22 @@ class SessionChecks:
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
-        api: Callable[[Exchange], Api] = lambda _: OMNIGENTS,
+        api_of: Callable[[Exchange], Api] = lambda _: OMNIGENTS,
     ) -> None:
         """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
-        their times in ns. `api`: the API of an exchange."""
-        self._api = api
+        their times in ns. `api_of`: the API of an exchange."""
         self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
         self.upstream = upstream or Upstream()
         self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
         self.streams: list[StreamChecks] = []
-        self._excused = excused
+        self._excused, self._api_of = excused, api_of
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
-        one = StreamChecks(x, [check.handlers() for check in shared], self._excused, self._api(x))
+        one = StreamChecks(x, [check.handlers() for check in shared], self._excused, self._api_of(x))
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.read(frames, payload)

@@ -1,4 +1,4 @@
-"""Checks of a stream as a whole: heartbeats, silences, a slow reader, a missing `[DONE]`; and all checks of one stream.
+"""Checks of a stream as a whole: heartbeats, silences, a slow reader, a missing end; and all checks of one stream.
 
 A live server sends an event at least every 15 s, if only a heartbeat. A running session that sends nothing but
 heartbeats is silent. An imported raw body has no times, so nothing is said of them.
@@ -140,7 +140,8 @@ _UNSENT = 64
 
 
 class StreamChecks:
-    """The checks of one stream. `shared`: the handlers of checks that see all streams of the session."""
+    """The checks of one stream. `shared`: the handlers of checks that see all streams of the session. `api`: the rules
+    of its API; the checks of turns and of the order of events are for Omnigent's alone."""
 
     def __init__(
         self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
@@ -160,7 +161,7 @@ class StreamChecks:
         self._slow_at: FrameRef | None = None
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
         own = (self.order, self.text, self.statuses, self.turns)
-        for handlers in () if self.is_other else (*(check.handlers() for check in own), *shared):
+        for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
@@ -177,9 +178,7 @@ class StreamChecks:
             self.activity.frame(event)
             if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
                 self.contract.odd(event)
-            if self.is_other:
-                continue
-            if event.number is not None:
+            if event.number is not None and self.api.is_omnigent:
                 self.order.numbered(event)
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
@@ -255,8 +254,8 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. Another API may have
-        another end, or none. A client that left counts only if it had waited for long."""
+        """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A
+        client that left counts only if it had waited for long."""
         last, ending = self.activity.last, self.exchange.ending
         if self.is_session or last is None or not self.api.has_ends:
             return

@@ -18,7 +18,7 @@ from ...cassette.rotation import RotatedCassettes
 from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...wire.limits import Retention
-from . import file as bookmarks
+from . import bookmarks
 from .file import LAST, Batch, Cursor, File, Part, Wanted
 
 __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]

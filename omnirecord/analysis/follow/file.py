@@ -1,13 +1,12 @@
 """Reads one cassette again and again: each read opens the file, takes the wanted rows after a cursor, and closes it.
 
-Also here: the requests of a cassette as rows, and bookmarks, which are a cursor for each file in one string.
+Also here: the requests of a cassette as rows.
 """
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -19,7 +18,7 @@ from ...cassette.files import stamp_of
 from ...cassette.select import the_session, the_stream
 from ...cassette.sqlite import Store
 from ...cassette.sqlite.lock import recorder_is_alive
-from ...model import Exchange, Recording, Side, Streaming, TimedFrame
+from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
@@ -39,7 +38,6 @@ _BYTES = 1 << 20
 """…and bytes of them, but for a single larger one."""
 _BACK = 8
 """Factor by which the search for the last wanted events goes further back each time."""
-_PLACE = re.compile(r"([0-9a-f]{8})(?:@([0-9]{8}T[0-9]{6}Z))?,([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +91,18 @@ class Part:
     """Requests that have begun or ended, by number."""
     left_out: int = 0
     """Number of events that were skipped, since there are too many."""
+    clocks: Mapping[int, int] = field(default_factory=dict)
+    """For each recording, the first one with the same clock."""
 
     @property
     def happenings(self) -> list[Row]:
         """Events and requests by time."""
-        return sorted([*self.requests, *self.rows], key=_at) if self.requests else self.rows
+        return sorted([*self.requests, *self.rows], key=self._at) if self.requests else self.rows
+
+    def _at(self, row: Row) -> tuple[int, int, bool]:
+        """Return the sort key of a row. A request that has ended comes after the events at the same time."""
+        clock, end_ns = self.clocks.get(row["recording"], row["recording"]), row.get("end_ns")
+        return clock, row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +129,6 @@ class Batch:
         return sum(part.left_out for part in self.parts)
 
 
-def _at(row: Row) -> tuple[int, int, bool]:
-    """Return the sort key of a row. A request that has ended comes after the events at the same time."""
-    end_ns = row.get("end_ns")
-    return row["recording"], row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
-
-
 class Requests:
     """Rows of exchanges that begin and end: all with `from_start`, else only new ones."""
 
@@ -139,21 +138,21 @@ class Requests:
         self._open: set[int] = set()
         self._begun: set[int] = set()
 
-    def begin(self, store: Store, since: tuple[int, int] | None) -> None:
-        """Skip the exchanges in the cassette, except those since `since`, a recording and ns."""
+    def begin(self, store: Store, since: Iterable[tuple[int, int]]) -> None:
+        """Skip the exchanges in the cassette, except those since one of `since`, each a recording and ns."""
         if not self._wanted.takes_requests:
             return
         self._last = store.newest()
         self._open = {x.exchange for x in store.exchanges(unended=True)} if store.is_being_recorded else set()
-        if since is not None:
-            self._open |= store.open_at(*since)
+        for one in since:
+            self._open |= store.open_at(*one)
 
     def new(self, store: Store) -> Iterator[Row]:
         """Return a row for each exchange that has begun or ended since the last call."""
         if not self._wanted.takes_requests:
             return
         if self._last is None:
-            self.begin(store, None)
+            self.begin(store, ())
         for x in store.newer(self._last or 0, self._open):
             self._last = max(self._last or 0, x.exchange)
             is_over = x.end_ns is not None or x.ending != "open"
@@ -184,7 +183,7 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
         "status": x.response.status if x.response else None,
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
-        "ending": x.ending if is_over else "open", "act": act,
+        "ending": x.ending if is_over else "open", "act": act, "hop": store.recording(x.recording).hop,
         **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
 
@@ -233,6 +232,7 @@ class File:
         self._of, self._wanted, self._opens, self._last = of, wanted, opens, last
         self._inode: int | None = None
         self._recordings: list[Recording] = []
+        self._clocks: dict[int, int] = {}
         self._turn = 0
         self._requests = Requests(wanted, from_start=cursor is not None and of is None)
         self._all_of: tuple[object, ...] = (None,)
@@ -271,7 +271,7 @@ class File:
             is_another = known != [one.started_at for one in recordings[: len(known)]]
             if self._inode is not None and (is_another or inode != self._inode):
                 self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
-            self._inode, self._recordings = inode, recordings
+            self._inode, self._recordings, self._clocks = inode, recordings, clocks(recordings)
             if self.cursor is None:
                 found = self._begin(store)
                 self._requests.begin(store, self._since(found))
@@ -281,18 +281,23 @@ class File:
             found, has_more = self._new(store, self.cursor, waiting)
             return self._part(store, found, has_more=has_more)
 
-    def _since(self, found: list[tuple[Streaming, TimedFrame]]) -> tuple[int, int] | None:
-        """Return recording and ns of the first wanted request: from the first event, or the whole last recording."""
-        if not self._last or not self._recordings:
-            return None
-        return (found[0][0].recording, found[0][1].offset_ns) if found else (self._recordings[-1].recording, 0)
+    def _since(self, found: list[tuple[Streaming, TimedFrame]]) -> Iterator[tuple[int, int]]:
+        """Yield recordings and the ns of their first wanted request: from the first event, or the whole last run."""
+        if self._last and self._recordings:
+            last = self._recordings[-1].recording
+            first, at_ns = (found[0][0].recording, found[0][1].offset_ns) if found else (last, 0)
+            yield from ((one, at_ns) for one, clock in self._clocks.items() if clock == self._clocks[first])
+
+    def _order(self, one: tuple[Streaming, TimedFrame]) -> tuple[int, int, int, int]:
+        x, frame = one
+        return self._clocks[x.recording], frame.offset_ns, x.stream, frame.seq
 
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
         requests = [] if has_more else list(self._requests.new(store))
         left_out, self._left_out = self._left_out, 0
-        started = {recording.recording: recording.started_at for recording in self._recordings}
-        rows = [event_row(x, frame, started[x.recording]) for x, frame in found]
-        return Part(self.cassette, rows, has_more, store.is_being_recorded, requests, left_out)
+        of = {recording.recording: recording for recording in self._recordings}
+        rows = [event_row(x, frame, of[x.recording].started_at, of[x.recording].hop) for x, frame in found]
+        return Part(self.cassette, rows, has_more, store.is_being_recorded, requests, left_out, self._clocks)
 
     def _begin(self, store: Store) -> list[tuple[Streaming, TimedFrame]]:
         if not store.is_being_recorded:
@@ -307,7 +312,7 @@ class File:
             found += [(x, frame) for frame in frames]
             if store.is_being_recorded and not x.is_over:
                 self.cursor.at[x.stream] = seen
-        return sorted(found, key=_order)[-self._last :] if self._last else []
+        return sorted(found, key=self._order)[-self._last :] if self._last else []
 
     def _last_of(self, store: Store, x: Streaming) -> tuple[int, list[TimedFrame]]:
         """Return the last `seq` of a stream, and its last wanted frames."""
@@ -342,10 +347,10 @@ class File:
                     found.append((x, frame))
                 if frames >= _BATCH or size >= _BYTES:
                     self._turn = x.stream
-                    return sorted(found, key=_order), True
+                    return sorted(found, key=self._order), True
             if x.is_over or not store.is_being_recorded:
                 del cursor.at[x.stream]
-        return sorted(found, key=_order), False
+        return sorted(found, key=self._order), False
 
     def _leave_out(self, store: Store, cursor: Cursor, streams: list[Streaming], most: int) -> None:
         """Move the cursor, so that about `most` events come after it."""
@@ -363,38 +368,3 @@ class File:
             cursor.highest = max(cursor.highest, x.stream)
             cursor.at.setdefault(x.stream, 0)
         return sorted(streams, key=lambda x: (x.stream <= self._turn, x.stream))
-
-
-def _order(one: tuple[Streaming, TimedFrame]) -> tuple[int, int, int, int]:
-    x, frame = one
-    return x.recording, frame.offset_ns, x.stream, frame.seq
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A place in one cassette."""
-
-    cassette: str
-    stamp: str | None
-    cursor: Cursor
-
-
-def write(files: Iterable[tuple[File, str | None]]) -> str:
-    """Return the bookmark of these files, each with its stamp."""
-    return ";".join(_written(file, stamp) for file, stamp in files)
-
-
-def _written(file: File, stamp: str | None) -> str:
-    at, cursor = f"@{stamp}" if stamp else "", file.cursor or Cursor()
-    return ",".join([file.cassette + at, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
-
-
-def read(bookmark: str) -> list[Place]:
-    """Return the places in a bookmark; none if the text is no bookmark."""
-    found = [_PLACE.fullmatch(one) for one in bookmark.split(";")]
-    return [] if None in found else [_place(*one.groups()) for one in found if one]
-
-
-def _place(cassette: str, stamp: str | None, highest: str, streams: str) -> Place:
-    pairs = (pair.split(":") for pair in streams.split(",")[1:])
-    return Place(cassette, stamp, Cursor(int(highest), {int(stream): int(seq) for stream, seq in pairs}))

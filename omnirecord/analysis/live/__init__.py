@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -24,9 +24,10 @@ from ...model import TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
-from ...omnigent.summary import short_id, summary
+from ...omnigent.summary import short_id
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
+from ..summary import summary
 from .events import Kind, Line, State, event_lines
 
 __all__ = ["Line", "LiveView"]
@@ -86,6 +87,20 @@ class Requests:
             yield from self._stream(row, make, is_over=is_over, in_turn=in_turn)
         elif is_over and self._is_told(row):
             yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
+
+    def of_hop(self, row: Row, place: str) -> Iterator[Line]:
+        """Return the line of a request of a hop with a name, once it is over. Its label is the name."""
+        if row["end_ns"] is None:
+            return
+        make = partial(Line, row["end_ns"], place=place)
+        if _has_failed(row):
+            line = self._failure(row, make)
+            yield replace(line, label=row["hop"])
+        elif row["kind"] != "http" or row["method"] not in _READS:
+            how, kind = _ENDINGS.get(row["ending"], (row["ending"], "end"))
+            how = "" if kind == "end" and row["ending"] != "client_left" else f"; {how}"
+            kind = "note" if kind == "end" else kind
+            yield make(row["hop"], kind, f"{_name(row)} {row['status']}", end=f"in {_took(row)}{how}")
 
     def _failure(self, row: Row, make: Make) -> Line:
         kind: Kind = "trouble" if row["severity"] in ("error", "warning") else "note"
@@ -253,6 +268,8 @@ class LiveView:
             self._names.add(name)
         if row.get("exchange") is not None:
             yield from self._request(row, name)
+        elif row.get("hop") is not None and not self._every:
+            return  # the request has one line: the events of a model would hide the turn
         elif self._every:
             stream, at_ns = row["stream"], row["offset_ns"]
             before: int = self._before.get(stream) or at_ns
@@ -311,6 +328,9 @@ class LiveView:
     def _request(self, row: Row, name: str) -> Iterator[Line]:
         session = self._sessions.get(name)
         is_over = row["end_ns"] is not None
+        if row.get("hop") is not None and not self._every:
+            yield from self._requests.of_hop(row, self._place("", f"#{row['exchange']}"))
+            return
         if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
             yield from self._finish(session)
         in_turn = session is not None and session.state.turn_ns is not None

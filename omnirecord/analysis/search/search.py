@@ -23,7 +23,7 @@ from ...cassette.select import Given, Moment, moment, span, the_session
 from ...cassette.sqlite import Store, is_database, is_packed
 from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
-from ...model import Exchange, Streaming, TimedFrame
+from ...model import Exchange, Recording, Streaming, TimedFrame
 from ..listing import event_row, request_row, zeros
 from ..turns.requests import may_have_failed
 from .documents import DocumentMaker, of_answer, of_request
@@ -183,7 +183,7 @@ def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator
 
 def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
     """The hits by session, then by the time of their events."""
-    started = {r.recording: r.started_at for r in store.recordings()}
+    recordings = {r.recording: r for r in store.recordings()}
     exchanges = {x.exchange: x for x in store.numbered({match.exchange for match in found})}
     zero = zeros(store)
     made = []
@@ -191,23 +191,23 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
         x = exchanges.get(match.exchange)
         if x is None:
             raise StaleIndex
-        hit = _hit(store, match, x, started[x.recording], asked)
+        hit = _hit(store, match, x, recordings[x.recording], asked)
         made.append((match.session, replace(hit, begun_ns=zero(x.recording, x.session_id, x.stream))))
     return (hit for _, hit in sorted(made, key=lambda one: (one[0], one[1].row["offset_ns"])))
 
 
-def _hit(store: Store, match: Match, x: Exchange, started_at: str, asked: _Search) -> Hit:
+def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search) -> Hit:
     text, spans = unmarked(match.marked)
     symbols = [term.text for clause in asked.query for term in clause.wanted if term.is_symbol]
     spans = best(text, apart([*spans, *symbols_in(text, symbols)]), asked.width)
     snippet = cut(text, spans, asked.width)
     if match.doc.kind == "answer" and x.response is not None:
-        row = request_row(x, store.decoded_body(x, "response"), started_at, x.response.at_ns)
+        row = request_row(x, store.decoded_body(x, "response"), of.started_at, of.hop, x.response.at_ns)
         return Hit(row, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
-        return Hit(request_row(x, store.decoded_body(x, "request"), started_at), snippet, x.exchange)
+        return Hit(request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop), snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
-    return Hit(event_row(x, _frame(store, x, seq), started_at), snippet)
+    return Hit(event_row(x, _frame(store, x, seq), of.started_at, of.hop), snippet)
 
 
 def _frame(store: Store, x: Exchange, seq: int | None) -> TimedFrame:

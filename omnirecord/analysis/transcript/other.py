@@ -12,12 +12,12 @@ from typing import NamedTuple
 from ...cassette.sqlite import Store
 from ...contract.none import NAME as NONE
 from ...model import Exchange, TimedFrame
-from ...omnigent.summary import summary
 from ...text import cells, clip, counted, fitting, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
 from ..other_apis import UNKNOWN, api_of, call_text, request_text
+from ..summary import summary
 from .sentences import _ENDINGS as ENDINGS
 from .sentences import Kind, Line, Page
 

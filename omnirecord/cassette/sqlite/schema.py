@@ -49,7 +49,7 @@ log = logging.getLogger("omnirecord")
 SCHEMA_VERSION = 5
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
 for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
-read. 5: ids, labels and hops of recordings; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
+read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 CACHE = 512
 """Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each

@@ -1,4 +1,4 @@
-"""The recording proxy: an aiohttp server that passes each request on to one upstream, and records it.
+"""The recording proxy: aiohttp servers that pass each request on to their upstream, and record it.
 
 It opens no other connection, and knows no Omnigent: a stream is any `text/event-stream` response, a WebSocket any
 upgrade. When it stops, streams and WebSockets are cut at once, and other requests get five seconds.
@@ -7,27 +7,24 @@ upgrade. When it stops, streams and WebSockets are cut at once, and other reques
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from yarl import URL
 
 from ...cassette.identity import labels_of
-from ...errors import ServerError, UsageError
+from ...errors import UsageError
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
-from ...server.accept import Accepting
 from ...server.background import Blocking, WithBlock
-from ...server.http import Handler, bad_request, error_response, number_of, origin_form
+from ...server.http import bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
 from ...server.tls import File, Trust
-from ...ui.control import UI, Control, page_handler
+from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.lake_url import lake_url
 from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
@@ -38,12 +35,7 @@ from ..thread import RecorderThread, Watch, ignore, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
 from .resume import GRACE, Asked, Resuming
-from .upstream import Upstream, parse_upstream, refuse_itself, upstream_context
-
-log = logging.getLogger("omnirecord")
-
-_COST = 2
-"""File descriptors of a client connection: its own, and the one to upstream."""
+from .targets import Target, bind, contexts, hops_of, targets_of
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
 
@@ -53,11 +45,15 @@ def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
 
 
 class Recorder(Blocking["Proxy"]):
-    """A recording proxy in a thread. `url` is where clients connect, `db` the cassette."""
+    """A recording proxy in a thread. Clients connect to `url`, those of a named upstream to its URL in `urls`."""
 
     def __init__(self, server: Proxy) -> None:
         super().__init__(server)
-        self.upstream, self.db = server.upstream, server.db
+        self.upstream, self.upstreams, self.db = server.upstream, server.upstreams, server.db
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        return self._server.urls
 
     @property
     def page(self) -> str | None:
@@ -78,6 +74,9 @@ class Recorder(Blocking["Proxy"]):
 class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
+
+    `upstreams`: further upstreams by name. Clients connect to them at `urls`: at a free port, or at `HOST:PORT` of
+    `listens`. `contracts`: their contracts. Each one has a recording of its own in the cassette.
 
     `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
     browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
@@ -100,7 +99,7 @@ class Proxy(WithBlock):
 
     def __init__(
         self,
-        upstream: str,
+        upstream: str | None,
         db: str | Path = "omnirecord.db",
         *,
         host: str = "127.0.0.1",
@@ -114,6 +113,9 @@ class Proxy(WithBlock):
         key: File | None = None,
         insecure: bool = False,
         contract: str = "omnigent",
+        upstreams: Mapping[str, str] | None = None,
+        listens: Mapping[str, str] | None = None,
+        contracts: Mapping[str, str] | None = None,
         read_ahead: int = READ_AHEAD,
         resume: bool = False,
         resume_for: float = GRACE,
@@ -134,11 +136,13 @@ class Proxy(WithBlock):
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
-        self._target: URL = parse_upstream(upstream)
-        self.upstream = str(self._target)
+        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
+        self._targets = targets_of(
+            upstream, upstreams or {}, contract, contracts or {}, self._place, listens or {}, self._handle
+        )
+        self.upstream = self._targets[0].shown
         self._trust = Trust(ca, cert, key, insecure)
         self._db = Path(db)
-        self._contract = contract
         self._content = content_scanner(redact, redact_patterns)
         self._pseudonym_key = pseudonym_key
         self._rotation, self._keep = rotation(rotate), retention(keep)
@@ -154,14 +158,32 @@ class Proxy(WithBlock):
         self._control: Control | None = None
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
-        self._running: dict[Forward, asyncio.Task[object]] = {}
-        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
-        self._listener = Listener(self._handle, self._place, cost=_COST)
+        self._running: dict[Forward, tuple[asyncio.Task[object], Target]] = {}
+        self._listener = self._targets[0].listener
         self._paging: Listener | None = None
         if isinstance(ui, str):
             parse_listen(ui, allow_remote=allow_remote, option="--ui")
         self._entered: RecorderThread | None = None
-        self.exchanges = 0
+
+    @property
+    def exchanges(self) -> int:
+        """The number of requests so far."""
+        return sum(target.exchanges for target in self._targets)
+
+    @property
+    def exchanges_of(self) -> Mapping[str, int]:
+        """The number of requests to each upstream with a name, by name."""
+        return {target.name: target.exchanges for target in self._targets if target.name is not None}
+
+    @property
+    def upstreams(self) -> Mapping[str, str]:
+        """The URLs of the upstreams with a name, by name."""
+        return {target.name: target.shown for target in self._targets if target.name is not None}
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URLs at which clients reach the upstreams with a name, by name."""
+        return {target.name: target.listener.url for target in self._targets if target.name is not None}
 
     @property
     def url(self) -> str:
@@ -174,7 +196,8 @@ class Proxy(WithBlock):
 
     @property
     def _listeners(self) -> list[Listener]:
-        return [self._listener] if self._paging is None else [self._listener, self._paging]
+        listeners = [target.listener for target in self._targets]
+        return listeners if self._paging is None else [*listeners, self._paging]
 
     @property
     def token(self) -> str | None:
@@ -228,16 +251,18 @@ class Proxy(WithBlock):
         return recorder.start()
 
     async def __aenter__(self) -> Proxy:
-        tls = upstream_context(self._target, self._trust)
-        await self._listener.bind()  # before the cassette is touched
+        tls = contexts(self._targets, self._trust)
         try:
+            await bind(self._targets)  # before the cassette is touched
             pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
             if self._ui:
-                self._paging = await self._page_listener()
-            for listener in self._listeners:
-                refuse_itself(self._target, listener.url)
+                place = replace(self._place, token=self._listener.token, option="--ui")
+                self._paging = await page_listener(self._serve_page, place, self._ui, self.url)
+            for target in self._targets:
+                target.refuse_itself(listener.url for listener in self._listeners)
+            first, further = hops_of(self._targets)
             self._entered = await asyncio.to_thread(
-                RecorderThread, self._db, self.upstream, self._contract, content=self._content, rotation=self._rotation,
+                RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
                 keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
                 news=self._made_control().announce if self._is_controlled else nothing,
@@ -246,34 +271,26 @@ class Proxy(WithBlock):
             for listener in self._listeners:
                 await listener.stop(0)
             raise
-        self._upstream = Upstream(self._target, tls)
-        self._share_descriptors(self._listener.accepting, self._upstream)
-        self._warn()
+        for target, of_target in zip(self._targets, tls, strict=True):
+            target.connect(of_target)
+        for target in self._targets:
+            target.share_descriptors(self._descriptors, self._let_go, self._entered.note)
+        for target in self._targets:
+            target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
         for listener in self._listeners:
             await listener.start()
         if self._shipping is not None:
             self._shipping.start()
         return self
 
-    async def _page_listener(self) -> Listener:
-        """Return the page's own listener: pages and service workers of the upstream have the proxy's origin."""
-        place = replace(self._place, token=self._listener.token, option="--ui")
-        if isinstance(self._ui, str):
-            host, port = parse_listen(self._ui, allow_remote=place.allow_remote, option="--ui")
-            return await _bound(self._serve_page, replace(place, host=host, port=port))
-        behind = (URL(self.url).port or 0) + 1 if place.port else 0
-        try:
-            return await _bound(self._serve_page, replace(place, port=behind if behind < 65536 else 0))
-        except ServerError:
-            return await _bound(self._serve_page, replace(place, port=0))
+    def _descriptors(self) -> int:
+        """The number of upstream connections that have no client."""
+        kept = self._resuming.kept if self._resuming is not None else 0
+        return kept + sum(target.upstream.idle for target in self._targets)
 
-    def _share_descriptors(self, accepting: Accepting, upstream: Upstream) -> None:
-        """Count upstream connections that have no client among those of the listener."""
-        resuming = self._resuming
-        accepting.elsewhere = lambda: upstream.idle + (resuming.kept if resuming is not None else 0)
-        accepting.let_go = upstream.let_go
-        accepting.noted = self._recorder_thread.note
-        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
+    def _let_go(self) -> None:
+        for target in self._targets:
+            target.upstream.let_go()
 
     def _made_control(self) -> Control:
         pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
@@ -281,29 +298,24 @@ class Proxy(WithBlock):
         return self._control
 
     def _state(self) -> dict[str, Any]:
-        streams = [forward.recorder for forward in self._running if forward.recorder.stream is not None]
+        streams = [
+            (forward.recorder, target) for forward, (_, target) in self._running.items()
+            if forward.recorder.stream is not None
+        ]  # fmt: skip
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
             "open_exchanges": self.open_exchanges, "degraded": self._recorder_thread.degraded,
             "waiting_bytes": self._recorder_thread.waiting_bytes, "dropped_bytes": self._recorder_thread.dropped_bytes,
-            "refused": self._listener.accepting.refused,
-            "streams": [{"stream": recorder.stream, "session_id": recorder.session_id} for recorder in streams],
+            "refused": sum(target.listener.accepting.refused for target in self._targets),
+            "streams": [
+                {"stream": recorder.stream, "session_id": recorder.session_id, "hop": target.name}
+                for recorder, target in streams
+            ],
+            "upstreams": [
+                {"hop": one.name, "upstream": one.shown, "url": one.listener.url, "exchanges": one.exchanges}
+                for one in self._targets
+            ],
         }  # fmt: skip
-
-    def _warn(self) -> None:
-        """Warn of options that are not safe."""
-        if self._listener.is_remote:
-            log.warning(
-                "any client that can reach %s can use %s through it: the proxy asks for no token%s",
-                self.url,
-                self.upstream,
-                ", except on its control path" if self._is_controlled else "",
-            )
-        if self._trust.insecure:
-            log.warning(
-                "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
-                " everything", self.upstream,
-            )  # fmt: skip
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
@@ -328,7 +340,8 @@ class Proxy(WithBlock):
         for listener in self._listeners:
             await listener.stop(0.1)
         if self._entered is not None:
-            await self._upstream.close()
+            for target in self._targets:
+                await target.upstream.close()
             await asyncio.to_thread(self._entered.stop, until - monotonic())
 
     def hurry(self) -> None:
@@ -340,26 +353,27 @@ class Proxy(WithBlock):
     def _cut(self, *, streams_only: bool) -> None:
         if self._resuming is not None:
             self._resuming.stop()
-        for forward, task in list(self._running.items()):
+        for forward, (task, _) in list(self._running.items()):
             if forward.endless or not streams_only:
                 forward.stopped = True
                 task.cancel()
 
     async def _wait_for_requests(self, timeout: float) -> None:
         if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=timeout)
+            await asyncio.wait([task for task, _ in self._running.values()], timeout=timeout)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        target = origin_form(request)
+    async def _handle(self, of: Target, request: web.BaseRequest) -> web.StreamResponse:
+        target, is_first = origin_form(request), of.number == 0
         if target is None:
             return bad_request("it names no path of the one upstream", 405)
-        if self._control is not None and target.startswith(CONTROL):
+        if self._control is not None and is_first and target.startswith(CONTROL):
             return await self._controlled(request, target, self._control)
         asked = Asked(target, decoded(request.raw_headers))
-        relay, behind = self._resuming.find(request.method, asked) if self._resuming else (None, 0)
+        resuming = self._resuming if is_first else None
+        relay, behind = resuming.find(request.method, asked) if resuming else (None, 0)
         if relay is not None:
             return await relay.serve(request, behind=behind)
-        forward = self._forward(request, asked)
+        forward = self._forward(of, request, asked, resuming)
         del asked  # this call lasts as long as a stream
         try:
             return await forward.run()
@@ -376,19 +390,11 @@ class Proxy(WithBlock):
             return error_response(503, "not_ready", "omnirecord: the recording has not begun")
         return await self._control.serve(request, self._paging.guard)
 
-    def _forward(self, request: web.BaseRequest, asked: Asked) -> Forward:
-        self.exchanges += 1
-        recorder = self._recorder_thread.begin_exchange(request.method, asked.target, asked.headers)
-        forward = Forward(
-            request, asked, recorder, self._upstream, self._read_ahead, self._resuming, self._answered
-        )  # fmt: skip
+    def _forward(self, of: Target, request: web.BaseRequest, asked: Asked, resuming: Resuming | None) -> Forward:
+        of.exchanges += 1
+        recorder = self._recorder_thread.begin_exchange(request.method, asked.target, asked.headers, of.number)
+        forward = Forward(request, asked, recorder, of.upstream, self._read_ahead, resuming, self._answered)
         task = asyncio.current_task()
         assert task is not None
-        self._running[forward] = task
+        self._running[forward] = task, of
         return forward
-
-
-async def _bound(handler: Handler, place: Place) -> Listener:
-    listener = Listener(handler, place, has_pages=True)
-    await listener.bind()
-    return listener

@@ -39,7 +39,7 @@ from ...server.aiohttp_private import (  # fmt: skip
     use_protocol,
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
-from ...server.tls import Trust, explained
+from ...server.tls import explained
 from ...wire.headers import asks_for_websocket, section_size
 
 _END = b"\r\n\r\n"
@@ -184,15 +184,6 @@ def parse_upstream(url: str) -> URL:
     if parsed.raw_query_string or parsed.raw_fragment:
         raise UsageError(f"--upstream {url!r} may have a path, but no query and no fragment")
     return parsed
-
-
-def upstream_context(url: URL, trust: Trust) -> ssl.SSLContext | None:
-    """Return the TLS settings for this upstream; None for http. Raises `UsageError`."""
-    if url.scheme == "https":
-        return trust.context()
-    if trust:
-        raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {url} has none")
-    return None
 
 
 def refuse_itself(upstream: URL, own: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -71,6 +71,7 @@ class _Open:
     """Whether it is a runner's tunnel in which the server has not told its version."""
     target: str
     """The target of the request, as it is stored."""
+    hop: int = 0
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -108,10 +109,17 @@ class _Open:
 
 
 class RowMaker:
-    """Turns the operations of one file into rows, and tells `frames` of the streams."""
+    """Turns the operations of one file into rows, and tells `frames` of the streams.
 
-    def __init__(self, recording: int, redactor: Redactor, frames: Frames, server_version: str | None = None) -> None:
-        self._recording = recording
+    `recording`: the number of the first hop's recording, which those of the further hops follow. `hops`: their names.
+    Sessions and the version of the server are Omnigent's: the exchanges of a hop with a name have neither.
+    """
+
+    def __init__(
+        self, recording: int, redactor: Redactor, frames: Frames, server_version: str | None = None,
+        hops: Sequence[str | None] = (None,),
+    ) -> None:  # fmt: skip
+        self._recording, self._hops = recording, hops
         self.server_version = server_version
         """The version of the server, once it is known."""
         self._redactor = redactor
@@ -148,7 +156,8 @@ class RowMaker:
             if state.reads:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
-            self.frames.begin(number, state.stream, None if state.masked else state.coding, state.target)
+            coding = None if state.masked else state.coding
+            self.frames.begin(number, state.stream, coding, state.target, state.hop)
             self.frames.arrived(number)
         return out
 
@@ -187,14 +196,18 @@ class RowMaker:
             state.late.clear()
 
     def _requested(self, op: Requested) -> Iterator[Row]:
-        key = version_key(op.method, op.target)
-        body = bytearray() if key is not None or creates_session(op.method, op.target) else None
+        is_omnigent = self._hops[op.hop] is None
+        key = version_key(op.method, op.target) if is_omnigent else None
+        is_named = key is not None or (is_omnigent and creates_session(op.method, op.target))
         target = self._redactor.target(op.target)
         request = rows.request(
-            op.exchange, self._recording, "http", session_of(target), op.party, op.at_ns, op.method, target,
-            self._redactor.headers(op.headers),
+            op.exchange, self._recording + op.hop, "http", session_of(target) if is_omnigent else None, op.party,
+            op.at_ns, op.method, target, self._redactor.headers(op.headers),
         )  # fmt: skip
-        state = _Open(_side(op.headers), _Side(), body, key, is_tunnel(op.target), target, begun=(request,))
+        state = _Open(
+            _side(op.headers), _Side(), bytearray() if is_named else None, key, is_omnigent and is_tunnel(op.target),
+            target, op.hop, begun=(request,),
+        )  # fmt: skip
         self._open[op.exchange] = state
         yield request
 
@@ -214,9 +227,9 @@ class RowMaker:
             state.masked = self._masked(op)
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
-                yield from self._problem(op.stream, op.at_ns, state.masked.problem)
+                yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding, state.target)
+            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
@@ -228,9 +241,9 @@ class RowMaker:
         mask = self._redactor.stream()
         return None if mask is None else MaskedStream(mask, op.headers)
 
-    def _problem(self, stream: int | None, at_ns: int, problem: str | None) -> Iterator[Row]:
+    def _problem(self, state: _Open, at_ns: int, problem: str | None) -> Iterator[Row]:
         if problem is not None:
-            yield rows.incident(self._recording, at_ns, f"stream {stream}: {problem}")
+            yield rows.incident(self._recording + state.hop, at_ns, f"stream {state.stream}: {problem}")
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
@@ -285,7 +298,7 @@ class RowMaker:
         full: list[Row] = []
         blocks.add(op.at_ns, op.sent_ns, kept.size, new if len(new) == kept.size else None, full)
         yield from full
-        yield from self._problem(state.stream, op.at_ns, kept.problem)
+        yield from self._problem(state, op.at_ns, kept.problem)
 
     def _messaged(self, op: Messaged) -> Iterator[Row]:
         op.written = True
@@ -328,10 +341,10 @@ class RowMaker:
                 yield from self._store(op.exchange, name, side, side.body.close())
                 if isinstance(side.body, CodedBody) and side.body.cut:
                     text = f"exchange {op.exchange}: only the beginning of its compressed {name} body was kept"
-                    yield rows.incident(self._recording, op.at_ns, text)
+                    yield rows.incident(self._recording + state.hop, op.at_ns, text)
             if side.is_cut:
                 text = f"exchange {op.exchange}: of its {name} body only the first {side.at} bytes were kept"
-                yield rows.incident(self._recording, op.at_ns, text)
+                yield rows.incident(self._recording + state.hop, op.at_ns, text)
         if state.body:
             body = decoded(bytes(state.body), state.coding)
             if state.version_key is not None:

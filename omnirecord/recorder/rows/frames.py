@@ -55,6 +55,7 @@ class _Streaming:
 
     stream: int
     coding: str | None
+    recording: int
     judge: _Careful
     framer: Framer
     byte: int
@@ -107,19 +108,20 @@ class _Step:
 
 
 class FrameMaker(Frames):
-    """Makes the frames of all streams of one recording, and of those that a killed recorder left behind.
+    """Makes the frames of all streams of one file, and of those that a killed recorder left behind.
 
-    `shows`: a watcher wants the frames; otherwise frames of one kind are not made one by one. `step`: the most bytes in
-    a step.
+    `recording`: the number of the first hop's recording, which those of the further hops follow; `contracts`: one for
+    each hop. `shows`: a watcher wants the frames; otherwise frames of one kind are not made one by one. `step`: the
+    most bytes in a step.
     """
 
     def __init__(
-        self, writer: Writer, recording: int, contract: Contract, *, shows: bool = True, step: int = STEP
+        self, writer: Writer, recording: int, *contracts: Contract, shows: bool = True, step: int = STEP
     ) -> None:
         self._shows, self._most = shows, step
         self._writer = writer
         self._recording = recording
-        self._contract = contract
+        self._contracts = contracts
         self._judges: dict[str, _Careful] = {}
         """By the name of a contract: with `auto`, streams have different ones."""
         self._streaming: dict[int, _Streaming] = {}
@@ -134,8 +136,9 @@ class FrameMaker(Frames):
     def behind(self) -> bool:
         return bool(self._waiting)
 
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
-        self._begin(exchange, stream, coding, self._judge(self._contract.of(target)))
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        judge = self._judge(self._contracts[hop].of(target))
+        self._begin(exchange, stream, coding, self._recording + hop, judge)
 
     def _judge(self, contract: Contract) -> _Careful:
         if contract.name not in self._judges:
@@ -231,14 +234,14 @@ class FrameMaker(Frames):
     def _begin_again(self, exchanges: list[int]) -> None:
         for exchange in exchanges:
             state = self._streaming[exchange]
-            again = self._begin(exchange, state.stream, state.coding, state.judge)
+            again = self._begin(exchange, state.stream, state.coding, state.recording, state.judge)
             again.ended, again.until = state.ended, state.until
 
     def _give_up(self, exchange: int, error: Exception) -> None:
         """Make no more frames of this stream. Its bytes are kept, and readers derive the frames."""
         state = self._streaming.pop(exchange)
         del self._waiting[exchange]
-        self._writer.write([fault(self._recording, f"frames of stream {state.stream}", state.at_ns, error)])
+        self._writer.write([fault(state.recording, f"frames of stream {state.stream}", state.at_ns, error)])
 
     def _done(self, step: _Step) -> NewFrames | None:
         """Update the state after the step is written, and return its frames."""
@@ -294,11 +297,11 @@ class FrameMaker(Frames):
             yield from _lost(exchange, state.length, state.read, columns)
         if state.judge.fault and not state.is_fault_told:
             state.is_fault_told = True
-            yield fault(self._recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
+            yield fault(state.recording, f"the verdicts of stream {state.stream}", state.at_ns, state.judge.fault)
         if state.judge.api.has_end(columns.verdicts, columns.types):
             yield rows.done(state.stream)
         if finished and state.framer.broken and not state.is_stop_told:
-            yield rows.incident(self._recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
+            yield rows.incident(state.recording, state.at_ns, f"stream {state.stream}: {state.framer.broken}")
 
     def _decoded(self, exchange: int, state: _Streaming, length: int, finished: bool) -> Iterator[Row]:
         """Yield the rows that say how far a coded stream is decoded, so that readers need not decode it again."""
@@ -310,7 +313,7 @@ class FrameMaker(Frames):
             state.is_stop_told = True
             text = f"stream {state.stream}: {state.framer.broken}"
             log.warning("%s", text)
-            yield rows.incident(self._recording, state.at_ns, text)
+            yield rows.incident(state.recording, state.at_ns, text)
 
     def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
@@ -318,7 +321,7 @@ class FrameMaker(Frames):
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
                 judge = self._judge(contract_of(left.contract).of(left.target))
-                self._begin(left.exchange, left.stream, coding, judge).ended = True
+                self._begin(left.exchange, left.stream, coding, self._recording, judge).ended = True
                 self._waiting[left.exchange] = None
             if left.end_ns is None:
                 sizes = left.request_bytes, left.response_bytes
@@ -326,14 +329,14 @@ class FrameMaker(Frames):
         while self.behind:
             list(self.make())
 
-    def _begin(self, exchange: int, stream: int, coding: str | None, judge: _Careful) -> _Streaming:
+    def _begin(self, exchange: int, stream: int, coding: str | None, recording: int, judge: _Careful) -> _Streaming:
         """Begin after the last stored frame: of a new stream, after a failed step, or after a killed recorder."""
         frames, length, read = self._writer.framed(stream)
         framer = Framer(coding, judge, length)
         byte, skip = length, 0
         if framer.decodes:
             framer, byte, skip = Framer(coding, judge), 0, frames
-        state = _Streaming(stream, coding, judge, framer, byte, frames, length, read, skip)
+        state = _Streaming(stream, coding, recording, judge, framer, byte, frames, length, read, skip)
         self._streaming[exchange] = state
         return state
 

@@ -24,7 +24,7 @@ HELD_BY_FIELD = 200
 
 @dataclass(slots=True)
 class Requested:
-    """The header section of a request is complete."""
+    """The header section of a request is complete. `hop`: the position of its upstream among those of the recorder."""
 
     exchange: int
     party: str
@@ -32,6 +32,7 @@ class Requested:
     method: str
     target: str
     headers: Headers
+    hop: int = 0
 
 
 @dataclass(slots=True)
@@ -179,7 +180,7 @@ class NewFrames:
 
 
 class Frames(Protocol):
-    """Receives the news of the streams of one recording from `RowMaker`. `FrameMaker` makes the frames in this process;
+    """Receives the news of the streams of one file from `RowMaker`. `FrameMaker` makes the frames in this process;
     `WorkerFrames` lets the worker process make them."""
 
     @property
@@ -190,8 +191,9 @@ class Frames(Protocol):
     def waiting(self) -> int:
         """Number of streams that wait for frames."""
 
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
-        """Note that the response of a stream has begun. `target`: of the request, as it is stored."""
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        """Note that the response of a stream has begun. `target`: of the request, as it is stored. The contract of the
+        hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that bytes of it are in the file, or will be with the next commit. Bytes behind `until` may still

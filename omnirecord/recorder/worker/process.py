@@ -6,13 +6,14 @@ The messages between the two processes are pickled dataclasses: both run the sam
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -38,6 +39,7 @@ class Stream:
     stream: int
     coding: str | None
     target: str
+    hop: int = 0
     until: int | None = None
     ended: bool = False
     begins: bool = True
@@ -131,9 +133,9 @@ class _Forwarded(logging.Handler):
 class _Cassette:
     """A file and its `FrameMaker`. The file is opened in `make`, so that a failing disk costs an attempt only."""
 
-    def __init__(self, file: File, contract: Contract, shows: bool) -> None:
+    def __init__(self, file: File, contracts: Sequence[Contract], shows: bool) -> None:
         self.key = file.key
-        self._path, self._recording, self._contract = Path(file.path), file.recording, contract
+        self._path, self._recording, self._contracts = Path(file.path), file.recording, contracts
         self._shows = shows
         self._writer: Writer | None = None
         self._told: deque[Stream] = deque()
@@ -158,12 +160,12 @@ class _Cassette:
     def _open(self) -> FrameMaker:
         self._writer = Writer(self._path, beside=True)
         step = STEP if self._shows else LONG_STEP
-        self._maker = FrameMaker(self._writer, self._recording, self._contract, shows=self._shows, step=step)
+        self._maker = FrameMaker(self._writer, self._recording, *self._contracts, shows=self._shows, step=step)
         return self._maker
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
         if of.begins:
-            maker.begin(of.exchange, of.stream, of.coding, of.target)
+            maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
             self._known.add(of.exchange)
         (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
 
@@ -179,10 +181,11 @@ class _Cassette:
 
 
 class Worker:
-    """Makes frames as the messages from the recorder say. `shows`: a watcher wants the frames."""
+    """Makes frames as the messages from the recorder say. `contracts`: one for each hop. `shows`: a watcher wants the
+    frames."""
 
-    def __init__(self, pipe: Connection, contract: Contract, shows: bool) -> None:
-        self._pipe, self._contract, self._shows = pipe, contract, shows
+    def __init__(self, pipe: Connection, contracts: Sequence[Contract], shows: bool) -> None:
+        self._pipe, self._contracts, self._shows = pipe, contracts, shows
         self._cassettes: dict[int, _Cassette] = {}
         self._pace = FrameSchedule()
         self._number, self._parent = 0, os.getppid()
@@ -212,7 +215,7 @@ class Worker:
         self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
         for file in told.files:
             if file.key not in self._cassettes:
-                self._cassettes[file.key] = _Cassette(file, self._contract, self._shows)
+                self._cassettes[file.key] = _Cassette(file, self._contracts, self._shows)
             self._cassettes[file.key].tell(file.streams)
         for key in told.release:
             if key in self._cassettes:
@@ -265,8 +268,9 @@ class Worker:
 
 
 def main() -> None:
-    """Run the worker. Arguments: descriptor of the pipe, contract, `shows` or `hides`, and `max_decoded` in bytes."""
-    _, fd, contract, shows, limit = sys.argv
+    """Run the worker. Arguments: descriptor of the pipe, the contract of each hop as JSON, `shows` or `hides`, and
+    `max_decoded` in bytes."""
+    _, fd, contracts, shows, limit = sys.argv
     max_decoded(int(limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder, which ends the worker
@@ -276,7 +280,7 @@ def main() -> None:
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
     try:
-        worker = Worker(pipe, load(contract), shows == "shows")
+        worker = Worker(pipe, [load(one) for one in json.loads(contracts)], shows == "shows")
         reduce_gc(_GC_THRESHOLD)
         worker.run()
     except (EOFError, OSError):

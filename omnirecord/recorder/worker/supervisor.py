@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -36,7 +36,8 @@ log = logging.getLogger("omnirecord")
 
 
 class WorkerFrames(Frames):
-    """The `Frames` of one recording, made by the worker: collects the news of its streams."""
+    """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
+    file's first recording."""
 
     def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
         self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
@@ -54,8 +55,8 @@ class WorkerFrames(Frames):
     def behind(self) -> bool:
         return bool(self._news or self.left) or self._told > self._supervisor.made
 
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str) -> None:
-        self._open[exchange] = Stream(exchange, stream, coding, target)
+    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
+        self._open[exchange] = Stream(exchange, stream, coding, target, hop)
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         if exchange in self._open:
@@ -102,15 +103,16 @@ class WorkerFrames(Frames):
 class WorkerSupervisor:
     """Runs the worker of one recorder. Its methods are called in the recording thread.
 
+    `contracts`: name or path of the contract of each hop.
     `watch` is called with new frames, if `shows`, and `news` after new frames, both in a third thread. `wake` is called
     after each answer of the worker.
     """
 
     def __init__(
-        self, contract: str, watch: Callable[[NewFrames], None], shows: bool, news: Callable[[], None],
+        self, contracts: Sequence[str], watch: Callable[[NewFrames], None], shows: bool, news: Callable[[], None],
         wake: Callable[[], None],
     ) -> None:  # fmt: skip
-        self._contract, self._watch, self._shows, self._news, self._wake = contract, watch, shows, news, wake
+        self._contracts, self._watch, self._shows, self._news, self._wake = contracts, watch, shows, news, wake
         self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
         self._releasing: dict[int, int] = {}  # file keys, and the message that said so; 0: none yet
@@ -135,7 +137,7 @@ class WorkerSupervisor:
         return self._lacks or self._fails
 
     def frames(self, writer: Writer, recording: int) -> WorkerFrames:
-        """Return the `Frames` of a recording in that file."""
+        """Return the `Frames` of that file. `recording`: the number of its first recording."""
         assert writer.path is not None
         made = WorkerFrames(self, 0, writer.path, recording)
         self.renew(made)
@@ -202,7 +204,7 @@ class WorkerSupervisor:
         with ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
             shows = "shows" if self._shows else "hides"
-            words = [sys.executable, "-P", "-c", _BOOT, str(fd), self._contract, shows]
+            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts), shows]
             words += [str(max_decoded()), json.dumps(sys.path)]
             quiet = subprocess.DEVNULL
             pipe = Connection(ours.detach())

@@ -21,7 +21,7 @@ from typing import Any, Literal
 from ...model import TimedFrame
 from ...text import clip, dumps
 from ...wire.sse import read_fields
-from ...wire.strict_json import payload_of
+from ...wire.strict_json import as_dict, as_text, payload_of
 
 MISSING: Any = object()
 """The result of `Field.of` if there is no such field."""
@@ -139,10 +139,13 @@ def is_event(frame: TimedFrame) -> bool:
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """Return the type of an event, else its `event` field; None if it has neither."""
-    if frame.type is not None or frame.verdict != "malformed" or frame.raw is None:
+    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has it;
+    None if it has none of these."""
+    if frame.type is not None or frame.raw is None or not is_event(frame):
         return frame.type
-    return read_fields(frame.raw, bom=frame.seq == 1).event or None
+    if frame.verdict == "malformed":
+        return read_fields(frame.raw, bom=frame.seq == 1).event or None
+    return as_text(as_dict(payload_of(frame)).get("object"))
 
 
 @lru_cache(256)

@@ -21,7 +21,21 @@ from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
 from ..event_address import fields_like, listed
 from ..parts import Part, frames_of
-from .verbs import Change, Corrupt, Delay, Drop, Duplicate, Edit, End, Ends, RemoveField, SetField, StopHeartbeats, Swap
+from .verbs import (
+    Change,
+    Corrupt,
+    Delay,
+    Drop,
+    Duplicate,
+    Edit,
+    End,
+    Ends,
+    RemoveField,
+    SetField,
+    Stall,
+    StopHeartbeats,
+    Swap,
+)
 
 Key = tuple[int, int]
 """Number of the stream, number of the frame."""
@@ -187,7 +201,7 @@ class BoundFault:
                 event.copies = 0
             case Duplicate():
                 event.copies += bool(event.copies)
-            case Delay(by_ns=by_ns):
+            case Delay(by_ns=by_ns) | Stall(by_ns=by_ns):
                 event.late_ns += by_ns
             case Corrupt() | SetField() | RemoveField() as edit:
                 with suppress(UnfitError):  # as recorded, it was checked; another fault changed it since

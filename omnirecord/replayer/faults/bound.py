@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -17,11 +17,11 @@ from ...errors import UsageError
 from ...model import TimedFrame
 from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...omnigent.routes import path_of
-from ..event_address import Address, Stream, is_event, listed
+from ..event_address import Address, Stream, is_event, listed, name_of
 from ..parts import Part
 from .apply import BoundFault, Faulty, Key, Layout, Silence, UnfitError, edited, inside_a_character
 from .grammar import parse_fault
-from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, StopHeartbeats, Swap
+from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, Stall, StopHeartbeats, Swap
 
 RequestLine = tuple[str, str]
 """Method and target of a request."""
@@ -30,12 +30,17 @@ _RANK = {"before": 0, "inside a character of": 1, "inside": 1, "after": 2}
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """The faults on one request. `status`: the status instead of the recorded answer; None for that answer. `late_ns`:
-    delay of the answer, in ns. `names`: the faults."""
+    """The faults on one request. `answer`: the fault that replaces the recorded answer; None for that answer.
+    `late_ns`: delay of the answer, in ns. `names`: the faults."""
 
-    status: int | None
+    answer: Answer | None
     late_ns: int
     names: tuple[str, ...]
+
+    @property
+    def status(self) -> int | None:
+        """The status of `answer`."""
+        return None if self.answer is None else self.answer.status
 
 
 def check(faults: Iterable[OnRequest], asked: Iterable[RequestLine]) -> None:
@@ -98,15 +103,26 @@ class Bound:
             check(self._on_requests, requests)
         self._counts = [0] * len(self._on_requests)
         self._over: Counter[str] = Counter()
+        self._stalls = {aim.name: aim.keys for aim in aimed if isinstance(aim.fault, Stall) and not aim.fault.each_time}
+        self.stalls = Counter(aim.name for aim in aimed if aim.name in self._stalls)
+        """How often each stall may happen."""
 
-    def on(self, stream: int, parts: Sequence[Part]) -> Faulty:
+    def stalled_at(self, name: str) -> tuple[Key, ...]:
+        """Return the events of a stall."""
+        return self._stalls[name]
+
+    def on(self, stream: int, parts: Sequence[Part], without: Collection[str] = ()) -> Faulty:
         """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
+        `without`: the stalls that are left out.
 
         If a fault has happened since an earlier call with the same parts, the bytes begin with those of that call.
         """
         layout = Layout(parts, self._wanted)
+        over = set(without)
         for aim in self._changes:
-            aim.apply(layout)
+            if aim.name not in over:
+                aim.apply(layout)
+            over |= {aim.name} & self._stalls.keys()  # each connection stalls once
         silences = [silence for silence in self._silences if silence.covers(parts, stream)]
         for silence in silences:
             silence.hush(layout)
@@ -137,9 +153,9 @@ class Bound:
         happening = [fault for n, fault in enumerate(self._on_requests) if self._is_nth(n, method, target)]
         if not happening:
             return None
-        statuses = [fault.status for fault in happening if isinstance(fault, Answer)]
+        answers = [fault for fault in happening if isinstance(fault, Answer)]
         late_ns = sum(fault.by_ns for fault in happening if not isinstance(fault, Answer))
-        return RequestFault(statuses[0] if statuses else None, late_ns, tuple(map(str, happening)))
+        return RequestFault(answers[0] if answers else None, late_ns, tuple(map(str, happening)))
 
     def _is_nth(self, number: int, method: str, target: str) -> bool:
         requests = self._on_requests[number].requests
@@ -147,7 +163,7 @@ class Bound:
             return False
         self._counts[number] += 1
         nth = requests.ordinal if isinstance(requests.ordinal, int) else 1
-        return requests.ordinal == "every" or self._counts[number] == nth
+        return requests.ordinal == "every" or nth <= self._counts[number] < nth + requests.first
 
     def reset(self) -> None:
         """Forget the faults that have happened, and all requests."""
@@ -273,7 +289,7 @@ class FaultBinder:
 
     def _named(self, key: Key) -> str:
         frame = self._frame(key)
-        return f"{frame.type or 'frame'} (#{key[1]} of stream {key[0]})"
+        return f"{name_of(frame) or 'frame'} (#{key[1]} of stream {key[0]})"
 
 
 def _refusal(fault: Change | Ends, why: str) -> UsageError:

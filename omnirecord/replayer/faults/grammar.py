@@ -10,6 +10,7 @@ from ..event_address import HOW_CONDITIONS, Field, WordReader, field_of, read_ad
 from .verbs import (
     EACH_TIME,
     EXAMPLE,
+    RESET,
     TIME,
     VERBS,
     Answer,
@@ -24,6 +25,7 @@ from .verbs import (
     Requests,
     SetField,
     Slow,
+    Stall,
     StopHeartbeats,
     Swap,
     Where,
@@ -33,6 +35,8 @@ from .verbs import (
 _WORD = re.compile(r"\s*(\S+)")
 _METHOD = re.compile(r"[a-z]+|\*")
 _STATUS = re.compile(r"[2-5][0-9][0-9]")
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
+_COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WITH = {"with": HOW_CONDITIONS}
 
 
@@ -67,6 +71,12 @@ def _no_every(words: WordReader) -> None:
 
 def _delay(words: WordReader) -> Fault:
     return Delay(read_address(words), _by_time(words))
+
+
+def _stall(words: WordReader) -> Fault:
+    by_ns = _time(words)
+    _expect(words, "at")
+    return Stall(read_address(words), by_ns, words.skip("each", "time"))
 
 
 def _set(words: WordReader) -> Fault:
@@ -137,9 +147,12 @@ def _is_after(words: WordReader) -> bool:
 def _answer(words: WordReader) -> Fault:
     requests = _requests(words)
     _expect(words, "with")
+    if words.skip(RESET):
+        return Answer(requests, 0)
     if not _STATUS.fullmatch(words.peek()):
-        words.refuse("a status from 200 to 599 was expected")
-    return Answer(requests, int(words.take()))
+        words.refuse(f"a status from 200 to 599 was expected, or {RESET}")
+    status = int(words.take())
+    return Answer(requests, status, _time(words) if words.skip("retry", "after") else None)
 
 
 def _slow(words: WordReader) -> Fault:
@@ -148,16 +161,30 @@ def _slow(words: WordReader) -> Fault:
 
 def _requests(words: WordReader) -> Requests:
     ordinal = read_ordinal(words)
+    first = _count(words) if ordinal == 1 else 1
     if ordinal == "last" or not _METHOD.fullmatch(words.peek()):
         words.refuse("a method was expected, with 2nd or every before it if need be")
     method = words.take().upper()
     if words.peek()[:1] not in ("/", "*"):
         words.refuse("a path was expected, or a glob over paths")
-    return Requests(ordinal, method, words.take())
+    return Requests(ordinal, method, words.take(), first)
+
+
+def _count(words: WordReader) -> int:
+    """Read the number of requests behind `first`; 1 if there is none."""
+    word = words.peek()
+    if word in _COUNTS:
+        words.take()
+        return _COUNTS.index(word) + 2
+    return int(words.take()) if _COUNT.fullmatch(word) else 1
 
 
 def _by_time(words: WordReader) -> int:
     _expect(words, "by")
+    return _time(words)
+
+
+def _time(words: WordReader) -> int:
     found = words.comes(TIME)
     value = time_ns(found) if found else None
     if found is None or value is None:
@@ -177,7 +204,7 @@ _READERS: dict[str, Callable[[WordReader], Fault]] = {
     "drop": lambda words: Drop(read_address(words)),
     "duplicate": lambda words: Duplicate(read_address(words)),
     "corrupt": lambda words: Corrupt(read_address(words)),
-    "swap": _swap, "delay": _delay, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove, "stop": _stop,
-    "answer": _answer, "slow": _slow,
+    "swap": _swap, "delay": _delay, "stall": _stall, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove,
+    "stop": _stop, "answer": _answer, "slow": _slow,
 }  # fmt: skip
 """Reads the arguments of each verb."""

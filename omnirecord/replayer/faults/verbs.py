@@ -42,6 +42,7 @@ def time_text(value_ns: int) -> str:
     return f"{(Decimal(value_ns) / 10**6).normalize():f}ms"
 
 
+RESET = "reset"
 End = Literal["clean", "short", "reset", "freeze"]
 """How a stream ends; with `freeze` it stays open and silent."""
 Where = Literal["before", "inside", "inside a character of", "after"]
@@ -88,6 +89,18 @@ class Delay:
 
     def __str__(self) -> str:
         return f"delay {self.event} by {time_text(self.by_ns)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A delay of the first connection that reaches the event. `each_time`: of every connection."""
+
+    event: Address
+    by_ns: int
+    each_time: bool = False
+
+    def __str__(self) -> str:
+        return f"stall {time_text(self.by_ns)} at {self.event}" + (" each time" if self.each_time else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,24 +154,29 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """The nth request with this method and path, or every one."""
+    """The nth request with this method and path, the `first` so many, or every one."""
 
     ordinal: Ordinal
     method: str
     glob: str
+    first: int = 1
 
     def __str__(self) -> str:
-        ordinal = ordinal_text(self.ordinal)
+        ordinal = ordinal_text(self.ordinal) if self.first == 1 else f"first {self.first}"
         return f"{ordinal} {self.method} {self.glob}" if ordinal else f"{self.method} {self.glob}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """`status`: 0 for a reset of the connection. `retry_after_ns`: what the answer tells the client; None: nothing."""
+
     requests: Requests
     status: int
+    retry_after_ns: int | None = None
 
     def __str__(self) -> str:
-        return f"answer {self.requests} with {self.status}"
+        later = "" if self.retry_after_ns is None else f" retry after {time_text(self.retry_after_ns)}"
+        return f"answer {self.requests} with {self.status or RESET}{later}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +190,7 @@ class Slow:
 
 Edit = Corrupt | SetField | RemoveField
 """Faults that change the data of an event."""
-Change = Drop | Duplicate | Swap | Delay | Edit | StopHeartbeats
+Change = Drop | Duplicate | Swap | Delay | Stall | Edit | StopHeartbeats
 OnRequest = Answer | Slow
 Fault = Change | Ends | OnRequest
 
@@ -193,6 +211,10 @@ VERBS: dict[str, Verb] = {
         f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
     ),
     "delay": Verb("delay EVENT by TIME", "it and all that follows come later", f"delay {RESPONSE_COMPLETED} by 2s"),
+    "stall": Verb(
+        "stall TIME at EVENT [each time]", "on one connection, it and all that follows come later",
+        f"stall 20s at {RESPONSE_COMPLETED}",
+    ),
     "freeze": Verb(
         "freeze at|after EVENT [each time]", "from there on nothing comes, and the connection stays open",
         f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
@@ -212,7 +234,8 @@ VERBS: dict[str, Verb] = {
         f"stop heartbeats after {SESSION_HEARTBEAT}",
     ),
     "answer": Verb(
-        "answer [2nd|every] METHOD GLOB with STATUS", "a request is answered with an error, or another status",
+        "answer [2nd|every|first N] METHOD GLOB with STATUS|reset [retry after TIME]",
+        "a request is answered with an error, or another status",
         f"answer 2nd {GATE_EXAMPLE} with 503",
     ),
     "slow": Verb(
@@ -222,4 +245,4 @@ VERBS: dict[str, Verb] = {
 }  # fmt: skip
 """The verbs by their first word, in the order in which errors and docs list them."""
 EXAMPLE = VERBS["drop"].example
-EACH_TIME = "only a cut or a freeze happens once: all others happen each time as they are"
+EACH_TIME = "only a cut, a freeze or a stall happens once: all others happen each time as they are"

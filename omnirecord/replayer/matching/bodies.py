@@ -159,7 +159,7 @@ class Bodies:
         """Return the exchanges with equal values at each of these JSON paths."""
         if not paths:
             return recorded
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         got = {path: values_at(path, safe) for path in paths if path}
         found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
         if "" not in paths or len(request.body) >= COMPARED:
@@ -169,7 +169,7 @@ class Bodies:
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
         """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
         told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
         if "" in paths:
@@ -179,7 +179,7 @@ class Bodies:
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
         """Return the first exchange with an equal body, else with an equal `type` and `action`, else the first."""
-        safe = _without_secrets(_content(request))
+        safe = _without_secrets(content_of(request))
         got, said = _spelled(safe), _object(safe)
 
         def likeness(x: Exchange) -> int:
@@ -190,7 +190,7 @@ class Bodies:
 
     def call(self, request: Incoming) -> Message | None:
         """Return the JSON-RPC message of a request; None if it has none."""
-        return message_of(_object(_content(request))) if request.body[:1] == b"{" else None
+        return message_of(_object(content_of(request))) if request.body[:1] == b"{" else None
 
     def recorded_call(self, exchange: Exchange) -> Message | None:
         """Return the JSON-RPC message of a recorded request; None if it had none."""
@@ -209,7 +209,7 @@ class Bodies:
         if (call := self.call(request)) is not None and (recorded := self.recorded_call(exchange)) is not None:
             same = first_unlike(self._whole(exchange), self._got(request), self._known_ids) is None
             return [] if same else [("params", recorded.params, call.params)]
-        got = _object(_content(request))
+        got = _object(content_of(request))
         if got is None:
             return []
         return list(_mismatches(got, _object(self._read(exchange))))
@@ -223,7 +223,7 @@ class Bodies:
     def _got(self, request: Incoming) -> Any:
         """Return the content of a request's body as a value. That of the last request is cached."""
         if request is not self._last[0]:
-            self._last = request, _counted(value_of(_without_secrets(_content(request)), request.headers))
+            self._last = request, _counted(value_of(_without_secrets(content_of(request)), request.headers))
         return self._last[1]
 
     def _known_ids(self) -> set[str]:
@@ -248,7 +248,7 @@ def _counted(value: Any) -> Any:
     return value if message_of(value) is None else without_ids(value)
 
 
-def _content(request: Incoming) -> bytes:
+def content_of(request: Incoming) -> bytes:
     """Return the decoded body of a request."""
     return decoded(request.body, header(request.headers, "content-encoding")) if request.body else b""
 

@@ -17,6 +17,7 @@ from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
 from ...wire.json_rpc import Message
 from .bodies import Bodies
+from .conversations import Conversations
 from .key import Incoming, Key, Masked, Mismatch, Miss, Pairs, key_of, short_ids
 from .rules import DEFAULT, Order, Rules
 
@@ -59,6 +60,7 @@ class Lookup:
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body, exchanges)
+        self.conversations = Conversations(request_body, exchanges, rules)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
         self._masked: dict[tuple[bool, Key], Masked] = {}
@@ -149,6 +151,8 @@ class Lookup:
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[Mismatch]:
         """Return where the body has another `type` or `action` than the matched request."""
+        if self.conversations.has(request):
+            return []
         what = f"{request.method} {request.target}"
         return [Mismatch(what, *one) for one in self._bodies.mismatches(request, exchange)]
 
@@ -162,7 +166,8 @@ class Lookup:
             return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
         fitting = self._fitting(request, recorded)
         if not fitting:
-            return self._other_bodies(key, request, recorded, asked)
+            other = self._other_conversation(key, request, recorded)
+            return other or self._other_bodies(key, request, recorded, asked)
         return self._no_answer(key, fitting) or self._used_up(key, request, fitting, asked)
 
     def _no_answer(self, key: Key, recorded: list[Exchange]) -> Miss | None:
@@ -185,6 +190,11 @@ class Lookup:
         message = f"{key} was recorded {times} and answered as often: this is one more than there were"
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
 
+    def _other_conversation(self, key: Key, request: Incoming, recorded: list[Exchange]) -> Miss | None:
+        if self.conversations.fitting(request, recorded):
+            return None
+        return self.conversations.miss(request, str(key), recorded)
+
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""
         used = set() if asked is None else asked.used
@@ -196,11 +206,15 @@ class Lookup:
         return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
-        """Return the exchanges whose bodies are equal at the paths of the rules."""
+        """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules."""
+        recorded = self.conversations.fitting(request, recorded)
         return self._bodies.fitting(request, recorded, self._body_paths(request))
 
     def _body_paths(self, request: Incoming) -> list[str]:
+        """Return the paths of the rules, and those of a JSON-RPC call. A conversation is not compared as a whole."""
         paths = self._rules.body_paths(request.method, path_of(request.target))
+        if self.conversations.has(request):
+            return [path for path in paths if path]
         return paths if self._bodies.call(request) is None else list(dict.fromkeys([*_OF_CALLS, *paths]))
 
     def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
@@ -215,7 +229,7 @@ class Lookup:
         numbers = {x.exchange for x in recorded}
         if again and asked.used >= numbers:
             asked.used -= numbers
-        unused = [x for x in recorded if x.exchange not in asked.used]
+        unused = self.conversations.preferred(request, [x for x in recorded if x.exchange not in asked.used])
         if len(unused) > 1 and self._order(request) == "loose":
             return self._bodies.most_like(request, unused)
         return unused[0] if unused else None

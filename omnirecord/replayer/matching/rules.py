@@ -1,6 +1,8 @@
 """The rules of `--match`: which parts of a request have to equal the recorded one. Pure.
 
     ignore query [GLOB]      these parameters do not count; without a GLOB, none does
+    ignore conversation [PART]
+                             this part of a request to a model does not count; without a PART, only the path does
     add query GLOB           these count, though they would be ignored
     add header NAME          this header counts; of a header with a secret, only its presence counts
     body [JSONPATH]          the values at this path of the JSON body have to be equal (RFC 9535); without it, the body
@@ -31,13 +33,15 @@ if TYPE_CHECKING:
 Order = Literal["recorded", "loose", "strict"]
 
 _FORMS = {
-    "ignore": {"query": "ignore query [GLOB]"},
+    "ignore": {"query": "ignore query [GLOB]", "conversation": "ignore conversation [PART]"},
     "add": {"query": "add query GLOB", "header": "add header NAME"},
     "body": {"": "body [JSONPATH]"},
     "order": {"loose": "order loose", "strict": "order strict"},
     "sessions": {"mapped": "sessions mapped"},
 }
 FORMS = tuple(form for forms in _FORMS.values() for form in forms.values())
+PARTS = ("model", "stream", "instructions", "tools", "messages")
+"""The parts of a request to a model that have to be equal."""
 _METHOD = re.compile(r"[*?A-Z-]+")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _IGNORED = "idle"
@@ -106,6 +110,11 @@ class Rules:
         """Return the JSON paths at which bodies have to be equal; the empty path means the whole body."""
         return list(dict.fromkeys(self._of("body", method, path)))
 
+    def ignored_parts(self, method: str, path: str) -> set[str]:
+        """Return the parts of a request to a model that do not count; if none counts, its settings do not either."""
+        ignored = set(self._of("ignore conversation", method, path))
+        return {*PARTS, "settings"} if "*" in ignored else ignored
+
     def order(self, method: str, path: str) -> Order:
         """Return the order in which equal requests are answered."""
         found = list(self._of("order", method, path))
@@ -163,7 +172,9 @@ def _rule(spec: str, first: str, second: str, what: list[str], scope: Scope) -> 
         if not _FIELD_NAME.fullmatch(what[0]):
             raise _wrong(spec, f"{what[0]!r} is no name of a header", first)
         return Rule("add header", what[0].lower(), scope)
-    return Rule(f"{first} query", what[0] if what else "*", scope)
+    if second == "conversation" and what and what[0] not in (*PARTS, "settings"):
+        raise _wrong(spec, f"{what[0]!r} is no part of a conversation: take {', '.join((*PARTS, 'settings'))}", first)
+    return Rule(f"{first} {second}", what[0] if what else "*", scope)
 
 
 def _split_scope(spec: str) -> tuple[str, Scope]:

@@ -5,6 +5,7 @@ With `resume`, events get ids: `STREAM.SEQ`, as the proxy gives them, up to the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -26,6 +27,7 @@ class Effects:
         self._own_ids: dict[int, float] = {}
         self._bound = _bound(plan, faults) if faults else None
         self.happened: dict[str, None] = {}
+        self._stalling: set[tuple[str, Playing]] = set()  # connections that stall, or have stalled
 
     def __bool__(self) -> bool:
         """Whether single frames are changed."""
@@ -34,6 +36,7 @@ class Effects:
     def reset(self) -> None:
         """Forget the faults that have happened."""
         self.happened.clear()
+        self._stalling.clear()
         if self._bound is not None:
             self._bound.reset()
 
@@ -43,7 +46,8 @@ class Effects:
         if self._bound is None:
             playing.lay_out(parts)
             return
-        faulty = self._bound.on(playing.exchange.stream or 0, list(parts))
+        faulty = self._bound.on(playing.exchange.stream or 0, list(parts), self._stalls_over(playing))
+        self._stalling |= {(name, playing) for name in faulty.names if name in self._bound.stalls}
         playing.lay_out(list(faulty.parts))
         playing.fault, playing.by = faulty.end, faulty.by or ""
         playing.quiet_from = float("inf") if faulty.quiet_from is None else faulty.quiet_from
@@ -57,6 +61,22 @@ class Effects:
             return True
         self.lay_out(playing)
         return False
+
+    def closed(self, playing: Playing) -> None:
+        """Note the end of a connection: a stall that it did not reach is left for another one."""
+        bound = self._bound
+        if bound is not None:
+            self._stalling -= {
+                (name, one)
+                for name, one in self._stalling
+                if one is playing and not any(playing.has_reached(key) for key in bound.stalled_at(name))
+            }
+
+    def _stalls_over(self, playing: Playing) -> set[str]:
+        """Return the stalls that other connections have had, as often as they were given."""
+        stalls = self._bound.stalls if self._bound is not None else {}
+        had = Counter(name for name, other in self._stalling if other is not playing)
+        return {name for name, count in stalls.items() if had[name] >= count}
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
         """Count a request, and return the faults on it; None if there are none."""

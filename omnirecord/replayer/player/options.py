@@ -26,6 +26,8 @@ class Options:
     faults: Faults = field(default_factory=Faults)
     rules: Rules = DEFAULT
     resume: bool = False
+    only: str | None = None
+    """The name of the hop to play; None for the first hop."""
 
 
 def options(
@@ -41,6 +43,7 @@ def options(
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
+    only: str | None = None,
 ) -> Options:
     """Return the options of these arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
 
@@ -54,4 +57,5 @@ def options(
         faults=Faults.parse(faults),
         rules=Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)]),
         resume=resume,
+        only=only,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
-from ...model import Exchange, TimedFrame
+from ...model import Exchange, Recording, TimedFrame
 from ...omnigent.routes import (
     GATE_EXAMPLE,
     is_gate,
@@ -86,15 +86,19 @@ class Tree:
 class ReplayPlan:
     """The exchanges, sessions and gates of a recording. Bytes are read from the store when they are due."""
 
-    def __init__(self, store: Store, rule: GateRule) -> None:
+    def __init__(self, store: Store, rule: GateRule, only: str | None = None) -> None:
+        """`only`: the name of the hop to play; by default the first hop. Raises `UsageError` if there is none."""
         self._store = store
         self._has_gates = not rule.off
+        recordings = store.recordings()
+        self.hop = hop_of(recordings, only)
+        self._of_hop = {one.recording for one in recordings if one.hop == self.hop}
         self._frames: dict[int, list[TimedFrame]] = {}
         self._held = Held()
         self._parts: dict[int, Sequence[Part]] = {}
         self._points: dict[str, Sequence[int]] = {}
         self._when: dict[int, tuple[array[int], array[int]]] = {}
-        recorded = store.exchanges()
+        recorded = [x for x in store.exchanges() if x.recording in self._of_hop]
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
@@ -209,7 +213,7 @@ class ReplayPlan:
 
     def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self._store.exchanges(kind="websocket"):
-            if is_session_updates(exchange.request.target):
+            if exchange.recording in self._of_hop and is_session_updates(exchange.request.target):
                 zero = self._zero[exchange.recording]
                 for message in self._store.messages(exchange.exchange):
                     if message.dir == "down" and message.opcode == 1:
@@ -301,6 +305,26 @@ class ReplayPlan:
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
         return parts_of(reads, self._read_frames(exchange) if known is None else known)
+
+
+def hops_of(recordings: Iterable[Recording]) -> list[str | None]:
+    """Return the hops of a cassette in the order of their first recording; the unnamed one is the first."""
+    return sorted(dict.fromkeys(one.hop for one in recordings), key=lambda hop: hop is not None)
+
+
+def hop_of(recordings: Iterable[Recording], only: str | None = None) -> str | None:
+    """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`."""
+    hops = hops_of(recordings)
+    named = ", ".join(hop for hop in hops if hop is not None)
+    if only is not None:
+        if only not in hops:
+            raise UsageError(
+                f"the cassette has no hop {only!r}: " + (f"it has {named}" if named else "its hop has no name")
+            )
+        return only
+    if len(hops) > 1 and None not in hops:
+        raise UsageError(f"the cassette has several hops, {named}: choose one with --only")
+    return hops[0] if hops else None
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -93,6 +93,16 @@ class Playing:
     def stop(self) -> Stop:
         return self.fault or _STOPS.get(self.ending, "open")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the client has got the whole recorded answer."""
+        return not self.has_more and self.fault is None
+
+    def has_reached(self, key: tuple[int, int]) -> bool:
+        """Whether an event, by its stream and frame, is sent, or waits in a stall."""
+        upto = self.next + (self._stalled is not None)
+        return any((part.stream, part.seq) == key for part in self.parts[:upto])
+
     def next_ns(self) -> float:
         """Return the offset of the next part behind the connect snapshot; infinite if there is none."""
         rest = (self.parts[n].offset_ns for n in range(self.next, len(self.parts)) if not self.parts[n].in_snapshot)
@@ -349,11 +359,13 @@ class Updates:
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A status that a fault sends instead of the recorded answer. `due`: in ns on the replay's clock."""
+    """A status that a fault sends instead of the recorded answer; 0 for a reset of the connection. `due`: in ns on the
+    replay's clock. `retry_after_ns`: what the answer tells the client; None: nothing."""
 
     status: int
     message: str
     due: int
+    retry_after_ns: int | None = None
 
 
 Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates

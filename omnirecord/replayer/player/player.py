@@ -39,8 +39,9 @@ class Player:
     def answer(self, request: Incoming, now: int) -> Decision:
         """Return the answer to a request, with the time at which it begins."""
         fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
-        if fault is not None and fault.status is not None:
-            return Failing(fault.status, f"the fault {fault.names[0]!r} says so", now + fault.late_ns)
+        if fault is not None and (instead := fault.answer) is not None:
+            message = f"the fault {str(instead)!r} says so"
+            return Failing(instead.status, message, now + fault.late_ns, instead.retry_after_ns)
         decision = self._in_its_ids(request, now)
         return decision if fault is None else begun_at(decision, now + fault.late_ns)
 
@@ -112,8 +113,11 @@ class Player:
             self.streams.playthrough(session).asked.used.update(x.exchange for x in given_up)
 
     def closed(self, playing: Playing) -> None:
-        """Remove a stream whose client left, or that ended."""
+        """Remove a stream whose client left, or that ended. A model's answer that a fault ended, or that the client did
+        not wait for, is left for the retry."""
         self.streams.closed(playing)
+        if not playing.is_whole and playing.exchange in self._lookup.conversations:
+            self._asked.used.discard(playing.exchange.exchange)
 
     def reset(self) -> None:
         """Start again from the beginning."""

@@ -114,6 +114,7 @@ class StreamChoice:
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended."""
+        self.effects.closed(playing)
         for run in (*self.all(), *self.older):
             if playing in run.live:
                 run.live.remove(playing)
@@ -203,7 +204,7 @@ class StreamChoice:
         return playing
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
-        """Return a stream without a session, with a playhead of its own."""
+        """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
         self.made.add(exchange.exchange)
         name = f"stream {exchange.stream}"
         gates = [_gate(x) for x in self._plan.replies(exchange)]
@@ -211,7 +212,10 @@ class StreamChoice:
         run = Playthrough(name, start_of(exchange), Tree(), timeline, {gate.exchange: gate for gate in gates})
         self.alone.append(run)
         self.begun(run)
-        return self._recorded(run, exchange, now)
+        lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
+        playing = self._recorded(run, exchange, now + int(lasts / self.defaults.speed))
+        playing.begins_at = playing.opened_at
+        return playing
 
     def rewrite(self, playing: Playing, change: Callable[[Sequence[Part]], Iterable[Part]]) -> None:
         """Change the frames of a stream that has not begun. A compressed stream goes out decompressed."""

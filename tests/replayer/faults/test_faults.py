@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from omnirecord.errors import UsageError
 from omnirecord.replayer.event_address import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty, RequestFault
+from omnirecord.replayer.faults.grammar import parse_fault
+from omnirecord.replayer.faults.verbs import Answer
 from omnirecord.replayer.parts import Part
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, ns, presence, status
@@ -476,7 +478,9 @@ def test_the_nth_request_of_a_kind_is_answered_with_a_status() -> None:
     asked = [("POST", "/v1/sessions/a/events?x=1"), ("GET", "/v1/sessions/a/events"), ("POST", "/v1/sessions"),
              ("POST", "/v1/sessions/b/events"), ("POST", "/v1/sessions/b/events")]  # fmt: skip
     got = [faults.on_request(*one) for one in asked]
-    assert got == [None, None, None, RequestFault(503, 0, ("answer 2nd POST /v1/sessions/*/events with 503",)), None]
+    answer = parse_fault("answer 2nd POST /v1/sessions/*/events with 503")
+    assert isinstance(answer, Answer)
+    assert got == [None, None, None, RequestFault(answer, 0, (str(answer),)), None]
     faults.reset()
     assert [faults.on_request(*asked[0]) is None, faults.on_request(*asked[0]) is None] == [True, False]
 

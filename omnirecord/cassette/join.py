@@ -1,0 +1,177 @@
+"""Joins cassettes of several recorders into one: their recordings stay side by side, in the order of their UTC start.
+
+A recording keeps its id, its clock and its exchanges. `--hop` names the hop of a recording that has no name, and
+`--shift` corrects the clock of its machine: it moves `started_at`, from which every reader takes the time of day.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+from ..errors import UsageError
+from ..model import Recording, checked_hop, checked_start
+from .jsonl import Offsets, Reader
+from .jsonl import lines as lines_of
+from .open import appending, open_store
+from .sqlite import Store
+from .sqlite.rows import Row
+from .sqlite.tables import contract_or_default
+
+_SHIFT = re.compile(r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|min|h)?")
+_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(slots=True)
+class Joined:
+    """One imported cassette. `recordings`: as they are in the target. `exchanges`, `frames`: what was imported."""
+
+    path: str
+    recordings: list[Recording]
+    shift_s: float = 0.0
+    exchanges: int = 0
+    frames: int = 0
+
+
+@dataclass(slots=True)
+class _Part:
+    """One cassette on its way into the target."""
+
+    path: str
+    store: Store
+    recordings: list[Recording]
+    ends: list[datetime]
+    """When the last known event of each recording was."""
+    shift_s: float = 0.0
+    offsets: Offsets = field(default_factory=Offsets)
+    reader: Reader | None = None
+
+    @property
+    def begins(self) -> datetime:
+        return min(map(started, self.recordings), default=datetime.max.replace(tzinfo=UTC))
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the text form, with the changed recordings in its first line."""
+        known = {one.recording: one for one in self.recordings}
+        for number, line in enumerate(lines_of(self.store)):
+            if number == 0:
+                head = json.loads(line)
+                for one in head["recordings"]:
+                    of = known[one["recording"]]
+                    one |= {"started_at": of.started_at, "recording_id": of.recording_id}
+                    one |= {} if of.hop is None else {"hop": of.hop}
+                line = json.dumps(head, ensure_ascii=False)
+            yield f"{line}\n".encode()
+
+    def rows(self) -> Iterator[Row]:
+        self.reader = Reader(self.path, contract_or_default, self.offsets)
+        return self.reader.rows(self.lines())
+
+
+def started(recording: Recording) -> datetime:
+    """Return the start of a recording; UTC if it has no zone."""
+    at = datetime.fromisoformat(recording.started_at)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def parse_shift(text: str) -> float:
+    """Return a shift of a clock in seconds, of a text such as `+1.5s` or `-250ms`. Raises `UsageError`."""
+    found = _SHIFT.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"--shift {text!r} is no shift: write for instance +1.5s, -250ms or +2min")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def join(
+    paths: Sequence[str], db: str | Path, *, hops: Mapping[str, str] | None = None,
+    shifts: Mapping[str, float] | None = None,
+) -> list[Joined]:  # fmt: skip
+    """Append cassettes of any form to the cassette `db`, all of them or none, the one that began first first.
+
+    `hops`: the name for the hop of the recordings of a path that have none. `shifts`: what to add to the start of the
+    recordings of a path, in seconds. Of a cassette that is being recorded, the current content is taken. Raises
+    `UsageError` or `CassetteError`.
+    """
+    target = Path(db)
+    with ExitStack() as opened:
+        parts = [_opened(opened, path, target, (hops or {}).get(path), (shifts or {}).get(path, 0.0)) for path in paths]
+        parts.sort(key=lambda part: part.begins)
+        _refuse_collisions(parts)
+        _refuse_twice(parts, target)
+        with appending(target) as writer:
+            last = [writer.last_number(what) for what in ("recording", "exchange", "stream")]
+            for part in parts:
+                part.offsets = Offsets(*last)
+                streams = (x.stream or 0 for x in part.store.streams())
+                counts = max(one.recording for one in part.recordings), part.store.newest(), max(streams, default=0)
+                last = [number + more for number, more in zip(last, counts, strict=True)]
+            writer.write(chain.from_iterable(part.rows() for part in parts))
+        return [_told(part) for part in parts]
+
+
+def _opened(opened: ExitStack, path: str, target: Path, hop: str | None, shift_s: float) -> _Part:
+    if target.exists() and Path(path).exists() and target.samefile(path):
+        raise UsageError(f"{path} is the output itself: choose another --output")
+    store = opened.enter_context(closing(open_store(path)))
+    if not (recordings := store.recordings()):
+        raise UsageError(f"{path} has no recording")
+    made = [_changed(one, path, hop, shift_s) for one in recordings]
+    ends = [started(one) + timedelta(microseconds=store.last_known_ns(one.recording) // 1000) for one in made]
+    return _Part(path, store, made, ends, shift_s)
+
+
+def _changed(one: Recording, path: str, hop: str | None, shift_s: float) -> Recording:
+    if hop is not None and one.hop is None:
+        try:
+            one = replace(one, hop=checked_hop(hop))
+        except ValueError as error:
+            raise UsageError(f"--hop {hop!r} {error}") from None
+    if shift_s:
+        try:
+            at = datetime.fromisoformat(one.started_at) + timedelta(seconds=shift_s)
+            one = replace(one, started_at=checked_start(at.isoformat(timespec="microseconds")))
+        except (ValueError, OverflowError) as error:
+            raise UsageError(f"--shift moves the start of {path} to no date: {error}") from None
+    return one
+
+
+def _refuse_twice(parts: Sequence[_Part], target: Path) -> None:
+    of: dict[str, str] = {}
+    if target.exists() and target.stat().st_size:
+        with closing(open_store(target)) as store:
+            of |= {one.recording_id: str(target) for one in store.recordings()}
+    for part in parts:
+        for one in part.recordings:
+            if one.recording_id in of:
+                raise UsageError(
+                    f"{part.path} has the recording {one.recording_id}, which is in {of[one.recording_id]} already:"
+                    " import it once"
+                )
+        of |= {one.recording_id: part.path for one in part.recordings}
+
+
+def _refuse_collisions(parts: Sequence[_Part]) -> None:
+    """Raise `UsageError` if two files have recordings of the same hop at the same time."""
+    for number, part in enumerate(parts):
+        for other in parts[:number]:
+            for one in part.recordings:
+                for another, ended in zip(other.recordings, other.ends, strict=True):
+                    if one.hop == another.hop and started(one) < ended and another.recording_id != one.recording_id:
+                        what = "a hop without a name" if one.hop is None else f"the hop {one.hop}"
+                        raise UsageError(
+                            f"{other.path} and {part.path} both recorded {what} at the same time: name one of them,"
+                            f" with --hop NAME={part.path}"
+                        )
+
+
+def _told(part: _Part) -> Joined:
+    assert part.reader is not None
+    plus = part.offsets.recording
+    recordings = [replace(one, recording=one.recording + plus) for one in part.recordings]
+    return Joined(part.path, recordings, part.shift_s, part.reader.exchanges, part.reader.frames)

@@ -1,0 +1,226 @@
+"""Compares requests to model APIs by their conversations, without keeping these: a cassette may hold gigabytes. Pure.
+
+Two such requests match if model, streaming, instructions, tools and messages mean the same, as `providers.conversation`
+says; with a rule that compares whole bodies, the settings too. Of several matches, the first with the same ids answers.
+A client's later requests hold ids of calls from its first answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from ...model import Exchange
+from ...omnigent.routes import path_of
+from ...providers.conversation import Conversation, Difference, conversation_of, differences
+from ...redaction.redactor import body_without_secrets
+from ...text import counted
+from .bodies import content_of, marked
+from .key import Incoming, Miss
+from .rules import PARTS, Rules
+
+_MASKS = (b"omnirecord-redacted-", b"***")
+"""Every recorded body that lacks a secret holds one of these."""
+_LISTED = 3
+"""Most differences of a miss."""
+_READ = 20
+"""Most recorded calls whose texts are compared for a miss."""
+_AROUND = 1000
+"""Characters of two texts that are compared word by word, from their first difference."""
+_BEFORE = 60
+"""Characters in front of the first difference."""
+LARGEST = 64 << 20
+"""Bytes of a request to a model that are compared."""
+Digest = int
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The digests of a conversation's parts."""
+
+    model: Digest
+    stream: bool
+    instructions: Digest
+    tools: Digest
+    messages: tuple[Digest, ...]
+    settings: Digest
+    ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, one: Conversation) -> Fingerprint:
+        """Return the fingerprint of a conversation."""
+        items = tuple(map(hash, one.items))
+        head = hash((one.api, one.model)), one.is_streamed, hash(one.same_instructions), hash(one.tools)
+        return cls(*head, items, hash(one.settings), one.ids)
+
+    def matches(self, other: Fingerprint, parts: Iterable[str]) -> bool:
+        """Whether these parts are equal."""
+        return all(getattr(self, part) == getattr(other, part) for part in parts)
+
+    def common(self, other: Fingerprint) -> int:
+        """Return the number of equal messages at the start."""
+        return _common(self.messages, other.messages)
+
+    def common_ids(self, other: Fingerprint) -> int:
+        """Return the number of ids that are equal and at the same place."""
+        return sum(one == its for one, its in zip(self.ids, other.ids, strict=False))
+
+
+@dataclass(slots=True)
+class _Asked:
+    """The conversation of one request. `safe`: without secrets, made when a recorded request lacks them."""
+
+    body: bytes
+    target: str
+    plain: Conversation
+    print: Fingerprint
+    safe: Fingerprint | None = None
+
+
+class Conversations:
+    """The conversations in recorded requests. `read` returns the decoded body of a request."""
+
+    def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange], rules: Rules) -> None:
+        self._read = read
+        self._rules = rules
+        self._prints: dict[int, Fingerprint] = {}
+        self._masked: set[int] = set()
+        self._last: tuple[Incoming | None, _Asked | None] = None, None
+        self._recorded = [x for x in exchanges if self._add(x)]
+
+    def _add(self, x: Exchange) -> bool:
+        """Add the conversation of an exchange; False if it has none."""
+        if x.request.method != "POST" or x.session_id is not None:
+            return False
+        body = self._read(x)
+        is_masked = any(mask in body for mask in _MASKS)
+        found = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
+        if found is None:
+            return False
+        self._prints[x.exchange] = Fingerprint.of(found)
+        if is_masked:
+            self._masked.add(x.exchange)
+        return True
+
+    def __contains__(self, exchange: Exchange) -> bool:
+        return exchange.exchange in self._prints
+
+    def has(self, request: Incoming) -> bool:
+        """Whether this request asks a model, and such requests were recorded."""
+        return self._asked(request) is not None
+
+    def fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
+        """Return the exchanges whose conversation matches; for another request, those without a conversation."""
+        if not self._prints:
+            return recorded
+        parts = self._parts(request)
+        if not parts:
+            return recorded
+        asked = self._asked(request)
+        if asked is None:
+            return [x for x in recorded if x not in self]
+        return [x for x in recorded if x in self and self._matches(asked, x, parts)]
+
+    def preferred(self, request: Incoming, unused: list[Exchange]) -> list[Exchange]:
+        """Return matching exchanges, those with the ids of this request first."""
+        asked = self._asked(request) if len(unused) > 1 else None
+        if asked is None:
+            return unused
+        return sorted(unused, key=lambda x: -self._prints[x.exchange].common_ids(asked.print) if x in self else 0)
+
+    def miss(self, request: Incoming, key: str, recorded: list[Exchange]) -> Miss | None:
+        """Return the miss of a request whose conversation was not recorded; None if that is not why it is one."""
+        asked = self._asked(request)
+        known = [x for x in recorded if x in self]
+        if not known:
+            return None
+        if asked is None:
+            message = f"{key} was recorded, but its body is no request to a model: it cannot be read"
+            return Miss(message, [{"request": key, "differs": "body: it is no request to a model"}])
+        nearest, found = self._nearest(asked, known, self._parts(request))
+        number = next(n for n, x in enumerate(self._recorded, 1) if x.exchange == nearest.exchange)
+        which = f"call {number} of {len(self._recorded)}, exchange {nearest.exchange}"
+        told = list(map(_line, found[:_LISTED]))
+        more = [f"  and {counted(len(found) - _LISTED, 'more difference')}"] if len(found) > _LISTED else []
+        message = f"{key} was recorded, but not with this conversation"
+        facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
+        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more])
+
+    def _asked(self, request: Incoming) -> _Asked | None:
+        """Return the conversation of a request. The last one is cached."""
+        if request is not self._last[0]:
+            self._last = request, self._read_request(request)
+        return self._last[1]
+
+    def _read_request(self, request: Incoming) -> _Asked | None:
+        if request.method != "POST" or not self._prints:
+            return None
+        body = content_of(request)
+        found = conversation_of(body, request.target)
+        return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
+
+    def _parts(self, request: Incoming) -> list[str]:
+        """Return the names of the compared parts."""
+        path = path_of(request.target)
+        ignored = self._rules.ignored_parts(request.method, path)
+        settings = ["settings"] if "" in self._rules.body_paths(request.method, path) else []
+        return [part for part in (*PARTS, *settings) if part not in ignored]
+
+    def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
+        recorded = self._prints[x.exchange]
+        if x.exchange not in self._masked:
+            return recorded.matches(asked.print, parts)
+        if asked.safe is None:
+            safe = conversation_of(body_without_secrets(asked.body), asked.target)
+            asked.safe = asked.print if safe is None else Fingerprint.of(safe)
+        return recorded.matches(asked.safe, parts)
+
+    def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
+        """Return the most similar recorded call, and its differences. The texts of a few are compared."""
+        best = max(self._likeness(asked, x) for x in recorded)
+        alike = [x for x in recorded if self._likeness(asked, x) == best][:_READ]
+        found = [(x, self._differences(asked, x, parts)) for x in alike]
+        return max(found, key=lambda pair: sum(map(_share, pair[1])) - len(pair[1]))
+
+    def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
+        """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
+        one, its = self._prints[x.exchange], asked.safe or asked.print
+        heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
+        return one.common(its), len(heads), -abs(len(one.messages) - len(its.messages))
+
+    def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
+        is_masked = x.exchange in self._masked
+        body = self._read(x)
+        recorded = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
+        got = conversation_of(body_without_secrets(asked.body), asked.target) if is_masked else asked.plain
+        if recorded is None or got is None:
+            return []
+        return [one for one in differences(recorded, got) if one.part in parts]
+
+
+def _share(one: Difference) -> float:
+    """Return the share of equal characters at the start and end of two texts, from 0 to 1."""
+    if not one.recorded or not one.got:
+        return 0.0
+    start, end = _common(one.recorded, one.got), _common(one.recorded[::-1], one.got[::-1])
+    return min(1.0, (start + end) / max(len(one.recorded), len(one.got)))
+
+
+def _line(one: Difference) -> str:
+    """Return a difference as `item 3 (user): Weather in [-Rome-]{+Oslo+}?`."""
+    if one.recorded is None or one.got is None:
+        text, mark = (one.got, "{+%s+}") if one.recorded is None else (one.recorded, "[-%s-]")
+        return f"{one.where}: " + mark % _escaped(text or "")[:_AROUND]
+    start = max(0, _common(one.recorded, one.got) - _BEFORE)
+    recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
+    return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
+
+
+def _escaped(text: str) -> str:
+    """Return the text with `\\n`, `\\r` and `\\t` for these characters, so that each difference is visible."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+
+
+def _common(one: Sequence[object], other: Sequence[object]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

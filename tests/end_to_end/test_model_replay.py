@@ -1,0 +1,268 @@
+"""A recorded provider, played again to the unmodified clients of OpenAI and Anthropic."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+import pytest_asyncio
+
+import omnirecord
+from omnirecord.errors import UsageError
+from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.verify import verify
+from tests.omnigent_rig.provider import Answer
+from tests.support.model_clients import HI, KEYS, SCRIPT, anthropic_client, openai_client, use_all
+from tests.support.providers import ModelApis
+from tests.support.wire import bytes_on_disk, eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+TIMINGS = ("original", "compressed", "instant")
+
+
+class Recorded:
+    """The cassette of all uses, and what the clients got from the live provider."""
+
+    def __init__(self, db: Path) -> None:
+        self.db = db
+        self.live: dict[str, object] = {}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def recorded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Recorded]:
+    result = Recorded(tmp_path_factory.mktemp("models") / "model.db")
+    async with ModelApis(SCRIPT) as provider, Proxy(base(provider), result.db, contract="auto") as proxy:
+        result.live = await use_all(proxy.url)
+    yield result
+
+
+def base(provider: ModelApis) -> str:
+    return provider.url.removesuffix("/v1")
+
+
+async def record(db: Path, script: dict[str, Any], *bodies: dict[str, Any], path: str = "/v1/responses") -> Path:
+    """Record some requests that come one after the other."""
+    async with (
+        ModelApis(script) as provider,
+        Proxy(base(provider), db, contract="auto") as proxy,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        for body in bodies:
+            assert (await http.post(f"{proxy.url}{path}", json=body)).status_code == 200
+    return db
+
+
+@pytest.mark.parametrize("timing", TIMINGS)
+async def test_every_client_gets_from_a_replay_what_the_provider_sent(recorded: Recorded, timing: Any) -> None:
+    async with omnirecord.replay(recorded.db, timing=timing) as server:
+        assert await use_all(server.url) == recorded.live
+        assert (server.unmatched, server.mismatches, server.unplayed) == ([], [], [])
+        assert await use_all(server.url) == recorded.live  # and again
+
+
+async def test_a_replay_of_a_recorded_replay_is_the_same_and_no_file_holds_a_key(
+    recorded: Recorded, tmp_path: Path
+) -> None:
+    async with (
+        omnirecord.replay(recorded.db, timing="instant") as server,
+        Proxy(server.url, tmp_path / "again.db", contract="auto") as proxy,
+    ):
+        assert await use_all(proxy.url) == recorded.live
+    async with omnirecord.replay(tmp_path / "again.db", timing="instant") as server:
+        assert await use_all(server.url) == recorded.live
+        assert not any(key in repr([server.requests, server.unmatched]) for key in KEYS.values())
+    for db in (recorded.db, tmp_path / "again.db"):
+        assert [key for key in KEYS.values() if key.encode() in bytes_on_disk(db)] == []
+
+
+async def test_a_miss_with_a_key_in_the_prompt_does_not_tell_the_key_of_the_request(recorded: Recorded) -> None:
+    async with omnirecord.replay(recorded.db, timing="instant") as server, openai_client(server.url) as client:
+        with pytest.raises(openai.NotFoundError) as caught:
+            await client.responses.create(model="m", input="What is this?")
+        assert KEYS["openai"] not in str(caught.value) + server.unmatched[0].why
+
+
+async def test_the_streams_of_a_provider_are_verified(recorded: Recorded) -> None:
+    result = await verify(recorded.db, timing="instant")
+    assert result.differences == []
+    assert result.streams >= 10
+
+
+# Misses
+
+
+async def test_a_miss_is_an_error_of_the_api_that_is_not_retried(recorded: Recorded) -> None:
+    async with omnirecord.replay(recorded.db, timing="instant") as server:
+        async with openai_client(server.url) as client:
+            with pytest.raises(openai.NotFoundError) as missed:
+                await client.responses.create(model="m", input="Hi there", stream=True)
+            assert missed.value.code == "not_recorded"
+            assert "item 1 (user): Hi{+ there+}" in missed.value.message
+        async with anthropic_client(server.url) as other:
+            with pytest.raises(anthropic.NotFoundError) as missing:
+                await other.messages.create(model="d", max_tokens=9, messages=HI)
+            body: Any = missing.value.body
+            assert body["error"]["type"] == "not_found_error"
+            assert "model: [-c-]{+d+}" in body["error"]["message"]
+        assert [one.status for one in server.requests] == [404, 404]
+        assert len(server.unmatched) == 2
+        assert server.unplayed
+
+
+async def test_a_body_that_is_no_json_is_a_miss(recorded: Recorded) -> None:
+    async with omnirecord.replay(recorded.db, timing="instant") as server, httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(f"{server.url}/v1/responses", content=b"{broken")
+        assert answer.status_code == 404
+        assert "its body is no request to a model" in answer.json()["error"]["message"]
+
+
+async def test_a_compressed_request_is_matched(recorded: Recorded) -> None:
+    body = gzip.compress(json.dumps({"input": "Hi", "model": "m"}).encode())
+    async with omnirecord.replay(recorded.db, timing="instant") as server, httpx.AsyncClient(trust_env=False) as http:
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        answer = await http.post(f"{server.url}/v1/responses", content=body, headers=headers)
+        assert answer.json()["output"][0]["content"][0]["text"] == SCRIPT["Hi"].text  # type: ignore[union-attr]
+
+
+async def test_a_prompt_of_two_megabytes_is_matched_to_its_last_character(tmp_path: Path) -> None:
+    story = "On evening 12 the keeper wrote /tmp/a1b2/log.txt in the book. " * 32_000
+    bodies = [{"model": "m", "input": story + end} for end in ("one", "two")]
+    db = await record(tmp_path / "large.db", {f"{story}one": Answer("first"), f"{story}two": Answer("second")}, *bodies)
+    async with (
+        omnirecord.replay(db, timing="instant") as server,
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
+        for body, text in zip(reversed(bodies), ("second", "first"), strict=True):
+            answer = await http.post(f"{server.url}/v1/responses", json=body)
+            assert answer.json()["output"][0]["content"][0]["text"] == text
+        missed = await http.post(f"{server.url}/v1/responses", json={"model": "m", "input": story + "three"})
+        assert missed.status_code == 404
+        assert "[-one-]{+three+}" in missed.json()["error"]["message"] or "[-two-]" in missed.json()["error"]["message"]
+
+
+async def test_parallel_equal_prompts_get_one_answer_each(tmp_path: Path) -> None:
+    db = await record(tmp_path / "equal.db", SCRIPT | {}, *[{"model": "m", "input": "Hi"}] * 5)
+    async with omnirecord.replay(db, timing="instant") as server, httpx.AsyncClient(trust_env=False) as http:
+        posts = (http.post(f"{server.url}/v1/responses", json={"model": "m", "input": "Hi"}) for _ in range(5))
+        ids = [answer.json()["id"] for answer in await asyncio.gather(*posts)]
+        assert sorted(ids) == [f"resp_000{number}" for number in range(1, 6)]
+        assert server.unplayed == []
+
+
+# Faults
+
+
+async def test_a_fault_is_told_in_the_shape_of_the_api_and_retried_by_its_client(recorded: Recorded) -> None:
+    faults = [
+        "answer first two POST /v1/responses with 429 retry after 20ms",
+        "answer first 2 POST /v1/messages with 529 retry after 20ms",
+        "answer first 2 POST /v1/chat/completions with reset",
+    ]
+    async with omnirecord.replay(recorded.db, timing="instant", faults=faults) as server:
+        async with openai_client(server.url) as client, anthropic_client(server.url) as other:
+            raw = await client.responses.with_raw_response.create(model="m", input="Hi")
+            assert raw.retries_taken == 2
+            said = await other.messages.with_raw_response.create(model="c", max_tokens=9, messages=HI)
+            assert said.retries_taken == 2
+            chat = await client.chat.completions.with_raw_response.create(model="m", messages=HI, stream=True)
+            assert chat.retries_taken == 2
+            chat.parse()
+        assert [one.status for one in server.requests] == [429, 429, 200, 529, 529, 200, 0, 0, 200]
+        assert len(server.faults) == 3
+
+
+async def test_a_client_without_retries_gets_the_error_of_its_api(recorded: Recorded) -> None:
+    faults = ["answer every POST /v1/* with 429 retry after 1500ms"]
+    async with omnirecord.replay(recorded.db, timing="instant", faults=faults) as server:
+        async with openai_client(server.url, max_retries=0) as client:
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.responses.create(model="m", input="Hi")
+            assert refused.value.code == "rate_limit_exceeded"
+            assert refused.value.response.headers["retry-after"] == "2"
+            assert refused.value.response.headers["retry-after-ms"] == "1500"
+        async with anthropic_client(server.url, max_retries=0) as other:
+            with pytest.raises(anthropic.RateLimitError) as limited:
+                await other.messages.create(model="c", max_tokens=9, messages=HI)
+            body: Any = limited.value.body
+            assert body["error"]["type"] == "rate_limit_error"
+
+
+class Cut(Exception):
+    """What a client says of a stream that ends too early."""
+
+
+async def read_twice(url: str) -> list[str]:
+    """Read a streamed answer as an agent does: again, if it was cut before its end."""
+    got = []
+    async with openai_client(url) as client:
+        for _ in range(2):
+            ends = False
+            with suppress(httpx.TransportError, openai.APIConnectionError):
+                async for event in await client.responses.create(model="m", input="Hi", stream=True):
+                    ends = event.type == "response.completed"
+            got.append("whole" if ends else "cut")
+    return got
+
+
+@pytest.mark.parametrize("how", ["", " short", " by reset"])
+async def test_a_cut_happens_once_and_the_retry_gets_the_same_answer(recorded: Recorded, how: str) -> None:
+    faults = [f"cut before response.completed{how}"]
+    async with omnirecord.replay(recorded.db, timing="instant", faults=faults) as server:
+        assert await read_twice(server.url) == ["cut", "whole"]
+        assert len({one.exchange for one in server.requests}) == 1
+        assert server.faults == faults
+
+
+async def test_a_cut_of_a_chunk_without_an_event_line(recorded: Recorded) -> None:
+    faults = ["cut before chat.completion.chunk with choices[0].finish_reason=stop short"]
+    async with (
+        omnirecord.replay(recorded.db, timing="instant", faults=faults) as server,
+        openai_client(server.url) as client,
+    ):
+        stream = await client.chat.completions.create(
+            model="m", messages=HI, stream=True, stream_options={"include_usage": True}
+        )
+        with pytest.raises((httpx.TransportError, openai.APIConnectionError)):
+            [one async for one in stream]
+
+
+async def test_a_stall_times_a_client_out_once(recorded: Recorded) -> None:
+    faults = ["stall 20 s at 3rd response.output_text.delta"]
+    async with omnirecord.replay(recorded.db, timing="instant", faults=faults) as server:
+        async with openai_client(server.url, timeout=0.5) as client:
+            with pytest.raises((httpx.TimeoutException, openai.APITimeoutError)):
+                [one async for one in await client.responses.create(model="m", input="Hi", stream=True)]
+            whole = [one async for one in await client.responses.create(model="m", input="Hi", stream=True)]
+            assert whole[-1].type == "response.completed"
+        assert len({one.exchange for one in server.requests}) == 1
+
+
+async def test_a_client_that_leaves_in_the_middle_gets_the_same_answer_again(recorded: Recorded) -> None:
+    async with omnirecord.replay(recorded.db, timing="original") as server, openai_client(server.url) as client:
+        stream = await client.responses.create(model="m", input="Hi", stream=True)
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+        await stream.close()
+        await eventually(lambda: not server.wait_state().serves)
+        whole = [one async for one in await client.responses.create(model="m", input="Hi", stream=True)]
+        assert whole[-1].type == "response.completed"
+        assert [one.exchange for one in server.requests] == [1, 1]
+
+
+# Hops
+
+
+async def test_a_hop_that_is_not_there_is_refused(recorded: Recorded) -> None:
+    with pytest.raises(UsageError, match="the cassette has no hop 'model': its hop has no name"):
+        async with omnirecord.replay(recorded.db, only="model"):
+            pass

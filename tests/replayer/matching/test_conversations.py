@@ -1,0 +1,176 @@
+"""Requests to model APIs are matched by their conversations."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from omnirecord.errors import UsageError
+from omnirecord.model import Exchange, Headers, Request, Response
+from omnirecord.replayer.matching import Asked, Lookup, Rules
+from omnirecord.replayer.matching.conversations import Conversations
+from omnirecord.replayer.matching.key import Incoming
+
+PATH = "/v1/responses"
+
+
+def request(body: Any, path: str = PATH, headers: Headers = ()) -> Incoming:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Incoming("POST", path, body=data, headers=headers)
+
+
+def lookup(*bodies: Any, rules: list[str] | None = None, path: str = PATH) -> Lookup:
+    stored = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in bodies]
+    answer = Response(1, 2, 200, "OK", ())
+    exchanges = [
+        Exchange(
+            n, 1, "http", None, None, "client", Request(n * 10, "POST", path, ()), answer, "done", end_ns=n * 10 + 5
+        )
+        for n in range(1, len(stored) + 1)
+    ]
+    return Lookup(exchanges, lambda x: stored[x.exchange - 1], Rules.parse(rules or []))
+
+
+def ask(text: str, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "input": text, **fields}
+
+
+def answered(found: Lookup, body: Any, asked: Asked, **named: Any) -> int | None:
+    exchange = found.next(request(body, **named), asked, again=True)
+    return None if exchange is None else exchange.exchange
+
+
+def test_the_conversation_selects_the_answer_whatever_the_order() -> None:
+    found, asked = lookup(ask("a"), ask("b"), ask("c")), Asked()
+    assert [answered(found, ask(one), asked) for one in "cab"] == [3, 1, 2]
+
+
+def test_equal_conversations_are_answered_in_recorded_order_and_then_again() -> None:
+    found, asked = lookup(ask("a"), ask("b"), ask("a")), Asked()
+    assert [answered(found, ask("a"), asked) for _ in range(4)] == [1, 3, 1, 3]
+
+
+def test_the_ids_of_a_client_select_the_answer_among_equal_conversations() -> None:
+    def told(call: str) -> dict[str, Any]:
+        item = {"type": "function_call", "call_id": call, "name": "f", "arguments": "{}"}
+        return ask([item, {"type": "function_call_output", "call_id": call, "output": "x"}])  # type: ignore[arg-type]
+
+    found, asked = lookup(told("call_1"), told("call_2")), Asked()
+    assert [answered(found, told(one), asked) for one in ("call_2", "call_1")] == [2, 1]
+    continued = [ask("go on", previous_response_id=f"resp_{n}") for n in (1, 2)]
+    found, asked = lookup(*continued), Asked()
+    assert [answered(found, one, asked) for one in reversed(continued)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "n"},
+        {"stream": True},
+        {"instructions": "Be brief."},
+        {"tools": [{"type": "web_search"}]},
+        {"input": "A"},
+    ],
+)
+def test_each_part_has_to_be_equal(other: dict[str, Any]) -> None:
+    assert answered(lookup(ask("a")), ask("a") | other, Asked()) is None
+
+
+def test_settings_count_with_a_rule_for_whole_bodies() -> None:
+    warm = ask("a", temperature=1, metadata={"run": "1"})
+    assert answered(lookup(ask("a")), warm, Asked()) == 1
+    assert answered(lookup(ask("a"), rules=["body"]), warm, Asked()) is None
+    assert answered(lookup(ask("a"), rules=["body", "ignore conversation settings"]), warm, Asked()) == 1
+    assert answered(lookup(ask("a"), rules=["body"]), ask("a", user="u", metadata={"run": "2"}), Asked()) == 1
+
+
+def test_rules_ignore_a_part_or_all_of_a_conversation() -> None:
+    other = ask("b", instructions="Today is Friday.", model="n")
+    assert answered(lookup(ask("b", instructions="Today is Monday.")), other, Asked()) is None
+    rules = ["ignore conversation instructions", "ignore conversation model"]
+    found = lookup(ask("a", instructions="Today is Monday."), ask("b", instructions="Today is Monday."), rules=rules)
+    assert answered(found, other, Asked()) == 2
+    found, asked = lookup(ask("x"), ask("y"), rules=["ignore conversation for POST */responses"]), Asked()
+    assert [answered(found, ask("b"), asked) for _ in range(2)] == [1, 2]
+
+
+def test_an_unknown_part_is_refused() -> None:
+    with pytest.raises(UsageError, match="'prompt' is no part of a conversation: take model, stream, instructions"):
+        Rules.parse("ignore conversation prompt")
+
+
+def test_a_json_path_counts_as_well() -> None:
+    found = lookup(ask("a", metadata={"x": 1}), ask("a", metadata={"x": 2}), rules=["body $.metadata.x"])
+    assert answered(found, ask("a", metadata={"x": 2}), Asked()) == 2
+
+
+def test_a_secret_in_a_prompt_counts_as_equal_to_its_pseudonym() -> None:
+    arguments = json.dumps({"password": "omnirecord-redacted-0123456789ab"})
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
+    recorded = {"model": "m", "input": [item]}
+    sent = {"model": "m", "input": [item | {"arguments": json.dumps({"password": "hunter2-and-more"})}]}
+    assert answered(lookup(recorded), sent, Asked()) == 1
+
+
+def test_a_compressed_body_is_read() -> None:
+    body = gzip.compress(json.dumps(ask("b")).encode())
+    found = lookup(ask("a"), ask("b"))
+    assert answered(found, body, Asked(), headers=(("Content-Encoding", "gzip"),)) == 2
+
+
+def test_a_body_that_is_no_conversation_matches_only_such_a_one() -> None:
+    found = lookup(ask("a"), b"no JSON")
+    assert answered(found, b"neither", Asked()) == 2
+    assert answered(found, ask("a"), Asked()) == 1
+    assert answered(lookup(ask("a")), b"neither", Asked()) is None
+    message = lookup(ask("a")).miss(request(b"neither")).message
+    assert message == f"POST {PATH} was recorded, but its body is no request to a model: it cannot be read"
+
+
+def test_a_miss_names_the_nearest_call_and_the_first_difference() -> None:
+    found = lookup(ask("Tell me of the sea."), ask("Weather in Rome?"), ask("Weather in Rome?", model="n"))
+    miss = found.miss(request(ask("Weather in Oslo?")))
+    assert miss.text == (
+        f"POST {PATH} was recorded, but not with this conversation; nearest recorded, as [-recorded-]{{+asked+}}:\n"
+        "  call 2 of 3, exchange 2:\n"
+        "    item 1 (user): Weather in [-Rome-]{+Oslo+}?"
+    )
+    assert miss.nearest == [
+        {"request": f"POST {PATH} (call 2 of 3, exchange 2)", "differs": "item 1 (user): Weather in [-Rome-]{+Oslo+}?"}
+    ]
+
+
+def test_a_miss_shows_white_space_and_the_place_in_a_long_text() -> None:
+    long = "a word or two, " * 20_000
+    miss = lookup(ask(f"{long}end\nof it")).miss(request(ask(f"{long}end of it")))
+    assert miss.nearest[0]["differs"].endswith("two, end[-\\n-]{+ +}of it")
+    assert len(miss.nearest[0]["differs"]) < 200
+
+
+def test_a_miss_tells_a_message_that_only_one_side_has() -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    found = lookup({"model": "m", "messages": messages}, path="/v1/chat/completions")
+    miss = found.miss(request({"model": "m", "messages": messages[:1]}, "/v1/chat/completions"))
+    assert miss.lines[1] == "  item 2 (assistant): [-Hello-]"
+
+
+def test_a_miss_lists_three_differences_at_most() -> None:
+    other = {"model": "n", "stream": True, "instructions": "x", "input": "b"}
+    lines = lookup(ask("a")).miss(request(other)).lines
+    assert (len(lines), lines[-1]) == (5, "  and 1 more difference")
+
+
+def test_tools_in_another_order_match() -> None:
+    tools = [{"type": "function", "name": name, "parameters": {}} for name in "ab"]
+    assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), Asked()) == 1
+
+
+def test_requests_of_omnigent_are_no_conversations() -> None:
+    body = json.dumps({"type": "message", "data": {"role": "user", "content": "Hi"}}).encode()
+    exchange = Exchange(
+        1, 1, "http", None, None, "client", Request(0, "POST", "/v1/x", ()), Response(1, 2, 200, "OK", ()), "done"
+    )
+    assert exchange not in Conversations(lambda _: body, [exchange], Rules())
