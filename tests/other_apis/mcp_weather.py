@@ -87,7 +87,7 @@ class Visit:
         http = httpx.AsyncClient(event_hooks={"response": [on_response]}, timeout=httpx.Timeout(10, read=30))
         async with http, streamable_http_client(self._url, http_client=http) as (read, write, _):  # noqa: SIM117
             async with ClientSession(
-                read, write, elicitation_callback=self._answer, logging_callback=self._log
+                read, write, elicitation_callback=self.answer, logging_callback=self._log
             ) as session:
                 begun = await session.initialize()
                 self.seen.append(f"server {begun.serverInfo.name}")
@@ -106,7 +106,7 @@ class Visit:
 
     async def _call(self, session: ClientSession, name: str, arguments: dict[str, Any]) -> None:
         result = await session.call_tool(name, arguments, progress_callback=self._progress)
-        self.seen.append(f"{name}: {_text(result)}")
+        self.seen.append(f"{name}: {text_of(result)}")
 
     async def _progress(self, progress: float, total: float | None, message: str | None) -> None:
         self.seen.append(f"progress {progress:g} of {total:g}: {message}")
@@ -114,10 +114,10 @@ class Visit:
     async def _log(self, params: LoggingMessageNotificationParams) -> None:
         self.seen.append(f"log {params.data}")
 
-    async def _answer(self, _context: Any, params: ElicitRequestParams) -> ElicitResult:
+    async def answer(self, _context: Any, params: ElicitRequestParams) -> ElicitResult:
         self.seen.append(f"asked {params.message}")
         return ElicitResult(action="accept", content={"fahrenheit": True})
 
 
-def _text(result: CallToolResult) -> str:
+def text_of(result: CallToolResult) -> str:
     return "".join(getattr(part, "text", "") for part in result.content)

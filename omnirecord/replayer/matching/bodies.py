@@ -23,6 +23,8 @@ from ...wire.strict_json import loads
 from .key import Incoming
 from .rules import spelled, values_at
 
+OF_CALLS = ("$.method", "$.params.name")
+"""JSON paths at which JSON-RPC requests have to be equal: the method, and the tool or prompt that it names."""
 COMPARED = 1 << 20
 """Bytes of a request's body that are compared."""
 _SHOWN = 160
@@ -196,9 +198,17 @@ class Bodies:
         """Return the JSON-RPC message of a recorded request; None if it had none."""
         return message_of(_object(self._read(exchange)))
 
+    def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
+        """Return the recorded and the new JSON-RPC message, if both requests have one."""
+        asked = self.call(request)
+        recorded = None if asked is None else self.recorded_call(exchange)
+        return None if asked is None or recorded is None else (recorded, asked)
+
     def same_call(self, request: Incoming, recorded: Sequence[Exchange]) -> list[Exchange]:
-        """Return the exchanges with the same JSON-RPC parameters, those of the same MCP session first. The `id` and the
-        progress token do not count."""
+        """Return the exchanges with the same JSON-RPC parameters, those of the same MCP session first; none for a request
+        without JSON-RPC. The `id` and the progress token do not count."""
+        if self.call(request) is None:
+            return []
         value, session = self._got(request), header(request.headers, SESSION_HEADER)
         same = [x for x in recorded if first_unlike(self._whole(x), value, self._known_ids) is None]
         return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)

@@ -15,8 +15,7 @@ from itertools import islice, takewhile, zip_longest
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
-from ...wire.json_rpc import Message
-from .bodies import Bodies
+from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
 from .key import Incoming, Key, Masked, Mismatch, Miss, Pairs, key_of, short_ids
 from .rules import DEFAULT, Order, Rules
@@ -24,8 +23,6 @@ from .rules import DEFAULT, Order, Rules
 READS = frozenset({"GET", "HEAD"})
 _REPEATABLE = READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
 _NOTHING = "nothing: it was "
-_OF_CALLS = ("$.method", "$.params.name")
-"""JSON paths at which JSON-RPC requests have to be equal: the method, and the tool or prompt that it names."""
 NEAREST = 3
 _LOOKED_AT = 40
 """Recorded requests, with the same and with other methods, that are compared with a request."""
@@ -60,6 +57,7 @@ class Lookup:
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body, exchanges)
+        self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, exchanges, rules)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
@@ -185,7 +183,7 @@ class Lookup:
             first = f"{earlier.request.method} {earlier.request.target}"
             differs = f"order: it was recorded after {first}, which has not come yet"
             return Miss(f"{key} came too early: it was recorded after {first}", [named(key, differs)])
-        times = _times(len(recorded))
+        times = "once" if len(recorded) == 1 else f"{len(recorded)} times"
         used = {1: "that was", 2: "both were"}.get(len(recorded), "all were")
         message = f"{key} was recorded {times} and answered as often: this is one more than there were"
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
@@ -198,6 +196,8 @@ class Lookup:
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""
         used = set() if asked is None else asked.used
+        if self._bodies.call(request) is not None:
+            recorded = self._bodies.fitting(request, recorded, OF_CALLS[:1]) or recorded
         differ = (
             self._bodies.differences(request, x, self._body_paths(request))
             for x in sorted(recorded, key=lambda x: x.exchange in used)
@@ -215,17 +215,10 @@ class Lookup:
         paths = self._rules.body_paths(request.method, path_of(request.target))
         if self.conversations.has(request):
             return [path for path in paths if path]
-        return paths if self._bodies.call(request) is None else list(dict.fromkeys([*_OF_CALLS, *paths]))
-
-    def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
-        """Return the recorded and the new JSON-RPC message, if both requests have one."""
-        asked = self._bodies.call(request)
-        recorded = None if asked is None else self._bodies.recorded_call(exchange)
-        return None if asked is None or recorded is None else (recorded, asked)
+        return paths if self._bodies.call(request) is None else list(dict.fromkeys([*OF_CALLS, *paths]))
 
     def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
-        if self._bodies.call(request) is not None and (same := self._bodies.same_call(request, recorded)):
-            recorded = same
+        recorded = self._bodies.same_call(request, recorded) or recorded
         numbers = {x.exchange for x in recorded}
         if again and asked.used >= numbers:
             asked.used -= numbers
@@ -258,10 +251,6 @@ def _creates(exchange: Exchange) -> bool:
     response = exchange.response
     ok = response is not None and 200 <= response.status < 300
     return ok and exchange.party != "runner" and creates_session(exchange.request.method, exchange.request.target)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 class Ordered:
