@@ -205,8 +205,8 @@ class Bodies:
         return None if asked is None or recorded is None else (recorded, asked)
 
     def same_call(self, request: Incoming, recorded: Sequence[Exchange]) -> list[Exchange]:
-        """Return the exchanges with the same JSON-RPC parameters, those of the same MCP session first; none for a request
-        without JSON-RPC. The `id` and the progress token do not count."""
+        """Return the exchanges with the same JSON-RPC parameters, those of the same MCP session first; none for a
+        request without JSON-RPC. The `id` and the progress token do not count."""
         if self.call(request) is None:
             return []
         value, session = self._got(request), header(request.headers, SESSION_HEADER)
