@@ -14,6 +14,7 @@ from ..model import Exchange, Recording, TimedFrame
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .model_calls import ModelCalls, linked
+from .other_apis import OMNIGENT, UNKNOWN, api_name, request_text
 from .turns import (
     ENDED_BY_SERVER,
     Act,
@@ -165,7 +166,7 @@ def whole_sessions(store: Source) -> Iterator[Session]:
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:
     """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
     for x in exchanges:
-        if x.party != "runner" and may_act(x):
+        if x.party != "runner" and may_act(x) and (x.session_id is not None or api_name(store, x) == OMNIGENT):
             act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
             if act is not None:
                 yield act
@@ -200,8 +201,10 @@ class Context:
             self._last_known[recording] = self._store.last_known_ns(recording)
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
-        aftermath, started_at = self._aftermaths[recording], self._started.get(recording)
-        return Around(snapshot, aftermath, started_at, self._last_known.get(recording, 0))
+        aftermath, started_at, first = self._aftermaths[recording], self._started.get(recording), exchanges[0]
+        is_other = first.session_id is None and api_name(self._store, first) == UNKNOWN
+        request = request_text(self._store, first) if is_other else None
+        return Around(snapshot, aftermath, started_at, self._last_known.get(recording, 0), request)
 
 
 class Concluded(NamedTuple):
@@ -241,7 +244,8 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     key = around.started_at, first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
-    told = session_of(one.exchanges, one.outline(), one.acts, around, parent_id=one.parent_id)
+    frames = one.outline() if around.request is None else ()
+    told = session_of(one.exchanges, frames, one.acts, around, parent_id=one.parent_id)
     told = replace(told, failures=tuple(failures_in(one._store, one.exchanges, one.acts)))
     # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):

@@ -23,7 +23,7 @@ from ..contract.judge import Contract, Issue, Judgement, ProblemKind
 from ..contract.known_fields import Steps
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
-from ..text import clip, one_line
+from ..text import clip, counted, one_line
 from ..wire.sse import Frame, read_fields
 from .summary import summary
 
@@ -119,14 +119,15 @@ def validation(
     result = tally.result(list(used.values()) or asked)
     if contract and _is_foreign(contract, result):
         raise UsageError(
-            f"{contract.name} is of another API: none of the {result.events} events has one of its"
-            f" {len(contract.types)} types; docs/model-apis.md lists the contracts"
+            f"{contract.name} is of another API: none of {counted(result.events, 'event')} has one of its"
+            f" {len(contract.types):,} types; docs/model-apis.md lists the contracts, docs/other-apis.md says how the schema"
+            " of an event is chosen"
         )
     return result
 
 
 def _is_foreign(contract: Contract, result: Validation) -> bool:
-    none_came = result.events > 0 and 0 < len(contract.types) == len(result.unseen)
+    none_came = result.events > 0 and len(result.unseen) == len(contract.types) > 0
     return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 

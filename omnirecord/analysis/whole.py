@@ -72,9 +72,10 @@ class Whole(Analysis):
             self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
-        for heard in line:
+        around = self._context.of(exchanges)
+        for heard in line if around.request is None else ():
             builder.add(heard)
-        told = builder.session(exchanges, parent_id, self._context.of(exchanges))
+        told = builder.session(exchanges, parent_id, around)
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
         gathered = Gathered(exchanges, acts, parent_id, self._store)

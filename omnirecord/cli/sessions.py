@@ -180,7 +180,7 @@ def _row(one: Line) -> dict[str, str]:
     from ..omnigent.summary import short_id
 
     name = short_id(one.session_id) if one.session_id is not None else f"stream {one.stream}"
-    asked = one_line(one.asked or "(not recorded)" if one.turns else "(nothing asked)")
+    asked = one_line(one.asked or ("(not recorded)" if one.turns else "(nothing asked)"))
     cells = (
         name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
         clip(f"{'> ' if one.is_child else ''}{asked}", _ASKED), one_line(one.model or "-"), str(one.turns),

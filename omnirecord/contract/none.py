@@ -1,7 +1,8 @@
 """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict.
 
 An event that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. Its type is the
-payload's `type`, else the line `event:`, else the payload's `object` or `method`, as far as they exist.
+payload's `type`, else the line `event:`, else the payload's `object` or `method`, as far as they exist. An answer of
+JSON-RPC has the type `result` or `error`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..wire.json_rpc import message_of
 from .events import sequence_number, type_name
 from .judge import Api, Contract, Judgement
 
@@ -37,4 +39,6 @@ def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
     found = type_name(data)
     if found is None and (event is None or event == _NO_NAME):
         found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)
+        if found is None and (message := message_of(data)) is not None:
+            found = message.kind
     return found if found is not None else event or None

@@ -3,7 +3,8 @@
 1. The union of events is the component `ServerStreamEvent`; failing that, the largest `oneOf` or `anyOf` with a
    discriminator among the components and the document itself, best with the discriminator `type`. Each type gets a
    validator of its own: an event is held against one schema and not against all.
-2. A schema that is no such union, the document itself or the one at `FILE#/pointer`, holds for every event.
+2. A schema that is no such union, the document itself or the one at `FILE#/pointer`, holds for every event. A document
+   of JSON-RPC has a schema for each method, and one of another API may have one for each path (`schemas_of_streams`).
 3. Whatever is unusable about the document shows when it is loaded, as a `UsageError`; judging never raises.
 4. A document can name others by URL: nothing is ever fetched.
 
@@ -27,6 +28,7 @@ from .events import Event, sequence_number
 from .judge import Api, Contract, Issue, Judgement, ProblemKind
 from .known_fields import Known
 from .none import any_type
+from .schemas_of_streams import CALLS, ENVELOPE, OfPaths, calls_of, streams_of
 
 _UNION = "ServerStreamEvent"
 _FIELD = "type"
@@ -56,8 +58,25 @@ def from_file(
     document = _without_nullable(document) if is_old else document
     if pointer and not isinstance(_target(document, pointer), dict):
         raise UsageError(f"{file} has no schema at {pointer}.")
-    union = _union_of(document, _target(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
+    if not pointer and (methods := calls_of(document)):
+        checks = {name: _validator(make, document, at, path) for name, at in methods.items()}
+        return Contract(
+            path,
+            checks,
+            lambda type_, data: _issues(checks[type_], data),
+            lambda type_: Known(document, [_target(document, methods[type_]), ENVELOPE]),
+            api=CALLS,
+        )
+    if not pointer and (streams := streams_of(document)) and _UNION not in _components(document):
+        by_path = {one: _contract(path, document, at, make, models) for one, at in streams.items()}
+        return next(iter(by_path.values())) if len(by_path) == 1 else OfPaths(path, by_path)
+    return _contract(path, document, pointer, make, models)
+
+
+def _contract(path: str, document: Document, pointer: str, make: Any, models: Mapping[str, type[Event]]) -> Contract:
+    """Return the contract of the schema at a pointer; of the whole document if it is empty. Raises `UsageError`."""
+    union = _union_of(document, _target(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
     if union is None:
         return _OneSchema(path, document, pointer, _validator(make, document, f"#{pointer}", path))
     field, pointers = union
@@ -120,7 +139,7 @@ def _read(path: str, names: Sequence[str]) -> Document:
 
 def _find_union(document: Document, path: str) -> Union | None:
     """Return the union of events of a whole document; None if the document is one schema. Raises `UsageError`."""
-    components = as_dict(as_dict(document.get("components")).get("schemas"))
+    components = _components(document)
     unions = {f"{_COMPONENTS}{name}": schema for name, schema in components.items()} | {"#": document}
     told_apart = {pointer: schema for pointer, schema in unions.items() if _members(schema) and _discriminator(schema)}
     named = {pointer: schema for pointer, schema in told_apart.items() if pointer == _COMPONENTS + _UNION}
@@ -136,6 +155,10 @@ def _find_union(document: Document, path: str) -> Union | None:
         "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
         "leave the events out of its own. For events of another API, name their schema: FILE#/definitions/NAME."
     )
+
+
+def _components(document: Document) -> Document:
+    return as_dict(as_dict(document.get("components")).get("schemas"))
 
 
 def _union_of(document: Document, schema: Any, pointer: str) -> Union | None:

@@ -103,6 +103,11 @@ def opens_session_stream(method: str, target: str) -> bool:
     return method == "GET" and below_session(target) == "/stream"
 
 
+def is_of_omnigent(target: str) -> bool:
+    """Return whether Omnigent has a stream at such a target: of a session, or in older versions `/v1/responses`."""
+    return session_of(target) is not None or path_of(target).rstrip("/").endswith("/responses")
+
+
 def is_gate(method: str, target: str) -> bool:
     """Return whether a request moves a session on: a message, an interrupt, or an answer to an elicitation."""
     rest = below_session(target) or ""

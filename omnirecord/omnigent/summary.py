@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..text import clip, one_line
+from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
 
 LIMIT = 120
@@ -28,7 +29,8 @@ def summary(type_: str | None, data: Any, limit: int = LIMIT) -> str:
         return _fit(data, limit)
     if not isinstance(data, dict):
         return "" if data is None else _fit(_json(data), limit)
-    return _fit(_SUMMARIES.get(type_ or "", _fields)(data), limit)
+    write = _SUMMARIES.get(type_ or "") or (_fields if message_of(data) is None else _of_json_rpc)
+    return _fit(write(data), limit)
 
 
 def sentence(type_: str | None, data: Data) -> str:
@@ -77,6 +79,13 @@ def _fields(data: Data) -> str:
     """Return the first five fields of an event of unknown type."""
     plain = ((k, v) for k, v in data.items() if k not in ("type", "sequence_number") and v is not None)
     return _joined(f"{k}={clip(v if isinstance(v, str) else _json(v), 40)}" for k, v in list(plain)[:5])
+
+
+def _of_json_rpc(data: Data) -> str:
+    """Return the id of a JSON-RPC message, and the first fields of its parameters, its result or its error."""
+    id_ = data.get("id")
+    rest = next((data[name] for name in ("params", "result", "error") if name in data), None)
+    return _joined(["" if id_ is None else f"id={id_}", _fields(rest) if isinstance(rest, dict) else _json(rest)])
 
 
 def _delta(data: Data) -> str:

@@ -67,7 +67,8 @@ def test_a_session_lasts_equally_long_everywhere(path: Path) -> None:
     assert {key(row): row["duration_s"] for row in rows("stats", path)} == expected
     for row in (*listed, *data.values()):
         name = row.get("recording", listed[0]["recording"]), row["session_id"]
-        assert (row["ended_ns"] - row["begun_ns"]) / 1e9 == (expected[name] or 0)
+        if row["session_id"] is not None or path.parent.name != "generic":
+            assert (row["ended_ns"] - row["begun_ns"]) / 1e9 == (expected[name] or 0)
 
 
 @pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
@@ -82,9 +83,9 @@ def test_the_lines_for_a_person_have_that_conclusion(path: Path) -> None:
         lasted = "" if row["duration_s"] is None else f" · {seconds(round(row['duration_s'] * 1e9))}"
         connected = ", ".join(conclusion["connected"]) or "no client"
         asked = f" · asked: {clip(one_line(conclusion['asked']), 60)}" if conclusion["asked"] else ""
-        if row["session_id"] in named or len(sessions) == 1:
+        if path.parent.name != "generic" and (row["session_id"] in named or len(sessions) == 1):
             assert " ".join(f"{conclusion['verdict']}{lasted} · connected: {connected}{asked}".split()) in examined
-        if row["parent_session_id"] is None:
+        if row["parent_session_id"] is None and path.parent.name != "generic":  # a list of events has no verdict
             assert conclusion["verdict"] in shown
 
 

@@ -20,7 +20,7 @@ def judged(raw: bytes) -> list[tuple[str, str | None]]:
     [
         (b'data: {"type": "RUN_STARTED"}\n\n', "valid", "RUN_STARTED"),
         (b'event: message\ndata: {"jsonrpc": "2.0", "method": "ping"}\n\n', "valid", "ping"),
-        (b'event: message\ndata: {"jsonrpc": "2.0", "id": 1, "result": {}}\n\n', "valid", "message"),
+        (b'event: message\ndata: {"jsonrpc": "2.0", "id": 1, "result": {}}\n\n', "valid", "result"),
         (b"event: endpoint\ndata: /messages?id=1\n\n", "valid", "endpoint"),
         (b'data: {"object": "chunk"}\n\n', "valid", "chunk"),
         (b"data: plain text\n\n", "valid", None),

@@ -137,6 +137,7 @@ EXAMPLES: dict[str, Example] = {
     "recorder-stopped": Example("text", change=_recorder_stopped, told="the proxy was stopped after 40 events"),
     "recording-degraded": Example("text", after=_disk_full, told="the disk was full for a moment"),
     "stream-not-decoded": Example("text", after=_coding_unknown, told="the stream has an unknown content coding"),
+    "other-api": Example("generic/ag_ui", told="the recorder had Omnigent's contract"),
     "malformed": Example("text", (f"corrupt {DELTA}",)),
     "contract-invalid": Example("text", (f"remove delta of {DELTA}",)),
     "event-type-differs": Example("text", ('set type of response.completed to "response.failed"',)),

@@ -112,6 +112,12 @@ CODES: Mapping[str, Code] = {
         "omnirecord cannot decode the events of this stream. Events that seem lost may be in its bytes.",
         "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
+    "other-api": _note(
+        "The recorder judged these events by Omnigent's contract, which says nothing about another API. Its verdicts"
+        " on them are left out here.",
+        "Record with --contract none, or with a schema of that API. Check this recording with omnirecord validate"
+        " CASSETTE --contract FILE.",
+    ),
     # Events that are broken, repeated or out of order.
     "malformed": _error(
         "A client cannot parse such an event: it skips the event, or stops.",

@@ -14,15 +14,17 @@ from ...cassette.select import the_session
 from ...cassette.source import Source
 from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
+from ...omnigent.routes import path_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
+from ..other_apis import FOREIGN, OMNIGENTS, is_foreign
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Sign, explained, in_order
+from .finding import Finding, Sign, explained, in_order, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
@@ -59,7 +61,19 @@ def examine(
         found += own
     found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
+    shared += _foreign([one for _, checks in sessions for one in checks.streams if one.api is FOREIGN])
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
+
+
+def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
+    """One note for all streams in which no event is Omnigent's."""
+    streams = [one for one in streams if one.activity.last is not None]
+    refs = [one.activity.last for one in streams if one.activity.last is not None]
+    if refs:
+        request, count = streams[0].exchange.request, sum(one.count for one in streams)
+        what = f"{request.method} {one_line(path_of(request.target))[:100]}"
+        where = f"one stream, {what}" if len(streams) == 1 else f"{len(streams):,} streams, the first of them {what}"
+        yield sign_at("other-api", f"none of {counted(count, 'event')} is Omnigent's, in {where}", refs[:1], since_ns=0)
 
 
 def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
@@ -93,13 +107,15 @@ def _session(
 ) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
-
-    def api_of(x: Exchange) -> Api:
-        return store.contract_of(x.recording).of(x.request.target).api
-
-    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, api_of)
+    one = SessionChecks(
+        exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, partial(_api, store)
+    )
     read(one, exchanges)
     return one
+
+
+def _api(store: Source, x: Exchange) -> Api:
+    return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
 
 
 def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
@@ -179,10 +195,10 @@ class SessionChecks:
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
-        api_of: Callable[[Exchange], Api] = lambda _: Api(),
+        api_of: Callable[[Exchange], Api] = lambda _: OMNIGENTS,
     ) -> None:
         """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
-        their times in ns."""
+        their times in ns. `api_of`: the API of an exchange."""
         self.deleted = deleted or {}
         self.session_id, self.failed = session_id, list(failed)
         self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)

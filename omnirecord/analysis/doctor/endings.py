@@ -31,6 +31,10 @@ _MOST = 20
 _LISTENS_AGAIN = 2 * SECOND
 _NAMES = {"answer": "answer to an approval", "interrupt": "interrupt"}
 _RECORDER = {"recorder_killed": "recorder-killed", "recorder_stopped": "recorder-stopped"}
+_BROKEN = {
+    "upstream_lost": "the connection to the server broke",
+    "recorder_killed": "the recorder was killed while the stream was open,",
+}
 PATIENCE = 10 * SECOND
 """Time in ns after which a turn that waits for an approval or a tool counts as silent. A client that leaves later is
 not the reason that it has no end."""
@@ -85,8 +89,23 @@ class Endings:
 
     def signs(self) -> Iterator[Sign]:
         for one in self._listenings:
+            if one.is_other:
+                yield from self._of_other(one)
+                continue
             turn = one.cut()
             yield from self._between_turns(one) if turn is None else self._in_turn(one, turn)
+
+    def _of_other(self, one: StreamChecks) -> Iterator[Sign]:
+        """The end of a stream of an unknown API: only a break of the connection is known to be none."""
+        x, last = one.exchange, one.activity.last
+        how = _BROKEN.get(x.ending)
+        if how is not None:
+            end_ns = max(one.end_ns(self._upstream.last_known_ns) or 0, last.at_ns if last else x.request.at_ns)
+            after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
+            gone = self._afterwards(one) if x.ending == "upstream_lost" else ""
+            since = last.at_ns if last else x.request.at_ns
+            code = _RECORDER.get(x.ending, "upstream-lost")
+            yield Sign(code, f"{how}{after}{gone}", since, end_ns, one.stream, (last.seq,) if last else ())
 
     def _between_turns(self, one: StreamChecks) -> Iterator[Sign]:
         """A server never ends a session's stream without a reason."""

@@ -16,6 +16,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
+from ..other_apis import FOREIGN, OMNIGENTS, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -144,9 +145,11 @@ class StreamChecks:
 
     def __init__(
         self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
-        api: Api = Api(),  # noqa: B008 - it is frozen
+        api: Api = OMNIGENTS,
     ) -> None:  # fmt: skip
-        self.exchange, self._api = x, api
+        self.exchange, self.api = x, api
+        self.is_other = api.name == UNKNOWN
+        """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
         self.statuses, self.turns = Statuses(), Turns()
@@ -173,9 +176,9 @@ class StreamChecks:
             self.count += 1
             self._arrived(event)
             self.activity.frame(event)
-            if event.verdict != "valid":
+            if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
                 self.contract.odd(event)
-            if event.number is not None and self._api.is_omnigent:
+            if event.number is not None and self.api.is_omnigent:
                 self.order.numbered(event)
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
@@ -251,12 +254,12 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A missing end, `[DONE]` or an event: a session's stream has none. A client that left counts only if it had
-        waited for long."""
+        """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A
+        client that left counts only if it had waited for long."""
         last, ending = self.activity.last, self.exchange.ending
-        if self.is_session or last is None or not self._api.has_ends:
+        if self.is_session or last is None or not self.api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT
         if ending in ("eof", "upstream_lost") or has_waited:
-            message = f"the stream {'ended' if not has_waited else 'fell silent'} without {self._api.end}"
+            message = f"the stream {'ended' if not has_waited else 'fell silent'} without {self.api.end}"
             yield sign_at("no-done", message, [last], until_ns=max(end_ns or 0, last.at_ns))

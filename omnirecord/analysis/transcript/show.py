@@ -44,6 +44,7 @@ from ..turns import (
 from ..turns.draft import Draft
 from ..turns.session_builder import LiveMerge, SessionBuilder
 from . import WIDTH, Line, Page, UnfoldingTurn, total, transcript
+from .other import LiveOthers, exchanges_of_others, lines_of_others
 from .tree import NO_CALLS, failures, told_failures, verdict, why
 
 Key = tuple[int, str | int]
@@ -65,14 +66,20 @@ def lines_of(
     `full`: nothing is cut; `long_silence`: length of a silence with a line, at least, in ns; `absolute`: times count
     from the beginning of the recording.
     """
-    told = list(sessions(store, session, long_silence=long_silence, family=True))
+    told = [one for one in sessions(store, session, long_silence=long_silence, family=True) if one.request is None]
     calls = model_calls(store, None if session is not None else lambda: told)
-    exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
-    yield from transcript(
-        told, width=width, full=full, absolute=absolute, astray=failures_in(store, strays(exchanges)), calls=calls,
-        recordings=store.recordings(), with_astray_calls=session is None,
-    )  # fmt: skip
     wanted = None if session is None else the_session(store, session)
+    others = exchanges_of_others(store) if session is None else {}
+    listed = {x.exchange for some in others.values() for x in some}
+    exchanges = without_calls(store, store.exchanges(by_clients=True)) if session is None else []
+    clients = [x for x in exchanges if x.exchange not in listed]
+    if clients or calls.links or not others:
+        yield from transcript(
+            told, width=width, full=full, absolute=absolute, astray=failures_in(store, strays(clients)), calls=calls,
+            recordings=store.recordings(), with_astray_calls=session is None,
+        )  # fmt: skip
+        yield from [Line("", "blank")] if others else ()
+    yield from lines_of_others(store, others, Page(width, full), absolute=absolute)
     yield from _recordings(store, wanted, Page(width, full))
 
 
@@ -149,12 +156,13 @@ def sessions_with_drafts(
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
         if wanted is None or first.session_id in wanted:
-            acts = list(acts_in(store, exchanges))
+            acts, around = list(acts_in(store, exchanges)), context.of(exchanges)
+            streams = [x for x in exchanges if x.stream is not None and around.request is None]
             told, drafts = session_with_drafts(
                 exchanges,
-                Held().of(frame for x in exchanges if x.stream is not None for frame in store.frames(x)),
+                Held().of(frame for x in streams for frame in store.frames(x)),
                 acts,
-                context.of(exchanges),
+                around,
                 parent_id=parents.get(first.session_id or ""),
                 long_silence=long_silence,
             )
@@ -224,6 +232,7 @@ class Following:
         self._store, self._wanted, self._long_silence = store, session, long_silence
         self._page = Page(width, full, zero_ns=0 if absolute else None)
         self._sessions: dict[Key, _Session] = {}
+        self._others = LiveOthers(store)
         self._open: set[int] = set()
         self._astray: list[FailedRequest] = []
         """The failed requests without a session, and without a line yet."""
@@ -244,6 +253,8 @@ class Following:
         for x in self._store.newer(self._last_exchange, self._open):
             self._last_exchange = max(self._last_exchange, x.exchange)
             (self._open.add if x.end_ns is None and x.ending == "open" else self._open.discard)(x.exchange)
+            if self._wanted is None and self._others.takes(x):
+                continue
             if (session := self._session_of(x)) is not None:
                 session.take(x)
                 self._act(session, x)
@@ -297,6 +308,7 @@ class Following:
         """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
         yield from failures(self._page, self._astray)
         self._astray = []
+        yield from self._others.news(self._page)
         wholes = self._wholes() if last else {}
         others = {one.session_id or "": one for one in wholes.values()}
         for key, session in self._sessions.items():

@@ -85,6 +85,8 @@ def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -
 
 
 def _asked(session: Session) -> str | None:
+    if session.request is not None:
+        return session.request[:MOST_ASKED]
     asked = [one for turn in session.turns for one in turn.asked if one.text]
     first = next((one for one in asked if one.by != "system"), None) or next(iter(asked), None)
     return None if first is None else first.text[:MOST_ASKED]
@@ -92,6 +94,8 @@ def _asked(session: Session) -> str | None:
 
 def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
     turn = session.turns[-1] if session.turns else None
+    if session.request is not None and last is not None:
+        return _of_stream(session, last)
     if code == "still_recording":
         return _recording(turn, last)
     if turn is None:
@@ -104,6 +108,13 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
         return _TOLD[code](session, turn)
     outcome: Outcome = "finished" if code in AT_REST else "unfinished"
     return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
+
+
+def _of_stream(session: Session, last: Listening) -> _Verdict:
+    """Return the verdict on a stream of an unknown API."""
+    outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
+    at_ns = last.from_ns if word == "since" else _until(session, last) if word else None
+    return _Verdict(outcome, said, word, at_ns)
 
 
 def _nothing(session: Session, code: Code) -> _Verdict:
@@ -214,6 +225,17 @@ def _last_sign(turn: Turn) -> int:
     return turn.last_event_ns if quiet is None else quiet.from_ns
 
 
+_OF_STREAMS: Mapping[Ending, tuple[Outcome, str, str]] = {
+    "done": ("finished", "Finished: the server ended the stream", "at"),
+    "eof": ("finished", "Finished: the server ended the stream", "at"),
+    "client_left": ("finished", "Finished: the client left", "at"),
+    "upstream_lost": ("failed", "Failed: the connection to the server broke", "at"),
+    "recorder_stopped": ("unfinished", "Unfinished: the recorder was stopped", "at"),
+    "recorder_killed": ("unfinished", "Unfinished: the recorder was killed", "at"),
+    "open": ("recording", "Recording: the stream is open", "since"),
+    "unknown": ("unknown", "Unknown: the recording does not tell how the stream ended", ""),
+}
+"""The verdicts on streams of unknown APIs, which have no turns."""
 _CUT: Mapping[Code, str] = {
     "client_left": "the client left in the middle of the turn",
     "server_stopped": "the server stopped in the middle of the turn",

@@ -48,6 +48,8 @@ class Around(NamedTuple):
     """The wall clock at 0 ns."""
     last_known_ns: int = 0
     """The time of the last data in the recording."""
+    request: str | None = None
+    """The request in words if the stream is of an unknown API; else None."""
 
 
 ALONE = Around()
@@ -112,6 +114,7 @@ class SessionBuilder:
             heartbeats=self.heartbeats,
             started_at=wall_clock(started_at, begun_ns) if started_at else None,
             until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
+            request=around.request,
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:

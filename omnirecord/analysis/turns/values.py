@@ -283,6 +283,8 @@ class Session:
     """The failed requests of clients, without client actions."""
     until_ns: int = 0
     """The end of its last exchange; without an end, the last known time of the recording."""
+    request: str | None = None
+    """The request in words if this is a stream of an unknown API, which has no turns; else None."""
 
     @property
     def duration_ns(self) -> int | None:

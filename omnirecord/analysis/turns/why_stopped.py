@@ -61,6 +61,8 @@ class _State(NamedTuple):
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
     """Return why the recording has no more of a session. `sessions`: others by id, for the ends of its sub-agents."""
     last = last_stream(session.streams)
+    if session.request is not None and last is not None:
+        return _of_stream(last)
     state = _state(session, sessions or {}, last)
     if last is None:
         return Stopped(state.code or "nobody_listened", f"{state.said} No client listened to its stream.")
@@ -70,6 +72,16 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
         return Stopped(state.code or "unknown", f"{state.said} {_NOT_KNOWN if state.code else _NOT_KNOWN_CUT}")
     end = _end(session, last, state)
     return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
+
+
+def _of_stream(last: Listening) -> Stopped:
+    """Return why the recording has no more of a stream of an unknown API."""
+    if last.ending == "open":
+        return Stopped("still_recording", "It is still being recorded.")
+    if last.ending == "unknown":
+        return Stopped("unknown", _NOT_KNOWN)
+    code, how = _OF_STREAMS.get(last.ending) or (_cut(last), _ENDS.get(last.ending, "the stream ended"))
+    return Stopped(code, f"{_capital(how + _after(last.from_ns, last.until_ns))}.")
 
 
 def last_stream(streams: Iterable[Listening]) -> Listening | None:
@@ -257,6 +269,11 @@ def _cut(last: Listening) -> Code:
     return named.get(last.ending, "stream_ended")
 
 
+_OF_STREAMS: Mapping[Ending, tuple[Code, str]] = {
+    "eof": ("stream_ended", "the server closed the stream"),
+    "upstream_lost": ("connection_lost", "the connection to the server broke"),
+}
+"""The ends of streams of unknown APIs, where they differ from those of sessions."""
 _ENDS: dict[str, str] = {
     "client_left": "the client closed its stream",
     "recorder_stopped": "the recorder was stopped",

@@ -17,11 +17,14 @@ from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ...wire.json_rpc import SESSION_HEADER, Message, message_of, without_ids
 from ...wire.normal import Ids, Normal
 from ...wire.strict_json import loads
 from .key import Incoming
 from .rules import spelled, values_at
 
+OF_CALLS = ("$.method", "$.params.name")
+"""JSON paths at which JSON-RPC requests have to be equal: the method, and the tool or prompt that it names."""
 COMPARED = 1 << 20
 """Bytes of a request's body that are compared."""
 _SHOWN = 160
@@ -152,6 +155,7 @@ class Bodies:
         self._values: dict[tuple[int, str], Values] = {}
         self._wholes: dict[int, Any] = {}
         self._known: set[str] | None = None
+        self._last: tuple[Incoming | None, Any] = None, None
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Return the exchanges with equal values at each of these JSON paths."""
@@ -162,7 +166,7 @@ class Bodies:
         found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
         if "" not in paths or len(request.body) >= COMPARED:
             return found
-        value = value_of(safe, request.headers)
+        value = self._got(request)
         return [x for x in found if first_unlike(self._whole(x), value, self._known_ids) is None]
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
@@ -171,7 +175,7 @@ class Bodies:
         pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
         told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
         if "" in paths:
-            unlike = first_unlike(self._whole(exchange), value_of(safe, request.headers), self._known_ids)
+            unlike = first_unlike(self._whole(exchange), self._got(request), self._known_ids)
             told += [] if unlike is None else [str(unlike)]
         return " and ".join(told)
 
@@ -186,8 +190,35 @@ class Bodies:
 
         return max(recorded, key=likeness)
 
+    def call(self, request: Incoming) -> Message | None:
+        """Return the JSON-RPC message of a request; None if it has none."""
+        return message_of(_object(content_of(request))) if request.body[:1] == b"{" else None
+
+    def recorded_call(self, exchange: Exchange) -> Message | None:
+        """Return the JSON-RPC message of a recorded request; None if it had none."""
+        return message_of(_object(self._read(exchange)))
+
+    def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
+        """Return the recorded and the new JSON-RPC message, if both requests have one."""
+        asked = self.call(request)
+        recorded = None if asked is None else self.recorded_call(exchange)
+        return None if asked is None or recorded is None else (recorded, asked)
+
+    def same_call(self, request: Incoming, recorded: Sequence[Exchange]) -> list[Exchange]:
+        """Return the exchanges with the same JSON-RPC parameters, those of the same MCP session first; none for a
+        request without JSON-RPC. The `id` and the progress token do not count."""
+        if self.call(request) is None:
+            return []
+        value, session = self._got(request), header(request.headers, SESSION_HEADER)
+        same = [x for x in recorded if first_unlike(self._whole(x), value, self._known_ids) is None]
+        return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)
+
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
-        """Return the differences in `type` and `action`: name, recorded value, new value."""
+        """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded value, new
+        value."""
+        if (call := self.call(request)) is not None and (recorded := self.recorded_call(exchange)) is not None:
+            same = first_unlike(self._whole(exchange), self._got(request), self._known_ids) is None
+            return [] if same else [("params", recorded.params, call.params)]
         got = _object(content_of(request))
         if got is None:
             return []
@@ -196,8 +227,14 @@ class Bodies:
     def _whole(self, exchange: Exchange) -> Any:
         """Return the content of a recorded body as a value. Cached."""
         if exchange.exchange not in self._wholes:
-            self._wholes[exchange.exchange] = value_of(self._safe(exchange), exchange.request.headers)
+            self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
         return self._wholes[exchange.exchange]
+
+    def _got(self, request: Incoming) -> Any:
+        """Return the content of a request's body as a value. That of the last request is cached."""
+        if request is not self._last[0]:
+            self._last = request, _counted(value_of(_without_secrets(content_of(request)), request.headers))
+        return self._last[1]
 
     def _known_ids(self) -> set[str]:
         """Return the ids in recorded requests. Cached."""
@@ -214,6 +251,11 @@ class Bodies:
 
     def _safe(self, exchange: Exchange) -> bytes:
         return _without_secrets(self._read(exchange))
+
+
+def _counted(value: Any) -> Any:
+    """Return the part of a body's value that counts: the client numbers its JSON-RPC requests."""
+    return value if message_of(value) is None else without_ids(value)
 
 
 def content_of(request: Incoming) -> bytes:

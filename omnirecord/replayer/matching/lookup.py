@@ -15,7 +15,7 @@ from itertools import islice, takewhile, zip_longest
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
-from .bodies import Bodies
+from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
 from .key import Incoming, Key, Masked, Mismatch, Miss, Pairs, key_of, short_ids
 from .rules import DEFAULT, Order, Rules
@@ -57,6 +57,7 @@ class Lookup:
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body, exchanges)
+        self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, exchanges, rules)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
@@ -182,7 +183,7 @@ class Lookup:
             first = f"{earlier.request.method} {earlier.request.target}"
             differs = f"order: it was recorded after {first}, which has not come yet"
             return Miss(f"{key} came too early: it was recorded after {first}", [named(key, differs)])
-        times = _times(len(recorded))
+        times = "once" if len(recorded) == 1 else f"{len(recorded)} times"
         used = {1: "that was", 2: "both were"}.get(len(recorded), "all were")
         message = f"{key} was recorded {times} and answered as often: this is one more than there were"
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
@@ -195,6 +196,8 @@ class Lookup:
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""
         used = set() if asked is None else asked.used
+        if self._bodies.call(request) is not None:
+            recorded = self._bodies.fitting(request, recorded, OF_CALLS[:1]) or recorded
         differ = (
             self._bodies.differences(request, x, self._body_paths(request))
             for x in sorted(recorded, key=lambda x: x.exchange in used)
@@ -208,11 +211,14 @@ class Lookup:
         return self._bodies.fitting(request, recorded, self._body_paths(request))
 
     def _body_paths(self, request: Incoming) -> list[str]:
-        """Return the paths of the rules. A conversation is not compared as a whole body."""
+        """Return the paths of the rules, and those of a JSON-RPC call. A conversation is not compared as a whole."""
         paths = self._rules.body_paths(request.method, path_of(request.target))
-        return [path for path in paths if path] if self.conversations.has(request) else paths
+        if self.conversations.has(request):
+            return [path for path in paths if path]
+        return paths if self._bodies.call(request) is None else list(dict.fromkeys([*OF_CALLS, *paths]))
 
     def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
+        recorded = self._bodies.same_call(request, recorded) or recorded
         numbers = {x.exchange for x in recorded}
         if again and asked.used >= numbers:
             asked.used -= numbers
@@ -245,10 +251,6 @@ def _creates(exchange: Exchange) -> bool:
     response = exchange.response
     ok = response is not None and 200 <= response.status < 300
     return ok and exchange.party != "runner" and creates_session(exchange.request.method, exchange.request.target)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 class Ordered:

@@ -24,8 +24,9 @@ from ...omnigent.routes import (
     path_of,
     unknown_sessions,
 )
+from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
-from ...wire.strict_json import as_dict, as_list, loads
+from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address import Stream
 from ..parts import Part
 from .stream_parts import StreamParts, coded_parts, parts_of, snapshot_end
@@ -88,6 +89,7 @@ class ReplayPlan:
     def __init__(self, store: Store, rule: GateRule, only: str | None = None) -> None:
         """`only`: the name of the hop to play; by default the first hop. Raises `UsageError` if there is none."""
         self._store = store
+        self._has_gates = not rule.off
         recordings = store.recordings()
         self.hop = hop_of(recordings, only)
         self._of_hop = {one.recording for one in recordings if one.hop == self.hop}
@@ -141,6 +143,34 @@ class ReplayPlan:
         gates = (x for tree in self.trees.values() for x in tree.gates)
         first = min(gates, key=lambda x: x.request.at_ns, default=None)
         return None if first is None else f"{first.request.method} {first.request.target}"
+
+    def replies(self, stream: Exchange) -> list[Exchange]:
+        """Return the requests that reply to a JSON-RPC request in a stream without a session: they are its gates."""
+        begun, end = start_of(stream), stream.end_ns
+        if not self._has_gates or stream.party == "runner":
+            return []
+        posts = [
+            x
+            for x in self.exchanges
+            if x.recording == stream.recording and x.session_id is None and x.request.method == "POST"
+            if begun < x.request.at_ns and (end is None or x.request.at_ns < end)
+            if path_of(x.request.target) == path_of(stream.request.target)
+        ]
+        asked: dict[object, int] = {}
+        for frame in self.frames(stream) if posts else ():
+            message = message_of(payload_of(frame))
+            if message is not None and message.kind == "request":
+                asked[message.id] = frame.offset_ns
+        found = []
+        for x in posts if asked else ():
+            message = message_of(loads(self.request_body(x)))
+            if (
+                message is not None
+                and message.method is None
+                and asked.get(message.id, x.request.at_ns) < x.request.at_ns
+            ):
+                found.append(x)
+        return found
 
     def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
         """Return the offsets of all reads of these streams, ascending, in ns."""

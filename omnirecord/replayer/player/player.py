@@ -14,6 +14,7 @@ from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, op
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch
 from .controls import Controls
+from .json_rpc import answer_to, differ, parts_to
 from .options import Options
 from .plan import ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates, begun_at
@@ -195,12 +196,22 @@ class Player:
         if exchange is None:
             is_noted = is_bookkeeping(request.method, request.target)
             return NoContent() if is_noted else self._lookup.miss(request, asked)
-        if run is not None:
-            run.came(exchange, now)
+        for one in [run] if run is not None else self.streams.alone:
+            one.came(exchange, now)
         if exchange.kind == "sse":
             self.mismatches += self._lookup.mismatches(request, exchange)
-            return self.streams.play_alone(exchange, now)
-        return self._answering(request, exchange, session, now)
+            return self._to(request, self.streams.play_alone(exchange, now))
+        return self._to(request, self._answering(request, exchange, session, now))
+
+    def _to(self, request: Incoming, decision: Playing | Answering) -> Playing | Answering:
+        """Return an answer; that to a JSON-RPC request with the ids of this request."""
+        calls = self._lookup.calls(request, decision.exchange)
+        if calls is None or not differ(*calls):
+            return decision
+        if isinstance(decision, Answering):
+            return answer_to(decision, *calls)
+        self.streams.rewrite(decision, lambda parts: parts_to(parts, *calls))
+        return decision
 
     def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
         self.streams.made.add(exchange.exchange)

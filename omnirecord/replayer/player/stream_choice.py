@@ -10,7 +10,7 @@ It never gets the start again, since the client would see the answer twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Any
@@ -97,7 +97,7 @@ class StreamChoice:
 
     def _new_playthrough(self, root: str) -> Playthrough:
         tree = self._plan.trees[root]
-        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
+        gates = [_gate(x) for x in tree.gates]
         timeline = self._timeline(root, self._plan.points_of(root), gates)
         start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
         run = Playthrough(root, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
@@ -207,8 +207,9 @@ class StreamChoice:
         """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
         self.made.add(exchange.exchange)
         name = f"stream {exchange.stream}"
-        timeline = self._timeline(name, self._plan.points_of_stream(exchange), ())
-        run = Playthrough(name, start_of(exchange), Tree(), timeline, {})
+        gates = [_gate(x) for x in self._plan.replies(exchange)]
+        timeline = self._timeline(name, self._plan.points_of_stream(exchange), gates)
+        run = Playthrough(name, start_of(exchange), Tree(), timeline, {gate.exchange: gate for gate in gates})
         self.alone.append(run)
         self.begun(run)
         lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
@@ -216,12 +217,25 @@ class StreamChoice:
         playing.begins_at = playing.opened_at
         return playing
 
+    def rewrite(self, playing: Playing, change: Callable[[Sequence[Part]], Iterable[Part]]) -> None:
+        """Change the frames of a stream that has not begun. A compressed stream goes out decompressed."""
+        parts = playing.planned
+        if playing.coded:
+            parts, playing.coded, playing.decoded = decoded_parts(self._plan.frames(playing.exchange)), False, True
+        playing.planned = list(change(parts))
+        self.effects.lay_out(playing)
+
     def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], now: int) -> Playing:
         ending: Ending = exchange.ending
         sent = run.sent[exchange.session_id or ""]
         playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)
         self.effects.lay_out(playing)
         return playing
+
+
+def _gate(exchange: Exchange) -> Gate:
+    request = exchange.request
+    return Gate(exchange.exchange, request.at_ns, f"{request.method} {request.target}")
 
 
 def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:

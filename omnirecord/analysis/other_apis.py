@@ -1,0 +1,58 @@
+"""Streams of APIs that no contract knows: which exchanges they are, and their requests in words.
+
+An exchange is of an unknown API if the contract of its recording says so (`none`; `auto` for paths of no model API; a
+schema of another API). With Omnigent's contract, a stream is of an unknown API if neither its path nor
+any of its events is Omnigent's.
+"""
+
+from __future__ import annotations
+
+from ..cassette.source import Source
+from ..contract.judge import Api
+from ..model import Exchange
+from ..omnigent.routes import is_of_omnigent, path_of
+from ..text import clip, one_line
+from ..wire.json_rpc import Message, message_of
+from ..wire.strict_json import as_dict, loads
+
+OMNIGENTS = Api()
+"""The rules of Omnigent's API."""
+OMNIGENT = OMNIGENTS.name
+UNKNOWN = ""
+"""The name of an unknown API."""
+FOREIGN = Api(UNKNOWN, has_ends=False)
+"""The rules for a stream that Omnigent's contract judged although it is of another API."""
+_LONGEST_PATH = 60
+_LONGEST_NAME = 60
+_NAMES = ("name", "uri")
+"""Parameters of JSON-RPC that name a tool, a prompt or a resource of MCP."""
+
+
+def api_name(store: Source, x: Exchange) -> str:
+    """Return the name of the API of an exchange: `omnigent`, `openai-chat`…; empty if it is unknown."""
+    name = store.contract_of(x.recording).of(x.request.target).api.name
+    return UNKNOWN if name == OMNIGENT and is_foreign(store, x) else name
+
+
+def is_foreign(store: Source, x: Exchange) -> bool:
+    """Return whether Omnigent's contract judged a stream in which no event is Omnigent's."""
+    if x.stream is None or x.session_id is not None or is_of_omnigent(x.request.target):
+        return False
+    if store.contract_of(x.recording).of(x.request.target).api.name != OMNIGENT:
+        return False
+    return all(frame.verdict not in ("valid", "invalid") for frame in store.frames(x))
+
+
+def request_text(store: Source, x: Exchange) -> str:
+    """Return a request in words: method and path, and the JSON-RPC call in its body."""
+    what = f"{x.request.method} {clip(one_line(path_of(x.request.target)), _LONGEST_PATH)}"
+    message = message_of(loads(store.decoded_body(x, "request"))) if x.request_bytes else None
+    return what if message is None else f"{what} {call_text(message)}"
+
+
+def call_text(message: Message) -> str:
+    """Return a JSON-RPC message in words: the method and what it names, or the kind of answer."""
+    params = as_dict(message.params)
+    named = next((value for name in _NAMES if isinstance(value := params.get(name), str)), "")
+    said = f"{message.method} {named}" if message.method is not None else f"{message.kind} {message.id}"
+    return clip(one_line(said.rstrip()), _LONGEST_NAME)

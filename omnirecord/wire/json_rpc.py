@@ -1,0 +1,76 @@
+"""JSON-RPC 2.0 messages, as MCP sends them in requests, answers and events. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+VERSION_FIELD = "jsonrpc"
+SESSION_HEADER = "mcp-session-id"
+"""The header in lower case by which MCP names a session."""
+_META, _TOKEN = "_meta", "progressToken"
+Kind = Literal["request", "notification", "result", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. `method` and `params`: of a request or a notification."""
+
+    kind: Kind
+    id: str | int | None
+    method: str | None
+    params: Any
+    content: Any
+    """The `result` or the `error`; None for other kinds."""
+
+    @property
+    def progress_token(self) -> str | int | None:
+        """The token that a request has for notifications of its progress."""
+        meta = self.params.get(_META) if isinstance(self.params, dict) else None
+        token = meta.get(_TOKEN) if isinstance(meta, dict) else None
+        return token if _is_id(token) else None
+
+
+def message_of(data: Any) -> Message | None:
+    """Return the message of a JSON value; None if it is none."""
+    if not isinstance(data, dict) or data.get(VERSION_FIELD) != "2.0":
+        return None
+    id_, method = data.get("id"), data.get("method")
+    known = id_ if _is_id(id_) else None
+    if isinstance(method, str):
+        return Message("request" if known is not None else "notification", known, method, data.get("params"), None)
+    for kind in ("result", "error"):
+        if kind in data:
+            return Message(kind, known, None, None, data[kind])
+    return None
+
+
+def without_ids(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without the numbers that a client counts up: its `id`, and the progress token of a request."""
+    rest = {name: value for name, value in data.items() if name != "id" or "method" not in data}
+    params = rest.get("params")
+    if isinstance(params, dict) and isinstance(params.get(_META), dict):
+        meta = {name: value for name, value in params[_META].items() if name != _TOKEN}
+        rest["params"] = {name: value for name, value in params.items() if name != _META} | (
+            {_META: meta} if meta else {}
+        )
+    return rest
+
+
+def answered_to(data: Any, recorded: Message, asked: Message) -> Any:
+    """Return a message of a recorded answer as the answer to another request: with its `id` and progress token. The
+    same object if nothing changes."""
+    message = message_of(data)
+    if message is None:
+        return data
+    if message.kind in ("result", "error"):
+        return {**data, "id": asked.id} if message.id == recorded.id != asked.id else data
+    token, other = recorded.progress_token, asked.progress_token
+    params = message.params
+    if other is None or token in (None, other) or not isinstance(params, dict) or params.get(_TOKEN) != token:
+        return data
+    return {**data, "params": {**params, _TOKEN: other}}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) or type(value) is int
