@@ -120,8 +120,8 @@ def validation(
     if contract and _is_foreign(contract, result):
         raise UsageError(
             f"{contract.name} is of another API: none of {counted(result.events, 'event')} has one of its"
-            f" {len(contract.types):,} types; docs/model-apis.md lists the contracts, docs/other-apis.md says how the schema"
-            " of an event is chosen"
+            f" {len(contract.types):,} types; docs/model-apis.md lists the contracts, docs/other-apis.md says how"
+            " the schema of an event is chosen"
         )
     return result
 
