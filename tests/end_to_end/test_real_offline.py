@@ -14,7 +14,7 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 import omnirecord
 from omnirecord.cassette.open import open_store
 from omnirecord.wire.strict_json import as_dict, payload_of
-from tests.omnigent_rig.both_hops import SCENARIOS
+from tests.omnigent_rig.both_hops import SCENARIOS, SESSIONS
 from tests.omnigent_rig.driver import Event
 from tests.omnigent_rig.stack import Stack, free_port
 from tests.support.cassettes import SHIPPED
@@ -59,8 +59,12 @@ def recorded(name: str) -> tuple[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["both_text", "both_tool", "both_approval", "both_turns", "both_failed", "both_incomplete", "both_retried"]
-)
+    "name",
+    [
+        "both_text", "both_tool", "both_approval", "both_turns", "both_failed", "both_incomplete", "both_retried",
+        "both_chat",
+    ],
+)  # fmt: skip
 async def test_a_recorded_session_is_told_again_without_its_provider(offline: Offline, name: str) -> None:
     cassette = SHIPPED / "both_hops" / f"{name}.jsonl"
     async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
@@ -68,6 +72,15 @@ async def test_a_recorded_session_is_told_again_without_its_provider(offline: Of
         assert [one.why for one in model.unmatched] == []
         assert [x.request.target for x in model.unplayed] == []
     assert told(seen.events) == recorded(name)
+
+
+async def test_parallel_sessions_with_equal_prompts_get_an_answer_each(offline: Offline) -> None:
+    cassette = SHIPPED / "both_hops" / "both_parallel.jsonl.zst"
+    async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:
+        seen = await SCENARIOS["both_parallel"](offline.stack.url, offline.stack.runner_id)
+        assert [one.why for one in model.unmatched] == []
+        assert [x.request.target for x in model.unplayed] == []
+    assert [one.text for one in (seen, *seen.others)] == ["The log of today has three entries."] * SESSIONS
 
 
 async def test_a_recorded_subagent_works_without_a_provider(offline: Offline) -> None:
