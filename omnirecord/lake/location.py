@@ -37,6 +37,8 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
 _DENIED = exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError
 _OS_DENIED = "(os error 13)"
 _DAMAGED = re.compile("Corrupt|corrupt|No magic bytes|Invalid Parquet|checkpoint file|Json error")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_FULL = re.compile(r"\b507\b|Insufficient Storage|StorageFull")
 _NO_CREDENTIALS = re.compile(
     r"169\.254\.169\.254|metadata\.google|Missing ?(SecretAccessKey|AccessKey|Account|Bearer)|must be specified"
 )
@@ -200,7 +202,8 @@ def _client() -> Any:
 def _sentence(error: BaseException, is_local: bool) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
     detail = _SECRET.sub(
-        r"\1\2…", " ".join(str(error).split()).partition(" Debug source:")[0].partition(": <unknown> 1:")[0]
+        r"\1\2…",
+        " ".join(_COLOUR.sub("", str(error)).split()).partition(" Debug source:")[0].partition(": <unknown> 1:")[0],
     )[:300]
     if _NO_CREDENTIALS.search(detail):
         return f"no credentials: {_CREDENTIALS} ({detail})"
@@ -209,6 +212,8 @@ def _sentence(error: BaseException, is_local: bool) -> str:
         return f"access denied: check the {where} ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):
         return f"not found: check the {'path' if is_local else 'name of the bucket and the path'} ({detail})"
+    if _FULL.search(detail):
+        return f"the store is full: add space, and try again; nothing local was changed ({detail})"
     if _DAMAGED.search(detail):
         return f"a file of the lake is damaged: restore it from a copy of the lake ({detail})"
     if isinstance(error, OSError) and error.errno is not None:

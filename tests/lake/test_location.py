@@ -25,6 +25,15 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Lake("s3://bucket/lake").marker()
 
 
+def test_an_error_of_the_delta_log_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y"), ("AWS_REGION", "us-east-1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(LakeError) as found:
+        Lake("s3://bucket/lake").table("events")
+    assert "\x1b" not in str(found.value)
+
+
 def test_a_damaged_log_is_no_failure_that_passes(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     lake.init()

@@ -1,0 +1,108 @@
+"""A store that denies access, or is full: one sentence, nothing local is changed, and the next call ships the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from omnirecord.cassette.open import import_file
+from omnirecord.cli import main
+from omnirecord.lake.location import Lake
+from omnirecord.lake.query import LakeQuery
+from tests.support.cassettes import HEALTHY
+from tests.support.front import Front, front
+from tests.support.lakes import shipped
+from tests.support.stores import bucket_url, shared_moto
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """A server in front of moto, as the endpoint of the clients, which retry for a second only."""
+    monkeypatch.setattr("omnirecord.lake.location._PATIENCE", timedelta(seconds=1))
+    with front(shared_moto()["AWS_ENDPOINT_URL"]) as made:
+        yield made
+
+
+@pytest.fixture
+def url(store: Front, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A lake with a recording."""
+    found = bucket_url(shared_moto(), monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
+    return shipped(found, HEALTHY["text"]).url
+
+
+def run(*words: object, code: int) -> Result:
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == code, done.output
+    assert len(done.stderr.splitlines()) <= 1
+    return done
+
+
+def is_write(method: str, _path: str) -> bool:
+    return method in ("PUT", "POST", "DELETE")
+
+
+def cassette(folder: Path) -> Path:
+    import_file(HEALTHY["turns"], folder / "turns.db")
+    return folder / "turns.db"
+
+
+def recordings(url: str) -> int:
+    with LakeQuery(Lake(url)) as query:
+        ((count,),) = query.run("SELECT count(*) FROM recordings").rows
+    return int(count)
+
+
+def test_without_the_right_to_write_a_lake_can_be_checked_and_asked(store: Front, url: str, tmp_path: Path) -> None:
+    store.refuse = lambda *of: 403 if is_write(*of) else None
+    told = run("lake", "check", url, code=0).stdout
+    assert "conditional PUT: not tested, since nothing can be written there" in told
+    assert run("lake", "sessions", url, code=0).stdout.count("\n") == 2
+    path = cassette(tmp_path)
+    before = path.read_bytes()
+    done = run("ship", path, "--lake", url, code=1)
+    assert "access denied: check the credentials in the environment and their rights" in done.stderr
+    assert done.stdout == "1 not shipped\n"
+    assert path.read_bytes() == before
+    assert "access denied" in run("lake", "init", url, code=2).stderr
+    store.refuse = lambda *_: None
+    assert run("ship", path, "--lake", url, code=0).stdout.startswith("1 recording shipped")
+    assert recordings(url) == 2
+
+
+def test_a_store_that_denies_access_is_a_sentence_without_credentials(store: Front, url: str) -> None:
+    store.refuse = lambda *_: 403
+    for words in (["sessions", url], ["sql", url, "SELECT 1"], ["check", url], ["doctor", url]):
+        said = run("lake", *words, code=2).stderr
+        assert said.startswith(f"Error: {url}: access denied: check the credentials in the environment")
+        assert "testing" not in said
+
+
+@pytest.mark.parametrize("full_of", [".parquet", "_delta_log"], ids=["objects", "commits"])
+def test_a_full_store_gets_the_rest_with_the_next_call(full_of: str, store: Front, url: str, tmp_path: Path) -> None:
+    path = cassette(tmp_path)
+    before, room = path.read_bytes(), 3
+
+    def refuse(method: str, target: str) -> int | None:
+        nonlocal room
+        if not is_write(method, target) or full_of not in target:
+            return None
+        room -= 1
+        return 507 if room < 0 else None
+
+    store.refuse = refuse
+    done = run("ship", path, "--lake", url, code=1)
+    assert "the store is full: add space, and try again" in done.stderr
+    assert done.stdout == "1 not shipped\n"
+    assert store.refused
+    assert path.read_bytes() == before
+    assert recordings(url) == 1
+    store.refuse = lambda *_: None
+    assert run("ship", path, "--lake", url, code=0).stdout.startswith("1 recording shipped")
+    assert recordings(url) == 2
