@@ -269,8 +269,8 @@ CODES: Mapping[str, Code] = {
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
     "no-done": _error(
-        "A stream of /v1/responses ends with [DONE]. Without it, a client cannot tell a complete stream from a cut"
-        " one.",
+        "A complete answer of the API ends with [DONE] or a last event. Without it, a client cannot tell a complete"
+        " stream from a cut one.",
         "Read the server's log at that second, and check whether the response was completed.",
     ),
     "truncated": _warning(

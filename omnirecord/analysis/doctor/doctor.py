@@ -12,6 +12,7 @@ from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import the_session
 from ...cassette.source import Source
+from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
@@ -56,7 +57,7 @@ def examine(
         own = explained(signs, one.session_id, beside)
         named |= {(recording, finding.because) for finding in own}
         found += own
-    found += explained(model.astray(only), None) if wanted is None else []
+    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
@@ -92,7 +93,11 @@ def _session(
 ) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
-    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
+
+    def api_of(x: Exchange) -> Api:
+        return store.contract_of(x.recording).of(x.request.target).api
+
+    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, api_of)
     read(one, exchanges)
     return one
 
@@ -112,7 +117,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live, contract = load("omnigent"), store.contract_of(recording)
-    if contract is live or contract.api != live.api:
+    if contract is live or not contract.api.is_omnigent:
         return lambda _: False
     return lambda frame: (
         frame.raw is not None
@@ -174,6 +179,7 @@ class SessionChecks:
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
+        api_of: Callable[[Exchange], Api] = lambda _: Api(),
     ) -> None:
         """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
         their times in ns."""
@@ -183,12 +189,12 @@ class SessionChecks:
         self.upstream = upstream or Upstream()
         self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
         self.streams: list[StreamChecks] = []
-        self._excused = excused
+        self._excused, self._api_of = excused, api_of
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
-        one = StreamChecks(x, [check.handlers() for check in shared], self._excused)
+        one = StreamChecks(x, [check.handlers() for check in shared], self._excused, self._api_of(x))
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.read(frames, payload)

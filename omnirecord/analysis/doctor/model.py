@@ -7,6 +7,7 @@ on the clock of the turn's recording.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ...cassette.source import Source
 from ...text import counted, one_line
@@ -40,13 +41,14 @@ class ModelChecks:
             if links:
                 yield from _of_turn(turn, links, is_whole=not self._calls.maybe(turn))
 
-    def astray(self, recording: int | None = None) -> Iterator[Sign]:
-        """Return the signs of calls without a turn, and of the events of all calls. `recording`: only of that one."""
+    def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
+        """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
+        different causes. `recording`: only of that one."""
         for number in self._hops.names:
             if recording in (None, number):
                 links = [link for link in self._calls.astray if link.call.recording == number]
                 yield from _of_calls(links)
-                yield from self._of_events(number)
+                yield list(self._of_events(number))
 
     def _of_events(self, recording: int) -> Iterator[Sign]:
         check = Contract()
@@ -135,19 +137,30 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
         yield _sign("tokens-differ", message, links, turn)
 
 
-def _of_calls(links: Sequence[Link]) -> Iterator[Sign]:
-    """Return the signs of calls without a turn: one for each kind of failure."""
-    failed: dict[tuple[str, str], list[Link]] = {}
+def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
+    """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
+    kinds: dict[tuple[tuple[str, str | None], ...], list[list[Link]]] = {}
     for request in requests_of(links):
-        last = request[-1]
-        if last.call.has_failed or last.call.ending == "incomplete":
-            code = "model-truncated" if last.call.ending == "incomplete" else "model-failed"
-            failed.setdefault((code, last.call.reason or last.call.ending), []).append(last)
-        yield from _retried(request)
-    for (code, _), some in failed.items():
-        many = "" if len(some) == 1 else f"{counted(len(some), 'model call')} failed in the same way; the first: "
-        yield _sign(code, f"{many}{_why(some[0])} (exchange {some[0].call.exchange})", some)
-    yield from _limited(links)
+        kinds.setdefault(tuple((link.call.ending, link.call.reason) for link in request), []).append(request)
+    for requests in kinds.values():
+        yield [*_failed(requests), *_limited([link for request in requests for link in request]), *_again(requests)]
+
+
+def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
+    """Return the sign of requests that ended in the same way, if that was no good end."""
+    last = [request[-1] for request in requests]
+    call = last[0].call
+    if call.has_failed or call.ending == "incomplete":
+        many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
+        code = "model-truncated" if call.ending == "incomplete" else "model-failed"
+        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last)
+
+
+def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
+    """Return the sign of requests that were sent again."""
+    for sign in _retried(requests[0]):
+        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
+        yield replace(sign, message=many + sign.message)
 
 
 def _sign(

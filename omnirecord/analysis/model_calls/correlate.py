@@ -158,13 +158,31 @@ class _Correlation:
                     if (model_ns := asked.get(tool.call_id)) is not None:
                         yield number, found.places[0], model_ns, tool.called_ns
         for (_, places), numbers in groups.items():
-            if len(places) == len(numbers) == 1:
-                call = self._calls[numbers[0]]
-                starts = {delta.part: delta.at_ns for delta in reversed(call.deltas)}
-                texts = {plain(text): starts.get(part) for part, text in enumerate(call.texts)}
-                for passage in self._places[places[0]].turn.messages:
-                    if passage.pieces and (model_ns := texts.get(plain(passage.text))) is not None:
-                        yield numbers[0], places[0], model_ns, passage.first_ns
+            said, heard = self._texts_said(numbers), self._texts_heard(places)
+            for text, ours in said.items():
+                theirs = heard.get(text, [])
+                if len(ours) == len(theirs):  # in the same order, on whatever clock
+                    for (model_ns, number), (client_ns, place) in zip(sorted(ours), sorted(theirs), strict=True):
+                        yield number, place, model_ns, client_ns
+
+    def _texts_said(self, numbers: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
+        """Return the first text of calls, with the time of its first delta and the call."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for number in numbers:
+            call = self._calls[number]
+            first_ns = next((delta.at_ns for delta in call.deltas if delta.part == 0), None)
+            if first_ns is not None:
+                found.setdefault(plain(call.texts[0]), []).append((first_ns, number))
+        return found
+
+    def _texts_heard(self, places: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
+        """Return the streamed texts of turns, with the time of its first delta and the turn."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for place in places:
+            for passage in self._places[place].turn.messages:
+                if passage.pieces:
+                    found.setdefault(plain(passage.text), []).append((passage.first_ns, place))
+        return found
 
     def _by_conversation(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Link calls to turns with the same message: by their texts, else by the turns that were open."""
