@@ -70,6 +70,7 @@ async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) 
     source = HEALTHY["turns"]
     with closing(open_store(source)) as store:
         said = next(rows_of(store, None))["text"]
+        first = next(one.seq for one in store.frames(store.streams()[0]) if (one.type or "").endswith(".delta"))
     async with (
         ModelApis({ASKED: Answer(said)}) as provider,
         Replay(source, timing="original", speed=2) as upstream,
@@ -78,21 +79,21 @@ async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) 
     ):
         await page.goto(proxy.page)
         with closing(open_store(source)) as store:
-            held = asyncio.create_task(upstream.run_until(lambda frame: frame.seq >= 40))
+            held = asyncio.create_task(upstream.run_until(lambda frame: frame.seq >= first - 1))
             clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(20))
             await page.click("td.name a")
             await held
             await ask(proxy.urls["model"])
             upstream.play()
-            await eventually(counted(page, ".event.call", 1))
+            await eventually(lambda: says(page, ".talk", "1 model call"))
             await clients
         await page.keyboard.press("m")
         await page.locator(".detail h2", has_text="Model call").wait_for()
-        await eventually(lambda: says(page, "turn 1 (likely, by its conversation and text)"))
+        await eventually(lambda: says(page, ".detail-body", "turn 1 (likely, by its conversation and text)"))
 
 
-async def says(page: Any, text: str) -> bool:
-    return text in (await page.text_content(".detail-body"))
+async def says(page: Any, selector: str, text: str) -> bool:
+    return text in (await page.text_content(selector))
 
 
 def base(provider: ModelApis) -> str:
