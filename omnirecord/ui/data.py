@@ -383,6 +383,7 @@ def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None]
         "begun_ns": told.begun_ns,
         "ended_ns": told.until_ns,
         "status": told.status,
+        "request": told.request,
         "cost_usd": told.cost_usd,
         "heartbeats": told.heartbeats,
         "streams": [asdict(one) for one in told.streams],

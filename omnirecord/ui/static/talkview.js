@@ -42,7 +42,11 @@ export class TalkView {
     shows(this.empty, last < 0)
     say(
       this.empty,
-      deck.turns.length ? 'No message up to this moment.' : 'No message was sent in this session.',
+      deck.turns.length
+        ? 'No message up to this moment.'
+        : deck.session.family?.[0]?.request
+          ? 'This stream is of an API without turns. Its events are under Wire.'
+          : 'No message was sent in this session.',
     )
     this.showWhy()
     if (deck.isPlaying) this.element.scrollTop = 0 // scroll to the end: the layout is reversed
