@@ -16,12 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...model import (
-    Exchange,
-    StreamColumns,
-    Streaming,
-    TimedFrame,
-)
+from ...model import Exchange, StreamColumns, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
