@@ -28,8 +28,6 @@ anthropic = pytest.importorskip("anthropic")
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"name": "get_weather", "description": "The weather of a city.", "parameters": PARAMETERS, "strict": True}
-OF_OMNIGENT = {"turn-failed", "turn-incomplete", "turn-unfinished", "turn-without-beginning", "tool-without-output"}
-"""Findings about turns, which a model API does not have."""
 SCRIPT = {
     "hello": Answer("Hello there, how are you?", reasoning="A greeting.", delay_ms=1),
     "weather": ToolCall("get_weather", {"city": "Oslo"}, Answer("It rains in Oslo.", delay_ms=1)),
