@@ -116,7 +116,8 @@ def record(
         ca: PEM file of the authorities that verify an https upstream, instead of the system's.
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
-        contract: `omnigent`, `documented`, or the path of an openapi.json.
+        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto` (by the path
+            of a request), `none`, or the path of an openapi.json.
         upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
             `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
         listens: `HOST:PORT` for their clients by name; by default a free port of `host`.
@@ -263,7 +264,7 @@ def validate(
 ) -> Validation:
     """Check the events of a cassette, or of one session, against a contract; return the differences by type and place.
 
-    `contract` is `omnigent`, `documented`, or the path of an openapi.json; by default each recording's own. `.ok` is
+    `contract` is a name as in `record`, or the path of an openapi.json; by default each recording's own. `.ok` is
     false if any event is invalid or malformed. `.problems` lists each kind of difference with its count and its first
     event; `.verdicts` and `.unseen` have the rest (`docs/validate.md`). Raises `UsageError` or `CassetteError`.
     """

@@ -23,9 +23,9 @@ from ..contract.judge import Contract, Issue, Judgement, ProblemKind
 from ..contract.known_fields import Steps
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
-from ..omnigent.summary import summary
 from ..text import clip, one_line
 from ..wire.sse import Frame, read_fields
+from .summary import summary
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 MANY_NAMES = 100
@@ -107,7 +107,7 @@ def validation(
     """Return the check of a cassette, or of one session, against a contract, by default each recording's own.
 
     `recording`: only of that one. `watch` is called with the frames and returns them. Raises `UsageError` if no
-    session, or more than one, has that id, or if the contract is for another service.
+    session, or more than one, has that id, or if the contract is for another API.
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)
@@ -119,14 +119,14 @@ def validation(
     result = tally.result(list(used.values()) or asked)
     if contract and _is_foreign(contract, result):
         raise UsageError(
-            f"{contract.name} is of another service: of its {len(contract.types)} event types Omnigent has none, and"
-            " none of them came; docs/validate.md says how to get Omnigent's"
+            f"{contract.name} is of another API: none of the {result.events} events has one of its"
+            f" {len(contract.types)} types; docs/model-apis.md lists the contracts"
         )
     return result
 
 
 def _is_foreign(contract: Contract, result: Validation) -> bool:
-    none_came = result.events > 0 and len(result.unseen) == len(contract.types)
+    none_came = result.events > 0 and 0 < len(contract.types) == len(result.unseen)
     return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 

@@ -95,7 +95,8 @@ def stats(
 @fleet_options
 @click.option(
     "--contract", metavar="NAME|FILE",
-    help="omnigent, documented, or an openapi.json of any version (default: the contract of each recording).",
+    help="omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a schema:"
+    " an openapi.json of any version, or a JSON Schema. Default: the contract of each recording.",
 )  # fmt: skip
 @json_option
 @click.pass_context

@@ -41,7 +41,8 @@ _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 @click.option(
     "--contract",
     metavar="NAME|FILE",
-    help="omnigent, documented, or an openapi.json of any version (default: the contract of the recording).",
+    help="omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a schema:"
+    " an openapi.json of any version, or a JSON Schema. Default: the contract of the recording.",
 )
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--unseen", is_flag=True, help="Also list types of the contract without any event.")

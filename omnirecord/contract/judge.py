@@ -118,6 +118,9 @@ TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
 """From a payload and the `event:` of its frame to the type; None without one."""
 
 
+OMNIGENT = "omnigent"
+
+
 def _own_type(data: Mapping[str, Any], _event: str | None) -> str | None:
     return type_name(data)
 
@@ -126,7 +129,7 @@ def _own_type(data: Mapping[str, Any], _event: str | None) -> str | None:
 class Api:
     """The rules of an API for its streams."""
 
-    name: str = "omnigent"
+    name: str = OMNIGENT
     """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
     type_of: TypeOf = _own_type
     type_field: str = "type"
@@ -135,8 +138,8 @@ class Api:
     """What clients expect of the line `event:`. `agrees`: it may be absent, and otherwise names the type."""
     end_marker: str | None = SENTINEL
     """The data of the last frame; None if events end a stream."""
-    ends: frozenset[str] = frozenset()
-    """The types that end a stream."""
+    ends: tuple[str, ...] = ()
+    """The types that end a stream, the usual one first."""
     has_ends: bool = True
     """Whether every complete stream has an end marker, or an event that ends it."""
 
@@ -147,12 +150,17 @@ class Api:
     def has_end(self, verdicts: Collection[str], types: Collection[str | None]) -> bool:
         """Return whether one of several frames does. `types` may leave out types that end no stream."""
         has_marker = "sentinel" in verdicts and self.end_marker is not None
-        return has_marker or (bool(self.ends) and not self.ends.isdisjoint(types))
+        return has_marker or any(type_ in types for type_ in self.ends)
 
     @property
     def end(self) -> str:
-        """The end of a stream in words: `[DONE]`, or the types that end it."""
-        return self.end_marker or " or ".join(sorted(self.ends))
+        """What usually ends a stream: `[DONE]`, or a type."""
+        return self.end_marker or self.ends[0]
+
+    @property
+    def is_omnigent(self) -> bool:
+        """Whether its streams are those of Omnigent."""
+        return self.name == OMNIGENT
 
 
 class Contract:

@@ -22,17 +22,18 @@ class NoContract(Contract):
     """A contract that takes every event."""
 
     def __init__(self) -> None:
-        super().__init__(NAME, (), lambda _type, _data: (), api=Api("", _type_of, has_ends=False))
+        super().__init__(NAME, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
 
     def _judge_payload(self, event: str | None, data: Any, _checkable: Any) -> Judgement:
         fields = data if isinstance(data, dict) else {}
-        return Judgement("valid", _type_of(fields, event), sequence_number(fields), (), data)
+        return Judgement("valid", any_type(fields, event), sequence_number(fields), (), data)
 
     def _malformed(self, event: str | None, text: str, _problem: str) -> Judgement:
-        return Judgement("valid", _type_of({}, event), data=text)
+        return Judgement("valid", any_type({}, event), data=text)
 
 
-def _type_of(data: Mapping[str, Any], event: str | None) -> str | None:
+def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
+    """Return what names an event of an unknown API; None without a name."""
     found = type_name(data)
     if found is None and (event is None or event == _NO_NAME):
         found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)

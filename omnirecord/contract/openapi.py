@@ -1,10 +1,11 @@
-"""Contracts from an OpenAPI document of some version of Omnigent.
+"""Contracts from a document: an openapi.json of some version of Omnigent, or the OpenAPI or JSON Schema of any API.
 
-1. The union is the component `ServerStreamEvent`; failing that, the largest `oneOf` or `anyOf` told apart by
-   `type` among the components and the document itself. Each type gets a validator of its own: an event is
-   held against one schema and not against all.
-2. Whatever is unusable about the document shows when it is loaded, as a `UsageError`; judging never raises.
-3. A document can name others by URL: nothing is ever fetched.
+1. The union of events is the component `ServerStreamEvent`; failing that, the largest `oneOf` or `anyOf` with a
+   discriminator among the components and the document itself, best with the discriminator `type`. Each type gets a
+   validator of its own: an event is held against one schema and not against all.
+2. A schema that is no such union, the document itself or the one at `FILE#/pointer`, holds for every event.
+3. Whatever is unusable about the document shows when it is loaded, as a `UsageError`; judging never raises.
+4. A document can name others by URL: nothing is ever fetched.
 
 OpenAPI 3.1 is JSON Schema 2020-12. 3.0 is Draft 4 with `nullable`, which is rewritten here.
 """
@@ -22,11 +23,15 @@ import jsonschema_rs
 
 from ..errors import UsageError
 from ..wire.strict_json import as_dict, as_list
-from .events import Event
-from .judge import Contract, Issue, ProblemKind
+from .events import Event, sequence_number
+from .judge import Api, Contract, Issue, Judgement, ProblemKind
 from .known_fields import Known
+from .none import any_type
 
 _UNION = "ServerStreamEvent"
+_FIELD = "type"
+_SCHEMA = frozenset({"$ref", "allOf", "anyOf", "oneOf", "properties"})
+"""The keys of which a schema of objects has one."""
 _COMPONENTS = "#/components/schemas/"
 _DEFINITIONS = ("components", "$defs", "definitions")
 _ENOUGH = 1000
@@ -35,29 +40,67 @@ _ENOUGH = 1000
 _PROBLEMS: Mapping[str, ProblemKind] = {"enum": "unknown value", "const": "unknown value"}
 
 Document = dict[str, Any]
+Union = tuple[str, dict[str, str]]
+"""The field that tells events apart, and the pointers to their schemas by its value."""
 Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
 
 
 def from_file(
     path: str, models: Mapping[str, type[Event]] = MappingProxyType({}), names: Sequence[str] = ()
 ) -> Contract:
-    """The contract that an OpenAPI document sets; a `UsageError` where there is none in it. `models`: those for
-    `Contract.event`. `names`: the contracts that an error lists."""
-    document = _read(path, names)
+    """The contract that a document sets; a `UsageError` where there is none in it. `path`: of the file, or
+    `FILE#/pointer` of a schema in it. `models`: those for `Contract.event`. `names`: contracts that an error lists."""
+    file, _, pointer = (path, "", "") if "#" not in path or Path(path).exists() else path.partition("#")
+    document = _read(file, names)
     is_old = str(document.get("openapi", "")).startswith("3.0")
     document = _without_nullable(document) if is_old else document
-    pointers = _types(document, _find_union(document, path))
+    if pointer and not isinstance(_target(document, pointer), dict):
+        raise UsageError(f"{file} has no schema at {pointer}.")
+    union = _union_of(document, _target(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
+    make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
+    if union is None:
+        return _OneSchema(path, document, pointer, _validator(make, document, f"#{pointer}", path))
+    field, pointers = union
     if not pointers:
         raise UsageError(f"The union of events in {path} names no types.")
-    make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
     return Contract(
         path,
         validators,
         lambda type_, data: _issues(validators[type_], data),
-        lambda type_: Known(document, [{"$ref": pointers[type_]}]),
+        lambda type_: Known(document, [_target(document, pointers[type_]) or {}]),
         models=models,
+        api=Api() if field == _FIELD and not models.keys().isdisjoint(pointers) else _api(field),
     )
+
+
+def _api(field: str) -> Api:
+    """Return the rules of an API of which only the field with the type is known."""
+
+    def type_of(data: Mapping[str, Any], _event: str | None) -> str | None:
+        found = data.get(field)
+        return found if isinstance(found, str) else None
+
+    return Api("", type_of, field, event_line="ignored", has_ends=False)
+
+
+class _OneSchema(Contract):
+    """A contract with one schema for all events. Their type is for a reader alone."""
+
+    def __init__(self, name: str, document: Document, pointer: str, validator: Validator) -> None:
+        super().__init__(name, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
+        self._validator, self._fields = validator, Known(document, [_target(document, pointer)])
+
+    def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
+        fields = as_dict(data)
+        type_, issues = any_type(fields, event), tuple(_issues(self._validator, checkable))
+        return Judgement("invalid" if issues else "valid", type_, sequence_number(fields), issues, data)
+
+    def unheard_of(self, _type: str, data: dict[str, Any]) -> list[Issue]:
+        return [Issue.at(steps, "is not named", "unknown field") for steps in self._fields.unknown(data)]
+
+    def place(self, _type: str | None, issue: Issue) -> str:
+        return self._fields.path(issue.steps) if issue.steps else issue.path
 
 
 def _read(path: str, names: Sequence[str]) -> Document:
@@ -75,51 +118,78 @@ def _read(path: str, names: Sequence[str]) -> Document:
     return document
 
 
-def _find_union(document: Document, path: str) -> Document:
+def _find_union(document: Document, path: str) -> Union | None:
+    """Return the union of events of a whole document; None if the document is one schema. Raises `UsageError`."""
     components = as_dict(as_dict(document.get("components")).get("schemas"))
-    unions: list[Any] = [schema for schema in (*components.values(), document) if _is_union(schema)]
-    named: list[Any] = [schema for schema in unions if schema is components.get(_UNION)]
-    if not unions:
-        raise UsageError(
-            f"{path} names no events: it has no {_UNION}, and no other union with the discriminator `type`. "
-            "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
-            "leave the events out of its own."
-        )
-    largest: Document = max(named or unions, key=lambda schema: len(_members(schema)))
-    return largest
+    unions = {f"{_COMPONENTS}{name}": schema for name, schema in components.items()} | {"#": document}
+    told_apart = {pointer: schema for pointer, schema in unions.items() if _members(schema) and _discriminator(schema)}
+    named = {pointer: schema for pointer, schema in told_apart.items() if pointer == _COMPONENTS + _UNION}
+    by_type = {pointer: schema for pointer, schema in told_apart.items() if _discriminator(schema) == _FIELD}
+    found: Mapping[str, Any] = named or by_type or told_apart
+    if found:
+        pointer = max(found, key=lambda one: len(_members(found[one])))
+        return _union_of(document, found[pointer], pointer)
+    if document.keys().isdisjoint(("components", "openapi")) and _SCHEMA & document.keys():
+        return _union_of(document, document, "#")
+    raise UsageError(
+        f"{path} names no events: it has no {_UNION}, and no other union with the discriminator `type`. "
+        "Take the openapi.json of Omnigent's sources at that version (docs/validate.md). A running server may "
+        "leave the events out of its own. For events of another API, name their schema: FILE#/definitions/NAME."
+    )
 
 
-def _is_union(schema: Any) -> bool:
-    discriminator = as_dict(as_dict(schema).get("discriminator"))
-    return bool(_members(schema)) and discriminator.get("propertyName") == "type"
+def _union_of(document: Document, schema: Any, pointer: str) -> Union | None:
+    """Return the field that tells the members of a union apart, and the pointers to them by its value. None if no field
+    does."""
+    field = _discriminator(schema) or _FIELD
+    mapping = as_dict(as_dict(schema.get("discriminator")).get("mapping"))
+    named = {type_: ref for type_, ref in mapping.items() if isinstance(ref, str)}
+    if named:
+        return field, {type_: ref if "#" in ref else _COMPONENTS + ref for type_, ref in named.items()}
+    members = [
+        member["$ref"] if isinstance(as_dict(member).get("$ref"), str) else f"{pointer}/{_alternatives_in(schema)}/{i}"
+        for i, member in enumerate(_members(schema))
+    ]
+    types = {one: _own_types(document, one, field) for one in members}
+    if not _discriminator(schema) and not (types and all(types.values())):
+        return None
+    return field, {type_: one for one, own in types.items() for type_ in own}
+
+
+def _discriminator(schema: Any) -> str | None:
+    name = as_dict(as_dict(schema).get("discriminator")).get("propertyName")
+    return name if isinstance(name, str) else None
+
+
+def _alternatives_in(schema: Any) -> str:
+    return "oneOf" if as_dict(schema).get("oneOf") else "anyOf"
 
 
 def _members(schema: Any) -> list[Any]:
-    return as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))
+    return as_list(as_dict(schema).get(_alternatives_in(schema)))
 
 
-def _types(document: Document, union: Document) -> dict[str, str]:
-    """Return the pointer to each type's schema: from the mapping, else from the `type` of the members."""
-    mapping = as_dict(union["discriminator"].get("mapping"))
-    named = {type_: ref for type_, ref in mapping.items() if isinstance(ref, str)}
-    if named:
-        return {type_: ref if "#" in ref else _COMPONENTS + ref for type_, ref in named.items()}
-    pointers = [member["$ref"] for member in _members(union) if isinstance(as_dict(member).get("$ref"), str)]
-    return {type_: pointer for pointer in pointers for type_ in _own_types(document, pointer)}
-
-
-def _own_types(document: Document, pointer: str) -> list[str]:
-    schema: Any = document
-    for step in pointer.removeprefix("#/").split("/"):
-        schema = as_dict(schema).get(step.replace("~1", "/").replace("~0", "~"))
-    kind = as_dict(as_dict(as_dict(schema).get("properties")).get("type"))
+def _own_types(document: Document, pointer: str, field: str) -> list[str]:
+    kind = as_dict(as_dict(as_dict(_target(document, pointer)).get("properties")).get(field))
     names = [kind["const"]] if "const" in kind else kind.get("enum", [])
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
+def _target(document: Document, pointer: str) -> Any:
+    """Return the schema at a pointer; None if there is none."""
+    schema: Any = document
+    for step in filter(None, pointer.removeprefix("#").split("/")):
+        name = step.replace("~1", "/").replace("~0", "~")
+        schema = schema[int(name)] if isinstance(schema, list) and name.isdigit() else as_dict(schema).get(name)
+    return schema
+
+
 def _validator(make: Any, document: Document, pointer: str, path: str) -> Validator:
     schema: Document = {name: document[name] for name in _DEFINITIONS if name in document}
-    schema["$ref"] = pointer
+    if pointer.removeprefix("#/").partition("/")[0] in _DEFINITIONS:
+        schema["$ref"] = pointer
+    else:
+        schema |= {name: value for name, value in as_dict(_target(document, pointer)).items() if name != "$id"}
     try:
         return cast("Validator", make(schema, validate_formats=False, retriever=_fetch_nothing, mask="value"))
     except (ValueError, TypeError) as error:

@@ -115,7 +115,7 @@ def analysed(
 
 
 def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
-    """Return the result of one recording. Raises `UsageError` for a contract of another service."""
+    """Return the result of one recording. Raises `UsageError` for a contract of another API."""
     made = Outcome(wanted.recording_id)
     mark = {"recording_id": wanted.recording_id}
     sessions = [one for one in rows.sessions() if wanted.sessions is None or one in wanted.sessions]

@@ -30,7 +30,7 @@ def run(
     """Yield the result of each recording, by day and id. `tell` is called with a sentence when a worker dies.
 
     A recording whose worker dies is read again alone; if that worker dies too, its result is a failure. Raises
-    `UsageError` for a contract of another service.
+    `UsageError` for a contract of another API.
     """
     batches = list(snapshot.batches(wanted, _most(len(wanted), jobs)))
     jobs = min(jobs, len(batches))

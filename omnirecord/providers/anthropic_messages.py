@@ -326,7 +326,7 @@ MessageStreamEvent = Annotated[AnyEvent, Field(discriminator="type")]
 """Any event of the API; `type` tells them apart."""
 EVENTS: Mapping[str, type[Event]] = {name: model for model in get_args(AnyEvent) for name in types_of(model)}
 """The model of each type."""
-ENDS = frozenset({*types_of(MessageStopEvent), *types_of(ErrorEvent)})
+ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
 """The types that end a stream."""
 
 

@@ -346,9 +346,7 @@ ResponseStreamEvent = Annotated[AnyEvent, Field(discriminator="type")]
 """Any event of the API; `type` tells them apart."""
 EVENTS: Mapping[str, type[Event]] = {name: model for model in get_args(AnyEvent) for name in types_of(model)}
 """The model of each type."""
-ENDS = frozenset(
-    name for model in (CompletedEvent, FailedEvent, IncompleteEvent, ErrorEvent) for name in types_of(model)
-)
+ENDS = tuple(name for model in (CompletedEvent, FailedEvent, IncompleteEvent, ErrorEvent) for name in types_of(model))
 """The types that end a stream."""
 
 

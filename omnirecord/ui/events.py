@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row, parsed
+from ..analysis.summary import summary
 from ..analysis.turns import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import VERDICTS, Exchange, Message, TimedFrame
 from ..omnigent.routes import party_name
-from ..omnigent.summary import summary
 from ..wire.headers import header
 from ..wire.sse import read_fields
 

@@ -304,7 +304,7 @@ def test_the_document_of_another_service_is_refused(tmp_path: Path, document: di
     ping = {"properties": {"type": {"const": "ping"}}}
     union = {"oneOf": [{"$ref": "#/components/schemas/Ping"}], "discriminator": {"propertyName": "type"}}
     document["components"]["schemas"] = {"Ping": ping, "Union": union}
-    with pytest.raises(omnirecord.UsageError, match="of another service"):
+    with pytest.raises(omnirecord.UsageError, match="of another API"):
         against(tmp_path, document, "text")
     assert validated(tmp_path, {"type": "ping"}, contract=tmp_path / "openapi.json").ok
 

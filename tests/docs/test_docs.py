@@ -158,4 +158,4 @@ def test_the_architecture_page_has_the_layers_that_are_checked() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text().partition("## The files")[2]
     told = [set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in page.splitlines() if line.startswith("| `")]
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
-    assert told == [set(layer.split(" | ")) for layer in contract["layers"]]
+    assert told == [set(re.split(" [|:] ", layer)) for layer in contract["layers"]]

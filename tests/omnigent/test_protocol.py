@@ -10,11 +10,13 @@ from pathlib import Path
 
 from omnirecord.omnigent import protocol
 from omnirecord.omnigent.events import MODELS
+from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 INSIDE = ("omnigent", "providers")
 OUTSIDE = sorted(file for file in PACKAGE.rglob("*.py") if file.relative_to(PACKAGE).parts[0] not in INSIDE)
-_KNOWN = "|".join(re.escape(type_) for type_ in sorted(MODELS, key=len, reverse=True))
+_OF_PROVIDERS = {*openai_responses.EVENTS, *openai_chat.EVENTS, *anthropic_messages.EVENTS} - {"error", "ping"}
+_KNOWN = "|".join(re.escape(type_) for type_ in sorted({*MODELS, *_OF_PROVIDERS}, key=len, reverse=True))
 _TYPE = re.compile(rf"(?<![\w.])(?:{_KNOWN})(?![\w.]*\w)")
 _PREFIX = re.compile(r"(?:browser|response|session|turn)\.[a-z_.]*")
 _PATH = re.compile(r"/v1\b")

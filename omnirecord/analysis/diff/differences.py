@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ...omnigent.summary import summary
 from ...text import clip, counted, visible
 from ...wire.normal import Ids, Normal, is_absent, role
+from ..summary import summary
 from .align import MAX_SHOWN, Span, middle_out, spans
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing"]

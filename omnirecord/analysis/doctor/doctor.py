@@ -12,17 +12,19 @@ from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import the_session
 from ...cassette.source import Source
+from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
-from ..gather import acts_in, failures_in, grouped, strays
+from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order
 from .items import Items, StoredState, reads_stored_state, stored_state_of
+from .model import ModelChecks
 from .stream import StreamChecks
 from .tools import Children, Tools
 
@@ -43,24 +45,26 @@ def examine(
 
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
-    wanted = None if session is None else the_session(store, session)
-    recordings = _by_recording(store, recording)
+    only, wanted = recording, None if session is None else the_session(store, session)
+    recordings, model = _by_recording(store, recording), ModelChecks(store)
     troubles = list(_of_recordings(store, recordings, recording))
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
     for recording, one in sessions:
         beside = [sign for number, sign in troubles if number == recording]
-        own = explained(one.signs(at_rest), one.session_id, beside)
+        signs = [*one.signs(at_rest), *model.of_session(recording, one.session_id)]
+        own = explained(signs, one.session_id, beside)
         named |= {(recording, finding.because) for finding in own}
         found += own
+    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
 def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
-    for x in store.exchanges(recording=recording):
+    for x in without_calls(store, store.exchanges(recording=recording)):
         recordings.setdefault(x.recording, []).append(x)
     return recordings
 
@@ -89,7 +93,11 @@ def _session(
 ) -> SessionChecks:
     acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
     failed = failures_in(store, exchanges, acts)
-    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted)
+
+    def api_of(x: Exchange) -> Api:
+        return store.contract_of(x.recording).of(x.request.target).api
+
+    one = SessionChecks(exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, api_of)
     read(one, exchanges)
     return one
 
@@ -109,7 +117,7 @@ def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     """A test whether a frame that violates the recording's contract is valid for the live server."""
     live, contract = load("omnigent"), store.contract_of(recording)
-    if contract is live or contract.api != live.api:
+    if contract is live or not contract.api.is_omnigent:
         return lambda _: False
     return lambda frame: (
         frame.raw is not None
@@ -171,6 +179,7 @@ class SessionChecks:
         failed: Iterable[FailedRequest] = (),
         excused: Callable[[TimedFrame], bool] = lambda _: False,
         deleted: Mapping[str, int] | None = None,
+        api_of: Callable[[Exchange], Api] = lambda _: Api(),
     ) -> None:
         """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
         their times in ns."""
@@ -180,12 +189,12 @@ class SessionChecks:
         self.upstream = upstream or Upstream()
         self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
         self.streams: list[StreamChecks] = []
-        self._excused = excused
+        self._excused, self._api_of = excused, api_of
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
-        one = StreamChecks(x, [check.handlers() for check in shared], self._excused)
+        one = StreamChecks(x, [check.handlers() for check in shared], self._excused, self._api_of(x))
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.read(frames, payload)

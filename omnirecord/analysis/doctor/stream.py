@@ -1,4 +1,4 @@
-"""Checks of a stream as a whole: heartbeats, silences, a slow reader, a missing `[DONE]`; and all checks of one stream.
+"""Checks of a stream as a whole: heartbeats, silences, a slow reader, a missing end; and all checks of one stream.
 
 A live server sends an event at least every 15 s, if only a heartbeat. A running session that sends nothing but
 heartbeats is silent. An imported raw body has no times, so nothing is said of them.
@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
@@ -138,12 +139,14 @@ _UNSENT = 64
 
 
 class StreamChecks:
-    """The checks of one stream. `shared`: the handlers of checks that see all streams of the session."""
+    """The checks of one stream. `shared`: the handlers of checks that see all streams of the session. `api`: the rules
+    of its API; the checks of turns and of the order of events are for Omnigent's alone."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False
-    ) -> None:
-        self.exchange = x
+        self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
+        api: Api = Api(),  # noqa: B008 - it is frozen
+    ) -> None:  # fmt: skip
+        self.exchange, self._api = x, api
         self.is_session = opens_session_stream(x.request.method, x.request.target)
         self.contract, self.order, self.text = Contract(excused), Order(), StreamedText()
         self.statuses, self.turns = Statuses(), Turns()
@@ -155,7 +158,7 @@ class StreamChecks:
         self._slow_at: FrameRef | None = None
         self._handlers: dict[str, list[Handler]] = defaultdict(list)
         own = (self.order, self.text, self.statuses, self.turns)
-        for handlers in (*(check.handlers() for check in own), *shared):
+        for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
@@ -172,7 +175,7 @@ class StreamChecks:
             self.activity.frame(event)
             if event.verdict != "valid":
                 self.contract.odd(event)
-            if event.number is not None:
+            if event.number is not None and self._api.is_omnigent:
                 self.order.numbered(event)
             if event.in_snapshot:
                 self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
@@ -248,12 +251,12 @@ class StreamChecks:
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self, end_ns: int | None) -> Iterator[Sign]:
-        """A missing `[DONE]`: the answer to a POST ends with it, a session's stream does not. A client that left counts
-        only if it had waited for long."""
+        """A missing end, `[DONE]` or an event: a session's stream has none. A client that left counts only if it had
+        waited for long."""
         last, ending = self.activity.last, self.exchange.ending
-        if self.is_session or last is None:
+        if self.is_session or last is None or not self._api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT
         if ending in ("eof", "upstream_lost") or has_waited:
-            message = f"the stream {'ended' if not has_waited else 'fell silent'} without [DONE]"
+            message = f"the stream {'ended' if not has_waited else 'fell silent'} without {self._api.end}"
             yield sign_at("no-done", message, [last], until_ns=max(end_ns or 0, last.at_ns))

@@ -24,9 +24,10 @@ from ...model import TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
-from ...omnigent.summary import short_id, summary
+from ...omnigent.summary import short_id
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
+from ..summary import summary
 from .events import Kind, Line, State, event_lines
 
 __all__ = ["Line", "LiveView"]

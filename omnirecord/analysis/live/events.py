@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, Literal
 
 from ...omnigent import protocol
-from ...omnigent.summary import sentence, short_id, summary
+from ...omnigent.summary import sentence, short_id
 from ...text import cells, clip, fitting, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
+from ..summary import summary
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9

@@ -1,0 +1,150 @@
+"""One line for an event of a model API. Pure, and never raises: the data is any JSON.
+
+The texts are as they are in the event: `omnirecord.analysis.summary` shortens them and replaces control characters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..text import clip
+from ..wire.strict_json import as_dict, as_list
+
+_ENOUGH = 400
+"""Characters of a text that are read."""
+_QUOTED = 118
+Data = dict[str, Any]
+
+
+def summary(type_: str | None, data: Data) -> str | None:
+    """Return the summary of an event; None if its type is of no model API alone."""
+    write = _SUMMARIES.get(type_ or "")
+    return None if write is None else write(data)
+
+
+def _text(value: Any) -> str:
+    return value[:_ENOUGH] if isinstance(value, str) else ""
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        return "…"
+
+
+def _quoted(value: Any) -> str:
+    return _json(clip(_text(value), _QUOTED)) if isinstance(value, str) else ""
+
+
+def _joined(parts: Iterable[str], by: str = " ") -> str:
+    return by.join(part for part in parts if part)
+
+
+def _of(*names: str) -> Callable[[Data], str]:
+    """Return a function that quotes the first of these fields."""
+    return lambda data: next((_quoted(data[name]) for name in names if isinstance(data.get(name), str)), "")
+
+
+def _error(data: Data) -> str:
+    error = as_dict(data.get("error")) or data
+    kind = _text(error.get("code")) or _text(error.get("type"))
+    return _joined([kind, _text(error.get("message")) or _text(data.get("error"))], ": ")
+
+
+def _item(data: Data) -> str:
+    item = as_dict(data.get("item"))
+    return _joined([_text(item.get("type")), _text(item.get("role")) or _text(item.get("name"))])
+
+
+def _part(data: Data) -> str:
+    part = as_dict(data.get("part"))
+    return _joined([_text(part.get("type")), _quoted(part.get("text", part.get("refusal")))])
+
+
+def _chunk(data: Data) -> str:
+    usage = as_dict(data.get("usage"))
+    tokens = [(usage.get("prompt_tokens"), "in"), (usage.get("completion_tokens"), "out")]
+    told = ", ".join(f"{count} {way}" for count, way in tokens if type(count) is int)
+    choices = [as_dict(one) for one in as_list(data.get("choices"))]
+    return _joined([*map(_choice, choices[:8]), told and f"{told} tokens"], " · ")
+
+
+def _choice(choice: Data) -> str:
+    delta = as_dict(choice.get("delta"))
+    calls = [as_dict(as_dict(one).get("function")) for one in as_list(delta.get("tool_calls"))]
+    called = [_joined([_text(call.get("name")), _text(call.get("arguments"))]) for call in calls]
+    role = _text(delta.get("role"))
+    text = "" if role and not delta.get("content") else _quoted(delta.get("content"))
+    return _joined([role, text, _quoted(delta.get("refusal")), *called, _text(choice.get("finish_reason"))])
+
+
+def _usage(usage: Any) -> str:
+    data = as_dict(usage)
+    counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
+    told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
+    return told and f"{told} tokens"
+
+
+def _message_start(data: Data) -> str:
+    message = as_dict(data.get("message"))
+    return _joined([_text(message.get("id")), _text(message.get("model")), _usage(message.get("usage"))], " · ")
+
+
+def _message_delta(data: Data) -> str:
+    reason = as_dict(data.get("delta")).get("stop_reason")
+    return _joined([_text(reason), _usage(data.get("usage"))], " · ")
+
+
+def _block(data: Data) -> str:
+    block = as_dict(data.get("content_block"))
+    return _joined([_text(block.get("type")), _text(block.get("name"))])
+
+
+def _block_delta(data: Data) -> str:
+    delta = as_dict(data.get("delta"))
+    texts = (delta.get(name) for name in ("text", "partial_json", "thinking"))
+    return next((_quoted(text) for text in texts if isinstance(text, str)), _text(delta.get("type")))
+
+
+def _nothing(_data: Data) -> str:
+    return ""
+
+
+_OF_ITEM = _of("delta", "text", "refusal", "arguments", "input", "code", "item_id")
+_SUMMARIES: Mapping[str, Callable[[Data], str]] = {
+    "error": _error,
+    "response.output_item.added": _item,
+    "response.content_part.added": _part,
+    "response.content_part.done": _part,
+    "response.reasoning_summary_part.added": _part,
+    "response.reasoning_summary_part.done": _part,
+    **dict.fromkeys(
+        (
+            "response.output_text.done",
+            "response.refusal.delta",
+            "response.refusal.done",
+            "response.reasoning_text.done",
+            "response.reasoning_summary_text.done",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "response.mcp_call_arguments.delta",
+            "response.mcp_call_arguments.done",
+            "response.custom_tool_call_input.delta",
+            "response.custom_tool_call_input.done",
+            "response.code_interpreter_call_code.delta",
+            "response.code_interpreter_call_code.done",
+        ),
+        _OF_ITEM,
+    ),
+    "chat.completion.chunk": _chunk,
+    "message_start": _message_start,
+    "message_delta": _message_delta,
+    "message_stop": _nothing,
+    "content_block_start": _block,
+    "content_block_delta": _block_delta,
+    "content_block_stop": lambda data: _text(f"block {data.get('index')}"),
+    "ping": _nothing,
+}
