@@ -9,6 +9,7 @@ import asyncio
 import logging
 import warnings
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,7 @@ class Replay(PlayheadControl):
         return Incoming(
             request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
             bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
+            datetime.now(UTC).date(),
         )  # fmt: skip
 
     def _rows(self, session_ids: list[str]) -> dict[str, Any]:

@@ -1,14 +1,18 @@
 """Compares requests to model APIs by their conversations, without keeping these: a cassette may hold gigabytes. Pure.
 
 Two such requests match if model, streaming, instructions, tools and messages mean the same, as `providers.conversation`
-says; with a rule that compares whole bodies, the settings too. Of several matches, the first with the same ids answers.
+says; with a rule that compares whole bodies, the settings too. The day of the recording in a recorded request equals
+the day of a request: prompts tell the date. Of several matches, the first with the same ids answers.
 A client's later requests hold ids of calls from its first answer.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
 from itertools import takewhile
 
 from ...model import Exchange
@@ -83,13 +87,23 @@ class _Asked:
 class Conversations:
     """The conversations in recorded requests. `read` returns the decoded body of a request."""
 
-    def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange], rules: Rules) -> None:
-        self._read = read
+    def __init__(
+        self,
+        read: Callable[[Exchange], bytes],
+        exchanges: Sequence[Exchange],
+        rules: Rules,
+        day_of: Callable[[Exchange], date | None] = lambda _: None,
+    ) -> None:
+        """`day_of`: the day of a recorded request."""
+        self._read_whole, self._day_of = read, day_of
         self._rules = rules
         self._prints: dict[int, Fingerprint] = {}
         self._masked: set[int] = set()
         self._last: tuple[Incoming | None, _Asked | None] = None, None
         self._recorded = [x for x in exchanges if self._add(x)]
+
+    def _read(self, x: Exchange) -> bytes:
+        return without_day(self._read_whole(x), self._day_of(x))
 
     def _add(self, x: Exchange) -> bool:
         """Add the conversation of an exchange; False if it has none."""
@@ -158,7 +172,7 @@ class Conversations:
     def _read_request(self, request: Incoming) -> _Asked | None:
         if request.method != "POST" or not self._prints:
             return None
-        body = content_of(request)
+        body = without_day(content_of(request), request.day)
         found = conversation_of(body, request.target)
         return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
 
@@ -199,6 +213,32 @@ class Conversations:
         if recorded is None or got is None:
             return []
         return [one for one in differences(recorded, got) if one.part in parts]
+
+
+def without_day(body: bytes, day: date | None) -> bytes:
+    """Return the body with `<today>` for this day and its neighbours, which may be the day in another time zone. The
+    date of a time stays: `wire.normal` handles it."""
+    if day is None or not any(spelling in body for spelling in _spellings(day)):
+        return body
+    return _day_expression(day).sub(b"<today>", body)
+
+
+@lru_cache(64)
+def _day_expression(day: date) -> re.Pattern[bytes]:
+    return re.compile(rb"(?<![0-9])(?:" + b"|".join(map(re.escape, _spellings(day))) + rb")(?![0-9]|[T ][0-9]{2}:)")
+
+
+@lru_cache(64)
+def _spellings(day: date) -> tuple[bytes, ...]:
+    """Return the usual spellings of this day and its neighbours, the longest first."""
+    made = []
+    for one in (day - timedelta(1), day, day + timedelta(1)):
+        month, number = f"{one:%B}", one.day
+        texts = [f"{one:%Y-%m-%d}", f"{one:%Y/%m/%d}", f"{one:%m/%d/%Y}", f"{one:%a %b %d %Y}"]
+        texts += [f"{month} {number}, {one.year}", f"{number} {month} {one.year}"]
+        texts += [f"{one:%A}, {text}" for text in texts] + [f"{one:%A} {text}" for text in texts]
+        made += texts
+    return tuple(text.encode() for text in sorted(made, key=lambda text: (-len(text), text)))
 
 
 def _share(one: Difference) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -95,7 +96,7 @@ def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAU
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """A request to the replay. `headers` and `body` are read only as far as a matching rule needs them. `is_page`: a
-    browser sent it, and the replay answers for Omnigent's web UI."""
+    browser sent it, and the replay answers for Omnigent's web UI. `day`: the current day, which a prompt may tell."""
 
     method: str
     target: str
@@ -105,6 +106,7 @@ class Incoming:
     headers: Headers = ()
     last_event_id: str | None = None
     is_page: bool = False
+    day: date | None = None
 
 
 @dataclass(frozen=True, slots=True)

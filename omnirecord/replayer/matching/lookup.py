@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from difflib import SequenceMatcher
 from itertools import islice, takewhile, zip_longest
 
@@ -52,13 +53,17 @@ class Lookup:
     """
 
     def __init__(
-        self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT
+        self,
+        exchanges: Sequence[Exchange],
+        request_body: Callable[[Exchange], bytes],
+        rules: Rules = DEFAULT,
+        day_of: Callable[[Exchange], date | None] = lambda _: None,
     ) -> None:
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body, exchanges)
         self.calls = self._bodies.calls
-        self.conversations = Conversations(request_body, exchanges, rules)
+        self.conversations = Conversations(request_body, exchanges, rules, day_of)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
         self._masked: dict[tuple[bool, Key], Masked] = {}
@@ -164,7 +169,8 @@ class Lookup:
             return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
         fitting = self._fitting(request, recorded)
         if not fitting:
-            other = self._other_conversation(key, request, recorded)
+            is_other = not self.conversations.fitting(request, recorded)
+            other = self.conversations.miss(request, str(key), recorded) if is_other else None
             return other or self._other_bodies(key, request, recorded, asked)
         return self._no_answer(key, fitting) or self._used_up(key, request, fitting, asked)
 
@@ -187,11 +193,6 @@ class Lookup:
         used = {1: "that was", 2: "both were"}.get(len(recorded), "all were")
         message = f"{key} was recorded {times} and answered as often: this is one more than there were"
         return Miss(message, [named(key, f"{_NOTHING}recorded {times}, and {used} used")])
-
-    def _other_conversation(self, key: Key, request: Incoming, recorded: list[Exchange]) -> Miss | None:
-        if self.conversations.fitting(request, recorded):
-            return None
-        return self.conversations.miss(request, str(key), recorded)
 
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""

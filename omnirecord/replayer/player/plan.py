@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -224,6 +224,10 @@ class ReplayPlan:
         if recording not in self._starts:
             self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
         return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
+
+    def day(self, exchange: Exchange) -> date:
+        """Return the day of a recorded request, in UTC."""
+        return datetime.fromtimestamp(self.epoch(exchange.recording, exchange.request.at_ns), UTC).date()
 
     def body(self, exchange: Exchange) -> bytes:
         """Return the body of an answer as on the wire."""

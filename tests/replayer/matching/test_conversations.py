@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -166,6 +167,30 @@ def test_a_miss_lists_three_differences_at_most() -> None:
 def test_tools_in_another_order_match() -> None:
     tools = [{"type": "function", "name": name, "parameters": {}} for name in "ab"]
     assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), Asked()) == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Today's date is {0:%Y-%m-%d}.",
+        "It is {0:%A}, {0:%B} {0.day}, {0.year}.",
+        "{0:%m/%d/%Y}",
+        "at {0:%Y-%m-%d}T10:00:00Z",
+    ],
+)
+def test_the_day_of_the_recording_equals_the_day_of_the_request(told: str) -> None:
+    recorded, today = date(2026, 11, 9), date(2027, 2, 3)
+    stored = [json.dumps(ask("x", instructions=told.format(recorded))).encode()]
+    exchange = Exchange(
+        1, 1, "http", None, None, "client", Request(0, "POST", PATH, ()), Response(1, 2, 200, "OK", ()), "done"
+    )
+    found = Lookup([exchange], lambda _: stored[0], day_of=lambda _: recorded)
+    for day in (today, today - timedelta(1)):
+        sent = json.dumps(ask("x", instructions=told.format(day))).encode()
+        assert found.next(Incoming("POST", PATH, body=sent, day=today), Asked(), again=True) == exchange
+    other = json.dumps(ask("x", instructions=told.format(date(2027, 5, 5)))).encode()
+    is_time = "T10" in told
+    assert (found.next(Incoming("POST", PATH, body=other, day=today), Asked(), again=True) is not None) is is_time
 
 
 def test_requests_of_omnigent_are_no_conversations() -> None:
