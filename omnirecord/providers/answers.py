@@ -29,6 +29,8 @@ class CallUsage:
     """The part of the input that the provider read from its cache."""
     reasoning_tokens: int | None
     total_tokens: int | None
+    uncached_tokens: int | None = None
+    """The input that was neither read from a cache nor written to one: Anthropic's `input_tokens`; else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +332,7 @@ class _Messages(Answer):
         asked, said = count["input_tokens"], count["output_tokens"]
         asked = None if asked is None else asked + (cached or 0) + (kept or 0)
         total = None if asked is None or said is None else asked + said
-        self.usage = CallUsage(asked, said, cached, None, total)
+        self.usage = CallUsage(asked, said, cached, None, total, count["input_tokens"])
 
 
 READERS: dict[Api, type[Answer]] = {

@@ -287,7 +287,7 @@ def anthropic(stop: str | None = "end_turn") -> list[Data]:
 def test_a_streamed_message_has_its_text_tools_and_all_input_tokens() -> None:
     call = streamed(MESSAGES, *anthropic("tool_use"))
     assert (call.text, call.reasoning, call.ending, call.reason) == ("Hello", "Hm.", "completed", "tool_use")
-    assert call.usage == CallUsage(123, 7, 20, None, 130)
+    assert call.usage == CallUsage(123, 7, 20, None, 130, 3)
     (tool,) = call.tool_calls
     assert (tool.call_id, tool.name, tool.arguments, tool.at_ns) == ("toolu_1", "look", '{"a": 1}', 110 * MS)
     assert (call.first_token_ns, call.response_id) == (30 * MS, "msg_1")

@@ -16,6 +16,8 @@ BOTH = {path.name.partition(".")[0]: path for path in sorted((SHIPPED / "both_ho
 EXPECTED = {
     "both_text": [(1, "likely", "completed")],
     "both_tool": [(1, "exact", "completed"), (1, "exact", "completed")],
+    "both_chat": [(1, "exact", "completed"), (1, "exact", "completed")],
+    "both_messages": [(1, "likely", "completed")],
     "both_approval": [(1, "likely", "completed")],
     "both_interrupt": [(1, "likely", "cut"), (2, "likely", "completed")],
     "both_turns": [
