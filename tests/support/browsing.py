@@ -46,7 +46,7 @@ def opened(
     """A page at that address; fails on errors of its script, and on anything that its policy had to stop, but for what
     is `expected`."""
     context = browser.new_context(viewport={"width": width, "height": height}, **settings)
-    context.set_default_timeout(6_000)
+    context.set_default_timeout(30_000)
     page, troubles = context.new_page(), []
     page.on("pageerror", lambda error: troubles.append(str(error)))
     page.on("console", lambda said: troubles.append(said.text) if said.type in ("error", "warning") else None)
@@ -76,7 +76,7 @@ def drawn(page: Any) -> None:
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not holds():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 _RANGE = range(20_000, 32_000)
 """Linux gives ports from 32768 on to sockets that ask for any port, macOS from 49152 on."""
-_held: list[socket.socket] = []
-"""UDP sockets at the returned ports, as locks: closed when this process ends."""
+_held = ExitStack()
+"""UDP sockets at the returned ports, as locks until this process ends."""
+atexit.register(_held.close)
 
 
 def free_port(count: int = 1) -> int:
@@ -36,7 +38,8 @@ def _is_held(ports: range) -> bool:
         for lock in locks:
             lock.close()
         return False
-    _held.extend(locks)
+    for lock in locks:
+        _held.enter_context(lock)
     return True
 
 
