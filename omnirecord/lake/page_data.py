@@ -1,8 +1,8 @@
 """The requests of the page on a lake by name: options in, a value for JSON out. No HTTP.
 
-The sessions, findings, first-token times and problems of the lake are copied into tables in memory once. Filters,
-counts and pages of the list are queries over these copies, which take milliseconds. A copy is renewed when the lake has
-a newer commit, at most once a minute, or when the page asks for it.
+The sessions, findings, first-token times and problems of the lake are copied once, into a temporary database with a
+limit of memory. Filters, counts and pages of the list are queries over these copies, which take milliseconds. A copy is
+renewed when the lake has a newer commit, at most once a minute, or when the page asks for it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .values import plain
 
 Options = Mapping[str, str]
 Row = dict[str, Any]
+MEMORY = "1GB"
+"""Memory for the copies and for the queries over them; the rest of the copies is in a temporary file."""
 RENEW_AFTER = 60.0
 """Seconds after which a request looks for a newer commit of the lake."""
 ON_A_PAGE = 100
@@ -169,7 +171,7 @@ class LakeAnswers:
             copy.read_at = datetime.now(UTC)
 
     def _copy_of(self, version: int) -> _Copy:
-        query = LakeQuery(self._lake)
+        query = LakeQuery(self._lake, memory=MEMORY)
         try:
             for sql in (_LISTED, _FOUND):
                 query.rows(sql)

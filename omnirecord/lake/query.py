@@ -61,12 +61,15 @@ _GONE = re.compile(r"No files found|Cannot open file|No such file|not found", re
 
 
 class LakeQuery:
-    """Runs queries over a lake, each table as it is when a query first names it."""
+    """Runs queries over a lake, each table as it is when a query first names it.
+
+    `memory`: the most memory of DuckDB, such as `1GB`. With it, tables that a query creates are in a temporary file.
+    """
 
     names = NAMES
 
-    def __init__(self, lake: Lake, spill: TemporaryFolder | None = None) -> None:
-        self._lake = lake
+    def __init__(self, lake: Lake, spill: TemporaryFolder | None = None, memory: str | None = None) -> None:
+        self._lake, self._memory = lake, memory
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
         self._complete: set[str] | None = None
@@ -78,8 +81,10 @@ class LakeQuery:
 
     @cached_property
     def _connection(self) -> duckdb.DuckDBPyConnection:
-        spill = str(Path(self._folder.name) / "spill")
-        made = duckdb.connect(":memory:", config={"temp_directory": spill})
+        folder = Path(self._folder.name)
+        limit = {} if self._memory is None else {"memory_limit": self._memory}
+        database = ":memory:" if self._memory is None else str(folder / "copies.db")
+        made = duckdb.connect(database, config={"temp_directory": str(folder / "spill"), **limit})
         if not self._lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
         folders = ", ".join(quoted(f"{self._place(name)}/") for name in SCHEMAS)

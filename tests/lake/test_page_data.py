@@ -188,3 +188,12 @@ def test_a_lake_that_goes_away_leaves_the_last_state_and_a_sentence(tmp_path: Pa
         shutil.move(tmp_path / "away", tmp_path / "lake")
         now[0] = 2 * RENEW_AFTER
         assert answers.answer("sessions", {})["trouble"] is None
+
+
+def test_the_copies_are_in_a_temporary_file_that_is_removed_at_the_end(lake: Lake) -> None:
+    with closing(LakeAnswers(lake)) as answers:
+        answers.answer("sessions", {})
+        assert answers._copy is not None
+        folder = Path(answers._copy.query._folder.name)
+        assert (folder / "copies.db").exists()
+    assert not folder.exists()
