@@ -26,9 +26,9 @@ Told = set[tuple[object, object]]
 def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Link], told: Told) -> None:
     """Add the differences of the linked model calls of two turns. `told`: of the session; a later request repeats the
     messages of earlier ones."""
-    for one in out.found:
-        if isinstance(one.a, str) and isinstance(one.b, str):
-            told.update(zip(_forms(one.a), _forms(one.b), strict=True))
+    for found in out.found:
+        if isinstance(found.a, str) and isinstance(found.b, str):
+            told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
     for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
         one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]
