@@ -84,7 +84,8 @@ async def record_live(names: list[str], folder: Path) -> None:
 async def record_both_hops(names: list[str], folder: Path) -> None:
     """The runner's provider is the recorder, at the same address for each cassette."""
     place = f"127.0.0.1:{free_port()}"
-    async with a_stack(both_hops.SCRIPT, model=f"http://{place}/v1") as (provider, stack):
+    env = {**both_hops.CLAUDE_ENV, "ANTHROPIC_BASE_URL": f"http://{place}"}
+    async with a_stack(both_hops.SCRIPT, env, model=f"http://{place}/v1") as (provider, stack):
         for name in names:
             db = folder / f"{name}.db"
             upstreams = {"model": provider.url.removesuffix("/v1")}

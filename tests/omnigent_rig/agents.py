@@ -56,6 +56,17 @@ tools:
 """
 
 HELPER = _HELPER
+CLAUDE = """\
+name: helper
+prompt: You are a friendly assistant. Answer in a few plain sentences.
+executor:
+  harness: claude-sdk
+  model: stand-in
+  auth:
+    type: api_key
+    api_key: not-a-key
+"""
+"""Its harness is the Claude CLI of the package `claude-agent-sdk`, which calls the model over Anthropic Messages."""
 WITH_SHELL_AND_CHAT = f"{_HELPER}  use_responses: false\n{_SHELL}"
 """Its harness calls the model over Chat Completions instead of Responses."""
 WITH_SHELL = _HELPER + _SHELL

@@ -21,6 +21,11 @@ LOG = "How many entries has the log of today?"
 DESCRIBE = "Describe the harbour in one sentence."
 LIST = "List everything that is on board."
 COMPARE = "Which of the two logs has more entries?"
+CLAUDE_ENV = {
+    "ANTHROPIC_API_KEY": "not-a-key", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1",
+}  # fmt: skip
+"""For the server and the runner, beside `ANTHROPIC_BASE_URL`: the Claude CLI then calls the model only."""
 SESSIONS = 5
 """The sessions of `parallel`."""
 
@@ -31,7 +36,9 @@ _LIMITED = Failure(
     "Rate limit reached for stand-in on tokens per min. Please try again in 8s.", status=429,
     code="rate_limit_exceeded", retry_after=8,
 )  # fmt: skip
-_BROKEN = Failure("The server had an error while processing your request.", status=500, code="server_error")
+_BROKEN = Failure(
+    "The server had an error while processing your request.", status=500, code="server_error", retry_after=1
+)
 
 SCRIPT: Mapping[str, Step] = {
     **script.SCRIPT,
@@ -88,6 +95,11 @@ async def chat(base_url: str, runner_id: str, joined: Joined | None = None) -> S
     return await _asked(LOG, base_url, runner_id, joined, agents.WITH_SHELL_AND_CHAT)
 
 
+async def messages(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A question to an agent whose harness is the Claude CLI, which speaks Anthropic Messages."""
+    return await _asked(SIGNAL, base_url, runner_id, joined, agents.CLAUDE)
+
+
 async def _asked(text: str, base_url: str, runner_id: str, joined: Joined | None, agent: str = agents.HELPER) -> Seen:
     async with conversation(base_url, runner_id, agent, joined) as talk:
         await talk.ask(text)
@@ -99,5 +111,5 @@ SCENARIOS: Mapping[str, Scenario] = {
         f"both_{name}": scenarios.SCENARIOS[name]
         for name in ("text", "tool", "approval", "interrupt", "subagent", "turns")
     },
-    **{f"both_{one.__name__}": one for one in (parallel, failed, incomplete, retried, chat)},
+    **{f"both_{one.__name__}": one for one in (parallel, failed, incomplete, retried, chat, messages)},
 }

@@ -245,8 +245,9 @@ def _openai_error(step: Failure) -> Item:
 
 
 def _refused(body: Item, step: Failure) -> web.Response:
-    """Return a refusal. The clients of both vendors retry it after a millisecond."""
-    return web.json_response(body, status=step.status, headers={"retry-after-ms": "1", "x-request-id": "req_0001"})
+    """Return a refusal. The clients of both vendors retry it after a millisecond, or as the step says."""
+    after = {"retry-after-ms": "1"} if step.retry_after is None else {"Retry-After": str(step.retry_after)}
+    return web.json_response(body, status=step.status, headers={**after, "x-request-id": "req_0001"})
 
 
 async def _raw(request: web.Request, step: Raw) -> web.StreamResponse:

@@ -47,7 +47,6 @@ class Attempts:
             return None
         if len(over) > 1:
             self.unsure.update(over)
-            self.unsure.add(-1)
         waiting.remove(over[0])
         return over[0]
 
