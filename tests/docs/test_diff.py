@@ -41,4 +41,12 @@ def test_the_python_of_the_page_runs() -> None:
 
 
 def test_every_kind_has_a_row() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == ["content", "order", "tools", "usage", "null", "timing"]
+    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == [
+        "content",
+        "order",
+        "tools",
+        "usage",
+        "null",
+        "calls",
+        "timing",
+    ]

@@ -44,7 +44,14 @@ def opening(id_: str = "resp_1") -> bytes:
 
 def told(kind: str, state: str, number: int, usage: Any = None) -> bytes:
     """An event of the client hop about the whole response."""
-    fields = {"id": "r", "object": "response", "created_at": 1767323046, "status": state, "model": "poet", "output": []}
+    fields = {
+        "id": "r",
+        "object": "response",
+        "created_at": 1767323046,
+        "status": state,
+        "model": "helper",
+        "output": [],
+    }
     return event(f"response.{kind}", response={**fields, "usage": usage}, sequence_number=number)
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
-from omnirecord.ui.calls import ITEMS, SAID, SHOWN
+from omnirecord.omnigent.protocol import RESPONSE_OUTPUT_TEXT_DELTA
+from omnirecord.ui.calls import ITEMS, SAID, SHOWN, Hops, all_moves, calls
 from omnirecord.ui.data import Answers
-from tests.support.cassettes import HEALTHY
+from tests.support.cassettes import HEALTHY, SHIPPED
 from tests.support.hop_tapes import ANSWER, ASKED, asked, both_hops, model_hop, user
 
 KEY = "1.session.s"
@@ -125,6 +127,21 @@ def test_an_event_without_a_partner_leads_nowhere(answers: Answers) -> None:
     assert ask(answers, "move", stream=1, seq=1) is None
     assert ask(answers, "move", stream=3, seq=1) is None
     assert ask(answers, "move", stream=9, seq=1) is None
+
+
+@pytest.mark.parametrize("path", sorted((SHIPPED / "both_hops").glob("*.jsonl")), ids=lambda path: path.stem)
+def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path: Path) -> None:
+    with closing(open_store(path)) as store:
+        hops = Hops(store)
+        keys = {one["key"] for one in calls(hops)["calls"]}
+        found = all_moves(store, hops, keys)
+        heard = {
+            f"{x.stream}:{frame.seq}" for x in store.streams() if x.stream not in hops.by_stream
+            for frame in store.frames(x) if frame.type == RESPONSE_OUTPUT_TEXT_DELTA
+        }  # fmt: skip
+    assert None not in keys
+    assert heard <= found.keys()
+    assert {(one["by"], one["gap_ns"] > 0) for one in found.values()} == {("text", True)}
 
 
 @pytest.mark.parametrize(

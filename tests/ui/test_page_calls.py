@@ -94,8 +94,7 @@ def test_keys_step_through_calls_and_between_hops(browser: Any, url: str) -> Non
             title(page, f"Model call {number}")
         page.keyboard.press("M")
         title(page, "Model call 5")
-        page.keyboard.press("2")
-        page.locator(".event", has_text="output_text.delta").first.click()
+        page.evaluate("() => { location.hash = '#/session/1.session.s?event=1:7' }")
         page.wait_for_selector(".partner")
         assert texts(page, ".partner") == ["model call 6, event 3 100 ms earlier, same text"]
         page.keyboard.press("c")

@@ -26,9 +26,9 @@ Told = set[tuple[object, object]]
 def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Link], told: Told) -> None:
     """Add the differences of the linked model calls of two turns. `told`: of the session; a later request repeats the
     messages of earlier ones."""
-    for known in out.found:
-        if isinstance(known.a, str) and isinstance(known.b, str):
-            told.update(zip(_forms(known.a), _forms(known.b), strict=True))
+    for found in out.found:
+        if isinstance(found.a, str) and isinstance(found.b, str):
+            told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
     for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
         one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]

@@ -78,9 +78,9 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
                 _add(found, piece, heard.at(span.begin + end - 1), "text", piece)
     times = [piece.at_ns for piece in all_said]
     for piece, end in zip(heard.pieces, heard.ends, strict=True):
-        within = next((one for one in reversed(spans) if one.begin < end <= one.begin + one.length), None)
-        if within is not None:
-            model = within.model.at(end - 1 - within.begin)
+        inside = next((one for one in reversed(spans) if one.begin < end <= one.begin + one.length), None)
+        if inside is not None:
+            model = inside.model.at(end - 1 - inside.begin)
             _add(found, piece, model, "text", model)
         else:
             model = all_said[max(0, bisect_right(times, piece.at_ns) - 1)]
