@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from .errors import Unusable
@@ -103,6 +105,32 @@ def receive(port: int, shape: Shape, pinned: bool = False, **more: object) -> Re
         preexec_fn=(lambda: os.sched_setaffinity(0, {CPU})) if pinned else None,
     )  # fmt: skip
     return received(done.stdout)
+
+
+def receive_all(ports: Sequence[int], shape: Shape, pinned: bool = False, **more: object) -> Received:
+    """The same from several ports at once: each has its share of the streams, numbered one after the other."""
+    if len(ports) == 1:
+        return receive(ports[0], shape, pinned, **more)
+    share = replace(shape, streams=shape.streams // len(ports))
+    with ThreadPoolExecutor(len(ports)) as threads:
+        running = [
+            threads.submit(receive, port, share, pinned, **more, first=place * share.streams)
+            for place, port in enumerate(ports)
+        ]
+        return together([one.result() for one in running])
+
+
+def together(parts: Sequence[Received]) -> Received:
+    """What several sinks saw: of latencies the median is the mean of theirs, and every other figure the worst."""
+    return Received(
+        exact=sum(one.exact for one in parts), events=sum(one.events for one in parts),
+        bytes=sum(one.bytes for one in parts), seconds=max(one.seconds for one in parts),
+        streaming_s=max(one.streaming_s for one in parts), p50_us=fmean(one.p50_us for one in parts),
+        p99_us=max(one.p99_us for one in parts), max_us=max(one.max_us for one in parts),
+        first_event_max_ms=max(one.first_event_max_ms for one in parts), cpu_s=sum(one.cpu_s for one in parts),
+        ended_ns=max(one.ended_ns for one in parts), why=next((one.why for one in parts if one.why), ""),
+        hashes=tuple(digest for one in parts for digest in one.hashes),
+    )  # fmt: skip
 
 
 def received(stdout: str) -> Received:

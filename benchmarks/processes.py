@@ -26,6 +26,8 @@ class Process:
 
     def __init__(self, command: list[str], port: int, *, cpu: int | None = None, starts_in: float = 120) -> None:
         self.port = port
+        self.ports: tuple[int, ...] = (port,)
+        """Where it accepts streams: one for each hop of a recorder."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, start_new_session=True,

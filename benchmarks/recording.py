@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from . import servers, whole
-from .load import Received, Shape, Source, receive
+from .load import Received, Shape, Source, receive, receive_all
 from .measure import Benchmark, Contender, Figures, Metric, Settings
 from .processes import Process
 
@@ -71,6 +71,22 @@ def _ours(loop: str, settings: Settings, upstream: str, db: Path) -> Process:
     return servers.recorder(loop, upstream, db, settings.pinned)
 
 
+def hops(shape: Shape, tell: Reader, settings: Settings) -> list[Contender]:
+    """On each loop the same streams, all on one hop, and half of them on each of two."""
+    made = []
+    for loop in servers.LOOPS:
+        two = partial(_ours_of_two, loop, settings)
+        made += [
+            Contender(f"one hop {loop}", partial(recorded, partial(_ours, loop, settings), shape, tell, settings)),
+            Contender(f"two hops {loop}", partial(recorded, two, shape, tell, settings), (f"one hop {loop}",)),
+        ]
+    return made
+
+
+def _ours_of_two(loop: str, settings: Settings, upstream: str, db: Path) -> Process:
+    return servers.recorder_of_two(loop, upstream, db, settings.pinned)
+
+
 def direct(shape: Shape, tell: Reader, settings: Settings, faults: list[str]) -> Figures:
     """Nobody between source and sink: how fast the load itself is."""
     source = Source(settings.pinned)
@@ -113,7 +129,7 @@ def streamed(process: Process, shape: Shape, settings: Settings) -> Run:
     process.rests_after()
     before, cpu_s = process.memory("VmRSS"), process.cpu_s()
     skip, limit = round(shape.rate * OPENING_S), settings.seconds * 6 + 60
-    received = receive(process.port, shape, settings.pinned, skip=skip, limit=limit)
+    received = receive_all(process.ports, shape, settings.pinned, skip=skip, limit=limit)
     return Run(shape, received, process, before, cpu_s)
 
 
@@ -196,6 +212,14 @@ BENCHMARKS = (
         "busy", "100 streams of 400 events a second each, from the source to the sink",
         (Metric("p50", "µs"), Metric("p99", "µs", most=3), CPU, VERDICTS, DISK),
         lambda settings: contenders(Shape(100, 0, rate=400), latency, settings),
+    ),
+    Benchmark(
+        "hops", "100 streams of 50 events a second each, on one hop and on two",
+        (
+            Metric("p50", "µs", most=1.25), Metric("p99", "µs", most=2), Metric("CPU", "µs/event", most=1.15), VERDICTS,
+            DISK,
+        ),
+        lambda settings: hops(Shape(100, 0, rate=50), latency, settings),
     ),
     Benchmark(
         "memory", "1,000 streams of an event a second each, opened in five seconds",

@@ -29,6 +29,16 @@ def recorder(loop: str, upstream: str, db: Path, pinned: bool = False) -> Proces
     return start(loop, "omnirecord", arguments, port, pinned)
 
 
+def recorder_of_two(loop: str, upstream: str, db: Path, pinned: bool = False) -> Process:
+    """A recorder with two hops, whose second listener is `ports[1]`. Both are judged alike."""
+    ports = free_port(), free_port()
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{ports[0]}", "--db", str(db), "--quiet"]
+    arguments += ["--upstream", f"model={upstream}", "--listen", f"model=127.0.0.1:{ports[1]}"]
+    made = start(loop, "omnirecord", [*arguments, "--contract", "model=omnigent"], ports[0], pinned)
+    made.ports = ports
+    return made
+
+
 def bare_replay(loop: str, body: Path, offsets: Path | None = None, pinned: bool = False) -> Process:
     port = free_port()
     arguments = [str(body), str(port), *([str(offsets)] if offsets else [])]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import omnirecord
+from omnirecord.omnigent.routes import session_of
 
 from .errors import Unusable
 from .load import Received, Shape, check
@@ -22,8 +23,8 @@ def faults_of(db: Path, shape: Shape, received: Received, first: int) -> Iterato
     """What is missing of the streams `bench-FIRST` and on, or was never sent: nothing, one hopes."""
     with omnirecord.open_cassette(db) as cassette:
         yield from dict.fromkeys(f"incident: {incident.message}" for incident in cassette.incidents())
-        numbers = {stream.session_id: stream.number for stream in cassette.streams()}
-        bodies = {stream.session_id: stream for stream in cassette.streams()}
+        bodies = {session_of(stream.exchange.request.target): stream for stream in cassette.streams()}
+        numbers = {name: stream.number for name, stream in bodies.items()}
         for place, sent in enumerate(received.hashes):
             name = f"bench-{first + place}"
             if name not in numbers:
@@ -45,7 +46,7 @@ def verdict_faults(db: Path, shape: Shape, streams: int, first: int) -> Iterator
         text=True,
         check=True,
     )
-    rows = {row["session_id"]: row["verdicts"] for row in map(json.loads, done.stdout.splitlines())}
+    rows = {session_of(row["path"]): row["verdicts"] for row in map(json.loads, done.stdout.splitlines())}
     for number in range(first, first + streams):
         found = {name: count for name, count in rows.get(f"bench-{number}", {}).items() if count}
         if found != {"valid": shape.events, "sentinel": 1}:

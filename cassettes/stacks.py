@@ -17,6 +17,7 @@ from tests.omnigent_rig.provider import Provider, Step
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack
 from tests.omnigent_rig.troubles import Bench
+from tests.support.providers import ModelApis
 
 LARGEST_TEXT = 60_000
 """Bytes of a cassette that is kept as text in `corpus`."""
@@ -35,7 +36,7 @@ async def a_stack(
     home = home or HOME
     shutil.rmtree(home, ignore_errors=True)
     try:
-        async with Provider(script) as provider, Stack(model or provider.url, home=home, env=env) as stack:
+        async with ModelApis(script) as provider, Stack(model or provider.url, home=home, env=env) as stack:
             await stack.start_runner()
             yield provider, stack
     finally:

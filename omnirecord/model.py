@@ -212,8 +212,10 @@ class Incident:
 
 
 def clocks(recordings: Iterable[Recording]) -> dict[int, int]:
-    """Return, for each recording, the number of the first one with the same clock: a run has a recording for each hop,
-    and they begin together."""
+    """Return, for each recording, the number of the first one with the same clock.
+
+    The recordings of one run, one for each hop, begin together.
+    """
     first: dict[object, int] = {}
     return {
         one.recording: first.setdefault((one.run_id, one.started_at) if one.run_id else one.recording, one.recording)

@@ -28,7 +28,7 @@ _NAMES = ("name", "uri")
 """Parameters of JSON-RPC that name a tool, a prompt or a resource of MCP."""
 
 
-def api_of(store: Source, x: Exchange) -> str:
+def api_name(store: Source, x: Exchange) -> str:
     """Return the name of the API of an exchange: `omnigent`, `openai-chat`…; empty if it is unknown."""
     name = store.contract_of(x.recording).of(x.request.target).api.name
     return UNKNOWN if name == OMNIGENT and is_foreign(store, x) else name

@@ -92,7 +92,7 @@ def join(
     paths: Sequence[str], db: str | Path, *, hops: Mapping[str, str] | None = None,
     shifts: Mapping[str, float] | None = None,
 ) -> list[Joined]:  # fmt: skip
-    """Append cassettes of any form to the cassette `db`, all of them or none, the one that began first first.
+    """Append cassettes of any form to the cassette `db`, in the order of their start; all of them or none.
 
     `hops`: the name for the hop of the recordings of a path that have none. `shifts`: what to add to the start of the
     recordings of a path, in seconds. Of a cassette that is being recorded, the current content is taken. Raises

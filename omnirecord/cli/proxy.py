@@ -161,8 +161,8 @@ def proxy(
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
     upstream, named = by_name("--upstream", upstreams, "model=https://api.openai.com")
-    listen, listens_of = by_name("--listen", listens, "model=127.0.0.1:6869")
-    contract, contracts_of = by_name("--contract", contracts, "model=openai-responses")
+    listen, listens_of = by_name("--listen", listens)
+    contract, contracts_of = by_name("--contract", contracts)
     host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
     sys.setswitchinterval(_SHORT)
     server = Proxy(

@@ -88,8 +88,9 @@ IDENTITY = re.compile(
     r"x-forwarded-(?:email|user|preferred-username|groups|client-cert)|x-auth-request-.+|cf-access-.+|x-amzn-oidc-.+"
     r"|(?:x-)?remote-(?:user|email|name|groups)|x-goog-(?:authenticated-user|iap)-.+|x-ms-client-principal.*"
     r"|x-authentik-.+|x-pomerium-.+|x-webauth-.+|x-authenticated-.+|tailscale-user-.+|(?:x-)?auth(?:entication)?"
+    r"|openai-(?:organization|project)|anthropic-organization-id|chatgpt-account-id|helicone-auth"
 )
-"""Headers that a front proxy sets and the server trusts, or that name the user."""
+"""Headers that a front proxy sets and the server trusts, or that name the user or an account at a model provider."""
 
 LONGEST_NAME = 256
 """Most characters of a name that count, from its end."""

@@ -56,6 +56,8 @@ tools:
 """
 
 HELPER = _HELPER
+WITH_SHELL_AND_CHAT = f"{_HELPER}  use_responses: false\n{_SHELL}"
+"""Its harness calls the model over Chat Completions instead of Responses."""
 WITH_SHELL = _HELPER + _SHELL
 ASKS_FIRST = _HELPER + _ASKS_FIRST
 ASKS_FIRST_BRIEFLY = ASKS_FIRST + _BRIEFLY

@@ -83,6 +83,11 @@ async def retried(base_url: str, runner_id: str, joined: Joined | None = None) -
     return await _asked(COMPARE, base_url, runner_id, joined, agents.WITH_SHELL)
 
 
+async def chat(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    """A shell command, with an agent whose harness speaks Chat Completions."""
+    return await _asked(LOG, base_url, runner_id, joined, agents.WITH_SHELL_AND_CHAT)
+
+
 async def _asked(text: str, base_url: str, runner_id: str, joined: Joined | None, agent: str = agents.HELPER) -> Seen:
     async with conversation(base_url, runner_id, agent, joined) as talk:
         await talk.ask(text)
@@ -94,5 +99,5 @@ SCENARIOS: Mapping[str, Scenario] = {
         f"both_{name}": scenarios.SCENARIOS[name]
         for name in ("text", "tool", "approval", "interrupt", "subagent", "turns")
     },
-    **{f"both_{one.__name__}": one for one in (parallel, failed, incomplete, retried)},
+    **{f"both_{one.__name__}": one for one in (parallel, failed, incomplete, retried, chat)},
 }

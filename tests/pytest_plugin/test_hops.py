@@ -11,9 +11,11 @@ import pytest
 import omnirecord
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
-from tests.support.pytest_suite import Suite, from_upstream, suite, upstream
+from tests.support.pytest_suite import Suite, from_upstream
+from tests.support.pytest_suite import suite as suite
+from tests.support.pytest_suite import upstream as upstream
 
-__all__ = ["suite", "upstream"]
+pytest_plugins = ["pytester"]
 BOTH = SHIPPED / "both_hops" / "both_text.jsonl"
 ASKS_BOTH = """
     import json

@@ -23,6 +23,8 @@ class Process:
         ]  # fmt: skip
         self._is_json = json
         self.url = ""
+        self.urls: dict[str, str] = {}
+        """Where clients of the upstreams with a name connect, with `json`."""
 
     async def __aenter__(self) -> Process:
         pipe = asyncio.subprocess.PIPE
@@ -31,7 +33,11 @@ class Process:
         async with asyncio.timeout(_STARTS_WITHIN):
             line = await self.process.stdout.readline()
         assert line, (await self.process.communicate())[1].decode()
-        self.url = json.loads(line)["url"] if self._is_json else line.decode().split(" at ")[1].split(" into ")[0]
+        if self._is_json:
+            ready = json.loads(line)
+            self.url, self.urls = ready["url"], ready.get("urls", {})
+        else:
+            self.url = line.decode().split(" at ")[1].split(" into ")[0]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -16,7 +16,8 @@ from ...text import cells, clip, counted, fitting, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
-from ..other_apis import UNKNOWN, api_of, call_text, request_text
+from ..gather import without_calls
+from ..other_apis import UNKNOWN, api_name, call_text, request_text
 from ..summary import summary
 from .sentences import _ENDINGS as ENDINGS
 from .sentences import Kind, Line, Page
@@ -43,8 +44,8 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     API has some only if its contract is `none`. All are of an unknown API if all streams are, and there is no session.
     """
     found: dict[int, list[Exchange]] = {}
-    exchanges = [x for x in store.exchanges(by_clients=True) if x.kind != "websocket"]
-    others = {x.exchange for x in exchanges if x.session_id is None and api_of(store, x) == UNKNOWN}
+    exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
+    others = {x.exchange for x in exchanges if x.session_id is None and api_name(store, x) == UNKNOWN}
     mixed = {x.recording for x in exchanges if x.exchange not in others and (x.session_id or x.kind == "sse")}
     with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
     for x in exchanges:
@@ -153,7 +154,7 @@ class LiveOthers:
     def takes(self, x: Exchange) -> bool:
         """Take the current state of an exchange, if it is of an unknown API."""
         is_one = x.exchange in self._seen or (
-            x.session_id is None and x.kind == "sse" and x.party != "runner" and api_of(self._store, x) == UNKNOWN
+            x.session_id is None and x.kind == "sse" and x.party != "runner" and api_name(self._store, x) == UNKNOWN
         )
         if is_one:
             self._open[x.exchange] = x

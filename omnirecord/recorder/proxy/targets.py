@@ -141,13 +141,14 @@ def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | N
     return [target.context(trust) for target in targets]
 
 
-def by_name(option: str, texts: Iterable[str], example: str) -> tuple[str | None, dict[str, str]]:
-    """Return the value without a name, and those of `NAME=VALUE` by name. Raises `UsageError`."""
+def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
+    """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
+    with an `example` none. Raises `UsageError`."""
     unnamed, named = None, {}  # type: str | None, dict[str, str]
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or "/" in name or ":" in name:
-            if unnamed is not None:
+            if unnamed is not None and example is not None:
                 raise UsageError(f"{option} {unnamed} and {option} {text}: one of them needs a name, as in {example}")
             unnamed = text
         elif name in named:

@@ -187,3 +187,22 @@ def test_a_stream_that_ends_in_a_turn_stands_out(name: str, kinds: list[str]) ->
     ends = [one for one in told(TROUBLED[name]) if one.label == "stream" and "listens" not in one.head]
     assert [one.kind for one in ends] == kinds
     assert all("in a turn" in one.head for one in ends)
+
+
+def test_a_model_call_is_one_line_between_the_events_of_its_turn() -> None:
+    found = lines(SHIPPED / "both_hops" / "both_retried.jsonl")
+    of_model = [line for line in found if line.startswith("model ")]
+    assert [line.split()[1:3] for line in of_model] == [
+        ["POST", "/v1/responses"], ["429", "POST"], ["500", "POST"], ["POST", "/v1/responses"],
+        ["POST", "/v1/responses"],
+    ]  # fmt: skip
+    begins = next(n for n, line in enumerate(found) if line.startswith("turn begins"))
+    completed = next(n for n, line in enumerate(found) if line.startswith("turn completed"))
+    assert all(begins < found.index(line) < completed for line in of_model)
+    assert sum(line.startswith("assistant") for line in found) == 1
+
+
+def test_every_event_of_a_model_is_shown_on_request() -> None:
+    path = SHIPPED / "both_hops" / "both_retried.jsonl"
+    types = [one.head for one in told(path, every=True)]
+    assert "response.function_call_arguments.done" in types
