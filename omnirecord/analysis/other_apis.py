@@ -1,8 +1,8 @@
 """Streams of APIs that no contract knows: which exchanges they are, and their requests in words.
 
-An exchange is of an unknown API if the contract of its recording says so (`none`; `auto` for paths of no model API; a
-schema of another API). With Omnigent's contract, a stream is of an unknown API if neither its path nor
-any of its events is Omnigent's.
+An exchange is of an unknown API if the contract of its recording says so (`none`; `auto` for other paths than those of
+the model APIs; a schema of another API). With Omnigent's contract, a stream is of an unknown API if neither its path
+nor any of its events is Omnigent's.
 """
 
 from __future__ import annotations

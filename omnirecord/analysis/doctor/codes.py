@@ -115,8 +115,8 @@ CODES: Mapping[str, Code] = {
     "other-api": _note(
         "The recorder judged these events by Omnigent's contract, which says nothing about another API. Its verdicts"
         " on them are left out here.",
-        "Record with --contract none, or with a schema of that API. Check this recording with omnirecord validate"
-        " CASSETTE --contract FILE.",
+        "Record with --contract none, with auto for a model API, or with a schema. Check this recording with"
+        " omnirecord validate CASSETTE --contract FILE.",
     ),
     # Events that are broken, repeated or out of order.
     "malformed": _error(

@@ -41,14 +41,18 @@ class _Entry(NamedTuple):
 
 def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     """Return the exchanges of clients with unknown APIs, by recording. A recording in which no stream is of an unknown
-    API has some only if its contract is `none`."""
+    API has some only if its contract is `none`. All are of an unknown API if all streams are, and there is no session.
+    """
     found: dict[int, list[Exchange]] = {}
-    for x in without_calls(store, store.exchanges(by_clients=True)):
-        if x.session_id is None and x.kind != "websocket" and api_name(store, x) == UNKNOWN:
+    exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
+    others = {x.exchange for x in exchanges if x.session_id is None and api_name(store, x) == UNKNOWN}
+    mixed = {x.recording for x in exchanges if x.exchange not in others and (x.session_id or x.kind == "sse")}
+    with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
+    for x in exchanges:
+        if x.exchange in others or x.recording in with_streams - mixed:
             found.setdefault(x.recording, []).append(x)
     named = {one.recording: one.contract for one in store.recordings()}
-    foreign = {number for number, some in found.items() if any(x.kind == "sse" for x in some)}
-    return {number: some for number, some in found.items() if number in foreign or named.get(number) == NONE}
+    return {number: some for number, some in found.items() if number in with_streams or named.get(number) == NONE}
 
 
 def lines_of_others(

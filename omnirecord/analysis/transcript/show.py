@@ -66,20 +66,21 @@ def lines_of(
     `full`: nothing is cut; `long_silence`: length of a silence with a line, at least, in ns; `absolute`: times count
     from the beginning of the recording.
     """
-    told = [one for one in sessions(store, session, long_silence=long_silence, family=True) if one.request is None]
+    told = list(sessions(store, session, long_silence=long_silence, family=True))
     calls = model_calls(store, None if session is not None else lambda: told)
-    wanted = None if session is None else the_session(store, session)
     others = exchanges_of_others(store) if session is None else {}
     listed = {x.exchange for some in others.values() for x in some}
-    exchanges = without_calls(store, store.exchanges(by_clients=True)) if session is None else []
-    clients = [x for x in exchanges if x.exchange not in listed]
-    if clients or calls.links or not others:
+    exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
+    exchanges = [x for x in exchanges if x.exchange not in listed]
+    if exchanges or calls.is_recorded or not others:
         yield from transcript(
-            told, width=width, full=full, absolute=absolute, astray=failures_in(store, strays(clients)), calls=calls,
-            recordings=store.recordings(), with_astray_calls=session is None,
+            [one for one in told if one.request is None], width=width, full=full, absolute=absolute,
+            astray=failures_in(store, strays(exchanges)), calls=calls, recordings=store.recordings(),
+            with_astray_calls=session is None,
         )  # fmt: skip
         yield from [Line("", "blank")] if others else ()
     yield from lines_of_others(store, others, Page(width, full), absolute=absolute)
+    wanted = None if session is None else the_session(store, session)
     yield from _recordings(store, wanted, Page(width, full))
 
 

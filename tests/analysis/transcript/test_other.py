@@ -76,6 +76,15 @@ def test_a_stream_of_omnigent_keeps_its_finding_of_a_new_type() -> None:
     assert not any(one.code == "other-api" for one in found)
 
 
+def test_failed_requests_stand_among_the_events() -> None:
+    made = a_stream()
+    made.request("POST", "/prices", 1.5, status=500, answer={"error": "no"})
+    lines = [line.split() for line in shown(made.store())]
+    assert lines[3] == ["0.50", "s", "POST", "/prices", "->", "500"]
+    assert lines[4] == ["0.50", "s", "#2", "answer", "error=no"]
+    assert len(lines) == 7
+
+
 def test_sessions_and_streams_of_another_api_stand_beside_each_other() -> None:
     made = a_stream()
     made.stream("s", 6.0, (6.0, heartbeat()), end=8.0)
