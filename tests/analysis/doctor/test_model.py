@@ -14,7 +14,7 @@ from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
 from tests.support.faulted import faulted
 
-HEALTHY = ("both_text", "both_tool", "both_approval", "both_subagent", "both_turns", "both_chat", "both_messages")
+HEALTHY = ("both_text", "both_tool", "both_approval", "both_subagent", "both_turns", "both_chat")
 ASKED = {"model": "m", "input": "Hi", "stream": True}
 
 

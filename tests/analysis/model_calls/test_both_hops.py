@@ -17,7 +17,6 @@ EXPECTED = {
     "both_text": [(1, "likely", "completed")],
     "both_tool": [(1, "exact", "completed"), (1, "exact", "completed")],
     "both_chat": [(1, "exact", "completed"), (1, "exact", "completed")],
-    "both_messages": [(1, "likely", "completed")],
     "both_approval": [(1, "likely", "completed")],
     "both_interrupt": [(1, "likely", "cut"), (2, "likely", "completed")],
     "both_turns": [
