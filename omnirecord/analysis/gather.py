@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,8 +10,10 @@ from typing import NamedTuple
 from ..cassette.select import the_session
 from ..cassette.source import Source
 from ..errors import TooLarge
-from ..model import Exchange, TimedFrame
+from ..model import Exchange, Recording, TimedFrame
+from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
+from .model_calls import ModelCalls, linked
 from .turns import (
     ENDED_BY_SERVER,
     Act,
@@ -85,10 +87,79 @@ def gathered(store: Source, session: str | None = None) -> Iterator[Gathered]:
     Raises `UsageError` if no session, or more than one, has that id."""
     wanted = None if session is None else the_session(store, session)
     parents = store.parents()
-    for exchanges in grouped(store.exchanges(by_clients=True)):
+    for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
         if wanted in (None, exchanges[0].session_id):
             acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+
+
+_OMNIGENT = ("omnigent", "documented")
+_PROVIDERS = ("auto", "openai-responses", "openai-chat", "anthropic-messages")
+
+
+def is_model_hop(one: Recording) -> bool:
+    """Return whether a recording may have calls of a model API: by its contract, or since its upstream has a name."""
+    return one.contract in _PROVIDERS or (one.hop is not None and one.contract not in _OMNIGENT)
+
+
+class ModelHops:
+    """The recordings of a cassette that may have model calls."""
+
+    def __init__(self, store: Source) -> None:
+        self.names = {one.recording: one.hop for one in store.recordings() if is_model_hop(one)}
+        """The names of their hops, by recording."""
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def has(self, x: Exchange) -> bool:
+        """Return whether an exchange is a model call. No body is read."""
+        return x.recording in self.names and api_of(x.request.method, x.request.target) is not None
+
+
+def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
+    """Return the exchanges that are no model calls."""
+    hops = ModelHops(store)
+    return [x for x in exchanges if not hops.has(x)] if hops else exchanges
+
+
+def calls_in(store: Source) -> Iterator[ModelCall]:
+    """Return the model calls of a cassette, by recording and start."""
+    hops = ModelHops(store)
+    for recording, hop in hops.names.items():
+        for x in store.exchanges(recording=recording):
+            if hops.has(x):
+                streamed = x.kind == "sse"
+                response = b"" if streamed else store.decoded_body(x, "response")
+                frames = store.frames(x) if streamed else ()
+                call = call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop)
+                if call is not None:
+                    yield call
+
+
+def count_calls(store: Source) -> int:
+    """Return the number of model calls of a cassette. No body is read."""
+    hops = ModelHops(store)
+    return sum(hops.has(x) for recording in hops.names for x in store.exchanges(recording=recording))
+
+
+def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None = None) -> ModelCalls:
+    """Return the model calls of a cassette with their turns. A cassette without a model hop costs nothing more.
+
+    `sessions`: returns all sessions of the cassette with their texts; by default they are read.
+    """
+    if not ModelHops(store):
+        return ModelCalls()
+    calls = list(calls_in(store))
+    told = whole_sessions(store) if sessions is None else sessions()
+    return linked(calls, told if calls else (), store.recordings())
+
+
+def whole_sessions(store: Source) -> Iterator[Session]:
+    """Return each session of each recording, with all texts."""
+    context = Context(store)
+    for one in gathered(store):
+        yield session_of(one.exchanges, one.frames(), one.acts, context.of(one.exchanges), parent_id=one.parent_id)
 
 
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:

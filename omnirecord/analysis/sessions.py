@@ -17,7 +17,7 @@ from ..model import wall_clock
 from ..wire.limits import since as since
 from .doctor import SEVERITIES, Finding
 from .doctor.doctor import examine
-from .gather import Concluded, conclusions
+from .gather import Concluded, conclusions, without_calls
 from .turns import Conclusion, Session
 
 _ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
@@ -73,7 +73,7 @@ def summaries(
     """
     concluded = conclusions(store, session) if concluded is None else concluded
     found = examine(store, session) if examined is None else examined
-    recordings = {x.stream: x.recording for x in store.streams()}
+    recordings = {x.stream: x.recording for x in without_calls(store, store.streams())}
     return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
 
 
@@ -87,7 +87,7 @@ def _summary(one: Concluded, found: list[Finding]) -> Summary:
 
 
 def _is_of(finding: Finding, one: Concluded, recordings: dict[int | None, int]) -> bool:
-    if finding.stream is not None and recordings.get(finding.stream) != one.session.recording:
+    if recordings.get(finding.stream, one.session.recording) != one.session.recording:
         return False
     if one.session.session_id is None:
         return finding.session_id is None and finding.stream is not None and finding.stream == one.stream

@@ -16,7 +16,8 @@ from ..model import Exchange, TimedFrame
 from ..wire.strict_json import payload as parsed
 from .doctor import Finding
 from .doctor.doctor import SessionChecks, examine
-from .gather import Concluded, Context, Gathered, Held, children_of
+from .gather import Concluded, Context, Gathered, Held, children_of, model_calls
+from .model_calls import ModelCalls
 from .query import Analysis
 from .sessions import Summary, summaries
 from .stats import SessionStats
@@ -53,6 +54,10 @@ class Whole(Analysis):
         self._problems = _Problems(store, recording)
 
     @cached_property
+    def _calls(self) -> ModelCalls:
+        return model_calls(self._store)
+
+    @cached_property
     def _findings(self) -> list[Finding]:
         return examine(self._store, recording=self._recording.recording, read=self._read)
 
@@ -73,7 +78,7 @@ class Whole(Analysis):
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
         gathered = Gathered(exchanges, acts, parent_id, self._store)
-        stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line)
+        stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)
         self._sessions.append(_Read(gathered, told, stats))
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..errors import UsageError
+from ..text import counted
 from .common import (
     cassette_argument,
     decoded_option,
@@ -38,6 +39,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
       omnirecord ls session.db --streams
     """
     from ..analysis import listing
+    from ..analysis.gather import count_calls
     from ..cassette.open import open_store
 
     chosen = [name for name, is_chosen in zip(_LISTS, (exchanges, streams, recordings), strict=True) if is_chosen]
@@ -50,8 +52,12 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     }[what]  # fmt: skip
     with closing(open_store(cassette)) as store:
         rows = list(rows_of(store))
+        calls = 0 if rows or as_json or what else count_calls(store)
     if as_json:
         print_rows(rows)
+        return
+    if calls:
+        click.echo(f"{shown(cassette)} holds no sessions, but {counted(calls, 'model call')}: show prints them")
         return
     for line in ls_lines(cassette, what, rows, terminal_width(sys.maxsize)):
         click.echo(line)

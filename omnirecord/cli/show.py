@@ -27,7 +27,7 @@ _STYLES = {
     "verdict": "bold green", "bad": "bold red",
     "head": "bold", "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
     "child": "blue", "trouble": "bold red", "note": "dim", "silence": "red", "end": "dim", "total": "dim",
-    "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "",
+    "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "", "model": "green",
 }  # fmt: skip
 _EVERY = 0.2
 """Seconds between two reads of the cassette."""

@@ -29,7 +29,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..analysis.stats import Gaps, SessionStats, Spread, UsageStats
+    from ..analysis.stats import FirstTokenStats, Gaps, ModelStats, SessionStats, Spread, UsageStats
 
 
 _INDENT = "  "
@@ -69,23 +69,37 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     Example:
       omnirecord stats session.db
     """
+    from ..analysis.gather import model_calls
     from ..analysis.stats import stats_row
+    from ..analysis.stats.model import astray_row, astray_rows
     from ..analysis.stats.stats import measured
     from ..cassette.open import open_store
 
     with closing(open_store(cassette)) as store:
         with busy("measuring"):
             found = list(measured(store, session))
+            astray = list(astray_rows(model_calls(store))) if session is None else []
         if as_json:
             print_rows(map(stats_row, found))
+            print_rows(astray_row(*one) for one in astray)
         else:
-            _print(cassette, found)
+            _print(cassette, found, astray)
 
 
-def _print(cassette: Path, found: Sequence[SessionStats]) -> None:
-    if not found:
+def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple[int, ModelStats]]) -> None:
+    if found:
+        _print_sessions(found)
+    elif not astray:
         click.echo(f"{shown(cassette)} holds no sessions yet")
-        return
+    for number, (recording, calls) in enumerate(astray):
+        if found or number:
+            click.echo()
+        click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
+        for line in _model(calls):
+            click.echo(fitted(_INDENT + line))
+
+
+def _print_sessions(found: Sequence[SessionStats]) -> None:
     click.echo(fitted(_medians(found)))
     click.echo()
     if len({one.session_id for one in found}) == 1:
@@ -165,6 +179,8 @@ def _report(one: SessionStats) -> Iterator[str]:
 
 def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
     yield "Times from the POST of a message", _soon(one)
+    if one.model_calls is not None:
+        yield "Model calls", _model(one.model_calls)
     yield "How fast", _fast(one)
     yield "Turns", _turns(one)
     yield "Tools", _tools(one)
@@ -195,7 +211,32 @@ def _listed(counts: Mapping[str, int], what: str) -> str:
 
 def _soon(one: SessionStats) -> Iterator[str]:
     named = (("first event", one.first_event_s), ("first token", one.first_token_s), ("first text", one.first_text_s))
-    yield from (f"{name}  {_spread(value, 's')}" for name, value in named if value is not None)
+    for name, value in named:
+        if value is not None:
+            yield f"{name}  {_spread(value, 's')}"
+            if name == "first token" and one.first_token_parts is not None:
+                yield from _parts(one.first_token_parts)
+
+
+def _parts(parts: FirstTokenStats) -> Iterator[str]:
+    """The lines of the first token: before the model was asked, at the model, and after it."""
+    named = (("before the model was asked", parts.before_s), ("model", parts.model_s), ("after", parts.after_s))
+    yield from (f"  {name}  {_spread(value, 's')}" for name, value in named if value is not None)
+
+
+def _model(calls: ModelStats) -> Iterator[str]:
+    """The lines of model calls."""
+    odd = [(calls.retried, "retried"), (calls.failed, "failed"), (calls.rate_limited, "rate-limited")]
+    told = ", ".join(f"{number:,} {what}" for number, what in odd if number)
+    took = "" if calls.model_s is None else f", {_seconds(calls.model_s)} s together"
+    yield f"{counted(calls.calls, 'call')}{f' ({told})' if told else ''}{took}"
+    if calls.first_token_s is not None:
+        yield f"first token of a call  {_spread(calls.first_token_s, 's')}"
+    counts = [(calls.input_tokens, "in"), (calls.output_tokens, "out"), (calls.cached_tokens, "of them cached"),
+              (calls.reasoning_tokens, "reasoning")]  # fmt: skip
+    known = ", ".join(f"{number:,} {what}" for number, what in counts if number is not None)
+    if known:
+        yield f"tokens by the provider's count: {known}"
 
 
 def _spread(value: Spread, unit: str) -> str:

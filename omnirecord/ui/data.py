@@ -24,7 +24,7 @@ from typing import Any
 from ..analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ..analysis.diff.align import spans
 from ..analysis.doctor.doctor import examine
-from ..analysis.gather import Concluded, Gathered, Known, children_of, conclusions, gathered, strays
+from ..analysis.gather import Concluded, Gathered, Known, ModelHops, children_of, conclusions, gathered, strays
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
@@ -262,7 +262,8 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
     astray = {x.exchange for x in strays([x for x in exchanges if x.party != "runner"])}
-    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray]
+    hops = ModelHops(store)
+    others = [x for x in exchanges if x.party == "runner" or x.exchange in astray or hops.has(x)]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
         "files": list(dict.fromkeys(files.values())),

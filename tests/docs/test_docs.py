@@ -49,6 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "cassettes" / "approval.jsonl", folder / "session.jsonl")
     import_file(folder / "session.jsonl", folder / "session.db")
     import_file(folder / "both_tool.jsonl", folder / "agent.db")
+    import_file(folder / "text.jsonl", folder / "server.db")
+    import_file(folder / "tool.jsonl", folder / "laptop.db")
     Lake(str(folder / "lake")).init()
     shutil.copytree(ROOT / "cassettes" / "troubled", folder / "cassettes" / "troubled")
     (folder / "recordings").mkdir()

@@ -10,7 +10,7 @@ import pytest
 from tests.support import forked
 
 ROOT = Path(__file__).parent.parent.parent
-PAGES = {ROOT / "docs" / "show.md": 5, ROOT / "README.md": 1}
+PAGES = {ROOT / "docs" / "show.md": 5, ROOT / "README.md": 1, ROOT / "docs" / "both-hops.md": 1}
 """The pages, and how many examples each has."""
 BLOCK = re.compile(r"^```console\n\$ omnirecord show ([\w/]+\.jsonl)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omnirecord.cassette.contracts import load
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Ending, Headers, Recording
-from omnirecord.omnigent.contract import load
 from omnirecord.omnigent.routes import creates_session, session_of
 
 SHIPPED = Path(__file__).parent.parent.parent / "cassettes"
@@ -31,7 +31,8 @@ TROUBLED = {path.stem: path for path in sorted((SHIPPED / "troubled").glob("*.js
 
 SSE: Headers = (("content-type", "text/event-stream; charset=utf-8"),)
 JSON: Headers = (("content-type", "application/json"),)
-CONTRACT = load("omnigent")
+RUN = "01a22028-0000-7000-8000-000000000000"
+"""The run of a recorder with several upstreams."""
 
 
 def event(type_: str, **fields: Any) -> bytes:
@@ -93,6 +94,7 @@ class Made:
     def __init__(self) -> None:
         self._hops: list[str | None] = [None]
         """The hop of each recording."""
+        self._contracts = ["omnigent"]
         self._exchanges: list[_Made] = []
         self._streams = 0
         self._incidents: list[tuple[float, str]] = []
@@ -100,11 +102,13 @@ class Made:
         """What each stream sent, by its number."""
 
     @property
-    def _recordings(self) -> int:
+    def recordings(self) -> int:
+        """The number of recordings so far."""
         return len(self._hops)
 
-    def another_recording(self, hop: str | None = None) -> None:
+    def another_recording(self, hop: str | None = None, contract: str = "omnigent") -> None:
         self._hops.append(hop)
+        self._contracts.append(contract)
 
     def request(
         self, method: str, target: str, at: float, *, until: float | None = None, status: int = 200, body: Any = b"",
@@ -123,11 +127,11 @@ class Made:
             made.append(rows.response(number, "http", None, end, status, "OK", headers))
             made += [rows.chunk(number, "response", 0, answer)] if answer else []
         made.append(rows.end(number, end, ending, len(body), len(answer)))
-        self._exchanges.append(_Made(self._recordings, at, made))
+        self._exchanges.append(_Made(self.recordings, at, made))
         return number
 
     def _request_row(self, number: int, kind: Any, session: str | None, party: str, at: float, *rest: Any) -> Row:
-        return rows.request(number, self._recordings, kind, session, party, ns(at), *rest)
+        return rows.request(number, self.recordings, kind, session, party, ns(at), *rest)
 
     def incident(self, at: float, message: str) -> None:
         """Something that went wrong with the recording itself."""
@@ -153,21 +157,23 @@ class Made:
         made = [self._request_row(number, "sse", session_of(target), party, asked, method, target, ())]
         made += [rows.chunk(number, "request", 0, body)] if body else []
         made.append(rows.response(number, "sse", self._streams, ns(at), 200, "OK", headers))
-        made += self._reads(number, list(reads), dict(headers).get("content-encoding"), lag)
+        made += self._reads(number, list(reads), dict(headers).get("content-encoding"), lag, target)
         last = end if end is not None else max([at, *(read[0] for read in reads)])
         if ending != "open":
             made.append(rows.end(number, ns(last), ending, len(body), sum(len(data) for _, data in reads)))
-        self._exchanges.append(_Made(self._recordings, asked, made))
+        self._exchanges.append(_Made(self.recordings, asked, made))
         return self._streams
 
-    def _reads(self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float) -> Iterator[Row]:
+    def _reads(
+        self, number: int, reads: list[tuple[float, bytes]], coding: str | None, lag: float, target: str
+    ) -> Iterator[Row]:
         self.wire[self._streams] = b"".join(data for _, data in reads)
         pieces = stream_rows.ReadBlocks(number)
         made: list[Row] = []
         for offset, data in reads:
             pieces.add(ns(offset), ns(offset + lag), len(data), data, made)
         yield from (*made, *pieces.close())
-        framer = Framer(coding, CONTRACT)
+        framer = Framer(coding, load(self._contracts[-1]).of(target))
         framed = [one for n, (_, data) in enumerate(reads) for one in framer.feed(n, data)] + framer.close()
         if coding:
             yield from rows.chunks(number, "content", 0, b"".join(one.frame.raw or b"" for one in framed))
@@ -180,11 +186,13 @@ class Made:
         made.append(rows.response(number, "websocket", None, ns(at), 101, "Switching Protocols", ()))
         for n, (when, way, value) in enumerate(messages):
             made.append(rows.message(number, n, ns(when), ns(when), way, 1, as_bytes(value)))  # type: ignore[arg-type]
-        self._exchanges.append(_Made(self._recordings, at, [*made, rows.end(number, ns(at), "eof", 0, 0)]))
+        self._exchanges.append(_Made(self.recordings, at, [*made, rows.end(number, ns(at), "eof", 0, 0)]))
 
     def rows(self) -> Iterator[Row]:
-        for number, hop in enumerate(self._hops, 1):
-            yield rows.recording(Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", "omnigent", None, hop=hop))
+        run = RUN if len(self._hops) > 1 and any(self._hops) else None
+        for number, (hop, contract) in enumerate(zip(self._hops, self._contracts, strict=True), 1):
+            one = Recording(number, "2026-01-02T03:04:05.000000+00:00", "0", contract, None, run_id=run, hop=hop)
+            yield rows.recording(one)
         for made in self._exchanges:
             yield from made.rows
         yield from (rows.incident(1, ns(at), message) for at, message in self._incidents)

@@ -108,6 +108,17 @@ def _of(type_: str, number: int = 20) -> str:
 DELTA = _of("response.output_text.delta")
 OUTPUT = "response.output_item.done with item.type=function_call_output"
 EXAMPLES: dict[str, Example] = {
+    "model-failed-hidden": Example("both_hops/both_failed"),
+    "model-truncated-hidden": Example("both_hops/both_incomplete"),
+    "model-failed": Example("both_hops/both_failed", ('set type of response.completed to "response.failed"',)),
+    "model-truncated": Example(
+        "both_hops/both_incomplete", ('set type of response.completed to "response.incomplete"',)
+    ),
+    "model-rate-limited": Example("both_hops/both_retried"),
+    "tokens-differ": Example(
+        "both_hops/both_text", ("set response.usage.input_tokens of response.completed in stream 1 to 41",)
+    ),
+    "model-retried": Example("both_hops/both_retried"),
     "approval-lost": Example(
         "troubled/approval_unanswered",
         change=_server_killed,

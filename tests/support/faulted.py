@@ -36,8 +36,11 @@ def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]
     store = _recorded(path)
     streams = store.streams()
     bound = Faults.parse(faults).bind(Stream(x.stream or 0, list(store.frames(x))) for x in streams)
-    made = Made()
+    made, recordings = Made(), iter(store.recordings()[1:])
     for x in store.exchanges():
+        while made.recordings < x.recording:
+            following = next(recordings)
+            made.another_recording(following.hop, following.contract)
         fields = _stream(store, x, bound) if x.stream is not None else _request(store, x, bound)
         if change is not None:
             change(x, fields)

@@ -34,6 +34,27 @@ def _note(why: str, next: str) -> Code:
 
 
 CODES: Mapping[str, Code] = {
+    # What only the hop to the model shows: the client was told otherwise, or the cause of a failure.
+    "model-failed-hidden": _error(
+        "The provider failed, but the client was told that the turn is completed. Its text may end in the middle.",
+        "Run omnirecord show CASSETTE: it has the calls of each turn. Then read the provider's error, and ask again.",
+    ),
+    "model-truncated-hidden": _error(
+        "The model was stopped before its answer was complete, but the client was told that the turn is completed.",
+        "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
+    ),
+    "model-failed": _error(
+        "The provider refused, failed or cut the call, so the model gave no complete answer.",
+        "Read the provider's error: omnirecord show CASSETTE. For a refused request, omnirecord request CASSETTE N.",
+    ),
+    "model-truncated": _warning(
+        "The model was stopped before its answer was complete.",
+        "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
+    ),
+    "model-rate-limited": _warning(
+        "The provider refused calls because of a rate limit or of its load. The caller waits, or gives up.",
+        "Compare the limits of the account with the calls at that time. omnirecord show CASSETTE has each call.",
+    ),
     # The most specific cause first: a restarted server forgot a question.
     "approval-lost": _error(
         "A restarted server does not know earlier questions. It accepts the answer, but the agent does nothing.",
@@ -261,7 +282,15 @@ CODES: Mapping[str, Code] = {
         " the client.",
         "Find out what the client does between two reads.",
     ),
+    "tokens-differ": _warning(
+        "The client was told other token counts than the provider reports, so the costs that it shows may be wrong.",
+        "Compare the usage of each call in omnirecord show CASSETTE --json with the usage of the turn.",
+    ),
     # Notes.
+    "model-retried": _note(
+        "A call to the model was sent more than once while the user waited.",
+        "Read the errors of the earlier attempts in omnirecord show CASSETTE. A rate limit or an overload passes.",
+    ),
     "retried": _note(
         "Something failed and was retried while the user waited.",
         "Read the error in the message: the provider's or the tool's.",
@@ -292,6 +321,19 @@ _UNREAD = frozenset({
 """Effects of events that cannot be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
+    "model-failed-hidden": frozenset(
+        {
+            "model-rate-limited",
+            "model-retried",
+            "text-never-stored",
+            "text-differs-from-item",
+            "tokens-differ",
+        }
+    ),
+    "model-truncated-hidden": frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"}),
+    "model-failed": _LOST | {"turn-failed", "model-rate-limited", "model-retried", "retried", "turn-incomplete"},
+    "model-truncated": frozenset({"turn-incomplete", "turn-failed"}),
+    "model-rate-limited": frozenset({"model-retried", "retried", "silent-while-running"}),
     "approval-lost": _LOST,
     "runner-disconnected": _LOST | {"turn-failed", "runner-silent", "message-refused", "client-left-in-turn"},
     "runner-restarted": _LOST | {"client-left-in-turn", "message-refused", "request-failed", "items-never-stored"},

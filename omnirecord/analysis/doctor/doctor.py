@@ -18,12 +18,13 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
-from ..gather import acts_in, failures_in, grouped, strays
+from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order
 from .items import Items, StoredState, reads_stored_state, stored_state_of
+from .model import ModelChecks
 from .stream import StreamChecks
 from .tools import Children, Tools
 
@@ -44,24 +45,26 @@ def examine(
 
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
-    wanted = None if session is None else the_session(store, session)
-    recordings = _by_recording(store, recording)
+    only, wanted = recording, None if session is None else the_session(store, session)
+    recordings, model = _by_recording(store, recording), ModelChecks(store)
     troubles = list(_of_recordings(store, recordings, recording))
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
     for recording, one in sessions:
         beside = [sign for number, sign in troubles if number == recording]
-        own = explained(one.signs(at_rest), one.session_id, beside)
+        signs = [*one.signs(at_rest), *model.of_session(recording, one.session_id)]
+        own = explained(signs, one.session_id, beside)
         named |= {(recording, finding.because) for finding in own}
         found += own
+    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
 
 def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
     recordings: dict[int, list[Exchange]] = {}
-    for x in store.exchanges(recording=recording):
+    for x in without_calls(store, store.exchanges(recording=recording)):
         recordings.setdefault(x.recording, []).append(x)
     return recordings
 

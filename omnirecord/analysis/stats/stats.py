@@ -17,9 +17,11 @@ from ...cassette.open import open_store
 from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
-from ..gather import Gathered, conclusions
+from ..gather import Gathered, conclusions, model_calls
+from ..model_calls import Link, ModelCalls
 from ..turns import Act, Approval, Around, Conclusion, Passage, Session, Turn, merged, session_of
 from ..turns.session_builder import MergedFrame, by_stream
+from .model import first_token_of, first_token_stats, model_stats
 from .values import (
     ApprovalStats,
     Gaps,
@@ -43,6 +45,7 @@ from .values import (
 
 _HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000
+_NO_CALLS = ModelCalls()
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
@@ -54,18 +57,19 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
 def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
     """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
     started = {one.recording: one.started_at for one in store.recordings()}
+    calls = model_calls(store)
     for one, told, conclusion in conclusions(store, session):
-        yield measure(one, conclusion, started[told.recording])
+        yield measure(one, conclusion, started[told.recording], calls=calls)
 
 
 def measure(
     one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
-    told: Session | None = None, line: Sequence[MergedFrame] | None = None,
+    told: Session | None = None, line: Sequence[MergedFrame] | None = None, calls: ModelCalls = _NO_CALLS,
 ) -> SessionStats:  # fmt: skip
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
     `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
-    session with its turns; `line`: the merged frames. By default they are read and derived.
+    session with its turns; `line`: the merged frames. By default they are read and derived. `calls`: the model calls.
     """
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
@@ -81,7 +85,7 @@ def measure(
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
         streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),
-        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until),
+        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
         **_of_sending(frames, streams),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
@@ -121,10 +125,12 @@ def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, 
     }  # fmt: skip
 
 
-def _of_turns(turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int) -> dict[str, Any]:
+def _of_turns(
+    turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int, calls: ModelCalls
+) -> dict[str, Any]:
     """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
     posts = {act.at_ns for act in acts if act.kind == "message"}
-    all_ = [TurnMeasures(turn, posts, joined, until_ns) for turn in turns]
+    all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn)) for turn in turns]
     timed = [one for one in all_ if one.streamed_tokens is not None]
     streaming = total(one.streaming for one in all_)
     return {
@@ -141,7 +147,8 @@ def _of_turns(turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], unti
         ),
         "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
         "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
-        "usage": usage_of(turns),
+        "usage": usage_of(turns), "first_token_parts": first_token_stats(one.parts for one in all_),
+        "model_calls": model_stats([link for one in all_ for link in one.links]),
     }  # fmt: skip
 
 
@@ -181,17 +188,20 @@ class TurnMeasures:
 
     `posts`: times of the clients' message POSTs; latencies count from no other time.
     `joined`: times at which a connect snapshot repeated the text so far, so that its first delta is unknown.
-    `until_ns`: when the last client left.
+    `until_ns`: when the last client left. `links`: its model calls.
     """
 
-    def __init__(self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int) -> None:
-        self.turn = turn
+    def __init__(
+        self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int, links: Sequence[Link] = ()
+    ) -> None:
+        self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
         first = min((passage.first_ns for passage in passages), default=None)
         self._is_whole = first not in joined
         self.first_event = self._since_post(turn.started_ns if turn.events else None)
         self.first_token = self._since_post(first if self._is_whole else None)
+        self.parts = first_token_of(links, self._posted, first if self.first_token is not None else None)
         self.first_text = self._since_post(turn.first_text_ns if turn.first_text_ns not in joined else None)
         self.deltas = sum(passage.pieces for passage in passages)
         again = max(turn.restarts_ns, default=0)  # usage and rate are those of the last attempt
@@ -232,6 +242,10 @@ class TurnMeasures:
             output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
             tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
             longest_silence_s=seconds(silence.length_ns if silence else None),
+            first_token_before_s=seconds(self.parts.before_ns if self.parts else None),
+            first_token_model_s=seconds(self.parts.model_ns if self.parts else None),
+            first_token_after_s=seconds(self.parts.after_ns if self.parts else None),
+            model_calls=model_stats(self.links),
         )  # fmt: skip
 
 

@@ -50,6 +50,41 @@ class Gaps:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStats:
+    """Model calls: of a turn, of a session, or of a recording without sessions."""
+
+    calls: int
+    requests: int
+    """Calls without further attempts of the same request."""
+    retried: int
+    """Calls that are another attempt."""
+    failed: int
+    """Calls that the provider refused, failed or cut."""
+    rate_limited: int
+    model_s: float | None
+    """The durations of all calls, summed."""
+    first_token_s: Spread | None
+    """From the start of each call to its first delta."""
+    input_tokens: int | None
+    """As the provider counts them, like the next three; cached ones included."""
+    output_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTokenStats:
+    """The parts of `first_token_s`, for the turns in which a recorded model call brought the first token."""
+
+    before_s: Spread | None
+    """From the POST of the message to the first attempt of the request that brought the token."""
+    model_s: Spread | None
+    """From there to the token at the model hop."""
+    after_s: Spread | None
+    """From there to the token at the client."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamStats:
     """One stream; its events count even if other streams carried them too."""
 
@@ -96,6 +131,12 @@ class TurnStats:
     tool_s: float | None
     approval_s: float | None
     longest_silence_s: float | None
+    first_token_before_s: float | None = None
+    """The part of `first_token_s` before the model was asked, like `FirstTokenStats`."""
+    first_token_model_s: float | None = None
+    first_token_after_s: float | None = None
+    model_calls: ModelStats | None = None
+    """None without a recorded model call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +233,10 @@ class SessionStats:
     proxy_delay_ms: Spread | None
     """From an event's last byte to its handing to the client's transport, over all streams. It may not be read yet."""
     never_sent: int | None
+    first_token_parts: FirstTokenStats | None = None
+    """None without a recorded model call."""
+    model_calls: ModelStats | None = None
+    """The calls of its turns; None without any."""
 
 
 def stats_row(stats: SessionStats) -> dict[str, Any]:

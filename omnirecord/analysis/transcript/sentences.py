@@ -44,7 +44,7 @@ _WORD = re.compile(" *[^ ]+| +$")
 _NARROWEST = 20
 Kind = Literal[
     "verdict", "bad", "head", "asked", "thought", "said", "tool", "approval", "child", "trouble", "note", "silence",
-    "end", "total", "stop", "more", "heartbeat", "blank",
+    "end", "total", "stop", "more", "heartbeat", "blank", "model",
 ]  # fmt: skip
 WIDTH = 100
 COLUMN = 15

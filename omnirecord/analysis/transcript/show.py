@@ -17,12 +17,34 @@ from ...cassette.select import the_session, with_children
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ...text import one_line
-from ..gather import Context, Held, acts_in, children_of, failures_in, grouped, strays
-from ..turns import LONG_SILENCE, FailedRequest, Session, Turn, concluded, is_session, session_with_drafts, turn_row
+from ..gather import (
+    Context,
+    Held,
+    ModelHops,
+    acts_in,
+    children_of,
+    failures_in,
+    grouped,
+    model_calls,
+    strays,
+    without_calls,
+)
+from ..model_calls import ModelCalls, call_row, time_spent
+from ..turns import (
+    LONG_SILENCE,
+    FailedRequest,
+    Session,
+    Turn,
+    concluded,
+    is_session,
+    row_without_turn,
+    session_with_drafts,
+    turn_row,
+)
 from ..turns.draft import Draft
 from ..turns.session_builder import LiveMerge, SessionBuilder
 from . import WIDTH, Line, Page, UnfoldingTurn, total, transcript
-from .tree import failures, told_failures, verdict, why
+from .tree import NO_CALLS, failures, told_failures, verdict, why
 
 Key = tuple[int, str | int]
 _NAME = 8
@@ -43,9 +65,13 @@ def lines_of(
     `full`: nothing is cut; `long_silence`: length of a silence with a line, at least, in ns; `absolute`: times count
     from the beginning of the recording.
     """
-    told = sessions(store, session, long_silence=long_silence, family=True)
-    astray = [] if session is not None else failures_in(store, strays(store.exchanges(by_clients=True)))
-    yield from transcript(told, width=width, full=full, absolute=absolute, astray=astray)
+    told = list(sessions(store, session, long_silence=long_silence, family=True))
+    calls = model_calls(store, None if session is not None else lambda: told)
+    exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
+    yield from transcript(
+        told, width=width, full=full, absolute=absolute, astray=failures_in(store, strays(exchanges)), calls=calls,
+        recordings=store.recordings(), with_astray_calls=session is None,
+    )  # fmt: skip
     wanted = None if session is None else the_session(store, session)
     yield from _recordings(store, wanted, Page(width, full))
 
@@ -69,19 +95,28 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
     wanted = None if session is None else the_session(store, session)
     family = list(sessions(store, session, long_silence=long_silence, family=True))
     by_id = {(one.recording, one.session_id): one for one in family}
+    calls = model_calls(store, None if session is not None else lambda: family)
     for told in family:
         if wanted in (None, told.session_id):
-            yield from turn_rows(told, by_id)
+            yield from turn_rows(told, by_id, calls)
+    for link in calls.astray if session is None else ():
+        yield row_without_turn(link.call.recording, call_row(link))
 
 
-def turn_rows(told: Session, by_id: dict[tuple[int, str | None], Session]) -> Iterator[dict[str, Any]]:
-    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id."""
+def turn_rows(
+    told: Session, by_id: dict[tuple[int, str | None], Session], calls: ModelCalls = NO_CALLS
+) -> Iterator[dict[str, Any]]:
+    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id. `calls`: the model
+    calls."""
     others = children_of(told, by_id)
-    for turn in told.turns[:-1]:
-        yield turn_row(turn, begun_ns=told.begun_ns)
-    for turn in told.turns[-1:]:
-        why = concluded(told, others)
-        yield turn_row(turn, {"code": why.code, "sentence": why.sentence}, why.row(), told.begun_ns)
+    for turn in told.turns:
+        why = concluded(told, others) if turn is told.turns[-1] else None
+        stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
+        links = calls.of(turn)
+        used = time_spent(turn, links, len(calls.maybe(turn))).row() if calls.is_recorded else None
+        yield turn_row(
+            turn, stopped, None if why is None else why.row(), told.begun_ns, list(map(call_row, links)), used
+        )
 
 
 def sessions(
@@ -109,7 +144,7 @@ def sessions_with_drafts(
     wanted = None if session is None else frozenset({the_session(store, session)})
     if family and wanted is not None:
         wanted = with_children(store, *wanted)
-    for exchanges in grouped(store.exchanges(by_clients=True)):
+    for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
         first = exchanges[0]
         if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
             continue
@@ -194,6 +229,7 @@ class Following:
         """The failed requests without a session, and without a line yet."""
         self._last_exchange = 0
         self._parents: dict[str, str] | None = None  # as this look has them
+        self._hops = ModelHops(store)
 
     @property
     def goes_on(self) -> bool:
@@ -204,20 +240,23 @@ class Following:
         """Read what is new in the file."""
         self._store.refresh()
         self._parents = None
+        self._hops = ModelHops(self._store)
         for x in self._store.newer(self._last_exchange, self._open):
             self._last_exchange = max(self._last_exchange, x.exchange)
             (self._open.add if x.end_ns is None and x.ending == "open" else self._open.discard)(x.exchange)
             if (session := self._session_of(x)) is not None:
                 session.take(x)
                 self._act(session, x)
-            elif x.session_id is None and self._wanted is None and x.exchange not in self._open:
+            elif (
+                x.session_id is None and self._wanted is None and x.exchange not in self._open and not self._hops.has(x)
+            ):
                 self._astray += told_failures(failures_in(self._store, [x]))
         for session in self._sessions.values():
             self._hear(session)
             session.take_up()
 
     def _session_of(self, x: Exchange) -> _Session | None:
-        if x.party == "runner" or (x.session_id is None and x.kind != "sse"):
+        if x.party == "runner" or (x.session_id is None and x.kind != "sse") or self._hops.has(x):
             return None
         if self._wanted is not None and not (x.session_id or "").startswith(self._wanted):
             return None

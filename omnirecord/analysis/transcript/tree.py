@@ -10,14 +10,17 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
-from ..turns import Child, Conclusion, FailedRequest, Session, concluded
+from ..model_calls import ModelCalls, time_spent
+from ..turns import Child, Conclusion, FailedRequest, Session, Turn, concluded
 from ..turns.builder import LAST
 from . import sentences
+from .calls import call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece, indented
 from .turn import turn_lines
 
 DEEPEST = 6
 """Depth of nested sessions, at most."""
+NO_CALLS = ModelCalls()
 _INDENT = "    | "
 _STREAMS = 6
 """Number of streams of a session that are named, at most."""
@@ -26,7 +29,8 @@ _STREAMS = 6
 class Tree:
     """All sessions, and those that have been written."""
 
-    def __init__(self, sessions: Iterable[Session], page: Page) -> None:
+    def __init__(self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS) -> None:
+        self._calls = calls
         self._all = list(sessions)
         self._by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
         self._told: set[int] = set()
@@ -74,7 +78,13 @@ class Tree:
         ids = {child.session_id for _, child, _ in children}
         timed = session.begun_ns != session.ended_ns
         for turn, pieces in zip(session.turns, inner, strict=True):
-            yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids)
+            yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids, spent=self._spent(turn))
+
+    def _spent(self, turn: Turn) -> str | None:
+        """Return where the time of a turn went; None without a model hop."""
+        if not self._calls.is_recorded:
+            return None
+        return spent(time_spent(turn, self._calls.of(turn), len(self._calls.maybe(turn))))
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
         """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
@@ -91,7 +101,7 @@ class Tree:
         self, session: Session, children: list[tuple[int, Child, Session]], page: Page, depth: int
     ) -> list[list[Piece]]:
         """Return for each turn what its sub-agents did during it."""
-        inner: list[list[Piece]] = [[] for _ in session.turns]
+        inner = [list(call_pieces(page, self._calls.of(turn))) for turn in session.turns]
         for one in told_failures(session.failures):
             if (place := _turn_of(session, one.at_ns)) is not None:
                 inner[place].append(Piece(one.at_ns, LAST, sentences.failed(page, one), "trouble"))
@@ -116,7 +126,8 @@ class Tree:
         ids = {one.session_id for _, one, _ in children}
         for turn, pieces in zip(session.turns, inner, strict=True):
             is_last = turn is session.turns[-1]
-            lines = [*name, *turn_lines(turn, page=page, inner=pieces, told=ids), *(last if is_last else ())]
+            told = turn_lines(turn, page=page, inner=pieces, told=ids, spent=self._spent(turn))
+            lines = [*name, *told, *(last if is_last else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
 
 

@@ -25,11 +25,12 @@ def turn_lines(
     page: Page | None = None,
     inner: Iterable[Piece] = (),
     told: Collection[str] = (),
+    spent: str | None = None,
 ) -> Iterator[Line]:
     """Return the lines of one turn: question, what happened, end.
 
     `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
-    that have lines of their own.
+    that have lines of their own. `spent`: where its time went.
     """
     page = page or Page(width)
     begin, number = turn.begin_ns, f"{turn.turn:>3}"
@@ -42,6 +43,8 @@ def turn_lines(
         yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
         number = ""
     yield from end_lines(page, turn)
+    if spent is not None:
+        yield from page.wrapped(spent, "end", " " * COLUMN, " " * COLUMN)
 
 
 def end_lines(page: Page, turn: Turn) -> Iterator[Line]:

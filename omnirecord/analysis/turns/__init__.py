@@ -39,6 +39,7 @@ from .values import (
     Trouble,
     Turn,
     TurnUsage,
+    row_without_turn,
     turn_row,
 )
 from .why_stopped import Stopped, stopped
@@ -47,6 +48,6 @@ __all__ = [
     "ENDED_BY_SERVER", "LONG_SILENCE", "OUTCOMES", "Act", "Aftermath", "Approval", "Around", "Asked", "Child",
     "Conclusion", "Ended", "FailedRequest", "Fault", "Listening", "Note", "Outcome", "Pace", "Passage", "Session",
     "Silence", "Snapshot", "Stopped", "Tool", "Trouble", "Turn", "TurnUsage", "act_of", "concluded", "deleted_at",
-    "failed_requests", "growth_of", "is_session", "is_snapshot", "may_act", "merged", "pace_of", "session_of",
-    "session_with_drafts", "snapshot_of", "stopped", "turn_row", "unknown_sessions",
+    "failed_requests", "growth_of", "is_session", "is_snapshot", "may_act", "merged", "pace_of", "row_without_turn",
+    "session_of", "session_with_drafts", "snapshot_of", "stopped", "turn_row", "unknown_sessions",
 ]  # fmt: skip

@@ -5,7 +5,8 @@ All times are ns on the recording's clock; None if the recording does not have t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ...model import Ending
@@ -301,7 +302,19 @@ def turn_row(
     stopped: dict[str, str] | None = None,
     conclusion: dict[str, Any] | None = None,
     begun_ns: int | None = None,
+    model_calls: Sequence[dict[str, Any]] = (),
+    time_spent: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return a turn as `show --json` prints it. `stopped` and `conclusion`: for the last turn of a session, the
-    reason of its end, and how the session ended. `begun_ns`: the beginning of the session."""
-    return {**asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion}
+    reason of its end, and how the session ended. `begun_ns`: the beginning of the session. `model_calls` and
+    `time_spent`: its model calls, and where its time went."""
+    return {
+        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
+        "model_calls": list(model_calls), "time_spent": time_spent,
+    }  # fmt: skip
+
+
+def row_without_turn(recording: int, model_call: dict[str, Any]) -> dict[str, Any]:
+    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
+    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
+    return {**dict.fromkeys(names), "recording": recording, "model_calls": [model_call], "time_spent": None}

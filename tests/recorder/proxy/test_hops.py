@@ -298,3 +298,18 @@ async def _killed(folder: Path) -> None:
         await other.until(b"response.created")
         await wire.eventually(lambda: len(wire.frames(folder / "run.db", 2)) == 1, 20)
         await process.end(signal.SIGKILL)
+
+
+async def test_both_hops_go_on_in_a_new_file_if_the_file_is_removed(tmp_path: Path) -> None:
+    async with both(tmp_path) as proxy:
+        before = recordings(proxy.db)
+        proxy.db.unlink()
+        await wire.eventually(proxy.db.exists, 20)
+        await ask(proxy.urls["model"], get("/v1/responses"))
+        await ask(proxy.url, get("/v1/sessions/s"))
+    after = recordings(proxy.db)
+    assert [(one.recording, one.hop, one.run_id) for one in after] == [
+        (one.recording, one.hop, one.run_id) for one in before
+    ]
+    assert {one.recording_id for one in after}.isdisjoint(one.recording_id for one in before)
+    assert [hop for hop, *_ in hops(proxy.db)] == ["model", None]

@@ -1,0 +1,175 @@
+"""Checks of model calls: failures that the client was not told of, retries, rate limits, tokens, and odd events.
+
+A call with a turn is compared with that turn. Calls without a turn are reported by themselves, in no session. Times are
+on the clock of the turn's recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ...cassette.source import Source
+from ...text import counted, one_line
+from ..gather import ModelHops, model_calls, whole_sessions
+from ..model_calls import Link, ModelCalls, requests_of
+from ..turns import Session, Turn
+from .events import Contract
+from .finding import Severity, Sign, events, said, seconds
+
+_OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
+_LIMIT = 160
+"""Length of an error message, in characters."""
+
+
+class ModelChecks:
+    """The model calls of a cassette and their turns. A cassette without a model hop has no signs."""
+
+    def __init__(self, store: Source) -> None:
+        self._store, self._hops = store, ModelHops(store)
+        sessions = list(whole_sessions(store)) if self._hops else []
+        self._calls: ModelCalls = model_calls(store, lambda: sessions)
+        self._sessions: dict[tuple[int, str | None], Session] = {
+            (one.recording, one.session_id): one for one in sessions if one.session_id is not None
+        }
+
+    def of_session(self, recording: int, session_id: str | None) -> Iterator[Sign]:
+        """Return the signs of the turns of a session."""
+        session = self._sessions.get((recording, session_id))
+        for turn in session.turns if session is not None else ():
+            links = self._calls.of(turn)
+            if links:
+                yield from _of_turn(turn, links, is_whole=not self._calls.maybe(turn))
+
+    def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
+        """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
+        different causes. `recording`: only of that one."""
+        for number in self._hops.names:
+            if recording in (None, number):
+                links = [link for link in self._calls.astray if link.call.recording == number]
+                yield from _of_calls(links)
+                yield list(self._of_events(number))
+
+    def _of_events(self, recording: int) -> Iterator[Sign]:
+        check = Contract()
+        for x in self._store.exchanges(recording=recording, kind="sse"):
+            if self._hops.has(x):
+                for event in events(self._store.frames(x)):
+                    if event.verdict != "valid":
+                        check.odd(event)
+        return (sign for sign in check.signs() if sign.code in _OF_EVENTS)
+
+
+def _of_turn(turn: Turn, links: Sequence[Link], *, is_whole: bool) -> Iterator[Sign]:
+    requests = requests_of(links)
+    for request in requests:
+        yield from _end(turn, request, is_last=request is requests[-1])
+        yield from _retried(request, f" in turn {turn.turn}")
+    yield from _limited(links, f" of turn {turn.turn}")
+    if is_whole:
+        yield from _tokens(turn, links)
+
+
+def _end(turn: Turn, request: Sequence[Link], *, is_last: bool) -> Iterator[Sign]:
+    """Return the sign of a request that did not end well."""
+    last = request[-1]
+    if not last.call.has_failed and last.call.ending != "incomplete":
+        return
+    what = "truncated" if last.call.ending == "incomplete" else "failed"
+    if turn.ended == "completed":
+        level: Severity | None = None if is_last else "warning"
+        how = "the client was told that it is completed" if is_last else "the turn went on without it"
+        message = f"turn {turn.turn}: {_why(last)}, and {how}"
+        yield _sign(f"model-{what}-hidden", message, request, turn, severity=level)
+    elif turn.ended != "interrupted":
+        yield _sign(f"model-{what}", f"turn {turn.turn}: {_why(last)}", request, turn)
+
+
+def _why(link: Link) -> str:
+    """Return how a call failed or was cut short."""
+    call = link.call
+    told = one_line(": ".join(part for part in (call.reason, call.error) if part))
+    reason = f": {said(told, _LIMIT).rstrip('.')}" if told else ""
+    if call.ending == "refused":
+        return f"the provider refused the call with {call.status}{reason}"
+    if call.ending == "cut":
+        return f"the provider cut the answer after {seconds(max((call.ended_ns or 0) - call.started_ns, 0))}"
+    if call.ending == "incomplete":
+        return f"the model stopped before its answer was complete{reason}"
+    return f"the model call failed{reason}"
+
+
+def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
+    if len(request) < 2:
+        return
+    first, last = request[0], request[-1]
+    failed = ", ".join(dict.fromkeys(_short(link) for link in request[:-1]))
+    after = "" if last.ended_ns is None else f" after {seconds(max(last.started_ns - first.started_ns, 0))}"
+    end = f"the last attempt began{after}" if last.call.has_answer else "no attempt succeeded"
+    yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
+
+
+def _short(link: Link) -> str:
+    call = link.call
+    return f"{call.status or 'no answer'} {said(call.reason, 40) if call.reason else call.ending}"
+
+
+def _limited(links: Sequence[Link], where: str = "") -> Iterator[Sign]:
+    limited = [link for link in links if link.call.is_rate_limited]
+    if limited:
+        why = next((said(link.call.error, _LIMIT) for link in limited if link.call.error), "")
+        message = f"the provider refused {counted(len(limited), 'call')}{where} because of a rate limit or its load"
+        yield _sign("model-rate-limited", f"{message}{': ' + why if why else ''}", limited)
+
+
+def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
+    used = turn.usage
+    counts = [link.call.usage for link in links if link.call.usage is not None]
+    if used is None or any(link.call.usage is None and link.call.has_answer for link in links) or turn.restarts_ns:
+        return
+    theirs = sum(one.input_tokens or 0 for one in counts), sum(one.output_tokens or 0 for one in counts)
+    told = used.input_tokens, used.output_tokens
+    if counts and None not in told and told != theirs:
+        message = (
+            f"turn {turn.turn}: the client was told {told[0]:,} input and {told[1]:,} output tokens, but the provider"
+            f" counted {theirs[0]:,} and {theirs[1]:,} in {counted(len(links), 'call')}"
+        )
+        yield _sign("tokens-differ", message, links, turn)
+
+
+def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
+    """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
+    kinds: dict[tuple[tuple[str, str | None], ...], list[list[Link]]] = {}
+    for request in requests_of(links):
+        kinds.setdefault(tuple((link.call.ending, link.call.reason) for link in request), []).append(request)
+    for requests in kinds.values():
+        yield [*_failed(requests), *_limited([link for request in requests for link in request]), *_again(requests)]
+
+
+def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
+    """Return the sign of requests that ended in the same way, if that was no good end."""
+    last = [request[-1] for request in requests]
+    call = last[0].call
+    if call.has_failed or call.ending == "incomplete":
+        many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
+        code = "model-truncated" if call.ending == "incomplete" else "model-failed"
+        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last)
+
+
+def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
+    """Return the sign of requests that were sent again."""
+    for sign in _retried(requests[0]):
+        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
+        yield replace(sign, message=many + sign.message)
+
+
+def _sign(
+    code: str, message: str, links: Sequence[Link], turn: Turn | None = None, *, severity: Severity | None = None
+) -> Sign:  # fmt: skip
+    """Return a sign that covers the calls, and the rest of their turn."""
+    ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
+    until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
+    return Sign(
+        code, message, min(one.started_ns for one in links), until, links[-1].call.stream, (), severity,
+        about=(links[0].call.exchange, links[-1].call.exchange),
+    )  # fmt: skip

@@ -1,0 +1,377 @@
+"""Links model calls to turns. Pure; the work is linear in the number of calls and turns, apart from sorting.
+
+    found = linked(calls, sessions, recordings)
+
+The evidence, strongest first:
+
+1. `call_id`, exact: the model asked for a tool that is in one turn only. Or the request has the output of such a tool
+   after its last user message.
+2. `conversation`, likely: the last user message and the history before it are those of a turn. The streamed text is
+   there too, at the right time (`pairing`). Ids of earlier answers connect the calls of a session (`threads`): if one
+   of them shows the session, all do.
+3. `retry`, likely: another attempt of the same request has a turn (`retries`).
+4. `time`, likely: exactly one turn was open when the call started, and its message is in the request.
+
+A call with several possible turns is `ambiguous`, and names them. Evidence beats times: if the texts show that the
+clocks of two recorders differ, the times of the calls are shifted (`clocks`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from ...model import Recording
+from ...providers.call import ModelCall
+from ..turns import Session, Turn
+from .clocks import Clocks, Seen
+from .features import Asked, Key, asked_of, beginning, plain
+from .pairing import Heard, Said, pairs
+from .places import MOST_OPEN, Places, open_at
+from .retries import Attempts
+from .threads import threads
+from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
+
+_NOTHING = Asked((), (), (), ())
+_Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
+"""The calls with a key, by the key and the turns that have it."""
+
+
+class _Found(NamedTuple):
+    places: tuple[int, ...]
+    by: By
+    certainty: Certainty
+
+
+def linked(calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording]) -> ModelCalls:
+    """Return the calls with their turns. `sessions`: all of the cassette, with their texts."""
+    return _Correlation(sorted(calls, key=_order), sessions, list(recordings)).result()
+
+
+class _Correlation:
+    def __init__(self, calls: list[ModelCall], sessions: Iterable[Session], recordings: list[Recording]) -> None:
+        self._calls, self._clocks = calls, Clocks(recordings)
+        self._asked = [_NOTHING if call.conversation is None else asked_of(call.conversation) for call in calls]
+        self._places = Places(sessions, self._clocks)
+        self._found: dict[int, _Found] = {}
+        self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
+        zeros = [self._clocks.zero(call.recording) for call in calls]
+        ends = [
+            None if call.ended_ns is None else zero + call.ended_ns for zero, call in zip(zeros, calls, strict=True)
+        ]
+        starts = [zero + call.started_ns for zero, call in zip(zeros, calls, strict=True)]
+        self._attempts = Attempts(calls, starts, ends)
+        self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
+
+    def result(self) -> ModelCalls:
+        sessions = [self._by_ids(number) for number in range(len(self._calls))]
+        groups = self._groups(sessions)
+        self._measure(groups)
+        for (_, places), numbers in groups.items():
+            self._by_conversation(numbers, places)
+        self._by_texts()
+        self._by_threads()
+        self._by_retries()
+        self._by_time()
+        self._join_attempts()
+        return ModelCalls.of_links(self._links(), sorted(self._used(), key=lambda one: (one.calls, one.turns)))
+
+    def _find(self, number: int, places: Sequence[int], by: By, certainty: Certainty = "likely") -> None:
+        """Link a call to one turn; it is ambiguous if there are several."""
+        if len(places) > 1:
+            certainty = "ambiguous"
+        if places:
+            self._found[number] = _Found(tuple(places[:MAX_CANDIDATES]), by, certainty)
+
+    def _is_sure(self, number: int) -> bool:
+        return number in self._found and self._found[number].certainty != "ambiguous"
+
+    # 1. Ids of tools.
+
+    def _by_ids(self, number: int) -> int | None:
+        """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
+        call, asked = self._calls[number], self._asked[number]
+        votes = [self._places.of_tool(one.call_id, one) for one in call.tool_calls if self._is_own(one.call_id)]
+        votes += [self._places.of_tool(id_) for id_ in asked.new_ids if self._is_own(id_)]
+        known = [vote for vote in votes if vote]
+        exact = {vote[0] for vote in known if len(vote) == 1 and self._is_possible(number, vote[0])}
+        if len(exact) == 1 and all(exact <= set(vote) for vote in known):
+            self._find(number, [*exact], "call_id", "exact")
+        elif len(exact) > 1:
+            self._find(number, sorted(exact), "call_id", "ambiguous")
+        old = [self._places.of_tool(id_) for id_ in asked.old_ids if self._is_own(id_)]
+        shown = {self._places[vote[0]].session for vote in old if len(vote) == 1}
+        return shown.pop() if len(shown) == 1 else None
+
+    def _is_own(self, call_id: str) -> bool:
+        """Return whether no two calls asked for a tool with this id. Some models count their ids from 1."""
+        return bool(call_id) and self._issued[call_id] < 2
+
+    def _is_possible(self, number: int, place: int) -> bool:
+        """Return whether neither message nor time, of one recorder, speaks against a turn."""
+        one, recording = self._places[place], self._calls[number].recording
+        if self._clocks.offset(recording, one.turn.recording).by == "run":
+            slack = self._clocks.slack(recording, one.turn.recording)
+            at_ns = self._clocks.at(recording, self._calls[number].started_ns, one.turn.recording)
+            if not one.begin_ns - slack <= at_ns <= one.end_ns + slack:
+                return False
+        return _is_about(self._asked[number].messages, one.turn)
+
+    # 2. Messages, history and texts.
+
+    def _groups(self, sessions: Sequence[int | None]) -> _Groups:
+        """Return the calls without a link by their most specific key that a turn has, with the turns that have it.
+        `sessions`: those that ids of tools show."""
+        found: dict[Key, list[int]] = {}
+        for number, session in enumerate(sessions):
+            key = None if number in self._found else self._key(number, session)
+            if key is not None:
+                found.setdefault(key, []).append(number)
+        return {(key, tuple(self._places.by_key[key])): numbers for key, numbers in found.items()}
+
+    def _key(self, number: int, session: int | None = None) -> Key | None:
+        """Return the most specific key of a call that a turn has. `session`: a turn of this one."""
+        keys = self._asked[number].keys
+        keys = keys if session is None else tuple((session, *key) for key in keys)
+        return next((key for key in keys if key in self._places.by_key), None)
+
+    def _measure(self, groups: _Groups) -> None:
+        """Measure the difference of the clocks of two recorders, from calls whose turn is known without times."""
+        seen: dict[tuple[int, int], list[Seen]] = {}
+        for number, place, model_ns, client_ns in self._on_both_hops(groups):
+            call, one = self._calls[number], self._places[place]
+            zero, recordings = self._clocks.zero(call.recording), (call.recording, one.turn.recording)
+            delay, slack = one.zero_ns + client_ns - zero - model_ns, self._clocks.slack(*recordings)
+            is_during = one.begin_ns - slack <= zero + call.started_ns <= one.end_ns + slack
+            seen.setdefault(recordings, []).append(Seen(delay, delay >= -slack and is_during))
+        for (model, client), all_ in seen.items():
+            self._clocks.measure(model, client, all_)
+
+    def _on_both_hops(self, groups: _Groups) -> Iterator[tuple[int, int, int, int]]:
+        """Return call, turn, and the times at which the model and the client had the same tool call or text."""
+        for number, found in self._found.items():
+            if found.certainty == "exact":
+                asked = {one.call_id: one.at_ns for one in self._calls[number].tool_calls}
+                for tool in self._places[found.places[0]].turn.tools:
+                    if (model_ns := asked.get(tool.call_id)) is not None:
+                        yield number, found.places[0], model_ns, tool.called_ns
+        for (_, places), numbers in groups.items():
+            said, heard = self._texts_said(numbers), self._texts_heard(places)
+            for text, ours in said.items():
+                theirs = heard.get(text, [])
+                if len(ours) == len(theirs):  # in the same order, on whatever clock
+                    for (model_ns, number), (client_ns, place) in zip(sorted(ours), sorted(theirs), strict=True):
+                        yield number, place, model_ns, client_ns
+
+    def _texts_said(self, numbers: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
+        """Return the first text of calls, with the time of its first delta and the call."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for number in numbers:
+            call = self._calls[number]
+            first_ns = next((delta.at_ns for delta in call.deltas if delta.part == 0), None)
+            if first_ns is not None:
+                found.setdefault(plain(call.texts[0]), []).append((first_ns, number))
+        return found
+
+    def _texts_heard(self, places: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
+        """Return the streamed texts of turns, with the time of its first delta and the turn."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for place in places:
+            for passage in self._places[place].turn.messages:
+                if passage.pieces:
+                    found.setdefault(plain(passage.text), []).append((passage.first_ns, place))
+        return found
+
+    def _by_conversation(self, numbers: Sequence[int], places: Sequence[int]) -> None:
+        """Link calls to turns with the same message: by their texts, else by the turns that were open."""
+        self._by_equal_texts(numbers, places)
+        is_only = len(places) == len(numbers) == 1
+        for number, open_ in self._open([n for n in numbers if n not in self._found], places):
+            fitting = self._fitting(number, open_)
+            if fitting or not is_only:
+                self._find(number, fitting, "conversation")
+            else:
+                self._find(number, open_, "conversation", "ambiguous")
+
+    def _fitting(self, number: int, places: Iterable[int]) -> list[int]:
+        """Return the turns that neither a call nor another attempt of the same request contradicts."""
+        tried = () if number in self._attempts.unsure else self._tries.get(self._attempts.of(number), ())
+        return [one for one in places if not any(self._contradicts(n, one) for n in (number, *tried))]
+
+    def _contradicts(self, number: int, place: int, *, whole: bool = True) -> bool:
+        """Return whether the text or a tool of a call is missing in a turn. `whole`: only if both are finished."""
+        call, turn = self._calls[number], self._places[place].turn
+        is_finished = call.ending == "completed" and turn.ended == "completed"
+        if whole and is_finished and call.tool_calls:
+            return not {one.call_id for one in call.tool_calls} & {tool.call_id for tool in turn.tools}
+        if (whole and not is_finished) or not call.texts or not turn.messages:
+            return False
+        said = [plain(passage.text) for passage in turn.messages]
+        return not any(_overlap(plain(text), one) for text in call.texts for one in said)
+
+    def _by_equal_texts(self, numbers: Iterable[int], places: Sequence[int]) -> None:
+        """Link calls to turns with the same text; then those of which one side was cut."""
+        of: dict[int, list[int]] = {}
+        for place in places:
+            of.setdefault(self._places[place].turn.recording, []).append(place)
+        for cut in (False, True):
+            for client, some in of.items():
+                left: dict[int, list[int]] = {}
+                for number in numbers:
+                    if number not in self._found:
+                        left.setdefault(self._calls[number].recording, []).append(number)
+                for model, calls in left.items():
+                    self._pair(model, client, calls, some, cut=cut)
+
+    def _pair(self, model: int, client: int, numbers: Iterable[int], places: Iterable[int], *, cut: bool) -> None:
+        said: dict[str, list[Said]] = {}
+        for number in numbers:
+            call = self._calls[number]
+            deltas = [delta for delta in call.deltas if delta.part == 0]
+            if deltas:
+                times = (deltas[0].at_ns, deltas[-1].at_ns, call.started_ns)
+                first, last, start = (self._clocks.at(model, ns, client) for ns in times)
+                one = Said(first, last, start, number)
+                said.setdefault(_compared(call.texts[0], cut=cut), []).append(one)
+        heard: dict[str, list[Heard]] = {}
+        for place in places if said else ():
+            at = self._places[place]
+            for passage in at.turn.messages:
+                if passage.pieces:
+                    text = Heard(
+                        at.zero_ns + passage.first_ns, at.zero_ns + passage.last_ns, at.begin_ns, at.end_ns, place
+                    )
+                    heard.setdefault(_compared(passage.text, cut=cut), []).append(text)
+        for same, ours in said.items():
+            theirs = heard.get(same, [])
+            for pair in pairs(ours, theirs, self._clocks.slack(model, client)):
+                turns = [one for one in pair.turns if not (cut and self._contradicts(pair.call, one, whole=False))]
+                self._find(pair.call, turns, "conversation", "likely" if pair.is_sure else "ambiguous")
+
+    def _by_texts(self) -> None:
+        """Link calls whose message is in no turn: a harness may have written it anew."""
+        left = [n for n in range(len(self._calls)) if n not in self._found and self._key(n) is None]
+        if left:
+            self._by_equal_texts(left, range(len(self._places.all)))
+
+    def _by_threads(self) -> None:
+        """Link the calls of a session by the turns of the others, if these show one session."""
+        for thread in threads(self._calls):
+            session = self._session_of(thread)
+            exact = {n for n in thread if n in self._found and self._found[n].certainty == "exact"}
+            for number in thread if session is not None else ():
+                if self._is_sure(number) and session in self._sessions(self._found[number]):
+                    continue
+                key = None if number in exact else self._key(number, session)
+                if key is not None:
+                    open_ = [place for _, some in self._open([number], self._places.by_key[key]) for place in some]
+                    self._find(number, self._fitting(number, open_), "conversation")
+
+    def _session_of(self, thread: Iterable[int]) -> int | None:
+        """Return the session of connected calls: that of their tools, else the only one possible for all."""
+        found = [self._found[number] for number in thread if number in self._found]
+        exact = {session for one in found if one.certainty == "exact" for session in self._sessions(one)}
+        possible = exact or set.intersection(*map(self._sessions, found)) if found else set[int]()
+        return next(iter(possible)) if len(possible) == 1 else None
+
+    def _sessions(self, found: _Found) -> set[int]:
+        return {self._places[place].session for place in found.places}
+
+    # 3. Attempts of one request.
+
+    def _by_retries(self) -> None:
+        """Give the attempts of a request the turn of the attempt that has one."""
+        for group in self._attempts.groups():
+            sure = {self._found[number].places[0] for number in group if self._is_sure(number)}
+            for number in group if len(sure) == 1 else ():
+                fits = number not in self._attempts.unsure and not any(self._contradicts(number, one) for one in sure)
+                if not self._is_sure(number) and fits:
+                    self._find(number, [*sure], "retry")
+
+    # 4. Times.
+
+    def _by_time(self) -> None:
+        """Link the calls without any other evidence to the turn that was open, if there is only one."""
+        left = [n for n in range(len(self._calls)) if n not in self._found and self._key(n) is None]
+        for number, open_ in self._open(left, range(len(self._places.all))):
+            fits = len(open_) == 1 and _is_about(self._asked[number].messages, self._places[open_[0]].turn)
+            self._find(number, open_, "time", "likely" if fits else "ambiguous")
+
+    def _open(self, numbers: Iterable[int], places: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
+        """Return for each call the turns that were open when it started, at most `MOST_OPEN` and one more."""
+        by_client: dict[int, list[int]] = {}
+        for place in places:
+            by_client.setdefault(self._places[place].turn.recording, []).append(place)
+        by_model: dict[int, list[int]] = {}
+        for number in numbers:
+            by_model.setdefault(self._calls[number].recording, []).append(number)
+        found: dict[int, list[int]] = {number: [] for some in by_model.values() for number in some}
+        for model, some in by_model.items():
+            for client, all_ in by_client.items():
+                slack = self._clocks.slack(model, client)
+                times = ((self._clocks.at(model, self._calls[n].started_ns, client), n) for n in some)
+                spans = ((self._places[p].begin_ns - slack, self._places[p].end_ns + slack, p) for p in all_)
+                for number, open_ in open_at(times, spans):
+                    found[number] += open_
+        yield from ((number, open_[: MOST_OPEN + 1]) for number, open_ in found.items())
+
+    # The result.
+
+    def _join_attempts(self) -> None:
+        """Take equal requests of one turn for attempts of one request, if the earlier one has no answer."""
+        by: dict[tuple[int, object], list[int]] = {}
+        for number, found in self._found.items():
+            call = self._calls[number]
+            if found.certainty != "ambiguous" and call.conversation is not None:
+                by.setdefault((found.places[0], call.conversation), []).append(number)
+        for group in by.values():
+            for before, after in pairwise(sorted(group)):
+                if not self._calls[before].has_answer and self._attempts.of(before) != self._attempts.of(after):
+                    self._attempts.join(before, after)
+
+    def _links(self) -> Iterator[Link]:
+        names: dict[int, int] = {}
+        tried: Counter[int] = Counter()
+        for number in range(len(self._calls)):
+            request = names.setdefault(self._attempts.of(number), len(names) + 1)
+            tried[request] += 1
+            yield self._link(number, request, tried[request])
+
+    def _link(self, number: int, request: int, attempt: int) -> Link:
+        call, found = self._calls[number], self._found.get(number)
+        if found is None:
+            return Link(call, None, None, None, (), request, attempt)
+        keys, first = tuple(key_of(self._places[place].turn) for place in found.places), self._places[found.places[0]]
+        shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
+        if found.certainty == "ambiguous":
+            return Link(call, None, found.by, "ambiguous", keys, request, attempt, shift_ns)
+        return Link(call, keys[0], found.by, found.certainty, (), request, attempt, shift_ns)
+
+    def _used(self) -> Iterator[Offset]:
+        used = {
+            (self._calls[number].recording, self._places[place].turn.recording)
+            for number, found in self._found.items()
+            for place in found.places
+        }
+        return (self._clocks.offset(*pair) for pair in used)
+
+
+def _order(call: ModelCall) -> tuple[int, int, int]:
+    return call.recording, call.started_ns, call.exchange
+
+
+def _compared(text: str, *, cut: bool) -> str:
+    return beginning(plain(text)) if cut else plain(text)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether one text begins with the other."""
+    return one.startswith(other) or other.startswith(one)
+
+
+def _is_about(messages: Sequence[str], turn: Turn) -> bool:
+    """Return whether a message of the turn is part of the request's last message; True if either has none."""
+    asked = [text for text in (plain(one.text) for one in turn.asked) if text]
+    return not messages or not asked or any(text in message for text in asked for message in messages)

@@ -1,0 +1,104 @@
+"""The evidence in a request's conversation and in a turn, as keys that can be compared in constant time. Pure.
+
+A message is a run of user texts with nothing between them. White space does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ...omnigent.protocol import INTERRUPTED_TEXT
+from ...providers.conversation import Conversation
+from ..turns import Turn
+
+Key = tuple[object, ...]
+_SHORT = 16
+"""Characters of the beginning of a text that was cut."""
+
+
+class Asked(NamedTuple):
+    """What a conversation shows of the turn and the session that it belongs to."""
+
+    keys: tuple[Key, ...]
+    """From the most to the least specific: the whole history of messages, the last answer, the last message."""
+    messages: tuple[str, ...]
+    """The last message, as a whole and its last part."""
+    new_ids: tuple[str, ...]
+    """The ids of the tool outputs after the last message: they belong to the same turn."""
+    old_ids: tuple[str, ...]
+    """The other ids of tools: they belong to the same session."""
+
+
+def asked_of(conversation: Conversation) -> Asked:
+    """Return the evidence in a request."""
+    history, said = hash(()), ""
+    run: list[str] = []
+    last: tuple[str, ...] = ()
+    said_before, before, prefix = "", "", history
+    new: dict[str, None] = {}
+    old: dict[str, None] = {}
+    for item in conversation.items:
+        if item.kind == "user":
+            text = plain(item.text)
+            if not text or text.startswith(INTERRUPTED_TEXT):
+                continue
+            if not run:
+                before, said_before, prefix = (last[0] if last else ""), said, history
+                old |= new
+                new = {}
+            run.append(text)
+            last = tuple(dict.fromkeys((" ".join(run), run[-1])))
+            history = hash((prefix, last[0]))
+        elif item.kind != "system":
+            run = []
+            if item.kind == "assistant":
+                said = plain(item.text) or said
+            elif item.call_id is not None:
+                (new if item.kind == "output" else old)[item.call_id] = None
+    return Asked(
+        tuple(_keys(last, history, said_before, before)), last, tuple(new), tuple(id_ for id_ in old if id_ not in new)
+    )
+
+
+def _keys(messages: tuple[str, ...], history: int, said: str, before: str) -> Iterator[Key]:
+    if messages:
+        yield ("history", history)
+    for message in messages:
+        yield from _message_keys(message, said, before)
+
+
+def _message_keys(message: str, said: str, before: str) -> Iterator[Key]:
+    if said:
+        yield ("answer", message, said)
+    if before:
+        yield ("before", message, before)
+    yield ("message", message)
+
+
+def turn_keys(turns: Iterable[Turn]) -> Iterator[list[Key]]:
+    """Return the keys of each turn of a session, in order. A denied message never reaches the model."""
+    history, said, before = hash(()), "", ""
+    for turn in turns:
+        texts = [text for text in (plain(one.text) for one in turn.asked) if text]
+        message = " ".join(texts)
+        own = hash((history, message)) if message else history
+        keys: list[Key] = [("history", own)] if message else []
+        for text in dict.fromkeys((message, *texts[-1:], *texts[:1])):
+            if text:
+                keys += _message_keys(text, said, before)
+        yield list(dict.fromkeys(keys))
+        if turn.ended != "denied":
+            history = own
+            said = next((plain(one.text) for one in reversed(turn.messages) if one.text.strip()), said)
+            before = message or before
+
+
+def plain(text: str) -> str:
+    """Return the text with single spaces."""
+    return " ".join(text.split())
+
+
+def beginning(text: str) -> str:
+    """Return the part of a text that is compared if one side was cut."""
+    return text[:_SHORT]

@@ -1,0 +1,140 @@
+"""Pairs streamed texts that are equal: which text of a model is which text on the client hop. Pure.
+
+A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
+few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
+missing, so is a call with one possible text. A pair leaves fewer possibilities for the others.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+LATEST = 10_000_000_000
+"""Delay in ns of a text on its way to the client, at most."""
+_STRETCH = 3_000_000_000
+"""Difference in ns between the delays of the first and the last delta of a text, at most."""
+_MOST = 256
+"""Texts after the beginning of a call's text that are looked at."""
+_NEAR = 40
+"""Texts that are compared with a call, at most. With more of them, the call is ambiguous."""
+
+
+class Said(NamedTuple):
+    """The text of a call: times of its first and last delta and of the call's start, in ns on one clock."""
+
+    first_ns: int
+    last_ns: int
+    start_ns: int
+    call: int
+
+
+class Heard(NamedTuple):
+    """The same text on the client hop, with the times of its turn."""
+
+    first_ns: int
+    last_ns: int
+    begin_ns: int
+    end_ns: int
+    turn: int
+
+
+class Pair(NamedTuple):
+    """A call, and the turns that may have its text."""
+
+    call: int
+    turns: tuple[int, ...]
+    is_sure: bool
+
+
+def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> list[Pair]:
+    """Return the turns of each call. A call without a possible turn is left out. `slack_ns`: what the clocks may
+    differ by."""
+    heard = sorted(heard)
+    texts = [_possible(one, heard, slack_ns) for one in said]
+    found: list[Pair] = []
+    for calls in _clusters(texts):
+        alone = _settled(calls, texts)
+        for call in calls:
+            places = [alone[call]] if call in alone else sorted(texts[call] - set(alone.values()))
+            turns = tuple(dict.fromkeys(heard[place].turn for place in places))
+            if turns:
+                found.append(
+                    Pair(said[call].call, turns, len(turns) == 1 and (call in alone or _is_of_one(calls, texts, heard)))
+                )
+    return found
+
+
+def _is_of_one(calls: Iterable[int], texts: list[set[int]], heard: Sequence[Heard]) -> bool:
+    """Return whether all texts of a cluster are of one turn."""
+    return len({heard[place].turn for call in calls for place in texts[call]}) == 1
+
+
+def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
+    """Return the texts that may be the text of a call."""
+    found = set[int]()
+    begin = bisect_left(heard, (one.first_ns - slack_ns,))
+    for place in range(begin, min(begin + _MOST, len(heard))):
+        text = heard[place]
+        first, last = text.first_ns - one.first_ns, text.last_ns - one.last_ns
+        if first > LATEST or len(found) >= _NEAR:
+            break
+        if (
+            last >= -slack_ns
+            and last - first <= _STRETCH
+            and text.begin_ns - slack_ns <= one.start_ns <= text.end_ns + slack_ns
+        ):
+            found.add(place)
+    return found
+
+
+def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
+    """Return the calls in groups that share possible texts."""
+    root = list(range(len(texts)))
+
+    def top(call: int) -> int:
+        while root[call] != call:
+            root[call] = root[root[call]]
+            call = root[call]
+        return call
+
+    by_text: dict[int, int] = {}
+    for call, places in enumerate(texts):
+        for place in places:
+            root[top(call)] = top(by_text.setdefault(place, call))
+    found: dict[int, list[int]] = {}
+    for call in range(len(texts)):
+        found.setdefault(top(call), []).append(call)
+    return found.values()
+
+
+def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
+    """Return the only possible text of calls, by call."""
+    if any(len(texts[call]) >= _NEAR for call in calls):
+        return {}
+    left = {call: set(texts[call]) for call in calls if texts[call]}
+    by_text: dict[int, set[int]] = {}
+    for one, places in left.items():
+        for text in places:
+            by_text.setdefault(text, set()).add(one)
+    by_call, by_place = len(left) <= len(by_text), len(by_text) <= len(left)
+    waiting: list[tuple[int | None, int | None]] = [(one, None) for one in left if by_call]
+    waiting += [(None, text) for text in by_text if by_place]
+    settled: dict[int, int] = {}
+    while waiting:
+        call, place = waiting.pop()  # one of them is None
+        if place is not None and len(by_text.get(place, ())) == 1:
+            call = next(iter(by_text[place]))
+        elif call is not None and len(left.get(call, ())) == 1:
+            place = next(iter(left[call]))
+        if call is None or place is None or call not in left or place not in by_text:
+            continue
+        settled[call] = place
+        for other in by_text.pop(place):
+            left[other].discard(place)
+            waiting += [(other, None)] if by_call else []
+        for text in left.pop(call):
+            by_text.get(text, set()).discard(call)
+            waiting += [(None, text)] if by_place else []
+    return settled

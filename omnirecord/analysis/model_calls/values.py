@@ -1,0 +1,156 @@
+"""The links between model calls and turns: frozen values. A time of a call is ns on the clock of its own recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from ...providers.call import CallUsage, ModelCall
+from ..turns import Turn
+
+By = Literal["call_id", "conversation", "retry", "time"]
+"""The evidence of a link. `call_id`: a tool call of the turn; `conversation`: the user's message, the history and the
+streamed text; `retry`: another attempt of the same request; `time`: no other turn was open."""
+Certainty = Literal["exact", "likely", "ambiguous"]
+MAX_CANDIDATES = 20
+"""Most turns that an ambiguous link names."""
+
+
+class TurnKey(NamedTuple):
+    """Names a turn of a cassette."""
+
+    recording: int
+    session_id: str | None
+    turn: int
+
+
+def key_of(turn: Turn) -> TurnKey:
+    return TurnKey(turn.recording, turn.session_id, turn.turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One model call, and the turn that it belongs to."""
+
+    call: ModelCall
+    turn: TurnKey | None
+    """None if no turn is known, or several are possible."""
+    by: By | None
+    certainty: Certainty | None
+    """None if no turn is possible."""
+    candidates: tuple[TurnKey, ...] = ()
+    """The possible turns of an ambiguous call, at most `MAX_CANDIDATES`."""
+    request: int = 0
+    """The number of its request. The attempts of one request share it."""
+    attempt: int = 1
+    """Its number among the recorded attempts of its request, from 1."""
+    shift_ns: int = 0
+    """A time of the call plus this is a time on the clock of the turn's recording."""
+
+    @property
+    def started_ns(self) -> int:
+        """On the clock of the turn's recording, like the next three."""
+        return self.call.started_ns + self.shift_ns
+
+    @property
+    def first_byte_ns(self) -> int | None:
+        return None if self.call.first_byte_ns is None else self.call.first_byte_ns + self.shift_ns
+
+    @property
+    def first_token_ns(self) -> int | None:
+        return None if self.call.first_token_ns is None else self.call.first_token_ns + self.shift_ns
+
+    @property
+    def ended_ns(self) -> int | None:
+        return None if self.call.ended_ns is None else self.call.ended_ns + self.shift_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """The assumed difference of the clocks of two recordings."""
+
+    calls: int
+    """The recording of the model calls."""
+    turns: int
+    """The recording of the turns."""
+    offset_ns: int
+    """Added to the wall-clock times of the model calls; 0 if the clocks agree."""
+    by: Literal["run", "wall clock", "texts"]
+    """`run`: one recorder wrote both; `wall clock`: the times fit as they are; `texts`: measured, as they do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalls:
+    """The model calls of a cassette with their turns."""
+
+    links: tuple[Link, ...] = ()
+    """By recording and start."""
+    offsets: tuple[Offset, ...] = ()
+    """One for each pair of recordings with a link."""
+    is_recorded: bool = False
+    """Whether the cassette has a model hop, even one without a call."""
+    _of: Mapping[TurnKey, list[Link]] = field(default_factory=dict, repr=False, compare=False)
+    _maybe: Mapping[TurnKey, list[Link]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_links(cls, links: Iterable[Link], offsets: Iterable[Offset]) -> ModelCalls:
+        links = tuple(links)
+        of: dict[TurnKey, list[Link]] = {}
+        maybe: dict[TurnKey, list[Link]] = {}
+        for link in links:
+            if link.turn is not None:
+                of.setdefault(link.turn, []).append(link)
+            for key in link.candidates:
+                maybe.setdefault(key, []).append(link)
+        for found in of.values():
+            found.sort(key=lambda link: (link.started_ns, link.call.exchange))
+        return cls(links, tuple(offsets), True, of, maybe)
+
+    def of(self, turn: Turn) -> list[Link]:
+        """Return the calls of a turn, exact and likely ones, by start."""
+        return self._of.get(key_of(turn), [])
+
+    def maybe(self, turn: Turn) -> list[Link]:
+        """Return the ambiguous calls that may belong to a turn."""
+        return self._maybe.get(key_of(turn), [])
+
+    @property
+    def astray(self) -> list[Link]:
+        """The calls without a turn, ambiguous ones included."""
+        return [link for link in self.links if link.turn is None]
+
+
+def requests_of(links: Iterable[Link]) -> list[list[Link]]:
+    """Return the links by request, each request's attempts in order; requests by the start of the first attempt."""
+    found: dict[int, list[Link]] = {}
+    for link in links:
+        found.setdefault(link.request, []).append(link)
+    return list(found.values())
+
+
+def call_row(link: Link) -> dict[str, Any]:
+    """Return a call as an object of `model_calls` in `show --json`. Its times are on the clock of the turn's recording,
+    as those of the turn are; without a turn, on its own recording's."""
+    call = link.call
+    return {
+        "recording": call.recording, "exchange": call.exchange, "stream": call.stream, "hop": call.hop,
+        "api": call.api, "model": call.model, "request": link.request, "attempt": max(call.attempt, link.attempt),
+        "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.first_byte_ns,
+        "first_token_ns": link.first_token_ns, "ended_ns": link.ended_ns, "ending": call.ending,
+        "reason": call.reason, "error": call.error, "cut_by": call.cut_by, "usage": _usage_row(call.usage),
+        "asked": None if call.conversation is None else call.conversation.asked,
+        "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,
+        "tool_calls": [
+            {"call_id": one.call_id, "name": one.name, "arguments": one.arguments} for one in call.tool_calls
+        ],
+        "by": link.by, "certainty": link.certainty,
+        "candidates": [key._asdict() for key in link.candidates],
+    }  # fmt: skip
+
+
+def _usage_row(usage: CallUsage | None) -> dict[str, int | None] | None:
+    if usage is None:
+        return None
+    names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
+    return {name: getattr(usage, name) for name in names}

@@ -1,0 +1,362 @@
+"""Reads the answer of a model API, streamed or whole, into its texts, tool requests, usage and end. Pure.
+
+No content makes it fail: a value of another type is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ..text import one_line
+from ..wire.strict_json import as_dict, as_int, as_list, as_text, loads, text_of
+from .conversation import Api
+
+CallEnding = Literal["completed", "failed", "incomplete", "refused", "cut", "open", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallUsage:
+    """The tokens of one call, as the provider counts them; None if it does not report them."""
+
+    input_tokens: int | None
+    """All tokens of the request, cached ones included, in each API."""
+    output_tokens: int | None
+    """Reasoning included."""
+    cached_tokens: int | None
+    """The part of the input that the provider read from its cache."""
+    reasoning_tokens: int | None
+    total_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """A tool that the model asked for."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """As the model wrote them, usually JSON."""
+    at_ns: int | None
+    """The time at which the request was complete; None if it never was."""
+
+
+class Delta(NamedTuple):
+    """A piece of streamed text or reasoning."""
+
+    seq: int
+    """The frame that has it."""
+    at_ns: int
+    text: str
+    part: int
+    """The index of its text among `texts`; of reasoning -1."""
+
+
+class _Tool:
+    """A tool that the model asks for, while its arguments grow."""
+
+    def __init__(self, call_id: str, name: str) -> None:
+        self.call_id, self.name = call_id, name
+        self.at_ns: int | None = None
+        self.parts: list[str] = []
+
+    def request(self) -> ToolRequest:
+        return ToolRequest(self.call_id, self.name, "".join(self.parts), self.at_ns)
+
+
+class Answer:
+    """An answer, while it is read. `at_ns` and `seq` are those of the event that is read."""
+
+    def __init__(self) -> None:
+        self.at_ns = self.seq = 0
+        self.id: str | None = None
+        self.ids: list[str] = []
+        """Of its items."""
+        self.model: str | None = None
+        self.first_ns: int | None = None
+        self.ended_ns: int | None = None
+        self.ending: CallEnding | None = None
+        self.reason: str | None = None
+        self.error: str | None = None
+        self.usage: CallUsage | None = None
+        self.texts: dict[tuple[int, int], list[str]] = {}
+        """By place in the answer."""
+        self.reasoning: list[str] = []
+        self.tools: dict[object, _Tool] = {}
+        self._deltas: list[tuple[int, int, str, tuple[int, int] | None]] = []
+
+    def event(self, data: dict[str, Any]) -> None:
+        """Read an event of a streamed answer."""
+        raise NotImplementedError
+
+    def whole(self, data: dict[str, Any]) -> None:
+        """Read a plain JSON answer."""
+        raise NotImplementedError
+
+    def numbered(self) -> Iterable[Delta]:
+        """Return the deltas, with the index of their texts."""
+        places = {place: n for n, place in enumerate(p for p in sorted(self.texts) if any(self.texts[p]))}
+        for seq, at_ns, text, place in self._deltas:
+            yield Delta(seq, at_ns, text, -1 if place is None else places[place])
+
+    def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
+        """Set the end. The first end of an error counts, else the last one."""
+        if self.ending != "failed":
+            self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
+
+    def fail(self, error: Any) -> None:
+        """Set the end from an error object."""
+        code, message = _error(error)
+        self.end("failed", code, message)
+
+    def refuse(self, status: int, body: bytes) -> None:
+        """Set the end of an error status, with the error in the body."""
+        data = as_dict(loads(body))
+        code, message = _error(data.get("error") or data.get("detail") or data)
+        self.ending, self.reason, self.ended_ns = "refused", code or self.reason or f"HTTP {status}", None
+        self.error = message or self.error
+
+    def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:
+        """Add a delta of text. `whole`: the finished text, which counts if no delta brought it."""
+        if not text or (whole and self.texts.get(place)):
+            return
+        self.texts.setdefault(place, []).append(text)
+        if not whole:
+            self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
+            self._deltas.append((self.seq, self.at_ns, text, place))
+
+    def think(self, text: str | None, *, whole: bool = False) -> None:
+        """Add a delta of reasoning. `whole`: all of it, which counts if no delta brought it."""
+        if not text or (whole and self.reasoning):
+            return
+        self.reasoning.append(text)
+        if not whole:
+            self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
+            self._deltas.append((self.seq, self.at_ns, text, None))
+
+    def tool(self, key: object, call_id: str | None, name: str | None) -> _Tool:
+        """Return the tool request with this key, new or known."""
+        known = self.tools.get(key)
+        if known is None:
+            known = self.tools[key] = _Tool(call_id or "", name or "")
+        known.call_id, known.name = call_id or known.call_id, name or known.name
+        return known
+
+    def argue(self, key: object, text: str | None) -> None:
+        """Add a delta of a tool's arguments."""
+        if text:
+            self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
+            self.tool(key, None, None).parts.append(text)
+
+    def asked(self, key: object, call_id: str | None, name: str | None, arguments: Any) -> None:
+        """Complete a tool request."""
+        tool = self.tool(key, call_id, name)
+        written = arguments if isinstance(arguments, str) else None if arguments is None else _dumped(arguments)
+        if written is not None:
+            tool.parts = [written]
+        tool.at_ns = self.at_ns
+
+
+class _Responses(Answer):
+    """OpenAI Responses."""
+
+    def event(self, data: dict[str, Any]) -> None:
+        type_ = as_text(data.get("type")) or ""
+        kind = type_.removeprefix("response.")
+        place = as_int(data.get("output_index")) or 0, as_int(data.get("content_index")) or 0
+        if kind in ("output_text.delta", "refusal.delta"):
+            self.say(as_text(data.get("delta")), place)
+        elif kind in ("output_text.done", "refusal.done"):
+            self.say(as_text(data.get("text")) or as_text(data.get("refusal")), place, whole=True)
+        elif kind in ("reasoning_text.delta", "reasoning_summary_text.delta"):
+            self.think(as_text(data.get("delta")))
+        elif kind in ("function_call_arguments.delta", "custom_tool_call_input.delta"):
+            self.argue(place[0], as_text(data.get("delta")))
+        elif kind in ("output_item.added", "output_item.done"):
+            self._item(as_dict(data.get("item")), place[0], is_done=kind == "output_item.done")
+        elif kind in ("created", "in_progress", "queued", "completed", "failed", "incomplete", "cancelled"):
+            self._response(as_dict(data.get("response")))
+        elif type_ == "error":
+            self.fail(data.get("error") or data)
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._response(data)
+        if data.get("error") and self.ending is None:
+            self.fail(data["error"])
+
+    def _item(self, item: dict[str, Any], index: int, *, is_done: bool) -> None:
+        type_, call_id = as_text(item.get("type")), as_text(item.get("call_id"))
+        if (id_ := as_text(item.get("id"))) is not None:
+            self.ids.append(id_)
+        if call_id is not None and type_ is not None and not type_.endswith("_output"):
+            name = as_text(item.get("name")) or type_
+            if is_done:
+                arguments = next((item[key] for key in ("arguments", "input", "action") if item.get(key)), None)
+                self.asked(index, call_id, name, arguments)
+            else:
+                self.tool(index, call_id, name)
+        elif type_ == "message" and is_done:
+            for number, part in enumerate(as_list(item.get("content"))):
+                self.say(_said(part), (index, number), whole=True)
+        elif type_ == "reasoning" and is_done:
+            self.think(text_of(item.get("summary")) or text_of(item.get("content")), whole=True)
+
+    def _response(self, response: dict[str, Any]) -> None:
+        self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
+        usage = as_dict(response.get("usage"))
+        if usage:
+            self.usage = _usage(usage, "input_tokens", "output_tokens")
+        status = response.get("status")
+        if status not in ("completed", "failed", "incomplete", "cancelled"):
+            return
+        for index, item in enumerate(as_list(response.get("output"))):
+            if index not in self.tools:
+                self._item(as_dict(item), index, is_done=True)
+        if status == "completed":
+            self.end("completed", None)
+        elif status == "incomplete":
+            self.end("incomplete", as_text(as_dict(response.get("incomplete_details")).get("reason")))
+        else:
+            code, message = _error(response.get("error"))
+            self.end("failed", code or (status if status == "cancelled" else None), message)
+
+
+class _Chat(Answer):
+    """OpenAI Chat Completions."""
+
+    _INCOMPLETE = frozenset({"length", "content_filter"})
+
+    def event(self, data: dict[str, Any]) -> None:
+        self._read(data, "delta")
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._read(data, "message")
+
+    def _read(self, data: dict[str, Any], key: str) -> None:
+        self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
+        usage = as_dict(data.get("usage"))
+        if usage:
+            self.usage = _usage(usage, "prompt_tokens", "completion_tokens")
+        for choice in map(as_dict, as_list(data.get("choices"))):
+            index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
+            self._said(said, index, whole=key == "message")
+            reason = as_text(choice.get("finish_reason"))
+            if reason is not None and index == 0:
+                for tool in self.tools.values():
+                    tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
+                self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+        if data.get("error"):
+            self.fail(data["error"])
+
+    def _said(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
+        self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)
+        content = said.get("content")
+        self.say(content if isinstance(content, str) else text_of(content), (choice, 0), whole=whole)
+        self.say(as_text(said.get("refusal")), (choice, 1), whole=whole)
+        for number, tool in enumerate(map(as_dict, as_list(said.get("tool_calls")))):
+            index = as_int(tool.get("index"))
+            key, function = (choice, number if index is None else index), as_dict(tool.get("function"))
+            custom = as_dict(tool.get("custom"))
+            call_id, name = as_text(tool.get("id")), as_text(function.get("name")) or as_text(custom.get("name"))
+            self.tool(key, call_id, name)
+            self.argue(key, as_text(function.get("arguments")) or as_text(custom.get("input")))
+        if whole:
+            self.first_ns = None
+
+
+class _Messages(Answer):
+    """Anthropic Messages."""
+
+    _INCOMPLETE = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted: dict[str, Any] = {}
+
+    def event(self, data: dict[str, Any]) -> None:
+        type_, index = data.get("type"), as_int(data.get("index")) or 0
+        if type_ == "message_start":
+            self._message(as_dict(data.get("message")))
+        elif type_ == "content_block_start":
+            block = as_dict(data.get("content_block"))
+            if block.get("type") == "tool_use":
+                self.tool(index, as_text(block.get("id")), as_text(block.get("name")))
+            self.say(as_text(block.get("text")), (index, 0))
+        elif type_ == "content_block_delta":
+            delta = as_dict(data.get("delta"))
+            self.say(as_text(delta.get("text")), (index, 0))
+            self.think(as_text(delta.get("thinking")))
+            self.argue(index, as_text(delta.get("partial_json")))
+        elif type_ == "content_block_stop" and index in self.tools:
+            self.tools[index].at_ns = self.at_ns
+        elif type_ == "message_delta":
+            self._count(data.get("usage"))
+            self._stop(as_text(as_dict(data.get("delta")).get("stop_reason")))
+        elif type_ == "error":
+            self.fail(data.get("error"))
+
+    def whole(self, data: dict[str, Any]) -> None:
+        self._message(data)
+        for index, block in enumerate(map(as_dict, as_list(data.get("content")))):
+            if block.get("type") == "tool_use":
+                self.asked(index, as_text(block.get("id")), as_text(block.get("name")), block.get("input"))
+            elif block.get("type") == "text":
+                self.say(as_text(block.get("text")), (index, 0), whole=True)
+            self.think(as_text(block.get("thinking")), whole=True)
+        self._stop(as_text(data.get("stop_reason")))
+        if data.get("type") == "error":
+            self.fail(data.get("error"))
+
+    def _message(self, message: dict[str, Any]) -> None:
+        self.id, self.model = as_text(message.get("id")), as_text(message.get("model"))
+        self._count(message.get("usage"))
+
+    def _stop(self, reason: str | None) -> None:
+        if reason is not None:
+            self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+
+    def _count(self, usage: Any) -> None:
+        """Add counts: later ones replace earlier ones, and a count that is left out stays."""
+        self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
+        if not self._counted:
+            return
+        count = {key: as_int(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
+        cached = as_int(self._counted.get("cache_read_input_tokens"))
+        kept = as_int(self._counted.get("cache_creation_input_tokens"))
+        asked, said = count["input_tokens"], count["output_tokens"]
+        asked = None if asked is None else asked + (cached or 0) + (kept or 0)
+        total = None if asked is None or said is None else asked + said
+        self.usage = CallUsage(asked, said, cached, None, total)
+
+
+READERS: dict[Api, type[Answer]] = {
+    "openai-responses": _Responses, "openai-chat": _Chat, "anthropic-messages": _Messages,
+}  # fmt: skip
+
+
+def _usage(usage: dict[str, Any], asked: str, said: str) -> CallUsage:
+    return CallUsage(
+        as_int(usage.get(asked)), as_int(usage.get(said)),
+        as_int(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
+        as_int(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), as_int(usage.get("total_tokens")),
+    )  # fmt: skip
+
+
+def _error(error: Any) -> tuple[str | None, str | None]:
+    """Return code and message of an error object, or of an error that is a text."""
+    data = as_dict(error)
+    inner = as_dict(data.get("error"))
+    code, type_ = as_text(data.get("code")), as_text(data.get("type"))
+    message = as_text(data.get("message")) or as_text(inner.get("message")) or as_text(error)
+    return code or (type_ if type_ != "error" else None) or as_text(inner.get("type")), message and one_line(message)
+
+
+def _said(part: Any) -> str | None:
+    data = as_dict(part)
+    return as_text(data.get("text")) or as_text(data.get("refusal"))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,192 @@
+"""One recorded exchange with a model API as one value: `ModelCall`. Pure; no content of an exchange makes it fail.
+
+    call = call_of(x, request, response, frames)
+
+It reads three APIs, by the path of the request: OpenAI's Responses and Chat Completions, and Anthropic's Messages; each
+with a streamed or a plain JSON answer. `request` and `response` are bodies without a content coding, `frames` those of
+a streamed answer.
+
+How a call ended:
+
+1. `completed`: the answer has its end, and the model finished it.
+2. `incomplete`: the answer has its end, and the model was stopped: by a token limit, a content filter, a refusal.
+3. `failed`: the provider reported an error in its answer, or was not reached.
+4. `refused`: the provider answered with an error status, 400 or above.
+5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
+6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API.
+
+An answer with its end is over, whatever happens to the connection after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..model import Ending, Exchange, TimedFrame
+from ..wire.headers import header
+from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
+from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
+from .conversation import Api, Conversation, conversation_of
+
+CutBy = Literal["client", "provider", "recorder"]
+
+_PATHS: tuple[tuple[str, Api], ...] = (
+    ("/responses", "openai-responses"),
+    ("/chat/completions", "openai-chat"),
+    ("/messages", "anthropic-messages"),
+)
+_RETRY_COUNT = "x-stainless-retry-count"
+"""Request header of the SDKs of OpenAI and Anthropic: the number of attempts before this one."""
+_MOST_ATTEMPTS = 10_000
+_RATE_LIMITED = frozenset({429, 529})
+_CUT_BY: dict[Ending, CutBy] = {
+    "client_left": "client", "recorder_stopped": "recorder", "recorder_killed": "recorder",
+    "eof": "provider", "done": "provider", "upstream_lost": "provider",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One attempt of one request to a model. All times are ns on the clock of its recording."""
+
+    exchange: int
+    recording: int
+    hop: str | None
+    """The name of the upstream; None for the first one."""
+    stream: int | None
+    """The number of the stream, if the answer was streamed."""
+    api: Api
+    model: str | None
+    """As the provider names it, else as the request does."""
+    attempt: int
+    """From 1: one more than the retry count in the request's headers."""
+    status: int | None
+    """The HTTP status; None without an answer."""
+    started_ns: int
+    first_byte_ns: int | None
+    """The time at which the response headers were complete."""
+    first_token_ns: int | None
+    """The time of the first delta of text, reasoning or arguments; None for a plain JSON answer."""
+    ended_ns: int | None
+    """The time of the end of its answer, else of its exchange; None while it is open."""
+    ending: CallEnding
+    reason: str | None
+    """The provider's word for the end: `stop`, `max_output_tokens`, `rate_limit_exceeded`; of a cut, the ending of the
+    exchange."""
+    error: str | None
+    """The provider's message, in one line."""
+    cut_by: CutBy | None
+    usage: CallUsage | None
+    response_id: str | None
+    texts: tuple[str, ...]
+    """The texts of its messages, as far as they came."""
+    reasoning: str
+    tool_calls: tuple[ToolRequest, ...]
+    deltas: tuple[Delta, ...]
+    conversation: Conversation | None
+    """The request; None if its body is no request of this API."""
+    own_ids: tuple[str, ...] = ()
+    """The provider's ids of the answer and its items, with the ids of tool requests. Later requests of the same session
+    name some of them."""
+    history_ids: tuple[str, ...] = ()
+    """The ids in the request: of earlier answers, their items and tool requests."""
+
+    @property
+    def text(self) -> str:
+        """The texts, separated by blank lines."""
+        return "\n\n".join(self.texts)
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """Whether the provider refused it because of a rate limit or of its load."""
+        return self.status in _RATE_LIMITED or (self.reason or "").startswith(("rate_limit", "overloaded"))
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the model finished its answer, or was stopped in it."""
+        return self.ending in ("completed", "incomplete")
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the provider refused, failed or cut it."""
+        return self.ending in ("failed", "refused") or (self.ending == "cut" and self.cut_by == "provider")
+
+
+def api_of(method: str, target: str) -> Api | None:
+    """Return the model API that a request is for, by its path; None if it is for none."""
+    path = target.partition("?")[0].rstrip("/")
+    return next((api for end, api in _PATHS if method == "POST" and path.endswith(end)), None)
+
+
+def call_of(
+    x: Exchange, request: bytes, response: bytes, frames: Iterable[TimedFrame] = (), *, hop: str | None = None
+) -> ModelCall | None:
+    """Return the model call in an exchange; None if its request is for no model API."""
+    api = api_of(x.request.method, x.request.target)
+    if api is None:
+        return None
+    body = as_dict(loads(request))
+    answer = READERS[api]()
+    status = x.response.status if x.response else None
+    if x.kind == "sse":
+        for frame in frames:
+            if frame.verdict not in ("comment", "sentinel", "truncated"):
+                answer.at_ns, answer.seq = frame.offset_ns, frame.seq
+                answer.event(as_dict(payload_of(frame)))
+    elif response:
+        answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
+        answer.whole(as_dict(loads(response)))
+    if status is not None and status >= 400:
+        answer.refuse(status, response)
+    ending, reason, cut_by = _ending(x, answer)
+    conversation, tools = (
+        conversation_of(request, x.request.target),
+        tuple(one.request() for one in answer.tools.values()),
+    )
+    over = answer.ended_ns if answer.ending in ("completed", "incomplete", "failed") else None
+    return ModelCall(
+        exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
+        model=answer.model or as_text(body.get("model")), attempt=_attempt(x), status=status,
+        started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
+        first_token_ns=answer.first_ns, ended_ns=over if over is not None else x.end_ns, ending=ending, reason=reason,
+        error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
+        texts=tuple(text for text in ("".join(parts) for _, parts in sorted(answer.texts.items())) if text),
+        reasoning="".join(answer.reasoning), tool_calls=tools,
+        deltas=tuple(answer.numbered()), conversation=conversation,
+        own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
+        history_ids=tuple(_history_ids(body, conversation)),
+    )  # fmt: skip
+
+
+def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:
+    """Return the ids of earlier answers that a request names."""
+    found: dict[str, None] = {}
+    for item in as_list(body.get("input")):
+        if (id_ := as_text(as_dict(item).get("id"))) is not None:
+            found[id_] = None
+    if conversation is not None:
+        named = (conversation.previous_id, *(item.call_id for item in conversation.items))
+        found |= dict.fromkeys(id_ for id_ in named if id_)
+    return found
+
+
+def _attempt(x: Exchange) -> int:
+    count = header(x.request.headers, _RETRY_COUNT) or ""
+    return 1 + min(int(count), _MOST_ATTEMPTS) if count.isascii() and count.isdigit() and len(count) < 9 else 1
+
+
+def _ending(x: Exchange, answer: Answer) -> tuple[CallEnding, str | None, CutBy | None]:
+    if answer.ending is not None:
+        return answer.ending, answer.reason, None
+    if x.ending == "upstream_unreachable":
+        return "failed", x.ending, None
+    if x.ending == "open":
+        return "open", None, None
+    if x.ending == "unknown" or (x.kind == "http" and x.response is not None and x.ending in ("eof", "done")):
+        return "unknown", None, None
+    return "cut", x.ending, _CUT_BY.get(x.ending)
+
+
+__all__ = ["Api", "CallEnding", "CallUsage", "CutBy", "Delta", "ModelCall", "ToolRequest", "api_of", "call_of"]

@@ -1,0 +1,127 @@
+"""The findings about model calls: what the client was not told, retries, rate limits, tokens; and nothing more."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from omnirecord.analysis.doctor import Finding
+from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.cassette.open import open_store
+from tests.support.cassettes import SHIPPED, Made
+from tests.support.faulted import faulted
+
+HEALTHY = ("both_text", "both_tool", "both_approval", "both_subagent", "both_turns")
+ASKED = {"model": "m", "input": "Hi", "stream": True}
+
+
+def event(type_: str, **fields: Any) -> bytes:
+    return f"event: {type_}\ndata: {json.dumps({'type': type_, 'sequence_number': 1, **fields})}\n\n".encode()
+
+
+def found_in(name: str, *faults: str) -> list[Finding]:
+    path = SHIPPED / "both_hops" / f"{name}.jsonl"
+    if faults:
+        with closing(faulted(path, *faults).store()) as made:
+            return examine(made)
+    with closing(open_store(path)) as store:
+        return examine(store)
+
+
+def codes(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(one.code, one.severity) for one in found]
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_cassette_of_both_hops_has_no_warning(name: str) -> None:
+    assert [one for one in found_in(name) if one.severity != "note"] == []
+
+
+@pytest.mark.parametrize(("name", "code"), [("both_failed", "failed"), ("both_incomplete", "truncated")])
+def test_a_hidden_failure_is_named_first_with_its_turn(name: str, code: str) -> None:
+    first = found_in(name)[0]
+    assert (first.code, first.severity, first.because) == (f"model-{code}-hidden", "error", None)
+    assert first.message.startswith("turn 1: ")
+    assert first.session_id is not None
+
+
+def test_a_retried_call_is_explained_by_its_rate_limit() -> None:
+    found = found_in("both_retried")
+    assert codes(found) == [("model-rate-limited", "warning"), ("model-retried", "note")]
+    assert found[1].because == "model-rate-limited"
+    assert "3 times in turn 1" in found[1].message
+
+
+def test_a_failure_that_the_client_was_told_of_explains_the_failed_turn() -> None:
+    found = found_in("both_failed", 'set type of response.completed to "response.failed"')
+    assert next(one.because for one in found if one.code == "turn-failed") == "model-failed"
+    assert "model-failed-hidden" not in {one.code for one in found}
+
+
+def test_other_tokens_than_the_provider_counts_are_a_warning() -> None:
+    found = found_in("both_text", "set response.usage.input_tokens of response.completed in stream 1 to 41")
+    (one,) = [one for one in found if one.code == "tokens-differ"]
+    assert one.severity == "warning"
+    assert "41 input" in one.message
+
+
+def alone(*reads: tuple[float, bytes], ending: Any = "eof", **more: Any) -> list[Finding]:
+    """The findings of one call on a model hop without a client's hop."""
+    made = Made()
+    made.another_recording("model", "auto")
+    made.stream("/v1/responses", 1.0, *reads, method="POST", body=json.dumps(ASKED).encode(), ending=ending, **more)
+    with closing(made.store()) as store:
+        return examine(store)
+
+
+def test_a_good_call_alone_has_no_finding() -> None:
+    done = event("response.completed", response={"id": "r", "status": "completed", "output": []})
+    found = alone((1.1, event("response.output_text.delta", delta="Hi")), (1.2, done))
+    assert [one.code for one in found if one.code not in ("contract-invalid", "event-type-differs")] == []
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [("upstream_lost", ["model-failed"]), ("eof", ["model-failed"]), ("client_left", []), ("recorder_stopped", [])],
+)
+def test_a_cut_call_is_a_failure_only_if_the_provider_cut_it(ending: str, expected: list[str]) -> None:
+    found = alone((1.1, event("response.output_text.delta", delta="Hi")), ending=ending, end=90.0)
+    assert [one.code for one in found if not one.code.startswith("contract")] == expected
+
+
+def test_an_unknown_event_is_one_finding_for_all_streams() -> None:
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    for number in range(5):
+        made.stream(
+            "/v1/responses", 1.0 + number, (1.1 + number, event("response.sparkle") * 9), method="POST",
+            body=json.dumps(ASKED).encode(), ending="client_left",
+        )  # fmt: skip
+    with closing(made.store()) as store:
+        found = [one for one in examine(store) if one.code.startswith("contract")]
+    assert codes(found) == [("contract-unknown", "warning")]
+    assert "45 events" in found[0].message
+
+
+def test_refused_calls_of_the_same_kind_are_one_finding() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    for number in range(4):
+        asked = ASKED | {"input": f"Question {number}"}
+        error = {"error": {"code": "invalid_api_key", "message": "Incorrect API key provided."}}
+        made.post("/v1/responses", 1.0 + number, status=401, body=asked, answer=error)
+    with closing(made.store()) as store:
+        found = examine(store)
+    assert codes(found) == [("model-failed", "error")]
+    assert found[0].message.startswith("4 model calls failed in the same way; the first: the provider refused")
+
+
+def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    made.post("/v1/responses", 1.0, body=ASKED, ending="upstream_unreachable", answered=False)
+    with closing(made.store()) as store:
+        assert codes(examine(store)) == [("model-failed", "error")]

@@ -1,0 +1,62 @@
+"""The numbers of model calls in `stats`: calls, retries, tokens, and the parts of the time to the first token."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from omnirecord.analysis.stats import SessionStats
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.cassette.open import open_store
+from omnirecord.cli import main
+from tests.support.cassettes import SHIPPED, Made
+
+BOTH = SHIPPED / "both_hops"
+
+
+def measures(name: str) -> SessionStats:
+    with closing(open_store(BOTH / f"{name}.jsonl")) as store:
+        (found,) = measured(store)
+    return found
+
+
+def test_the_parts_of_the_first_token_add_up() -> None:
+    (turn,) = measures("both_text").turns
+    parts = (turn.first_token_before_s, turn.first_token_model_s, turn.first_token_after_s)
+    assert None not in parts
+    assert sum(part or 0 for part in parts) == pytest.approx(turn.first_token_s)
+
+
+def test_calls_retries_and_tokens_are_counted_by_the_provider() -> None:
+    found = measures("both_retried")
+    calls = found.model_calls
+    assert calls is not None
+    assert (calls.calls, calls.requests, calls.retried, calls.failed, calls.rate_limited) == (5, 3, 2, 2, 1)
+    assert (calls.input_tokens, calls.output_tokens) == (found.usage[0].input_tokens, found.usage[0].output_tokens)
+    assert found.turns[0].model_calls == calls
+
+
+def test_a_cassette_without_a_model_hop_has_no_such_numbers() -> None:
+    with closing(open_store(SHIPPED / "tool.jsonl")) as store:
+        (found,) = measured(store)
+    assert (found.model_calls, found.first_token_parts, found.turns[0].first_token_model_s) == (None, None, None)
+
+
+def test_the_command_prints_them() -> None:
+    shown = CliRunner().invoke(main, ["stats", str(BOTH / "both_retried.jsonl")]).stdout
+    assert "before the model was asked" in shown
+    assert "5 calls (2 retried, 2 failed, 1 rate-limited)" in shown
+
+
+def test_calls_alone_have_an_object_of_their_own(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = Made()
+    made.another_recording("model", "auto")
+    made.post("/v1/responses", 1.0, status=429, body={"model": "m", "input": "Hi"})
+    path = str(made.save(tmp_path / "a.db"))
+    (row,) = map(json.loads, CliRunner().invoke(main, ["stats", path, "--json"]).stdout.splitlines())
+    assert (row["recording"], row["session_id"], row["model_calls"]["rate_limited"]) == (2, None, 1)
+    assert "Model calls, recording 2" in CliRunner().invoke(main, ["stats", path]).stdout
+    assert "1 model call: show prints them" in CliRunner().invoke(main, ["ls", path]).stdout

@@ -1,0 +1,113 @@
+"""Model calls in `show`: below their turn, by themselves, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.listing import session_rows
+from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
+from omnirecord.cassette.open import open_store
+from tests.support.cassettes import SHIPPED, Made
+
+ASKED: dict[str, Any] = {"model": "m", "input": "Hi", "stream": True}
+RETRIED = SHIPPED / "both_hops" / "both_retried.jsonl"
+
+
+def event(type_: str, **fields: Any) -> bytes:
+    return f"event: {type_}\ndata: {json.dumps({'type': type_, **fields})}\n\n".encode()
+
+
+def only_calls() -> Made:
+    """A model hop without a client's hop: a good answer, a refused call, and one for a tool's output."""
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    done = event("response.completed", response={"id": "r", "status": "completed", "usage": {"input_tokens": 9}})
+    reads = ((1.2, event("response.output_text.delta", delta="Hello\x1b[2J")), (1.3, done))
+    made.stream("/v1/responses", 1.0, *reads, method="POST", body=json.dumps(ASKED).encode(), ending="eof")
+    made.post("/v1/responses", 2.0, status=400, body=ASKED, answer={"error": {"code": "bad", "message": "No."}})
+    call = {"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "42"}
+    items = [{"role": "user", "content": "Look"}, call, output]
+    made.stream("/v1/responses", 3.0, *reads[1:], method="POST", body=json.dumps(ASKED | {"input": items}).encode())
+    return made
+
+
+def test_a_turn_has_its_calls_and_where_its_time_went() -> None:
+    with closing(open_store(RETRIED)) as store:
+        lines = "\n".join(lines_of(store, None, 200))
+        (row,) = rows_of(store, None)
+    assert lines.count(" model stand-in") == 6  # five calls, and the model of the turn
+    assert "!! model stand-in: 429 refused" in lines
+    assert "model stand-in, attempt 3: 200 completed" in lines
+    assert "in 5 calls (2 retried), waiting to retry" in lines
+    assert [call["attempt"] for call in row["model_calls"]] == [1, 1, 2, 3, 1]
+    spent = row["time_spent"]
+    assert spent["total_ns"] == sum(
+        spent[f"{part}_ns"] for part in ("model", "retry_wait", "tool", "approval", "harness")
+    )
+
+
+def test_a_cassette_without_a_model_hop_has_no_calls() -> None:
+    with closing(open_store(SHIPPED / "tool.jsonl")) as store:
+        (row,) = rows_of(store, None)
+        assert "took" not in "\n".join(lines_of(store, None))
+    assert (row["model_calls"], row["time_spent"]) == ([], None)
+
+
+def test_calls_alone_tell_prompt_answer_tokens_and_ending() -> None:
+    with closing(only_calls().store()) as store:
+        lines = list(lines_of(store, None))
+    text = "\n".join(lines)
+    assert lines[0] == "Model calls · recording 2 · hop model · 3 calls"
+    assert "You: Hi\n" in text
+    assert "Assistant: Hello\\x1b[2J" in text
+    assert "9 in tokens" in text
+    assert "= 400 refused after 0.00 s: bad: No." in text
+    assert "tool output: 42" in text
+    assert "-- 2 earlier parts of the conversation" in text
+
+
+def test_calls_alone_have_an_object_each_with_the_keys_of_a_turn() -> None:
+    with closing(only_calls().store()) as store:
+        rows = list(rows_of(store, None))
+    with closing(open_store(RETRIED)) as store:
+        (turn,) = rows_of(store, None)
+    assert len(rows) == 3
+    assert all(list(row) == list(turn) for row in rows)
+    assert {row["turn"] for row in rows} == {None}
+    assert [len(row["model_calls"]) for row in rows] == [1, 1, 1]
+
+
+def test_a_stream_of_a_provider_is_no_session() -> None:
+    with closing(only_calls().store()) as store:
+        assert list(gathered(store)) == []
+        assert list(session_rows(store)) == []
+        assert list(measured(store)) == []
+
+
+def test_a_followed_recording_lists_no_stream_of_a_provider(tmp_path: Path) -> None:
+    with closing(open_store(only_calls().save(tmp_path / "a.db"))) as store:
+        following = Following(store, None)
+        following.look()
+        assert list(following.news(last=True)) == []
+
+
+def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
+    made = Made()
+    made.another_recording("other", "none")
+    made.stream("/events", 1.0, (1.1, b"data: hello\n\n"))
+    with closing(made.store()) as store:
+        assert len(list(gathered(store))) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_no_line_is_wider_than_asked(width: int) -> None:
+    with closing(only_calls().store()) as store:
+        assert max(map(len, lines_of(store, None, width))) <= width
