@@ -8,8 +8,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
 # Each worker and each command that a test starts would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
-# Tests wait more than they compute, so two for each core.
-WORKERS := $(shell echo $$((2 * $$(nproc 2>/dev/null || echo 2))))
+# Tests wait as long as they compute, so three for each core.
+WORKERS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2))))
 
 .PHONY: help demo test test-aiohttp bench lint format lock cassettes clean
 

@@ -36,7 +36,7 @@ async def test_a_session_is_followed_by_file_and_by_url_and_both_print_the_same(
     async with (
         Process(shared_stack.url, db, "--control") as proxy,
         Tail(db, "--last", "1000") as by_file,
-        Tail(proxy.url) as by_url,
+        Tail(proxy.url, "--last", "1000") as by_url,
     ):
         for name in ("approval", "subagent", "two_clients"):
             await SCENARIOS[name](proxy.url, shared_stack.runner_id)

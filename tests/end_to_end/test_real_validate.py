@@ -19,7 +19,7 @@ async def test_the_document_of_a_running_server_has_no_events_and_the_error_says
     shared_server: Stack, tmp_path: Path
 ) -> None:
     path = tmp_path / "openapi.json"
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
         path.write_text((await http.get(f"{shared_server.url}/openapi.json")).text)
     result = run(APPROVAL, "--contract", path)
     assert result.exit_code == 2

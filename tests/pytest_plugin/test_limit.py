@@ -152,9 +152,9 @@ def test_a_playhead_that_is_paused_waits_for_nobody(suite: Suite) -> None:
     body = """
         omnirecord_server.pause()
         with pytest.raises(Exception, match="timed out|closed"):
-            listen(url, 0.8)
+            listen(url, 2.5)
     """
-    listens(suite, "def", body).assert_outcomes(passed=1)
+    listens(suite, "def", body, ", gate_timeout=2").assert_outcomes(passed=1)
 
 
 def test_a_slip_in_the_limit_is_a_sentence(suite: Suite) -> None:

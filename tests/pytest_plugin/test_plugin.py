@@ -337,7 +337,7 @@ def test_ctrl_c_ends_a_run_whose_client_waits(suite: Suite) -> None:
         run.send_signal(signal.SIGINT)
         output = run.stdout.read()
     assert run.returncode == pytest.ExitCode.INTERRUPTED
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "the client waits for 60 s"
     assert "KeyboardInterrupt" in output
     assert "warning" not in output.lower()
 
