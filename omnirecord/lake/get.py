@@ -7,7 +7,7 @@ them give that part (`parts`). The rows are the values of the text form; a casse
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from heapq import merge
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError
@@ -34,10 +35,6 @@ _DAYS = timedelta(days=1)
 """Time before and after the known parts in which further parts are looked for. A recorder may see a session through its
 runner only, and such a part has no row in `sessions`."""
 
-_EDGES = """
-SELECT session_id, parent_session_id FROM sessions WHERE parent_session_id IS NOT NULL
-UNION ALL SELECT unnest(child_session_ids), session_id FROM sessions WHERE child_session_ids IS NOT NULL
-"""
 _PARENT = "parent_session_id"
 
 
@@ -88,10 +85,10 @@ class Fetch:
     def _find_session(self, query: LakeQuery, session: str) -> None:
         with query.narrowed() as related:  # one look at all files of the table
             where = pc.starts_with(pc.field("session_id"), session) | pc.field(_PARENT).is_valid()
-            where |= pc.field(CHILDREN).is_valid()
-            related.hold("sessions", related.scan("sessions", ("day", "session_id", _PARENT, CHILDREN), where=where))
+            rows = related.scan("sessions", ("day", "session_id", _PARENT), where=where)
+            related.hold("sessions", rows)
             known, days = the_session(query, session, related)
-            tree, days = _tree(query, known, days, related)
+            tree, days = _tree(query, known, days, rows)
         with query.narrowed(days=days) as near:
             found = near.rows(
                 "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
@@ -180,22 +177,37 @@ def _listed(names: Sequence[str]) -> str:
     return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
-def _tree(query: LakeQuery, session: str, days: Days, held: LakeQuery) -> tuple[list[str], Days]:
+def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[list[str], Days]:
     """Return the ids of the session's tree, and the first and the last day on which a part of it may have begun.
 
-    `held` has the sessions with a parent or children in memory.
+    `rows` of `sessions` have all sessions with a parent. Some parents are told by their stream only, in a recording of
+    about the same time.
     """
-    parents, children = dict[str, str](), defaultdict[str, set[str]](set)
-    for child, parent in held.rows(_EDGES).rows:
-        parents[child] = parent
-        children[parent].add(child)
-    tree, left = set[str](), [root_of(session, parents)]
+    columns = (rows[name].to_pylist() for name in ("session_id", _PARENT))
+    told = {child: parent for child, parent in zip(*columns, strict=True) if parent is not None}
+    while True:
+        near = days[0] - _DAYS, days[1] + _DAYS
+        with query.narrowed(days=near) as some:
+            edges = some.scan("sessions", ("session_id", CHILDREN), where=pc.field(CHILDREN).is_valid())
+        parents, children = dict(told), defaultdict[str, set[str]](set)
+        for parent, named in zip(*(column.to_pylist() for column in edges.columns), strict=True):
+            parents |= {child: parent for child in named if child not in told}
+        for child, parent in parents.items():
+            children[parent].add(child)
+        tree = _below(root_of(session, parents), children)
+        if len(tree) == 1:
+            return [session], near
+        of_tree = query.scan("sessions", ("day", "session_id"), where=pc.field("session_id").isin(sorted(tree)))["day"]
+        known = min(days[0], pc.min(of_tree).as_py()), max(days[1], pc.max(of_tree).as_py())
+        if known == days:
+            return sorted(tree), near
+        days = known
+
+
+def _below(root: str, children: Mapping[str, set[str]]) -> set[str]:
+    tree, left = set[str](), [root]
     while left:
         if (one := left.pop()) not in tree:
             tree.add(one)
             left += children.get(one, ())
-    if len(tree) > 1:
-        sql = "SELECT min(day), max(day) FROM sessions WHERE session_id IN (SELECT unnest($tree))"
-        (days,) = query.rows(sql, {"tree": sorted(tree)}).rows
-    first, last = days
-    return sorted(tree), (first - _DAYS, last + _DAYS)
+    return tree
