@@ -31,6 +31,7 @@ TROUBLED = {path.stem: path for path in sorted((SHIPPED / "troubled").glob("*.js
 
 SSE: Headers = (("content-type", "text/event-stream; charset=utf-8"),)
 JSON: Headers = (("content-type", "application/json"),)
+CONTRACT = load("omnigent")
 RUN = "01a22028-0000-7000-8000-000000000000"
 """The run of a recorder with several upstreams."""
 
