@@ -40,8 +40,8 @@ LIVE = ("text", "tool", "approval", "interrupt", "failed", "two_clients", "recon
 STANDIN = "responses"
 """`POST /v1/responses`, which the live server has no more: against the stand-in that the tests use."""
 BOTH_HOPS = tuple(name for name in both_hops.SCENARIOS if name != "both_messages")
-"""With the model calls of the runner: they are a recording of their own, with the hop `model`. Without the session whose
-prompt is the Claude CLI's own text: a test records that one."""
+"""With the model calls of the runner: they are a recording of their own, with the hop `model`. A test records
+`both_messages`, whose prompt is the Claude CLI's own text."""
 LARGEST_OF_BOTH_HOPS = 300_000
 """Bytes of such a cassette that is kept as text. A request to the model has 25 KB of tools."""
 OF_MODEL = ("text", "tool", "approval", "failed", "subagent", "full", "turns")

@@ -70,15 +70,21 @@ def streams_of(document: Document) -> dict[str, str]:
             for status, response in as_dict(as_dict(operation).get("responses")).items():
                 content = as_dict(as_dict(as_dict(response).get("content")).get(_EVENT_STREAM))
                 for name in ("itemSchema", "schema"):
-                    if _is_of_objects(content.get(name)):
+                    if _is_of_objects(document, content.get(name)):
                         steps = ("paths", path, method, "responses", status, "content", _EVENT_STREAM, name)
                         found[path] = "/" + "/".join(map(_escaped, steps))
                         break
     return found
 
 
-def _is_of_objects(schema: Any) -> bool:
-    """Return whether a schema describes an event, and not the text of the whole stream."""
+def _is_of_objects(document: Document, schema: Any) -> bool:
+    """Return whether a schema describes an event, and not the text of the whole stream. A reference to a schema that
+    the document lacks describes nothing."""
+    reference = as_dict(schema).get("$ref")
+    if isinstance(reference, str) and reference.startswith("#/"):
+        for step in reference[2:].split("/"):
+            document = as_dict(as_dict(document).get(step.replace("~1", "/").replace("~0", "~")))
+        return bool(document)
     return bool(as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))) or any(
         as_dict(schema).get(name) for name in ("$ref", "properties", "allOf")
     )

@@ -378,7 +378,7 @@ def test_the_nullable_of_openapi_3_0_is_understood(tmp_path: Path) -> None:
         ('{"components": [], "oneOf": 5}', "names no events"),
         (
             tiny(ServerStreamEvent={"oneOf": [{}], "discriminator": BY_TYPE}),
-            "names no events",
+            "names no types",
         ),
         (tiny(Deep={"type": "nonsense"}), "unusable"),
         (tiny(Deep={"$ref": "#/components/schemas/Gone"}), "unusable"),
