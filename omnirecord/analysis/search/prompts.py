@@ -12,14 +12,16 @@ from typing import Any
 
 from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, Doc, digest
 from ...model import Exchange, TimedFrame
-from ...providers.answers import READERS, Answer
+from ...providers.answers import READERS, Answer, ToolRequest
 from ...providers.conversation import Api, conversation_of
 from ...providers.parts import Item
-from ...wire.strict_json import written
+from ...wire.strict_json import as_dict, loads, written
 from .documents import DocumentMaker, of_request, spaced, text_in
 
 PROMPT = "prompt"
 """The types of the parts of a request begin with it: `prompt.user`, `prompt.tool`."""
+ANSWER = "answer"
+"""The types of the parts of an answer that is no stream begin with it: `answer.assistant`, `answer.call`."""
 
 
 def of_call(x: Exchange, body: bytes) -> list[Doc]:
@@ -38,6 +40,29 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
         Doc("request", f"{PROMPT}.{kind}", None, None, at, at, spaced(text), says, EVER)
         for kind, text, says in parts if text
     ]  # fmt: skip
+
+
+def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
+    """Return the documents of an answer that is no stream: one for each text and tool call."""
+    if x.response is None or x.kind != "http":
+        return []
+    answer = READERS[api]()
+    answer.whole(as_dict(loads(body)))
+    found = [("assistant", text, digest("assistant", text.strip())) for text in map("".join, answer.texts.values())]
+    thought = "".join(answer.reasoning)
+    found.append(("reasoning", thought, digest("thought", thought.strip())))
+    found += [("call", *_of_tool(tool.request())) for tool in answer.tools.values()]
+    at = x.response.at_ns
+    return [
+        Doc("answer", f"{ANSWER}.{kind}", None, None, at, at, spaced(text), says, EVER)
+        for kind, text, says in found if text
+    ]  # fmt: skip
+
+
+def _of_tool(tool: ToolRequest) -> tuple[str, int]:
+    """Return the text of a tool call, and its digest."""
+    text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
+    return text, digest("call", tool.call_id, tool.name, written(tool.arguments))
 
 
 def _text(item: Item) -> str:
@@ -90,8 +115,7 @@ class AnswerDocuments(DocumentMaker):
         thought = "".join(one.reasoning)
         found += [(thought, digest("thought", thought.strip()))] if thought else []
         for tool in (tool.request() for tool in one.tools.values()):
-            text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
-            found.append((text, digest("call", tool.call_id, tool.name, written(tool.arguments))))
+            found.append(_of_tool(tool))
         if not found:
             return None
         return self._finished(frame, found, is_end=one.ending is not None)

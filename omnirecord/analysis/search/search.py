@@ -10,7 +10,7 @@ of the last indexed frame. If the cassette has another frame there, or none, the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -30,7 +30,7 @@ from ..listing import event_row, request_row, zeros
 from ..model_calls import Link, turns_of
 from ..turns.requests import may_have_failed
 from .documents import of_answer, of_request
-from .prompts import documents_of, of_call
+from .prompts import documents_of, of_call, of_whole_answer
 from .query import (
     WIDTH,
     Filter,
@@ -72,7 +72,7 @@ class Hit:
 
     `row` is the event's row as `events --json` prints it; for text in deltas, that of the delta in which the words
     begin. For a request, `exchange` is set, and `stream`, `seq`, `type` and other fields of events are None. For the
-    answer to a failed request, `status` is set too.
+    answer to a failed request, and for one of a model that is no stream, `status` is set too.
     """
 
     row: dict[str, Any]
@@ -236,7 +236,7 @@ def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search)
     snippet = cut(text, spans, asked.width)
     if match.doc.kind == "answer" and x.response is not None:
         row = request_row(x, store.decoded_body(x, "response"), of.started_at, of.hop, x.response.at_ns)
-        return Hit(row, snippet, x.exchange, x.response.status)
+        return Hit({**row, "type": match.doc.type}, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
         row = request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop)
         return Hit({**row, "type": match.doc.type}, snippet, x.exchange)
@@ -297,11 +297,11 @@ def _all(store: Store, index: Index) -> Iterator[int]:
         if taken := sum(len(one.frames) for one in found):
             yield taken
     # Requests come last: their events are indexed by then. `-number` stands for the request of an exchange.
-    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(-number)]):
+    for bodies in _asked(store, [number for number in store.posted() if not index.is_done(-number)], apis):
         store.refresh()
         with index.step():
-            for x, *both in bodies:
-                _request(index, x, *both, is_call=x.exchange in apis)
+            for x, body, answer in bodies:
+                _request(index, x, body, answer, apis.get(x.exchange))
         yield 0
 
 
@@ -365,13 +365,13 @@ def _digest(frame: TimedFrame) -> int:
     return digest(frame.raw if frame.raw is not None else str(frame.length))
 
 
-def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, bytes, bytes]]]:
-    """The requests of one step, with their bodies and, if they failed, their answers."""
-    found: list[tuple[Exchange, bytes, bytes]] = []
-    size = 0
-    for begin in range(0, len(exchanges), _STEP):
-        for x in store.numbered(exchanges[begin : begin + _STEP]):
-            has_answer = x.end_ns is not None and may_have_failed(x) and x.response_bytes <= _BYTES
+def _asked(store: Store, numbers: list[int], calls: Container[int]) -> Iterator[list[tuple[Exchange, bytes, bytes]]]:
+    """The requests of one step, with their bodies and, if they failed or are model calls, their answers."""
+    found, size = list[tuple[Exchange, bytes, bytes]](), 0
+    for begin in range(0, len(numbers), _STEP):
+        for x in store.numbered(numbers[begin : begin + _STEP]):
+            is_read = may_have_failed(x) or (x.exchange in calls and x.kind == "http")
+            has_answer = x.end_ns is not None and is_read and x.response_bytes <= _BYTES
             answer = store.decoded_body(x, "response") if has_answer else b""
             found.append((x, store.decoded_body(x, "request") if x.request_bytes <= _BYTES else b"", answer))
             size += x.request_bytes + len(answer)
@@ -382,18 +382,19 @@ def _asked(store: Store, exchanges: list[int]) -> Iterator[list[tuple[Exchange, 
         yield found
 
 
-def _request(index: Index, x: Exchange, body: bytes, answer: bytes, *, is_call: bool) -> None:
-    """Index a request and, if it failed, its answer. An open request may lack parts of its body, and its answer."""
+def _request(index: Index, x: Exchange, body: bytes, answer: bytes, api: Api | None) -> None:
+    """Index a request, with the answer if it failed or is a model call. An open request may lack both."""
     if index.is_done(-x.exchange):
         return  # another search was faster
-    asked = None if index.has_request(-x.exchange) else of_call(x, body) if is_call else of_request(x, body)
-    answered = None if x.end_ns is None else of_answer(x, answer)
-    asked = asked if isinstance(asked, list) else [] if asked is None else [asked]
-    docs = [*asked, *([] if answered is None else [answered])]
+    asked = [] if index.has_request(-x.exchange) else of_call(x, body) if api is not None else [of_request(x, body)]
+    answered = [] if x.end_ns is None else [of_answer(x, answer)]
+    if api is not None and answered == [None]:
+        answered = [*of_whole_answer(x, api, answer)]
+    docs = [doc for doc in (*asked, *answered) if doc is not None]
     if docs:
-        session = index.session(x.recording, x.session_id, _CALLS if is_call else x.exchange)
+        session = index.session(x.recording, x.session_id, x.exchange if api is None else _CALLS)
         index.put(docs, x.recording, x.exchange, session, [])
     if x.end_ns is not None:
         index.set_done(-x.exchange, 0, 0)
-    elif asked:
+    elif docs:
         index.set_done(-x.exchange, UNANSWERED, 0)

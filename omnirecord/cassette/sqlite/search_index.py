@@ -27,7 +27,7 @@ from .checked import DAMAGED
 from .disk import transaction
 from .untrusted import harden, refuse_company, refuse_foreign_journal
 
-VERSION = 4
+VERSION = 5
 APPLICATION_ID = 0x6F6D6E73  # "omns"
 UNUSABLE = (sqlite3.Error, *DAMAGED)
 """Errors of an unusable index: the file is damaged, the disk is full, another search hangs."""
@@ -38,7 +38,7 @@ _PATIENCE = 10.0
 _HEAD = 8
 """Common first characters from which on two texts are the same text, of which one client received less."""
 Kind = Literal["event", "text", "request", "answer"]
-"""`request`: the body of a client's POST; `answer`: the response to a failed request."""
+"""`request`: the body of a client's POST; `answer`: the response to a failed request, or a whole one of a model."""
 COPIES_NEAR = 10_000_000_000
 """Longest distance in ns of copies of one event to several clients."""
 SAID_NEAR = 600_000_000_000

@@ -104,3 +104,31 @@ def test_a_growing_recording_is_searched_again(tmp_path: Path) -> None:
     path.unlink()
     tape.post("/v1/responses", 9.0, body=asked(user("a second answer")), answer={"id": "r"})
     assert search(tape.save(path), "answer").total == 2
+
+
+SAID = {"role": "assistant", "content": "lighthouse keeper"}
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [("/v1/chat/completions", {"choices": [{"index": 0, "message": SAID, "finish_reason": "stop"}]}),
+     ("/v1/messages", {"type": "message", "content": [{"type": "text", "text": "lighthouse keeper"}]}),
+     ("/v1/responses", {"status": "completed", "output": [
+         {"type": "message", "content": [{"type": "output_text", "text": "lighthouse keeper"}]}]})],
+)  # fmt: skip
+def test_an_answer_that_is_no_stream_is_found_once_in_its_call(tmp_path: Path, path: str, answer: Any) -> None:
+    tape = Made()
+    tape._hops[0], tape._contracts[0] = "model", "auto"
+    body = {"model": "m", "messages": [user("Who?")], "input": "Who?"}
+    tape.post(path, 1.0, body=body, answer={"id": "r", "model": "m", **answer})
+    tape.post(path, 2.0, body={**body, "messages": [user("Who?"), SAID, user("Why?")]}, answer={"id": "r2"})
+    found = search(tape.save(tmp_path / "plain.db"), "keeper", calls=True)
+    assert places(found) == [(1, "answer.assistant", None)]
+    assert found.hits[0].row["data"]["id"] == "r"
+
+
+def test_a_tool_call_in_an_answer_that_is_no_stream_is_found(tmp_path: Path) -> None:
+    tape = model_hop(0)
+    call = {"type": "function_call", "id": "f", "call_id": "c", "name": "wc", "arguments": '{"path": "whale.txt"}'}
+    tape.post("/v1/responses", 1.0, body=asked(user("Go")), answer={"id": "r", "status": "completed", "output": [call]})
+    assert places(search(tape.save(tmp_path / "tool.db"), "whale")) == [(1, "answer.call", None)]
