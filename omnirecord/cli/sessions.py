@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from ..text import clip, one_line, seconds, visible
+from ..text import clip, counted, one_line, seconds, visible
 from .arguments import by_name
 from .common import (
     CASSETTE,
@@ -122,7 +122,19 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     when = f" since {visible(since)}" if since is not None else ""
     if failed or since is not None:
         return f"no {kind}{when} in {where}"
+    calls = sum(map(_calls_in, paths))
+    if calls:
+        verb = "holds" if len(paths) == 1 else "hold"
+        return f"{where} {verb} no sessions, but {counted(calls, 'model call')}: show prints them"
     return f"no session in {where} yet: point a client at the recorder, then look again"
+
+
+def _calls_in(path: Path) -> int:
+    from ..analysis.gather import count_calls
+    from ..cassette.open import open_store
+
+    with closing(open_store(path)) as store:
+        return count_calls(store)
 
 
 def _table(found: Sequence[Summary], width: int) -> Iterator[str]:

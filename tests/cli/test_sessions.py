@@ -21,6 +21,7 @@ from omnirecord.cli.ls import ls_lines
 from omnirecord.cli.sessions import lines_of
 from omnirecord.errors import UsageError
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
+from tests.support.hop_tapes import model_hop
 
 KEYS = [
     "cassette", "recording", "session_id", "stream", "parent_session_id", "started_at", "asked", "model", "turns",
@@ -143,3 +144,15 @@ def test_it_is_what_help_lists_first() -> None:
     listed = CliRunner().invoke(main, ["--help"]).stdout
     what_happened = listed.partition("What happened:")[2].strip()
     assert what_happened.startswith("sessions ")
+
+
+def test_a_cassette_with_model_calls_alone_names_their_number(tmp_path: Path) -> None:
+    one = model_hop(2).save(tmp_path / "one.db")
+    another = model_hop(1).save(tmp_path / "another.db")
+    assert (
+        CliRunner()
+        .invoke(main, ["sessions", str(one)])
+        .stdout.endswith("one.db holds no sessions, but 2 model calls: show prints them\n")
+    )
+    both = CliRunner().invoke(main, ["sessions", str(one), str(another)]).stdout
+    assert both == "2 cassettes hold no sessions, but 3 model calls: show prints them\n"
