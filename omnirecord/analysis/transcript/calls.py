@@ -112,8 +112,9 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
         blank = True
         yield from page.wrapped(_head(known.get(recording), some, alone=alone), "head", "", "  ")
         numbers = {request[0].request: n for n, request in enumerate(requests_of(some), 1)}
+        told_before = set[str]()
         for link in some:
-            yield from _call(page, link, numbers[link.request])
+            yield from _call(page, link, numbers[link.request], told_before)
 
 
 def _head(recording: Recording | None, links: Sequence[Link], *, alone: bool) -> str:
@@ -125,25 +126,30 @@ def _head(recording: Recording | None, links: Sequence[Link], *, alone: bool) ->
     return " · ".join([*parts, counted(len(links), "call")])
 
 
-def _call(page: Page, link: Link, number: int) -> Iterator[Line]:
-    """Return a call with what is new in its request, its answer and its end."""
+def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
+    """Return a call with what is new in its request, its answer and its end. `told_before`: the instructions of earlier
+    calls."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
     first = f"{number if attempt == 1 else '':>3}  {page.clock(call.started_ns):>7}"
-    head = f"{name(link)} ({call.api})"
+    is_bad = call.has_failed or call.ending == "incomplete"
+    head = f"{'!! ' if is_bad else ''}{name(link)} ({call.api})"
     yield from page.wrapped(head, "asked", f"{first:<{COLUMN - 1}} ", rest)
-    for text, kind in [*(_asked(page, call) if attempt == 1 else ()), *_answered(page, call)]:
+    for text, kind in [*(_asked(page, call, told_before) if attempt == 1 else ()), *_answered(page, call)]:
         yield from page.wrapped(text, kind, rest, rest)
     if link.candidates:
         some = [f"turn {key.turn} of {one_line(key.session_id or 'a stream')}" for key in link.candidates]
         more = f" or {len(some) - _MOST_CANDIDATES} others" if len(some) > _MOST_CANDIDATES else ""
         yield from page.wrapped(f"-- may be of {' or '.join(some[:_MOST_CANDIDATES])}{more}", "note", rest, rest)
-    is_bad = call.has_failed or call.ending == "incomplete"
     yield from page.wrapped(told(page, call), "trouble" if is_bad else "end", " " * (COLUMN - 2) + "= ", rest)
 
 
-def _asked(page: Page, call: ModelCall) -> Iterator[tuple[str, Kind]]:
-    """Return the parts of a request after the model's last answer."""
+def _asked(page: Page, call: ModelCall, told_before: set[str]) -> Iterator[tuple[str, Kind]]:
+    """Return the parts of a request after the model's last answer, after instructions that no earlier call has."""
+    instructions = "" if call.conversation is None else call.conversation.instructions
+    if instructions and instructions not in told_before:
+        told_before.add(instructions)
+        yield f"System: {page.long(instructions)}", "asked"
     items = () if call.conversation is None else call.conversation.items
     answered = [n for n, item in enumerate(items) if item.kind in ("assistant", "call", "reasoning")]
     begin = answered[-1] + 1 if answered else 0

@@ -15,6 +15,7 @@ from omnirecord.analysis.stats.stats import measured
 from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
+from tests.support.hop_tapes import model_hop
 
 ASKED: dict[str, Any] = {"model": "m", "input": "Hi", "stream": True}
 RETRIED = SHIPPED / "both_hops" / "both_retried.jsonl"
@@ -111,3 +112,16 @@ def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
 def test_no_line_is_wider_than_asked(width: int) -> None:
     with closing(only_calls().store()) as store:
         assert max(map(len, lines_of(store, None, width))) <= width
+
+
+def test_calls_alone_print_new_instructions_once() -> None:
+    with closing(model_hop(2).store()) as store:
+        lines = [line.strip() for line in lines_of(store, None)]
+    assert lines.count("System: You are a poet.") == 1
+    assert lines.index("System: You are a poet.") == lines.index("You: Hi") - 1
+
+
+def test_calls_alone_mark_the_calls_that_did_not_end_well() -> None:
+    with closing(only_calls().store()) as store:
+        marked = [line for line in lines_of(store, None) if "!! " in line]
+    assert [line.split("!! ")[1] for line in marked] == ["model m (openai-responses)"]
