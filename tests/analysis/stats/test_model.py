@@ -60,3 +60,10 @@ def test_calls_alone_have_an_object_of_their_own(tmp_path) -> None:  # type: ign
     assert (row["recording"], row["session_id"], row["model_calls"]["rate_limited"]) == (2, None, 1)
     assert "Model calls, recording 2" in CliRunner().invoke(main, ["stats", path]).stdout
     assert "1 model call: show prints them" in CliRunner().invoke(main, ["ls", path]).stdout
+
+
+def test_sessions_without_turns_have_no_line_of_medians(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    made = Made()
+    made.stream("/mcp", 1.0, (1.1, b"data: {}\n\n"))
+    printed = CliRunner().invoke(main, ["stats", str(made.save(tmp_path / "a.db"))]).stdout
+    assert printed.startswith("A stream without a session")
