@@ -45,7 +45,8 @@ CODES: Mapping[str, Code] = {
     ),
     "model-failed": _error(
         "The provider refused, failed or cut the call, so the model gave no complete answer.",
-        "Read the provider's error: omnirecord show CASSETTE. For a refused request, omnirecord request CASSETTE N.",
+        "Run omnirecord show CASSETTE: it has the provider's error, or the answer up to the cut. For a refused request,"
+        " omnirecord request CASSETTE N.",
     ),
     "model-truncated": _warning(
         "The model was stopped before its answer was complete.",
@@ -115,8 +116,8 @@ CODES: Mapping[str, Code] = {
     "other-api": _note(
         "The recorder judged these events by Omnigent's contract, which says nothing about another API. Its verdicts"
         " on them are left out here.",
-        "Record with --contract none, with auto for a model API, or with a schema. Check this recording with"
-        " omnirecord validate CASSETTE --contract FILE.",
+        "Record with --contract auto for a model API, with none for another, or with a schema. Check this recording"
+        " with omnirecord validate CASSETTE --contract FILE.",
     ),
     # Events that are broken, repeated or out of order.
     "malformed": _error(
@@ -337,7 +338,7 @@ _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
         }
     ),
     "model-truncated-hidden": frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"}),
-    "model-failed": _LOST | {"turn-failed", "model-rate-limited", "model-retried", "retried", "turn-incomplete"},
+    "model-failed": _LOST | {"turn-failed", "model-retried", "retried", "turn-incomplete"},
     "model-truncated": frozenset({"turn-incomplete", "turn-failed"}),
     "model-rate-limited": frozenset({"model-retried", "retried", "silent-while-running"}),
     "approval-lost": _LOST,

@@ -15,6 +15,7 @@ from ...cassette.source import Source
 from ...contract.judge import Api
 from ...model import Exchange, TimedFrame
 from ...omnigent.routes import path_of
+from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
@@ -73,7 +74,10 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
         request, count = streams[0].exchange.request, sum(one.count for one in streams)
         what = f"{request.method} {one_line(path_of(request.target))[:100]}"
         where = f"one stream, {what}" if len(streams) == 1 else f"{len(streams):,} streams, the first of them {what}"
-        yield sign_at("other-api", f"none of {counted(count, 'event')} is Omnigent's, in {where}", refs[:1], since_ns=0)
+        message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
+        if api_of(request.method, request.target) is not None:
+            message += ", which is the path of a model API: record it with --contract auto"
+        yield sign_at("other-api", message, refs[:1], since_ns=0)
 
 
 def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:

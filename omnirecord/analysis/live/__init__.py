@@ -111,7 +111,7 @@ class Requests:
         why = row["error"] or ""
         if why.startswith("upstream_unreachable: "):
             why = why.partition(": ")[2].removeprefix("omnirecord ")
-        return make("request", kind, f"{row['status']} {_name(row)}", why)
+        return make("request", kind, f"{row['status']} {_name(row)}", why.removeprefix(f"{row['status']}: "))
 
     def _stream(self, row: Row, make: Make, *, is_over: bool, in_turn: bool) -> Iterator[Line]:
         stream, session = row["stream"], row["session_id"] or ""

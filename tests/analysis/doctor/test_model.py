@@ -125,3 +125,26 @@ def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
     made.post("/v1/responses", 1.0, body=ASKED, ending="upstream_unreachable", answered=False)
     with closing(made.store()) as store:
         assert codes(examine(store)) == [("model-failed", "error")]
+
+
+def test_a_rate_limit_is_no_effect_of_the_failed_call() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    error = {"error": {"code": "rate_limit_exceeded", "message": "Slow down."}}
+    for number in range(2):
+        sent = (("x-stainless-retry-count", str(number)),)
+        made.post("/v1/responses", 1.0 + number, status=429, body=ASKED, answer=error, sent=sent)
+    with closing(made.store()) as store:
+        because = {one.code: one.because for one in examine(store)}
+    assert because == {"model-failed": None, "model-rate-limited": None, "model-retried": "model-failed"}
+
+
+def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_with_auto() -> None:
+    made = Made()
+    made.stream(
+        "/v1/chat/completions", 1.0, (1.1, b'data: {"object": "chat.completion.chunk", "choices": []}\n\n'),
+        method="POST", body=json.dumps(ASKED).encode(), ending="eof",
+    )  # fmt: skip
+    with closing(made.store()) as store:
+        (one,) = [one for one in examine(store) if one.code == "other-api"]
+    assert one.message.endswith("the path of a model API: record it with --contract auto")

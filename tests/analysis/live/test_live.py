@@ -206,3 +206,10 @@ def test_every_event_of_a_model_is_shown_on_request() -> None:
     path = SHIPPED / "both_hops" / "both_retried.jsonl"
     types = [one.head for one in told(path, every=True)]
     assert "response.function_call_arguments.done" in types
+
+
+def test_a_failed_request_whose_answer_begins_with_its_status_has_the_status_once(tape: Made, tmp_path: Path) -> None:
+    error = {"error": {"message": "404: Not Found"}}
+    tape.post("/nope", 5.0, until=5.1, status=404, answer=error)
+    (line,) = [line for line in lines(tape.save(tmp_path / "a.db")) if "/nope" in line]
+    assert "404 POST /nope Not Found" in line
