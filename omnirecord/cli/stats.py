@@ -100,8 +100,9 @@ def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple
 
 
 def _print_sessions(found: Sequence[SessionStats]) -> None:
-    click.echo(fitted(_medians(found)))
-    click.echo()
+    if any(one.turns for one in found):
+        click.echo(fitted(_medians(found)))
+        click.echo()
     if len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
             for line in ["", *_report(one)][number == 0 :]:

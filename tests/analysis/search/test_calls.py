@@ -104,3 +104,8 @@ def test_a_growing_recording_is_searched_again(tmp_path: Path) -> None:
     path.unlink()
     tape.post("/v1/responses", 9.0, body=asked(user("a second answer")), answer={"id": "r"})
     assert search(tape.save(path), "answer").total == 2
+
+
+def test_a_hit_that_one_more_call_has_says_so_in_the_singular(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["search", str(model_hop(2).save(tmp_path / "two.db")), "poet"])
+    assert result.output.endswith("(and in 1 more call)\n")
