@@ -206,3 +206,11 @@ def test_every_event_of_a_model_is_shown_on_request() -> None:
     path = SHIPPED / "both_hops" / "both_retried.jsonl"
     types = [one.head for one in told(path, every=True)]
     assert "response.function_call_arguments.done" in types
+
+
+def test_an_issue_of_a_whole_event_begins_with_no_empty_path(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 0.0, (0.1, b"data: {oops\n\n"))
+    path = tape.save(tmp_path / "a.db")
+    assert any(line.startswith("malformed is not JSON: ") for line in lines(path))
+    (line,) = (one.line(200) for one in told(path, every=True) if "is not JSON" in one.line(200))
+    assert ":" not in line.partition("is not JSON")[0]
