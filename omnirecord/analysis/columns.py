@@ -1,4 +1,4 @@
-"""The columns of the tables that `query` computes, and that a lake has for each recording. Light to import."""
+"""The columns of the tables that `query` computes; a lake has them, too, except `model_calls`. Light to import."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ COLUMNS: dict[str, dict[str, type]] = {
         **_TURN, "elicitation_id": str, "message": str, "action": str, "answered_by": str, "asked_at": str,
         "answered_at": str, "resolved_at": str, "waited_s": float, "asked_ns": int, "answered_ns": int,
         "resolved_ns": int, "left_ns": int,
+    },
+    "model_calls": {
+        "recording": int, "hop": str, "exchange": int, "api": str, "model": str, "attempt": int, "status": int,
+        "ending": str, "reason": str, "started_at": str, "first_byte_s": float, "first_token_s": float,
+        "duration_s": float, "input_tokens": int, "output_tokens": int, "session_id": str, "turn": int, "by": str,
+        "certainty": str,
     },
     "findings": {
         "code": str, "severity": str, "recording": int, "session_id": str, "stream": int, "seq": int, "seqs": str,

@@ -1,4 +1,4 @@
-"""The tables that `query` computes: `sessions`, `turns`, `tools`, `approvals` and `findings`.
+"""The tables that `query` computes: `sessions`, `turns`, `tools`, `approvals`, `model_calls` and `findings`.
 
 Names and units are those of `sessions --json`, `show --json`, `stats --json` and `doctor --json`; a value inside an
 object of theirs has a column of its own. `sessions` has the columns of the view of that name, too.
@@ -20,6 +20,8 @@ from ..text import dumps
 from .columns import COLUMNS
 from .doctor import Finding
 from .doctor.doctor import examine
+from .gather import model_calls
+from .model_calls import Link, ModelCalls
 from .sessions import Summary, summaries
 from .stats import SessionStats
 from .stats.stats import measured, waited
@@ -35,6 +37,7 @@ ABOUT = {
     "turns": "One row per turn: what was asked, the answer, how it ended, how long it took.",
     "tools": "One row per tool call: its arguments, its output, how long it took.",
     "approvals": "One row per question to the user: the answer, and how long the turn waited for it.",
+    "model_calls": "One row per call to a model: how it ended, how long it took, its tokens, its turn.",
     "findings": "One row per finding of doctor, the worst first.",
     **{name: about for name, about in VIEWS.items() if name not in COLUMNS},
 }
@@ -70,6 +73,10 @@ class Analysis:
         return summaries(self._store, examined=self._findings)
 
     @cached_property
+    def _calls(self) -> ModelCalls:
+        return model_calls(self._store)
+
+    @cached_property
     def _started(self) -> dict[int, str]:
         return {one.recording: one.started_at for one in self._store.recordings()}
 
@@ -100,6 +107,10 @@ class Analysis:
                     **_fields(one, "approvals"), **self._times(told, one, "asked", "answered", "resolved"),
                     "waited_s": _between(told, 0, waited(turn, one, until_ns)),
                 }  # fmt: skip
+
+    def model_calls(self) -> Iterator[Row]:
+        for link in self._calls.links:
+            yield _call_row(link, self._started[link.call.recording])
 
     def findings(self) -> Iterator[Row]:
         recordings = {x.stream: x.recording for x in self._store.streams()}
@@ -143,6 +154,18 @@ def _stats_row(one: SessionStats) -> Row:
         "first_token_s": None if one.first_token_s is None else one.first_token_s.p50, "tool_s": one.tool_s,
         "approval_s": one.approval_s, "streams": len(one.streams), "exchanges": one.exchanges, "events": one.events,
         "frames": sum(stream.frames for stream in one.streams), "response_bytes": one.response_bytes,
+    }  # fmt: skip
+
+
+def _call_row(link: Link, started_at: str) -> Row:
+    call, turn, usage = link.call, link.turn, link.call.usage
+    ends_ns = {"first_byte_s": call.first_byte_ns, "first_token_s": call.first_token_ns, "duration_s": call.ended_ns}
+    return {
+        **{name: getattr(call, name) for name in COLUMNS["model_calls"] if hasattr(call, name)},
+        "attempt": max(call.attempt, link.attempt), "started_at": wall_clock(started_at, call.started_ns),
+        **{name: None if ns is None else (ns - call.started_ns) / 1e9 for name, ns in ends_ns.items()},
+        "input_tokens": usage and count(usage.input_tokens), "output_tokens": usage and count(usage.output_tokens),
+        "session_id": turn and turn.session_id, "turn": turn and turn.turn, "by": link.by, "certainty": link.certainty,
     }  # fmt: skip
 
 

@@ -16,8 +16,7 @@ from ..model import Exchange, TimedFrame
 from ..wire.strict_json import payload as parsed
 from .doctor import Finding
 from .doctor.doctor import SessionChecks, examine
-from .gather import Concluded, Context, Gathered, Held, children_of, model_calls
-from .model_calls import ModelCalls
+from .gather import Concluded, Context, Gathered, Held, children_of
 from .query import Analysis
 from .sessions import Summary, summaries
 from .stats import SessionStats
@@ -52,10 +51,6 @@ class Whole(Analysis):
         self._context, self.parents = Context(store), store.parents()
         self._sessions: list[_Read] = []
         self._problems = _Problems(store, recording)
-
-    @cached_property
-    def _calls(self) -> ModelCalls:
-        return model_calls(self._store)
 
     @cached_property
     def _findings(self) -> list[Finding]:

@@ -57,7 +57,9 @@ def the_session(store: Source, name: str) -> str:
     near = get_close_matches(name, known, _LISTED) or _near_beginning(name, known)
     if near:
         raise UsageError(f"no session begins with {name!r}: the nearest {_are(near)}")
-    raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}")
+    is_number = any(str(x.exchange) == name for x in store.exchanges())
+    hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
+    raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}{hint}")
 
 
 def _near_beginning(name: str, known: list[str]) -> list[str]:

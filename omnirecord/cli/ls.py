@@ -82,8 +82,6 @@ _COLUMNS = {
         "exchanges",
     ],
 }  # fmt: skip
-_VARYING = ("recording", "hop")
-"""Columns that are left out if all rows have the same value."""
 _HEADS = {
     "recording": "rec", "session_id": "session", "started_at": "began (UTC)", "duration_s": "took s",
     "exchanges": "requests", "last_status": "status", "request_bytes": "sent", "response_bytes": "received",
@@ -99,10 +97,17 @@ def ls_lines(cassette: Path, what: str | None, rows: list[dict[str, Any]], width
     if not rows:
         yield f"{shown(cassette)} holds no {what or 'sessions'} yet"
         return
-    columns = [column for column in _COLUMNS[what] if column not in _VARYING or len({row[column] for row in rows}) > 1]
+    columns = [column for column in _COLUMNS[what] if _is_told(column, rows)]
     cells = [{_HEADS.get(column, column): _cell(column, row) for column in columns} for row in rows]
     heads = [_HEADS.get(column, column) for column in columns]
     yield from fitted_table(cells, heads, width, least=_LEAST, left_out=_LEFT_OUT)
+
+
+def _is_told(column: str, rows: list[dict[str, Any]]) -> bool:
+    """Whether a table has the column: `recording` if there are several, `hop` if one has a name."""
+    if column == "recording":
+        return len({row[column] for row in rows}) > 1
+    return column != "hop" or any(row[column] is not None for row in rows)
 
 
 def _cell(column: str, row: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def query(
     """Run one SQL statement over a cassette, read-only, and print its rows.
 
     Without SQL, list the tables and views with their columns. If SQL is -, read it from standard input. The tables
-    sessions, turns, tools, approvals and findings are computed if the SQL names them.
+    sessions, turns, tools, approvals, model_calls and findings are computed if the SQL names them.
 
     \b
     Examples:

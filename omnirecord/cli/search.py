@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..text import clip, visible
+from ..text import clip, counted, visible
 from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
@@ -125,9 +125,10 @@ def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
 def _line(hit: Hit, zero_ns: int) -> str:
     row = hit.row
     place = f"{row['stream']}:{row['seq']}" if row["seq"] is not None else f"x{hit.exchange}"
-    again = f" (and in {hit.calls - 1} more calls)" if hit.call is not None and hit.calls > 1 else ""
+    again = f" (and in {counted(hit.calls - 1, 'more call')})" if hit.call is not None and hit.calls > 1 else ""
     asked = "request" if hit.status is None else f"answer {hit.status}"
-    what = row["type"] or (asked if hit.exchange is not None else row["verdict"])
+    untyped = "(no type)" if row["verdict"] == "valid" else row["verdict"]
+    what = row["type"] or (asked if hit.exchange is not None else untyped)
     time = "-" if row["at"] is None else f"{(row['offset_ns'] - zero_ns) / 1e9:.3f}s"
     return f"{time:>10}  {place:<9} {clip(visible(what), 34):<34} {_snippet(hit)}{again}"
 

@@ -22,6 +22,7 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.cassette.sqlite.views import SELECTS
 from omnirecord.errors import UsageError
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, completed, created, delta, event
+from tests.support.hop_tapes import both_hops
 
 CASSETTES = sorted([*SHIPPED.rglob("*.jsonl"), *SHIPPED.rglob("*.jsonl.zst")])
 Row = dict[str, Any]
@@ -239,3 +240,22 @@ def test_a_session_of_a_cassette_is_asked_alone(of: Callable[[Path], Path], tmp_
     with closing(open_store(of(tmp_path / "two.db"))) as opened:
         codes = [row["finding_code"] for row in asked(opened, "SELECT finding_code FROM sessions")]
     assert codes == ["approval-unanswered", "tool-without-output"][: 2 if "#" not in str(of(tmp_path)) else 1]
+
+
+def test_model_calls_have_a_row_each_with_their_turn() -> None:
+    names = "exchange, hop, api, model, attempt, status, ending, duration_s, input_tokens, session_id, turn, certainty"
+    rows = asked(both_hops().store(), f"SELECT {names} FROM model_calls ORDER BY exchange")
+    assert [(row["exchange"], row["attempt"], row["status"], row["ending"]) for row in rows] == [
+        (4, 1, 429, "refused"), (5, 2, 200, "completed"), (6, 1, 200, "completed"),
+    ]  # fmt: skip
+    assert {(row["hop"], row["api"], row["session_id"], row["turn"]) for row in rows} == {
+        ("model", "openai-responses", "s", 1)
+    }
+    (shown,) = rows_of(both_hops().store(), None)
+    for row, call in zip(rows, shown["model_calls"], strict=True):
+        assert row["duration_s"] == pytest.approx((call["ended_ns"] - call["started_ns"]) / 1e9)
+        assert row["input_tokens"] == (call["usage"] or {}).get("input_tokens")
+
+
+def test_a_cassette_without_a_model_hop_has_no_model_calls(store: Store) -> None:
+    assert asked(store, "SELECT * FROM model_calls") == []

@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from tests.support.cassettes import conversation
+from tests.support.hop_tapes import model_hop
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 EVENT_KEYS = [
@@ -88,6 +89,11 @@ def test_ls_has_a_column_for_the_hop_if_there_are_several(tmp_path: Path) -> Non
     head, *_, last = run("ls", path, "--exchanges").stdout.splitlines()
     assert (head.split()[:2], last.split()[1]) == (["no", "hop"], "model")
     assert "hop" not in run("ls", CASSETTES / "approval.jsonl", "--exchanges").stdout.splitlines()[0]
+
+
+def test_ls_has_a_column_for_the_hop_if_only_a_hop_with_a_name_has_exchanges(tmp_path: Path) -> None:
+    head, first = run("ls", model_hop(1).save(tmp_path / "model.db"), "--exchanges").stdout.splitlines()
+    assert (head.split()[1], first.split()[1]) == ("hop", "model")
 
 
 def test_events_json_has_all_keys_in_order(cassette: Path) -> None:

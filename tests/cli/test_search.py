@@ -101,3 +101,11 @@ def test_the_python_of_its_page_runs(
     page = (CASSETTES.parent / "docs" / "search.md").read_text()
     exec(page.partition("```python\n")[2].partition("```")[0], {"omnirecord": omnirecord})
     assert "**release**" in capsys.readouterr().out
+
+
+def test_an_event_without_a_type_has_no_verdict_in_place_of_it(tmp_path: Path) -> None:
+    tape = Made()
+    tape._contracts[0] = "none"
+    tape.stream("/events", 0.0, (0.1, b'data: {"says": "lantern"}\n\n'))
+    result = run(tape.save(tmp_path / "plain.db"), "lantern")
+    assert "  (no type)  " in result.stdout

@@ -56,6 +56,10 @@ def test_a_session_that_is_not_there_is_said() -> None:
     assert (done.exit_code, "no session begins with 'nope'" in done.stderr) == (2, True)
 
 
+def test_a_number_of_an_exchange_in_place_of_a_session_is_told_as_one() -> None:
+    assert "4 is the number of an exchange, which `omnirecord request` prints" in show(TOOL, "4").stderr
+
+
 def test_a_terminal_gets_colours_unless_it_wants_none() -> None:
     assert "\x1b[1m" in on_a_terminal(TOOL)
     assert "\x1b[3" not in on_a_terminal(TOOL, NO_COLOR="1")

@@ -123,3 +123,9 @@ def test_work_is_shown_where_it_takes_long(after: float, shows: bool, monkeypatc
     with common.busy("measuring", after=after):
         time.sleep(0.5)
     assert ("measuring" in terminal.written) is shows
+
+
+def test_streams_without_turns_have_no_medians(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("/events", 0.0, (0.1, b"data: hello\n\n"))
+    assert "median" not in run(tape.save(tmp_path / "plain.db")).stdout.lower()

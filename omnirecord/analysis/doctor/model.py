@@ -104,8 +104,8 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
         return
     first, last = request[0], request[-1]
     failed = ", ".join(dict.fromkeys(_short(link) for link in request[:-1]))
-    after = "" if last.ended_ns is None else f" after {seconds(max(last.started_ns - first.started_ns, 0))}"
-    end = f"the last attempt began{after}" if last.call.has_answer else "no attempt succeeded"
+    later = seconds(max(last.started_ns - first.started_ns, 0))
+    end = f"the last attempt began {later} after the first" if last.call.has_answer else "no attempt succeeded"
     yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
 
 

@@ -182,7 +182,8 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
     yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
     for issue in row["issues"][:_ISSUES]:
-        yield Line(row["offset_ns"], "", "trouble", f"{issue['path']}:", issue["message"])
+        path = f"{issue['path']}:" if issue["path"] else ""
+        yield Line(row["offset_ns"], "", "trouble", path, issue["message"])
 
 
 def is_delta(type_: str | None) -> bool:
