@@ -208,17 +208,16 @@ def test_every_event_of_a_model_is_shown_on_request() -> None:
     assert "response.function_call_arguments.done" in types
 
 
-<<<<<<< HEAD
 def test_a_failed_request_whose_answer_begins_with_its_status_has_the_status_once(tape: Made, tmp_path: Path) -> None:
     error = {"error": {"message": "404: Not Found"}}
     tape.post("/nope", 5.0, until=5.1, status=404, answer=error)
     (line,) = [line for line in lines(tape.save(tmp_path / "a.db")) if "/nope" in line]
     assert "404 POST /nope Not Found" in line
-=======
+
+
 def test_an_issue_of_a_whole_event_begins_with_no_empty_path(tape: Made, tmp_path: Path) -> None:
     tape.stream("s", 0.0, (0.1, b"data: {oops\n\n"))
     path = tape.save(tmp_path / "a.db")
     assert any(line.startswith("malformed is not JSON: ") for line in lines(path))
     (line,) = (one.line(200) for one in told(path, every=True) if "is not JSON" in one.line(200))
     assert ":" not in line.partition("is not JSON")[0]
->>>>>>> w-fixc

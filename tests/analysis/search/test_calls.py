@@ -106,7 +106,6 @@ def test_a_growing_recording_is_searched_again(tmp_path: Path) -> None:
     assert search(tape.save(path), "answer").total == 2
 
 
-<<<<<<< HEAD
 SAID = {"role": "assistant", "content": "lighthouse keeper"}
 
 
@@ -133,8 +132,8 @@ def test_a_tool_call_in_an_answer_that_is_no_stream_is_found(tmp_path: Path) -> 
     call = {"type": "function_call", "id": "f", "call_id": "c", "name": "wc", "arguments": '{"path": "whale.txt"}'}
     tape.post("/v1/responses", 1.0, body=asked(user("Go")), answer={"id": "r", "status": "completed", "output": [call]})
     assert places(search(tape.save(tmp_path / "tool.db"), "whale")) == [(1, "answer.call", None)]
-=======
+
+
 def test_a_hit_that_one_more_call_has_says_so_in_the_singular(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["search", str(model_hop(2).save(tmp_path / "two.db")), "poet"])
     assert result.output.endswith("(and in 1 more call)\n")
->>>>>>> w-fixc
