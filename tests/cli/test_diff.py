@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, created, delta, event, status
+from tests.support.hop_tapes import model_hop
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 TEXT, TOOL = CASSETTES / "text.jsonl", CASSETTES / "tool.jsonl"
@@ -132,3 +133,14 @@ def test_of_very_many_differences_the_first_are_told(tmp_path: Path) -> None:
     assert out.count("\n") < 300
     assert "    … and more: --json has them all\n" in out
     assert out.startswith("999 differences: 999 in content\n")
+
+
+def test_model_calls_without_turns_are_said_to_be_uncompared(tmp_path: Path) -> None:
+    calls = model_hop(1).save(tmp_path / "calls.db")
+    said = "nothing to compare: neither cassette has a session, and model calls are compared by turn\n"
+    assert run(calls, calls) == (0, said, "")
+    other = Made()
+    other.stream("/events", 0.0, (0.1, event("one", n=1)), (0.2, event("two", n=2)))
+    _, out, _ = run(calls, other.save(tmp_path / "other.db"))
+    assert out.endswith("model calls are not compared: no cassette has a turn\n")
+    assert "content the stream, only in B:\n      + turns: 0\n      + events: 2\n" in out

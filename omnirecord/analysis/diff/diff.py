@@ -91,6 +91,8 @@ class Compared:
     sessions: int
     """The number of sessions on the side that has more; `turns` likewise."""
     turns: int
+    uncompared_calls: int = 0
+    """The model calls of the side that has more of them, if no turn is compared: then no call is."""
 
 
 def compared(
@@ -104,19 +106,22 @@ def compared(
     """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
-    sides = list(_sessions_of(a, session, watch)), list(_sessions_of(b, session, watch))
+    calls: list[int] = []
+    sides = list(_sessions_of(a, session, watch, calls)), list(_sessions_of(b, session, watch, calls))
     sessions = max(len(side) for side in sides)
     turns = max(sum(len(one.turns) for one in side) for side in sides)
-    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns)
+    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns, 0 if turns else max(calls, default=0))
 
 
-def _sessions_of(source: str | Path, session: str | None, watch: Watch) -> Iterator[DiffSession]:
+def _sessions_of(source: str | Path, session: str | None, watch: Watch, counted: list[int]) -> Iterator[DiffSession]:
+    """The sessions of a cassette. Adds the number of its model calls to `counted`."""
     path, named = named_session(source)
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     with closing(open_store(path)) as store:
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
         calls = model_calls(store)
+        counted.append(len(calls.links))
         if len(sessions) == 1:
             yield _session_of(sessions[0], watch(sessions[0].frames(), label), calls)
         else:
@@ -290,7 +295,8 @@ def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], li
 def _summary(one: DiffSession) -> dict[str, Any]:
     """The value of a difference for a session that only one side has."""
     asked = [asked.text for side in one.turns for asked in side.turn.asked]
-    return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked}
+    events = {} if one.turns else {"events": len(one.outside)}
+    return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked, **events}
 
 
 def _turn_summary(one: DiffTurn) -> dict[str, Any]:

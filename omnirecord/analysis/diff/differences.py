@@ -156,6 +156,8 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
     told = 0
     for one in found:
         at, where = _place(one.path)
+        if one.session_id is None and at == "the session":
+            at = where = "the stream"
         if one.session_id != session:
             session, turn = one.session_id, None
             yield f"session {visible(one.session_id)}" if one.session_id else "a stream without a session"
