@@ -155,7 +155,9 @@ class Requests:
             self.begin(store, ())
         for x in store.newer(self._last or 0, self._open):
             self._last = max(self._last or 0, x.exchange)
-            is_over = x.end_ns is not None or x.ending != "open"
+            is_over = x.end_ns is not None or not (x.ending == "open" or _goes_on(store, x))
+            if is_over and x.kind == "sse" and x.ending != "done":
+                x = next(iter(store.numbered([x.exchange])), x)  # [DONE] may be in bytes that have no frames yet
             if self._wanted.takes_session(x.session_id):
                 yield from self._rows(store, x, is_over=is_over)
             if is_over:
@@ -172,6 +174,11 @@ class Requests:
             yield _row(store, x, act, is_over=False)
         if is_over:
             yield _row(store, x, act, is_over=True)
+
+
+def _goes_on(store: Store, x: Exchange) -> bool:
+    """Return whether a stream has sent `[DONE]` and the recorder still waits for its end."""
+    return x.ending == "done" and x.end_ns is None and store.is_being_recorded
 
 
 def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool) -> Row:
