@@ -167,6 +167,11 @@ class Replay(PlayheadControl):
         """The recorded requests of clients that no client has sent yet."""
         return self._player.unplayed()
 
+    def told(self, exchange: Exchange) -> str:
+        """Return the method and target of a recorded request; of a request to a model also its number and its last
+        message."""
+        return self._player.told(exchange)
+
     @property
     def unmade(self) -> list[Exchange]:
         """Deprecated: the former name of `unplayed`."""
@@ -339,7 +344,7 @@ class Replay(PlayheadControl):
         self.requests.append(served)
         self.unmatched.append(served)
         if self.logs_misses:
-            log.warning("%s", text)
+            log.warning("%s", text, extra={"has_lines": True})
         return refusal(target, 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class Player:
             if not is_bookkeeping(x.request.method, x.request.target)
         ]
 
+    def told(self, exchange: Exchange) -> str:
+        """Return a recorded request as words: of a request to a model also its number and its last message."""
+        call = self._lookup.conversations.told(exchange)
+        return f"{exchange.request.method} {exchange.request.target}" + (f" ({call})" if call else "")
+
     def websocket(self, target: str) -> Decision:
         """Return the answer to a WebSocket. Tunnels are refused: their frames would start processes from a cassette."""
         if is_tunnel(target):
