@@ -160,7 +160,7 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
     path = row["issues"][0]["path"] if row["issues"] else ""
     if not state.is_new("objection", f"{verdict} {type_} {path}"):
         return
-    why = "; ".join(f"{issue['path']}: {issue['message']}" for issue in row["issues"][:3])
+    why = "; ".join(": ".join(filter(None, (issue["path"], issue["message"]))) for issue in row["issues"][:3])
     text = why or (summary(row["type"], row["data"]) if verdict == "unknown" else "")
     kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
     yield make(verdict, kind, type_, text)
