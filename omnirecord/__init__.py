@@ -194,7 +194,8 @@ def replay(
         faults: Faults to inject (`docs/faults.md`).
         chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
         resume: Add an id to every event, and honour `Last-Event-ID`.
-        only: Name of the hop to replay, such as `model`; by default the first hop (`docs/model-replay.md`).
+        only: Name of the hop to replay, such as `model`; by default the first hop that has requests
+            (`docs/model-replay.md`).
         host: Address to listen on; a loopback address unless `allow_remote` is set.
         port: Port to listen on; 0 takes a free port.
         allow_remote: Allow a `host` that is not loopback. `/-/omnirecord/` then requires `token`.

@@ -185,7 +185,9 @@ class Tally:
         problems.sort(key=lambda p: (p.type or "", KINDS.index(p.problem), p.path))
         unseen = {type_ for contract in held.values() for type_ in contract.types} - self._seen
         events = self._verdicts.total()
-        return Validation(" and ".join(held), events, dict(self._verdicts), tuple(problems), tuple(sorted(unseen)))
+        *first, last = held or ("",)
+        names = f"{', '.join(first)} and {last}" if first else last
+        return Validation(names, events, dict(self._verdicts), tuple(problems), tuple(sorted(unseen)))
 
 
 def _cut_off(frame: TimedFrame, fields: Frame) -> Judgement:

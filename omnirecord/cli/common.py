@@ -285,10 +285,15 @@ class _OfAsyncio(logging.Handler):
 
 
 class _Harmless(logging.Formatter):
-    """Formats a record as one line without control characters."""
+    """Formats a record as one line without control characters; a record with `has_lines` as lines, the further ones
+    indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        said = visible(f"omnirecord: {record.getMessage()}")
+        said = f"omnirecord: {record.getMessage()}"
+        lines = said.split("\n") if getattr(record, "has_lines", False) else [said]
+        said = "\n".join(
+            visible(line if n == 0 or line.startswith("  ") else f"  {line}") for n, line in enumerate(lines)
+        )
         return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
 
 

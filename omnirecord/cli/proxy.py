@@ -137,8 +137,8 @@ def proxy(
     """Record the traffic between clients and the server at URL.
 
     Point clients at the printed address instead of the server's. Every byte passes through unchanged, and every event
-    is recorded as it arrives. Stderr shows messages, answers, tools, approvals and failures; with --json, only on a
-    terminal. Ctrl-C stops the recorder.
+    is recorded as it arrives. Stderr shows messages, answers, tools, approvals and failures, and of an upstream with a
+    name a line for each request; with --json, only on a terminal. Ctrl-C stops the recorder.
 
     \b
     Example:

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, as in 'model' (default: the first hop). See docs/model-replay.md.",
+    help="Name of the hop to replay, as in 'model' (default: the first hop that has requests). See"
+    " docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",

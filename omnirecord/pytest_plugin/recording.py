@@ -135,10 +135,15 @@ def _not_in(told: str, lines: list[str]) -> list[str]:
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        places = [position_text(position) for position in server.positions()] or ["no client has listened yet"]
+        places = [position_text(position) for position in server.positions()] or [_nowhere(server)]
     except Exception as error:  # the thread died
         places = [visible(str(error))]
     yield from (f"playhead: {one}" for one in places)
+
+
+def _nowhere(server: Server) -> str:
+    is_answered = any(one.exchange is not None for one in server.requests)
+    return "no stream is open" if is_answered else "no client has listened yet"
 
 
 def _came(server: Server) -> list[str]:

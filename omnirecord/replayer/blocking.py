@@ -115,7 +115,8 @@ class Server(BlockingControl, Blocking[replaying.Replay]):
 
     def differences(self) -> list[str]:
         """Return all differences between the client and the recording, as lines of text."""
-        return differences(self.unmatched, self.mismatches, self.unplayed)
+        unplayed = [self._server.told(x) for x in self.unplayed]
+        return differences(self.unmatched, self.mismatches, unplayed)
 
 
 def _assert_none(differences: list[str]) -> None:

@@ -119,6 +119,7 @@ class Replay(PlayheadControl):
         skip = _skip_gates_after(skip_gates_after, gate_timeout)
         self._waiting = Waiting(self.now, skip)
         self._stopped = False
+        self._hop: str | None = None
 
     @property
     def url(self) -> str:
@@ -140,8 +141,8 @@ class Replay(PlayheadControl):
 
     @property
     def only(self) -> str | None:
-        """The name of the hop that is played; None for the first hop."""
-        return self._options.only
+        """The name of the hop that is played; None if it has none."""
+        return self._options.only or self._hop
 
     @property
     def waiting(self) -> list[str]:
@@ -166,6 +167,11 @@ class Replay(PlayheadControl):
         """The recorded requests of clients that no client has sent yet."""
         return self._player.unplayed()
 
+    def told(self, exchange: Exchange) -> str:
+        """Return the method and target of a recorded request; of a request to a model also its number and its last
+        message."""
+        return self._player.told(exchange)
+
     @property
     def unmade(self) -> list[Exchange]:
         """Deprecated: the former name of `unplayed`."""
@@ -181,6 +187,7 @@ class Replay(PlayheadControl):
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
+            self._hop = self._plan.hop
             self._player = await asyncio.to_thread(Player, self._plan, self._options)
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
@@ -337,7 +344,7 @@ class Replay(PlayheadControl):
         self.requests.append(served)
         self.unmatched.append(served)
         if self.logs_misses:
-            log.warning("%s", text)
+            log.warning("%s", text, extra={"has_lines": True})
         return refusal(target, 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
 
     def _state(self) -> dict[str, Any]:

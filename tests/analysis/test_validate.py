@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 import omnirecord
-from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAMES, Validation
+from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAMES, Tally, Validation
+from omnirecord.cassette.contracts import load
 from omnirecord.cassette.open import import_file
 from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.omnigent.contract.test_agreement import JSON, mutants
@@ -369,3 +370,11 @@ def test_the_work_is_linear(tmp_path: Path) -> None:
     omnirecord.validate(small, "documented")
     few, many = (calls(partial(omnirecord.validate, path, "documented")) for path in (small, large))
     assert many < 10.5 * few
+
+
+def test_several_contracts_are_listed_with_commas() -> None:
+    names = ("omnigent", "openai-chat", "anthropic-messages")
+    assert Tally().result(map(load, names)).contract == "omnigent, openai-chat and anthropic-messages"
+    assert Tally().result(map(load, names[:2])).contract == "omnigent and openai-chat"
+    assert Tally().result([load("omnigent")]).contract == "omnigent"
+    assert Tally().result([]).contract == ""

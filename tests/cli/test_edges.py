@@ -364,6 +364,23 @@ def test_a_lack_of_threads_is_a_sentence_and_no_finding(cassette: Path, monkeypa
     assert result.stderr.startswith("Error: cannot start a thread")
 
 
+def test_a_miss_on_stderr_has_its_lines_and_no_other_record_has_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("omnirecord")
+    for name in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    log_to_stderr()
+    written: list[str] = []
+    handler = logger.handlers[0]
+    monkeypatch.setattr(handler, "handle", lambda record: written.append(handler.format(record)))
+    text = "GET /a was never recorded:\n  GET /b\nomnirecord: forged \x1b[2J"
+    logger.warning("%s", text, extra={"has_lines": True})
+    logger.warning("%s", "one\ntwo")
+    assert written == [
+        "omnirecord: GET /a was never recorded:\n  GET /b\n  omnirecord: forged \\x1b[2J",
+        "omnirecord: one\\ntwo",
+    ]  # fmt: skip
+
+
 def test_what_asyncio_logs_is_one_sentence_a_minute_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each connection that failed for want of memory had a traceback on stderr."""
     loggers = [logging.getLogger(name) for name in ("omnirecord", "asyncio")]

@@ -82,3 +82,36 @@ def test_two_upstreams_without_a_name_are_refused(suite: Suite, upstream: str) -
 def test_contracts_that_are_no_dict_are_refused(suite: Suite) -> None:
     suite.file(test_it=ASKS_BOTH.replace('{"model": "openai-responses"}', '"auto"'))
     suite.refuses("contracts is a dict, as in {'model': 'openai-responses'}, not 'auto'")
+
+
+def test_a_model_call_that_was_not_played_is_named_by_its_number_and_question(suite: Suite) -> None:
+    (suite.cassettes / "both.jsonl").write_bytes(BOTH.read_bytes())
+    suite.file(
+        test_it="""
+        import pytest
+
+        @pytest.mark.omnirecord("both.jsonl", only="model")
+        def test_it(omnirecord_server):
+            omnirecord_server.assert_all_played()
+        """
+    )
+    result = suite.run()
+    result.stdout.fnmatch_lines(['*  POST /v1/responses (call 1 of *, exchange *: "*"*'])
+
+
+def test_a_report_says_that_no_stream_is_open_once_a_client_was_answered(suite: Suite) -> None:
+    (suite.cassettes / "both.jsonl").write_bytes(BOTH.read_bytes())
+    (suite.path / "body.json").write_text(body_of_model())
+    suite.file(
+        test_it="""
+        from pathlib import Path
+        import httpx, pytest
+
+        @pytest.mark.omnirecord("both.jsonl", only="model")
+        def test_it(omnirecord_server):
+            body = Path("body.json").read_bytes()
+            assert "data:" in httpx.post(omnirecord_server.url + "/v1/responses", content=body).text
+            assert False
+        """
+    )
+    suite.run().stdout.fnmatch_lines(["playhead: no stream is open"])

@@ -100,6 +100,8 @@ class Requests:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], "end"))
             how = "" if kind == "end" and row["ending"] != "client_left" else f"; {how}"
             kind = "note" if kind == "end" else kind
+            if row["error"]:
+                how, kind = f"; {row['error']}", "warning"
             yield make(row["hop"], kind, f"{_name(row)} {row['status']}", end=f"in {_took(row)}{how}")
 
     def _failure(self, row: Row, make: Make) -> Line:
@@ -166,8 +168,13 @@ def _by(row: Row) -> str:
 
 
 def _who(row: Row) -> str:
-    """Return the name of the party for people; rows of an older proxy have none."""
-    return str(row.get("party_name") or row["party"])
+    """Return the name of the party for people, as `OpenAI client 2`; rows of an older proxy have no name."""
+    name, party = str(row.get("party_name") or row["party"]), str(row["party"])
+    number = party.removeprefix("client-")
+    if party == number or not name.endswith(f" {number}"):
+        return name
+    name = name.removesuffix(f" {number}")
+    return f"{name} {number}" if name.endswith("client") else f"{name} client {number}"
 
 
 def _took(row: Row) -> str:

@@ -19,7 +19,7 @@ from ...model import Exchange
 from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
-from ...text import clip, counted
+from ...text import clip, counted, one_line
 from .bodies import content_of, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
@@ -36,6 +36,8 @@ _ALONE = 160
 """Characters of a text that one side lacks."""
 _BEFORE = 60
 """Characters in front of the first difference."""
+_QUESTION = 60
+"""Characters of the last message that are shown of a call that was not played."""
 LARGEST = 64 << 20
 """Bytes of a request to a model that are compared."""
 Digest = int
@@ -98,6 +100,7 @@ class Conversations:
         self._read_whole, self._day_of = read, day_of
         self._rules = rules
         self._prints: dict[int, Fingerprint] = {}
+        self._questions: dict[int, str] = {}
         self._masked: set[int] = set()
         self._last: tuple[Incoming | None, _Asked | None] = None, None
         self._recorded = [x for x in exchanges if self._add(x)]
@@ -115,6 +118,7 @@ class Conversations:
         if found is None:
             return False
         self._prints[x.exchange] = Fingerprint.of(found)
+        self._questions[x.exchange] = one_line(clip(found.asked, _QUESTION))
         if is_masked:
             self._masked.add(x.exchange)
         return True
@@ -155,13 +159,23 @@ class Conversations:
             message = f"{key} was recorded, but its body is no request to a model: it cannot be read"
             return Miss(message, [{"request": key, "differs": "body: it is no request to a model"}])
         nearest, found = self._nearest(asked, known, self._parts(request))
-        number = next(n for n, x in enumerate(self._recorded, 1) if x.exchange == nearest.exchange)
-        which = f"call {number} of {len(self._recorded)}, exchange {nearest.exchange}"
+        which = self._which(nearest)
         told = list(map(_line, found[:_LISTED]))
         more = [f"  and {counted(len(found) - _LISTED, 'more difference')}"] if len(found) > _LISTED else []
         message = f"{key} was recorded, but not with this conversation"
         facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
         return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more])
+
+    def told(self, x: Exchange) -> str:
+        """Return the number of a recorded call and the last message of its user; empty if it is no call."""
+        if x not in self:
+            return ""
+        question = self._questions[x.exchange]
+        return self._which(x) + (f': "{question}"' if question else "")
+
+    def _which(self, x: Exchange) -> str:
+        number = next(n for n, one in enumerate(self._recorded, 1) if one.exchange == x.exchange)
+        return f"call {number} of {len(self._recorded)}, exchange {x.exchange}"
 
     def _asked(self, request: Incoming) -> _Asked | None:
         """Return the conversation of a request. The last one is cached."""

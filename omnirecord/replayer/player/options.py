@@ -27,7 +27,7 @@ class Options:
     rules: Rules = DEFAULT
     resume: bool = False
     only: str | None = None
-    """The name of the hop to play; None for the first hop."""
+    """The name of the hop to play; None for the first hop that has requests."""
 
 
 def options(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -87,18 +87,24 @@ class ReplayPlan:
     """The exchanges, sessions and gates of a recording. Bytes are read from the store when they are due."""
 
     def __init__(self, store: Store, rule: GateRule, only: str | None = None) -> None:
-        """`only`: the name of the hop to play; by default the first hop. Raises `UsageError` if there is none."""
+        """`only`: the name of the hop to play; by default the first hop that has requests. Raises `UsageError` if there
+        is none."""
         self._store = store
         self._has_gates = not rule.off
         recordings = store.recordings()
-        self.hop = hop_of(recordings, only)
+        exchanges = store.exchanges()
+        self.hop = hop_of(recordings, only, {x.recording for x in exchanges})
         self._of_hop = {one.recording for one in recordings if one.hop == self.hop}
         self._frames: dict[int, list[TimedFrame]] = {}
         self._held = Held()
         self._parts: dict[int, Sequence[Part]] = {}
         self._points: dict[str, Sequence[int]] = {}
         self._when: dict[int, tuple[array[int], array[int]]] = {}
-        recorded = [x for x in store.exchanges() if x.recording in self._of_hop]
+        recorded = [x for x in exchanges if x.recording in self._of_hop]
+        hops = {one.recording: one.hop for one in recordings}
+        others = {_request(x): hops[x.recording] for x in exchanges if x.recording not in self._of_hop}
+        here = {_request(x) for x in recorded}
+        self._elsewhere = {key: hop for key, hop in others.items() if key not in here}
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
@@ -225,6 +231,16 @@ class ReplayPlan:
             self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
         return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
 
+    def in_another_hop(self, method: str, target: str) -> str:
+        """Return which other hop has such a request, and how to play it, as words; empty if none has."""
+        key = method, path_of(target)
+        if key not in self._elsewhere:
+            return ""
+        hop = self._elsewhere[key]
+        if hop is None:
+            return "the first hop has such requests: leave out --only"
+        return f"the hop {hop} has such requests: --only {hop}"
+
     def day(self, exchange: Exchange) -> date:
         """Return the day of a recorded request, in UTC."""
         return datetime.fromtimestamp(self.epoch(exchange.recording, exchange.request.at_ns), UTC).date()
@@ -316,19 +332,27 @@ def hops_of(recordings: Iterable[Recording]) -> list[str | None]:
     return sorted(dict.fromkeys(one.hop for one in recordings), key=lambda hop: hop is not None)
 
 
-def hop_of(recordings: Iterable[Recording], only: str | None = None) -> str | None:
-    """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`."""
+def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set[int] | None = None) -> str | None:
+    """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`.
+
+    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one.
+    """
     hops = hops_of(recordings)
     named = ", ".join(hop for hop in hops if hop is not None)
     if only is not None:
         if only not in hops:
-            raise UsageError(
-                f"the cassette has no hop {only!r}: " + (f"it has {named}" if named else "its hop has no name")
-            )
+            why = f"it has {named}" if named else "its hop has no name, so leave out --only"
+            raise UsageError(f"the cassette has no hop {only!r}: {why}")
         return only
+    if played is not None:
+        hops = hops_of(one for one in recordings if one.recording in played) or hops
     if len(hops) > 1 and None not in hops:
         raise UsageError(f"the cassette has several hops, {named}: choose one with --only")
     return hops[0] if hops else None
+
+
+def _request(x: Exchange) -> tuple[str, str]:
+    return x.request.method, path_of(x.request.target)
 
 
 def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -6,13 +6,14 @@ was played already begins a new one. Sessions never wait for each other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
 from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, opens_session_stream, session_of
 from ..matching import READS, Asked, Lookup, answers
-from ..matching.key import Incoming, Mismatch
+from ..matching.key import Incoming, Mismatch, Miss
 from .controls import Controls
 from .json_rpc import answer_to, differ, parts_to
 from .options import Options
@@ -79,6 +80,11 @@ class Player:
             if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
             if not is_bookkeeping(x.request.method, x.request.target)
         ]
+
+    def told(self, exchange: Exchange) -> str:
+        """Return a recorded request as words: of a request to a model also its number and its last message."""
+        call = self._lookup.conversations.told(exchange)
+        return f"{exchange.request.method} {exchange.request.target}" + (f" ({call})" if call else "")
 
     def websocket(self, target: str) -> Decision:
         """Return the answer to a WebSocket. Tunnels are refused: their frames would start processes from a cassette."""
@@ -155,7 +161,7 @@ class Player:
             self.streams.playthrough(session).came_again(recorded, now)
         candidates = [x for x in recorded if answers(x, request.if_none_match)]
         if not candidates:
-            return self._lookup.miss(request, instead=recorded)
+            return self._miss(request, instead=recorded)
         horizon = self._horizon(session, now)
         known = [x for x in candidates if x.request.at_ns < horizon]
         return self._answering(request, known[-1] if known else candidates[0], session, now)
@@ -195,13 +201,19 @@ class Player:
         exchange = self._lookup.next(request, asked, again=run is None)
         if exchange is None:
             is_noted = is_bookkeeping(request.method, request.target)
-            return NoContent() if is_noted else self._lookup.miss(request, asked)
+            return NoContent() if is_noted else self._miss(request, asked)
         for one in [run] if run is not None else self.streams.alone:
             one.came(exchange, now)
         if exchange.kind == "sse":
             self.mismatches += self._lookup.mismatches(request, exchange)
             return self._to(request, self.streams.play_alone(exchange, now))
         return self._to(request, self._answering(request, exchange, session, now))
+
+    def _miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
+        """Return the miss of a request. It names another hop that has such requests."""
+        miss = self._lookup.miss(request, asked, instead)
+        elsewhere = self._plan.in_another_hop(request.method, request.target)
+        return replace(miss, message=f"{miss.message}; {elsewhere}") if elsewhere else miss
 
     def _to(self, request: Incoming, decision: Playing | Answering) -> Playing | Answering:
         """Return an answer; that to a JSON-RPC request with the ids of this request."""

@@ -17,7 +17,7 @@ from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.lock import lock_path
 from omnirecord.errors import UsageError
-from omnirecord.model import Recording
+from omnirecord.model import Ending, Recording
 from omnirecord.wire.limits import Retention
 from tests.analysis.search.test_search import more
 from tests.cassette.sqlite.test_store import another_recorder
@@ -65,8 +65,11 @@ class Recorder:
         self._reads[stream], self._bytes[stream] = pieces.n, pieces.start
         self._writer.write(made)
 
-    def end(self, stream: int) -> None:
-        self._writer.write([rows.end(stream, self._at, "eof", 0, self._bytes[stream])])
+    def done(self, stream: int) -> None:
+        self._writer.write([rows.done(stream)])
+
+    def end(self, stream: int, ending: Ending = "eof") -> None:
+        self._writer.write([rows.end(stream, self._at, ending, 0, self._bytes[stream])])
 
     def close(self) -> None:
         self._writer.close()
@@ -138,6 +141,32 @@ def test_what_a_stream_that_is_over_has_in_no_frame_is_told(path: Path, recordin
     recording.end(stream)
     assert told(follower) == [(1, 1, 1)]
     assert told(follower) == []
+
+
+def ended(follower: Follower) -> list[tuple[str, int]]:
+    """Ending and end in ns of each request that has ended since the last call."""
+    return [(row["ending"], row["end_ns"]) for row in follower.read().happenings if row.get("end_ns") is not None]
+
+
+def test_a_stream_that_sent_done_has_its_row_and_its_duration_when_it_ends(path: Path, recording: Recorder) -> None:
+    follower = Follower(path, Wanted(requests=True), last=0)
+    assert ended(follower) == []
+    stream = recording.stream()
+    recording.receive(stream, delta("a"), b"data: [DONE]\n\n")
+    recording.done(stream)
+    assert ended(follower) == []
+    recording.end(stream)
+    assert ended(follower) == [("done", 2)]
+    assert ended(follower) == []
+
+
+def test_a_client_that_leaves_after_done_has_read_the_whole_stream(path: Path, recording: Recorder) -> None:
+    follower = Follower(path, Wanted(requests=True), last=0)
+    assert ended(follower) == []
+    stream = recording.stream()
+    recording.receive(stream, delta("a"), b"data: [DONE]\n\n", framed=False)
+    recording.end(stream, "client_left")
+    assert ended(follower) == [("done", 2)], "the frames are not stored yet"
 
 
 def test_a_recorder_that_was_killed_and_the_next_recording(path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 from omnirecord.analysis.follow import Follower, Wanted
 from omnirecord.analysis.live import Line, LiveView
 from omnirecord.cassette.open import open_store
+from omnirecord.model import Ending
 from omnirecord.text import cells
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
+from tests.support.hop_tapes import RESPONSES, opening
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -221,3 +223,30 @@ def test_an_issue_of_a_whole_event_begins_with_no_empty_path(tape: Made, tmp_pat
     assert any(line.startswith("malformed is not JSON: ") for line in lines(path))
     (line,) = (one.line(200) for one in told(path, every=True) if "is not JSON" in one.line(200))
     assert ":" not in line.partition("is not JSON")[0]
+
+
+def test_an_answer_of_a_model_that_was_cut_is_marked(tape: Made, tmp_path: Path) -> None:
+    tape.another_recording("model", "auto")
+    endings: list[tuple[float, str, Ending]] = [
+        (1.0, RESPONSES, "done"),
+        (3.0, RESPONSES, "eof"),
+        (5.0, "/other", "eof"),
+    ]
+    for at, target, ended in endings:
+        tape.stream(target, at, (at + 0.1, opening()), method="POST", ending=ended)
+    assert [(line.end, line.kind) for line in told(tape.save(tmp_path / "a.db"))] == [
+        ("in 0.10 s", "note"), ("in 0.10 s; ended without its last event", "warning"), ("in 0.10 s", "note"),
+    ]  # fmt: skip
+
+
+def test_a_further_client_with_the_same_program_is_called_a_client(tape: Made, tmp_path: Path) -> None:
+    for session, agent in (("s", "OpenAI/Python 2.44.0"), ("t", "python-httpx/0.28")):
+        tape.stream(session, 1.0, (1.0, heartbeat()), party="client-2", sent=(("User-Agent", agent),))
+    told_of = [one.head for one in told(tape.save(tmp_path / "a.db")) if one.label == "stream"]
+    assert {head.partition(" client 2 ")[0] for head in told_of} == {"OpenAI", "Python"}
+
+
+def test_a_problem_of_a_whole_event_has_no_empty_path(tape: Made, tmp_path: Path) -> None:
+    tape.stream("s", 1.0, (1.0, b"data: just text\n\n"))
+    (line,) = [one for one in told(tape.save(tmp_path / "a.db")) if one.label == "malformed"]
+    assert line.text.startswith("is not JSON")

@@ -199,3 +199,15 @@ def test_requests_of_omnigent_are_no_conversations() -> None:
         1, 1, "http", None, None, "client", Request(0, "POST", "/v1/x", ()), Response(1, 2, 200, "OK", ()), "done"
     )
     assert exchange not in Conversations(lambda _: body, [exchange], Rules())
+
+
+def test_a_call_that_was_not_played_is_told_by_its_number_and_question() -> None:
+    stored = [json.dumps(ask(text)).encode() for text in ("first", "second\n\x1b[2J")]
+    calls = [
+        Exchange(n, 1, "http", None, None, "client", Request(n, "POST", path, ()), None, "eof")
+        for n, path in enumerate((PATH, PATH, "/v1/other"), 1)
+    ]
+    found = Conversations(lambda x: [*stored, b"{}"][x.exchange - 1], calls, Rules.parse([]))
+    assert [found.told(x) for x in calls] == [
+        'call 1 of 2, exchange 1: "first"', 'call 2 of 2, exchange 2: "second \\x1b[2J"', "",
+    ]  # fmt: skip

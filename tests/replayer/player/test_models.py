@@ -141,6 +141,25 @@ def test_the_first_hop_is_played_by_default() -> None:
     assert list(stage.plan.sessions) == ["s"]
 
 
+def test_a_first_hop_without_requests_leaves_the_only_other_hop_to_play() -> None:
+    tape = Made()
+    tape.another_recording("model")
+    called(tape, 0.0)
+    assert asks(Stage(tape, "instant")).hears() == ANSWER
+    with pytest.raises(UsageError, match="several hops, model, tools: choose one"):
+        hop_of(recordings(None, "model", "tools"), played={2, 3})
+    assert hop_of(recordings(None, "model"), played=set()) is None
+
+
+def test_a_miss_names_the_hop_that_has_such_requests() -> None:
+    missed = Stage(of_two_hops()).asks("POST", PATH, json.dumps(BODY).encode())
+    assert isinstance(missed, Miss)
+    assert missed.message == f"POST {PATH} was never recorded; the hop model has such requests: --only model"
+    missed = Stage(of_two_hops(), only="model").asks("GET", "/v1/sessions/s/stream")
+    assert isinstance(missed, Miss)
+    assert missed.message.endswith("; the first hop has such requests: leave out --only")
+
+
 def test_only_the_named_hop_is_played() -> None:
     stage = Stage(of_two_hops(), "instant", only="model")
     assert asks(stage).hears() == ANSWER
@@ -164,7 +183,7 @@ def test_the_hop_to_play() -> None:
 @pytest.mark.parametrize(
     ("hops", "only", "why"),
     [
-        ((None,), "model", "the cassette has no hop 'model': its hop has no name"),
+        ((None,), "model", "the cassette has no hop 'model': its hop has no name, so leave out --only"),
         ((None, "model"), "modl", "the cassette has no hop 'modl': it has model"),
         (("model", "tools"), None, "the cassette has several hops, model, tools: choose one with --only"),
     ],
