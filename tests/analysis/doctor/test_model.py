@@ -125,3 +125,19 @@ def test_a_provider_that_is_not_reached_is_no_lost_server() -> None:
     made.post("/v1/responses", 1.0, body=ASKED, ending="upstream_unreachable", answered=False)
     with closing(made.store()) as store:
         assert codes(examine(store)) == [("model-failed", "error")]
+
+
+def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    error = event("error", code="rate_limit_exceeded", message="Slow down.")
+    for number in range(3):
+        body = json.dumps(ASKED | {"input": f"Question {number}"}).encode()
+        made.stream("/v1/responses", 1.0 + number, (1.1 + number, error), method="POST", body=body)
+    with closing(made.store()) as store:
+        found = {one.code: one for one in examine(store) if one.code.startswith("model")}
+        first = next(x for x in store.exchanges() if x.stream == 1)
+    assert f"the first: the model call failed: rate_limit_exceeded: Slow down (exchange {first.exchange})" in (
+        found["model-failed"].message
+    )
+    assert {code: one.stream for code, one in found.items()} == {"model-failed": 1, "model-rate-limited": 1}
