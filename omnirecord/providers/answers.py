@@ -104,8 +104,8 @@ class Answer:
             yield Delta(seq, at_ns, text, -1 if place is None else places[place])
 
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
-        """Set the end. The first end of an error counts, else the last one."""
-        if self.ending != "failed":
+        """Set the end. The first end counts: an event after it changes nothing."""
+        if self.ending is None:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
@@ -243,16 +243,16 @@ class _Chat(Answer):
         usage = as_dict(data.get("usage"))
         if usage:
             self.usage = _usage(usage, "prompt_tokens", "completion_tokens")
+        if data.get("error"):
+            self.fail(data["error"])
         for choice in map(as_dict, as_list(data.get("choices"))):
             index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
             self._said(said, index, whole=key == "message")
             reason = as_text(choice.get("finish_reason"))
-            if reason is not None and index == 0:
+            if reason and index == 0:
                 for tool in self.tools.values():
                     tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
                 self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
-        if data.get("error"):
-            self.fail(data["error"])
 
     def _said(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
         self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)
@@ -318,7 +318,7 @@ class _Messages(Answer):
         self._count(message.get("usage"))
 
     def _stop(self, reason: str | None) -> None:
-        if reason is not None:
+        if reason:
             self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
 
     def _count(self, usage: Any) -> None:

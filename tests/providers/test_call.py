@@ -335,6 +335,33 @@ def test_a_request_for_something_else_is_no_call() -> None:
     assert api_of("POST", "/openai/deployments/x/chat/completions?api-version=1") == "openai-chat"
 
 
+LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}
+
+
+@pytest.mark.parametrize(
+    ("path", "events", "reason"),
+    [
+        (RESPONSES, [text("Hi"), response("completed"), LATE], None),
+        (RESPONSES, [text("Hi"), response("completed"), response("failed", error={"message": "Late."})], None),
+        (CHAT, [chunk(content="Hi"), chunk("stop"), "[DONE]", {"error": "late"}], "stop"),
+        (MESSAGES, [*anthropic(), LATE], "end_turn"),
+    ],
+)
+def test_an_error_after_the_end_changes_nothing(path: str, events: list[Data | str], reason: str | None) -> None:
+    call = streamed(path, *events)
+    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("completed", reason, None, False)
+
+
+def test_an_answer_ends_with_its_first_end() -> None:
+    assert streamed(CHAT, chunk("", content="Hi"), chunk("stop"), chunk("length")).ended_ns == 20 * MS
+    assert streamed(RESPONSES, response("failed"), response("completed")).ending == "failed"
+
+
+def test_an_error_counts_more_than_the_finish_reason_beside_it() -> None:
+    call = streamed(CHAT, chunk(content="Hi"), chunk("error") | {"error": {"code": "busy", "message": "Busy."}})
+    assert (call.ending, call.reason, call.error) == ("failed", "busy", "Busy.")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
