@@ -164,6 +164,8 @@ class Answer:
 class _Responses(Answer):
     """OpenAI Responses."""
 
+    _ENDS = ("completed", "failed", "incomplete", "cancelled")
+
     def event(self, data: dict[str, Any]) -> None:
         type_ = as_text(data.get("type")) or ""
         kind = type_.removeprefix("response.")
@@ -180,8 +182,8 @@ class _Responses(Answer):
             self.argue(place[0], as_text(data.get("delta")))
         elif kind in ("output_item.added", "output_item.done"):
             self._item(as_dict(data.get("item")), place[0], is_done=kind == "output_item.done")
-        elif kind in ("created", "in_progress", "queued", "completed", "failed", "incomplete", "cancelled"):
-            self._response(as_dict(data.get("response")))
+        elif kind in ("created", "in_progress", "queued", *self._ENDS):
+            self._response(as_dict(data.get("response")), kind)
         elif type_ == "error":
             self.fail(data.get("error") or data)
 
@@ -207,13 +209,14 @@ class _Responses(Answer):
         elif type_ == "reasoning" and is_done:
             self.think(text_of(item.get("summary")) or text_of(item.get("content")), whole=True)
 
-    def _response(self, response: dict[str, Any]) -> None:
+    def _response(self, response: dict[str, Any], kind: str = "") -> None:
+        """`kind`: the status in the type of the event, which counts if the response has no such status."""
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
         usage = as_dict(response.get("usage"))
         if usage:
             self.usage = _usage(usage, "input_tokens", "output_tokens")
-        status = response.get("status")
-        if status not in ("completed", "failed", "incomplete", "cancelled"):
+        status = next((one for one in (response.get("status"), kind) if one in self._ENDS), None)
+        if status is None:
             return
         for index, item in enumerate(as_list(response.get("output"))):
             if index not in self.tools:
@@ -298,6 +301,8 @@ class _Messages(Answer):
         elif type_ == "message_delta":
             self._count(data.get("usage"))
             self._stop(as_text(as_dict(data.get("delta")).get("stop_reason")))
+        elif type_ == "message_stop":
+            self.end("completed", None)
         elif type_ == "error":
             self.fail(data.get("error"))
 

@@ -15,7 +15,8 @@ How a call ended:
 5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
 6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API.
 
-An answer with its end is over, whatever happens to the connection after it.
+The type of an event tells the end, even if the rest of the event cannot be read. An answer with its end is over,
+whatever happens to the connection after it.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def call_of(
         for frame in frames:
             if frame.verdict not in ("comment", "sentinel", "truncated"):
                 answer.at_ns, answer.seq = frame.offset_ns, frame.seq
-                answer.event(as_dict(payload_of(frame)))
+                answer.event(as_dict(payload_of(frame)) or {"type": frame.type})
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.whole(as_dict(loads(response)))

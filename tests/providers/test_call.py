@@ -295,7 +295,7 @@ def test_a_streamed_message_has_its_text_tools_and_all_input_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("stop", "ending"),
-    [("end_turn", "completed"), ("max_tokens", "incomplete"), ("refusal", "incomplete"), (None, "cut")],
+    [("end_turn", "completed"), ("max_tokens", "incomplete"), ("refusal", "incomplete"), (None, "completed")],
 )
 def test_a_message_ends_with_its_stop_reason(stop: str | None, ending: str) -> None:
     assert streamed(MESSAGES, *anthropic(stop)).ending == ending
@@ -333,6 +333,31 @@ def test_a_request_for_something_else_is_no_call() -> None:
     assert call_of(exchange("/v1/embeddings"), b"{}", b"") is None
     assert api_of("GET", "/v1/responses") is None
     assert api_of("POST", "/openai/deployments/x/chat/completions?api-version=1") == "openai-chat"
+
+
+@pytest.mark.parametrize("response", [{"status": [], "output": 7, "usage": [1]}, {"status": "done"}, 7, None])
+def test_the_type_of_an_event_says_that_a_response_is_complete(response: Any) -> None:
+    call = streamed(RESPONSES, text("Hi"), {"type": "response.completed", "response": response})
+    assert (call.ending, call.reason, call.ended_ns) == ("completed", None, 20 * MS)
+
+
+@pytest.mark.parametrize(
+    ("path", "type_", "ending"),
+    [
+        (RESPONSES, "response.completed", "completed"),
+        (RESPONSES, "response.failed", "failed"),
+        (RESPONSES, "response.incomplete", "incomplete"),
+        (MESSAGES, "message_stop", "completed"),
+        (MESSAGES, "error", "failed"),
+    ],
+)
+@pytest.mark.parametrize("data", ["[]", "{", "{}", None])
+def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, ending: str, data: str | None) -> None:
+    raw = None if data is None else f"event: {type_}\ndata: {data}\n\n".encode()
+    frame = TimedFrame(3, 1, 10 * MS, None, raw, 99, type_, "malformed", ())
+    call = call_of(exchange(path), json.dumps(ASKED[path]).encode(), b"", [frame])
+    assert call is not None
+    assert (call.ending, call.reason, call.error) == (ending, None, None)
 
 
 LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}
