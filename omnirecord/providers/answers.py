@@ -97,6 +97,9 @@ class Answer:
         """Read a plain JSON answer."""
         raise NotImplementedError
 
+    def done(self) -> None:
+        """Read a `[DONE]`. It ends an answer only in Chat Completions."""
+
     def numbered(self) -> Iterable[Delta]:
         """Return the deltas, with the index of their texts."""
         places = {place: n for n, place in enumerate(p for p in sorted(self.texts) if any(self.texts[p]))}
@@ -253,9 +256,15 @@ class _Chat(Answer):
             self._said(said, index, whole=key == "message")
             reason = as_text(choice.get("finish_reason"))
             if reason and index == 0:
-                for tool in self.tools.values():
-                    tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
-                self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+                self._finish("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+
+    def done(self) -> None:
+        self._finish("completed", None)
+
+    def _finish(self, ending: CallEnding, reason: str | None) -> None:
+        for tool in self.tools.values():
+            tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
+        self.end(ending, reason)
 
     def _said(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
         self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)

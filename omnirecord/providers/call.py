@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from ..model import Ending, Exchange, TimedFrame
 from ..wire.headers import header
+from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
 from .conversation import Api, Conversation, conversation_of
@@ -133,9 +134,11 @@ def call_of(
     status = x.response.status if x.response else None
     if x.kind == "sse":
         for frame in frames:
-            if frame.verdict not in ("comment", "sentinel", "truncated"):
-                answer.at_ns, answer.seq = frame.offset_ns, frame.seq
-                answer.event(as_dict(payload_of(frame)) or {"type": frame.type})
+            answer.at_ns, answer.seq = frame.offset_ns, frame.seq
+            if frame.verdict == "sentinel":
+                answer.done()
+            elif frame.verdict not in ("comment", "truncated"):
+                answer.event(as_dict(payload_of(frame)) or {"type": _event_name(frame)})
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.whole(as_dict(loads(response)))
@@ -159,6 +162,11 @@ def call_of(
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
         history_ids=tuple(_history_ids(body, conversation)),
     )  # fmt: skip
+
+
+def _event_name(frame: TimedFrame) -> str | None:
+    """Return the name in the `event:` line of a frame."""
+    return None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1).event
 
 
 def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.model import Ending, Exchange, Kind, Request, Response, TimedFrame
+from omnirecord.model import Ending, Exchange, Kind, Request, Response, TimedFrame, Verdict
 from omnirecord.providers.call import CallUsage, ModelCall, api_of, call_of
 
 Data = dict[str, Any]
@@ -39,7 +39,8 @@ def frames(*events: Data | str) -> list[TimedFrame]:
     for seq, event in enumerate(events, 1):
         data = event if isinstance(event, str) else json.dumps(event)
         raw = f"data: {data}\n\n".encode()
-        made.append(TimedFrame(3, seq, seq * 10 * MS, None, raw, len(raw), None, "valid", ()))
+        verdict: Verdict = "sentinel" if data == "[DONE]" else "valid"
+        made.append(TimedFrame(3, seq, seq * 10 * MS, None, raw, len(raw), None, verdict, ()))
     return made
 
 
@@ -245,8 +246,18 @@ def test_a_chat_ends_with_its_finish_reason(reason: str, ending: str) -> None:
     assert streamed(CHAT, chunk(content="Hi"), chunk(reason)).ending == ending
 
 
-def test_a_chat_that_only_says_done_is_cut() -> None:
-    assert streamed(CHAT, chunk(content="Hi"), "[DONE]", ending="done").ending == "cut"
+def test_a_chat_that_only_says_done_is_complete_without_a_reason() -> None:
+    tool = {"index": 0, "id": "call_1", "function": {"name": "look", "arguments": "{}"}}
+    call = streamed(CHAT, chunk(content="Hi"), chunk(tool_calls=[tool]), "[DONE]", ending="done")
+    assert (call.ending, call.reason, call.ended_ns, call.tool_calls[0].at_ns) == ("completed", None, 30 * MS, 30 * MS)
+
+
+def test_a_chat_with_a_finish_reason_is_complete_without_done() -> None:
+    assert streamed(CHAT, chunk(content="Hi"), chunk("stop"), ending="eof").ending == "completed"
+
+
+def test_done_is_no_end_of_a_response() -> None:
+    assert streamed(RESPONSES, text("Hi"), "[DONE]", ending="done").ending == "cut"
 
 
 def test_a_chat_may_fail_in_its_stream() -> None:
@@ -351,10 +362,10 @@ def test_the_type_of_an_event_says_that_a_response_is_complete(response: Any) ->
         (MESSAGES, "error", "failed"),
     ],
 )
-@pytest.mark.parametrize("data", ["[]", "{", "{}", None])
-def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, ending: str, data: str | None) -> None:
-    raw = None if data is None else f"event: {type_}\ndata: {data}\n\n".encode()
-    frame = TimedFrame(3, 1, 10 * MS, None, raw, 99, type_, "malformed", ())
+@pytest.mark.parametrize("data", ["[]", "{", "{}"])
+def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, ending: str, data: str) -> None:
+    raw = f"event: {type_}\ndata: {data}\n\n".encode()
+    frame = TimedFrame(3, 1, 10 * MS, None, raw, len(raw), None, "malformed", ())
     call = call_of(exchange(path), json.dumps(ASKED[path]).encode(), b"", [frame])
     assert call is not None
     assert (call.ending, call.reason, call.error) == (ending, None, None)
