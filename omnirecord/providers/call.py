@@ -13,7 +13,7 @@ How a call ended:
 3. `failed`: the provider reported an error in its answer, or was not reached.
 4. `refused`: the provider answered with an error status, 400 or above.
 5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
-6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API.
+6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API, or cannot be read.
 
 The type of an event tells the end, even if the rest of the event cannot be read. An answer with its end is over,
 whatever happens to the connection after it.
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..model import Ending, Exchange, TimedFrame
+from ..wire.content_coding import codings_of
 from ..wire.headers import header
 from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
@@ -132,8 +133,10 @@ def call_of(
     body = as_dict(loads(request))
     answer = READERS[api]()
     status = x.response.status if x.response else None
+    is_lost = x.kind == "sse" and x.response_bytes > 0 and _is_coded(x)
     if x.kind == "sse":
         for frame in frames:
+            is_lost = frame.raw is None
             answer.at_ns, answer.seq = frame.offset_ns, frame.seq
             if frame.verdict == "sentinel":
                 answer.done()
@@ -144,7 +147,7 @@ def call_of(
         answer.whole(as_dict(loads(response)))
     if status is not None and status >= 400:
         answer.refuse(status, response)
-    ending, reason, cut_by = _ending(x, answer)
+    ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation, tools = (
         conversation_of(request, x.request.target),
         tuple(one.request() for one in answer.tools.values()),
@@ -186,14 +189,21 @@ def _attempt(x: Exchange) -> int:
     return 1 + min(int(count), _MOST_ATTEMPTS) if count.isascii() and count.isdigit() and len(count) < 9 else 1
 
 
-def _ending(x: Exchange, answer: Answer) -> tuple[CallEnding, str | None, CutBy | None]:
+def _is_coded(x: Exchange) -> bool:
+    return x.response is not None and bool(codings_of(header(x.response.headers, "content-encoding")))
+
+
+def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, str | None, CutBy | None]:
+    """`is_lost`: the end of a streamed answer arrived, but not as events: it cannot be decoded, or is too large."""
     if answer.ending is not None:
         return answer.ending, answer.reason, None
     if x.ending == "upstream_unreachable":
         return "failed", x.ending, None
     if x.ending == "open":
         return "open", None, None
-    if x.ending == "unknown" or (x.kind == "http" and x.response is not None and x.ending in ("eof", "done")):
+    if x.ending == "unknown" or (
+        (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")
+    ):
         return "unknown", None, None
     return "cut", x.ending, _CUT_BY.get(x.ending)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -369,6 +370,28 @@ def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, endi
     call = call_of(exchange(path), json.dumps(ASKED[path]).encode(), b"", [frame])
     assert call is not None
     assert (call.ending, call.reason, call.error) == (ending, None, None)
+
+
+def coded(coding: str, *events: TimedFrame, ending: Ending = "eof", size: int = 99) -> str:
+    """The ending of a call whose stream has a content coding."""
+    x = exchange(ending=ending)
+    assert x.response is not None
+    answered = replace(x.response, headers=(("Content-Encoding", coding),))
+    call = call_of(replace(x, response=answered, response_bytes=size), b"{}", b"", events)
+    assert call is not None
+    return call.ending
+
+
+def test_an_answer_that_cannot_be_decoded_is_unknown() -> None:
+    assert coded("gzip") == "unknown"
+    assert coded("gzip", ending="upstream_lost") == coded("gzip", ending="client_left") == "cut"
+    assert coded("gzip", size=0) == coded("identity") == coded("gzip", *frames(text("Hi"))) == "cut"
+
+
+def test_an_answer_whose_last_event_is_too_large_is_unknown() -> None:
+    large = TimedFrame(3, 2, 20 * MS, None, None, 1 << 30, None, "truncated", ())
+    assert coded("identity", *frames(text("Hi")), large) == "unknown"
+    assert coded("identity", *frames(text("Hi")), large, *frames(text("Hi"))) == "cut"
 
 
 LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}

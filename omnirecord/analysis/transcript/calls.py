@@ -67,7 +67,7 @@ def _how(page: Page, call: ModelCall) -> str:
     if call.ending == "open":
         return "still open"
     if call.ending == "unknown":
-        return f"{call.status} with an answer of another kind{ended}"
+        return f"{call.status} with an answer of an unknown form{ended}"
     return f"{call.ending}{ended}" + (f": {why}" if why else "")
 
 
