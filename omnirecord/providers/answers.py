@@ -340,9 +340,9 @@ class _Messages(Answer):
         self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
         if not self._counted:
             return
-        count = {key: as_int(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
-        cached = as_int(self._counted.get("cache_read_input_tokens"))
-        kept = as_int(self._counted.get("cache_creation_input_tokens"))
+        count = {key: _number(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
+        cached = _number(self._counted.get("cache_read_input_tokens"))
+        kept = _number(self._counted.get("cache_creation_input_tokens"))
         asked, said = count["input_tokens"], count["output_tokens"]
         asked = None if asked is None else asked + (cached or 0) + (kept or 0)
         total = None if asked is None or said is None else asked + said
@@ -356,10 +356,16 @@ READERS: dict[Api, type[Answer]] = {
 
 def _usage(usage: dict[str, Any], asked: str, said: str) -> CallUsage:
     return CallUsage(
-        as_int(usage.get(asked)), as_int(usage.get(said)),
-        as_int(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
-        as_int(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), as_int(usage.get("total_tokens")),
+        _number(usage.get(asked)), _number(usage.get(said)),
+        _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
+        _number(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), _number(usage.get("total_tokens")),
     )  # fmt: skip
+
+
+def _number(count: Any) -> int | None:
+    """Return a count; None for a value that is none, such as a negative one."""
+    number = as_int(count)
+    return None if number is None or number < 0 else number
 
 
 def _error(error: Any) -> tuple[str | None, str | None]:

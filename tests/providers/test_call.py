@@ -394,6 +394,18 @@ def test_an_answer_whose_last_event_is_too_large_is_unknown() -> None:
     assert coded("identity", *frames(text("Hi")), large, *frames(text("Hi"))) == "cut"
 
 
+def test_a_negative_count_of_tokens_is_not_reported() -> None:
+    usage = {"input_tokens": -1, "output_tokens": -5, "total_tokens": -6, "input_tokens_details": {"cached_tokens": -1},
+             "output_tokens_details": {"reasoning_tokens": -2}}  # fmt: skip
+    nothing = CallUsage(None, None, None, None, None)
+    assert streamed(RESPONSES, response("completed", usage=usage)).usage == nothing
+    assert plain(CHAT, {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": -1}}).usage == CallUsage(
+        3, None, None, None, None
+    )
+    counts = {"input_tokens": 3, "output_tokens": -5, "cache_read_input_tokens": -9, "cache_creation_input_tokens": -9}
+    assert plain(MESSAGES, {"usage": counts}).usage == CallUsage(3, None, None, None, None, 3)
+
+
 LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}
 
 
