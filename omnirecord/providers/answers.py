@@ -116,11 +116,11 @@ class Answer:
         code, message = _error(error)
         self.end("failed", code, message)
 
-    def refuse(self, status: int, body: bytes) -> None:
+    def refuse(self, body: bytes) -> None:
         """Set the end of an error status, with the error in the body."""
         data = as_dict(loads(body))
         code, message = _error(data.get("error") or data.get("detail") or data)
-        self.ending, self.reason, self.ended_ns = "refused", code or self.reason or f"HTTP {status}", None
+        self.ending, self.reason, self.ended_ns = "refused", code or self.reason, None
         self.error = message or self.error
 
     def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:

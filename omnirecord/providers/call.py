@@ -146,7 +146,7 @@ def call_of(
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.whole(as_dict(loads(response)))
     if status is not None and status >= 400:
-        answer.refuse(status, response)
+        answer.refuse(response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation, tools = (
         conversation_of(request, x.request.target),

@@ -185,9 +185,9 @@ def test_an_overloaded_anthropic_is_a_rate_limit() -> None:
     assert (call.ending, call.reason, call.is_rate_limited) == ("refused", "overloaded_error", True)
 
 
-def test_an_error_page_has_its_status_as_reason() -> None:
+def test_an_error_page_has_a_status_and_no_reason() -> None:
     call = plain(RESPONSES, b"<html>bad gateway</html>", 502)
-    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("refused", "HTTP 502", None, False)
+    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("refused", None, None, False)
 
 
 def test_a_provider_that_is_not_reached_fails() -> None:
