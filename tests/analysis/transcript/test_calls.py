@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.stats import measured, stats
 from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
@@ -113,6 +113,20 @@ def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
     made.stream("/events", 1.0, (1.1, b"data: hello\n\n"))
     with closing(made.store()) as store:
         assert len(list(gathered(store))) == 1
+
+
+def test_a_stream_of_an_unknown_path_has_no_turns_in_any_command(tmp_path: Path) -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    response = {"id": "r", "status": "completed", "output": []}
+    events = event("response.created", response={"id": "r"}) + event("response.completed", response=response)
+    made.stream("/V1/RESPONSES/", 1.0, (1.1, events), method="POST", ending="eof")
+    with closing(made.store()) as store:
+        (counted,) = measured(store)
+        assert (counted.turns, counted.events) == ((), 2)
+        assert [one.turns for one in whole_sessions(store)] == [()]
+        assert "Requests of an unknown API" in "\n".join(lines_of(store, None))
+    assert stats(made.save(tmp_path / "a.db"))[0].turns == ()
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
