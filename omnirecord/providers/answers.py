@@ -97,6 +97,9 @@ class Answer:
         """Read a plain JSON answer."""
         raise NotImplementedError
 
+    def done(self) -> None:
+        """Read a `[DONE]`. It ends an answer only in Chat Completions."""
+
     def numbered(self) -> Iterable[Delta]:
         """Return the deltas, with the index of their texts."""
         places = {place: n for n, place in enumerate(p for p in sorted(self.texts) if any(self.texts[p]))}
@@ -104,8 +107,8 @@ class Answer:
             yield Delta(seq, at_ns, text, -1 if place is None else places[place])
 
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
-        """Set the end. The first end of an error counts, else the last one."""
-        if self.ending != "failed":
+        """Set the end. The first end counts: an event after it changes nothing."""
+        if self.ending is None:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
@@ -113,11 +116,11 @@ class Answer:
         code, message = _error(error)
         self.end("failed", code, message)
 
-    def refuse(self, status: int, body: bytes) -> None:
+    def refuse(self, body: bytes) -> None:
         """Set the end of an error status, with the error in the body."""
         data = as_dict(loads(body))
         code, message = _error(data.get("error") or data.get("detail") or data)
-        self.ending, self.reason, self.ended_ns = "refused", code or self.reason or f"HTTP {status}", None
+        self.ending, self.reason, self.ended_ns = "refused", code or self.reason, None
         self.error = message or self.error
 
     def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:
@@ -164,6 +167,8 @@ class Answer:
 class _Responses(Answer):
     """OpenAI Responses."""
 
+    _ENDS = ("completed", "failed", "incomplete", "cancelled")
+
     def event(self, data: dict[str, Any]) -> None:
         type_ = as_text(data.get("type")) or ""
         kind = type_.removeprefix("response.")
@@ -180,8 +185,8 @@ class _Responses(Answer):
             self.argue(place[0], as_text(data.get("delta")))
         elif kind in ("output_item.added", "output_item.done"):
             self._item(as_dict(data.get("item")), place[0], is_done=kind == "output_item.done")
-        elif kind in ("created", "in_progress", "queued", "completed", "failed", "incomplete", "cancelled"):
-            self._response(as_dict(data.get("response")))
+        elif kind in ("created", "in_progress", "queued", *self._ENDS):
+            self._response(as_dict(data.get("response")), kind)
         elif type_ == "error":
             self.fail(data.get("error") or data)
 
@@ -207,13 +212,14 @@ class _Responses(Answer):
         elif type_ == "reasoning" and is_done:
             self.think(text_of(item.get("summary")) or text_of(item.get("content")), whole=True)
 
-    def _response(self, response: dict[str, Any]) -> None:
+    def _response(self, response: dict[str, Any], kind: str = "") -> None:
+        """`kind`: the status in the type of the event, which counts if the response has no such status."""
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
         usage = as_dict(response.get("usage"))
         if usage:
             self.usage = _usage(usage, "input_tokens", "output_tokens")
-        status = response.get("status")
-        if status not in ("completed", "failed", "incomplete", "cancelled"):
+        status = next((one for one in (response.get("status"), kind) if one in self._ENDS), None)
+        if status is None:
             return
         for index, item in enumerate(as_list(response.get("output"))):
             if index not in self.tools:
@@ -243,16 +249,22 @@ class _Chat(Answer):
         usage = as_dict(data.get("usage"))
         if usage:
             self.usage = _usage(usage, "prompt_tokens", "completion_tokens")
+        if data.get("error"):
+            self.fail(data["error"])
         for choice in map(as_dict, as_list(data.get("choices"))):
             index, said = as_int(choice.get("index")) or 0, as_dict(choice.get(key))
             self._said(said, index, whole=key == "message")
             reason = as_text(choice.get("finish_reason"))
-            if reason is not None and index == 0:
-                for tool in self.tools.values():
-                    tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
-                self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
-        if data.get("error"):
-            self.fail(data["error"])
+            if reason and index == 0:
+                self._finish("incomplete" if reason in self._INCOMPLETE else "completed", reason)
+
+    def done(self) -> None:
+        self._finish("completed", None)
+
+    def _finish(self, ending: CallEnding, reason: str | None) -> None:
+        for tool in self.tools.values():
+            tool.at_ns = self.at_ns if tool.at_ns is None else tool.at_ns
+        self.end(ending, reason)
 
     def _said(self, said: dict[str, Any], choice: int, *, whole: bool) -> None:
         self.think(as_text(said.get("reasoning_content")) or as_text(said.get("reasoning")), whole=whole)
@@ -298,6 +310,8 @@ class _Messages(Answer):
         elif type_ == "message_delta":
             self._count(data.get("usage"))
             self._stop(as_text(as_dict(data.get("delta")).get("stop_reason")))
+        elif type_ == "message_stop":
+            self.end("completed", None)
         elif type_ == "error":
             self.fail(data.get("error"))
 
@@ -318,7 +332,7 @@ class _Messages(Answer):
         self._count(message.get("usage"))
 
     def _stop(self, reason: str | None) -> None:
-        if reason is not None:
+        if reason:
             self.end("incomplete" if reason in self._INCOMPLETE else "completed", reason)
 
     def _count(self, usage: Any) -> None:
@@ -326,9 +340,9 @@ class _Messages(Answer):
         self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
         if not self._counted:
             return
-        count = {key: as_int(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
-        cached = as_int(self._counted.get("cache_read_input_tokens"))
-        kept = as_int(self._counted.get("cache_creation_input_tokens"))
+        count = {key: _number(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
+        cached = _number(self._counted.get("cache_read_input_tokens"))
+        kept = _number(self._counted.get("cache_creation_input_tokens"))
         asked, said = count["input_tokens"], count["output_tokens"]
         asked = None if asked is None else asked + (cached or 0) + (kept or 0)
         total = None if asked is None or said is None else asked + said
@@ -342,10 +356,16 @@ READERS: dict[Api, type[Answer]] = {
 
 def _usage(usage: dict[str, Any], asked: str, said: str) -> CallUsage:
     return CallUsage(
-        as_int(usage.get(asked)), as_int(usage.get(said)),
-        as_int(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
-        as_int(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), as_int(usage.get("total_tokens")),
+        _number(usage.get(asked)), _number(usage.get(said)),
+        _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
+        _number(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), _number(usage.get("total_tokens")),
     )  # fmt: skip
+
+
+def _number(count: Any) -> int | None:
+    """Return a count; None for a value that is none, such as a negative one."""
+    number = as_int(count)
+    return None if number is None or number < 0 else number
 
 
 def _error(error: Any) -> tuple[str | None, str | None]:

@@ -13,9 +13,10 @@ How a call ended:
 3. `failed`: the provider reported an error in its answer, or was not reached.
 4. `refused`: the provider answered with an error status, 400 or above.
 5. `cut`: the answer has no end. `cut_by` says which side closed the connection.
-6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API.
+6. `open`: the exchange is still being recorded. `unknown`: the body is no answer of this API, or cannot be read.
 
-An answer with its end is over, whatever happens to the connection after it.
+The type of an event tells the end, even if the rest of the event cannot be read. An answer with its end is over,
+whatever happens to the connection after it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..model import Ending, Exchange, TimedFrame
+from ..wire.content_coding import codings_of
 from ..wire.headers import header
+from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
 from .conversation import Api, Conversation, conversation_of
@@ -130,17 +133,21 @@ def call_of(
     body = as_dict(loads(request))
     answer = READERS[api]()
     status = x.response.status if x.response else None
+    is_lost = x.kind == "sse" and x.response_bytes > 0 and _is_coded(x)
     if x.kind == "sse":
         for frame in frames:
-            if frame.verdict not in ("comment", "sentinel", "truncated"):
-                answer.at_ns, answer.seq = frame.offset_ns, frame.seq
-                answer.event(as_dict(payload_of(frame)))
+            is_lost = frame.raw is None
+            answer.at_ns, answer.seq = frame.offset_ns, frame.seq
+            if frame.verdict == "sentinel":
+                answer.done()
+            elif frame.verdict not in ("comment", "truncated"):
+                answer.event(as_dict(payload_of(frame)) or {"type": _event_name(frame)})
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.whole(as_dict(loads(response)))
     if status is not None and status >= 400:
-        answer.refuse(status, response)
-    ending, reason, cut_by = _ending(x, answer)
+        answer.refuse(response)
+    ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation, tools = (
         conversation_of(request, x.request.target),
         tuple(one.request() for one in answer.tools.values()),
@@ -160,6 +167,11 @@ def call_of(
     )  # fmt: skip
 
 
+def _event_name(frame: TimedFrame) -> str | None:
+    """Return the name in the `event:` line of a frame."""
+    return None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1).event
+
+
 def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:
     """Return the ids of earlier answers that a request names."""
     found: dict[str, None] = {}
@@ -177,14 +189,21 @@ def _attempt(x: Exchange) -> int:
     return 1 + min(int(count), _MOST_ATTEMPTS) if count.isascii() and count.isdigit() and len(count) < 9 else 1
 
 
-def _ending(x: Exchange, answer: Answer) -> tuple[CallEnding, str | None, CutBy | None]:
+def _is_coded(x: Exchange) -> bool:
+    return x.response is not None and bool(codings_of(header(x.response.headers, "content-encoding")))
+
+
+def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, str | None, CutBy | None]:
+    """`is_lost`: the end of a streamed answer arrived, but not as events: it cannot be decoded, or is too large."""
     if answer.ending is not None:
         return answer.ending, answer.reason, None
     if x.ending == "upstream_unreachable":
         return "failed", x.ending, None
     if x.ending == "open":
         return "open", None, None
-    if x.ending == "unknown" or (x.kind == "http" and x.response is not None and x.ending in ("eof", "done")):
+    if x.ending == "unknown" or (
+        (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")
+    ):
         return "unknown", None, None
     return "cut", x.ending, _CUT_BY.get(x.ending)
 

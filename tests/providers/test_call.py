@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.model import Ending, Exchange, Kind, Request, Response, TimedFrame
+from omnirecord.model import Ending, Exchange, Kind, Request, Response, TimedFrame, Verdict
 from omnirecord.providers.call import CallUsage, ModelCall, api_of, call_of
 
 Data = dict[str, Any]
@@ -39,7 +40,8 @@ def frames(*events: Data | str) -> list[TimedFrame]:
     for seq, event in enumerate(events, 1):
         data = event if isinstance(event, str) else json.dumps(event)
         raw = f"data: {data}\n\n".encode()
-        made.append(TimedFrame(3, seq, seq * 10 * MS, None, raw, len(raw), None, "valid", ()))
+        verdict: Verdict = "sentinel" if data == "[DONE]" else "valid"
+        made.append(TimedFrame(3, seq, seq * 10 * MS, None, raw, len(raw), None, verdict, ()))
     return made
 
 
@@ -183,9 +185,9 @@ def test_an_overloaded_anthropic_is_a_rate_limit() -> None:
     assert (call.ending, call.reason, call.is_rate_limited) == ("refused", "overloaded_error", True)
 
 
-def test_an_error_page_has_its_status_as_reason() -> None:
+def test_an_error_page_has_a_status_and_no_reason() -> None:
     call = plain(RESPONSES, b"<html>bad gateway</html>", 502)
-    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("refused", "HTTP 502", None, False)
+    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("refused", None, None, False)
 
 
 def test_a_provider_that_is_not_reached_fails() -> None:
@@ -245,8 +247,18 @@ def test_a_chat_ends_with_its_finish_reason(reason: str, ending: str) -> None:
     assert streamed(CHAT, chunk(content="Hi"), chunk(reason)).ending == ending
 
 
-def test_a_chat_that_only_says_done_is_cut() -> None:
-    assert streamed(CHAT, chunk(content="Hi"), "[DONE]", ending="done").ending == "cut"
+def test_a_chat_that_only_says_done_is_complete_without_a_reason() -> None:
+    tool = {"index": 0, "id": "call_1", "function": {"name": "look", "arguments": "{}"}}
+    call = streamed(CHAT, chunk(content="Hi"), chunk(tool_calls=[tool]), "[DONE]", ending="done")
+    assert (call.ending, call.reason, call.ended_ns, call.tool_calls[0].at_ns) == ("completed", None, 30 * MS, 30 * MS)
+
+
+def test_a_chat_with_a_finish_reason_is_complete_without_done() -> None:
+    assert streamed(CHAT, chunk(content="Hi"), chunk("stop"), ending="eof").ending == "completed"
+
+
+def test_done_is_no_end_of_a_response() -> None:
+    assert streamed(RESPONSES, text("Hi"), "[DONE]", ending="done").ending == "cut"
 
 
 def test_a_chat_may_fail_in_its_stream() -> None:
@@ -295,7 +307,7 @@ def test_a_streamed_message_has_its_text_tools_and_all_input_tokens() -> None:
 
 @pytest.mark.parametrize(
     ("stop", "ending"),
-    [("end_turn", "completed"), ("max_tokens", "incomplete"), ("refusal", "incomplete"), (None, "cut")],
+    [("end_turn", "completed"), ("max_tokens", "incomplete"), ("refusal", "incomplete"), (None, "completed")],
 )
 def test_a_message_ends_with_its_stop_reason(stop: str | None, ending: str) -> None:
     assert streamed(MESSAGES, *anthropic(stop)).ending == ending
@@ -333,6 +345,92 @@ def test_a_request_for_something_else_is_no_call() -> None:
     assert call_of(exchange("/v1/embeddings"), b"{}", b"") is None
     assert api_of("GET", "/v1/responses") is None
     assert api_of("POST", "/openai/deployments/x/chat/completions?api-version=1") == "openai-chat"
+
+
+@pytest.mark.parametrize("response", [{"status": [], "output": 7, "usage": [1]}, {"status": "done"}, 7, None])
+def test_the_type_of_an_event_says_that_a_response_is_complete(response: Any) -> None:
+    call = streamed(RESPONSES, text("Hi"), {"type": "response.completed", "response": response})
+    assert (call.ending, call.reason, call.ended_ns) == ("completed", None, 20 * MS)
+
+
+@pytest.mark.parametrize(
+    ("path", "type_", "ending"),
+    [
+        (RESPONSES, "response.completed", "completed"),
+        (RESPONSES, "response.failed", "failed"),
+        (RESPONSES, "response.incomplete", "incomplete"),
+        (MESSAGES, "message_stop", "completed"),
+        (MESSAGES, "error", "failed"),
+    ],
+)
+@pytest.mark.parametrize("data", ["[]", "{", "{}"])
+def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, ending: str, data: str) -> None:
+    raw = f"event: {type_}\ndata: {data}\n\n".encode()
+    frame = TimedFrame(3, 1, 10 * MS, None, raw, len(raw), None, "malformed", ())
+    call = call_of(exchange(path), json.dumps(ASKED[path]).encode(), b"", [frame])
+    assert call is not None
+    assert (call.ending, call.reason, call.error) == (ending, None, None)
+
+
+def coded(coding: str, *events: TimedFrame, ending: Ending = "eof", size: int = 99) -> str:
+    """The ending of a call whose stream has a content coding."""
+    x = exchange(ending=ending)
+    assert x.response is not None
+    answered = replace(x.response, headers=(("Content-Encoding", coding),))
+    call = call_of(replace(x, response=answered, response_bytes=size), b"{}", b"", events)
+    assert call is not None
+    return call.ending
+
+
+def test_an_answer_that_cannot_be_decoded_is_unknown() -> None:
+    assert coded("gzip") == "unknown"
+    assert coded("gzip", ending="upstream_lost") == coded("gzip", ending="client_left") == "cut"
+    assert coded("gzip", size=0) == coded("identity") == coded("gzip", *frames(text("Hi"))) == "cut"
+
+
+def test_an_answer_whose_last_event_is_too_large_is_unknown() -> None:
+    large = TimedFrame(3, 2, 20 * MS, None, None, 1 << 30, None, "truncated", ())
+    assert coded("identity", *frames(text("Hi")), large) == "unknown"
+    assert coded("identity", *frames(text("Hi")), large, *frames(text("Hi"))) == "cut"
+
+
+def test_a_negative_count_of_tokens_is_not_reported() -> None:
+    usage = {"input_tokens": -1, "output_tokens": -5, "total_tokens": -6, "input_tokens_details": {"cached_tokens": -1},
+             "output_tokens_details": {"reasoning_tokens": -2}}  # fmt: skip
+    nothing = CallUsage(None, None, None, None, None)
+    assert streamed(RESPONSES, response("completed", usage=usage)).usage == nothing
+    assert plain(CHAT, {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": -1}}).usage == CallUsage(
+        3, None, None, None, None
+    )
+    counts = {"input_tokens": 3, "output_tokens": -5, "cache_read_input_tokens": -9, "cache_creation_input_tokens": -9}
+    assert plain(MESSAGES, {"usage": counts}).usage == CallUsage(3, None, None, None, None, 3)
+
+
+LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}
+
+
+@pytest.mark.parametrize(
+    ("path", "events", "reason"),
+    [
+        (RESPONSES, [text("Hi"), response("completed"), LATE], None),
+        (RESPONSES, [text("Hi"), response("completed"), response("failed", error={"message": "Late."})], None),
+        (CHAT, [chunk(content="Hi"), chunk("stop"), "[DONE]", {"error": "late"}], "stop"),
+        (MESSAGES, [*anthropic(), LATE], "end_turn"),
+    ],
+)
+def test_an_error_after_the_end_changes_nothing(path: str, events: list[Data | str], reason: str | None) -> None:
+    call = streamed(path, *events)
+    assert (call.ending, call.reason, call.error, call.is_rate_limited) == ("completed", reason, None, False)
+
+
+def test_an_answer_ends_with_its_first_end() -> None:
+    assert streamed(CHAT, chunk("", content="Hi"), chunk("stop"), chunk("length")).ended_ns == 20 * MS
+    assert streamed(RESPONSES, response("failed"), response("completed")).ending == "failed"
+
+
+def test_an_error_counts_more_than_the_finish_reason_beside_it() -> None:
+    call = streamed(CHAT, chunk(content="Hi"), chunk("error") | {"error": {"code": "busy", "message": "Busy."}})
+    assert (call.ending, call.reason, call.error) == ("failed", "busy", "Busy.")
 
 
 JSON = st.recursive(

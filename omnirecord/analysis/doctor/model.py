@@ -117,9 +117,10 @@ def _short(link: Link) -> str:
 def _limited(links: Sequence[Link], where: str = "") -> Iterator[Sign]:
     limited = [link for link in links if link.call.is_rate_limited]
     if limited:
-        why = next((said(link.call.error, _LIMIT) for link in limited if link.call.error), "")
+        told = next((link for link in limited if link.call.error), limited[0])
+        why = said(told.call.error or "", _LIMIT)
         message = f"the provider refused {counted(len(limited), 'call')}{where} because of a rate limit or its load"
-        yield _sign("model-rate-limited", f"{message}{': ' + why if why else ''}", limited)
+        yield _sign("model-rate-limited", f"{message}{': ' + why if why else ''}", limited, at=told)
 
 
 def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
@@ -154,7 +155,7 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
     if call.has_failed or call.ending == "incomplete":
         many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
         code = "model-truncated" if call.ending == "incomplete" else "model-failed"
-        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last)
+        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last, at=last[0])
 
 
 def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
@@ -165,12 +166,14 @@ def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
 
 
 def _sign(
-    code: str, message: str, links: Sequence[Link], turn: Turn | None = None, *, severity: Severity | None = None
+    code: str, message: str, links: Sequence[Link], turn: Turn | None = None, *, severity: Severity | None = None,
+    at: Link | None = None,
 ) -> Sign:  # fmt: skip
-    """Return a sign that covers the calls, and the rest of their turn."""
+    """Return a sign that covers the calls, and the rest of their turn. `at`: the call that the message is about, by
+    default the last one; the sign names its stream."""
     ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
     return Sign(
-        code, message, min(one.started_ns for one in links), until, links[-1].call.stream, (), severity,
+        code, message, min(one.started_ns for one in links), until, (at or links[-1]).call.stream, (), severity,
         about=(links[0].call.exchange, links[-1].call.exchange),
     )  # fmt: skip

@@ -59,7 +59,8 @@ def measured(store: Source, session: str | None = None) -> Iterator[SessionStats
     started = {one.recording: one.started_at for one in store.recordings()}
     calls = model_calls(store)
     for one, told, conclusion in conclusions(store, session):
-        yield measure(one, conclusion, started[told.recording], calls=calls)
+        other = told if told.request is not None else None  # a stream of another API has no turns
+        yield measure(one, conclusion, started[told.recording], told=other, calls=calls)
 
 
 def measure(

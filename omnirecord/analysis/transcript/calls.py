@@ -60,14 +60,14 @@ def _how(page: Page, call: ModelCall) -> str:
     if call.ending == "completed":
         return f"{call.status} completed{ended}"
     if call.ending == "refused":
-        return f"{call.status} refused{ended}: {why}"
+        return f"{call.status} refused{ended}" + (f": {why}" if why else "")
     if call.ending == "cut":
         unanswered = ", without an answer" if call.status is None else ""
         return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
     if call.ending == "open":
         return "still open"
     if call.ending == "unknown":
-        return f"{call.status} with an answer of another kind{ended}"
+        return f"{call.status} with an answer of an unknown form{ended}"
     return f"{call.ending}{ended}" + (f": {why}" if why else "")
 
 

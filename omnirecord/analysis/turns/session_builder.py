@@ -49,7 +49,7 @@ class Around(NamedTuple):
     last_known_ns: int = 0
     """The time of the last data in the recording."""
     request: str | None = None
-    """The request in words if the stream is of an unknown API; else None."""
+    """The request in words if the stream is of an unknown API, which has no turns; else None."""
 
 
 ALONE = Around()
@@ -155,7 +155,7 @@ def session_with_drafts(
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
     """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
-    for heard in merged(frames):
+    for heard in merged(frames) if around.request is None else ():
         builder.add(heard)
     return builder.session(exchanges, parent_id, around), builder.told
 

@@ -149,3 +149,29 @@ def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_
     with closing(made.store()) as store:
         (one,) = [one for one in examine(store) if one.code == "other-api"]
     assert one.message.endswith("the path of a model API: record it with --contract auto")
+
+
+def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    error = event("error", code="rate_limit_exceeded", message="Slow down.")
+    for number in range(3):
+        body = json.dumps(ASKED | {"input": f"Question {number}"}).encode()
+        made.stream("/v1/responses", 1.0 + number, (1.1 + number, error), method="POST", body=body)
+    with closing(made.store()) as store:
+        found = {one.code: one for one in examine(store) if one.code.startswith("model")}
+        first = next(x for x in store.exchanges() if x.stream == 1)
+    assert f"the first: the model call failed: rate_limit_exceeded: Slow down (exchange {first.exchange})" in (
+        found["model-failed"].message
+    )
+    assert {code: one.stream for code, one in found.items()} == {"model-failed": 1, "model-rate-limited": 1}
+
+
+def test_an_error_page_is_told_by_its_status_once() -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    made.post("/v1/responses", 1.0, status=502, body=ASKED, answer=["bad gateway"])
+    with closing(made.store()) as store:
+        (found,) = examine(store)
+        (exchange,) = store.exchanges()
+        assert found.message == f"the provider refused the call with 502 (exchange {exchange.exchange})"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.stats import measured, stats
 from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
@@ -75,6 +75,14 @@ def test_calls_alone_tell_prompt_answer_tokens_and_ending() -> None:
     assert "-- 2 earlier parts of the conversation" in text
 
 
+def test_an_error_page_is_told_by_its_status_alone() -> None:
+    made = Made()
+    made.another_recording("model", "openai-responses")
+    made.post("/v1/responses", 1.0, status=502, body=ASKED, answer=["bad gateway"])
+    with closing(made.store()) as store:
+        assert "             = 502 refused after 0.00 s" in list(lines_of(store, None))
+
+
 def test_calls_alone_have_an_object_each_with_the_keys_of_a_turn() -> None:
     with closing(only_calls().store()) as store:
         rows = list(rows_of(store, None))
@@ -106,6 +114,20 @@ def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:
     made.stream("/events", 1.0, (1.1, b"data: hello\n\n"))
     with closing(made.store()) as store:
         assert len(list(gathered(store))) == 1
+
+
+def test_a_stream_of_an_unknown_path_has_no_turns_in_any_command(tmp_path: Path) -> None:
+    made = Made()
+    made.another_recording("model", "auto")
+    response = {"id": "r", "status": "completed", "output": []}
+    events = event("response.created", response={"id": "r"}) + event("response.completed", response=response)
+    made.stream("/V1/RESPONSES/", 1.0, (1.1, events), method="POST", ending="eof")
+    with closing(made.store()) as store:
+        (counted,) = measured(store)
+        assert (counted.turns, counted.events) == ((), 2)
+        assert [one.turns for one in whole_sessions(store)] == [()]
+        assert "Requests of an unknown API" in "\n".join(lines_of(store, None))
+    assert stats(made.save(tmp_path / "a.db"))[0].turns == ()
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
