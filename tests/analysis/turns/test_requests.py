@@ -190,7 +190,7 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
     body, answer = store.decoded_body(x, "request"), store.decoded_body(x, "response")
     goes_on, both = replace(x, response=None, end_ns=None), ["request", "answer"]
     for value, kinds in ((goes_on, both[:1]), (goes_on, both[:1]), (x, both), (x, both)):
-        index_request(index, value, body, answer)
+        index_request(index, value, body, answer, None)
         assert [kind for (kind,) in index.connection.execute("SELECT kind FROM docs ORDER BY id")] == kinds
     index.close()
 
