@@ -19,7 +19,7 @@ from aiohttp import WSMsgType, web
 
 from ..model import Exchange, Headers, Response
 from ..omnigent import protocol
-from ..providers.conversation import api_of
+from ..providers.conversation import Api
 from ..providers.errors import error_body, retry_headers
 from ..server.http import error_response, json_response
 from ..server.listener import RawResponse
@@ -40,10 +40,13 @@ _BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 
 class Sender:
     """Sends for one replay. `now` returns the time on its clock, in ns; `ended` returns whether a fault ends a
-    stream."""
+    stream; `api` returns the model API of a target."""
 
-    def __init__(self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool]) -> None:
-        self._waiting = waiting
+    def __init__(
+        self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool],
+        api: Callable[[str], Api | None],
+    ) -> None:  # fmt: skip
+        self._waiting, self._api = waiting, api
         self._now = now
         self._ended = ended
 
@@ -105,7 +108,7 @@ class Sender:
             response.reset(request)
             return response
         message = f"omnirecord: {failing.status}, since {failing.message}"
-        return refusal(target, failing.status, "fault", message, retry_headers(failing.retry_after_ns))
+        return refusal(self._api(target), failing.status, "fault", message, retry_headers(failing.retry_after_ns))
 
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
@@ -140,10 +143,9 @@ class Sender:
 
 
 def refusal(
-    target: str, status: int, code: str, message: str, headers: Headers = (), **details: Any
+    api: Api | None, status: int, code: str, message: str, headers: Headers = (), **details: Any
 ) -> web.StreamResponse:
-    """Return an error in the shape of the target's API: of a model API, or of Omnigent. `code` is omnirecord's."""
-    api = api_of(target)
+    """Return an error in the shape of a model API; with None, of Omnigent. `code` is omnirecord's."""
     if api is None:
         answer = error_response(status, code, message, **details)
     else:

@@ -20,7 +20,7 @@ from ..cassette.open import open_store
 from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner
-from ..providers.conversation import api_of
+from ..providers.conversation import Api, api_of
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns
@@ -194,7 +194,7 @@ class Replay(PlayheadControl):
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
             await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
             self._controls = self._player.controls
-            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended)
+            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api)
             await self._listener.bind()
             self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:
@@ -313,7 +313,7 @@ class Replay(PlayheadControl):
 
     async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
         """Read a request whole, and keep the start of its body for matching."""
-        body, most = bytearray(), COMPARED if api_of(target) is None else LARGEST
+        body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():
             body += data[: most - len(body)]
         return Incoming(
@@ -345,7 +345,11 @@ class Replay(PlayheadControl):
         self.unmatched.append(served)
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
-        return refusal(target, 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
+        return refusal(self._api(target), 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
+
+    def _api(self, target: str) -> Api | None:
+        """Return the model API of a target; None if the replayed hop has no such requests."""
+        return api_of(target) if self._plan.asks_model(target) else None
 
     def _state(self) -> dict[str, Any]:
         """Return the fields of `GET …/state`. `unmade` is the former name of `unplayed`."""

@@ -38,7 +38,7 @@ def said(*words: str) -> str:
             "serve a --port 1",
             "No such option '--port'. Did you mean '--listen HOST:PORT'? Try: omnirecord serve --help",
         ),
-        ("proxy --url u", "No such option '--url'. Did you mean '--upstream URL'? Try: omnirecord proxy --help"),
+        ("proxy --url u", "No such option '--url'. Did you mean '--upstream [NAME=]URL'? Try: omnirecord proxy --help"),
         ("proxy", "Missing option '--upstream'. Try: omnirecord proxy --help"),
         (
             "show a.jsonl --session 04",

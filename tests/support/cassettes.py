@@ -93,10 +93,10 @@ class _Made:
 class Made:
     """A cassette in the making. `store()` opens it in memory, `save()` writes it to a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, contract: str = "omnigent") -> None:
         self._hops: list[str | None] = [None]
         """The hop of each recording."""
-        self._contracts = ["omnigent"]
+        self._contracts = [contract]
         self._exchanges: list[_Made] = []
         self._streams = 0
         self._incidents: list[tuple[float, str]] = []

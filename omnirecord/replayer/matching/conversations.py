@@ -92,7 +92,7 @@ class Conversations:
     def __init__(
         self,
         read: Callable[[Exchange], bytes],
-        exchanges: Sequence[Exchange],
+        exchanges: Iterable[Exchange],
         rules: Rules,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
     ) -> None:

@@ -53,17 +53,15 @@ class Lookup:
     """
 
     def __init__(
-        self,
-        exchanges: Sequence[Exchange],
-        request_body: Callable[[Exchange], bytes],
-        rules: Rules = DEFAULT,
+        self, exchanges: Sequence[Exchange], request_body: Callable[[Exchange], bytes], rules: Rules = DEFAULT,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
-    ) -> None:
+        may_ask_model: Callable[[Exchange], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
         self._rules = rules
         self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
         self._bodies = Bodies(request_body, exchanges)
         self.calls = self._bodies.calls
-        self.conversations = Conversations(request_body, exchanges, rules, day_of)
+        self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
         self._masked: dict[tuple[bool, Key], Masked] = {}

@@ -245,6 +245,17 @@ class ReplayPlan:
         """Return the day of a recorded request, in UTC."""
         return datetime.fromtimestamp(self.epoch(exchange.recording, exchange.request.at_ns), UTC).date()
 
+    def may_ask_model(self, exchange: Exchange) -> bool:
+        """Return whether a request may be one to a model API: those under Omnigent's contract are Omnigent's own."""
+        return self._is_of_model(exchange.recording, exchange.request.target)
+
+    def asks_model(self, target: str) -> bool:
+        """Return whether a request with this target may be one to a model API."""
+        return any(self._is_of_model(recording, target) for recording in self._of_hop)
+
+    def _is_of_model(self, recording: int, target: str) -> bool:
+        return not self._store.contract_of(recording).of(target).api.is_omnigent
+
     def body(self, exchange: Exchange) -> bytes:
         """Return the body of an answer as on the wire."""
         return self._store.body(exchange.exchange, "response")

@@ -29,7 +29,7 @@ class Player:
     def __init__(self, plan: ReplayPlan, options: Options) -> None:
         self._plan = plan
         self._timing = options.timing
-        self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules, plan.day)
+        self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules, plan.day, plan.may_ask_model)
         self._sessions = session_map(plan) if options.rules.maps_sessions else None
         self.streams = StreamChoice(plan, options)
         self.controls = Controls(plan, self.streams, options.timing)

@@ -27,7 +27,7 @@ def called(tape: Made, at: float, body: Any = BODY, *, ending: Any = "eof") -> N
 
 
 def of_models(*bodies: Any) -> Made:
-    tape = Made()
+    tape = Made("auto")
     for number, body in enumerate(bodies or (BODY,)):
         called(tape, number * 10.0, body)
     return tape
