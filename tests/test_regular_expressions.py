@@ -8,6 +8,7 @@ import pkgutil
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
+from omnirecord.replayer.matching.conversations import _day_expression
 from omnirecord.replayer.player.session_ids import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.pumped import slow
@@ -135,6 +137,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
         "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
         "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 

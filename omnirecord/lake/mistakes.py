@@ -21,7 +21,7 @@ from ..errors import UsageError
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
 _PRAGMA = "PRAGMA is not available in a query: `omnirecord lake sql URL` lists tables, views and columns"
-_EXPLAIN = re.compile(r"EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^)]*\)\s*)?", re.IGNORECASE)
+_EXPLAIN = re.compile(r"EXPLAIN\s+(?:ANALYZE\s+)?(?:\([^()]*\)\s*)?", re.IGNORECASE)
 _TEXT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*(?:'|\Z)|\$\$.*?(?:\$\$|\Z)", re.DOTALL)
 """Comments and texts."""
 _TOKEN = re.compile(rf"""{_TEXT.pattern}|"[^"]*(?:"|\Z)|::|(?P<mark>[:$])(?P<name>[A-Za-z_]\w*)""", re.DOTALL)

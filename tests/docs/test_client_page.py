@@ -12,7 +12,8 @@ LINES = [line for row in rows() for line in row.faults]
 
 
 def test_every_verb_is_on_the_page() -> None:
-    assert {line.split()[0] for line in LINES} == set(VERBS)
+    """A stall ends by itself: a client only waits."""
+    assert {line.split()[0] for line in LINES} == set(VERBS) - {"stall"}
 
 
 def test_every_way_of_a_cut_and_of_a_freeze_is_on_the_page() -> None:

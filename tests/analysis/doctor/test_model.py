@@ -53,7 +53,7 @@ def test_a_retried_call_is_explained_by_its_rate_limit() -> None:
     assert codes(found) == [("model-rate-limited", "warning"), ("model-retried", "note")]
     assert found[1].because == "model-rate-limited"
     assert "3 times in turn 1" in found[1].message
-    assert found[1].message.endswith("; the last attempt began 9.05 s after the first")
+    assert found[1].message.endswith("; the last attempt began 9.04 s after the first")
 
 
 def test_a_failure_that_the_client_was_told_of_explains_the_failed_turn() -> None:
