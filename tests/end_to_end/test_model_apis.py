@@ -135,7 +135,7 @@ async def test_every_event_of_a_healthy_answer_is_valid_and_doctor_has_nothing_t
     assert omnirecord.doctor(db) == []
     result = omnirecord.validate(db)
     assert (result.ok, result.problems) == (True, ())
-    assert result.contract == "openai-responses and openai-chat and anthropic-messages"
+    assert result.contract == "openai-responses, openai-chat and anthropic-messages"
 
 
 async def test_tool_use_is_valid_over_both_requests(tmp_path: Path) -> None:
