@@ -1,6 +1,7 @@
 """A real Omnigent server for all tests that leave it as it is: its start takes eight seconds of CPU time.
 
-Its model is a replay of `tests/omnigent_rig/model.jsonl.zst`. A prompt that this cassette lacks fails its turn.
+Its model is a replay of `tests/omnigent_rig/model.jsonl.zst`. A prompt that this cassette lacks fails its turn. The
+tools of a request do not count: they depend on what is connected to the server.
 
 `tests/support/units.py` keeps these tests in one worker.
 """
@@ -25,7 +26,9 @@ async def shared_server() -> AsyncIterator[Stack]:
     from tests.omnigent_rig.stack import Stack
 
     async with (
-        omnirecord.replay(Path(omnigent_rig.__file__).parent / "model.jsonl.zst", only="model") as model,
+        omnirecord.replay(
+            Path(omnigent_rig.__file__).parent / "model.jsonl.zst", only="model", match=["ignore conversation tools"]
+        ) as model,
         Stack(f"{model.url}/v1") as stack,
     ):
         yield stack
