@@ -126,7 +126,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert "Why it stops here: " in texts(page, ".why")[0]
         assert len(texts(page, ".finding")) == 2
         page.keyboard.press("2")
-        assert len(texts(page, ".event:not(.request) .summary")) == 11
+        eventually(lambda: len(texts(page, ".event:not(.request) .summary")) == 11)
         page.keyboard.press("Home")
         eventually(lambda: texts(page, ".talk .entry") == [])
         page.select_option(".player select >> nth=0", "32")
@@ -137,7 +137,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         page.fill("input[name=text]", "SLEEP")
         page.locator(".wire-count", has_text=" of 11").wait_for()
         page.click("#tab-findings")
-        assert "tool-without-output" in texts(page, ".finding h2")
+        eventually(lambda: "tool-without-output" in texts(page, ".finding h2"))
         page.click("#tab-about")
         assert "Replaced secrets" in page.inner_text(".about")
         page.fill("input[name=q]", '"no such thing" OR sleep NOT tide')
