@@ -80,7 +80,7 @@ async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) 
         await page.goto(proxy.page)
         with closing(open_store(source)) as store:
             held = asyncio.create_task(upstream.run_until(lambda frame: frame.seq >= first - 1))
-            clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(20))
+            clients = asyncio.create_task(Rerun(store, 1, proxy.url).run(120))
             await page.click("td.name a")
             await held
             await ask(proxy.urls["model"])
