@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..omnigent.summary import LIMIT
+from ..contract.summary import LIMIT
 from ..omnigent.summary import summary as of_omnigent
 from ..providers.summary import summary as of_provider
 

@@ -5,20 +5,16 @@ The data is any JSON. No control character of it gets into a summary: `visible` 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..contract.summary import ENOUGH, LIMIT, as_json, joined, quoted, text_in
 from ..text import clip, one_line
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
 
-LIMIT = 120
-"""Length of a summary, in characters."""
 _PREFIX = re.compile(r"[a-z]{1,8}_")
-_ENOUGH = 400
-"""Characters of a text that are read for a summary."""
 Data = dict[str, Any]
 
 
@@ -28,7 +24,7 @@ def summary(type_: str | None, data: Any, limit: int = LIMIT) -> str:
     if isinstance(data, str):
         return _fit(data, limit)
     if not isinstance(data, dict):
-        return "" if data is None else _fit(_json(data), limit)
+        return "" if data is None else _fit(as_json(data), limit)
     write = _SUMMARIES.get(type_ or "") or (_fields if message_of(data) is None else _of_json_rpc)
     return _fit(write(data), limit)
 
@@ -47,84 +43,66 @@ def short_id(session_id: str) -> str:
 
 
 def _fit(text: str, limit: int) -> str:
-    return clip(one_line(text[:_ENOUGH] + ("…" if len(text) > _ENOUGH else "")), limit)
-
-
-def _text(value: Any) -> str:
-    return value[:_ENOUGH] if isinstance(value, str) else ""
-
-
-def _json(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (ValueError, TypeError, RecursionError):
-        return "…"
-
-
-def _quoted(value: Any) -> str:
-    """Return a text in quotes, with its white space escaped."""
-    return _json(clip(_text(value), LIMIT - 2)) if isinstance(value, str) else ""
-
-
-def _joined(parts: Iterable[str], by: str = " ") -> str:
-    return by.join(part for part in parts if part)
+    return clip(one_line(text[:ENOUGH] + ("…" if len(text) > ENOUGH else "")), limit)
 
 
 def _field(*names: str) -> Callable[[Data], str]:
     """Return a function that joins these fields of an event, those that are texts."""
-    return lambda data: _joined(_text(data.get(name)) for name in names)
+    return lambda data: joined(text_in(data.get(name)) for name in names)
 
 
 def _fields(data: Data) -> str:
     """Return the first five fields of an event of unknown type."""
     plain = ((k, v) for k, v in data.items() if k not in ("type", "sequence_number") and v is not None)
-    return _joined(f"{k}={clip(v if isinstance(v, str) else _json(v), 40)}" for k, v in list(plain)[:5])
+    return joined(f"{k}={clip(v if isinstance(v, str) else as_json(v), 40)}" for k, v in list(plain)[:5])
 
 
 def _of_json_rpc(data: Data) -> str:
     """Return the id of a JSON-RPC message, and the first fields of its parameters, its result or its error."""
     id_ = data.get("id")
     rest = next((data[name] for name in ("params", "result", "error") if name in data), None)
-    return _joined(["" if id_ is None else f"id={id_}", _fields(rest) if isinstance(rest, dict) else _json(rest)])
+    return joined(["" if id_ is None else f"id={id_}", _fields(rest) if isinstance(rest, dict) else as_json(rest)])
 
 
 def _delta(data: Data) -> str:
-    return _quoted(data.get("delta"))
+    return quoted(data.get("delta"))
 
 
 def _error(error: Any) -> str:
     data = as_dict(error)
-    return _joined([_text(data.get("code")), _text(data.get("message"))], ": ") or _text(error)
+    return joined([text_in(data.get("code")), text_in(data.get("message"))], ": ") or text_in(error)
 
 
 def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = map(as_dict, as_list(content)[:20])
-    return "".join(_text(part.get("text")) or f"[{part.get('type')}]" for part in parts)
+    return "".join(text_in(part.get("text")) or f"[{part.get('type')}]" for part in parts)
 
 
 def _status(data: Data) -> str:
-    blocked = _text(data.get("blocked_on"))
-    return _joined([_text(data.get("status")), blocked and f"on {blocked}", _error(data.get("error"))])
+    blocked = text_in(data.get("blocked_on"))
+    return joined([text_in(data.get("status")), blocked and f"on {blocked}", _error(data.get("error"))])
 
 
 def _input(data: Data) -> str:
     item = as_dict(data.get("data"))
     inner = as_dict(item.get("data"))
-    return _joined([_text(inner.get("role")), _quoted(_content(inner.get("content")))], ": ") or _text(item.get("type"))
+    return joined([text_in(inner.get("role")), quoted(_content(inner.get("content")))], ": ") or text_in(
+        item.get("type")
+    )
 
 
 def _child(data: Data) -> str:
     child = as_dict(data.get("child"))
-    name = _text(child.get("title")) or _text(data.get("child_session_id"))
-    said = _text(child.get("last_message_preview"))
-    return _joined([name, _text(child.get("current_task_status")), said and _quoted(said)])
+    name = text_in(child.get("title")) or text_in(data.get("child_session_id"))
+    said = text_in(child.get("last_message_preview"))
+    return joined([name, text_in(child.get("current_task_status")), said and quoted(said)])
 
 
 def _presence(data: Data) -> str:
-    names = [_text(as_dict(viewer).get("user_id")) for viewer in as_list(data.get("viewers"))]
-    return _joined([f"{len(names)} watching", ", ".join(filter(None, names))], ": ")
+    names = [text_in(as_dict(viewer).get("user_id")) for viewer in as_list(data.get("viewers"))]
+    return joined([f"{len(names)} watching", ", ".join(filter(None, names))], ": ")
 
 
 def _tokens(usage: Any) -> str:
@@ -132,69 +110,69 @@ def _tokens(usage: Any) -> str:
     counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
     told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
     cost = data.get("cost_usd", data.get("total_cost_usd"))
-    return _joined([told and f"{told} tokens", f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
+    return joined([told and f"{told} tokens", f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
 
 
 def _session_usage(data: Data) -> str:
     tokens, window = data.get("context_tokens"), data.get("context_window")
     context = f"context {tokens} of {window}" if tokens is not None else ""
     models = [f"{name} {_tokens(used)}" for name, used in as_dict(data.get("usage_by_model")).items()]
-    return _joined([context, *models], " · ")
+    return joined([context, *models], " · ")
 
 
 def _todos(data: Data) -> str:
     todos = [as_dict(todo) for todo in as_list(data.get("todos"))]
     done = sum(todo.get("status") == "completed" for todo in todos)
-    now = next((_text(todo.get("content")) for todo in todos if todo.get("status") == "in_progress"), "")
-    return _joined([f"{done} of {len(todos)} done", now], ": ")
+    now = next((text_in(todo.get("content")) for todo in todos if todo.get("status") == "in_progress"), "")
+    return joined([f"{done} of {len(todos)} done", now], ": ")
 
 
 def _servers(data: Data) -> str:
-    return ", ".join(f"{k} {_text(as_dict(v).get('status'))}" for k, v in as_dict(data.get("servers")).items())
+    return ", ".join(f"{k} {text_in(as_dict(v).get('status'))}" for k, v in as_dict(data.get("servers")).items())
 
 
 def _response(data: Data) -> str:
     response = as_dict(data.get("response"))
-    reason = _text(as_dict(response.get("incomplete_details")).get("reason"))
+    reason = text_in(as_dict(response.get("incomplete_details")).get("reason"))
     why = _error(response.get("error")) or reason or _tokens(response.get("usage"))
-    return _joined([_text(response.get("id")), why], " · ")
+    return joined([text_in(response.get("id")), why], " · ")
 
 
 def _item(data: Data) -> str:
     item = as_dict(data.get("item"))
-    type_ = _text(item.get("type"))
+    type_ = text_in(item.get("type"))
     if type_ == "message":
-        return f"{_text(item.get('role')) or 'message'}: {_quoted(_content(item.get('content')))}"
+        return f"{text_in(item.get('role')) or 'message'}: {quoted(_content(item.get('content')))}"
     if type_ == "function_call":
         arguments = item.get("arguments")
-        shown = arguments if isinstance(arguments, str) else _json(arguments)
-        return f"{_text(item.get('name'))} {shown[:_ENOUGH]}"
+        shown = arguments if isinstance(arguments, str) else as_json(arguments)
+        return f"{text_in(item.get('name'))} {shown[:ENOUGH]}"
     if type_ == "function_call_output":
         output = item.get("output")
-        return f"-> {output if isinstance(output, str) else _json(output)}"
+        return f"-> {output if isinstance(output, str) else as_json(output)}"
     if type_ == "resource_event":
-        return _joined([_text(item.get("event_type")), _text(as_dict(item.get("resource")).get("title"))])
-    return _joined([type_, _error(item) or _content(item.get("summary"))])
+        return joined([text_in(item.get("event_type")), text_in(as_dict(item.get("resource")).get("title"))])
+    return joined([type_, _error(item) or _content(item.get("summary"))])
 
 
 def _asks(data: Data) -> str:
-    return f"asks: {_text(as_dict(data.get('params')).get('message'))}"
+    return f"asks: {text_in(as_dict(data.get('params')).get('message'))}"
 
 
 def _resolved(data: Data) -> str:
-    return _text(data.get("action")) or _text(data.get("reason")) or "settled"
+    return text_in(data.get("action")) or text_in(data.get("reason")) or "settled"
 
 
 def _trouble(data: Data) -> str:
-    what = _joined([_text(data.get("source")), _text(data.get("tool_name"))])
+    what = joined([text_in(data.get("source")), text_in(data.get("tool_name"))])
     attempt = f"attempt {data['attempt']} of {data.get('max_attempts')}" if "attempt" in data else ""
     wait = f"again in {data['delay_seconds']} s" if "delay_seconds" in data else ""
-    return _joined([_joined([what, attempt, wait], ", "), _error(data.get("error"))], ": ")
+    return joined([joined([what, attempt, wait], ", "), _error(data.get("error"))], ": ")
 
 
 def _resource(data: Data) -> str:
     resource = as_dict(data.get("resource"))
-    return _joined([_text(resource.get("type")), _text(resource.get("name")) or _text(resource.get("id"))])
+    return joined([text_in(resource.get("type")), text_in(resource.get("name")) or text_in(resource.get("id"))])
 
 
 def _interrupted(_data: Data) -> str:

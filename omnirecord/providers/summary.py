@@ -5,16 +5,12 @@ The texts are as they are in the event: `omnirecord.analysis.summary` shortens t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..text import clip
+from ..contract.summary import joined, quoted, text_in
 from ..wire.strict_json import as_dict, as_list
 
-_ENOUGH = 400
-"""Characters of a text that are read."""
-_QUOTED = 118
 Data = dict[str, Any]
 
 
@@ -24,44 +20,25 @@ def summary(type_: str | None, data: Data) -> str | None:
     return None if write is None else write(data)
 
 
-def _text(value: Any) -> str:
-    return value[:_ENOUGH] if isinstance(value, str) else ""
-
-
-def _json(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (ValueError, TypeError, RecursionError):
-        return "…"
-
-
-def _quoted(value: Any) -> str:
-    return _json(clip(_text(value), _QUOTED)) if isinstance(value, str) else ""
-
-
-def _joined(parts: Iterable[str], by: str = " ") -> str:
-    return by.join(part for part in parts if part)
-
-
 def _of(*names: str) -> Callable[[Data], str]:
     """Return a function that quotes the first of these fields."""
-    return lambda data: next((_quoted(data[name]) for name in names if isinstance(data.get(name), str)), "")
+    return lambda data: next((quoted(data[name]) for name in names if isinstance(data.get(name), str)), "")
 
 
 def _error(data: Data) -> str:
     error = as_dict(data.get("error")) or data
-    kind = _text(error.get("code")) or _text(error.get("type"))
-    return _joined([kind, _text(error.get("message")) or _text(data.get("error"))], ": ")
+    kind = text_in(error.get("code")) or text_in(error.get("type"))
+    return joined([kind, text_in(error.get("message")) or text_in(data.get("error"))], ": ")
 
 
 def _item(data: Data) -> str:
     item = as_dict(data.get("item"))
-    return _joined([_text(item.get("type")), _text(item.get("role")) or _text(item.get("name"))])
+    return joined([text_in(item.get("type")), text_in(item.get("role")) or text_in(item.get("name"))])
 
 
 def _part(data: Data) -> str:
     part = as_dict(data.get("part"))
-    return _joined([_text(part.get("type")), _quoted(part.get("text", part.get("refusal")))])
+    return joined([text_in(part.get("type")), quoted(part.get("text", part.get("refusal")))])
 
 
 def _chunk(data: Data) -> str:
@@ -69,16 +46,16 @@ def _chunk(data: Data) -> str:
     tokens = [(usage.get("prompt_tokens"), "in"), (usage.get("completion_tokens"), "out")]
     told = ", ".join(f"{count} {way}" for count, way in tokens if type(count) is int)
     choices = [as_dict(one) for one in as_list(data.get("choices"))]
-    return _joined([*map(_choice, choices[:8]), told and f"{told} tokens"], " · ")
+    return joined([*map(_choice, choices[:8]), told and f"{told} tokens"], " · ")
 
 
 def _choice(choice: Data) -> str:
     delta = as_dict(choice.get("delta"))
     calls = [as_dict(as_dict(one).get("function")) for one in as_list(delta.get("tool_calls"))]
-    called = [_joined([_text(call.get("name")), _text(call.get("arguments"))]) for call in calls]
-    role = _text(delta.get("role"))
-    text = "" if role and not delta.get("content") else _quoted(delta.get("content"))
-    return _joined([role, text, _quoted(delta.get("refusal")), *called, _text(choice.get("finish_reason"))])
+    called = [joined([text_in(call.get("name")), text_in(call.get("arguments"))]) for call in calls]
+    role = text_in(delta.get("role"))
+    text = "" if role and not delta.get("content") else quoted(delta.get("content"))
+    return joined([role, text, quoted(delta.get("refusal")), *called, text_in(choice.get("finish_reason"))])
 
 
 def _usage(usage: Any) -> str:
@@ -90,23 +67,23 @@ def _usage(usage: Any) -> str:
 
 def _message_start(data: Data) -> str:
     message = as_dict(data.get("message"))
-    return _joined([_text(message.get("id")), _text(message.get("model")), _usage(message.get("usage"))], " · ")
+    return joined([text_in(message.get("id")), text_in(message.get("model")), _usage(message.get("usage"))], " · ")
 
 
 def _message_delta(data: Data) -> str:
     reason = as_dict(data.get("delta")).get("stop_reason")
-    return _joined([_text(reason), _usage(data.get("usage"))], " · ")
+    return joined([text_in(reason), _usage(data.get("usage"))], " · ")
 
 
 def _block(data: Data) -> str:
     block = as_dict(data.get("content_block"))
-    return _joined([_text(block.get("type")), _text(block.get("name"))])
+    return joined([text_in(block.get("type")), text_in(block.get("name"))])
 
 
 def _block_delta(data: Data) -> str:
     delta = as_dict(data.get("delta"))
     texts = (delta.get(name) for name in ("text", "partial_json", "thinking"))
-    return next((_quoted(text) for text in texts if isinstance(text, str)), _text(delta.get("type")))
+    return next((quoted(text) for text in texts if isinstance(text, str)), text_in(delta.get("type")))
 
 
 def _nothing(_data: Data) -> str:
@@ -145,6 +122,6 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "message_stop": _nothing,
     "content_block_start": _block,
     "content_block_delta": _block_delta,
-    "content_block_stop": lambda data: _text(f"block {data.get('index')}"),
+    "content_block_stop": lambda data: text_in(f"block {data.get('index')}"),
     "ping": _nothing,
 }

@@ -19,8 +19,7 @@ from ...wire.strict_json import loads, payload_of
 from ..gather import without_calls
 from ..other_apis import UNKNOWN, api_name, call_text, request_text
 from ..summary import summary
-from .sentences import _ENDINGS as ENDINGS
-from .sentences import Kind, Line, Page
+from .sentences import ENDINGS, Kind, Line, Page
 
 _TIME, _PLACE, _NAME = 9, 7, 28
 """Columns of the time, of `stream:seq`, and of the name of an event."""

@@ -33,7 +33,7 @@ from ..turns.why_stopped import is_unanswered
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
 _ANSWERS = {"accept": "accepted", "decline": "declined", "cancel": "cancelled"}
-_ENDINGS: dict[Ending, str] = {
+ENDINGS: dict[Ending, str] = {
     "done": "server ended it", "eof": "server closed it", "client_left": "client left",
     "upstream_lost": "connection broke", "recorder_stopped": "recorder stopped", "recorder_killed": "recorder killed",
     "upstream_unreachable": "server not reached", "open": "still open", "unknown": "end not known",
@@ -159,7 +159,7 @@ def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
 def listened(page: Page, stream: Listening) -> str:
     """Return beginning and end of a stream, and what ended it."""
     until = "" if stream.until_ns is None or stream.until_ns <= stream.from_ns else f" to {page.clock(stream.until_ns)}"
-    return f"from {page.clock(stream.from_ns)}{until}, {_ENDINGS[stream.ending]}" if until else _ENDINGS[stream.ending]
+    return f"from {page.clock(stream.from_ns)}{until}, {ENDINGS[stream.ending]}" if until else ENDINGS[stream.ending]
 
 
 def asked(page: Page, one: Asked) -> str:
