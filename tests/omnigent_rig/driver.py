@@ -22,6 +22,10 @@ TIMEOUT_S = 60.0
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 AT_REST = ("idle", "waiting", "failed")  # waiting: for a sub-agent
 
+HEADERS = {"Origin": "omnigent://internal", "Connection": "close"}
+"""A new connection for each request: httpx keeps one for 5 s, as long as the server does, so a request at
+that moment can meet a closed connection."""
+
 Event = dict[str, Any]
 Test = Callable[[Event], bool]
 Joined = Callable[[str], Awaitable[None]]
@@ -185,7 +189,7 @@ async def conversation(
     base_url: str, runner_id: str, agent: str, joined: Joined | None = None
 ) -> AsyncIterator[Conversation]:
     """A new session with this agent, bound to the runner, its stream open and past its first event."""
-    async with OmnigentClient(base_url=base_url, headers={"Origin": "omnigent://internal"}) as client:
+    async with OmnigentClient(base_url=base_url, headers=HEADERS) as client:
         session = await client.sessions.create(bundle(agent))
         await client.sessions.bind_runner(session.id, runner_id=runner_id)
         talk = Conversation(client, base_url, session.id)
