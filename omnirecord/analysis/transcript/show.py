@@ -59,7 +59,7 @@ def lines_of(
     listed = {x.exchange for some in others.values() for x in some}
     exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
     exchanges = [x for x in exchanges if x.exchange not in listed]
-    if exchanges or calls.is_recorded or not others:
+    if exchanges or calls.links or not others:
         yield from transcript(
             [one for one in told if one.request is None], width=width, full=full, absolute=absolute,
             astray=failures_in(store, strays(exchanges)), calls=calls, recordings=store.recordings(),
