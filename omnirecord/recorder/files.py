@@ -202,7 +202,7 @@ class RecordingFiles:
             try:
                 self._rotated.point(file.path)
             except BaseException:
-                self._rotated.discard(file.writer)
+                file.writer.discard()
                 raise
         return file
 
@@ -284,7 +284,7 @@ class RecordingFiles:
             try:
                 rotated.point(file.path)
             except BaseException:
-                rotated.discard(file.writer)
+                file.writer.discard()
                 raise
         except (OmnirecordError, *UNWRITABLE) as error:
             self._not_before = now + ROTATE_AGAIN
