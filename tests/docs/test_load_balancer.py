@@ -14,9 +14,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
-from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.stores import accepting
 
