@@ -200,6 +200,6 @@ def _retention(text: str) -> timedelta:
 
 
 def _size(text: str) -> int:
-    from ..wire.limits import size
+    from ..wire.limits import size_of
 
-    return size("--target-size", text, "a size as in 128MiB")
+    return size_of("--target-size", text, "a size as in 128MiB")
