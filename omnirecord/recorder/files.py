@@ -211,7 +211,7 @@ class RecordingFiles:
         try:
             rotated.point(file.path)
         except BaseException:
-            rotated.discard(file.writer)
+            file.writer.discard()
             raise
         return file
 
