@@ -63,10 +63,9 @@ class Hop:
     """Judges its events."""
 
 
-def maker_of(hops: Sequence[Hop], *, shows: bool) -> FramesOf:
+def maker_of(hops: Sequence[Hop]) -> FramesOf:
     """Return what makes the frames of a file in this process."""
-    contracts = [hop.contract for hop in hops]
-    return lambda writer, recording: FrameMaker(writer, recording, *contracts, shows=shows)
+    return lambda writer, recording: FrameMaker(writer, recording, *(hop.contract for hop in hops))
 
 
 class RecordingFile:

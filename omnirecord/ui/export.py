@@ -69,7 +69,7 @@ def sealed_data(
         sessions[key] = session_data(store, read_key(key))
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
-    hops = Hops(store)
+    hops = Hops.of(store)
     linked = _calls(hops, rows, everything=wanted is None)
     numbered = {one["exchange"]: one for found in linked.values() for one in found["calls"]}
     others = whole["others"] if wanted is None else []
