@@ -24,9 +24,9 @@ from pathlib import Path
 
 from ..cassette.files import free_path
 from ..cassette.identity import uuid7
-from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.tables import contract_or_default
 from ..cassette.sqlite.writer import UNWRITABLE
 from ..contract.judge import Contract
 from ..errors import OmnirecordError, __version__
