@@ -63,9 +63,10 @@ _HEAVY = ("browser", "slow")
 _LONGEST = (
     "end_to_end/test_acceptance.py", "end_to_end/test_rig.py", "end_to_end/test_real_resume.py",
     "end_to_end/test_real_tail.py", "end_to_end/test_real_validate.py", "end_to_end/test_real_web_ui.py",
-    "end_to_end/test_lake_tutorial.py", "lake/test_page.py", "cli/test_tail.py", "lake/test_upkeep.py",
-    "lake/test_query.py", "ui/test_page.py", "end_to_end/hostile/test_hostile_bombs.py", "docs/test_docs.py",
-    "analysis/search/test_search.py", "lake/test_fleet.py", "lake/test_ship.py", "pytest_plugin/test_plugin.py",
+    "end_to_end/test_real_offline.py", "end_to_end/test_lake_tutorial.py", "lake/test_page.py", "cli/test_tail.py",
+    "lake/test_upkeep.py", "lake/test_query.py", "ui/test_page.py", "end_to_end/hostile/test_hostile_bombs.py",
+    "docs/test_docs.py", "analysis/search/test_search.py", "lake/test_fleet.py", "lake/test_ship.py",
+    "pytest_plugin/test_plugin.py",
     "end_to_end/hostile/test_hostile_streams.py", "end_to_end/test_real_faults.py", "redaction/test_planted.py",
 )  # fmt: skip
 """Files that take 20 s and more, longest first: a worker that takes one of them last would be alone at the end."""

@@ -113,10 +113,12 @@ class Stack:
         server, self.server = self.server, None
         return await server.stop(how) if server else 0
 
-    async def start_runner(self, server_url: str | None = None) -> str:
-        """Start the runner, dialling the server by way of `server_url`; answers its id once it is online."""
+    async def start_runner(self, server_url: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        """Start the runner, dialling the server by way of `server_url`; answers its id once it is online. `env` is for
+        this runner only."""
         self.runner_id = token_bound_runner_id(self._token)
         env = {
+            **(env or {}),
             "OMNIGENT_RUNNER_ID": self.runner_id,
             "OMNIGENT_RUNNER_TUNNEL_BINDING_TOKEN": self._token,
             "OMNIGENT_RUNNER_WORKSPACE": str(self.work),
