@@ -10,6 +10,7 @@ from ..contract.by_path import ByPath
 from ..contract.judge import Contract
 from ..contract.none import NoContract
 from ..omnigent.contract import load as load_of_omnigent
+from ..omnigent.routes import is_of_omnigent
 
 AUTO = "auto"
 _none = cache(NoContract)
@@ -57,6 +58,21 @@ _NAMED: Mapping[str, Callable[[], Contract]] = {
 }
 NAMES = tuple(_NAMED)
 """The names of all contracts."""
+
+
+class _OfFile(ByPath):
+    """The contract for a recording that a file judged: `omnigent` on Omnigent's paths, else another one."""
+
+    def _choose(self, segments: tuple[str, ...]) -> Contract:
+        target = "/" + "/".join(segments)
+        return load("omnigent") if is_of_omnigent(target) else self._otherwise.of(target)
+
+
+@cache
+def of_file(*, has_hop: bool) -> Contract:
+    """Return the contract for reading a recording that a file judged, without that file. `has_hop`: whether its
+    upstream has a name, so that it may be a model API; only the first upstream is Omnigent."""
+    return _auto() if has_hop else _OfFile("none", {}, _none())
 
 
 def load(name_or_path: str | PathLike[str]) -> Contract:

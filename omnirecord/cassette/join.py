@@ -6,7 +6,6 @@ A recording keeps its id, its clock and its exchanges. `--hop` names the hop of 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -14,15 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
-from ..model import Recording, checked_hop, checked_start
-from .jsonl import Offsets, Reader
-from .jsonl import lines as lines_of
+from ..model import Recording, checked_hop, checked_start, moment_of
+from .jsonl import Offsets, Reader, encoded, values
 from .open import appending, open_store
 from .sqlite import Store
 from .sqlite.rows import Row
-from .sqlite.tables import contract_or_default
 
 _SHIFT = re.compile(r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|min|h)?")
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -54,30 +52,21 @@ class _Part:
 
     @property
     def begins(self) -> datetime:
-        return min(map(started, self.recordings), default=datetime.max.replace(tzinfo=UTC))
+        return min((moment_of(one.started_at) for one in self.recordings), default=datetime.max.replace(tzinfo=UTC))
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the text form, with the changed recordings in its first line."""
+    def values(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of the text form, with the changed recordings in the first one."""
         known = {one.recording: one for one in self.recordings}
-        for number, line in enumerate(lines_of(self.store)):
-            if number == 0:
-                head = json.loads(line)
-                for one in head["recordings"]:
-                    of = known[one["recording"]]
-                    one |= {"started_at": of.started_at, "recording_id": of.recording_id}
-                    one |= {} if of.hop is None else {"hop": of.hop}
-                line = json.dumps(head, ensure_ascii=False)
-            yield f"{line}\n".encode()
+        for value in values(self.store):
+            for one in value.get("recordings", ()):
+                of = known[one["recording"]]
+                one |= {"started_at": of.started_at, "recording_id": of.recording_id}
+                one |= {} if of.hop is None else {"hop": of.hop}
+            yield value
 
     def rows(self) -> Iterator[Row]:
-        self.reader = Reader(self.path, contract_or_default, self.offsets)
-        return self.reader.rows(self.lines())
-
-
-def started(recording: Recording) -> datetime:
-    """Return the start of a recording; UTC if it has no zone."""
-    at = datetime.fromisoformat(recording.started_at)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        self.reader = Reader(self.path, self.offsets)
+        return self.reader.rows(encoded(self.values()))
 
 
 def parse_shift(text: str) -> float:
@@ -122,7 +111,8 @@ def _opened(opened: ExitStack, path: str, target: Path, hop: str | None, shift_s
     if not (recordings := store.recordings()):
         raise UsageError(f"{path} has no recording")
     made = [_changed(one, path, hop, shift_s) for one in recordings]
-    ends = [started(one) + timedelta(microseconds=store.last_known_ns(one.recording) // 1000) for one in made]
+    lasted = [timedelta(microseconds=store.last_known_ns(one.recording) // 1000) for one in made]
+    ends = [moment_of(one.started_at) + length for one, length in zip(made, lasted, strict=True)]
     return _Part(path, store, made, ends, shift_s)
 
 
@@ -162,7 +152,8 @@ def _refuse_collisions(parts: Sequence[_Part]) -> None:
         for other in parts[:number]:
             for one in part.recordings:
                 for another, ended in zip(other.recordings, other.ends, strict=True):
-                    if one.hop == another.hop and started(one) < ended and another.recording_id != one.recording_id:
+                    overlap = one.hop == another.hop and moment_of(one.started_at) < ended
+                    if overlap and another.recording_id != one.recording_id:
                         what = "a hop without a name" if one.hop is None else f"the hop {one.hop}"
                         raise UsageError(
                             f"{other.path} and {part.path} both recorded {what} at the same time: name one of them,"

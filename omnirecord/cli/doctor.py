@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH = 100
 
+fail_on_option = click.option(
+    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
+    help="Lowest severity of a finding that makes the exit code 1.",
+)  # fmt: skip
+
 
 @click.command(short_help="Diagnose sessions: what was wrong, and why.")
 @cassette_argument
 @click.argument("session", required=False)
-@click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
-)  # fmt: skip
+@fail_on_option
 @decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
@@ -93,7 +95,7 @@ def _answer(worst: Finding) -> Text:
     from rich.text import Text
 
     message = worst.message[:1].upper() + worst.message[1:]
-    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "  ")))
+    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "", "  ")))
     text.stylize(_COLOURS[worst.severity], 0, len(worst.severity))
     return text
 
@@ -109,7 +111,7 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
     yield f"{name}: {told or 'no finding'}"
     for one in concluded:
         if one.session.session_id == session_id and (session_id is not None or len(concluded) == 1):
-            yield from _folded(f"  {_concluded(one)}", "  ")
+            yield from _folded(_concluded(one), "  ", "  ")
 
 
 def _concluded(one: Concluded) -> str:
@@ -123,10 +125,11 @@ def _concluded(one: Concluded) -> str:
     return " · ".join(parts)
 
 
-def _folded(text: str, rest: str) -> Iterator[str]:
+def _folded(text: str, first: str = " " * 8, rest: str = " " * 8) -> Iterator[str]:
+    """The text in lines of the terminal's width. `first`, `rest`: the indent of the first line, and of the others."""
     from ..analysis.transcript.sentences import wrap
 
-    return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
+    return wrap(text, terminal_width(_WIDTH), first, rest)
 
 
 def _told(finding: Finding) -> Iterator[Text]:
@@ -139,19 +142,13 @@ def _told(finding: Finding) -> Iterator[Text]:
     if where := _where(finding):
         text.append(f"  {where}", style="dim")
     yield text
-    for line in _wrapped(finding.message):
+    for line in _folded(finding.message):
         yield Text(line)
     if finding.because is not None:
         yield Text(f"        because of {finding.because}", style="dim")
         return
     for word, told in (("why", finding.why), ("next", finding.next)):
-        yield from (Text(line, style="dim") for line in _wrapped(f"{word}: {told}"))
-
-
-def _wrapped(text: str) -> Iterator[str]:
-    from ..analysis.transcript.sentences import wrap
-
-    return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
+        yield from (Text(line, style="dim") for line in _folded(f"{word}: {told}"))
 
 
 def _where(finding: Finding) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import fitted_table, json_option, print_rows, progress, terminal_width
+from .common import fitted_table, json_option, options, print_lines, print_rows, progress, terminal_width
+from .doctor import fail_on_option
 
 if TYPE_CHECKING:
     from ..lake.fleet import Outcome
@@ -28,26 +29,22 @@ _LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "pa
 Rows = list[dict[str, Any]]
 
 
-def fleet_options(function: Any) -> Any:
-    function = click.option(
+fleet_options = options(
+    click.argument("url", metavar="URL"),
+    click.option(
+        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
+    ),
+    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."),
+    click.option(
         "--shard", metavar="I/N",
         help="Only part I of N: whole session trees, by a hash of the session id. All parts together are everything.",
-    )(function)  # fmt: skip
-    function = click.option(
-        "--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."
-    )(function)
-    function = click.option(
-        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
-    )(function)
-    return click.argument("url", metavar="URL")(function)
+    ),
+)  # fmt: skip
 
 
 @click.command(short_help="Diagnose all sessions with this version.")
 @fleet_options
-@click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
-)  # fmt: skip
+@fail_on_option
 @json_option
 @click.pass_context
 def doctor(
@@ -66,8 +63,7 @@ def doctor(
     outcomes = _run(url, "doctor", since, jobs, shard)
     rows, failures, sessions = _gathered(outcomes, "doctor", as_json=as_json)
     if not as_json:
-        for line in _findings(rows, sessions):
-            click.echo(line)
+        print_lines(_findings(rows, sessions))
     severe = _RANK[: _RANK.index(fail_on) + 1]
     _exit(context, failures, any(row["severity"] in severe for row in rows))
 
@@ -90,8 +86,7 @@ def stats(
     outcomes = _run(url, "stats", since, jobs, shard)
     rows, failures, sessions = _gathered(outcomes, "stats", as_json=as_json)
     if not as_json:
-        for line in _slowest(rows, sessions):
-            click.echo(line)
+        print_lines(_slowest(rows, sessions))
     _exit(context, failures, False)
 
 
@@ -129,8 +124,7 @@ def validate(
     outcomes = counting(_run(url, "validate", since, jobs, shard, contract))
     rows, failures, sessions = _gathered(outcomes, "validate", as_json=as_json)
     if not as_json:
-        for line in _problems(rows, sessions, events, verdicts):
-            click.echo(line)
+        print_lines(_problems(rows, sessions, events, verdicts))
     _exit(context, failures, bool(verdicts["invalid"] or verdicts["malformed"]))
 
 
@@ -261,7 +255,11 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     by_kind: dict[tuple[str, str, str], Rows] = defaultdict(list)
     for row in rows:
         by_kind[row["problem"], row["type"] or "-", row["path"] or "-"].append(row)
-    kinds = sorted(by_kind.items(), key=lambda one: (_grave(one[0][0]), -sum(row["count"] for row in one[1]), one[0]))
+    ranks = {problem: rank for rank, problem in enumerate(_PROBLEMS)}
+    kinds = sorted(
+        by_kind.items(),
+        key=lambda one: (ranks.get(one[0][0], len(ranks)), -sum(row["count"] for row in one[1]), one[0]),
+    )  # fmt: skip
     cells = [
         {
             "problem": problem, "type": clip(type_, 40), "path": clip(path, 60),
@@ -276,7 +274,3 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     bad = [f"{verdicts[one]:,} {one}" for one in ("invalid", "malformed") if verdicts[one]]
     told = "everything fits" if not rows else ", ".join(bad) or "none of them invalid"
     yield f"{counted(sessions, 'session')}, {counted(events, 'event')}: {told}"
-
-
-def _grave(problem: str) -> int:
-    return _PROBLEMS.index(problem) if problem in _PROBLEMS else len(_PROBLEMS)

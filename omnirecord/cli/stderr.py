@@ -31,7 +31,7 @@ _MOST_ALIKE = 100
 _MINUTE = 60.0
 _LAST_WORDS = 0.5
 """Seconds that the exit waits for them."""
-AFTER = 0.5
+_AFTER = 0.5
 """Seconds before progress is shown."""
 _EVERY = 0.1
 """Seconds between two updates of the progress."""
@@ -117,34 +117,52 @@ def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
         return logging.StreamHandler()
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, after: float = AFTER) -> Iterator[T]:
+def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
     if not is_terminal(sys.stderr):
         yield from items
         return
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    begun = looked = monotonic()
-    bar: Progress | None = None
-    try:
+    with Bar(label, len(items) if total is None and isinstance(items, Sized) else total) as bar:
         for number, item in enumerate(items, 1):
             yield item
-            if (now := monotonic()) - looked < _EVERY:
-                continue
-            looked = now
-            if bar is None and now - begun >= after:
-                bar = _bar(total)
-                task = bar.add_task(label, total=total)
-                bar.start()
-            if bar is not None:
-                bar.update(task, completed=number if total is None else min(number, total))
-    finally:
-        if bar is not None:
-            bar.stop()
+            bar.update(number)
+
+
+class Bar:
+    """Progress on a terminal. `rate`: the rate as text, if it is not that of the count."""
+
+    def __init__(self, label: str, total: int | None, rate: Callable[[], str] | None = None) -> None:
+        self._label, self._total, self._rate = label, total, rate
+        self._begun = self._looked = monotonic()
+        self._drawn: Progress | None = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn is not None:
+            self._drawn.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning, at least those between two updates."""
+        return max(monotonic() - self._begun, _EVERY)
+
+    def update(self, done: int) -> None:
+        """Show how much is done, ten times a second at most."""
+        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
+            return
+        self._looked = now
+        if self._drawn is None and now - self._begun >= _AFTER:
+            self._drawn = _bar(self._total, self._rate)
+            self._task = self._drawn.add_task(self._label, total=self._total)
+            self._drawn.start()
+        if self._drawn is not None:
+            self._drawn.update(self._task, completed=done if self._total is None else min(done, self._total))
 
 
 @contextmanager
-def busy(label: str, after: float = AFTER) -> Iterator[None]:
+def busy(label: str) -> Iterator[None]:
     """Show a label and the elapsed time while the block runs."""
     if not is_terminal(sys.stderr):
         yield
@@ -156,7 +174,7 @@ def busy(label: str, after: float = AFTER) -> Iterator[None]:
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     shown = Progress(*columns, console=console(stderr=True), transient=True)
     shown.add_task(label, total=None)
-    timer = Timer(after, shown.start)
+    timer = Timer(_AFTER, shown.start)
     timer.start()
     try:
         yield
@@ -164,38 +182,6 @@ def busy(label: str, after: float = AFTER) -> Iterator[None]:
         timer.cancel()
         timer.join()
         shown.stop()
-
-
-class Transfer:
-    """A bar over bytes, with events per second and the remaining time."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done, self._events = label, total, 0, 0
-        self._begun = self._looked = monotonic()
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> Transfer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, size: int, events: int) -> None:
-        """Add bytes that are done. `events`: their number so far."""
-        self._done, self._events = self._done + size, events
-        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
-            return
-        self._looked = now
-        if self._bar is None and now - self._begun >= AFTER:
-            self._bar = _bar(self._total, self._rate)
-            self._task = self._bar.add_task(self._label, total=self._total)
-            self._bar.start()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=min(self._done, self._total))
-
-    def _rate(self) -> str:
-        return f"{self._events / max(monotonic() - self._begun, _EVERY):,.0f} events/s"
 
 
 def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:

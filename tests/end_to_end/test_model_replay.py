@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 import pytest_asyncio
 
@@ -21,9 +19,13 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.verify import verify
 from tests.omnigent_rig.provider import Answer
+from tests.support.later import later
 from tests.support.model_clients import HI, KEYS, SCRIPT, anthropic_client, openai_client, use_all
 from tests.support.providers import ModelApis
 from tests.support.wire import bytes_on_disk, eventually
+
+anthropic = later("anthropic")
+openai = later("openai")
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 TIMINGS = ("original", "compressed", "instant")
@@ -66,7 +68,8 @@ async def test_every_client_gets_from_a_replay_what_the_provider_sent(recorded: 
     async with omnirecord.replay(recorded.db, timing=timing) as server:
         assert await use_all(server.url) == recorded.live
         assert (server.unmatched, server.mismatches, server.unplayed) == ([], [], [])
-        assert await use_all(server.url) == recorded.live  # and again
+        if timing == "instant":
+            assert await use_all(server.url) == recorded.live  # and again
 
 
 async def test_a_replay_of_a_recorded_replay_is_the_same_and_no_file_holds_a_key(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,14 +224,11 @@ CORPUS = {kind.name: kind for kind in (*BROKEN, *HEALTHY)}
 
 
 def table() -> list[str]:
-    """The rows for `docs/doctor-coverage.md`."""
-    rows = ["| what was done | first finding | cassette |", "|---|---|---|"]
+    """The rows for `docs/doctor-coverage.md`: the cassettes of each first finding."""
+    found = defaultdict[str, list[str]](list)
     for kind in (*BROKEN, *HEALTHY):
         name = str(kind.path.relative_to(SHIPPED))
         shipped = f"[`{kind.name}`](../cassettes/{name})" if kind.path.exists() else f"`{kind.name}`, not shipped"
-        first = (
-            f"`{kind.first}`" if kind.first else f"not shown: {kind.hidden}" if kind.hidden else "nothing above a note"
-        )
-        also = f", then `{kind.also}`" if kind.also else ""
-        rows.append(f"| {kind.done} | {first}{also} | {shipped} |")
-    return rows
+        first = f"`{kind.first}`" if kind.first else f"none: {kind.hidden}" if kind.hidden else "nothing above a note"
+        found[first + (f", then `{kind.also}`" if kind.also else "")].append(shipped)
+    return ["| first finding | cassettes |", "|---|---|", *(f"| {one} | {'; '.join(found[one])} |" for one in found)]

@@ -173,7 +173,9 @@ def test_texts_grow_to_what_show_tells_and_never_shrink(run: Run, name: str) -> 
         told = session_data(store, key)["family"][0]
     script = (
         "told => { const turns = script(told), times = moments(turns);"
-        " return [times.map(at => talkAt(turns, at).map(one => saidAt(one.shown))), times.length] }"
+        " const said = shown => shown.filter(one => one.entry.kind === 'said').map(one => one.state.text);"
+        " const at = ns => turns.filter(one => one.begin <= ns).map(one => said(turnAt(one, ns).shown).join('\\n\\n'));"
+        " return [times.map(at), times.length] }"
     )
     shown, count = run("talk.js", script, told)
     assert count > 5
@@ -211,7 +213,7 @@ def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) ->
 
 def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(run: Run) -> None:
     script = (
-        "async () => { const waiting = [], source = { session: () => new Promise(done => waiting.push(done)) };"
+        "async () => { const waiting = [], source = { ask: () => new Promise(done => waiting.push(done)) };"
         " const deck = new Deck(source, '1.session.s', { frame: () => 0 });"
         " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }],"
         " exchanges: [], messages: [] });"

@@ -5,7 +5,7 @@
 The evidence, strongest first:
 
 1. `call_id`, exact: the model asked for a tool that is in one turn only. Or the request has the output of such a tool
-   after its last user message.
+   after its last user message. A counted id (`call_1`) needs equal arguments, an equal output or an equal history.
 2. `conversation`, likely: the last user message and the history before it are those of a turn. The streamed text is
    there too, at the right time (`pairing`). Ids of earlier answers connect the calls of a session (`threads`): if one
    of them shows the session, all do.
@@ -19,7 +19,7 @@ clocks of two recorders differ, the times of the calls are shifted (`clocks`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,14 +27,13 @@ from ...model import Recording
 from ...providers.call import ModelCall
 from ..turns import Session, Turn
 from .clocks import Clocks, Seen
-from .features import Asked, Key, asked_of, beginning, plain
+from .features import NOTHING, Asked, History, Key, asked_of, beginning, plain
 from .pairing import Heard, Said, pairs
-from .places import MOST_OPEN, Places, open_at
+from .places import MOST_OPEN, NO_HISTORIES, Places, open_at
 from .retries import Attempts
 from .threads import threads
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
-_NOTHING = Asked((), (), (), ())
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
 
@@ -45,16 +44,31 @@ class _Found(NamedTuple):
     certainty: Certainty
 
 
-def linked(calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording]) -> ModelCalls:
-    """Return the calls with their turns. `sessions`: all of the cassette, with their texts."""
-    return _Correlation(sorted(calls, key=_order), sessions, list(recordings)).result()
+def linked(
+    calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording],
+    histories: Mapping[object, History] = NO_HISTORIES, asked: Callable[[ModelCall], Asked] | None = None,
+) -> ModelCalls:  # fmt: skip
+    """Return the calls with their turns. `sessions`: all of the cassette, with their texts.
+
+    `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
+    """
+    clocks = Clocks(recordings)
+    return _Correlation(
+        sorted(calls, key=_order), Places(sessions, clocks, histories), clocks, asked or evidence_of
+    ).result()
+
+
+def evidence_of(call: ModelCall) -> Asked:
+    """Return the evidence in the request of a call."""
+    return NOTHING if call.conversation is None else asked_of(call.conversation)
 
 
 class _Correlation:
-    def __init__(self, calls: list[ModelCall], sessions: Iterable[Session], recordings: list[Recording]) -> None:
-        self._calls, self._clocks = calls, Clocks(recordings)
-        self._asked = [_NOTHING if call.conversation is None else asked_of(call.conversation) for call in calls]
-        self._places = Places(sessions, self._clocks)
+    def __init__(
+        self, calls: list[ModelCall], places: Places, clocks: Clocks, asked: Callable[[ModelCall], Asked]
+    ) -> None:
+        self._calls, self._places, self._clocks = calls, places, clocks
+        self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
         self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
         zeros = [self._clocks.zero(call.recording) for call in calls]
@@ -93,15 +107,15 @@ class _Correlation:
     def _by_ids(self, number: int) -> int | None:
         """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
         call, asked = self._calls[number], self._asked[number]
-        votes = [self._places.of_tool(one.call_id, one) for one in call.tool_calls if self._is_own(one.call_id)]
-        votes += [self._places.of_tool(id_) for id_ in asked.new_ids if self._is_own(id_)]
+        votes = [self._places.of_tool(one.call_id, asked, one) for one in call.tool_calls if self._is_own(one.call_id)]
+        votes += [self._places.of_tool(id_, asked) for id_ in asked.new_ids if self._is_own(id_)]
         known = [vote for vote in votes if vote]
         exact = {vote[0] for vote in known if len(vote) == 1 and self._is_possible(number, vote[0])}
         if len(exact) == 1 and all(exact <= set(vote) for vote in known):
             self._find(number, [*exact], "call_id", "exact")
         elif len(exact) > 1:
             self._find(number, sorted(exact), "call_id", "ambiguous")
-        old = [self._places.of_tool(id_) for id_ in asked.old_ids if self._is_own(id_)]
+        old = [self._places.of_tool(id_, asked) for id_ in asked.old_ids if self._is_own(id_)]
         shown = {self._places[vote[0]].session for vote in old if len(vote) == 1}
         return shown.pop() if len(shown) == 1 else None
 

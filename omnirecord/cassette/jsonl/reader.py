@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NamedTuple, TypeVar
 
 import jiter
 from pydantic import BaseModel, ValidationError
 
-from ...contract.judge import Contract
+from ...contract.judge import Contract, Judgement
 from ...errors import BrokenCassette, NewerCassette, NotACassette, TooLarge
 from ...model import FORMAT_VERSION, LIMIT, Recording, checked_status
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
-from ..framing import Framer, cut
+from ...wire.sse import Frame
+from ..framing import PORTION, Framed, Framer, cut
 from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
+from ..sqlite.tables import contract_or_default
 from .models import (
     ExchangeLine,
     FrameForm,
@@ -31,14 +35,13 @@ from .models import (
     IncidentLine,
     MessageLine,
     ReadsLine,
+    ResponseLine,
     usual_frame,
 )
-from .streams import Begun, Counted, Expected, coded, content, length, lost_bytes, made_of, plain, read_blocks, whole
 
 Model = TypeVar("Model", bound=BaseModel)
 Line = bytes | dict[str, Any]
 """A line of the text form, or its value."""
-ContractOf = Callable[[str], Contract]
 _LONG = 1 << 20
 """Most bytes of a line outside strings: values need a multiple of their size in memory."""
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -53,15 +56,27 @@ class Offsets:
     stream: int = 0
 
 
+@dataclass(slots=True)
+class _Begun:
+    """An exchange whose lines are being read."""
+
+    exchange: ExchangeLine
+    frames: list[FrameLine] = field(default_factory=list)
+    reads: list[tuple[int, int | None, int]] = field(default_factory=list)
+    sent: int = 0
+    """Bytes of its request, or of a WebSocket's messages up."""
+    received: int = 0
+    """Bytes of its response as on the wire, or of a WebSocket's messages down."""
+
+
 class Reader:
     """Reads one file. `name` is its name in errors."""
 
-    def __init__(self, name: str, contract_of: ContractOf, offsets: Offsets | None = None) -> None:
+    def __init__(self, name: str, offsets: Offsets | None = None) -> None:
         self._name = name
-        self._contract_of = contract_of
         self._offsets = offsets or Offsets()
         self._contracts: dict[int, Contract] = {}
-        self._begun: Begun | None = None
+        self._begun: _Begun | None = None
         self._seen: set[tuple[str, int]] = set()
         self._number = 0
         self._held = 0  # memory of the events of the last exchange, in bytes
@@ -114,7 +129,7 @@ class Reader:
             )
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
-            self._contracts[recording.recording] = self._contract_of(recording.contract)
+            self._contracts[recording.recording] = contract_or_default(recording.contract)
             yield rows.recording(Recording(
                 recording.recording + self._offsets.recording, recording.started_at, recording.version,
                 recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,
@@ -146,7 +161,7 @@ class Reader:
                 f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)[:10]}"[:500]
             )
 
-    def _current(self, stream: int) -> Begun:
+    def _current(self, stream: int) -> _Begun:
         if self._begun is None or self._begun.exchange.stream != stream:
             raise self._broken(f"it belongs to stream {stream}, whose exchange is not the last one above it")
         return self._begun
@@ -200,7 +215,7 @@ class Reader:
             yield from rows.chunks(number, "response", 0, answer.body)
         body = (answer and answer.body) or b""
         self._held = 0
-        self._begun = Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
+        self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
 
     def _check(self, value: ExchangeLine) -> None:
         if value.recording not in self._contracts:
@@ -230,37 +245,42 @@ class Reader:
         if value.stream is not None:
             yield from self._framed(begun, number)
 
-    def _framed(self, begun: Begun, exchange: int) -> Iterator[Row]:
+    def _framed(self, begun: _Begun, exchange: int) -> Iterator[Row]:
         value = begun.exchange
         assert value.stream is not None
         assert value.response is not None
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
         contract = self._contracts[value.recording].of(value.request.target)
+        expected = _Expected(contract, begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
-        framer = Framer(coding, Expected(contract, begun.frames, differs), limit=limit)
-        if not framer.decodes and all(frame.raw is not None for frame in begun.frames):
-            self._check_size(begun, "frames", sum(map(length, begun.frames)))
-            yield from whole(begun, exchange, stream, contract, differs)
-            return
+        framer = Framer(coding, expected, limit=limit)
+        spans = [(_length(frame), frame.raw) for frame in begun.frames]
+        length = sum(size for size, _ in spans)
         if framer.decodes:
-            wire = list(coded(begun, value.response))
-            self._check_size(begun, "body", len(value.response.body or b"") + sum(lost_bytes(part) for part in wire))
-            yield from read_blocks(exchange, begun, (part.data for part in wire))
-            made = made_of(framer, wire)
-            yield from content(exchange, begun.frames)
-            yield rows.framed(exchange, sum(map(length, begun.frames)), value.response.max_decoded)
+            wire = list(_coded(begun, value.response))
+            lost = sum(part.size for part in wire if part.data is None)
+            self._check_size(begun, "body", len(value.response.body or b"") + lost)
+            yield from stream_rows.read_blocks(exchange, begun.reads, (part.data for part in wire))
+            made = _made(framer, wire)
+            yield from rows.content(exchange, spans)
+            yield rows.framed(exchange, length, value.response.max_decoded)
         else:
-            self._check_size(begun, "frames", sum(length(frame) for frame in begun.frames))
-            spans = ((length(frame), frame.raw) for frame in begun.frames)
-            yield from read_blocks(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
-            made = made_of(framer, plain(begun))
-        seen = Counted(made)
-        yield from stream_rows.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
-        if seen.count != len(begun.frames):
+            self._check_size(begun, "frames", length)
+            data = list(cut(spans, (size for *_, size in begun.reads)))
+            yield from stream_rows.read_blocks(exchange, begun.reads, data)
+            if all(raw is not None for _, raw in spans):
+                columns = _columns(begun, data, contract)
+                if columns.lengths != [size for size, _ in spans]:
+                    raise differs
+                yield from stream_rows.frame_blocks(stream, columns, lambda read: begun.reads[read][0])
+                return
+            made = _made(framer, _plain(begun))
+        yield from stream_rows.frame_blocks(stream, made, lambda read: begun.reads[read][0])
+        if next(expected.left, None) is not None:
             raise differs
 
-    def _check_size(self, begun: Begun, where: str, there: int) -> None:
+    def _check_size(self, begun: _Begun, where: str, there: int) -> None:
         if there != begun.received:
             raise self._broken(
                 f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
@@ -275,3 +295,96 @@ def _json(line: bytes) -> Any:
         return jiter.from_json(line)
     except ValueError:
         return json.loads(line.decode())
+
+
+class _Expected(Contract):
+    """A contract that refuses the first frame that differs from the next line of the file.
+
+    So a small body that decodes to a huge one does not become frames.
+    """
+
+    def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
+        super().__init__(contract.name, contract.types, lambda _type, _payload: ())
+        self._judges, self._differs = contract.judge, differs
+        self.left = iter(lines)
+
+    def judge(self, frame: Frame) -> Judgement:
+        line = next(self.left, None)
+        if line is None or line.raw != frame.raw:
+            raise self._differs
+        return self._judges(frame)
+
+
+class _Part(NamedTuple):
+    """The bytes on the wire of one read; `data` is None if they are lost."""
+
+    read: int
+    size: int
+    data: bytes | None
+
+
+def _length(frame: FrameLine) -> int:
+    return frame.length if frame.raw is None else len(frame.raw)
+
+
+def _columns(begun: _Begun, data: list[bytes | None], contract: Contract) -> stream_rows.FrameColumns:
+    """Return the frames of a stream without a coding and without lost bytes. Many are made at a time.
+
+    `data`: the bytes of each read.
+    """
+    columns, framer, first, held = stream_rows.FrameColumns(), Framer(None, contract), 0, 0
+    sizes = [size for *_, size in begun.reads]
+    for last, size in enumerate(sizes, 1):
+        held += size
+        if held >= PORTION or last == len(sizes):
+            some = b"".join(data[first:last])  # type: ignore[arg-type]  # nothing is lost
+            for portion in framer.portions(first, sizes[first:last], some, runs=True):
+                columns.add(portion)
+            first, held = last, 0
+    columns.add(framer.close())
+    return columns
+
+
+def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
+    """Yield the frames of the bytes, made as the recorder made them."""
+    for part in wire:
+        if part.data is None:
+            yield from framer.skip(part.read, part.size)
+            continue
+        for some in framer.portions(part.read, [part.size], part.data, runs=False):
+            yield from some  # type: ignore[misc]  # without runs
+    yield from framer.close()
+
+
+def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
+    """Yield a coded body read by read."""
+    body, at = response.body or b"", 0
+    for n, (_, _, size) in enumerate(begun.reads):
+        if n in response.lost:
+            yield _Part(n, size, None)
+        else:
+            yield _Part(n, size, body[at : at + size])
+            at += size
+
+
+def _plain(begun: _Begun) -> Iterator[_Part]:
+    """Yield the bytes of frames, split by reads. A frame with lost bytes is whole and belongs to its last read."""
+    ends = list(accumulate(size for *_, size in begun.reads))
+    start = 0
+    for frame in begun.frames:
+        end = start + _length(frame)
+        read = bisect_left(ends, end)
+        if frame.raw is None or read == 0 or ends[read - 1] <= start:
+            yield _Part(read, end - start, frame.raw)
+        else:
+            yield from _cut(frame.raw, start, ends)
+        start = end
+
+
+def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
+    at = 0
+    while at < len(raw):
+        read = bisect_right(ends, start + at)
+        step = ends[read] - start - at if read < len(ends) else len(raw)
+        yield _Part(read, min(step, len(raw) - at), raw[at : at + step])
+        at += step

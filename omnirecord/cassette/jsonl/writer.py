@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ...model import FORMAT_VERSION, Exchange, Headers, Message
@@ -34,6 +34,16 @@ def data_of(value: Text) -> bytes:
 def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
     """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
     return map(dumps, values(store, sessions))
+
+
+def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
+    """Yield the same as bytes, with line ends. Raises `CassetteError`."""
+    return encoded(values(store, sessions))
+
+
+def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield the lines of these values."""
+    return (f"{dumps(value)}\n".encode() for value in values)
 
 
 def values(
@@ -93,15 +103,9 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
     """Return None for an open exchange without a response; a closed one has its end and nulls."""
     response = value.response
     if response is None:
-        nothing: dict[str, Any] = {
-            "at_ns": None,
-            "end_ns": value.end_ns,
-            "status": None,
-            "reason": None,
-            "headers": [],
-            "body": None,
-        }
-        return None if value.end_ns is None else nothing
+        if value.end_ns is None:
+            return None
+        return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
     is_coded_stream = value.kind == "sse" and is_coded(value)
     body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
     lost = store.lost(value.exchange) if is_coded_stream else []

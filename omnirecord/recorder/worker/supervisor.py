@@ -22,7 +22,7 @@ from ...cassette.sqlite import Writer
 from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
 from ..intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
-from ..rows.operations import Frames, NewFrames
+from ..rows.operations import Frames
 from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 _BOOT = (
@@ -39,8 +39,8 @@ class WorkerFrames(Frames):
     """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
     file's first recording."""
 
-    def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
-        self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
+    def __init__(self, supervisor: WorkerSupervisor, path: Path, recording: int) -> None:
+        self._supervisor, self.key, self._path, self._recording = supervisor, 0, path, recording
         self._open: dict[int, Stream] = {}
         self._news: dict[int, None] = {}  # exchanges with news, in order
         self._told = 0
@@ -103,16 +103,12 @@ class WorkerFrames(Frames):
 class WorkerSupervisor:
     """Runs the worker of one recorder. Its methods are called in the recording thread.
 
-    `contracts`: name or path of the contract of each hop.
-    `watch` is called with new frames, if `shows`, and `news` after new frames, both in a third thread. `wake` is called
-    after each answer of the worker.
+    `contracts`: name or path of the contract of each hop. `news` is called after new frames, `wake` after each answer
+    of the worker, both in a third thread.
     """
 
-    def __init__(
-        self, contracts: Sequence[str], watch: Callable[[NewFrames], None], shows: bool, news: Callable[[], None],
-        wake: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self._contracts, self._watch, self._shows, self._news, self._wake = contracts, watch, shows, news, wake
+    def __init__(self, contracts: Sequence[str], news: Callable[[], None], wake: Callable[[], None]) -> None:
+        self._contracts, self._news, self._wake = contracts, news, wake
         self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
         self._releasing: dict[int, int] = {}  # file keys, and the message that said so; 0: none yet
@@ -139,7 +135,7 @@ class WorkerSupervisor:
     def frames(self, writer: Writer, recording: int) -> WorkerFrames:
         """Return the `Frames` of that file. `recording`: the number of its first recording."""
         assert writer.path is not None
-        made = WorkerFrames(self, 0, writer.path, recording)
+        made = WorkerFrames(self, writer.path, recording)
         self.renew(made)
         return made
 
@@ -174,7 +170,10 @@ class WorkerSupervisor:
         news = [frames for frames in self._files.values() if frames.waiting]
         self._number, self._hurries, self._holds = self._number + 1, hurry, hold
         self._releasing |= dict.fromkeys(untold, self._number)
-        self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
+        told = Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold)
+        assert self._pipe is not None
+        with suppress(OSError):  # it is gone, and `_listen` says so
+            self._pipe.send(told)
 
     def pause(self) -> float:
         """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
@@ -184,11 +183,6 @@ class WorkerSupervisor:
         if not waiting or self._process is None or self._heard < self._number:
             return math.inf
         return 0.0 if self._hurries else self._pace.pause(waiting, monotonic())
-
-    def _send(self, told: Told) -> None:
-        assert self._pipe is not None
-        with suppress(OSError):  # it is gone, and `_listen` says so
-            self._pipe.send(told)
 
     def _is_there(self) -> bool:
         """Return whether there is a worker. Start one if it is time."""
@@ -203,8 +197,7 @@ class WorkerSupervisor:
         ours, its = socket.socketpair()
         with ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
-            shows = "shows" if self._shows else "hides"
-            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts), shows]
+            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts)]
             words += [str(max_decoded()), json.dumps(sys.path)]
             quiet = subprocess.DEVNULL
             pipe = Connection(ours.detach())
@@ -232,9 +225,6 @@ class WorkerSupervisor:
         try:
             while True:
                 answer = pipe.recv()
-                if isinstance(answer, NewFrames):
-                    self._watch(answer)
-                    continue
                 if isinstance(answer, Made) and answer.is_new:
                     self._news()
                 self._answers.append(answer)

@@ -2,8 +2,7 @@
 
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { callEnding, callTokens, isBadCall, linkSentence } from './calls.js'
-import { copyButton } from './copying.js'
-import { add, fill, h } from './dom.js'
+import { add, copyButton, fill, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, moment, momentAt, oneLine, seconds } from './words.js'
 
@@ -21,16 +20,7 @@ export function callList(found, overview) {
     { class: 'calls', 'aria-label': 'Model calls' },
     h('h2', {}, overview.sessions.length ? `${count(loose.length, 'model call')} without a certain turn` : count(loose.length, 'model call')),
     linked ? h('p', { class: 'remark' }, `${count(linked, 'further call')} in the timelines of the sessions.`) : '',
-    h(
-      'div',
-      { class: 'table-box' },
-      h(
-        'table',
-        {},
-        h('thead', {}, h('tr', {}, ...CALL_HEADS.map(name => h('th', { scope: 'col' }, name)))),
-        h('tbody', {}, ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording)))),
-      ),
-    ),
+    tableBox(CALL_HEADS, [h('tbody', {}, ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording))))]),
     loose.length + found.more > SHOWN_CALLS ? h('p', { class: 'remark' }, `… and ${(loose.length + found.more - SHOWN_CALLS).toLocaleString('en')} more`) : '',
   )
 }
@@ -68,8 +58,9 @@ export class CallView {
 
   async run() {
     try {
-      const [call, full] = await Promise.all([this.source.call(this.exchange), this.source.exchange(this.exchange)])
-      this.panel = new CallPanel({ source: this.source, begin: call.shift_ns, go: delta => this.go(delta) })
+      const { exchange, source } = this,
+        [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
+      this.panel = new CallPanel({ source, begin: call.shift_ns, go: delta => this.go(delta) })
       fill(this.head, ...callTitle(call))
       const copied = [['curl', full.curl], ['id', String(this.exchange)]].filter(([, text]) => text)
       fill(this.copies, ...copied.map(([name, text]) => copyButton(name, () => text)), copyButton('link', () => location.href))
@@ -98,7 +89,7 @@ export class CallView {
 
 // Show one event of a call: its frame, and its partner on the client hop.
 export async function showEvent(panel, source, stream, seq, go) {
-  const [event, move] = await Promise.all([source.event(stream, seq), source.move(stream, seq)])
+  const [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
   fill(
     panel.chosen,
     h('h3', {}, `Event ${seq}`),

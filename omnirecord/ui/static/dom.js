@@ -1,6 +1,6 @@
 // Creates elements without markup, so that recorded text is always shown as text.
 
-import { visible } from './words.js'
+import { clip, oneLine, visible } from './words.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
 
@@ -78,6 +78,24 @@ export function button(label, keys, onclick, ...children) {
   )
 }
 
+// A check box that chooses a session to compare.
+export function chooser(name, checked, choose) {
+  const label = `Choose ${clip(oneLine(name), 40)} to compare`
+  return h('input', { type: 'checkbox', 'aria-label': label, checked, onchange: event => choose(event.target.checked) })
+}
+
+// A control with its name.
+export function labelled(name, control, kind = 'field') {
+  return h('label', { class: kind }, h('span', {}, name), control)
+}
+
+// A table in a box that scrolls. `heads`: the names of its columns, '' for check boxes. `bodies`: what is below them.
+export function tableBox(heads, bodies, { caption = '', box = {}, ...properties } = {}) {
+  const cells = heads.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare')))
+  const table = h('table', properties, caption, h('thead', {}, h('tr', {}, ...cells)), ...bodies)
+  return h('div', { class: 'table-box', ...box }, table)
+}
+
 // A line that says what the page waits for, and since the first second for how long.
 export function busyLine(what) {
   const time = h('span', { 'aria-hidden': 'true' }),
@@ -88,4 +106,33 @@ export function busyLine(what) {
     say(time, `${Math.round((Date.now() - begun) / 1000)} s`)
   }, 1000)
   return line
+}
+
+// ---- copying: an event, its data, a command, an id, a link
+
+const TOLD = 1500 // ms
+
+// `name`: what is copied. `text` returns it.
+export function copyButton(name, text) {
+  const button = h('button', { type: 'button', class: 'copy', 'aria-live': 'polite', onclick: () => run() }, `Copy ${name}`)
+  const run = async () => {
+    const isDone = await copied(text()).catch(() => false)
+    say(button, isDone ? 'Copied' : 'Not copied')
+    setTimeout(() => say(button, `Copy ${name}`), TOLD)
+  }
+  return button
+}
+
+// Copy a text; return whether that worked. A page without TLS has no clipboard API, so the text is copied from a field.
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true)
+  const field = h('textarea', { class: 'unseen', 'aria-hidden': 'true' }),
+    before = document.activeElement
+  field.value = text
+  document.body.append(field)
+  field.select()
+  const isDone = document.execCommand('copy')
+  field.remove()
+  before?.focus()
+  return isDone
 }

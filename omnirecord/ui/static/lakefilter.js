@@ -1,6 +1,6 @@
 // The filters of the page on a lake, in the address and as controls, with the number of sessions for each value.
 
-import { button, fill, h, icon, shows } from './dom.js'
+import { button, fill, h, icon, labelled, shows } from './dom.js'
 import { clip } from './words.js'
 
 const FILTERS = ['from', 'to', 'label', 'finding', 'status', 'model', 'text']
@@ -60,12 +60,12 @@ export class LakeFilter {
       h(
         'div',
         { class: 'filter-fields' },
-        fieldOf('From, UTC', from),
-        fieldOf('To', to),
-        fieldOf('Status', status),
-        fieldOf('Model', model),
-        fieldOf('Label', label),
-        fieldOf('Question or id', text),
+        labelled('From, UTC', from),
+        labelled('To', to),
+        labelled('Status', status),
+        labelled('Model', model),
+        labelled('Label', label),
+        labelled('Question or id', text),
         this.cleared,
       ),
       this.chips,
@@ -99,8 +99,7 @@ export class LakeFilter {
       if (control !== document.activeElement || control.type === 'date')
         control.value = (asked[name] ?? '').slice(0, control.type === 'date' ? 10 : undefined)
     }
-    for (const name of ['status', 'model']) this.offer(name, this.counts?.[name] ?? [])
-    this.offer('label', this.counts?.label ?? [])
+    for (const name of ['status', 'model', 'label']) this.offer(name, this.counts?.[name] ?? [])
     shows(this.cleared, isFiltered(asked))
     this.showChips()
     this.showFindings()
@@ -193,8 +192,4 @@ function said(name, value) {
 
 function number(many) {
   return many.toLocaleString('en')
-}
-
-function fieldOf(name, control) {
-  return h('label', { class: 'field' }, h('span', {}, name), control)
 }

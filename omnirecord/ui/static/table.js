@@ -163,3 +163,25 @@ export function upTo(sorted, value) {
   }
   return low
 }
+
+// The same for any order, with a call for each step: the number of first places, of `many`, for which `holds` is true.
+export function countWhile(many, holds) {
+  let low = 0,
+    high = many
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (holds(middle)) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+// Whether a verdict is that of a broken event.
+export function isOdd(verdict) {
+  return !['valid', 'comment', 'sentinel'].includes(verdict)
+}
+
+// The entries of broken events in numbers by verdict.
+export function oddIn(verdicts) {
+  return Object.entries(verdicts).filter(([name]) => isOdd(name))
+}
