@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
 from omnirecord.recorder.proxy.server import Proxy
-from tests.support.ports import free_port
 from tests.support.stores import accepting
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "load-balancer.md"

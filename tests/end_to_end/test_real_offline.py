@@ -13,6 +13,7 @@ import pytest_asyncio
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 import omnirecord
+from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
 from omnirecord.wire.strict_json import as_dict, payload_of
@@ -20,7 +21,6 @@ from tests.omnigent_rig.both_hops import CLAUDE_ENV, SCENARIOS, SCRIPT, SESSIONS
 from tests.omnigent_rig.driver import Event
 from tests.omnigent_rig.stack import Stack
 from tests.support.cassettes import SHIPPED
-from tests.support.ports import free_port
 from tests.support.providers import ModelApis
 from tests.support.wire import eventually, exchanges
 

@@ -24,9 +24,9 @@ import httpcore  # noqa: F401  httpx takes it late: inside a pytester run it wou
 import httpx
 from omnigent.runner.identity import token_bound_runner_id
 
+from benchmarks.ports import free_port, listens
 from tests.omnigent_rig.process import Process, StackError
 from tests.omnigent_rig.zygote import ForkedRunner
-from tests.support.ports import free_port, listens
 
 LONGEST_HOME = 27
 MARKER = "OMNIRECORD_RIG"
