@@ -22,7 +22,7 @@ from omnirecord.redaction.redactor import content_scanner
 from omnirecord.wire.limits import Retention, Rotation
 from tests.recorder.proxy.test_websocket import HELLO, SWITCH, TEXT, ws
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import STREAM, Wire, chunk, connected, event, get
 
 HEADERS = (("Content-Type", "text/event-stream"),)
@@ -269,7 +269,7 @@ async def test_a_kill_between_two_files_loses_nothing_and_the_next_run_finishes_
     db = tmp_path / "run.db"
     async with (
         wire.Upstream(handle) as upstream,
-        Process(upstream.url, db, "--rotate", "1MB") as proxy,
+        ForkedProcess(upstream.url, db, "--rotate", "1MB") as proxy,
         connected(proxy.url, get("/fast")) as fast,
         connected(proxy.url, get("/stuck")) as stuck,
     ):

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from omnirecord.cli.proxy import _look_up
 from omnirecord.cli.stderr import busy, progress
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import nobody_listens
 
 SSE = b'event: session.heartbeat\ndata: {"type": "session.heartbeat"}\n\n'
@@ -87,7 +87,7 @@ def test_an_upstream_whose_name_has_no_address_is_a_warning(
 
 @pytest.mark.slow
 async def test_an_upstream_that_does_not_listen_is_not_contacted_before_a_client_comes(tmp_path: Path) -> None:
-    async with Process(nobody_listens(), tmp_path / "a.db") as proxy:
+    async with ForkedProcess(nobody_listens(), tmp_path / "a.db") as proxy:
         assert await proxy.end(signal.SIGINT) == (0, "")
 
 

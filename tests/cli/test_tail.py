@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable
 from pathlib import Path
@@ -21,7 +20,8 @@ from tests.cli.test_cli import EVENT_KEYS
 from tests.server.test_tls import Files
 from tests.support import wire
 from tests.support.cassettes import Made, delta, status
-from tests.support.process import Process
+from tests.support.forked import Running
+from tests.support.process import ForkedProcess
 from tests.support.wire import Upstream, connected, event, get, recorded
 from tests.ui.test_control import Talker
 
@@ -34,15 +34,11 @@ class Tail:
     """A running `omnirecord tail --json`."""
 
     def __init__(self, source: str | Path, *options: str, token: str | None = None) -> None:
-        command = "from omnirecord.cli import main; main()"
-        self._command = [sys.executable, "-c", command, "tail", str(source), "--json", *options]
+        self._words = ["tail", str(source), "--json", *options]
         self._environment = {**os.environ, **({} if token is None else {"OMNIRECORD_TOKEN": token})}
 
     async def __aenter__(self) -> Tail:
-        pipe = asyncio.subprocess.PIPE
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdout=pipe, stderr=pipe, limit=1 << 24, env=self._environment
-        )
+        self._process = Running(self._words, self._environment)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -51,9 +47,8 @@ class Tail:
         await self._process.communicate()
 
     async def row(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
         async with asyncio.timeout(30):
-            line = await self._process.stdout.readline()
+            line = await self._process.readline()
         assert line, (await self._process.communicate())[1].decode()
         row = json.loads(line)
         assert list(row) == EVENT_KEYS
@@ -212,7 +207,7 @@ async def test_most_events_are_printed_within_300_ms(tmp_path: Path) -> None:
     talker, db = Talker(), tmp_path / "run.db"
     async with (
         Upstream(talker.handle) as upstream,
-        Process(upstream.url, db, "--control") as proxy,
+        ForkedProcess(upstream.url, db, "--control") as proxy,
         connected(proxy.url, get("/v1/sessions/s/stream")) as client,
         Tail(db) as by_file,
         Tail(proxy.url) as by_url,
@@ -246,7 +241,7 @@ async def test_ctrl_c_ends_it_and_nothing_is_wrong(by: str, tmp_path: Path) -> N
 async def say_and_kill(upstream: Upstream, talker: Talker, db: Path, listen: str, seen: Awaitable[Any]) -> None:
     """A recorder that is killed with -9 once its event was seen."""
     async with (
-        Process(upstream.url, db, "--control", "--listen", listen) as proxy,
+        ForkedProcess(upstream.url, db, "--control", "--listen", listen) as proxy,
         connected(proxy.url, get()) as client,
     ):
         await client.head()
@@ -276,7 +271,7 @@ async def test_without_retry_a_killed_recorder_is_the_end(by: str, tmp_path: Pat
     talker, db = Talker(), tmp_path / "run.db"
     async with (
         Upstream(talker.handle) as upstream,
-        Process(upstream.url, db, "--control") as proxy,
+        ForkedProcess(upstream.url, db, "--control") as proxy,
         connected(proxy.url, get()) as client,
     ):
         await client.head()

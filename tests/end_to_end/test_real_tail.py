@@ -17,7 +17,7 @@ from omnirecord.model import VERDICTS
 from tests.cli.test_tail import Tail
 from tests.omnigent_rig.scenarios import SCENARIOS
 from tests.omnigent_rig.stack import Stack
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -34,7 +34,7 @@ async def test_a_session_is_followed_by_file_and_by_url_and_both_print_the_same(
 ) -> None:
     db = tmp_path / "session.db"
     async with (
-        Process(shared_stack.url, db, "--control") as proxy,
+        ForkedProcess(shared_stack.url, db, "--control") as proxy,
         Tail(db, "--last", "1000") as by_file,
         Tail(proxy.url, "--last", "1000") as by_url,
     ):

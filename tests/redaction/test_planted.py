@@ -30,7 +30,7 @@ from tests.support.planted import (
     of,
     upstream,
 )
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import bytes_on_disk
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "redaction.md"
@@ -80,7 +80,7 @@ class Watch:
 async def recorded(db: Path, *options: str, places: tuple[str, ...]) -> Watch:
     """A recording of all of it, by a proxy that is a process of its own; watched while it is made."""
     with Watch(db, places) as watch:
-        async with upstream(lambda: watch.looks) as url, Process(url, db, *options) as proxy:
+        async with upstream(lambda: watch.looks) as url, ForkedProcess(url, db, *options) as proxy:
             await drive(proxy.url)
             await proxy.end(signal.SIGTERM)
     return watch
@@ -151,7 +151,7 @@ async def test_none_is_left_by_a_recorder_that_is_killed(tmp_path: Path, long: b
     for moment in range(0, MOMENTS, 1 if long else 3):
         db = tmp_path / f"{moment}.db"
         with Watch(db, (*NAMED, *CONTENT, *FIELDS)) as watch:
-            async with upstream(lambda: watch.looks) as url, Process(url, db, "--redact", "content") as proxy:
+            async with upstream(lambda: watch.looks) as url, ForkedProcess(url, db, "--redact", "content") as proxy:
                 driving = asyncio.create_task(drive(proxy.url))
                 await asyncio.sleep(0.1 + 0.25 * moment)
                 await proxy.end(signal.SIGKILL)

@@ -5,6 +5,7 @@ What a program shows by how it starts and ends is tested with `python -m omnirec
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import multiprocessing
 import os
@@ -31,6 +32,58 @@ class Done:
     code: int | None
     out: bytes
     errors: bytes
+
+
+class Running:
+    """A command that runs, with the members of `asyncio.subprocess.Process` that tests use."""
+
+    def __init__(self, words: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> None:
+        self._aside = tempfile.TemporaryDirectory()
+        self._out, self._errors = (Path(self._aside.name, name) for name in ("out", "errors"))
+        self._out.touch()
+        self._read = 0
+        self._rest: tuple[bytes, bytes] | None = None
+        self._process = _started(words, self._out, self._errors, None, environment)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, how: int) -> None:
+        if self._process.is_alive():
+            os.kill(self.pid, how)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    async def readline(self) -> bytes:
+        """Return the next line of stdout; an empty one if the process has ended without it."""
+        while True:
+            is_alive = self._process.is_alive()
+            with self._out.open("rb") as file:
+                file.seek(self._read)
+                line = file.readline()
+            if line.endswith(b"\n"):
+                self._read += len(line)
+                return line
+            if not is_alive:
+                return b""
+            await asyncio.sleep(0.01)
+
+    async def wait(self) -> int | None:
+        await asyncio.to_thread(self._process.join)
+        return self._process.exitcode
+
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Wait for the end; return what was not read yet of stdout, and stderr."""
+        await self.wait()
+        if self._rest is None:
+            errors = self._errors.read_bytes() if self._errors.exists() else b""
+            self._rest = self._out.read_bytes()[self._read :], errors
+            self._aside.cleanup()
+        return self._rest
 
 
 def run(

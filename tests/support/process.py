@@ -8,6 +8,9 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from typing import Self
+
+from tests.support.forked import Running
 
 _STARTS_WITHIN = 120.0
 """Seconds that a process may take to start, on a machine with twenty others that compute."""
@@ -26,19 +29,25 @@ class Process:
         self.urls: dict[str, str] = {}
         """Where clients of the upstreams with a name connect, with `json`."""
 
-    async def __aenter__(self) -> Process:
+    process: asyncio.subprocess.Process | Running
+
+    async def __aenter__(self) -> Self:
         pipe = asyncio.subprocess.PIPE
-        self.process = await asyncio.create_subprocess_exec(*self.command, stdout=pipe, stderr=pipe)
-        assert self.process.stdout is not None
+        process = self.process = await asyncio.create_subprocess_exec(*self.command, stdout=pipe, stderr=pipe)
+        assert process.stdout is not None
         async with asyncio.timeout(_STARTS_WITHIN):
-            line = await self.process.stdout.readline()
+            line = await process.stdout.readline()
         assert line, (await self.process.communicate())[1].decode()
+        self._has_begun(line)
+        return self
+
+    def _has_begun(self, line: bytes) -> None:
+        """Take the URLs from the first line of stdout."""
         if self._is_json:
             ready = json.loads(line)
             self.url, self.urls = ready["url"], ready.get("urls", {})
         else:
             self.url = line.decode().split(" at ")[1].split(" into ")[0]
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self.process.returncode is None:
@@ -51,6 +60,18 @@ class Process:
         async with asyncio.timeout(30):
             _, errors = await self.process.communicate()
         return self.process.returncode, errors.decode()
+
+
+class ForkedProcess(Process):
+    """The same, forked from a process that has loaded omnirecord: for tests of a recorder that runs."""
+
+    async def __aenter__(self) -> Self:
+        process = self.process = Running(self.command[3:])
+        async with asyncio.timeout(_STARTS_WITHIN):
+            line = await process.readline()
+        assert line, (await process.communicate())[1].decode()
+        self._has_begun(line)
+        return self
 
 
 def children(pid: int) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from omnirecord.model import Exchange
 from tests.end_to_end.hostile.row import Row, Script, Seen, see
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Wire, connected, get
 
 ALIVE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nalive"
@@ -60,7 +60,7 @@ class Harness:
 
     async def __aenter__(self) -> Harness:
         self.upstream = await wire.Upstream(self._connected).__aenter__()
-        self.proxy = await Process(self.upstream.url, self.db, *self._options).__aenter__()
+        self.proxy = await ForkedProcess(self.upstream.url, self.db, *self._options).__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:

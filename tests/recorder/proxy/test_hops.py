@@ -18,7 +18,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.errors import ServerError, UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Upstream, Wire, ask, bytes_on_disk, connected, get
 
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -290,7 +290,7 @@ async def _killed(folder: Path) -> None:
 
     async with (
         Upstream(script) as server,
-        Process(server.url, folder / "run.db", "--upstream", f"model={server.url}") as process,
+        ForkedProcess(server.url, folder / "run.db", "--upstream", f"model={server.url}") as process,
         connected(process.url, get("/v1/sessions/s/stream")) as one,
         connected(process.urls["model"], get("/v1/responses")) as other,
     ):

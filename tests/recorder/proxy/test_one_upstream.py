@@ -11,7 +11,7 @@ import pytest
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from tests.recorder.proxy.test_websocket import SWITCH, TEXT, ws
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Headers, Upstream, Wire, ask, connected, get, raw
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -108,7 +108,7 @@ async def test_no_proxy_and_no_password_of_the_environment_is_used(
         netrc.write_text("machine 127.0.0.1 login me password secret\ndefault login me password secret\n")
         netrc.chmod(0o600)
         monkeypatch.setenv("NETRC", str(netrc))
-        async with Process(servers.upstream.url, tmp_path / "run.db") as proxy:
+        async with ForkedProcess(servers.upstream.url, tmp_path / "run.db") as proxy:
             assert (await ask(proxy.url, get())).body == b"ok"
         ((_, headers),) = servers.came
         assert [name for name, _ in headers] == [b"Host"]
