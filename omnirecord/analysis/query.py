@@ -18,14 +18,13 @@ from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps
 from .columns import COLUMNS
-from .doctor import Finding
 from .doctor.doctor import examine
+from .doctor.finding import Finding
 from .gather import model_calls
 from .model_calls import Link, ModelCalls
 from .sessions import Summary, summaries
-from .stats import SessionStats
 from .stats.stats import measured, waited
-from .stats.values import cost, count, total
+from .stats.values import SessionStats, cost, count, total
 from .transcript.show import sessions
 from .turns import Approval, Session, Tool, Turn
 

@@ -14,13 +14,13 @@ from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
 from ..wire.strict_json import payload as parsed
-from .doctor import Finding
 from .doctor.doctor import SessionChecks, examine
+from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, children_of
 from .query import Analysis
 from .sessions import Summary, summaries
-from .stats import SessionStats
 from .stats.stats import measure
+from .stats.values import SessionStats
 from .turns import Session, concluded, merged
 from .turns.session_builder import SessionBuilder
 from .validate import Problem, Tally, validation

@@ -41,9 +41,18 @@ _BY_PATH: Mapping[tuple[str, ...], Callable[[], Contract]] = {
 """The contract for a path by its last segments, for `auto`."""
 
 
+def _of_path(path: str) -> Contract | None:
+    """Return the contract for a path that ends with these segments, or with these and an id."""
+    segments = tuple(filter(None, path.split("/")))
+    for ending, make in _BY_PATH.items():
+        if ending in (segments[-len(ending) :], segments[-len(ending) - 1 : -1]):
+            return make()
+    return None
+
+
 @cache
 def _auto() -> Contract:
-    return ByPath(AUTO, _BY_PATH, _none())
+    return ByPath(AUTO, _of_path, _none())
 
 
 _NAMED: Mapping[str, Callable[[], Contract]] = {

@@ -32,14 +32,10 @@ from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
 from .conversation import Api, Conversation, conversation_of
+from .conversation import api_of as api_of_path
 
 CutBy = Literal["client", "provider", "recorder"]
 
-_PATHS: tuple[tuple[str, Api], ...] = (
-    ("/responses", "openai-responses"),
-    ("/chat/completions", "openai-chat"),
-    ("/messages", "anthropic-messages"),
-)
 _RETRY_COUNT = "x-stainless-retry-count"
 """Request header of the SDKs of OpenAI and Anthropic: the number of attempts before this one."""
 _MOST_ATTEMPTS = 10_000
@@ -119,8 +115,7 @@ class ModelCall:
 
 def api_of(method: str, target: str) -> Api | None:
     """Return the model API that a request is for, by its path; None if it is for none."""
-    path = target.partition("?")[0].rstrip("/")
-    return next((api for end, api in _PATHS if method == "POST" and path.endswith(end)), None)
+    return api_of_path(target) if method == "POST" else None
 
 
 def call_of(

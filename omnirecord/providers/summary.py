@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..contract.summary import joined, quoted, text_in
+from ..text import joined, quoted, text_in
 from ..wire.strict_json import as_dict, as_list
 
 Data = dict[str, Any]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
-from ...text import counted
+from ...text import counted, joined
 from ..turns import ENDED_BY_SERVER, Act, FailedRequest
 from ..turns.requests import group_key
 from .approvals import Approvals
@@ -297,7 +297,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
     """Messages, interrupts and answers that the server refused. `deleted_ns`: when the session was deleted."""
     for act in [act for act in acts if act.refused][:_MOST]:
         what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
-        why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
+        why = said(joined([act.refused or "", act.refusal], ": "), 120)
         if deleted_ns is not None and act.at_ns > deleted_ns:
             why += f"; a client had deleted the session {seconds(act.at_ns - deleted_ns)} before"
         # A second answer to a question that is settled does no harm.

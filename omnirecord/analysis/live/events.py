@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
-from ...text import cells, clip, fitting, one_line, seconds, visible
+from ...text import cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 from ..summary import summary
 
@@ -82,7 +82,7 @@ class Line:
         if text:
             left = max(room - fixed, _LEAST)
             text = cut(text, left) if self.keeps == "begin" else cut_before(text, left)
-        return cut(" ".join(part for part in (head, text, end) if part), room)
+        return cut(joined([head, text, end]), room)
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:

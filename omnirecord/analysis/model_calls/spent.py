@@ -66,7 +66,7 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
     lengths, spans = [0], list[Span]()
     for some in (approvals, models, waits, tools):
-        spans = _union([*spans, *_covered(some, begin, end)])
+        spans = union([*spans, *_covered(some, begin, end)])
         lengths.append(sum(b - a for a, b in spans))
     approval_ns, model_ns, wait_ns, tool_ns = (b - a for a, b in pairwise(lengths))
     return TimeSpent(
@@ -100,7 +100,8 @@ def _covered(spans: Iterable[Span], begin: int, end: int) -> list[Span]:
     return [(max(begin, a), min(end, b)) for a, b in spans if min(end, b) > max(begin, a)]
 
 
-def _union(spans: list[Span]) -> list[Span]:
+def union(spans: Iterable[Span]) -> list[Span]:
+    """Return the times in at least one of the spans: sorted and disjoint."""
     joined: list[Span] = []
     for begin, end in sorted(spans):
         if joined and begin <= joined[-1][1]:

@@ -17,10 +17,10 @@ from typing import Any
 from ...model import LIMIT, Ending, TimedFrame
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
+from ..model_calls.spent import Span
 from ..turns import Conclusion, Ended, Turn, TurnUsage
 
 NS = 1_000_000_000
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,17 +284,6 @@ def total(values: Iterable[int | None]) -> int | None:
 def per_second(count: int | None, ns: int | None) -> float | None:
     """A rate per second; None without a count or without a duration."""
     return round(count * NS / ns, 3) if count is not None and ns else None
-
-
-def listened(spans: Iterable[Span]) -> list[Span]:
-    """The time spans in which at least one stream was open: sorted and disjoint. `spans`: those of each stream."""
-    joined: list[Span] = []
-    for begin, end in sorted(spans):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-        else:
-            joined.append((begin, end))
-    return joined
 
 
 def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:

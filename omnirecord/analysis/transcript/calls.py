@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ...model import Recording
 from ...providers.call import ModelCall
-from ...text import counted, one_line, seconds
+from ...text import counted, joined, one_line, seconds
 from ...wire.strict_json import failure_in
 from ..model_calls import Link, ModelCalls, TimeSpent, requests_of
 from ..turns.builder import LAST
@@ -55,7 +55,7 @@ def told(page: Page, call: ModelCall) -> str:
 
 
 def _how(page: Page, call: ModelCall) -> str:
-    why = page.short(": ".join(part for part in (call.reason, call.error) if part))
+    why = page.short(joined([call.reason, call.error], ": "))
     ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
     if call.ending == "completed":
         return f"{call.status} completed{ended}"

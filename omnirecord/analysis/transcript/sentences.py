@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
-from ...text import cells, counted, fitting, one_line, seconds, visible
+from ...text import cells, counted, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import loads
 from ..turns import (
     Approval,
@@ -237,8 +237,8 @@ def child(page: Page, one: Child, *, is_told: bool) -> Iterator[Piece]:
 
 
 def trouble(page: Page, one: Trouble) -> str:
-    where = page.short(" ".join(part for part in (one.source, one.tool_name) if part))
-    why = page.short(": ".join(part for part in (one.code, one.message) if part)) or "no reason given"
+    where = page.short(joined([one.source, one.tool_name]))
+    why = page.short(joined([one.code, one.message], ": ")) or "no reason given"
     if one.kind == "error":
         return f"!! error{f' ({where})' if where else ''}: {why}"
     attempt = f"{one.attempt} of {one.max_attempts}" if one.max_attempts else str(one.attempt)
@@ -289,7 +289,7 @@ def _how(page: Page, turn: Turn) -> str:
         why = turn.error.message if turn.error is not None else "its end was not recorded"
         return f"unfinished: {why}{since}{beats}"
     error = turn.error
-    why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
+    why = page.short(error.why) if error else ""
     attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
     return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
 
@@ -314,7 +314,7 @@ def _stored(turn: Turn) -> str:
 def usage(used: TurnUsage) -> str:
     counts = ((used.input_tokens, "in"), (used.output_tokens, "out"))
     told = [f"{number:,} {way}" for number, way in counts if number is not None]
-    return " · ".join(part for part in (f"{', '.join(told)} tokens" if told else "", cost(used.cost_usd)) if part)
+    return joined([f"{', '.join(told)} tokens" if told else "", cost(used.cost_usd)], " · ")
 
 
 def cost(usd: float | None) -> str:

@@ -202,8 +202,7 @@ def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
 
 
 def _because(error: Fault | None) -> str:
-    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
-    return f": {_named(why, _MOST_WHY)}" if why else ""
+    return f": {_named(error.why, _MOST_WHY)}" if error and error.why else ""
 
 
 def _named(text: str, most: int = _MOST_NAMED) -> str:

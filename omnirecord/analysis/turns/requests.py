@@ -32,7 +32,8 @@ from ...omnigent.routes import (
     path_of,
     session_of,
 )
-from ...wire.strict_json import as_dict, as_text, loads, text_of
+from ...text import joined
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
 _READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
@@ -180,8 +181,7 @@ class FailedRequest:
     @property
     def why(self) -> str:
         """Status, code and message: `400 invalid_input: runner 'x' is not registered`."""
-        told = ": ".join(part for part in (self.code, self.message) if part)
-        return f"{self.status} {told}".rstrip()
+        return f"{self.status} {joined([self.code, self.message], ': ')}".rstrip()
 
 
 def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
@@ -238,9 +238,8 @@ def error_in(answer: bytes) -> tuple[str | None, str]:
 def _complaint(value: Any) -> str:
     """Return FastAPI's error for one field: `body.nonsense: Extra inputs are not permitted`."""
     one = as_dict(value)
-    where = one.get("loc")
-    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
-    return ": ".join(part for part in (place, as_text(one.get("msg")) or "") if part)
+    place = ".".join(map(str, as_list(one.get("loc"))))
+    return joined([place, as_text(one.get("msg"))], ": ")
 
 
 def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.diff import compare, counts
+from omnirecord.analysis.diff.diff import compare
+from omnirecord.analysis.diff.differences import counts
 from omnirecord.analysis.diff.normalize import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
