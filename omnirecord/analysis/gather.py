@@ -11,27 +11,16 @@ from ..cassette.select import the_session
 from ..cassette.source import Source
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
+from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .model_calls import ModelCalls, linked
 from .other_apis import OMNIGENT, UNKNOWN, api_name, request_text
-from .turns import (
-    ENDED_BY_SERVER,
-    Act,
-    Aftermath,
-    Around,
-    Conclusion,
-    FailedRequest,
-    Session,
-    act_of,
-    concluded,
-    failed_requests,
-    is_session,
-    is_snapshot,
-    may_act,
-    session_of,
-    snapshot_of,
-)
+from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
+from .turns.conclusion import Conclusion, concluded
+from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
+from .turns.session_builder import Around, session_of
+from .turns.values import Session
 
 
 class Held:

@@ -26,7 +26,7 @@ from .sessions import Summary, summaries
 from .stats.stats import measured, waited
 from .stats.values import SessionStats, cost, count, total
 from .transcript.show import sessions
-from .turns import Approval, Session, Tool, Turn
+from .turns.values import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
 Row = dict[str, Any]

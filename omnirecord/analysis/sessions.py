@@ -18,7 +18,8 @@ from ..wire.limits import since as since
 from .doctor.doctor import examine
 from .doctor.finding import SEVERITIES, Finding
 from .gather import Concluded, conclusions, without_calls
-from .turns import Conclusion, Session
+from .turns.conclusion import Conclusion
+from .turns.values import Session
 
 _ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
 

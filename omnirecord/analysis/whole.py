@@ -21,8 +21,9 @@ from .query import Analysis
 from .sessions import Summary, summaries
 from .stats.stats import measure
 from .stats.values import SessionStats
-from .turns import Session, concluded, merged
-from .turns.session_builder import SessionBuilder
+from .turns.conclusion import concluded
+from .turns.session_builder import SessionBuilder, merged
+from .turns.values import Session
 from .validate import Problem, Tally, validation
 
 Frames = Callable[[Exchange], Iterable[TimedFrame]]

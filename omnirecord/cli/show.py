@@ -121,7 +121,7 @@ def _coloured(line: Line) -> Text:
 
 def _follow(following: Following, *, as_json: bool) -> None:
     """Print each line once it is final, until the recording ends. Ctrl-C ends it too, which is no error."""
-    from ..analysis.turns import turn_row
+    from ..analysis.turns.values import turn_row
 
     screen = console()
 

@@ -16,7 +16,7 @@ from ..analysis.model_calls import Link, TurnKey, call_row, time_spent, turns_of
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
-from ..analysis.turns import Session
+from ..analysis.turns.values import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..omnigent import protocol

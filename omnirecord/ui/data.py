@@ -41,8 +41,9 @@ from ..analysis.model_calls import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
-from ..analysis.turns import Session, concluded, growth_of
-from ..analysis.turns.draft import Draft
+from ..analysis.turns.conclusion import concluded
+from ..analysis.turns.draft import Draft, growth_of
+from ..analysis.turns.values import Session
 from ..cassette.files import stamp_of
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row, parsed
 from ..analysis.summary import summary
-from ..analysis.turns import Session
+from ..analysis.turns.values import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError

@@ -22,9 +22,10 @@ from ...model import Exchange, TimedFrame
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
 from ..model_calls import Link, ModelCalls
-from ..turns import Act, Turn, merged
 from ..turns.draft import Draft
-from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
+from ..turns.requests import Act
+from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
+from ..turns.values import Turn
 from .align import Pair, aligned, moved
 from .calls import Told, compare_calls
 from .differences import Difference, Differences, Kind

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ...wire.normal import Normal
-from ..turns import Tool, Turn
+from ..turns.values import Tool, Turn
 from .align import Pair, aligned, moved
 from .differences import Differences, Kind, is_length, nulls
 from .normalize import Step

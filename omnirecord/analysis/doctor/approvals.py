@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_text, text_of
-from ..turns import Act
+from ..turns.requests import Act
 from .finding import SECOND, Event, FrameRef, Handlers, Severity, Sign, said, seconds, sign_at
 
 _MOST = 50

@@ -22,7 +22,8 @@ from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..other_apis import FOREIGN, OMNIGENTS, is_foreign
-from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
+from ..turns.builder import ENDED_BY_SERVER
+from ..turns.requests import Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order, sign_at

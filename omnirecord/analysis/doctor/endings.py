@@ -16,8 +16,8 @@ from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
 from ...text import counted, joined
-from ..turns import ENDED_BY_SERVER, Act, FailedRequest
-from ..turns.requests import group_key
+from ..turns.builder import ENDED_BY_SERVER
+from ..turns.requests import Act, FailedRequest, group_key
 from .approvals import Approvals
 from .finding import SECOND, Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState

@@ -13,7 +13,7 @@ from ...cassette.source import Source
 from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
 from ..model_calls import Link, ModelCalls, requests_of
-from ..turns import Session, Turn
+from ..turns.values import Session, Turn
 from .events import Contract
 from .finding import Severity, Sign, events, said, seconds
 

@@ -23,8 +23,7 @@ from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
 from ..listing import NS, Row, event_row
-from ..turns import act_of, may_act
-from ..turns.requests import error_in, severity_of
+from ..turns.requests import act_of, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from ...model import Recording
 from ...providers.call import ModelCall
-from ..turns import Session, Turn
+from ..turns.values import Session, Turn
 from .clocks import Clocks, Seen
 from .features import Asked, Key, asked_of, beginning, plain
 from .pairing import Heard, Said, pairs

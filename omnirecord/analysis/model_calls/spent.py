@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from ..turns import Turn
+from ..turns.values import Turn
 from .values import Link, requests_of
 
 Span = tuple[int, int]

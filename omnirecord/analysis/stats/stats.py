@@ -20,8 +20,10 @@ from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..model_calls.spent import Span, union
-from ..turns import Act, Approval, Around, Conclusion, Passage, Session, Turn, merged, session_of
-from ..turns.session_builder import MergedFrame, by_stream
+from ..turns.conclusion import Conclusion
+from ..turns.requests import Act
+from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
+from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,
     FirstTokenStats,

@@ -18,7 +18,8 @@ from ...model import LIMIT, Ending, TimedFrame
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
 from ..model_calls.spent import Span
-from ..turns import Conclusion, Ended, Turn, TurnUsage
+from ..turns.conclusion import Conclusion
+from ..turns.values import Ended, Turn, TurnUsage
 
 NS = 1_000_000_000
 

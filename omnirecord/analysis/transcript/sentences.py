@@ -14,21 +14,10 @@ from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import cells, counted, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import loads
-from ..turns import (
-    Approval,
-    Asked,
-    Child,
-    FailedRequest,
-    Listening,
-    Passage,
-    Silence,
-    Tool,
-    Trouble,
-    Turn,
-    TurnUsage,
-    pace_of,
-)
 from ..turns.builder import LAST
+from ..turns.draft import pace_of
+from ..turns.requests import FailedRequest
+from ..turns.values import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage
 from ..turns.why_stopped import is_unanswered
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}

@@ -16,6 +16,7 @@ from typing import Any
 from ...cassette.select import the_session, with_children
 from ...cassette.sqlite import Store
 from ...model import Exchange
+from ...omnigent.routes import is_session
 from ...text import one_line
 from ..gather import (
     Context,
@@ -30,19 +31,11 @@ from ..gather import (
     without_calls,
 )
 from ..model_calls import ModelCalls, call_row, time_spent
-from ..turns import (
-    LONG_SILENCE,
-    FailedRequest,
-    Session,
-    Turn,
-    concluded,
-    is_session,
-    row_without_turn,
-    session_with_drafts,
-    turn_row,
-)
+from ..turns.conclusion import concluded
 from ..turns.draft import Draft
-from ..turns.session_builder import LiveMerge, SessionBuilder
+from ..turns.requests import FailedRequest
+from ..turns.session_builder import LiveMerge, SessionBuilder, session_with_drafts
+from ..turns.values import LONG_SILENCE, Session, Turn, row_without_turn, turn_row
 from . import WIDTH, Line, Page, UnfoldingTurn, total, transcript
 from .other import LiveOthers, exchanges_of_others, lines_of_others
 from .tree import NO_CALLS, failures, told_failures, verdict, why

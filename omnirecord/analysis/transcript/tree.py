@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
 from ..model_calls import ModelCalls, time_spent
-from ..turns import Child, Conclusion, FailedRequest, Session, Turn, concluded
 from ..turns.builder import LAST
+from ..turns.conclusion import Conclusion, concluded
+from ..turns.requests import FailedRequest
+from ..turns.values import Child, Session, Turn
 from . import sentences
 from .calls import call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece, indented

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from ...text import counted, one_line, seconds
-from ..turns import Tool, Turn
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.draft import Block, Draft
+from ..turns.values import Tool, Turn
 from . import sentences
 from .sentences import COLUMN, WIDTH, Line, Page, Piece
 

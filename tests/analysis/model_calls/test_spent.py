@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from omnirecord.analysis.model_calls import first_token, linked, time_spent
-from omnirecord.analysis.turns import Approval
+from omnirecord.analysis.turns.values import Approval
 from tests.support.both_hops import World, ns
 
 

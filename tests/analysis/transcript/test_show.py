@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript.show import Following, lines_of, rows_of, sessions
-from omnirecord.analysis.turns import turn_row
+from omnirecord.analysis.turns.values import turn_row
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript import transcript, turn_lines
 from omnirecord.analysis.transcript.sentences import wrap
-from omnirecord.analysis.turns import (
+from omnirecord.analysis.turns.draft import Draft
+from omnirecord.analysis.turns.values import (
     Approval,
     Asked,
     Child,
@@ -26,7 +27,6 @@ from omnirecord.analysis.turns import (
     Turn,
     TurnUsage,
 )
-from omnirecord.analysis.turns.draft import Draft
 from omnirecord.text import cells, seconds
 
 S = 1_000_000_000

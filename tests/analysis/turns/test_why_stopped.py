@@ -9,19 +9,9 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.transcript.show import sessions
-from omnirecord.analysis.turns import (
-    Approval,
-    Child,
-    Fault,
-    Listening,
-    Session,
-    Silence,
-    Snapshot,
-    Turn,
-    stopped,
-)
 from omnirecord.analysis.turns.draft import Draft
-from omnirecord.analysis.turns.why_stopped import AT_REST
+from omnirecord.analysis.turns.values import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn
+from omnirecord.analysis.turns.why_stopped import AT_REST, stopped
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 
