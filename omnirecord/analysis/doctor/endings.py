@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
@@ -266,8 +267,7 @@ def _end(one: StreamChecks) -> float:
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
     """Signs of reconnects. `missed`: the signs about items that no stream carried."""
-    for gap in list(disconnections(streams))[:_MOST]:
-        yield _reconnect(gap, endings, missed)
+    return (_reconnect(gap, endings, missed) for gap in islice(disconnections(streams), _MOST))
 
 
 def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
@@ -278,7 +278,8 @@ def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> 
     away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
     lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
     until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
-    if turn is not None and endings.has_no_end(before, turn) and not _continues(after, turn):
+    goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
+    if turn is not None and endings.has_no_end(before, turn) and not goes_on:
         message = f"{away}; the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
         return Sign("reconnect-missed", message, since, until, stream, seqs)
@@ -286,11 +287,6 @@ def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> 
         message = f"{away}; the stream did not report what happened meanwhile"
         return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
     return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
-
-
-def _continues(after: StreamChecks, turn: Turn) -> bool:
-    """Whether the turn continued on the later stream."""
-    return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
 
 
 def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
@@ -335,21 +331,20 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
 
 
 def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
-    """Messages that no `session.input.consumed` followed, although a stream was open."""
+    """Messages that no `session.input.consumed` followed, although a stream was open; and POSTs without an answer that
+    had no effect: no question, no message of the same text."""
     posts = [act for act in acts if act.kind == "message" and not act.refused]
     taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
-    hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
+    asked = [ref.at_ns for refs in approvals.asked.values() for ref in refs]
+    hangs = [
+        act for act in posts
+        if act.client_left and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)
+    ]  # fmt: skip
     for act in [*taken, *hangs][:_MOST]:
         patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
         there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
             yield _untaken(act, max(there, key=_end))
-
-
-def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
-    """Whether a POST without an answer had no effect: no question, no message of the same text."""
-    asked = any(ref.at_ns >= act.at_ns for refs in approvals.asked.values() for ref in refs)
-    return not asked and not items.carried(act.text, act.at_ns)
 
 
 def _untaken(act: Act, one: StreamChecks) -> Sign:
@@ -367,4 +362,5 @@ def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
     """Whether a stream was open when the message was sent, and for `patience` ns after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
-    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))
+    ended_later = any(turn.until_ns > at_ns and turn.ended is not None for turn in one.turns.all)
+    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or ended_later)
