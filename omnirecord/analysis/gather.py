@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from ..cassette.select import the_session
 from ..cassette.source import Source
+from ..contract.judge import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .model_calls import ModelCalls, linked
-from .other_apis import OMNIGENT, UNKNOWN, api_name, request_text
+from .other_apis import UNKNOWN, api_name, request_text
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, concluded
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..model import Verdict
+from ..text import clip
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from .events import Event, UntypedEvent, sequence_number, type_name
@@ -121,17 +122,13 @@ TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
 OMNIGENT = "omnigent"
 
 
-def _own_type(data: Mapping[str, Any], _event: str | None) -> str | None:
-    return type_name(data)
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """The rules of an API for its streams."""
 
     name: str = OMNIGENT
     """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
-    type_of: TypeOf = _own_type
+    type_of: TypeOf = lambda data, _event: type_name(data)
     type_field: str = "type"
     """The field that `malformed` names if a payload has no type."""
     event_line: Literal["agrees", "required", "ignored"] = "agrees"
@@ -163,6 +160,10 @@ class Api:
         return self.name == OMNIGENT
 
 
+OMNIGENTS = Api()
+"""The rules of Omnigent's API."""
+
+
 class Contract:
     """A contract: the event types and their payloads."""
 
@@ -175,7 +176,7 @@ class Contract:
         odd: Check = lambda _type, _data: (),
         shapes: Shapes | None = None,
         models: Mapping[str, type[Event]] = MappingProxyType({}),
-        api: Api = Api(),
+        api: Api = OMNIGENTS,
     ) -> None:
         self.name: str = name
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
@@ -354,10 +355,8 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
-    shown = tuple(replace(i, path=_clip(i.path), message=_clip(i.message)) for i in islice(issues, MAX_ISSUES))
+    shown = tuple(
+        replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in islice(issues, MAX_ISSUES)
+    )
     more = len(issues) - len(shown)
     return (*shown, Issue("", f"and {more} more")) if more else shown
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"

@@ -35,10 +35,6 @@ class Known:
         self._only = only or {}
         self._fields: dict[str, Known] = {}
 
-    def only(self, paths: Paths) -> Known:
-        """The same place, of which no more is known than these names."""
-        return Known(self._document, self._schemas, paths)
-
     def field(self, name: str) -> Known | None:
         """Return the place of a field; None if the contract does not name it."""
         place = self._fields.get(name)

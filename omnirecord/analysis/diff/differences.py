@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from ...text import as_json, clip, counted, visible
 from ...wire.normal import Ids, Normal, is_absent, role
 from ..summary import summary
-from .align import MAX_SHOWN, Span, middle_out, spans
+from .align import Span, middle_out, spans
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing", "calls"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -137,11 +137,6 @@ def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
     return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
 
 
-def is_length(name: str) -> bool:
-    """Whether a field holds a duration."""
-    return role(name) == "length"
-
-
 def plain(span: Span) -> str:
     """A span for a pipe: with the marks of `git diff --word-diff`."""
     before, behind = _MARKS[span.tone]
@@ -230,7 +225,7 @@ def _paint(span: Span, text: str, paint: Paint) -> str:
 
 def _whole(span: Span, paint: Paint) -> Iterator[str]:
     """The lines of a span, each with its sign."""
-    for line in middle_out(span.text, MAX_SHOWN).split("\n"):
+    for line in middle_out(span.text).split("\n"):
         text = _SIGNS[span.tone] + visible(line)
         yield _INDENT + (text if paint is plain else paint(Span(span.tone, text)))
 

@@ -12,7 +12,7 @@ from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import the_session
 from ...cassette.source import Source
-from ...contract.judge import Api
+from ...contract.judge import OMNIGENTS, Api
 from ...model import Exchange, TimedFrame
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
@@ -21,7 +21,7 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
-from ..other_apis import FOREIGN, OMNIGENTS, is_foreign
+from ..other_apis import FOREIGN, is_foreign
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .approvals import Approvals

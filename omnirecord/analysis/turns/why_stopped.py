@@ -45,11 +45,6 @@ class Stopped:
     sentence: str
     """The state of the session, and what ended its last stream. May have texts of the recording in it."""
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.code in AT_REST
-
 
 class _State(NamedTuple):
     """The state of a session: its code, or None if the end of the last stream gives the code, and a sentence."""
