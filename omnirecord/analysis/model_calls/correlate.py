@@ -28,10 +28,9 @@ from ...providers.call import ModelCall
 from ..turns.values import Session, Turn
 from .clocks import Clocks, Seen
 from .features import Asked, Key, asked_of, beginning, plain
-from .pairing import Heard, Said, pairs
+from .pairing import Heard, Said, pairs, threads
 from .places import MOST_OPEN, Places, open_at
 from .retries import Attempts
-from .threads import threads
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
 _NOTHING = Asked((), (), (), ())

@@ -8,6 +8,7 @@ client has no partner.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
@@ -77,10 +78,14 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
             if end <= span.length:
                 _add(found, piece, heard.at(span.begin + end - 1), "text", piece)
     times = [piece.at_ns for piece in all_said]
+    coming, inside = deque(spans), list[_Span]()
     for piece, end in zip(heard.pieces, heard.ends, strict=True):
-        inside = next((one for one in reversed(spans) if one.begin < end <= one.begin + one.length), None)
-        if inside is not None:
-            model = inside.model.at(end - 1 - inside.begin)
+        while coming and coming[0].begin < end:
+            inside.append(coming.popleft())
+        while inside and inside[-1].begin + inside[-1].length < end:
+            inside.pop()  # the pieces after this one end even later
+        if inside:
+            model = inside[-1].model.at(end - 1 - inside[-1].begin)
             _add(found, piece, model, "text", model)
         else:
             model = all_said[max(0, bisect_right(times, piece.at_ns) - 1)]
