@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .model_calls import ModelCalls, linked
 from .other_apis import UNKNOWN, api_name, request_text
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
-from .turns.conclusion import Conclusion, concluded
+from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
 from .turns.session_builder import Around, session_of
 from .turns.values import Session
@@ -241,12 +241,6 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told
     return told
-
-
-def children_of(told: Session, by_id: Mapping[tuple[int, str | None], Session]) -> dict[str, Session]:
-    """Return the sessions of its sub-agents that are in `by_id`, by their ids."""
-    children = (child.session_id for turn in told.turns for child in turn.children)
-    return {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:

@@ -16,12 +16,12 @@ from ..model import Exchange, TimedFrame
 from ..wire.strict_json import payload as parsed
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
-from .gather import Concluded, Context, Gathered, Held, children_of
+from .gather import Concluded, Context, Gathered, Held
 from .query import Analysis
 from .sessions import Summary, summaries
 from .stats.stats import measure
 from .stats.values import SessionStats
-from .turns.conclusion import concluded
+from .turns.conclusion import children_of, concluded
 from .turns.session_builder import SessionBuilder, merged
 from .turns.values import Session
 from .validate import Problem, Tally, validation

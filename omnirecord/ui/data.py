@@ -29,7 +29,6 @@ from ..analysis.gather import (
     Concluded,
     Gathered,
     Known,
-    children_of,
     conclusions,
     gathered,
     is_model_hop,
@@ -41,7 +40,7 @@ from ..analysis.model_calls import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
-from ..analysis.turns.conclusion import concluded
+from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session
 from ..cassette.files import stamp_of

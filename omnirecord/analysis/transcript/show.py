@@ -23,7 +23,6 @@ from ..gather import (
     Held,
     ModelHops,
     acts_in,
-    children_of,
     failures_in,
     grouped,
     model_calls,
@@ -31,7 +30,7 @@ from ..gather import (
     without_calls,
 )
 from ..model_calls import ModelCalls, call_row, time_spent
-from ..turns.conclusion import concluded
+from ..turns.conclusion import children_of, concluded
 from ..turns.draft import Draft
 from ..turns.requests import FailedRequest
 from ..turns.session_builder import LiveMerge, SessionBuilder, session_with_drafts

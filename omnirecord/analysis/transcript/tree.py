@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from ...text import clip, counted, one_line, seconds
 from ..model_calls import ModelCalls, time_spent
 from ..turns.builder import LAST
-from ..turns.conclusion import Conclusion, concluded
+from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session, Turn
 from . import sentences
@@ -40,16 +40,13 @@ class Tree:
 
     def lines(self) -> Iterator[Line]:
         """Return the lines of all sessions, an empty line between them."""
-        roots = [one for one in self._all if not self._has_parent(one)]
+        parents = (self._by_id.get((one.recording, one.parent_id or "")) for one in self._all)
+        roots = [one for one, parent in zip(self._all, parents, strict=True) if parent is None or parent is one]
         for session in (*roots, *self._all):
             if id(session) not in self._told:
                 if self._told:
                     yield Line("", "blank")
                 yield from self._session(session)
-
-    def _has_parent(self, session: Session) -> bool:
-        parent = self._by_id.get((session.recording, session.parent_id or ""))
-        return parent is not None and parent is not session
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(id(session))
@@ -66,13 +63,7 @@ class Tree:
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
     def _conclusion(self, session: Session) -> Conclusion:
-        others = {
-            child.session_id: other
-            for turn in session.turns
-            for child in turn.children
-            if (other := self._by_id.get((session.recording, child.session_id)))
-        }
-        return concluded(session, others)
+        return concluded(session, children_of(session, self._by_id))
 
     def _turns(self, session: Session, page: Page, depth: int) -> Iterator[Line]:
         children = self._children(session, depth)

@@ -35,7 +35,7 @@ from ...omnigent.routes import (
 from ...text import joined
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
-_READS = ("GET", "HEAD", "OPTIONS")
+READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
 """Resources that each session has, by their path below it."""
 _BOOTING = (409, 503)
@@ -260,7 +260,7 @@ def severity_of(
         return None
     if (below or "").startswith("/resources/terminals") and status in _BOOTING:
         return None if later else "note"
-    if method in _READS:
+    if method in READS:
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
         return "note"  # the session is gone, as requested
@@ -281,5 +281,5 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Lit
 
 def group_key(one: FailedRequest) -> tuple[object, ...]:
     """Return a key that is equal for the same kind of request with the same answer."""
-    is_read = one.method in _READS
+    is_read = one.method in READS
     return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code
