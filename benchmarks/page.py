@@ -6,6 +6,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +58,26 @@ def _doubts(about: dict[str, Any]) -> str:
 
 def goals(rows: Iterable[Row]) -> Iterator[str]:
     """A line for each goal, in Markdown."""
-    yield "| | | compared with | goal | measured (min … max) | |"
-    yield "|---|---|---|---|---|---|"
-    for row in rows:
-        if row.goal:
-            found = row.ratios or row.values
-            unit = "" if row.ratios or row.unit == row.metric else f" {row.unit}"
-            middle = row.ratio if row.ratio is not None else row.median
-            met = "met" if row.met else "**not met**"
-            cells = (f"{row.benchmark}: {row.metric}", row.name, row.beside or "", row.goal)
-            yield f"| {' | '.join(cells)} | {number(middle)}{unit} {spread(found)} | {met} |"
+    yield "| | goal | measured (min … max) | |"
+    yield "|---|---|---|---|"
+    for (benchmark, metric, goal, beside), group in groupby(
+        (row for row in rows if row.goal), key=attrgetter("benchmark", "metric", "goal", "beside")
+    ):
+        found = list(group)
+        missed = [_short(row) for row in found if not row.met]
+        told = "; ".join(f"{_short(row)} {_middle(row)}" for row in found)
+        met = "met" if not missed else "**not met**" + (f" on {missed[0]}" if len(missed) < len(found) else "")
+        yield f"| {benchmark}: {metric} | {goal}{f' of {beside}' if beside else ''} | {told} | {met} |"
+
+
+def _short(row: Row) -> str:
+    return row.name.removeprefix("omnirecord ")
+
+
+def _middle(row: Row) -> str:
+    unit = "" if row.ratios or row.unit == row.metric else f" {row.unit}"
+    middle = row.median if row.ratio is None else row.ratio
+    return f"{number(middle)}{unit} {spread(row.ratios or row.values)}".strip()
 
 
 def profiles(places: Iterable[dict[str, Any]]) -> Iterator[str]:

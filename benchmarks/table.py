@@ -57,8 +57,13 @@ def plain(lines: Iterable[tuple[str, ...]]) -> Iterator[str]:
 
 
 def markdown(rows: Iterable[Row], titles: dict[str, str]) -> Iterator[str]:
-    for name, group in groupby(rows, key=attrgetter("benchmark")):
-        yield from (f"**{name}**: {titles[name]}", "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|")
-        for row in group:
-            yield f"| {' | '.join(cells(row))} |".replace("|  |", "| |").replace("|  |", "| |")
+    """A table for each benchmark: a line for each case of a metric, with its ratios."""
+    for benchmark, group in groupby(rows, key=attrgetter("benchmark")):
+        yield from (f"**{benchmark}**: {titles[benchmark]}", "")
+        yield from ("| | median (min … max) | ratio (min … max) |", "|---|---|---|")
+        for (metric, name), same in groupby(group, key=attrgetter("metric", "name")):
+            first, *others = same
+            compared = [row for row in (first, *others) if row.ratio is not None]
+            ratios = "; ".join(f"{row.ratio:.2f} of {row.beside} {spread(row.ratios)}".strip() for row in compared)
+            yield f"| {metric}: {name} | {cells(first)[2]} | {ratios} |".replace("|  |", "| |")
         yield ""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -221,6 +221,12 @@ def clocks(recordings: Iterable[Recording]) -> dict[int, int]:
         one.recording: first.setdefault((one.run_id, one.started_at) if one.run_id else one.recording, one.recording)
         for one in recordings
     }
+
+
+def moment_of(text: str) -> datetime:
+    """Return a time in ISO 8601; UTC if it has no zone. Raises `ValueError`."""
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def wall_clock(started_at: str, offset_ns: int) -> str:

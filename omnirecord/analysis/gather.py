@@ -117,15 +117,17 @@ def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
 def calls_in(store: Source) -> Iterator[ModelCall]:
     """Return the model calls of a cassette, by recording and start."""
     hops = ModelHops(store)
-    for recording, hop in hops.names.items():
-        for x in store.exchanges(recording=recording):
-            if hops.has(x):
-                streamed = x.kind == "sse"
-                response = b"" if streamed else store.decoded_body(x, "response")
-                frames = store.frames(x) if streamed else ()
-                call = call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop)
-                if call is not None:
-                    yield call
+    for recording in hops.names:
+        found = (call_in(store, x, hops) for x in store.exchanges(recording=recording) if hops.has(x))
+        yield from (call for call in found if call is not None)
+
+
+def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = True) -> ModelCall | None:
+    """Return the model call in an exchange; None if it is none. Without its answer, only the request is read."""
+    is_streamed = x.kind == "sse"
+    response = store.decoded_body(x, "response") if with_answer and not is_streamed else b""
+    frames = store.frames(x) if with_answer and is_streamed else ()
+    return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hops.names.get(x.recording))
 
 
 def count_calls(store: Source) -> int:

@@ -10,6 +10,7 @@ from ..contract.by_path import ByPath
 from ..contract.judge import Contract
 from ..contract.none import NoContract
 from ..omnigent.contract import load as load_of_omnigent
+from ..omnigent.routes import is_of_omnigent
 
 AUTO = "auto"
 _none = cache(NoContract)
@@ -66,6 +67,15 @@ _NAMED: Mapping[str, Callable[[], Contract]] = {
 }
 NAMES = tuple(_NAMED)
 """The names of all contracts."""
+
+
+@cache
+def of_file(*, has_hop: bool) -> Contract:
+    """Return the contract for reading a recording that a file judged, without that file. `has_hop`: whether its
+    upstream has a name, so that it may be a model API; only the first upstream is Omnigent."""
+    if has_hop:
+        return _auto()
+    return ByPath("none", lambda path: load("omnigent") if is_of_omnigent(path) else None, _none())
 
 
 def load(name_or_path: str | PathLike[str]) -> Contract:

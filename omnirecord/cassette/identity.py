@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from ..errors import UsageError
+from ..model import moment_of
 
 VARIABLE = "OMNIRECORD_LABELS"
 """The environment variable with labels for each recording: `KEY=VALUE,KEY=VALUE`."""
@@ -25,7 +26,6 @@ LONGEST_KEY = 63
 LONGEST_VALUE = 256
 """Limits of the labels of a recording; lengths are in characters."""
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Asked = tuple[int, str, str, int | None, str | None]
 """Of an exchange: time of the request in ns, method, target, status, session id."""
@@ -48,8 +48,7 @@ def derived_id(started_at: str, contract: str, upstream: str | None, asked: Iter
     found = hashlib.sha256(json.dumps([started_at, contract, upstream]).encode())
     for one in asked:
         found.update(json.dumps(one).encode())
-    at = datetime.fromisoformat(started_at)
-    since = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - _EPOCH
+    since = moment_of(started_at) - datetime(1970, 1, 1, tzinfo=UTC)
     return _uuid(8, max(0, since // timedelta(milliseconds=1)), found.digest())
 
 

@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..errors import UsageError
-from ..model import Recording, checked_hop, checked_start
+from ..model import Recording, checked_hop, checked_start, moment_of
 from .jsonl import Offsets, Reader
 from .jsonl import lines as lines_of
 from .open import appending, open_store
@@ -54,7 +54,7 @@ class _Part:
 
     @property
     def begins(self) -> datetime:
-        return min(map(started, self.recordings), default=datetime.max.replace(tzinfo=UTC))
+        return min((moment_of(one.started_at) for one in self.recordings), default=datetime.max.replace(tzinfo=UTC))
 
     def lines(self) -> Iterator[bytes]:
         """Yield the text form, with the changed recordings in its first line."""
@@ -72,12 +72,6 @@ class _Part:
     def rows(self) -> Iterator[Row]:
         self.reader = Reader(self.path, contract_or_default, self.offsets)
         return self.reader.rows(self.lines())
-
-
-def started(recording: Recording) -> datetime:
-    """Return the start of a recording; UTC if it has no zone."""
-    at = datetime.fromisoformat(recording.started_at)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def parse_shift(text: str) -> float:
@@ -122,7 +116,8 @@ def _opened(opened: ExitStack, path: str, target: Path, hop: str | None, shift_s
     if not (recordings := store.recordings()):
         raise UsageError(f"{path} has no recording")
     made = [_changed(one, path, hop, shift_s) for one in recordings]
-    ends = [started(one) + timedelta(microseconds=store.last_known_ns(one.recording) // 1000) for one in made]
+    lasted = [timedelta(microseconds=store.last_known_ns(one.recording) // 1000) for one in made]
+    ends = [moment_of(one.started_at) + length for one, length in zip(made, lasted, strict=True)]
     return _Part(path, store, made, ends, shift_s)
 
 
@@ -162,7 +157,8 @@ def _refuse_collisions(parts: Sequence[_Part]) -> None:
         for other in parts[:number]:
             for one in part.recordings:
                 for another, ended in zip(other.recordings, other.ends, strict=True):
-                    if one.hop == another.hop and started(one) < ended and another.recording_id != one.recording_id:
+                    overlap = one.hop == another.hop and moment_of(one.started_at) < ended
+                    if overlap and another.recording_id != one.recording_id:
                         what = "a hop without a name" if one.hop is None else f"the hop {one.hop}"
                         raise UsageError(
                             f"{other.path} and {part.path} both recorded {what} at the same time: name one of them,"

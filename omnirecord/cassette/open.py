@@ -237,14 +237,11 @@ def _sse_exchange(recording: int, exchange: int, stream: int, session: str | Non
 
 
 def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
-    blocks = stream_rows.ReadBlocks(exchange)
-    made: list[Row] = []
-    for one in framed:
-        blocks.add(0, None, one.frame.length, one.frame.raw, made)
-    yield from (*made, *blocks.close())
+    frames = [one.frame for one in framed]
+    yield from stream_rows.read_blocks(exchange, [(0, None, one.length) for one in frames], [one.raw for one in frames])
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(load("omnigent").api.is_end(one.judgement.verdict, one.judgement.type) for one in framed)
-    yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.frame.length for one in framed))
+    yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.length for one in frames))
 
 
 def _session_in(framed: Framed) -> str | None:

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 
 from ..errors import UsageError
-from ..model import Recording
+from ..model import Recording, moment_of
 from ..omnigent.routes import unknown_sessions
 from .source import Source
 
@@ -140,7 +140,7 @@ def span(recording: Recording, since: Moment, until: Moment, zero_ns: int = 0) -
 def _offset(recording: Recording, at: float | datetime | time, zero_ns: int) -> int:
     if isinstance(at, (int, float)):
         return zero_ns + _bounded(at)
-    began = _started(recording)
+    began = moment_of(recording.started_at)
     if isinstance(at, time):
         at = _nearest(at, began + timedelta(microseconds=zero_ns // 1000))
     return _bounded((at - began).total_seconds())
@@ -154,8 +154,3 @@ def _nearest(at: time, to: datetime) -> datetime:
     """Return the moment with this time of day that is nearest to `to`."""
     that_day = datetime.combine(to.astimezone(at.tzinfo or UTC).date(), at, at.tzinfo or UTC)
     return min((that_day - _DAY, that_day, that_day + _DAY), key=lambda one: abs(one - to))
-
-
-def _started(recording: Recording) -> datetime:
-    at = datetime.fromisoformat(recording.started_at)
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -60,18 +60,19 @@ def import_(
 
 
 def _join(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], *, as_json: bool) -> None:
-    from ..cassette.join import join, started
+    from ..cassette.join import join
+    from ..model import moment_of
 
     named = dict(_of_file("--hop", one, paths) for one in hops)
     joined = join(paths, db, hops=named, shifts=_shifts(shifts, paths, named))
-    first = min(started(one) for part in joined for one in part.recordings)
+    first = min(moment_of(one.started_at) for part in joined for one in part.recordings)
     rows: list[dict[str, Any]] = [
         {
             "file": by_name(part.path), "db": str(db), "exchanges": part.exchanges, "frames": part.frames,
             "recordings": [
                 {
                     "recording": one.recording, "recording_id": one.recording_id, "hop": one.hop,
-                    "started_at": one.started_at, "after_s": (started(one) - first).total_seconds(),
+                    "started_at": one.started_at, "after_s": (moment_of(one.started_at) - first).total_seconds(),
                     "shift_s": part.shift_s,
                 }
                 for one in part.recordings

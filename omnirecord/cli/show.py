@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from ..analysis.transcript import Line
-    from ..analysis.transcript.show import Following
+    from ..analysis.transcript.unfolding import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -66,7 +66,8 @@ def show(
     Example:
       omnirecord show session.db
     """
-    from ..analysis.transcript.show import Following, lines_of, rows_of
+    from ..analysis.transcript.show import lines_of, rows_of
+    from ..analysis.transcript.unfolding import Following
     from ..cassette.open import open_store
 
     long_silence, columns = _ns(silence), _columns(width)
@@ -121,12 +122,10 @@ def _coloured(line: Line) -> Text:
 
 def _follow(following: Following, *, as_json: bool) -> None:
     """Print each line once it is final, until the recording ends. Ctrl-C ends it too, which is no error."""
-    from ..analysis.turns.values import turn_row
-
     screen = console()
 
     def print_turns(last: bool) -> None:
-        print_rows(map(turn_row, following.finished_turns(last=last)))
+        print_rows(following.rows(last=last))
 
     try:
         if as_json:

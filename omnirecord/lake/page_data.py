@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from ..errors import LakeError, UsageError, __version__
+from ..model import moment_of
 from ..server.timers import monotonic
 from .location import Lake
 from .query import LakeQuery
@@ -256,10 +257,9 @@ class Filter:
 
 def _moment(name: str, value: str) -> datetime:
     try:
-        found = datetime.fromisoformat(value)
+        return moment_of(value)
     except ValueError:
         raise UsageError(f"{name}={value!r} is no date: write it like 2026-11-27, or 2026-11-27T14:03") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def sessions(query: LakeQuery, asked: Options) -> Row:

@@ -70,7 +70,7 @@ class RecordingRows:
         return [self._recording]
 
     def contract_of(self, _recording: int, /) -> Contract:
-        return contract_or_default(self._recording.contract)
+        return contract_or_default(self._recording.contract, self._recording.hop)
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,

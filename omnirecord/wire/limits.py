@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ..errors import UsageError
+from ..model import moment_of
 
 Given = str | int | Iterable[str | int]
 """One limit or several, as they are written."""
@@ -165,9 +166,6 @@ def since(text: str, now: datetime) -> datetime:
     Raises `UsageError`.
     """
     try:
-        at = datetime.fromisoformat(text.strip())
+        return moment_of(text.strip())
     except ValueError:
-        pass
-    else:
-        return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")
+        return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")

@@ -1,4 +1,4 @@
-"""The page about reliability has every row that is run, and no other."""
+"""The page about reliability has the result of every row that is run, and no other."""
 
 from __future__ import annotations
 

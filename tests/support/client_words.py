@@ -39,7 +39,7 @@ def told(turn: Turn, whole: Turn) -> str:
     if turn.again is not None:
         return came_back(turn, spoken(whole.events))
     if turn.text is not None:
-        return f"returns {answered(turn.text, whole.text or '')}"
+        return answered(turn.text, whole.text or "")
     if whole.text is not None:
         return ending(turn.error)
     end = "" if turn.rested else f", then {ending(turn.error)}"
@@ -49,7 +49,7 @@ def told(turn: Turn, whole: Turn) -> str:
 def ending(error: Exception | None) -> str:
     """How a call or an iteration ended."""
     if error is None:
-        return "ends without an error"
+        return "ends"
     if isinstance(error, httpx.HTTPError):
         return _of_httpx(error)
     status = getattr(error, "status_code", None)
@@ -137,5 +137,4 @@ def came_back(turn: Turn, whole: str) -> str:
     if not brought:
         return f"no text{end}"
     assert "".join(brought) == whole
-    twice = f"concatenated deltas: {len(both)} characters for {len(whole)}"
-    return f"one delta with the first {len(brought[0])} characters, then the rest{end}; {twice}"
+    return f"one delta of {len(brought[0])} characters, then the rest{end}; {len(both)} in all"

@@ -42,11 +42,19 @@ def cost(code: str, *args: str | Path) -> Cost:
 
 def tell() -> None:
     """What this process has cost so far, on stderr."""
-    sys.stderr.write(json.dumps([time.process_time(), _peak()]) + "\n")
+    sys.stderr.write(json.dumps([time.process_time(), peak()]) + "\n")
 
 
-def _peak() -> float:
-    """Not `ru_maxrss` where there is better: on Linux that begins with what the process which started this one held."""
+def begin_peak() -> None:
+    """Let `peak` forget what this process has held so far (Linux)."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """Return the most memory that this process has held, in MiB.
+
+    Not `ru_maxrss` where there is better: on Linux that begins with what the process which started this one held."""
     if sys.platform != "linux":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

@@ -63,7 +63,7 @@ def front(endpoint: str) -> Iterator[Front]:
         daemon_threads = True
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing of a client that closed its connection before the answer: its patience ends after a second."""
+            """Say nothing of a client that closed its connection before the answer, as it does after a second."""
             if not isinstance(sys.exception(), ConnectionError):
                 super().handle_error(request, client_address)  # type: ignore[arg-type]
 

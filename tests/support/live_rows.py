@@ -27,6 +27,8 @@ def _split(sql: str, values: tuple[Any, ...]) -> Iterator[Row]:
         yield from _reads(sql, *values)
     elif sql == stream_rows._FRAME_BLOCK:
         yield from _frames(sql, *values)
+    elif sql == rows._REQUEST and values[2] == "sse":
+        yield sql, (*values[:2], "http", *values[3:])  # the answer tells
     else:
         yield sql, values
 

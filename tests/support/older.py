@@ -7,9 +7,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from omnirecord.cassette.framing import is_text
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded, migrations
-from omnirecord.cassette.sqlite.rows import text_or_bytes
 from omnirecord.cassette.sqlite.schema import APPLICATION_ID
 from omnirecord.cassette.sqlite.views import SELECTS
 
@@ -70,7 +70,7 @@ def _fill(new: Path, old: sqlite3.Connection, framed: int) -> None:
         for frame in store.frames(x):
             read = max(n for n, offset in enumerate(offsets) if offset == frame.offset_ns)
             if frame.seq <= framed:
-                raw = None if frame.raw is None else text_or_bytes(frame.raw)
+                raw = frame.raw.decode() if frame.raw is not None and is_text(frame.raw) else frame.raw
                 issues = json.dumps(frame.issues) if frame.issues else None
                 made = (x.stream, frame.seq, read, frame.type, frame.verdict, issues, frame.length, raw)
                 old.execute("INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?, ?, ?)", made)

@@ -173,7 +173,9 @@ def test_texts_grow_to_what_show_tells_and_never_shrink(run: Run, name: str) -> 
         told = session_data(store, key)["family"][0]
     script = (
         "told => { const turns = script(told), times = moments(turns);"
-        " return [times.map(at => talkAt(turns, at).map(one => saidAt(one.shown))), times.length] }"
+        " const said = shown => shown.filter(one => one.entry.kind === 'said').map(one => one.state.text);"
+        " const at = ns => turns.filter(one => one.begin <= ns).map(one => said(turnAt(one, ns).shown).join('\\n\\n'));"
+        " return [times.map(at), times.length] }"
     )
     shown, count = run("talk.js", script, told)
     assert count > 5

@@ -19,7 +19,7 @@ clocks of two recorders differ, the times of the calls are shifted (`clocks`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -27,13 +27,13 @@ from ...model import Recording
 from ...providers.call import ModelCall
 from ..turns.values import Session, Turn
 from .clocks import Clocks, Seen
-from .features import Asked, Key, asked_of, beginning, plain
+from .features import Asked, History, Key, asked_of, beginning, plain
 from .pairing import Heard, Said, pairs, threads
-from .places import MOST_OPEN, Places, open_at
+from .places import MOST_OPEN, NO_HISTORIES, Places, open_at
 from .retries import Attempts
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
-_NOTHING = Asked((), (), (), ())
+NOTHING = Asked((), (), (), ())
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
 
@@ -44,16 +44,31 @@ class _Found(NamedTuple):
     certainty: Certainty
 
 
-def linked(calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording]) -> ModelCalls:
-    """Return the calls with their turns. `sessions`: all of the cassette, with their texts."""
-    return _Correlation(sorted(calls, key=_order), sessions, list(recordings)).result()
+def linked(
+    calls: Iterable[ModelCall], sessions: Iterable[Session], recordings: Iterable[Recording],
+    histories: Mapping[object, History] = NO_HISTORIES, asked: Callable[[ModelCall], Asked] | None = None,
+) -> ModelCalls:  # fmt: skip
+    """Return the calls with their turns. `sessions`: all of the cassette, with their texts.
+
+    `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
+    """
+    clocks = Clocks(recordings)
+    return _Correlation(
+        sorted(calls, key=_order), Places(sessions, clocks, histories), clocks, asked or evidence_of
+    ).result()
+
+
+def evidence_of(call: ModelCall) -> Asked:
+    """Return the evidence in the request of a call."""
+    return NOTHING if call.conversation is None else asked_of(call.conversation)
 
 
 class _Correlation:
-    def __init__(self, calls: list[ModelCall], sessions: Iterable[Session], recordings: list[Recording]) -> None:
-        self._calls, self._clocks = calls, Clocks(recordings)
-        self._asked = [_NOTHING if call.conversation is None else asked_of(call.conversation) for call in calls]
-        self._places = Places(sessions, self._clocks)
+    def __init__(
+        self, calls: list[ModelCall], places: Places, clocks: Clocks, asked: Callable[[ModelCall], Asked]
+    ) -> None:
+        self._calls, self._places, self._clocks = calls, places, clocks
+        self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
         self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
         zeros = [self._clocks.zero(call.recording) for call in calls]

@@ -76,22 +76,46 @@ def _message_keys(message: str, said: str, before: str) -> Iterator[Key]:
     yield ("message", message)
 
 
-def turn_keys(turns: Iterable[Turn]) -> Iterator[list[Key]]:
-    """Return the keys of each turn of a session, in order. A denied message never reaches the model."""
-    history, said, before = hash(()), "", ""
+class History(NamedTuple):
+    """The messages of a session before a turn."""
+
+    digest: int = hash(())
+    said: str = ""
+    """The last answer."""
+    before: str = ""
+    """The last message."""
+
+
+START = History()
+
+
+def turn_keys(turns: Iterable[Turn], history: History = START) -> Iterator[list[Key]]:
+    """Return the keys of each turn of a session, in order. `history`: before the first one."""
     for turn in turns:
-        texts = [text for text in (plain(one.text) for one in turn.asked) if text]
-        message = " ".join(texts)
-        own = hash((history, message)) if message else history
-        keys: list[Key] = [("history", own)] if message else []
-        for text in dict.fromkeys((message, *texts[-1:], *texts[:1])):
-            if text:
-                keys += _message_keys(text, said, before)
-        yield list(dict.fromkeys(keys))
-        if turn.ended != "denied":
-            history = own
-            said = next((plain(one.text) for one in reversed(turn.messages) if one.text.strip()), said)
-            before = message or before
+        keys, history = _with_history(turn, history)
+        yield keys
+
+
+def history_after(turns: Iterable[Turn], history: History) -> History:
+    """Return the history after further turns."""
+    for turn in turns:
+        history = _with_history(turn, history)[1]
+    return history
+
+
+def _with_history(turn: Turn, history: History) -> tuple[list[Key], History]:
+    """Return the keys of a turn, and the history after it. A denied message never reaches the model."""
+    texts = [text for text in (plain(one.text) for one in turn.asked) if text]
+    message = " ".join(texts)
+    own = hash((history.digest, message)) if message else history.digest
+    keys: list[Key] = [("history", own)] if message else []
+    for text in dict.fromkeys((message, *texts[-1:], *texts[:1])):
+        if text:
+            keys += _message_keys(text, history.said, history.before)
+    if turn.ended != "denied":
+        said = next((plain(one.text) for one in reversed(turn.messages) if one.text.strip()), history.said)
+        history = History(own, said, message or history.before)
+    return list(dict.fromkeys(keys)), history
 
 
 def plain(text: str) -> str:

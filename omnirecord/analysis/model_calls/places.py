@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...providers.call import ToolRequest
 from ...wire.strict_json import loads
 from ..turns.values import Session, Tool, Turn
 from .clocks import Clocks
-from .features import Key, turn_keys
+from .features import START, History, Key, turn_keys
 
 MOST_OPEN = 64
 """Most open turns that are returned for one time."""
+NO_HISTORIES: Mapping[object, History] = {}
+
+
+def named(session: Session) -> object:
+    """Return what tells a session, or a stream without one, from the others."""
+    return session.recording, session.session_id, session.begun_ns if session.session_id is None else None
 
 
 class Place(NamedTuple):
@@ -30,20 +36,23 @@ class Place(NamedTuple):
 class Places:
     """All turns, by their index."""
 
-    def __init__(self, sessions: Iterable[Session], clocks: Clocks) -> None:
+    def __init__(
+        self, sessions: Iterable[Session], clocks: Clocks, histories: Mapping[object, History] = NO_HISTORIES
+    ) -> None:
+        """`histories`: of sessions without their first turns, by `named`."""
         self.all: list[Place] = []
         self.by_key: dict[Key, list[int]] = {}
         """The turns with a key; with `(session, *key)` those of one session."""
         self._by_tool: dict[str, list[tuple[int, Tool]]] = {}
         for number, session in enumerate(sessions):
-            self._add(number, session, clocks.zero(session.recording))
+            self._add(number, session, clocks.zero(session.recording), histories.get(named(session), START))
 
     def __getitem__(self, index: int) -> Place:
         return self.all[index]
 
-    def _add(self, number: int, session: Session, zero_ns: int) -> None:
+    def _add(self, number: int, session: Session, zero_ns: int, history: History) -> None:
         turns = session.turns
-        for place, (turn, keys) in enumerate(zip(turns, turn_keys(turns), strict=True)):
+        for place, (turn, keys) in enumerate(zip(turns, turn_keys(turns, history), strict=True)):
             end_ns = turn.ended_ns
             if end_ns is None:
                 last_ns = max(session.until_ns, turn.last_event_ns)

@@ -109,7 +109,10 @@ class ModelCalls:
 
     def of(self, turn: Turn) -> list[Link]:
         """Return the calls of a turn, exact and likely ones, by start."""
-        return self._of.get(key_of(turn), [])
+        return self.of_key(key_of(turn))
+
+    def of_key(self, key: TurnKey) -> list[Link]:
+        return self._of.get(key, [])
 
     def maybe(self, turn: Turn) -> list[Link]:
         """Return the ambiguous calls that may belong to a turn."""

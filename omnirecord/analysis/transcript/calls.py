@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ...model import Recording
 from ...providers.call import ModelCall
@@ -110,20 +110,48 @@ def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording],
         if blank:
             yield Line("", "blank")
         blank = True
-        yield from page.wrapped(_head(known.get(recording), some, alone=alone), "head", "", "  ")
+        yield from page.wrapped(_head(known.get(recording), len(some), alone=alone), "head", "", "  ")
         numbers = {request[0].request: n for n, request in enumerate(requests_of(some), 1)}
         told_before = set[str]()
         for link in some:
             yield from _call(page, link, numbers[link.request], told_before)
 
 
-def _head(recording: Recording | None, links: Sequence[Link], *, alone: bool) -> str:
+class AstrayCalls:
+    """The lines of calls without a turn while they are recorded."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, dict[int, int]] = {}
+        self._instructions: dict[int, set[str]] = {}
+        self._under: int | None = None
+        """The recording of the last head, if no other lines came after it."""
+
+    def interrupt(self) -> None:
+        """Note that other lines came: the next call needs a head."""
+        self._under = None
+
+    def lines(
+        self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool
+    ) -> Iterator[Line]:
+        """Return the lines of further calls. `alone`: there are no sessions."""
+        for link in links:
+            recording = link.call.recording
+            if recording != self._under:
+                known = next((one for one in recordings() if one.recording == recording), None)
+                yield from page.wrapped(_head(known, None, alone=alone), "head", "", "  ")
+                self._under = recording
+            numbers = self._numbers.setdefault(recording, {})
+            number = numbers.setdefault(link.request, len(numbers) + 1)
+            yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
+
+
+def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str:
     parts = [f"Model calls{'' if alone else ' without a turn'}"]
     if recording is not None:
         parts.append(f"recording {recording.recording}")
         parts += [f"hop {recording.hop}"] if recording.hop else []
         parts += [one_line(recording.upstream)] if recording.upstream else []
-    return " · ".join([*parts, counted(len(links), "call")])
+    return " · ".join([*parts, *([] if calls is None else [counted(calls, "call")])])
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:

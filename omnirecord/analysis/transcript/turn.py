@@ -5,15 +5,17 @@ Of an open turn, each piece has its line as soon as it is complete, and is looke
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 from ...text import counted, one_line, seconds
+from ..model_calls import Link
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.draft import Block, Draft
 from ..turns.values import Tool, Turn
 from . import sentences
+from .calls import call_pieces
 from .sentences import COLUMN, WIDTH, Line, Page, Piece
 
 
@@ -98,20 +100,27 @@ class UnfoldingTurn:
         at_work = any(self._said(key) is None for key in self._children)
         return not self.is_told or bool(self._tools or self._asking) or at_work
 
-    def news(self, page: Page, builder: TurnBuilder, *, last: bool = False) -> Iterator[Line]:
-        """Return the lines of what is complete since the last call. `last`: nothing follows."""
-        draft = self.draft
-        if draft.is_empty:
+    def news(
+        self, page: Page, builder: TurnBuilder, *, last: bool = False, calls: Iterable[Link] = (),
+        spent: Callable[[], str | None] = lambda: None,
+    ) -> Iterator[Line]:  # fmt: skip
+        """Return the lines of what is complete since the last call. `last`: nothing follows. `calls`: the model calls
+        that are complete. `spent`: returns where the time of the turn went."""
+        draft, called = self.draft, list(call_pieces(page, calls))
+        if draft.is_empty and not called:
             return
         over = draft is not builder.open
         if over:
             builder.settle(draft)
         settled = last or (over and self._end_seen)  # the events that come with an end follow right after it
-        for piece in sorted(self._pieces(page, builder, over=over, settled=settled), key=lambda one: one[:2]):
+        pieces = [*self._pieces(page, builder, over=over, settled=settled), *called]
+        for piece in sorted(pieces, key=lambda one: one[:2]):
             yield from self._line(page, piece)
         if settled and not self.is_told:
             self.is_told = True
             yield from end_lines(page, draft.freeze(1, None, self.number))
+            if (text := spent()) is not None:
+                yield from page.wrapped(text, "end", " " * COLUMN, " " * COLUMN)
         self._end_seen = over
 
     def growing(self, page: Page) -> Iterator[Line]:

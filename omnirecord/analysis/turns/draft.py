@@ -8,7 +8,7 @@ Growth: a text at a given time is the beginning of `Passage.text`, as long as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -257,8 +257,11 @@ class Draft:
         self.ended_ns = None if self.ended == "unfinished" else at_ns
         self.error = error or self.error
 
-    def freeze(self, recording: int, session_id: str | None, number: int) -> Turn:
-        """Return the turn as a value. Its texts are joined here, once."""
+    def freeze(
+        self, recording: int, session_id: str | None, number: int,
+        answered: Callable[[Approval], Approval] = lambda one: one,
+    ) -> Turn:  # fmt: skip
+        """Return the turn as a value. Its texts are joined here, once. `answered`: adds an answer to an approval."""
         messages, thoughts = _passages(self.messages), _passages(self.thoughts)
         starts = [block.first_ns for block in self.messages]
         return Turn(
@@ -269,7 +272,7 @@ class Draft:
             text="\n\n".join(passage.text for passage in _passages(self.messages[self.begun[0] :])),
             reasoning="\n\n".join(passage.text for passage in _passages(self.thoughts[self.begun[1] :])),
             messages=messages, thoughts=thoughts, tools=tuple(self._tools()),
-            approvals=tuple(self.approvals.values()), children=tuple(self.children.values()),
+            approvals=tuple(map(answered, self.approvals.values())), children=tuple(self.children.values()),
             response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
             troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
             silences=tuple(self.silences), events=self.events, odd_events=self.odd_events,

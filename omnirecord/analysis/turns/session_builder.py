@@ -29,7 +29,7 @@ from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
 from .requests import Act, deleted_at
-from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot
+from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
 _NO_EVENTS = frozenset({"comment", "sentinel"})
 SUBSCRIBING = 50_000_000
@@ -115,6 +115,17 @@ class SessionBuilder:
             started_at=wall_clock(started_at, begun_ns) if started_at else None,
             until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
             request=around.request,
+        )  # fmt: skip
+
+    def so_far(self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Sequence[Turn]) -> Session:
+        """Return the session while frames follow. `turns`: as they are now."""
+        first, ends = exchanges[0], [x.end_ns for x in exchanges]
+        return Session(
+            recording=first.recording, session_id=first.session_id, parent_id=parent_id,
+            begun_ns=min(x.request.at_ns for x in exchanges),
+            ended_ns=None if None in ends else max(end for end in ends if end is not None),
+            streams=tuple(_listening(x, Aftermath(())) for x in exchanges if x.stream is not None),
+            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, 0) for x in exchanges)),
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jiter
 from pydantic import BaseModel, ValidationError
@@ -253,22 +253,23 @@ class Reader:
         expected = _Expected(self._contracts[value.recording].of(value.request.target), begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)
+        spans = [(_length(frame), frame.raw) for frame in begun.frames]
+        length = sum(size for size, _ in spans)
         if framer.decodes:
             wire = list(_coded(begun, value.response))
-            self._check_size(begun, "body", len(value.response.body or b"") + sum(_lost(part) for part in wire))
-            yield from _read_blocks(exchange, begun, (part.data for part in wire))
+            lost = sum(part.size for part in wire if part.data is None)
+            self._check_size(begun, "body", len(value.response.body or b"") + lost)
+            yield from stream_rows.read_blocks(exchange, begun.reads, (part.data for part in wire))
             made = _made(framer, wire)
-            yield from _content(exchange, begun.frames)
-            length = sum(map(_length, begun.frames))
+            yield from rows.content(exchange, spans)
             yield rows.framed(exchange, length, value.response.max_decoded)
         else:
-            self._check_size(begun, "frames", sum(_length(frame) for frame in begun.frames))
-            spans = ((_length(frame), frame.raw) for frame in begun.frames)
-            yield from _read_blocks(exchange, begun, cut(spans, (size for *_, size in begun.reads)))
+            self._check_size(begun, "frames", length)
+            data = cut(spans, (size for *_, size in begun.reads))
+            yield from stream_rows.read_blocks(exchange, begun.reads, data)
             made = _made(framer, _plain(begun))
-        seen = _Counted(made)
-        yield from stream_rows.frame_blocks(stream, seen, lambda read: begun.reads[read][0])
-        if seen.count != len(begun.frames):
+        yield from stream_rows.frame_blocks(stream, made, lambda read: begun.reads[read][0])
+        if next(expected.left, None) is not None:
             raise differs
 
     def _check_size(self, begun: _Begun, where: str, there: int) -> None:
@@ -297,17 +298,16 @@ class _Expected(Contract):
     def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: ())
         self._judges, self._differs = contract.judge, differs
-        self._next = iter(lines)
+        self.left = iter(lines)
 
     def judge(self, frame: Frame) -> Judgement:
-        line = next(self._next, None)
+        line = next(self.left, None)
         if line is None or line.raw != frame.raw:
             raise self._differs
         return self._judges(frame)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """The bytes on the wire of one read; `data` is None if they are lost."""
 
     read: int
@@ -317,10 +317,6 @@ class _Part:
 
 def _length(frame: FrameLine) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
-
-
-def _lost(part: _Part) -> int:
-    return part.size if part.data is None else 0
 
 
 def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
@@ -366,35 +362,3 @@ def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
         step = ends[read] - start - at if read < len(ends) else len(raw)
         yield _Part(read, min(step, len(raw) - at), raw[at : at + step])
         at += step
-
-
-def _read_blocks(exchange: int, begun: _Begun, data: Iterable[bytes | None]) -> Iterator[Row]:
-    blocks = stream_rows.ReadBlocks(exchange)
-    made: list[Row] = []
-    for (offset, sent, size), one in zip(begun.reads, data, strict=True):
-        blocks.add(offset, sent, size, one, made)
-        yield from made
-        made.clear()
-    yield from blocks.close()
-
-
-def _content(exchange: int, frames: list[FrameLine]) -> Iterator[Row]:
-    """Yield the rows with the decoded bytes of a coded body."""
-    start = 0
-    for frame in frames:
-        if frame.raw:
-            yield from rows.chunks(exchange, "content", start, frame.raw)
-        start += _length(frame)
-
-
-class _Counted:
-    """An iterator of frames that counts them."""
-
-    def __init__(self, framed: Iterator[Framed]) -> None:
-        self._framed = framed
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Framed]:
-        for one in self._framed:
-            self.count += 1
-            yield one

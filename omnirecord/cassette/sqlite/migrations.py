@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 
 from ...contract.judge import Issue, Judgement
@@ -209,7 +209,7 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
     frames = "SELECT length, raw FROM frames WHERE stream = ? ORDER BY seq"
     spans: Iterator[Span] = ((length, _bytes(raw)) for length, raw in old.execute(frames, (stream,)))
     if is_coded:
-        yield from _content(exchange, spans)
+        yield from rows.content(exchange, spans)
         spans = _chunks(old, exchange, 0)
     else:
         ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
@@ -217,16 +217,8 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
     reads = old.execute(
         "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
     ).fetchall()
-    yield from _read_blocks(exchange, reads, spans)
+    yield from stream_rows.read_blocks(exchange, reads, cut(spans, (size for *_, size in reads)))
     yield from stream_rows.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
-
-
-def _content(exchange: int, spans: Iterable[Span]) -> Iterator[rows.Row]:
-    start = 0
-    for length, raw in spans:
-        if raw is not None:
-            yield from rows.chunks(exchange, "content", start, raw)
-        start += length
 
 
 def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
@@ -238,16 +230,6 @@ def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
         if rest:
             yield len(rest), rest
         at = max(at, start + len(data))
-
-
-def _read_blocks(exchange: int, reads: list[tuple[int, int | None, int]], spans: Iterable[Span]) -> Iterator[rows.Row]:
-    blocks = stream_rows.ReadBlocks(exchange)
-    made: list[rows.Row] = []
-    for (offset_ns, sent_ns, size), data in zip(reads, cut(spans, (size for *_, size in reads)), strict=True):
-        blocks.add(offset_ns, sent_ns, size, data, made)
-        yield from made
-        made.clear()
-    yield from blocks.close()
 
 
 def _framed(old: sqlite3.Connection, stream: int) -> Iterator[Framed]:

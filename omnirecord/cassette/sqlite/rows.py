@@ -7,11 +7,11 @@ streams are in `stream_rows`. `size_of` and `FRAMED` are SQL expressions for exc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 from ...model import Direction, Headers, Kind, Recording, Side
-from ..framing import is_text
+from ..framing import Span, is_text
 from ..identity import labels_text
 
 Row = tuple[str, tuple[Any, ...]]
@@ -22,12 +22,8 @@ empty cassette has 400 KB instead of 100 KB."""
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Most bytes of a body in one row; readers limit the size of a value."""
 
-_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 PART_KEY = "part:"
 """The beginning of the keys of `meta` that name a recording of which a part is there."""
-_PART = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
-_DERIVED = "UPDATE recordings SET recording_id = derived_id(recording) WHERE recording = ? AND recording_id IS NULL"
-_SERVER_VERSION = "UPDATE recordings SET server_version = ? WHERE recording = ?"
 _REQUEST = (
     "INSERT INTO exchanges (exchange, recording, kind, session_id, party, request_at_ns, method, target,"
     " request_headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -36,26 +32,16 @@ _RESPONSE = (
     "UPDATE exchanges SET kind = ?, stream = ?, response_at_ns = ?, status = ?, reason = ?, response_headers = ?"
     " WHERE exchange = ?"
 )
-_SESSION = "UPDATE exchanges SET session_id = ? WHERE exchange = ? AND session_id IS NULL"
 _END = (
     "UPDATE exchanges SET end_ns = ?, ending = CASE ending WHEN 'done' THEN 'done' ELSE ? END, request_bytes = ?,"
     " response_bytes = ? WHERE exchange = ?"
 )
-_DONE = "UPDATE exchanges SET ending = 'done' WHERE stream = ?"
 _CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
-_MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
-_MESSAGE_SENT = "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?"
-_INCIDENT = "INSERT INTO incidents VALUES (?, ?, ?)"
-
-
-def text_or_bytes(data: bytes) -> str | bytes:
-    """Return text if the bytes are UTF-8 without NUL, so that any SQLite tool shows it; else the bytes."""
-    return data.decode() if is_text(data) else data
 
 
 def recording(value: Recording) -> Row:
     """Return the row of a new recording."""
-    return _RECORDING, (
+    return "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
         value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
         value.run_id, labels_text(value.labels) if value.labels else None, value.server_version,
         value.hop,
@@ -64,17 +50,18 @@ def recording(value: Recording) -> Row:
 
 def part(recording: int) -> Row:
     """Return the row that marks a recording as a part: exchanges of the recorded one are left out."""
-    return _PART, (f"{PART_KEY}{recording}", recording)
+    return "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"{PART_KEY}{recording}", recording)
 
 
 def derived(recording: int) -> Row:
     """Return the row that gives a recording its derived id, if it has none. All its exchanges have to be there."""
-    return _DERIVED, (recording,)
+    query = "UPDATE recordings SET recording_id = derived_id(recording) WHERE recording = ? AND recording_id IS NULL"
+    return query, (recording,)
 
 
 def server_version(recording: int, version: str) -> Row:
     """Return the row that stores the version of the server."""
-    return _SERVER_VERSION, (version, recording)
+    return "UPDATE recordings SET server_version = ? WHERE recording = ?", (version, recording)
 
 
 def request(
@@ -82,17 +69,7 @@ def request(
     at_ns: int, method: str, target: str, headers: Headers,
 ) -> Row:  # fmt: skip
     """Return the row of a new exchange."""
-    return _REQUEST, (
-        exchange,
-        recording,
-        kind,
-        session_id,
-        party,
-        at_ns,
-        method,
-        target,
-        json.dumps(headers),
-    )
+    return _REQUEST, (exchange, recording, kind, session_id, party, at_ns, method, target, json.dumps(headers))
 
 
 def response(
@@ -104,7 +81,7 @@ def response(
 
 def session(exchange: int, session_id: str) -> Row:
     """Return the row that sets the session of an exchange, unless it is set."""
-    return _SESSION, (session_id, exchange)
+    return "UPDATE exchanges SET session_id = ? WHERE exchange = ? AND session_id IS NULL", (session_id, exchange)
 
 
 def end(exchange: int, at_ns: int | None, ending: str, request_bytes: int, response_bytes: int) -> Row:
@@ -114,7 +91,7 @@ def end(exchange: int, at_ns: int | None, ending: str, request_bytes: int, respo
 
 def done(stream: int) -> Row:
     """Return the row that sets the ending of a stream to `done`, after `[DONE]`."""
-    return _DONE, (stream,)
+    return "UPDATE exchanges SET ending = 'done' WHERE stream = ?", (stream,)
 
 
 def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
@@ -136,21 +113,30 @@ def chunks(exchange: int, side: Side | Literal["content"], start: int, data: byt
         yield chunk(exchange, side, start + at, data[at : at + LONGEST_CHUNK])
 
 
+def content(exchange: int, spans: Iterable[Span]) -> Iterator[Row]:
+    """Yield the rows of the decoded bytes of a coded stream, without its lost bytes."""
+    start = 0
+    for length, data in spans:
+        yield from chunks(exchange, "content", start, data or b"")
+        start += length
+
+
 def message(
     exchange: int, number: int, at_ns: int, sent_ns: int | None, dir: Direction, opcode: int, data: bytes
 ) -> Row:
-    """Return the row of a WebSocket message."""
-    return _MESSAGE, (exchange, number, at_ns, sent_ns, dir, opcode, text_or_bytes(data))
+    """Return the row of a WebSocket message. UTF-8 without NUL is stored as text, which any SQLite tool shows."""
+    values = (exchange, number, at_ns, sent_ns, dir, opcode, data.decode() if is_text(data) else data)
+    return "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", values
 
 
 def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
     """Return the row that stores when a message was sent on, in ns."""
-    return _MESSAGE_SENT, (sent_ns, exchange, number)
+    return "UPDATE messages SET sent_ns = ? WHERE exchange = ? AND message = ?", (sent_ns, exchange, number)
 
 
 def incident(recording: int, at_ns: int, message: str) -> Row:
     """Return the row of an incident."""
-    return _INCIDENT, (recording, at_ns, message)
+    return "INSERT INTO incidents VALUES (?, ?, ?)", (recording, at_ns, message)
 
 
 def size_of(side: Side) -> str:

@@ -142,6 +142,18 @@ class ReadBlocks:
         return max(1, -(-len(self._reads) // rows))
 
 
+def read_blocks(
+    exchange: int, reads: Iterable[tuple[int, int | None, int]], data: Iterable[bytes | None]
+) -> Iterator[Row]:
+    """Yield the rows of all reads of a stream: arrival, sending and size of each, and the bytes of each."""
+    blocks, made = ReadBlocks(exchange), list[Row]()
+    for (offset_ns, sent_ns, size), one in zip(reads, data, strict=True):
+        blocks.add(offset_ns, sent_ns, size, one, made)
+        yield from made
+        made.clear()
+    yield from blocks.close()
+
+
 def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
     """Return the row that stores when these reads were sent on, after their rows are written.
 

@@ -28,7 +28,7 @@ from ...model import (
 from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
-from ..contracts import NAMES, load
+from ..contracts import NAMES, load, of_file
 from .checked import (  # fmt: skip
     DAMAGED,
     blob_of,
@@ -69,17 +69,22 @@ EXCHANGE = (
 )
 
 
-@functools.cache
-def contract_or_default(name: str) -> Contract:
-    """Return the contract for reading a cassette. The file names it, so the name is never used as a path."""
+def contract_or_default(name: str, hop: str | None = None) -> Contract:
+    """Return the contract for reading a cassette. The file names it, so the name is never used as a path. `hop`: of the
+    recording."""
     if name in NAMES:
         return load(name)
+    _warn(name)
+    return of_file(has_hop=hop is not None)
+
+
+@functools.cache
+def _warn(name: str) -> None:
     log.warning(
-        "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent'; stored verdicts"
-        " stay as they are",
+        "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent' at Omnigent's paths, and"
+        " 'none' or 'auto' at others; stored verdicts stay as they are",
         name,
     )
-    return load("omnigent")
 
 
 class Tables:
@@ -167,9 +172,9 @@ class Tables:
         return found[0]
 
     def contract_of(self, recording: int) -> Contract:
-        """Return the contract of a recording; `omnigent` if the recorder used one from a file. `Contract.of` returns
-        that of one exchange."""
-        return contract_or_default(self.recording(recording).contract)
+        """Return the contract of a recording. `Contract.of` returns that of one exchange."""
+        found = self.recording(recording)
+        return contract_or_default(found.contract, found.hop)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
         """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state.

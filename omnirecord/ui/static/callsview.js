@@ -3,7 +3,7 @@
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { callEnding, callTokens, isBadCall, linkSentence } from './calls.js'
 import { copyButton } from './copying.js'
-import { add, fill, h } from './dom.js'
+import { add, fill, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, moment, momentAt, oneLine, seconds } from './words.js'
 
@@ -21,16 +21,7 @@ export function callList(found, overview) {
     { class: 'calls', 'aria-label': 'Model calls' },
     h('h2', {}, overview.sessions.length ? `${count(loose.length, 'model call')} without a certain turn` : count(loose.length, 'model call')),
     linked ? h('p', { class: 'remark' }, `${count(linked, 'further call')} in the timelines of the sessions.`) : '',
-    h(
-      'div',
-      { class: 'table-box' },
-      h(
-        'table',
-        {},
-        h('thead', {}, h('tr', {}, ...CALL_HEADS.map(name => h('th', { scope: 'col' }, name)))),
-        h('tbody', {}, ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording)))),
-      ),
-    ),
+    tableBox(CALL_HEADS, [h('tbody', {}, ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording))))]),
     loose.length + found.more > SHOWN_CALLS ? h('p', { class: 'remark' }, `… and ${(loose.length + found.more - SHOWN_CALLS).toLocaleString('en')} more`) : '',
   )
 }

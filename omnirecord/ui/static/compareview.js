@@ -1,6 +1,7 @@
-// Shows two sessions side by side, turn by turn, with the differences that `diff` found in each turn.
+// Shows two sessions side by side, turn by turn, with the differences that `diff` found in each turn; and the sessions of
+// two cassettes in pairs.
 
-import { fill, h } from './dom.js'
+import { fill, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, oneLine, seconds } from './words.js'
 
@@ -168,4 +169,67 @@ function values({ kind, path, a, b, spans }) {
 
 function shown(value) {
   return clip(typeof value === 'string' ? value : JSON.stringify(value), 400)
+}
+
+// Two cassettes side by side: their sessions in pairs, as `diff` pairs them.
+export class PairsView {
+  constructor(source, overview, { a = '', b = '' }) {
+    Object.assign(this, { source, overview, a, b })
+    this.body = h('div', {}, h('p', { class: 'empty' }, 'Comparing …'))
+    this.element = h('main', { class: 'compare' }, h('h1', {}, 'Compare'), this.body)
+    this.run()
+  }
+
+  async run() {
+    try {
+      const pairs = await this.source.pairs(this.a, this.b)
+      if (!this.element.isConnected) return
+      if (pairs.length === 1 && pairs[0].a !== null && pairs[0].b !== null)
+        return location.replace(write({ view: 'compare', a: pairs[0].a, b: pairs[0].b }))
+      this.show(pairs)
+    } catch (problem) {
+      fill(this.body, h('p', { class: 'problem' }, problem.message))
+    }
+  }
+
+  show(pairs) {
+    const differ = pairs.filter(one => one.counts).length
+    fill(
+      this.body,
+      h(
+        'p',
+        { class: `verdict-line ${differ ? 'bad' : ''}`, role: 'status' },
+        differ ? `${differ} of ${count(pairs.length, 'session')} differ.` : 'No session differs.',
+      ),
+      tableBox([...this.overview.files, 'Differences'], [h('tbody', {}, ...pairs.map(one => this.row(one)))], { class: 'pairs' }),
+    )
+  }
+
+  row({ a, b, differences, counts }) {
+    const both = a !== null && b !== null
+    return h(
+      'tr',
+      {},
+      this.name(a),
+      this.name(b),
+      h(
+        'td',
+        {},
+        both
+          ? h(
+              'a',
+              { href: write({ view: 'compare', a, b }), class: counts ? 'bad' : '' },
+              differences ? count(differences, 'difference') + (counts ? '' : ', timing only') : 'none',
+            )
+          : `only in ${this.overview.files[a === null ? 1 : 0]}`,
+      ),
+    )
+  }
+
+  name(key) {
+    const row = this.overview.sessions.find(one => one.key === key)
+    if (!row) return h('td', { class: 'none' }, 'not there')
+    const name = row.asked ?? row.session_id ?? `Stream ${row.stream}`
+    return h('td', {}, h('a', { href: write({ view: 'session', key }) }, clip(oneLine(name), 100)))
+  }
 }

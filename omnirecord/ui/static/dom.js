@@ -78,6 +78,13 @@ export function button(label, keys, onclick, ...children) {
   )
 }
 
+// A table in a box that scrolls. `heads`: the names of its columns, '' for check boxes. `bodies`: what is below them.
+export function tableBox(heads, bodies, { caption = '', box = {}, ...properties } = {}) {
+  const cells = heads.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare')))
+  const table = h('table', properties, caption, h('thead', {}, h('tr', {}, ...cells)), ...bodies)
+  return h('div', { class: 'table-box', ...box }, table)
+}
+
 // A line that says what the page waits for, and since the first second for how long.
 export function busyLine(what) {
   const time = h('span', { 'aria-hidden': 'true' }),

@@ -1,6 +1,6 @@
 // The filter of the event list. Pure.
 
-import { VERDICTS } from './table.js'
+import { VERDICTS, isOdd } from './table.js'
 
 // `from` and `to`: seconds since the start of the session. `fold`: whether a run of deltas is one row. `rows`: only
 // `events`, or only `requests`. `text`: the search text. `found`: its result, {events: stream -> set of numbers,
@@ -27,7 +27,7 @@ export function passing(table, filter, begin) {
     const row = table.order[place]
     if (!types[table.type[row]]) continue
     if (verdict >= 0 && table.verdict[row] !== verdict) continue
-    if (odd && !isOdd(table, row)) continue
+    if (odd && !isOdd(VERDICTS[table.verdict[row]])) continue
     if (stream !== null && table.stream[row] !== stream) continue
     if (!isWithin(table.at[row] - begin, filter)) continue
     if (!filter.beats && table.isBeat(row)) continue
@@ -57,10 +57,6 @@ function isWithin(ns, { from, to }) {
 
 function holdsText({ x }, { text, found }) {
   return found.exchanges.has(x.exchange) || x.target.toLowerCase().includes(text.toLowerCase())
-}
-
-function isOdd(table, row) {
-  return !['valid', 'comment', 'sentinel'].includes(VERDICTS[table.verdict[row]])
 }
 
 // The conditions of a filter in words.

@@ -1,6 +1,6 @@
 // The sessions of a lake, page by page.
 
-import { add, fill, h } from './dom.js'
+import { add, fill, h, tableBox } from './dom.js'
 import { lakeAddress } from './lakefilter.js'
 import { LakeView } from './lakeview.js'
 import { clip, count, moment, oneLine, seconds, sessionName } from './words.js'
@@ -49,21 +49,10 @@ export class LakeSessions extends LakeView {
     this.drawn = page
     fill(
       this.body,
-      h(
-        'div',
-        { class: 'table-box' },
-        h(
-          'table',
-          { class: 'lake-table' },
-          h('caption', { class: 'unseen' }, 'Sessions of the lake'),
-          h(
-            'thead',
-            {},
-            h('tr', {}, ...COLUMNS_OF_LAKE.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare')))),
-          ),
-          h('tbody', {}, ...sessions.map(row => this.row(row))),
-        ),
-      ),
+      tableBox(COLUMNS_OF_LAKE, [h('tbody', {}, ...sessions.map(row => this.row(row)))], {
+        class: 'lake-table',
+        caption: h('caption', { class: 'unseen' }, 'Sessions of the lake'),
+      }),
       this.pages > 1 ? this.pager() : '',
     )
     if (isMoved) this.element.scrollTo(0, 0)

@@ -136,7 +136,7 @@ function connections(exchanges, end) {
 }
 
 // The displayed name of a party.
-export function partyName({ party, party_name: name = party }) {
+function partyName({ party, party_name: name = party }) {
   return name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
 }
 

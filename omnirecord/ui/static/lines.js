@@ -1,6 +1,8 @@
 // The rows of the event list: events, requests and WebSocket messages by time. A run of deltas is one row, which can be
 // expanded. Pure.
 
+import { countWhile } from './table.js'
+
 const FEWEST = 3 // fewest deltas of a run
 
 // The requests, WebSocket messages and model calls of a session, by time: {kind, name, at, x, failed} and {…, message},
@@ -110,12 +112,12 @@ export class Lines {
 
   // The index of an event, or of its run; for a hidden event, that of the row before it.
   indexOf(place) {
-    return lastFor(this.list.length, i => this.keys[i] <= place)
+    return countWhile(this.list.length, i => this.keys[i] <= place) - 1
   }
 
   // The last row up to a time; -1 if there is none.
   indexAt(at) {
-    return lastFor(this.list.length, i => this.timeOf(i) <= at)
+    return countWhile(this.list.length, i => this.timeOf(i) <= at) - 1
   }
 
   timeOf(i) {
@@ -142,16 +144,4 @@ export class Lines {
 
 function nameOf({ exchange, message }) {
   return message === undefined ? `${exchange}` : `${exchange}.${message}`
-}
-
-// Binary search: the last number below `many` for which `holds` is true; -1 if there is none.
-function lastFor(many, holds) {
-  let low = 0,
-    high = many
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (holds(middle)) low = middle + 1
-    else high = middle
-  }
-  return low - 1
 }

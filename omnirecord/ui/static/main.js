@@ -1,9 +1,8 @@
 // The page: the address selects the view.
 
 import { CallView } from './callsview.js'
-import { CompareView } from './compareview.js'
+import { CompareView, PairsView } from './compareview.js'
 import { button, busyLine, fill, h, icon } from './dom.js'
-import { PairsView } from './pairsview.js'
 import { read, write } from './routes.js'
 import { sealed } from './sealed.js'
 import { SearchView } from './searchview.js'

@@ -1,6 +1,8 @@
 // The panes beside the conversation, except the event list: findings and details of the session.
 
 import { h } from './dom.js'
+import { factList } from './facts.js'
+import { oddIn } from './table.js'
 import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
 // `all`: the findings of `doctor`; undefined while they are loaded. `go` opens an event.
@@ -41,8 +43,8 @@ function finding(one, go) {
 // The details of a session.
 export function aboutParts(row, deck, overview) {
   const recording = overview.recordings.find(one => one.recording === row.recording),
-    main = deck.session?.family[0]
-  const bad = Object.entries(row.verdicts).filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name))
+    main = deck.session?.family[0],
+    bad = oddIn(row.verdicts)
   const rows = [
     ['session', row.session_id ?? 'none: a stream without a session'],
     row.parent_session_id ? ['sub-agent of', row.parent_session_id] : null,
@@ -63,10 +65,10 @@ export function aboutParts(row, deck, overview) {
     ...Object.entries(recording?.labels ?? {}).map(([key, value]) => [`label ${key}`, value]),
     ['contract', recording?.contract ?? ''],
     ['recorded by', `omnirecord ${recording?.version ?? ''}`],
-  ].filter(Boolean)
+  ]
   const others = deck.session?.family.slice(1) ?? []
   return [
-    h('dl', { class: 'facts' }, ...rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)])),
+    factList(rows),
     others.length
       ? [
           h('h2', {}, 'Sub-agents'),

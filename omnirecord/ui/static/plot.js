@@ -1,6 +1,6 @@
 // Plots of numbers by day, as SVG: stacked bars, or lines. Each has its numbers as a table.
 
-import { fill, h, say, shows, svg } from './dom.js'
+import { fill, h, say, shows, svg, tableBox } from './dom.js'
 import { clip } from './words.js'
 
 const PLOT_HEIGHT = 190
@@ -200,32 +200,16 @@ export class Plot {
     fill(
       this.table,
       h('summary', {}, 'Numbers'),
-      h(
-        'div',
-        { class: 'table-box', tabindex: 0, role: 'group', 'aria-label': `Numbers: ${this.title}` },
-        h(
-          'table',
-          {},
-          h('thead', {}, h('tr', {}, ...['Day', ...this.series.map(one => clip(one.name, 40))].map(name => h('th', { scope: 'col' }, name)))),
-          h(
-            'tbody',
-            {},
-            ...this.days.map((day, place) =>
-              h(
-                'tr',
-                {},
-                h('th', { scope: 'row' }, day),
-                ...this.series.map(one => h('td', { class: 'number' }, one.values[place] === null ? '–' : this.cell(one, place))),
-              ),
-            ),
-          ),
-        ),
-      ),
+      tableBox(['Day', ...this.series.map(one => clip(one.name, 40))], [h('tbody', {}, ...this.days.map((day, place) => this.row(day, place)))], {
+        box: { tabindex: 0, role: 'group', 'aria-label': `Numbers: ${this.title}` },
+      }),
     )
   }
 
-  cell(one, place) {
-    return one.isOnlyInTable ? one.values[place].toLocaleString('en') : this.format(one.values[place])
+  row(day, place) {
+    const cell = ({ values, isOnlyInTable }) =>
+      values[place] === null ? '–' : isOnlyInTable ? values[place].toLocaleString('en') : this.format(values[place])
+    return h('tr', {}, h('th', { scope: 'row' }, day), ...this.series.map(one => h('td', { class: 'number' }, cell(one))))
   }
 }
 

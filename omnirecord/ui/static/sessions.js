@@ -1,9 +1,10 @@
 // The list of recordings and their sessions.
 
 import { callList } from './callsview.js'
-import { add, fill, h } from './dom.js'
+import { add, fill, h, tableBox } from './dom.js'
 import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
+import { oddIn } from './table.js'
 import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
 
 const HEADS = ['', 'Session', 'Start', 'Duration', 'Events', 'Findings', 'Ending']
@@ -73,26 +74,9 @@ export class SessionsView {
   }
 
   table(trees) {
-    return h(
-      'div',
-      { class: 'table-box' },
-      h(
-        'table',
-        {},
-        h(
-          'thead',
-          {},
-          h(
-            'tr',
-            {},
-            ...HEADS.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare'))),
-          ),
-        ),
-        ...this.overview.recordings
-          .filter(one => !one.is_model_hop || trees.some(({ row }) => row.recording === one.recording))
-          .map(one => this.recording(one, trees.filter(({ row }) => row.recording === one.recording))),
-      ),
-      )
+    const of = one => trees.filter(({ row }) => row.recording === one.recording)
+    const shown = this.overview.recordings.filter(one => !one.is_model_hop || of(one).length)
+    return tableBox(HEADS, shown.map(one => this.recording(one, of(one))))
   }
 
   // Requests without a session, and requests of runners; each opens in place.
@@ -190,7 +174,7 @@ export class SessionsView {
 
   row(row, depth) {
     const name = sessionName(row),
-      bad = badOf(row.verdicts)
+      bad = oddIn(row.verdicts).reduce((sum, [, n]) => sum + n, 0)
     const check = h('input', {
       type: 'checkbox',
       'aria-label': `Choose ${clip(oneLine(name), 40)} to compare`,
@@ -257,10 +241,4 @@ export class SessionsView {
           : 'Choose exactly two sessions to compare.',
     ])
   }
-}
-
-function badOf(verdicts) {
-  return Object.entries(verdicts)
-    .filter(([name]) => !['valid', 'comment', 'sentinel'].includes(name))
-    .reduce((sum, [, n]) => sum + n, 0)
 }

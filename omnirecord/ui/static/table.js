@@ -154,12 +154,27 @@ export class Table {
 
 // The number of values in a sorted list that are at most `value`.
 export function upTo(sorted, value) {
+  return countWhile(sorted.length, i => sorted[i] <= value)
+}
+
+// Binary search: the number of first places, of `many`, for which `holds` is true.
+export function countWhile(many, holds) {
   let low = 0,
-    high = sorted.length
+    high = many
   while (low < high) {
     const middle = (low + high) >> 1
-    if (sorted[middle] <= value) low = middle + 1
+    if (holds(middle)) low = middle + 1
     else high = middle
   }
   return low
+}
+
+// Whether a verdict is that of a broken event.
+export function isOdd(verdict) {
+  return !['valid', 'comment', 'sentinel'].includes(verdict)
+}
+
+// The entries of broken events in numbers by verdict.
+export function oddIn(verdicts) {
+  return Object.entries(verdicts).filter(([name]) => isOdd(name))
 }

@@ -1,8 +1,8 @@
 // The conversation at a given time: the turns of `show --json`, cut at that time. Pure.
 //
-// `script` sorts the entries of a session once; `talkAt` returns their state at a time.
+// `script` sorts the entries of a session once; `turnAt` returns their state at a time.
 
-import { upTo } from './table.js'
+import { countWhile } from './table.js'
 
 const LAST = 2 ** 40
 
@@ -30,26 +30,16 @@ function entriesOf(turn, growth) {
   ]
 }
 
-// The turns that have begun at `ns`: {turn, begin, shown: [{entry, state}], ended}.
-export function talkAt(turns, ns) {
-  const begun = turns.filter(one => one.begin <= ns)
-  return begun.map(one => turnAt(one, ns))
-}
-
-export function turnAt({ turn, entries, begin }, ns) {
+// The visible entries of a turn at `ns`, each as {entry, place, state}, and whether the turn has ended.
+export function turnAt({ turn, entries }, ns) {
   const shown = entries
     .filter(entry => entry.at <= ns)
     .map((entry, place) => ({ entry, place, state: stateOf(entry, ns) }))
-  return {
-    turn,
-    begin,
-    shown: shown.filter(one => one.state !== null),
-    ended: turn.ended_ns !== null && turn.ended_ns <= ns,
-  }
+  return { shown: shown.filter(one => one.state !== null), ended: turn.ended_ns !== null && turn.ended_ns <= ns }
 }
 
 // The state of an entry at that time; null if it is not visible yet.
-export function stateOf(entry, ns) {
+function stateOf(entry, ns) {
   const one = entry.of
   switch (entry.kind) {
     case 'said':
@@ -77,15 +67,8 @@ function textAt({ of, marks }, ns) {
 }
 
 function lengthAt(marks, ns) {
-  if (!marks) return 0
-  let low = 0,
-    high = marks.length / 2
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (marks[2 * middle] <= ns) low = middle + 1
-    else high = middle
-  }
-  return low ? marks[2 * low - 1] : 0
+  const passed = marks ? countWhile(marks.length / 2, i => marks[2 * i] <= ns) : 0
+  return passed ? marks[2 * passed - 1] : 0
 }
 
 function toolAt({ of, printed }, ns) {
@@ -108,22 +91,9 @@ export function isUnanswered(one, endedNs) {
   return at === null || (one.action === 'accept' && (endedNs ?? null) !== null && at > endedNs)
 }
 
-// The answer of a turn up to then, as `text` of `show --json`.
-export function saidAt(shown) {
-  return shown
-    .filter(one => one.entry.kind === 'said')
-    .map(one => one.state.text)
-    .join('\n\n')
-}
-
 // The last turn that has begun; -1 if there is none.
 export function turnPlace(turns, ns) {
-  return (
-    upTo(
-      turns.map(one => one.begin),
-      ns,
-    ) - 1
-  )
+  return countWhile(turns.length, i => turns[i].begin <= ns) - 1
 }
 
 // The times at which the conversation changes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ import pytest
 from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.stats.stats import measured, stats
-from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
+from omnirecord.analysis.transcript.show import lines_of, rows_of
+from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer
 from tests.support.cassettes import SHIPPED, Made
-from tests.support.hop_tapes import model_hop
+from tests.support.hop_tapes import both_hops, model_hop
+from tests.support.live_rows import live_rows
 
 ASKED: dict[str, Any] = {"model": "m", "input": "Hi", "stream": True}
 RETRIED = SHIPPED / "both_hops" / "both_retried.jsonl"
@@ -101,11 +106,53 @@ def test_a_stream_of_a_provider_is_no_session() -> None:
         assert list(measured(store)) == []
 
 
-def test_a_followed_recording_lists_no_stream_of_a_provider(tmp_path: Path) -> None:
+def written(folder: Path, tape: Made, looks: int) -> Iterator[list[str]]:
+    """The lines of each look at a cassette that is written in so many parts, and of the end."""
+    (folder / "a.jsonl").write_bytes(b"".join(jsonl_bytes(tape.store())))
+    left = live_rows(folder / "a.jsonl")
+    size = len(left) // looks + 1
+    with closing(Writer(folder / "a.db")) as writer:
+        following = Following(store := Store.open(folder / "a.db"), None, width=10_000)
+        for number in range(looks):
+            writer.write(left[number * size : (number + 1) * size])
+            following.look()
+            yield list(map(str, following.news()))
+        following.look()
+        yield list(map(str, following.news()))
+    following.look()
+    yield list(map(str, following.news(last=True)))
+    store.close()
+
+
+def test_a_followed_turn_has_its_model_calls_as_they_end_and_where_its_time_went(tmp_path: Path) -> None:
+    looks = list(written(tmp_path, both_hops(), 40))
+    lines = [line for look in looks for line in look]
+    calls = [line[15:] for line in lines if "model gpt-5" in line]
+    whole = [str(line)[15:] for line in lines_of(both_hops().store(), None, 10_000) if "model gpt-5" in line]
+    assert calls == whole
+    assert len(calls) == 3
+    (refused,) = (number for number, look in enumerate(looks) if any("429 refused" in line for line in look))
+    (ended,) = (number for number, look in enumerate(looks) if any("= completed" in line for line in look))
+    assert refused < ended
+    assert any("s: model 5.70 s in 3 calls (1 retried), waiting" in line for line in looks[ended])
+
+
+def test_followed_calls_without_a_turn_have_one_head_and_come_as_they_end(tmp_path: Path) -> None:
+    looks = [look for look in written(tmp_path, model_hop(3), 30) if look]
+    assert [line for look in looks for line in look if line.startswith("Model calls")] == [
+        "Model calls · recording 1 · hop model"
+    ]
+    answers = [number for number, look in enumerate(looks) if any("Answer" in line for line in look)]
+    assert len(answers) == 3, "each in a look of its own"
+
+
+def test_a_followed_recording_lists_no_stream_of_a_provider_as_a_session(tmp_path: Path) -> None:
     with closing(open_store(only_calls().save(tmp_path / "a.db"))) as store:
         following = Following(store, None)
         following.look()
-        assert list(following.news(last=True)) == []
+        lines = list(map(str, following.news(last=True)))
+    assert not any("Session" in line or "stream" in line for line in lines)
+    assert [line[13:28] for line in lines if "= " in line] == ["= 200 completed", "= 400 refused a", "= 200 completed"]
 
 
 def test_a_stream_of_another_api_on_a_named_hop_is_still_told() -> None:

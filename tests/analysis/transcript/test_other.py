@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import omnirecord
 from omnirecord.analysis.sessions import summaries
-from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
+from omnirecord.analysis.transcript.show import lines_of, rows_of
+from omnirecord.analysis.transcript.unfolding import Following
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Ending
@@ -64,6 +67,33 @@ def test_one_note_says_that_no_event_is_omnigents(tmp_path: Path) -> None:
     (note,) = omnirecord.doctor(made.save(tmp_path / "made.db"))
     assert (note.code, note.severity) == ("other-api", "note")
     assert note.message == "none of 8 events is Omnigent's, in 6 streams, the first of them GET /prices"
+
+
+def judged_by_a_file(made: Made, folder: Path, hop: str | None = None) -> Store:
+    """The cassette, as a recorder with the contract of a file has written it."""
+    path = made.save(folder / "made.db")
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE recordings SET contract = 'openapi.json', hop = ?", (hop,))
+    return Store.open(path)
+
+
+@pytest.mark.parametrize("hop", [None, "agent"])
+def test_a_stream_that_a_schema_judged_has_no_rules_of_omnigent(hop: str | None, tmp_path: Path) -> None:
+    made = Made()
+    made._contracts[0] = "none"
+    made.stream("/runs/1/events", 1.0, (1.1, frame("up 3")), ending="eof", end=5.0)
+    with closing(judged_by_a_file(made, tmp_path, hop)) as store:
+        assert summaries(store)[0].findings == ()
+        assert shown(store)[0].startswith("Requests of an unknown API")
+
+
+def test_a_session_that_an_openapi_json_judged_keeps_the_rules_of_omnigent(tmp_path: Path) -> None:
+    made = Made()
+    made.stream("s", 1.0, (1.0, heartbeat()), (2.0, event("session.sparkle")), end=3.0)
+    with closing(judged_by_a_file(made, tmp_path)) as store:
+        (one,) = summaries(store)
+    assert one.session_id == "s"
+    assert [finding.code for finding in one.findings] == ["contract-unknown"]
 
 
 def test_a_stream_of_omnigent_keeps_its_finding_of_a_new_type() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.show import Following, lines_of, rows_of, sessions
-from omnirecord.analysis.turns.values import turn_row
+from omnirecord.analysis.transcript.show import lines_of, rows_of, sessions
+from omnirecord.analysis.transcript.unfolding import Following
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
@@ -25,7 +25,9 @@ from tests.support.watchdog import slowness
 
 ROOT = Path(__file__).parent.parent.parent.parent
 SUBAGENT = ROOT / "cassettes" / "subagent.jsonl"
-CASSETTES = [*sorted((ROOT / "cassettes").glob("*.jsonl")), *sorted((ROOT / "cassettes" / "troubled").glob("*.jsonl"))]
+CASSETTES = [
+    path for folder in ("", "troubled", "both_hops") for path in sorted((ROOT / "cassettes" / folder).glob("*.jsonl"))
+]
 
 
 def ids(made: Made, session: str | None) -> list[str | None]:
@@ -156,7 +158,7 @@ def followed(path: Path, folder: Path, looks: random.Random) -> list[str]:
 
 
 def text(line: str) -> str:
-    """What a line says, whenever it was told."""
+    """What a line says, whenever it was told. The numbers of requests count the lines before them."""
     return line[15:] if line[:2] == "  " and line[2:4] != "Wh" else line
 
 
@@ -175,12 +177,12 @@ def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
     store = open_store(path)
     following = Following(store, None)
     following.look()
-    live = {(turn.session_id, turn.turn): turn_row(turn) for turn in following.finished_turns(last=True)}
+    live = {(row["session_id"], row["turn"]): row for row in following.rows(last=True)}
     whole = {(row["session_id"], row["turn"]): row for row in rows_of(store, None)}
     store.close()
     assert live.keys() == whole.keys()
     for key, row in whole.items():
-        for field in ("text", "ended", "usage", "asked", "reasoning"):
+        for field in ("text", "ended", "usage", "asked", "reasoning", "model_calls", "time_spent"):
             assert live[key][field] == row[field], (key, field)
 
 

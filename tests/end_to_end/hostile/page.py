@@ -40,12 +40,13 @@ def _client_result(shape: Shape) -> str:
 
 
 def _lines(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A line for each result, with the names that have it."""
+    """A line for each result, with the names that have it; only their number if the proxy changes nothing."""
     named = defaultdict[str, list[str]](list)
     for result, name in rows:
         named[result].append(name)
     for result, names in named.items():
-        yield f"| {result} | {'<br>'.join(_by_subject(names))} |"
+        cases = f"{len(names)} cases" if result.startswith(SAME) else "<br>".join(_by_subject(names))
+        yield f"| {result} | {cases} |"
 
 
 def _by_subject(names: Iterable[str]) -> Iterator[str]:
