@@ -21,7 +21,7 @@ from .columns import COLUMNS
 from .doctor.doctor import examine
 from .doctor.finding import Finding
 from .gather import model_calls
-from .model_calls import Link, ModelCalls
+from .model_calls.values import Link, ModelCalls
 from .sessions import Summary, summaries
 from .stats.stats import measured, waited
 from .stats.values import SessionStats, cost, count, total

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from ..analysis.gather import model_calls, whole_sessions
-from ..analysis.model_calls import Link, TurnKey, call_row, time_spent, turns_of
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
+from ..analysis.model_calls.spent import time_spent
+from ..analysis.model_calls.values import Link, TurnKey, call_row, turns_of
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session

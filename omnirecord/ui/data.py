@@ -36,7 +36,7 @@ from ..analysis.gather import (
     strays,
     without_calls,
 )
-from ..analysis.model_calls import ModelCalls
+from ..analysis.model_calls.values import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows

@@ -21,7 +21,7 @@ from ...errors import UsageError
 from ...model import Exchange, TimedFrame
 from ...wire.normal import Ids, Normal
 from ..gather import gathered, model_calls
-from ..model_calls import Link, ModelCalls
+from ..model_calls.values import Link, ModelCalls
 from ..turns.draft import Draft
 from ..turns.requests import Act
 from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ...cassette.source import Source
 from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
-from ..model_calls import Link, ModelCalls, requests_of
+from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.values import Session, Turn
 from .events import Contract
 from .finding import Severity, Sign, events, said, seconds

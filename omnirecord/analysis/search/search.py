@@ -28,7 +28,7 @@ from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.call import Api, api_of
 from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
-from ..model_calls import Link, turns_of
+from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
 from .documents import DocumentMaker, of_answer, of_request
 from .prompts import AnswerDocuments, of_call, of_whole_answer

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...model import Recording
-from ..model_calls import ModelCalls
+from ..model_calls.values import ModelCalls
 from ..turns.requests import FailedRequest
 from ..turns.values import Session
 from .calls import astray_lines

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
-from ..model_calls import ModelCalls, time_spent
+from ..model_calls.spent import time_spent
+from ..model_calls.values import ModelCalls
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest

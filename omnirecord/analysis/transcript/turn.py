@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from ...text import counted, one_line, seconds
-from ..model_calls import Link
+from ..model_calls.values import Link
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.draft import Block, Draft
 from ..turns.values import Tool, Turn
