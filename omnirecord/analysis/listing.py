@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -124,32 +125,38 @@ def session_rows(store: Store) -> Iterator[Row]:
         }  # fmt: skip
 
 
-class EventFilter:
-    """The filter of `events`: every given condition has to hold."""
+@dataclass(frozen=True)
+class FrameFilter:
+    """A filter of frames: every given condition has to hold."""
 
-    def __init__(
-        self,
-        session: str | None = None,
-        stream: int | None = None,
-        type_glob: str | None = None,
-        verdict: str | None = None,
-        since: Moment = None,
-        until: Moment = None,
-    ) -> None:
-        self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
-        self._since, self._until = since, until
+    session: str | None = None
+    stream: int | None = None
+    type: str | None = None
+    """A glob."""
+    verdict: str | None = None
+
+    def takes_session(self, session_id: str | None) -> bool:
+        return self.session in (None, session_id)
+
+    def takes_stream(self, x: Exchange | Streaming) -> bool:
+        return self.takes_session(x.session_id) and self.stream in (None, x.stream)
+
+    def takes(self, frame: TimedFrame) -> bool:
+        if self.verdict not in (None, frame.verdict):
+            return False
+        return self.type is None or (frame.type is not None and fnmatchcase(frame.type, self.type))
+
+
+@dataclass(frozen=True)
+class EventFilter(FrameFilter):
+    """The filter of `events`."""
+
+    since: Moment = None
+    until: Moment = None
 
     def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
         """Return first and last ns of the wanted events of a session that began at `zero_ns`."""
-        return span(recording, self._since, self._until, zero_ns)
-
-    def takes_stream(self, x: Exchange | Streaming) -> bool:
-        return self._session in (None, x.session_id) and self._stream in (None, x.stream)
-
-    def takes(self, frame: TimedFrame) -> bool:
-        if self._verdict not in (None, frame.verdict):
-            return False
-        return self._type is None or (frame.type is not None and fnmatchcase(frame.type, self._type))
+        return span(recording, self.since, self.until, zero_ns)
 
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..turns.values import Turn
-from .values import Link, requests_of
+from .values import Link, ModelCalls, requests_of
 
 Span = tuple[int, int]
 
@@ -73,6 +73,11 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
         end - begin, model_ns, wait_ns, tool_ns, approval_ns, end - begin - lengths[-1], len(links),
         len(links) - len(requests), ambiguous,
     )  # fmt: skip
+
+
+def spent_in(turn: Turn, calls: ModelCalls) -> TimeSpent | None:
+    """Return where the time of a turn went, with the model calls of its cassette; None without a model hop."""
+    return time_spent(turn, calls.of(turn), len(calls.maybe(turn))) if calls.is_recorded else None
 
 
 def first_token(links: Sequence[Link], posted_ns: int, token_ns: int) -> FirstToken | None:

@@ -81,8 +81,10 @@ def _usage(call: ModelCall) -> str | None:
     return f"{', '.join(said)} tokens" + (f" ({', '.join(odd)})" if odd else "") if said else None
 
 
-def spent(used: TimeSpent) -> str:
+def spent(used: TimeSpent | None) -> str | None:
     """Return where the time of a turn went."""
+    if used is None:
+        return None
     calls = f" in {counted(used.calls, 'call')}" if used.calls else ""
     retried = f" ({used.retried:,} retried)" if used.retried else ""
     waited = f", waiting to retry {seconds(used.retry_wait_ns)}" if used.retry_wait_ns else ""

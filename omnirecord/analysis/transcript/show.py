@@ -10,7 +10,7 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ..gather import Context, failures_in, gathered, model_calls, strays, without_calls
-from ..model_calls.spent import time_spent
+from ..model_calls.spent import spent_in
 from ..model_calls.values import ModelCalls, call_row
 from ..turns.conclusion import children_of, concluded
 from ..turns.draft import Draft
@@ -88,10 +88,14 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        links = calls.of(turn)
-        used = time_spent(turn, links, len(calls.maybe(turn))).row() if calls.is_recorded else None
+        used = spent_in(turn, calls)
         yield turn_row(
-            turn, stopped, None if why is None else why.row(), told.begun_ns, list(map(call_row, links)), used
+            turn,
+            stopped,
+            None if why is None else why.row(),
+            told.begun_ns,
+            list(map(call_row, calls.of(turn))),
+            used.row() if used else None,
         )
 
 

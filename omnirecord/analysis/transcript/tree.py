@@ -10,12 +10,12 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
-from ..model_calls.spent import time_spent
+from ..model_calls.spent import spent_in
 from ..model_calls.values import ModelCalls
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest
-from ..turns.values import Child, Session, Turn
+from ..turns.values import Child, Session
 from . import sentences
 from .calls import call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece, indented
@@ -72,13 +72,9 @@ class Tree:
         ids = {child.session_id for _, child, _ in children}
         timed = session.begun_ns != session.ended_ns
         for turn, pieces in zip(session.turns, inner, strict=True):
-            yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids, spent=self._spent(turn))
-
-    def _spent(self, turn: Turn) -> str | None:
-        """Return where the time of a turn went; None without a model hop."""
-        if not self._calls.is_recorded:
-            return None
-        return spent(time_spent(turn, self._calls.of(turn), len(self._calls.maybe(turn))))
+            yield from turn_lines(
+                turn, page, timed=timed, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls))
+            )
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
         """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
@@ -120,7 +116,7 @@ class Tree:
         ids = {one.session_id for _, one, _ in children}
         for turn, pieces in zip(session.turns, inner, strict=True):
             is_last = turn is session.turns[-1]
-            told = turn_lines(turn, page=page, inner=pieces, told=ids, spent=self._spent(turn))
+            told = turn_lines(turn, page, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls)))
             lines = [*name, *told, *(last if is_last else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript import transcript, turn_lines
+from omnirecord.analysis.transcript import Page, transcript, turn_lines
 from omnirecord.analysis.transcript.sentences import wrap
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import (
@@ -42,7 +42,7 @@ def draft(text: str = "Hi", at_ns: int = 2 * S) -> Draft:
 
 
 def told(made: Draft, width: int = 200) -> list[str]:
-    return list(turn_lines(made.freeze(1, "s", 1), width=width))
+    return list(turn_lines(made.freeze(1, "s", 1), Page(width)))
 
 
 def session(*turns: Turn, streams: tuple[Listening, ...] = (), parent_id: str | None = None) -> Session:
