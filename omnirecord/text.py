@@ -102,6 +102,12 @@ def quoted(value: Any) -> str:
     return json.dumps(clip(text_in(value), SUMMARY - 2), ensure_ascii=False) if isinstance(value, str) else ""
 
 
+def tokens(asked: Any, said: Any) -> str:
+    """Return counts of tokens as text: `12 in, 3 out tokens`; empty without a count."""
+    told = ", ".join(f"{count} {way}" for count, way in ((asked, "in"), (said, "out")) if type(count) is int)
+    return told and f"{told} tokens"
+
+
 def joined(parts: Iterable[str | None], by: str = " ") -> str:
     """Return the parts that are not empty as one text."""
     return by.join(filter(None, parts))

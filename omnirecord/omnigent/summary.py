@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..text import ENOUGH, SUMMARY, as_json, clip, joined, one_line, quoted, text_in
+from ..text import ENOUGH, SUMMARY, as_json, clip, joined, one_line, quoted, text_in, tokens
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
 
@@ -109,16 +109,15 @@ def _presence(data: Data) -> str:
 
 def _tokens(usage: Any) -> str:
     data = as_dict(usage)
-    counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
-    told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
+    told = tokens(data.get("input_tokens"), data.get("output_tokens"))
     cost = data.get("cost_usd", data.get("total_cost_usd"))
-    return joined([told and f"{told} tokens", f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
+    return joined([told, f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
 
 
 def _session_usage(data: Data) -> str:
-    tokens, window = data.get("context_tokens"), data.get("context_window")
-    context = f"context {tokens} of {window}" if tokens is not None else ""
-    models = [f"{name} {_tokens(used)}" for name, used in as_dict(data.get("usage_by_model")).items()]
+    used, window = data.get("context_tokens"), data.get("context_window")
+    context = f"context {used} of {window}" if used is not None else ""
+    models = [f"{name} {_tokens(one)}" for name, one in as_dict(data.get("usage_by_model")).items()]
     return joined([context, *models], " · ")
 
 
@@ -174,14 +173,10 @@ def _resource(data: Data) -> str:
     return joined([text_in(resource.get("type")), text_in(resource.get("name")) or text_in(resource.get("id"))])
 
 
-def _interrupted(_data: Data) -> str:
-    return "by the user"
-
-
 _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.status": _status,
     "session.heartbeat": _field("server_time"),
-    "session.interrupted": _interrupted,
+    "session.interrupted": lambda _: "by the user",
     "session.input.consumed": _input,
     "session.created": _field("child_session_id"),
     "session.child_session.updated": _child,
@@ -243,8 +238,8 @@ def _denied(data: Data) -> str:
 
 
 def _compacted(data: Data) -> str:
-    tokens = data.get("total_tokens")
-    return "the history was summarised" + (f": {tokens} tokens now" if type(tokens) is int else "")
+    left = data.get("total_tokens")
+    return "the history was summarised" + (f": {left} tokens now" if type(left) is int else "")
 
 
 def _sandbox(data: Data) -> str:

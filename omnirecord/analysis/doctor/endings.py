@@ -118,7 +118,7 @@ class Endings:
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
         has_no_end = self.has_no_end(one, turn)
-        if has_no_end and self._fell_silent(one, turn):
+        if has_no_end and self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET):
             yield from self._silent(one, turn)
             if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
                 yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
@@ -159,9 +159,6 @@ class Endings:
         end = one.exchange.end_ns or 0
         streams = (other.exchange for other in self._listenings if other is not one)
         return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
-
-    def _fell_silent(self, one: StreamChecks, turn: Turn) -> bool:
-        return self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""

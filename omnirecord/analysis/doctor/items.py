@@ -174,9 +174,11 @@ class Items:
         if not whole:
             return
         last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
+        # A call is stored together with its output.
+        under_way = {key for key in self.by_key if key[0] == "call" and ("output", key[1]) not in self.by_key}
         lost = [
             (key, ref, text) for key, (ref, _, text) in self.by_key.items()
-            if key not in ever and ref.at_ns < last.asked_ns and not self._is_under_way(key)
+            if key not in ever and key not in under_way and ref.at_ns < last.asked_ns
         ]  # fmt: skip
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
@@ -184,10 +186,6 @@ class Items:
                 f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
             )
             yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
-
-    def _is_under_way(self, key: Key) -> bool:
-        """A call is stored together with its output."""
-        return key[0] == "call" and ("output", key[1]) not in self.by_key
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
         reported: set[Key] = set()

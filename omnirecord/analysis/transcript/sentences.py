@@ -6,14 +6,14 @@ A line has a kind, so that a terminal can colour it, and is no wider than its pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
 from ...text import cells, counted, fitting, joined, one_line, seconds, visible
-from ...wire.strict_json import loads
+from ...wire.strict_json import as_dict, loads
 from ..turns.builder import LAST
 from ..turns.draft import pace_of
 from ..turns.requests import FailedRequest
@@ -134,10 +134,6 @@ class Page:
         return f"{head}… ({counted(rest, 'more character')})"
 
 
-def indented(lines: Iterable[Line], by: str) -> Iterator[Line]:
-    return (Line((by + line).rstrip(), line.kind) for line in lines)
-
-
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     """Return a duration in words; empty if it is unknown: an imported body has no times."""
     if until_ns is None or until_ns <= from_ns:
@@ -183,19 +179,14 @@ def has_failed(one: Tool) -> bool:
 
 def _output(page: Page, output: str | None) -> str:
     """Return a tool's output; that of a shell tool as a terminal shows it."""
-    shell = _shell(output or "")
-    if shell is None:
+    shell = as_dict(loads(output or ""))
+    if "stdout" not in shell:
         return page.short(output or "") or "(nothing)"
     printed = "".join(text for text in (shell.get("stdout"), shell.get("stderr")) if isinstance(text, str))
     code = shell.get("exit_code")
     odd = [f"exit code {code}"] if code not in (0, None) else []
     odd += ["timed out"] if shell.get("timed_out") is True else []
     return (page.short(printed) or "(nothing)") + (f" [{', '.join(odd)}]" if odd else "")
-
-
-def _shell(output: str) -> dict[str, Any] | None:
-    value = loads(output)
-    return value if isinstance(value, dict) and "stdout" in value else None
 
 
 def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
@@ -242,20 +233,14 @@ def failed(page: Page, one: FailedRequest) -> str:
 
 
 def silence(page: Page, one: Silence) -> str:
-    if one.during == "approval":
-        why = ", waiting for approval"
-    else:
-        why = f", waiting for {page.short(one.during)}" if one.during else ""
-    return f".. silence for {seconds(one.length_ns)}{why}{_beats(one)}"
-
-
-def _beats(one: Silence) -> str:
     """Return a silence: its length, its heartbeats, and whether a client was connected."""
+    why = f", waiting for {page.short(one.during)}" if one.during else ""
+    beats = " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
     if one.unheard_ns:
-        return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
-    if one.heartbeats:
-        return f" ({counted(one.heartbeats, 'heartbeat')})"
-    return " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
+        beats = f" (for {seconds(one.unheard_ns)} of it no client was connected)"
+    elif one.heartbeats:
+        beats = f" ({counted(one.heartbeats, 'heartbeat')})"
+    return f".. silence for {seconds(one.length_ns)}{why}{beats}"
 
 
 def end(page: Page, turn: Turn) -> str:
@@ -286,12 +271,9 @@ def _how(page: Page, turn: Turn) -> str:
 def _pace(turn: Turn) -> Iterator[str]:
     pace = pace_of(turn)
     if pace.first_ns is not None and turn.ended != "denied":
-        rate = "the rest at once" if pace.deltas_per_s is None else f"then {_rate(pace.deltas_per_s)} deltas/s"
+        per_s = pace.deltas_per_s
+        rate = "the rest at once" if per_s is None else f"then {per_s:{',.0f' if per_s >= 10 else '.1f'}} deltas/s"
         yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
-
-
-def _rate(per_s: float) -> str:
-    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.1f}"
 
 
 def _stored(turn: Turn) -> str:

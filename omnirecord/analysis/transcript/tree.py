@@ -18,7 +18,7 @@ from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session
 from . import sentences
 from .calls import call_pieces, spent
-from .sentences import COLUMN, Line, Page, Piece, indented
+from .sentences import COLUMN, Line, Page, Piece
 from .turn import turn_lines
 
 DEEPEST = 6
@@ -99,7 +99,16 @@ class Tree:
         for number, child, own in children:
             for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
                 where = max(number, bisect_right(begins, at_ns) - 1)
-                inner[where].append(Piece(at_ns, LAST - 1, "", "child", tuple(indented(lines, _INDENT))))
+                inner[where].append(
+                    Piece(
+                        at_ns,
+                        LAST - 1,
+                        "",
+                        "child",
+                        indented = (Line((_INDENT + line).rstrip(), line.kind) for line in lines)
+                        tuple(indented),
+                    )
+                )
         return inner
 
     def _blocks(
