@@ -14,7 +14,6 @@ from ..cassette.select import named_session
 from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import wall_clock
-from ..wire.limits import since as since
 from .doctor.doctor import examine
 from .doctor.finding import SEVERITIES, Finding
 from .gather import Concluded, conclusions, without_calls

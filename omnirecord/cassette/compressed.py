@@ -48,7 +48,8 @@ def unpacked(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
             try:
                 piece = decompressor.decompress(data, PIECE)
             except zstd.ZstdError as error:
-                raise PackingError(f"it is damaged ({_reason(error)})") from error
+                why = str(error).rpartition(": ")[2].rstrip(".")  # without the prefix of zstd
+                raise PackingError(f"it is damaged ({why or type(error).__name__})") from error
             data = decompressor.unused_data if decompressor.eof else b""
             size, is_open = size + len(piece), not decompressor.eof
             if size > most:
@@ -81,8 +82,3 @@ def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
             begun.append(rest)
     if begun:
         yield b"".join(begun)
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of a zstd error without its prefix."""
-    return str(error).rpartition(": ")[2].rstrip(".") or type(error).__name__

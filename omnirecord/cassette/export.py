@@ -1,22 +1,33 @@
 """Exports a cassette as bytes in another format: `jsonl`, `zst`, `sse` or `datasette`.
 
 To add a format, write its function here, and add it to `exported` and to `FORMATS` in `cli/export.py`. The page
-(`html`) is in `ui/export.py`.
+(`html`) is in `ui/export.py`. `write_lines` writes the lines of a text form as a new cassette.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 from ..errors import UsageError
 from ..model import Exchange
-from . import jsonl
 from .compressed import SUFFIX, named, packed
-from .select import the_stream
-from .sqlite import Store, datasette_metadata, is_sqlite
+from .files import folder_for, itself, put, whole_or_not
+from .jsonl import Reader, jsonl_bytes
+from .open import contract_or_default
+from .select import first_of, the_stream
+from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.compressed import copy_database
+from .sqlite.schema import clear_errors
+from .sqlite.search_index import remove_index
+
+_ROWS = 5000
+"""Rows per transaction."""
+_PIECE = 1 << 20
+_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 def exported(
@@ -33,11 +44,6 @@ def exported(
         "datasette": lambda: datasette_bytes(cassette),
     }
     return writers[form]()
-
-
-def jsonl_bytes(store: Store) -> Iterator[bytes]:
-    """Yield the text form, line by line. Raises `CassetteError`."""
-    return (f"{line}\n".encode() for line in jsonl.lines(store))
 
 
 def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
@@ -73,7 +79,41 @@ def _the_stream(store: Store, number: int | None) -> Exchange:
     if not streams:
         raise UsageError("the cassette holds no stream")
     if number is None and len(streams) > 1:
-        known = ", ".join(str(x.stream) for x in streams[:20]) + (", …" if len(streams) > 20 else "")
+        known = first_of([x.stream for x in streams])
         raise UsageError(f"the cassette holds {len(streams)} streams: choose one with --stream ({known})")
     chosen = the_stream(store, number)
     return next(x for x in streams if chosen in (None, x.stream))
+
+
+def refuse_leftovers(output: Path) -> None:
+    """Raise `UsageError` if files of another database would belong to a new `output`."""
+    file = itself(output)
+    for end in _BESIDE:
+        beside = file.with_name(file.name + end)
+        if not output.exists() and beside.exists():
+            raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
+
+
+def write_lines(lines: Iterator[bytes], target: Path, *, is_text: bool, is_compressed: bool) -> None:
+    """Write a cassette, whole or not at all. Raises `UsageError` or `CassetteError`."""
+    if not is_text:
+        _write_database(lines, target, is_compressed=is_compressed)
+    else:
+        with whole_or_not(target) as file:
+            file.writelines(packed(lines) if is_compressed else lines)
+    remove_index(target)  # the index of an earlier cassette of that name
+
+
+def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
+    with folder_for(target, "copy") as name:
+        made = Path(name) / "copy.db"
+        rows = Reader("the copy", contract_or_default).rows(lines)
+        with clear_errors(target), closing(Writer(made, named=target)) as writer:
+            while some := list(islice(rows, _ROWS)):
+                writer.write(some)
+            writer.settle()
+        if not is_compressed:
+            put(made, target)
+            return
+        with whole_or_not(target) as file, made.open("rb") as database:
+            file.writelines(packed(iter(lambda: database.read(_PIECE), b"")))

@@ -49,13 +49,14 @@ class Framer:
     """Makes the frames of one stream, from byte `begun_at` on.
 
     `limit` is the memory limit for the frames of a coded stream in bytes, by default `max_decoded()`; a stream without
-    a coding has no limit. `cut` is the number of content bytes in frames. `broken` says why no more frames can be made.
-    `stopped_at` is the limit, once it is reached.
+    a coding has no limit. `decodes`: the stream has a content coding. `taken` is the number of content bytes that the
+    parser has, `cut` that of those in frames, `read` the last read with bytes. `broken` says why no more frames can be
+    made. `stopped_at` is the limit, once it is reached.
     """
 
     __slots__ = (
-        "_contract", "_decoder", "_fed", "_is_plain", "_left", "_limit", "_parser", "_read", "broken", "cut",
-        "stopped_at",
+        "_contract", "_decoder", "_left", "_limit", "_parser", "broken", "cut", "decodes", "read", "stopped_at",
+        "taken",
     )  # fmt: skip
 
     def __init__(
@@ -63,9 +64,8 @@ class Framer:
     ) -> None:
         self._contract = contract
         self._parser = Parser(at_start=begun_at == 0)
-        self.cut = begun_at
-        self._fed = begun_at  # bytes of content passed to the parser
-        self._read = 0  # the last read with bytes
+        self.cut = self.taken = begun_at
+        self.read = 0
         self.broken: str | None = None
         self.stopped_at: int | None = None
         self._limit = self._left = max_decoded() if limit is None else limit
@@ -75,39 +75,24 @@ class Framer:
         except CodingError as error:
             self._decoder = None
             self.broken = str(error)
-        self._is_plain = isinstance(self._decoder, Identity)
-
-    @property
-    def read(self) -> int:
-        """Number of the last read with bytes."""
-        return self._read
+        self.decodes = not isinstance(self._decoder, Identity)
 
     @property
     def holds(self) -> bool:
         """Whether some bytes are in no frame yet."""
-        return self.cut < self._fed
-
-    @property
-    def taken(self) -> int:
-        """Bytes of content passed to the parser."""
-        return self._fed
+        return self.cut < self.taken
 
     @property
     def cost(self) -> int:
         """Memory cost of the frames of a coded stream so far, in bytes."""
         return self._limit - self._left
 
-    @property
-    def decodes(self) -> bool:
-        """Whether the stream has a content coding."""
-        return not self._is_plain
-
     def feed(self, read: int, data: bytes) -> list[Framed]:
         """Take the bytes of read number `read`; return the frames that they complete.
 
         These may be many for a coded stream: `portions` limits memory.
         """
-        if self._is_plain:
+        if not self.decodes:
             return self._feed(read, data)
         return [one for some in self._decoded(read, data) for one in some]
 
@@ -118,7 +103,7 @@ class Framer:
 
         Take all portions before the next call.
         """
-        if not self._is_plain:
+        if self.decodes:
             for read, part in enumerate(_parts(sizes, data), first):
                 yield from self._decoded(read, part)
         elif len(data) <= _LARGE:
@@ -167,13 +152,13 @@ class Framer:
         """Take the bytes of several reads from number `first` on, with less work than one call for each."""
         if len(sizes) == 1 or not data:
             return self.feed(first, data)
-        if not self._is_plain:
+        if self.decodes:
             return [one for read, part in enumerate(_parts(sizes, data), first) for one in self.feed(read, part)]
         return self._feed(first, data, list(accumulate(sizes)))
 
     def feed_runs(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed | Run]:
         """Like `feed_reads`, but return similar frames as runs."""
-        if not self._is_plain:
+        if self.decodes:
             return [*self.feed_reads(first, sizes, data)]
         found: list[Framed | Run] = []
         ends = list(accumulate(sizes))
@@ -199,31 +184,31 @@ class Framer:
         if len(lengths) < _LEAST or not is_text(part):
             return None
         reads = _brought(first, ends, start, lengths)
-        self._fed += len(part)
-        self.cut, self._read = self._fed, reads[-1]
+        self.taken += len(part)
+        self.cut, self.read = self.taken, reads[-1]
         return Run(type_, lengths, reads)
 
     def _feed(self, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
         """`ends`: the offsets in the piece at which the reads from `read` on end, if there are several."""
         frames, before = self._parser.feed(piece), self.cut
-        if not self._is_plain:
+        if self.decodes:
             frames = self._within_limit(frames)
         framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
         # A frame that ended with the bytes before was held back for an LF, which did not arrive.
-        if frames and self.cut + frames[0].length <= self._fed:
-            framed[0] = framed[0]._replace(read=self._read)
-        self._fed += len(piece)
-        self.cut = self._fed - self._parser.pending
+        if frames and self.cut + frames[0].length <= self.taken:
+            framed[0] = framed[0]._replace(read=self.read)
+        self.taken += len(piece)
+        self.cut = self.taken - self._parser.pending
         if self.stopped_at is not None:  # drop the bytes that are in no frame
-            self.cut = self._fed = before + sum(frame.length for frame in frames)
+            self.cut = self.taken = before + sum(frame.length for frame in frames)
         if piece:
-            self._read = read + bisect_left(ends, len(piece))  # the last read with bytes
+            self.read = read + bisect_left(ends, len(piece))  # the last read with bytes
         return framed
 
     def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
         if not ends:
             return repeat(read)
-        return _brought(read, ends, self.cut - self._fed, [frame.length for frame in frames])
+        return _brought(read, ends, self.cut - self.taken, [frame.length for frame in frames])
 
     def _framed(self, frames: list[Frame], reads: Iterable[int]) -> list[Framed]:
         # `Framed(…)` of each, without a call in Python for it
@@ -236,14 +221,14 @@ class Framer:
         framed = self.close()
         self._parser = Parser(at_start=False)
         lost = Frame(None, size, complete=False)
-        self._fed += size
-        self.cut = self._fed
+        self.taken += size
+        self.cut = self.taken
         return [*framed, *self._framed([lost], (read,))]
 
     def close(self) -> list[Framed]:
         """End the stream; return the remaining frames, the last one possibly cut off."""
-        framed = self._framed(self._parser.close(), repeat(self._read))
-        self.cut = self._fed
+        framed = self._framed(self._parser.close(), repeat(self.read))
+        self.cut = self.taken
         return framed
 
 
@@ -279,7 +264,6 @@ def is_text(data: bytes) -> bool:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether bytes are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:

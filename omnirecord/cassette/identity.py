@@ -110,8 +110,3 @@ def _value(where: str, key: object, value: object) -> str:
             f"{where}: the value of {key} cannot be used: take printable characters, at most {LONGEST_VALUE}"
         )
     return value
-
-
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Return labels as JSON with sorted keys."""
-    return json.dumps(dict(sorted(labels.items())), ensure_ascii=False)

@@ -6,7 +6,6 @@ A recording keeps its id, its clock and its exchanges. `--hop` names the hop of 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -14,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from ..model import Recording, checked_hop, checked_start, moment_of
-from .jsonl import Offsets, Reader
-from .jsonl import lines as lines_of
+from .jsonl import Offsets, Reader, encoded, values
 from .open import appending, open_store
 from .sqlite import Store
 from .sqlite.rows import Row
@@ -56,22 +55,19 @@ class _Part:
     def begins(self) -> datetime:
         return min((moment_of(one.started_at) for one in self.recordings), default=datetime.max.replace(tzinfo=UTC))
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the text form, with the changed recordings in its first line."""
+    def values(self) -> Iterator[dict[str, Any]]:
+        """Yield the values of the text form, with the changed recordings in the first one."""
         known = {one.recording: one for one in self.recordings}
-        for number, line in enumerate(lines_of(self.store)):
-            if number == 0:
-                head = json.loads(line)
-                for one in head["recordings"]:
-                    of = known[one["recording"]]
-                    one |= {"started_at": of.started_at, "recording_id": of.recording_id}
-                    one |= {} if of.hop is None else {"hop": of.hop}
-                line = json.dumps(head, ensure_ascii=False)
-            yield f"{line}\n".encode()
+        for value in values(self.store):
+            for one in value.get("recordings", ()):
+                of = known[one["recording"]]
+                one |= {"started_at": of.started_at, "recording_id": of.recording_id}
+                one |= {} if of.hop is None else {"hop": of.hop}
+            yield value
 
     def rows(self) -> Iterator[Row]:
         self.reader = Reader(self.path, contract_or_default, self.offsets)
-        return self.reader.rows(self.lines())
+        return self.reader.rows(encoded(self.values()))
 
 
 def parse_shift(text: str) -> float:

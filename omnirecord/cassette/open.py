@@ -20,8 +20,7 @@ from .contracts import load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
 from .identity import uuid7
-from .jsonl import Offsets, Reader
-from .jsonl import lines as lines_of
+from .jsonl import Offsets, Reader, jsonl_bytes
 from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.compressed import content
@@ -43,11 +42,8 @@ def open_store(path: str | Path, session: str | None = None) -> Store:
     if (wanted := session or named) is None:
         return _open(path)
     with closing(_open(path)) as store:
-        return _in_memory(lambda reader: reader.rows(_text_of(store, _family(store, wanted))), path)
-
-
-def _family(store: Store, session: str) -> frozenset[str]:
-    return with_children(store, the_session(store, session))
+        family = with_children(store, the_session(store, wanted))
+        return _in_memory(_rows_of(store, family), path)
 
 
 def _open(path: Path) -> Store:
@@ -85,7 +81,10 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
         if is_sqlite(path):
             raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
         if is_packed(path) and is_database(path):
-            return _import_packed(path, target)
+            with closing(open_store(path)) as store:  # no recorder writes it: it stays the same after the check
+                for _ in Reader(str(path), contract_or_default).rows(jsonl_bytes(store)):
+                    pass
+                return _append(_rows_of(store), path, target, store.pseudonyms_of())
         if is_sse(path):
             return _import_sse(path, target)
     for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
@@ -107,20 +106,8 @@ def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
     return of
 
 
-def _import_packed(path: Path, target: Path) -> tuple[int, int]:
-    """Import a compressed database. No recorder writes it, so the content stays the same after the check."""
-    with closing(open_store(path)) as store:
-        for _ in Reader(str(path), contract_or_default).rows(_text_of(store)):
-            pass
-        return _append(_rows_of(store), path, target, store.pseudonyms_of())
-
-
-def _rows_of(store: Store) -> Callable[[Reader], Iterator[Row]]:
-    return lambda reader: reader.rows(_text_of(store))
-
-
-def _text_of(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
-    return (f"{line}\n".encode() for line in lines_of(store, sessions))
+def _rows_of(store: Store, sessions: Collection[str] | None = None) -> Callable[[Reader], Iterator[Row]]:
+    return lambda reader: reader.rows(jsonl_bytes(store, sessions))
 
 
 def _append(
@@ -203,12 +190,12 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """Import a raw body as a recording of one stream. All times are 0, since the file has no times."""
     framed = _sse_framed(path)
     session = next(filter(None, map(_session_in, framed)), None)
+    modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
     with appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
         writer.write([
-            rows.recording(Recording(recording, _modified(path), __version__, "omnigent", None, uuid7(), uuid7())),
-            *_sse_exchange(recording, exchange, stream, session),
-            *_sse_frames(exchange, stream, framed),
+            rows.recording(Recording(recording, modified, __version__, "omnigent", None, uuid7(), uuid7())),
+            *_sse_rows(recording, exchange, stream, session, framed),
         ])  # fmt: skip
     return 1, len(framed)
 
@@ -228,15 +215,14 @@ def _sse_framed(path: Path) -> list[Framed]:
     return found + framer.close()
 
 
-def _sse_exchange(recording: int, exchange: int, stream: int, session: str | None) -> Iterator[Row]:
+def _sse_rows(
+    recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed]
+) -> Iterator[Row]:  # fmt: skip
     target = stream_target(session) if session else "/stream"
     accept = (("Accept", "text/event-stream"),)
     yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
     headers = (("content-type", "text/event-stream; charset=utf-8"),)
     yield rows.response(exchange, "sse", stream, 0, 200, "OK", headers)
-
-
-def _sse_frames(exchange: int, stream: int, framed: list[Framed]) -> Iterator[Row]:
     frames = [one.frame for one in framed]
     yield from stream_rows.read_blocks(exchange, [(0, None, one.length) for one in frames], [one.raw for one in frames])
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
@@ -248,7 +234,3 @@ def _session_in(framed: Framed) -> str | None:
     data = framed.judgement.data
     found = (data.get("conversation_id") or data.get("session_id")) if isinstance(data, dict) else None
     return found if isinstance(found, str) else None
-
-
-def _modified(path: Path) -> str:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")

@@ -14,7 +14,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -63,15 +62,13 @@ class RotatedCassettes:
         self._name = re.compile(re.escape(link.stem) + "-([0-9]{8}T[0-9]{6}Z)" + re.escape(link.suffix))
         self._known: dict[tuple[str, int], int] = {}
         """Numbers of cassettes that a rotation made, by name and inode."""
-        if os.path.lexists(link) and not self._is_ours(self._target()):
+        target = self._target()
+        is_ours = target is not None and (not target.exists() or self._number(target) is not None)
+        if os.path.lexists(link) and not is_ours:
             raise UsageError(
-                f"{link} is there already: with --rotate it is a link to the newest of {self._pattern}; name another"
-                f" --db, or move it to another name"
+                f"{link} is there already: with --rotate it is a link to the newest of {link.stem}-TIME{link.suffix};"
+                " name another --db, or move it to another name"
             )
-
-    @property
-    def _pattern(self) -> str:
-        return f"{self.link.stem}-TIME{self.link.suffix}"
 
     def _target(self) -> Path | None:
         """Return the target of the link, if it has the name of a rotated cassette."""
@@ -81,9 +78,6 @@ class RotatedCassettes:
             return None
         is_name = target.parent == Path() and self._name.fullmatch(target.name)
         return self.link.with_name(target.name) if is_name else None
-
-    def _is_ours(self, path: Path | None) -> bool:
-        return path is not None and (not path.exists() or self._is_made(path))
 
     def current(self) -> Path | None:
         """Return the newest cassette, in which recording continues; None if there is none."""
@@ -101,17 +95,14 @@ class RotatedCassettes:
         try:
             assert writer.path is not None
             with clear_errors(writer.path):
-                number = self._next_number()
+                number = max((self._number(path) or 0 for path in self._named()), default=0) + 1
                 mark(writer.connection, writer.path.name, number)
                 self._known[writer.path.name, writer.path.stat().st_ino] = number
                 writer.salt(salt)
         except BaseException:
-            self.discard(writer)
+            writer.discard()
             raise
         return writer
-
-    def _next_number(self) -> int:
-        return max((self._number(path) or 0 for path in self._named()), default=0) + 1
 
     def _free_name(self) -> Path:
         at = datetime.now(UTC)
@@ -120,13 +111,6 @@ class RotatedCassettes:
             if not os.path.lexists(path) and not recorder_is_alive(path):  # else its removal has begun
                 return path
             at += timedelta(seconds=1)
-
-    def discard(self, writer: Writer) -> None:
-        """Remove a new cassette that cannot be used."""
-        writer.close()
-        with suppress(OSError):
-            assert writer.path is not None
-            writer.path.unlink()
 
     def point(self, path: Path) -> None:
         """Let the link lead to `path`. Raises `CassetteError`."""
@@ -138,14 +122,13 @@ class RotatedCassettes:
                 new.symlink_to(path.name)
                 new.replace(self.link)
 
-    def all(self) -> list[Path]:
-        """Return the cassettes, the oldest first. Raises `CassetteError`."""
-        return self._in_order(self._named())
+    def all(self, *, but: Path | None = None) -> list[Path]:
+        """Return the cassettes, except `but`, the oldest first. Raises `CassetteError`."""
+        return self._in_order([path for path in self._named() if path != but])
 
     def left_behind(self) -> list[Path]:
         """Return the cassettes that killed recorders did not finish, except the current one."""
-        current = self.current()
-        logs = (path for path in self._full(current) if path.with_name(path.name + "-wal").exists())
+        logs = (path for path in self.all(but=self.current()) if path.with_name(path.name + "-wal").exists())
         return [path for path in logs if not recorder_is_alive(path)]
 
     def still_recorded(self) -> list[Path]:
@@ -157,7 +140,7 @@ class RotatedCassettes:
     def between(self, older: Path, newer: Path) -> list[Path]:
         """Return the cassettes between two others, oldest first."""
         first, last = ((self._number(path) or 0, path.name) for path in (older, newer))
-        return [path for path in self._in_order(self._named()) if first < (self._number(path) or 0, path.name) < last]
+        return [path for path in self.all() if first < (self._number(path) or 0, path.name) < last]
 
     def stamp(self, path: Path) -> str | None:
         """Return the start time in the name of a cassette; None for another name."""
@@ -167,10 +150,6 @@ class RotatedCassettes:
     def named(self, stamp: str) -> Path:
         """Return the path of the cassette with this start time; it need not exist."""
         return self.link.with_name(f"{self.link.stem}-{stamp}{self.link.suffix}")
-
-    def _full(self, current: Path | None) -> list[Path]:
-        """Return all cassettes except the current one, oldest first."""
-        return self._in_order([path for path in self._named() if path != current])
 
     def _in_order(self, paths: list[Path]) -> list[Path]:
         """Return those of the paths that a rotation made, in the order of recording."""
@@ -182,9 +161,6 @@ class RotatedCassettes:
         with clear_errors(self.link.parent):
             names = sorted(entry.name for entry in os.scandir(self.link.parent))
         return [self.link.with_name(name) for name in names if self._name.fullmatch(name)]
-
-    def _is_made(self, path: Path) -> bool:
-        return self._number(path) is not None
 
     def _number(self, path: Path) -> int | None:
         """Return the number of a cassette as `number_made` does, from the cache if possible."""
@@ -205,7 +181,7 @@ class RotatedCassettes:
         `spares_unshipped`: keep all that no lake has. Raises `CassetteError` if a file cannot be removed.
         """
         self._written |= dict.fromkeys(writing, self._clock())
-        full = self._full(self.current())
+        full = self.all(but=self.current())
         sizes = {path: bytes_of(path) for path in full}
         total = sum(sizes.values()) + sum(bytes_of(path) for path in writing if path not in sizes)
         excess = []

@@ -22,12 +22,11 @@ from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
-from ..text import dumps
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
 from .compressed import named
-from .copy import refuse_leftovers, write_lines
-from .jsonl import data_of, reads_values, text, values
+from .export import refuse_leftovers, write_lines
+from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
 from .sqlite import Store, is_database, is_packed
@@ -259,7 +258,10 @@ def scrub(
     """
     source, session = named_session(cassette)
     scanner = content_scanner(None if redact == "named" else redact, redact_patterns)
-    target = None if output is None else _usable(Path(output), source)
+    target = None if output is None else Path(output)
+    if target is not None:
+        refuse_to_overwrite(target, source)
+        refuse_leftovers(target)
     found: list[Leak] = []
     store = open_store(source)
     try:
@@ -269,8 +271,7 @@ def scrub(
         scrubber = Scrubber(Redactor(key, scanner), found.append)
         sessions = None if session is None else with_children(store, the_session(store, session))
         will_change = _has_secret_requests(store, Redactor(key, scanner))
-        found_values = scrubber.scrubbed(watch(values(store, sessions, will_change=will_change)))
-        lines = (f"{dumps(value)}\n".encode() for value in found_values)
+        lines = encoded(scrubber.scrubbed(watch(values(store, sessions, will_change=will_change))))
         if target is not None:
             is_text, is_compressed = _form(target, source)
             write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)
@@ -284,7 +285,7 @@ def scrub(
 def copied_without_secrets(store: Store, target: Path, pseudonym_key: File | None = None) -> None:
     """Write an open cassette without secrets in its content to a new `.db`. Raises `UsageError` or `CassetteError`."""
     scrubber = Scrubber(Redactor(_key_of(store, pseudonym_key), content_scanner("content")), lambda _: None)
-    lines = (f"{dumps(value)}\n".encode() for value in scrubber.scrubbed(values(store, will_change=True)))
+    lines = encoded(scrubber.scrubbed(values(store, will_change=True)))
     write_lines(lines, target, is_text=False, is_compressed=False)
 
 
@@ -302,12 +303,6 @@ def _key_of(store: Store, named: File | None) -> bytes:
     if inside is not None:
         return inside
     return os.urandom(32) if derived is None else user_key(named).of(derived[0])
-
-
-def _usable(output: Path, source: Path) -> Path:
-    refuse_to_overwrite(output, source)
-    refuse_leftovers(output)
-    return output
 
 
 def _form(target: Path, source: Path) -> tuple[bool, bool]:

@@ -6,6 +6,7 @@ of day, and other times are ISO 8601. Times without a zone are UTC.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from math import isfinite
@@ -56,7 +57,8 @@ def the_session(store: Source, name: str) -> str:
         raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
     near = get_close_matches(name, known, _LISTED) or _near_beginning(name, known)
     if near:
-        raise UsageError(f"no session begins with {name!r}: the nearest {_are(near)}")
+        verb = "is" if len(near) == 1 else "are"
+        raise UsageError(f"no session begins with {name!r}: the nearest {verb} {_listed(near)}")
     is_number = any(str(x.exchange) == name for x in store.exchanges())
     hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
     raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}{hint}")
@@ -68,10 +70,6 @@ def _near_beginning(name: str, known: list[str]) -> list[str]:
     for one in known:
         beginnings.setdefault(one[: len(name)], []).append(one)
     return [one for near in get_close_matches(name, beginnings, _LISTED, 0.7) for one in beginnings[near]]
-
-
-def _are(names: list[str]) -> str:
-    return f"{'is' if len(names) == 1 else 'are'} {_listed(names)}"
 
 
 def _listed(names: list[str]) -> str:
@@ -96,8 +94,13 @@ def the_stream(store: Source, number: int | None) -> int | None:
     known = [x.stream for x in store.streams()]
     if number is None or number in known:
         return number
-    listed = ", ".join(map(str, known[:20])) + (", …" if len(known) > 20 else "")
-    raise UsageError(f"the cassette holds no stream {number}: there {'are ' + listed if known else 'is none'}")
+    there = f"are {first_of(known)}" if known else "is none"
+    raise UsageError(f"the cassette holds no stream {number}: there {there}")
+
+
+def first_of(numbers: Sequence[object]) -> str:
+    """Return the first 20 numbers in a text."""
+    return ", ".join(map(str, numbers[:20])) + (", …" if len(numbers) > 20 else "")
 
 
 Given = str | float | datetime | None

@@ -121,7 +121,6 @@ def mistake(said: str, sql: str, names: Names) -> str:
 
 
 def no_table(name: str, names: Names) -> str:
-    """The sentence for an unknown table."""
     plain = name.rpartition(".")[2]
     return (
         f"there is no table or view {plain}{did_you_mean(near(plain.lower(), names)) or '.'} There are {listed(names)}"
@@ -129,7 +128,6 @@ def no_table(name: str, names: Names) -> str:
 
 
 def no_column(name: str, sql: str, names: Names) -> str:
-    """The sentence for an unknown column."""
     plain = name.rpartition(".")[2]
     words = dict.fromkeys(one["word"].lower() for one in TOKEN.finditer(sql) if one["word"])
     tables = [one for one in words if one in names][:_MOST_TABLES]
@@ -150,5 +148,4 @@ def did_you_mean(close: list[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names in a sentence."""
     return ", ".join(names)

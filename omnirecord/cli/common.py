@@ -216,13 +216,10 @@ def json_option(function: F) -> F:
     )
 
 
-def _set_max_decoded(_context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    max_decoded(MAX_DECODED if value is None else value)
-
-
 def decoded_option(function: F) -> F:
     return click.option(
-        "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
+        "--max-decoded", metavar="SIZE", expose_value=False,
+        callback=lambda _context, _option, value: max_decoded(MAX_DECODED if value is None else value),
         help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 B.",
     )(function)  # fmt: skip
 
@@ -249,6 +246,12 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print one JSON object per line."""
     for row in rows:
         click.echo(json_line(row))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print texts, one per line."""
+    for line in lines:
+        click.echo(line)
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -297,14 +300,6 @@ class _Harmless(logging.Formatter):
         return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
 
 
-def table(rows: list[dict[str, str]], columns: list[str]) -> Iterator[str]:
-    """Rows as aligned text with a head; control characters as escapes."""
-    cells = [[visible(row[column]) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in [columns, *cells]) for i in range(len(columns))]
-    for line in [columns, *cells]:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-
-
 Paint = Callable[[int, str, str], str]
 """Row number, column and padded text to the printed text."""
 
@@ -312,9 +307,9 @@ Paint = Callable[[int, str, str], str]
 def fitted_table(
     rows: Sequence[Mapping[str, str]],
     columns: Sequence[str],
-    width: int,
+    width: int = sys.maxsize,
     *,
-    least: Mapping[str, int],
+    least: Mapping[str, int] = {},  # is not changed
     left_out: Sequence[str] = (),
     paint: Paint = lambda _row, _column, text: text,
 ) -> Iterator[str]:
@@ -332,8 +327,7 @@ def fitted_table(
             break
     heads = {column: column for column in columns}
     for number, row in enumerate([heads, *cells], -1):
-        parts = (clip(row[column], size).ljust(size) for column, size in fitting.items())
-        texts = [*parts]
+        texts = [clip(row[column], size).ljust(size) for column, size in fitting.items()]
         texts[-1] = texts[-1].rstrip()
         yield "  ".join(paint(number, column, text) for column, text in zip(fitting, texts, strict=True)).rstrip()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import NAMED, decoded_option, is_terminal, json_option, print_rows, progress
+from .common import NAMED, decoded_option, is_terminal, json_option, print_lines, print_rows, progress
 
 if TYPE_CHECKING:
     from ..analysis.diff.align import Span
@@ -48,8 +48,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
         click.echo("nothing to compare: neither cassette has a session")
     else:
         click.echo(headline(found, sessions=result.sessions, turns=result.turns))
-        for line in report(found, _painted if is_terminal(sys.stdout) else plain):
-            click.echo(line)
+        print_lines(report(found, _painted if is_terminal(sys.stdout) else plain))
         if result.uncompared_calls:
             click.echo("model calls are not compared: no cassette has a turn")
     sys.exit(1 if counts(found) else 0)

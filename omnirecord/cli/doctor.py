@@ -93,7 +93,7 @@ def _answer(worst: Finding) -> Text:
     from rich.text import Text
 
     message = worst.message[:1].upper() + worst.message[1:]
-    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "  ")))
+    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "", "  ")))
     text.stylize(_COLOURS[worst.severity], 0, len(worst.severity))
     return text
 
@@ -109,7 +109,7 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
     yield f"{name}: {told or 'no finding'}"
     for one in concluded:
         if one.session.session_id == session_id and (session_id is not None or len(concluded) == 1):
-            yield from _folded(f"  {_concluded(one)}", "  ")
+            yield from _folded(_concluded(one), "  ", "  ")
 
 
 def _concluded(one: Concluded) -> str:
@@ -123,10 +123,11 @@ def _concluded(one: Concluded) -> str:
     return " · ".join(parts)
 
 
-def _folded(text: str, rest: str) -> Iterator[str]:
+def _folded(text: str, first: str = " " * 8, rest: str = " " * 8) -> Iterator[str]:
+    """The text in lines of the terminal's width. `first`, `rest`: the indent of the first line, and of the others."""
     from ..analysis.transcript.sentences import wrap
 
-    return wrap(text.strip(), terminal_width(_WIDTH), text[: len(text) - len(text.lstrip())], rest)
+    return wrap(text, terminal_width(_WIDTH), first, rest)
 
 
 def _told(finding: Finding) -> Iterator[Text]:
@@ -139,19 +140,13 @@ def _told(finding: Finding) -> Iterator[Text]:
     if where := _where(finding):
         text.append(f"  {where}", style="dim")
     yield text
-    for line in _wrapped(finding.message):
+    for line in _folded(finding.message):
         yield Text(line)
     if finding.because is not None:
         yield Text(f"        because of {finding.because}", style="dim")
         return
     for word, told in (("why", finding.why), ("next", finding.next)):
-        yield from (Text(line, style="dim") for line in _wrapped(f"{word}: {told}"))
-
-
-def _wrapped(text: str) -> Iterator[str]:
-    from ..analysis.transcript.sentences import wrap
-
-    return wrap(text, terminal_width(_WIDTH), " " * 8, " " * 8)
+        yield from (Text(line, style="dim") for line in _folded(f"{word}: {told}"))
 
 
 def _where(finding: Finding) -> str:

@@ -104,15 +104,15 @@ def write_parts(
     `--json`."""
     is_aside = output is None or is_stdout(output)
     size = 0
-    with output_of(output) as file:
+    with _output_of(output) as file:
         for part in parts:
             file.write(part)
             size += len(part)
     if as_json:
         named = None if output is None else str(output)
         click.echo(json_line({"output": named, "bytes": size, **row}), err=is_aside)
-    else:
-        say_written(output, f"wrote {output}{remark}", is_aside=is_aside)
+    elif output is not None:
+        click.echo(visible(f"wrote {output}{remark}"), err=is_aside)
 
 
 def _form(given: str | None, output: Path | None) -> str:
@@ -164,14 +164,8 @@ _SCRUBBED = {
 }
 
 
-def say_written(output: Path | None, sentence: str, *, is_aside: bool) -> None:
-    """Print that a file was written. `is_aside`: on stderr, since stdout is that file."""
-    if output is not None:
-        click.echo(visible(sentence), err=is_aside)
-
-
 @contextmanager
-def output_of(path: Path | None) -> Iterator[BinaryIO]:
+def _output_of(path: Path | None) -> Iterator[BinaryIO]:
     """Stdout, or a file that appears whole or not at all."""
     if path is None:
         if sys.stdout is None:

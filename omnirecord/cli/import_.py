@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import by_name
-from .common import DATABASE, FILE, decoded_option, json_line, json_option, print_rows
+from .common import DATABASE, FILE, decoded_option, json_option, print_lines, print_rows
+
+Rows = list[dict[str, Any]]
 
 
 @click.command("import", short_help="Append cassettes, or an .sse body, to a cassette.")
@@ -49,24 +53,24 @@ def import_(
     is_plain = len(files) == 1 and not hops and not shifts
     if is_plain and not (files[0].is_file() and is_sqlite(files[0])):
         exchanges, frames = import_file(files[0], db)
-        if as_json:
-            row: dict[str, Any] = {"file": by_name(paths[0]), "db": str(db), "exchanges": exchanges, "frames": frames}
-            click.echo(json_line(row))
-        else:
-            said = f"imported {exchanges} exchanges with {frames} frames from {by_name(paths[0])} into {db}"
-            click.echo(visible(said))
-        return
-    _join(paths, db, hops, shifts, as_json=as_json)
+        rows: Rows = [{"file": by_name(paths[0]), "db": str(db), "exchanges": exchanges, "frames": frames}]
+    else:
+        rows = _joined(paths, db, hops, shifts)
+    if as_json:
+        print_rows(rows)
+    else:
+        print_lines(_lines(rows))
 
 
-def _join(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], *, as_json: bool) -> None:
+def _joined(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...]) -> Rows:
+    """Join the cassettes; return a row for each."""
     from ..cassette.join import join
     from ..model import moment_of
 
-    named = dict(_of_file("--hop", one, paths) for one in hops)
+    named = dict(_of_file(one, paths) for one in hops)
     joined = join(paths, db, hops=named, shifts=_shifts(shifts, paths, named))
     first = min(moment_of(one.started_at) for part in joined for one in part.recordings)
-    rows: list[dict[str, Any]] = [
+    return [
         {
             "file": by_name(part.path), "db": str(db), "exchanges": part.exchanges, "frames": part.frames,
             "recordings": [
@@ -80,37 +84,34 @@ def _join(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, 
         }
         for part in joined
     ]  # fmt: skip
-    if as_json:
-        print_rows(rows)
-        return
+
+
+def _lines(rows: Rows) -> Iterator[str]:
     for row in rows:
-        click.echo(visible(
-            f"imported {row['exchanges']} exchanges with {row['frames']} frames from {row['file']} into {db}"
-        ))  # fmt: skip
-        for one in row["recordings"]:
+        imported = f"{row['exchanges']} exchanges with {row['frames']} frames"
+        yield visible(f"imported {imported} from {row['file']} into {row['db']}")
+        for one in row.get("recordings", ()):
             hop = "" if one["hop"] is None else f", hop {one['hop']}"
             shifted = f", shifted by {one['shift_s']:+g} s" if one["shift_s"] else ""
             after = "begins first" if not one["after_s"] else f"begins {one['after_s']:.3f} s after the first one"
             began = str(one["started_at"])[:23].replace("T", " ")
-            click.echo(f"  recording {one['recording']}{hop}: {after}, at {began} UTC by its clock{shifted}")
+            yield f"  recording {one['recording']}{hop}: {after}, at {began} UTC by its clock{shifted}"
 
 
-def _of_file(option: str, text: str, paths: list[str]) -> tuple[str, str]:
+def _of_file(text: str, paths: list[str]) -> tuple[str, str]:
     """Return the file that `NAME=FILE` is about, and the name. FILE may be left out if there is one file."""
     name, equals, path = text.partition("=")
     if not equals:
         if len(paths) > 1:
-            raise UsageError(f"{option} {text}: which of the files? Write {option} {text}={paths[-1]}")
+            raise UsageError(f"--hop {text}: which of the files? Write --hop {text}={paths[-1]}")
         path = paths[0]
     if path not in paths:
-        raise UsageError(f"{option} {text}: {path} is none of the files to import")
+        raise UsageError(f"--hop {text}: {path} is none of the files to import")
     return path, name
 
 
 def _shifts(texts: tuple[str, ...], paths: list[str], hops: dict[str, str]) -> dict[str, float]:
     """Return the shift of each file in seconds, by its path."""
-    from contextlib import closing
-
     from ..cassette.join import parse_shift
     from ..cassette.open import open_store
 

@@ -31,10 +31,11 @@ class Keys:
         try:
             if key == " ":
                 self._pause_or_play()
-            elif key == ".":
-                self._step()
+            elif key == "." and (self._stepping is None or self._stepping.done()):  # one step at a time
+                self._stepping = asyncio.ensure_future(self._step())
             elif key in ("+", "=", "-"):
-                self._change_speed(0.5 if key == "-" else 2.0)
+                self._control.set_speed(self._control.speed * (0.5 if key == "-" else 2.0))
+                self._say(f"speed {self._control.speed:g}")
         except UsageError as error:
             self._say(str(error))
 
@@ -47,16 +48,7 @@ class Keys:
             self._control.pause()
             self._say("paused: space plays on, . steps")
 
-    def _change_speed(self, factor: float) -> None:
-        self._control.set_speed(self._control.speed * factor)
-        self._say(f"speed {self._control.speed:g}")
-
-    def _step(self) -> None:
-        """Step to the next event. A step while another one waits is dropped."""
-        if self._stepping is None or self._stepping.done():
-            self._stepping = asyncio.ensure_future(self._step_and_say())
-
-    async def _step_and_say(self) -> None:
+    async def _step(self) -> None:
         try:
             self._say(_told(await self._control.step()))
         except UsageError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import visible
-from .common import Group, busy, fitted_table, json_line, json_option, progress, terminal_width
+from .common import Group, busy, fitted_table, json_line, json_option, print_lines, progress, terminal_width
 from .lake_ask import get, sessions, sql
 from .lake_fleet import doctor, stats, validate
 from .lake_upkeep import compact, expire
@@ -90,8 +90,7 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
         click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
                    f" {visible(marker.created_by)}")  # fmt: skip
         width = terminal_width(sys.maxsize)
-        for line in fitted_table([_row(one) for one in states], _COLUMNS, width, least={}, left_out=_LEFT_OUT):
-            click.echo(line)
+        print_lines(fitted_table([_row(one) for one in states], _COLUMNS, width, least={}, left_out=_LEFT_OUT))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         for line in (*wrong, *hints):
             click.echo(visible(line))
@@ -105,7 +104,6 @@ _PUT = {True: "yes", False: "no", None: "not tested, since nothing can be writte
 
 
 def _row(one: TableState) -> dict[str, str]:
-    """The cells of a table's line."""
     numbers: dict[str, Any] = {
         "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
     }  # fmt: skip

@@ -198,7 +198,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
     Example:
       omnirecord lake get lake 04cc962c -o session.db
     """
-    from ..cassette.copy import refuse_leftovers, write_lines
+    from ..cassette.export import refuse_leftovers, write_lines
     from ..lake.get import Fetch
     from ..lake.location import Lake
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import fitted_table, json_option, print_rows, progress, terminal_width
+from .common import fitted_table, json_option, print_lines, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..lake.fleet import Outcome
@@ -66,8 +66,7 @@ def doctor(
     outcomes = _run(url, "doctor", since, jobs, shard)
     rows, failures, sessions = _gathered(outcomes, "doctor", as_json=as_json)
     if not as_json:
-        for line in _findings(rows, sessions):
-            click.echo(line)
+        print_lines(_findings(rows, sessions))
     severe = _RANK[: _RANK.index(fail_on) + 1]
     _exit(context, failures, any(row["severity"] in severe for row in rows))
 
@@ -90,8 +89,7 @@ def stats(
     outcomes = _run(url, "stats", since, jobs, shard)
     rows, failures, sessions = _gathered(outcomes, "stats", as_json=as_json)
     if not as_json:
-        for line in _slowest(rows, sessions):
-            click.echo(line)
+        print_lines(_slowest(rows, sessions))
     _exit(context, failures, False)
 
 
@@ -129,8 +127,7 @@ def validate(
     outcomes = counting(_run(url, "validate", since, jobs, shard, contract))
     rows, failures, sessions = _gathered(outcomes, "validate", as_json=as_json)
     if not as_json:
-        for line in _problems(rows, sessions, events, verdicts):
-            click.echo(line)
+        print_lines(_problems(rows, sessions, events, verdicts))
     _exit(context, failures, bool(verdicts["invalid"] or verdicts["malformed"]))
 
 
@@ -138,12 +135,12 @@ def _run(
     url: str, analysis: str, since: str | None, jobs: int | None, shard: str | None, contract: str | None = None
 ) -> Iterator[Outcome]:
     """The results of an analysis, with a progress bar and the deaths of workers on stderr."""
-    from ..analysis.sessions import since as time_of
     from ..cassette.contracts import load
     from ..lake.fleet import Job, Shard, plan
     from ..lake.location import Lake
     from ..lake.reading import Snapshot
     from ..lake.workers import default_jobs, run
+    from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     part = None if shard is None else Shard.of(shard)
@@ -261,7 +258,11 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     by_kind: dict[tuple[str, str, str], Rows] = defaultdict(list)
     for row in rows:
         by_kind[row["problem"], row["type"] or "-", row["path"] or "-"].append(row)
-    kinds = sorted(by_kind.items(), key=lambda one: (_grave(one[0][0]), -sum(row["count"] for row in one[1]), one[0]))
+    ranks = {problem: rank for rank, problem in enumerate(_PROBLEMS)}
+    kinds = sorted(
+        by_kind.items(),
+        key=lambda one: (ranks.get(one[0][0], len(ranks)), -sum(row["count"] for row in one[1]), one[0]),
+    )  # fmt: skip
     cells = [
         {
             "problem": problem, "type": clip(type_, 40), "path": clip(path, 60),
@@ -276,7 +277,3 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     bad = [f"{verdicts[one]:,} {one}" for one in ("invalid", "malformed") if verdicts[one]]
     told = "everything fits" if not rows else ", ".join(bad) or "none of them invalid"
     yield f"{counted(sessions, 'session')}, {counted(events, 'event')}: {told}"
-
-
-def _grave(problem: str) -> int:
-    return _PROBLEMS.index(problem) if problem in _PROBLEMS else len(_PROBLEMS)

@@ -11,8 +11,8 @@ import click
 
 from ..errors import UsageError
 from ..text import counted
-from ..wire.limits import duration, shown_size
-from .common import fitted_table, is_terminal, json_option, print_rows, progress, terminal_width
+from ..wire.limits import duration, shown_size, size
+from .common import fitted_table, is_terminal, json_option, print_lines, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
     from ..lake.compaction import Merged
@@ -54,7 +54,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     from ..lake.tables import TABLES
     from ..lake.upkeep import removable, remove, shorten_log
 
-    target, age = _size(target_size), _retention(retain)
+    target, age = size("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
     lake = Lake(url)
     lake.marker()
     found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
@@ -98,8 +98,7 @@ def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, a
             "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
         } for row in rows
     ]  # fmt: skip
-    for line in _table(cells):
-        click.echo(line)
+    print_lines(_table(cells))
     if dry_run:
         click.echo("\nnothing was changed: --dry-run")
 
@@ -129,13 +128,12 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     from ..lake.upkeep import expire as expired_from
     from ..lake.upkeep import expiring, first_day_kept, removable, remove, shorten_log
 
-    until, age = first_day_kept(_age("--older-than", older_than)), _retention(retain)
+    until, age = first_day_kept(duration("--older-than", older_than, _AGE)), _retention(retain)
     lake = Lake(url)
     lake.marker()
     days = expiring(lake, until)
     if not as_json:
-        for line in _told(days, f"{until}"):
-            click.echo(line)
+        print_lines(_told(days, f"{until}"))
     if days and not dry_run and not yes and is_terminal(sys.stdin):
         click.confirm("Remove them from the lake?", abort=True, err=True)
     if dry_run:
@@ -148,20 +146,13 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
         for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
             pass
     if as_json:
-        print_rows(_expired_rows(days, dry_run=dry_run))
+        names = ("table", "day", "objects", "bytes", "rows")
+        print_rows({**{name: getattr(one, name) for name in names}, "dry_run": dry_run} for one in days)
         return
     if removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'old object')} from the store")
     if dry_run:
         click.echo("nothing was changed: --dry-run")
-
-
-def _expired_rows(days: Iterable[Expired], *, dry_run: bool) -> Iterable[dict[str, Any]]:
-    for one in days:
-        yield {
-            "table": one.table, "day": one.day, "objects": one.objects, "bytes": one.bytes, "rows": one.rows,
-            "dry_run": dry_run,
-        }  # fmt: skip
 
 
 def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
@@ -187,19 +178,9 @@ def _table(rows: list[dict[str, str]]) -> Iterable[str]:
     return fitted_table(rows, list(rows[0]), terminal_width(sys.maxsize), least={}, left_out=_LEFT_OUT)
 
 
-def _age(option: str, text: str) -> timedelta:
-    return duration(option, text, _AGE)
-
-
 def _retention(text: str) -> timedelta:
     """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
-    age = _age("--retain", text)
+    age = duration("--retain", text, _AGE)
     if age < _HOUR:
         raise UsageError(f"--retain {text} is too short: running queries and shippers need at least 1h")
     return age
-
-
-def _size(text: str) -> int:
-    from ..wire.limits import size
-
-    return size("--target-size", text, "a size as in 128MiB")

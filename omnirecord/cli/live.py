@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..analysis.follow import Batch, Follower, Wanted
-from ..analysis.live import Line, LiveView
+from ..analysis.live import LiveView
 from ..errors import OmnirecordError
 from ..server.timers import fault_of, monotonic
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 _EVERY = 0.1
 """Seconds between two reads, at least."""
@@ -33,18 +36,6 @@ _TELL_EVERY = 1.0
 """Seconds between checks for dropped bytes."""
 
 log = logging.getLogger("omnirecord")
-
-
-class Screen(Protocol):
-    """Where lines are printed."""
-
-    def print(self, lines: Iterable[Line]) -> None: ...
-
-    def draw(self, told: Line | None, *, now: bool = False) -> None: ...
-
-    def say(self, sentence: str) -> None: ...
-
-    def clear(self) -> None: ...
 
 
 class Live:
@@ -115,7 +106,6 @@ class Live:
         return batch.has_more
 
     def _read(self) -> Batch:
-        """The new rows."""
         if self._db() != self._path:  # another file took its place
             self._path = self._db()
             self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)

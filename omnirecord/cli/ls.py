@@ -18,6 +18,7 @@ from .common import (
     fitted_table,
     is_terminal,
     json_option,
+    print_lines,
     print_rows,
     shown,
     terminal_width,
@@ -59,8 +60,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     if calls:
         click.echo(f"{shown(cassette)} holds no sessions, but {counted(calls, 'model call')}: show prints them")
         return
-    for line in ls_lines(cassette, what, rows, terminal_width(sys.maxsize)):
-        click.echo(line)
+    print_lines(ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
 
 
 _LISTS = ("exchanges", "streams", "recordings")

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
     from ..recorder.shipping import Shipping
     from .live import Live
-    from .screen import Screen
 
 log = logging.getLogger("omnirecord")
 
@@ -150,6 +149,7 @@ def proxy(
     from ..recorder.proxy.targets import by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
+    from .live import Live
     from .screen import Screen
 
     if resume_for is not None and not resume:
@@ -173,7 +173,9 @@ def proxy(
         labels=labels, ship=ship, keep_unshipped=keep_unshipped, apart=True,
     )  # fmt: skip
     shipping = None if ship is None else _shipping(server)
-    view = None if screen is None else partial(_watched, server, screen, type_glob, verbose)
+    view = None if screen is None else partial(
+        Live, screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=verbose
+    )  # fmt: skip
     is_stopped = threading.Event()
     asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping))
     if shipping is not None:
@@ -181,13 +183,6 @@ def proxy(
         _ship_rest(shipping, server.db)
     if server.is_incomplete:
         sys.exit(1)
-
-
-def _watched(server: Proxy, screen: Screen, type_glob: str | None, every: bool) -> Live:
-    """The live view of a recording, started."""
-    from .live import Live
-
-    return Live(screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=every)
 
 
 async def _run_proxy(

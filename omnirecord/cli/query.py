@@ -23,6 +23,7 @@ from .common import (
     fitted_table,
     is_terminal,
     json_option,
+    print_lines,
     print_rows,
     shown,
     terminal_width,
@@ -171,8 +172,7 @@ def _print_table(rows: Iterator[tuple[Any, ...]], heads: Sequence[str]) -> None:
         kept.pop()
     lines = fitted_table(portion, kept, width, least=least)
     while portion:
-        for line in lines:
-            click.echo(line)
+        print_lines(lines)
         portion = list(islice(cells, _PORTION))
         lines = islice(fitted_table(portion, kept, width, least=least), 1, None)  # without the head
     if gone := heads[len(kept) :]:
@@ -197,8 +197,7 @@ def print_names(names: Mapping[str, Sequence[str]], about: Mapping[str, str], fo
     if form == "json":
         print_rows(told)
     elif form == "table":
-        for line in _names_lines(told, rest):
-            click.echo(line)
+        print_lines(_names_lines(told, rest))
     else:
         pairs = ((one["name"], column) for one in told for column in one["columns"])
         _print_csv(("name", "column"), pairs, "," if form == "csv" else "\t")

@@ -14,7 +14,7 @@ import click
 
 from ..errors import UsageError
 from ..omnigent.routes import party_name
-from ..text import seconds, visible
+from ..text import counted, seconds, visible
 from .arguments import STDOUT
 from .common import OUTPUT, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
 from .export import write_parts
@@ -85,7 +85,9 @@ def request(
         if body is not None:
             _write_body(store, x, body, output, as_json)
         elif curl:
-            _print_curl(_curl(store, x, base_url), as_json)
+            made = _curl(store, x, base_url)
+            row = {"curl": made.text, "variables": made.variables, "remarks": list(made.notes)}
+            print_rows([row]) if as_json else click.echo(made.script())
         elif as_json:
             print_rows([exchange_row(store, x)])
         else:
@@ -105,7 +107,7 @@ def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path |
 
 def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
     """The exchange with this number. Raises `UsageError` if there is none, or it belongs to another session."""
-    from ..cassette.select import the_session
+    from ..cassette.select import first_of, the_session
 
     wanted = None if session is None else the_session(store, session)
     known = [x for x in store.exchanges() if wanted in (None, x.session_id)]
@@ -113,8 +115,8 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
         if x.exchange == number:
             return x
     of = "cassette" if wanted is None else f"session {wanted}"
-    there = ", ".join(str(x.exchange) for x in known[:20]) + (", …" if len(known) > 20 else "")
-    raise UsageError(f"the {of} holds no exchange {number}: {'it has ' + there if known else 'it has none'}")
+    there = first_of([x.exchange for x in known]) if known else "none"
+    raise UsageError(f"the {of} holds no exchange {number}: it has {there}")
 
 
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
@@ -152,13 +154,6 @@ def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
     if base is None:
         raise UsageError("the recording does not name its upstream: give --base-url URL")
     return curl_of(x, store.body(x.exchange, "request"), base)
-
-
-def _print_curl(curl: Curl, as_json: bool) -> None:
-    if as_json:
-        print_rows([{"curl": curl.text, "variables": curl.variables, "remarks": list(curl.notes)}])
-    else:
-        click.echo(curl.script())
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
@@ -239,8 +234,7 @@ def _stream(row: Row, cassette: Path) -> Iterator[str]:
 
 
 def _messages(row: Row, x: Exchange) -> Iterator[str]:
-    count = len(row["messages"])
-    yield f"{count:,} {'message' if count == 1 else 'messages'}" if count else "no messages"
+    yield counted(len(row["messages"]), "message") if row["messages"] else "no messages"
     for one in row["messages"]:
         at = (one["at_ns"] - x.request.at_ns) / 1e9
         way = "to server" if one["dir"] == "up" else "to client"

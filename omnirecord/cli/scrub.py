@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,14 @@ from .common import (
     CASSETTE,
     OUTPUT,
     decoded_option,
+    fitted_table,
     json_line,
     json_option,
+    print_lines,
     print_rows,
     progress,
     pseudonym_key_option,
     shown,
-    table,
 )
 
 if TYPE_CHECKING:
@@ -77,13 +78,18 @@ def scrub(
     if is_aside:  # stdout is the copy
         for line in map(json_line, leak_counts(found)) if as_json else _count_lines(output, found):
             click.echo(line, err=True)
-        return
-    _print(as_json, leak_counts(found), _count_lines(output, found))
+    elif as_json:
+        print_rows(leak_counts(found))
+    else:
+        print_lines(_count_lines(output, found))
 
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
     found = _scrubbed(cassette, None, redact, patterns)
-    _print(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
+    if as_json:
+        print_rows(_place_row(cassette, one) for one in found)
+    else:
+        print_lines(_place_lines(cassette, found))
     return not found
 
 
@@ -93,20 +99,9 @@ def _scrubbed(
     from ..cassette.scrub import scrub
 
     return scrub(
-        cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key, watch=_watch
+        cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key,
+        watch=lambda items: progress(items, "looking for secrets"),
     )  # fmt: skip
-
-
-def _watch(items: Iterable[Any]) -> Iterator[Any]:
-    return progress(items, "looking for secrets")
-
-
-def _print(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
-    if as_json:
-        print_rows(rows)
-        return
-    for line in lines:
-        click.echo(line)
 
 
 def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
@@ -147,6 +142,6 @@ def _count_lines(output: Path | None, found: list[Leak]) -> Iterator[str]:
 
     rows = [{name: str(value) for name, value in row.items()} for row in leak_counts(found)]
     if rows:
-        yield from table(rows, ["place", "kind", "count"])
+        yield from fitted_table(rows, ["place", "kind", "count"])
     total = sum(one.count for one in found)
     yield f"wrote {output}: {total or 'nothing had to be'} replaced"

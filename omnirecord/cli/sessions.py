@@ -21,6 +21,7 @@ from .common import (
     fitted_table,
     is_terminal,
     json_option,
+    print_lines,
     print_rows,
     progress,
     shown,
@@ -64,7 +65,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
     from ..analysis.sessions import cassettes_in
-    from ..analysis.sessions import since as time_of
+    from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     named = list(cassettes_in(cassettes))
@@ -74,8 +75,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
         print_rows(one.row(by_name(str(path))) for path, found in _watched(read, paths) for one in found)
         return
     listed = list(_watched(read, paths))
-    for line in lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since):
-        click.echo(line)
+    print_lines(lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since))
 
 
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:

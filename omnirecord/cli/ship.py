@@ -19,7 +19,7 @@ from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .common import CASSETTE, decoded_option, json_line, json_option, pseudonym_key_option, shown
 from .listen import say
-from .stderr import Transfer
+from .stderr import Bar
 
 if TYPE_CHECKING:
     from ..lake.location import Lake
@@ -118,11 +118,13 @@ class Results:
 def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> None:
     shipper = make()
     sizes = {path: path.stat().st_size if path.exists() else 0 for path in paths}
-    with Transfer("shipping", sum(sizes.values())) as bar:
+    done = 0
+    with Bar("shipping", sum(sizes.values()), rate=lambda: f"{results.events / bar.seconds:,.0f} events/s") as bar:
         try:
             for one in shipper.ship(paths):
                 results.tell(one)
-                bar.update(sizes.pop(one.path, 0), results.events)
+                done += sizes.pop(one.path, 0)
+                bar.update(done)
         except LakeError as error:
             for one in shipper.unshipped(sizes):
                 results.tell(replace(one, message=str(error)))

@@ -21,15 +21,16 @@ from .common import (
     console,
     decoded_option,
     fitted,
+    fitted_table,
     is_terminal,
     json_option,
+    print_lines,
     print_rows,
     shown,
-    table,
 )
 
 if TYPE_CHECKING:
-    from ..analysis.stats.values import FirstTokenStats, Gaps, ModelStats, SessionStats, Spread, UsageStats
+    from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
 
 
 _INDENT = "  "
@@ -109,8 +110,7 @@ def _print_sessions(found: Sequence[SessionStats]) -> None:
     elif is_terminal(sys.stdout):
         _print_rich(_rows(found))
     else:
-        for line in table(rows := _rows(found), list(rows[0])):
-            click.echo(line)
+        print_lines(fitted_table(rows := _rows(found), list(rows[0])))
 
 
 def _medians(found: Sequence[SessionStats]) -> str:
@@ -225,7 +225,6 @@ def _parts(parts: FirstTokenStats) -> Iterator[str]:
 
 
 def _model(calls: ModelStats) -> Iterator[str]:
-    """The lines of model calls."""
     odd = [(calls.retried, "retried"), (calls.failed, "failed"), (calls.rate_limited, "rate-limited")]
     told = ", ".join(f"{number:,} {what}" for number, what in odd if number)
     took = "" if calls.model_s is None else f", {_seconds(calls.model_s)} s together"
@@ -299,17 +298,16 @@ def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
 
 def _gaps(one: SessionStats) -> Iterator[str]:
     named = (("all events", one.gaps), ("without heartbeats", one.gaps_without_heartbeats))
-    yield from _table([_gap_row(name, gaps) for name, gaps in named if gaps is not None])
+    yield from _table([
+        {
+            "between": name, "p50 s": _seconds(gaps.p50_s), "p99 s": _seconds(gaps.p99_s),
+            "longest s": _seconds(gaps.longest_s),
+            "where (stream:seq)": f"{gaps.longest_from} {gaps.longest_from_type} ->"
+            f" {gaps.longest_to} {gaps.longest_to_type}",
+        } for name, gaps in named if gaps is not None
+    ])  # fmt: skip
     if one.silent_at_end_s is not None:
         yield f"after the last event, a client listened for {_seconds(one.silent_at_end_s)} s (heartbeats ignored)"
-
-
-def _gap_row(name: str, gaps: Gaps) -> dict[str, str]:
-    where = f"{gaps.longest_from} {gaps.longest_from_type} -> {gaps.longest_to} {gaps.longest_to_type}"
-    return {
-        "between": name, "p50 s": _seconds(gaps.p50_s), "p99 s": _seconds(gaps.p99_s),
-        "longest s": _seconds(gaps.longest_s), "where (stream:seq)": where,
-    }  # fmt: skip
 
 
 def _events_title(one: SessionStats) -> str:
@@ -344,7 +342,7 @@ def _delay(one: SessionStats) -> Iterator[str]:
 
 
 def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    return table(list(rows), list(rows[0])) if rows else iter(())
+    return fitted_table(rows, list(rows[0])) if rows else iter(())
 
 
 def _number(value: float | None, digits: int = 0) -> str:

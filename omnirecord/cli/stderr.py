@@ -122,25 +122,45 @@ def progress(items: Iterable[T], label: str, total: int | None = None, after: fl
     if not is_terminal(sys.stderr):
         yield from items
         return
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    begun = looked = monotonic()
-    bar: Progress | None = None
-    try:
+    with Bar(label, len(items) if total is None and isinstance(items, Sized) else total, after) as bar:
         for number, item in enumerate(items, 1):
             yield item
-            if (now := monotonic()) - looked < _EVERY:
-                continue
-            looked = now
-            if bar is None and now - begun >= after:
-                bar = _bar(total)
-                task = bar.add_task(label, total=total)
-                bar.start()
-            if bar is not None:
-                bar.update(task, completed=number if total is None else min(number, total))
-    finally:
-        if bar is not None:
-            bar.stop()
+            bar.update(number)
+
+
+class Bar:
+    """Progress on a terminal, from `after` seconds on. `rate`: the rate as text, if it is not that of the count."""
+
+    def __init__(
+        self, label: str, total: int | None, after: float = AFTER, rate: Callable[[], str] | None = None
+    ) -> None:  # fmt: skip
+        self._label, self._total, self._after, self._rate = label, total, after, rate
+        self._begun = self._looked = monotonic()
+        self._drawn: Progress | None = None
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._drawn is not None:
+            self._drawn.stop()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning, at least those between two updates."""
+        return max(monotonic() - self._begun, _EVERY)
+
+    def update(self, done: int) -> None:
+        """Show how much is done, ten times a second at most."""
+        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
+            return
+        self._looked = now
+        if self._drawn is None and now - self._begun >= self._after:
+            self._drawn = _bar(self._total, self._rate)
+            self._task = self._drawn.add_task(self._label, total=self._total)
+            self._drawn.start()
+        if self._drawn is not None:
+            self._drawn.update(self._task, completed=done if self._total is None else min(done, self._total))
 
 
 @contextmanager
@@ -164,38 +184,6 @@ def busy(label: str, after: float = AFTER) -> Iterator[None]:
         timer.cancel()
         timer.join()
         shown.stop()
-
-
-class Transfer:
-    """A bar over bytes, with events per second and the remaining time."""
-
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done, self._events = label, total, 0, 0
-        self._begun = self._looked = monotonic()
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> Transfer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self, size: int, events: int) -> None:
-        """Add bytes that are done. `events`: their number so far."""
-        self._done, self._events = self._done + size, events
-        if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
-            return
-        self._looked = now
-        if self._bar is None and now - self._begun >= AFTER:
-            self._bar = _bar(self._total, self._rate)
-            self._task = self._bar.add_task(self._label, total=self._total)
-            self._bar.start()
-        if self._bar is not None:
-            self._bar.update(self._task, completed=min(self._done, self._total))
-
-    def _rate(self) -> str:
-        return f"{self._events / max(monotonic() - self._begun, _EVERY):,.0f} events/s"
 
 
 def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:

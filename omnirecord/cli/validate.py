@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..text import clip, visible
+from ..text import clip, counted, visible
 from .common import (
     cassette_argument,
     console,
     decoded_option,
+    fitted_table,
     is_terminal,
     json_option,
+    print_lines,
     print_rows,
     progress,
     shown,
-    table,
 )
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
     if result.problems and is_terminal(sys.stdout):
         _print_rich(result)
     elif result.problems:
-        for line in table([_cells(problem) for problem in result.problems], _COLUMNS):
-            click.echo(line)
+        print_lines(fitted_table([_cells(problem) for problem in result.problems], _COLUMNS))
     if result.problems:
         click.echo()
     click.echo(visible(summary(cassette, result)))
@@ -97,18 +97,15 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
 
 
 def _cells(problem: Problem) -> dict[str, str]:
+    tells_more = problem.problem in _EXPLAINED and problem.example != "null"
     return {
         "type": clip(problem.type or "-", LONGEST_TYPE),
         "problem": problem.problem,
         "path": clip(problem.path, LONGEST_PATH) or "-",
         "count": f"{problem.count:,}",
         "first": f"{problem.first.stream}:{problem.first.seq}",
-        "there": f"{problem.example} ({problem.said})" if _tells_more(problem) else problem.example,
+        "there": f"{problem.example} ({problem.said})" if tells_more else problem.example,
     }
-
-
-def _tells_more(problem: Problem) -> bool:
-    return problem.problem in _EXPLAINED and problem.example != "null"
 
 
 def _print_rich(result: Validation) -> None:
@@ -136,15 +133,11 @@ def summary(cassette: Path, result: Validation) -> str:
     """The result in one line."""
     if not result.events:
         return f"{shown(cassette)} holds no events"
-    events = f"{_many(result.events, 'event')} against {result.contract}"
+    events = f"{counted(result.events, 'event')} against {result.contract}"
     if not result.problems:
         return f"{events}: everything fits"
     found = [problem.type for problem in result.problems if problem.problem != "unknown type"]
-    told = [f"{_many(len(found), 'kind')} of problem in {_many(len(set(found)), 'type')}"] if found else []
-    told += [_many(len(result.unknown_types), "unknown type")] if result.unknown_types else []
+    told = [f"{counted(len(found), 'kind')} of problem in {counted(len(set(found)), 'type')}"] if found else []
+    told += [counted(len(result.unknown_types), "unknown type")] if result.unknown_types else []
     bad = [f"{result.verdicts[one]:,} {one}" for one in ("invalid", "malformed") if one in result.verdicts]
     return f"{events}: {'; '.join(told)} ({', '.join(bad) or 'none of them invalid'})"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from ..cassette.copy import write_lines
+from ..cassette.export import write_lines
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
 from ..omnigent.routes import CONTROL, path_of

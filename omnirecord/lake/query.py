@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import NotFoundError
-from pyarrow import dataset
 from pyarrow.fs import PyFileSystem
 
 from ..cassette.files import TemporaryFolder
@@ -50,7 +49,6 @@ _THREADS = 8
 """Logs that are read at a time."""
 _REQUESTS = 32
 """Requests to a store at a time."""
-_SCAN = dataset.ParquetFragmentScanOptions(pre_buffer=True)
 _SAFE = """
 SET TimeZone = 'UTC'; SET autoinstall_known_extensions = false; SET autoload_known_extensions = false;
 SET allow_community_extensions = false; SET allow_persistent_secrets = false; SET python_enable_replacements = false;
@@ -76,7 +74,7 @@ class LakeQuery:
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
         self._held: set[str] = set()
-        self._datasets: dict[str, dataset.Dataset] = {}
+        self._datasets: dict[str, Any] = {}
         self._folder, self._is_folder_ours = spill or TemporaryFolder("lake"), spill is None
 
     @cached_property
@@ -332,9 +330,12 @@ class LakeQuery:
 
         Credentials and addresses are those of the Delta tables. DuckDB hands columns and filters to it.
         """
+        from pyarrow import dataset  # takes long to import, and only stores other than folders need it
+
         sizes = {one.path: one.size for one in files}
         handler = DeltaStorageHandler(self._lake.table_url(name), self._lake.storage_options, sizes)
-        system, form = PyFileSystem(handler), dataset.ParquetFileFormat(default_fragment_scan_options=_SCAN)
+        scan = dataset.ParquetFragmentScanOptions(pre_buffer=True)
+        system, form = PyFileSystem(handler), dataset.ParquetFileFormat(default_fragment_scan_options=scan)
         fragments = [
             form.make_fragment(one.path, system, dataset.field(PARTITION) == date.fromisoformat(one.day))
             for one in files

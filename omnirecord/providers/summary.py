@@ -44,9 +44,8 @@ def _part(data: Data) -> str:
 def _chunk(data: Data) -> str:
     usage = as_dict(data.get("usage"))
     choices = [as_dict(one) for one in as_list(data.get("choices"))]
-    return joined(
-        [*map(_choice, choices[:8]), tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"))], " · "
-    )
+    used = tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    return joined([*map(_choice, choices[:8]), used], " · ")
 
 
 def _choice(choice: Data) -> str:

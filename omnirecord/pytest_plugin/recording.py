@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from ..cassette.export import jsonl_bytes
 from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
+from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
 from ..errors import NotACassette, UsageError

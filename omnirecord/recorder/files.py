@@ -63,10 +63,9 @@ class Hop:
     """Judges its events."""
 
 
-def maker_of(hops: Sequence[Hop], *, shows: bool) -> FramesOf:
+def maker_of(hops: Sequence[Hop]) -> FramesOf:
     """Return what makes the frames of a file in this process."""
-    contracts = [hop.contract for hop in hops]
-    return lambda writer, recording: FrameMaker(writer, recording, *contracts, shows=shows)
+    return lambda writer, recording: FrameMaker(writer, recording, *(hop.contract for hop in hops))
 
 
 class RecordingFile:
@@ -202,7 +201,7 @@ class RecordingFiles:
             try:
                 self._rotated.point(file.path)
             except BaseException:
-                self._rotated.discard(file.writer)
+                file.writer.discard()
                 raise
         return file
 
@@ -284,7 +283,7 @@ class RecordingFiles:
             try:
                 rotated.point(file.path)
             except BaseException:
-                rotated.discard(file.writer)
+                file.writer.discard()
                 raise
         except (OmnirecordError, *UNWRITABLE) as error:
             self._not_before = now + ROTATE_AGAIN

@@ -49,8 +49,8 @@ BREATHS = 0.5
 STEP = 256 * 1024
 """Bytes that become frames before another stream, or another thread, has its turn."""
 LONG_STEP = 8 * 1024 * 1024
-"""The same in the worker process if no watcher wants frames. Each step waits until the file is free, and in a file that
-is written all the time this wait costs more than the frames."""
+"""The same in the worker process. Each step waits until the file is free, and in a file that is written all the time
+this wait costs more than the frames."""
 SMALL_READS = 16 * 1024
 """Bytes of small reads that are framed together."""
 STEP_STREAMS = 12

@@ -50,19 +50,13 @@ from .intervals import (
 )
 from .queue import ExchangeRecorder, RecordQueue, amount
 from .rows.frames import FrameMaker
-from .rows.operations import HELD, NewFrames, Requested
+from .rows.operations import HELD, Requested
 from .worker import WorkerSupervisor
 
 Named = tuple[str, str | None, str]
 """A hop with a name: the name, the upstream, the name or path of the contract."""
-Watch = Callable[[NewFrames], None]
-"""Called with new frames as they become rows, in the recording thread."""
 
 log = logging.getLogger("omnirecord")
-
-
-def ignore(frames: NewFrames) -> None:
-    """Watch nothing."""
 
 
 def nothing() -> None:
@@ -73,8 +67,8 @@ class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
     `further`: the hops with a name. They are all hops if there is no `upstream`.
-    `content` finds the secrets to mask in content; None: content is kept as it is. `watch` is called with new frames,
-    `news` after new frames, both in a thread of the recorder. `worker`: a second process makes the frames.
+    `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
+    in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
     `keep` removes it, and the bytes above which it is removed nevertheless.
     """
@@ -89,7 +83,6 @@ class RecorderThread:
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
-        watch: Watch = ignore,
         news: Callable[[], None] = nothing,
         worker: bool = False,
         pseudonym_key: UserKey | None = None,
@@ -101,10 +94,8 @@ class RecorderThread:
         hops, contracts = [Hop(name, url, load(judge)) for name, url, judge in named], [judge for *_, judge in named]
         self._wake = threading.Event()
         self._queue = RecordQueue(clock, self._wake.set)
-        self._worker = (
-            WorkerSupervisor(contracts, self._show, watch is not ignore, news, self._wake.set) if worker else None
-        )
-        frames = self._worker.frames if self._worker else maker_of(hops, shows=watch is not ignore)
+        self._worker = WorkerSupervisor(contracts, news, self._wake.set) if worker else None
+        frames = self._worker.frames if self._worker else maker_of(hops)
         now = self._queue.now
         self.files = RecordingFiles(
             path, hops, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
@@ -117,7 +108,7 @@ class RecorderThread:
         self._recorded_at = 0.0
         self._pace = FrameSchedule()
         self._trouble, self._fault = Complaint(), Complaint()
-        self._watch, self._news = watch, news
+        self._news = news
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
@@ -340,18 +331,10 @@ class RecorderThread:
             frames = file.row_maker.frames
             assert isinstance(frames, FrameMaker)
             for made in frames.make(lambda waiting: self._stopping.wait(breath(waiting))):
-                for new in made:
-                    self._show(new)
                 if made:
                     self._news()
                 if self._pace.is_long(monotonic()):
                     return
-
-    def _show(self, frames: NewFrames) -> None:
-        try:
-            self._watch(frames)
-        except Exception:  # a watcher must not end the recording
-            log.exception("could not show what passes")
 
     def _look(self) -> None:
         """Continue in a new file if a file was removed or replaced: no reader would find the old one."""

@@ -138,12 +138,8 @@ class CodedBody:
     def close(self) -> bytes:
         wire = bytes(self._held)
         content, whole = _content(wire, self._codings)
-        safe = self._safe(content)
+        safe = self._redactor.whole_body(content)
         self.cut = self.cut or len(content) == LIMIT
         if safe != content or self.cut:
             return encoded(safe, self._codings)
-        return wire if whole else self._safe(wire)  # the body does not have its Content-Encoding
-
-    def _safe(self, data: bytes) -> bytes:
-        redactor = self._redactor.body()
-        return redactor.feed(data) + redactor.close()
+        return wire if whole else self._redactor.whole_body(wire)  # the body does not have its Content-Encoding

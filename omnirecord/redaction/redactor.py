@@ -142,15 +142,18 @@ class Redactor:
 
     def labels(self, labels: Mapping[str, str]) -> dict[str, str]:
         """Return the labels of a recording without secrets."""
-        return {name: self.text(self._label(name, value)) for name, value in labels.items()}
-
-    def _label(self, name: str, value: str) -> str:
-        return self._mask("field", name, value) if may_be_secret_field(name) else value
+        masked = {name: self._mask("field", name, value) for name, value in labels.items() if may_be_secret_field(name)}
+        return {name: self.text(masked.get(name, value)) for name, value in labels.items()}
 
     def body(self) -> BodyFilter:
         """Return a redactor for one body that is passed in pieces."""
         named = BodyRedactor(self._mask)
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
+
+    def whole_body(self, data: bytes) -> bytes:
+        """Return a whole body without secrets."""
+        body = self.body()
+        return body.feed(data) + body.close()
 
     def stream(self) -> StreamMask | None:
         """Return a mask for one event stream; None without `content`."""
@@ -163,20 +166,15 @@ class Redactor:
     def message(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """Return a whole WebSocket message or body without secrets, also in base64 values."""
         data = _BASE64.sub(self._base64, data)
-        if texts is None:
-            if self._content is None:
-                return self._named(data)
-            body = self.body()
-            return body.feed(data) + body.close()
-        return texts.masked(self._named(data), b"")
-
-    def _named(self, data: bytes) -> bytes:
-        """Return a text or message without named secrets."""
+        if texts is None and self._content is not None:
+            return self.whole_body(data)
         named = BodyRedactor(self._mask)
-        if not may_be_utf16(data):
-            return named.whole(data)
-        wide = AnyWidth(named)
-        return wide.feed(data) + wide.close()
+        if may_be_utf16(data):
+            wide = AnyWidth(named)
+            safe = wide.feed(data) + wide.close()
+        else:
+            safe = named.whole(data)
+        return safe if texts is None else texts.masked(safe, b"")
 
     def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """Return the content of a close frame, code and reason, without secrets and within its greatest length."""
@@ -280,8 +278,7 @@ def _constant() -> _Constant:
 
 def body_without_secrets(data: bytes) -> bytes:
     """Return a body, recorded or received, with `*` for every secret."""
-    body = _Constant().body()
-    return _STARS.sub(b"*", body.feed(data) + body.close())
+    return _STARS.sub(b"*", _Constant().whole_body(data))
 
 
 def header_without_secrets(name: str, value: str) -> str:

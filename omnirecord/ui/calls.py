@@ -1,6 +1,7 @@
 """Model calls for the page: rows for the timeline and the lists, one call in full, moves between deltas.
 
-The links of all calls need all sessions of the cassette, so a request of its own returns them. A prompt can be
+The links of all calls need all sessions of the cassette, so a request of its own returns them. While the cassette is
+recorded, calls are linked to the last turns of each session, and earlier links are kept. A prompt can be
 megabytes: the page gets the beginning of each message, and the whole message on demand.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from threading import Lock
 from typing import Any
 
+from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
 from ..analysis.model_calls.spent import time_spent
-from ..analysis.model_calls.values import Link, TurnKey, call_row, turns_of
+from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, turns_of
+from ..analysis.other_apis import UNKNOWN, api_name
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session
@@ -27,6 +31,8 @@ from ..wire.strict_json import as_text, payload
 from .events import Key, Options, key_of_session, number_in, read_key
 
 Row = dict[str, Any]
+Rows = dict[int, tuple[Link, Row]]
+"""The rows of calls, by exchange."""
 SAID = 300
 """Most characters of a question or an answer in a row."""
 MOST = 5000
@@ -42,10 +48,15 @@ _TEXTS = {protocol.RESPONSE_OUTPUT_TEXT_DELTA: 0, **dict.fromkeys(protocol.REASO
 
 
 class CallAnswers:
-    """Answers the page's requests about model calls. Links of a file that has not changed are kept."""
+    """Answers the page's requests about model calls. Links of a file that has not changed are kept; while the file is
+    recorded, each request reads only what is new."""
 
     def __init__(self) -> None:
         self._kept: tuple[object, Hops] | None = None
+        self._lock = Lock()
+        self._growing: tuple[int, GrowingSessions[GrowingSession]] | None = None
+        """The inode of the file that is recorded, and what was read."""
+        self._rows: Rows = {}
 
     def __contains__(self, name: str) -> bool:
         return name in ("calls", "call", "part", "move")
@@ -63,27 +74,46 @@ class CallAnswers:
         return move(store, hops, number_in(asked, "stream"), number_in(asked, "seq"))
 
     def _linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
-        kept = self._kept
+        if store.is_being_recorded:
+            with self._lock:
+                return self._look(store, stamp[0])
+        self._growing, kept = None, self._kept
         if kept is None or kept[0] != stamp or stamp[1] is None:
-            kept = self._kept = stamp, Hops(store)
+            kept = self._kept = stamp, Hops.of(store)
         return kept[1]
+
+    def _look(self, store: Store, inode: int) -> Hops:
+        if self._growing is None or self._growing[0] != inode:
+            self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
+        growing = self._growing[1]
+        for _ in growing.look(store, lambda x: x.session_id is None and api_name(store, x) == UNKNOWN):
+            pass  # the page lists other requests elsewhere
+        return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 
 
 class Hops:
-    """The model calls of a cassette, with its sessions."""
+    """The model calls of a cassette, with its sessions. `rows`: keeps the rows of calls."""
 
-    def __init__(self, store: Store) -> None:
-        self.sessions: list[Session] = []
-        self.calls = model_calls(store, lambda: self._told(store))
-        self.by_exchange = {link.call.exchange: link for link in self.calls.links}
-        self.by_stream = {link.call.stream: link for link in self.calls.links if link.call.stream is not None}
-        self._of = {(one.recording, one.session_id): one for one in reversed(self.sessions)}
+    def __init__(self, sessions: list[Session], calls: ModelCalls, rows: Rows | None = None) -> None:
+        self.sessions, self.calls = sessions, calls
+        self.rows: Rows = {} if rows is None else rows
+        self.by_exchange = {link.call.exchange: link for link in calls.links}
+        self.by_stream = {link.call.stream: link for link in calls.links if link.call.stream is not None}
+        self._of = {(one.recording, one.session_id): one for one in reversed(sessions)}
         self._pieces: dict[int, list[tuple[int, Piece]]] = {}
         self._moves: dict[TurnKey, dict[Place, Move]] = {}
 
-    def _told(self, store: Store) -> list[Session]:
-        self.sessions = list(whole_sessions(store))
-        return self.sessions
+    @classmethod
+    def of(cls, store: Store) -> Hops:
+        """Return the calls of a whole cassette. Without a model hop, no session is read."""
+        sessions: list[Session] = []
+
+        def told() -> list[Session]:
+            sessions.extend(whole_sessions(store))
+            return sessions
+
+        found = model_calls(store, told)
+        return cls(sessions, found)
 
     def session(self, turn: TurnKey) -> Session | None:
         return self._of.get((turn.recording, turn.session_id))
@@ -161,7 +191,7 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
         if family is None or any((one.recording, one.session_id) in family for one in turns_of(link))
     ]  # fmt: skip
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
-    rows = [call_line(hops, link) for link in found[:MOST]]
+    rows = [kept_line(hops, link) for link in found[:MOST]]
     told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
     return {
         "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
@@ -178,6 +208,14 @@ def _spent(hops: Hops, sessions: list[Session]) -> Iterator[Row]:
             if links or maybe:
                 said = spent(time_spent(turn, links, len(maybe)))
                 yield {"key": str(key_of_session(session)), "turn": turn.turn, "sentence": said}
+
+
+def kept_line(hops: Hops, link: Link) -> Row:
+    """Return `call_line`, made once as long as the link stays the same."""
+    kept = hops.rows.get(link.call.exchange)
+    if kept is None or kept[0] is not link:
+        kept = hops.rows[link.call.exchange] = link, call_line(hops, link)
+    return kept[1]
 
 
 def call_line(hops: Hops, link: Link) -> Row:

@@ -154,7 +154,10 @@ class Control:
             if was_over:
                 await response.write(b'event: end\ndata: {"ended": true}\n\n')
                 return
-            if not await _in_time(news, _HEARTBEAT):
+            try:
+                async with asyncio.timeout(_HEARTBEAT):
+                    await news.wait()
+            except TimeoutError:
                 await response.write(b": omnirecord\n\n")
 
 
@@ -185,15 +188,6 @@ async def _bound(handler: Handler, place: Place) -> Listener:
     listener = Listener(handler, place, has_pages=True)
     await listener.bind()
     return listener
-
-
-async def _in_time(news: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await news.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:

@@ -69,7 +69,7 @@ def sealed_data(
         sessions[key] = session_data(store, read_key(key))
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
-    hops = Hops(store)
+    hops = Hops.of(store)
     linked = _calls(hops, rows, everything=wanted is None)
     numbered = {one["exchange"]: one for found in linked.values() for one in found["calls"]}
     others = whole["others"] if wanted is None else []
@@ -107,20 +107,15 @@ def _calls(hops: Hops, rows: list[Row], *, everything: bool) -> Row:
 
 def _stream(store: Store, x: Exchange, held: Held) -> Row:
     """The columns of a stream's events, and their other fields."""
+    names = ("raw", "event", "sequence_number", "issues", "cut")  # what the columns lack
     started_at = store.recording(x.recording).started_at
     frames = list(held.of(store.frames(x)))
     pieces = [frames[at : at + PIECE] for at in range(0, len(frames), PIECE)]
     return {
         "columns": [columns_of(iter(piece), x.stream or 0, len(frames) + 1) for piece in pieces],
         "summaries": [summary_of(frame) for frame in frames],
-        "events": [_event(x, frame, started_at) for frame in frames],
+        "events": [[row[name] for name in names] for row in (event_of(x, frame, started_at) for frame in frames)],
     }
-
-
-def _event(x: Exchange, frame: Any, started_at: str) -> list[Any]:
-    """The fields that the columns lack: raw, event field, number, issues, cut."""
-    row = event_of(x, frame, started_at)
-    return [row["raw"], row["event"], row["sequence_number"], row["issues"], row["cut"]]
 
 
 def _comparisons(store: Store, keys: list[str]) -> Row:

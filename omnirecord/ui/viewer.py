@@ -252,7 +252,8 @@ class Bundle(NamedTuple):
 def bundle(first: str = _FIRST, *styles: str) -> Bundle:
     """The parts of the page whose first module is `first`, read once. `styles`: files of styles beside `page.css`."""
     style = "".join(map(_page_file, ("page.css", *styles)))
-    return Bundle(_page_file("index.html"), _script(first), style)
+    script = f"'use strict';\n(() => {{\n{joined(first)}\n}})()\n"  # without global names
+    return Bundle(_page_file("index.html"), script, style)
 
 
 def digest(text: str) -> str:
@@ -265,11 +266,6 @@ def joined(name: str) -> str:
     order: list[str] = []
     _visit(name, order)
     return "\n".join(f"// {one}\n{_EXPORT.sub('', _IMPORT.sub('', _page_file(one)))}" for one in order)
-
-
-def _script(first: str) -> str:
-    """The page's script: in strict mode, without global names."""
-    return f"'use strict';\n(() => {{\n{joined(first)}\n}})()\n"
 
 
 def _visit(name: str, order: list[str]) -> None:

@@ -19,7 +19,7 @@ from freezegun import freeze_time
 
 import omnirecord
 from omnirecord.analysis.follow.tail import Wanted, follow
-from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.rotation import RotatedCassettes
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.lock import RecorderLock, lock_path

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import omnirecord
-from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.scrub import Leak, scrub
 from omnirecord.cli import main

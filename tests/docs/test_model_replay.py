@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.faults.grammar import parse_fault

@@ -24,7 +24,7 @@ from hypothesis import settings
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 from examples.lake.needs import INSTALL, missing
-from omnirecord.cassette.copy import write_lines
+from omnirecord.cassette.export import write_lines
 from omnirecord.cassette.open import open_store
 from omnirecord.lake.get import Fetch
 from omnirecord.lake.location import Lake

@@ -20,11 +20,12 @@ from omnirecord.providers import anthropic_messages, openai_chat, openai_respons
 from omnirecord.recorder.proxy.server import Proxy
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, ToolCall
 from tests.support import forked
+from tests.support.later import later
 from tests.support.providers import ModelApis, Raw
 from tests.support.wire import eventually
 
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
+openai = later("openai")
+anthropic = later("anthropic")
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL = {"name": "get_weather", "description": "The weather of a city.", "parameters": PARAMETERS, "strict": True}

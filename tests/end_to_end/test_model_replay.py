@@ -10,9 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 import pytest_asyncio
 
@@ -21,9 +19,13 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.verify import verify
 from tests.omnigent_rig.provider import Answer
+from tests.support.later import later
 from tests.support.model_clients import HI, KEYS, SCRIPT, anthropic_client, openai_client, use_all
 from tests.support.providers import ModelApis
 from tests.support.wire import bytes_on_disk, eventually
+
+anthropic = later("anthropic")
+openai = later("openai")
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 TIMINGS = ("original", "compressed", "instant")

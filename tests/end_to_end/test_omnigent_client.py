@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
-
-from omnigent_client import OmnigentClient
-
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import Made
+from tests.support.later import later
 from tests.support.whatwg import CHUNKINGS, OWL
+
+omnigent_client = later("omnigent_client", "needs the 'real' dependency group, and Python >= 3.12")
 
 DELTA = "response.output_text.delta"
 
@@ -51,16 +50,16 @@ async def text_of(events: AsyncIterator[Any]) -> str:
     return "".join([event.delta async for event in events])
 
 
-async def of_a_session(client: OmnigentClient, n: int) -> str:
+async def of_a_session(client: omnigent_client.OmnigentClient, n: int) -> str:
     return await text_of(client.sessions.stream(f"s{n}"))
 
 
-async def of_a_response(client: OmnigentClient, _n: int) -> str:
+async def of_a_response(client: omnigent_client.OmnigentClient, _n: int) -> str:
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         return await text_of(client.responses.stream(model="helper", input="Hi"))
 
 
-READERS: dict[str, Callable[[OmnigentClient, int], Awaitable[str]]] = {
+READERS: dict[str, Callable[[Any, int], Awaitable[str]]] = {
     "session": of_a_session,
     "response": of_a_response,
 }
@@ -79,7 +78,7 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def heard(tape: Path, reader: str, chunking: str) -> dict[str, str]:
     """By spelling, the text that the client tells."""
     server = Replay(tape, timing="instant", chunks=chunking)
-    async with server, OmnigentClient(server.url) as client:
+    async with server, omnigent_client.OmnigentClient(server.url) as client:
         return {name: await READERS[reader](client, n) for n, name in enumerate(SPELLINGS)}
 
 

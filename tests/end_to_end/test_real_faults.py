@@ -12,19 +12,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
-
 import httpx
-import omnigent_client
-from omnigent_client import OmnigentClient, SessionsChat, StreamHooks, _sessions, _sessions_chat, _timeouts
-from omnigent_client._errors import ServerError
+import pytest
 
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import Made, heartbeat
 from tests.support.client_page import Row, rows, statuses
 from tests.support.client_words import KNOWN
+from tests.support.later import later
 from tests.support.real_client import (
     BUNDLE,
     MESSAGE,
@@ -36,6 +31,8 @@ from tests.support.real_client import (
     shorten,
     whole_turn,
 )
+
+omnigent_client = later("omnigent_client", "needs the 'real' dependency group, and Python >= 3.12")
 
 pytestmark = pytest.mark.real
 
@@ -66,15 +63,15 @@ async def test_the_client_does_what_the_page_says(
 
 # Requests
 
-Ask = Callable[[OmnigentClient, str], Awaitable[object]]
+Ask = Callable[[Any, str], Awaitable[object]]
 
 
-async def first_event(client: OmnigentClient, session_id: str) -> object:
+async def first_event(client: omnigent_client.OmnigentClient, session_id: str) -> object:
     async with aclosing(client.sessions.stream(session_id)) as events:
         return await anext(events)
 
 
-async def resolve(client: OmnigentClient, session_id: str) -> object:
+async def resolve(client: omnigent_client.OmnigentClient, session_id: str) -> object:
     async with aclosing(client.sessions.stream(session_id)) as events:
         post = asyncio.create_task(client.sessions.post_event(session_id, MESSAGE))
         asked = [e async for e in until(events, "response.elicitation_request")][-1]
@@ -92,7 +89,7 @@ async def until(events: Any, type_: str) -> Any:
             return
 
 
-async def chat(client: OmnigentClient, _session_id: str) -> object:
+async def chat(client: omnigent_client.OmnigentClient, _session_id: str) -> object:
     made = await client.sessions_chat(BUNDLE)
     return await made.query("Go on.")
 
@@ -120,7 +117,7 @@ async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status:
     fault = f"answer {requests} with {status}"
     async with (
         Replay(cassette(tape, Path()), timing="instant", faults=[fault]) as server,
-        OmnigentClient(server.url, timeout=10.0) as client,
+        omnigent_client.OmnigentClient(server.url, timeout=10.0) as client,
     ):
         known = tape != "responses" and ask not in ("sessions.create", "SessionsChat.query")
         session_id = (await client.sessions.create(BUNDLE)).id if known else ""
@@ -145,9 +142,11 @@ async def test_a_chat_whose_message_is_asked_about_never_hears_the_question() ->
     asked: list[object] = []
     async with (
         Replay(cassette("approval", Path()), timing="instant") as server,
-        OmnigentClient(server.url, timeout=REQUEST_S) as client,
+        omnigent_client.OmnigentClient(server.url, timeout=REQUEST_S) as client,
     ):
-        made = await client.sessions_chat(BUNDLE, hooks=StreamHooks(on_elicitation_request=asked.append))
+        made = await client.sessions_chat(
+            BUNDLE, hooks=omnigent_client.StreamHooks(on_elicitation_request=asked.append)
+        )
         with pytest.raises(httpx.ReadTimeout) as caught:
             await made.query("Please summarise the release notes.")
     assert caught.value.request.method == "POST"
@@ -160,7 +159,7 @@ async def test_a_chat_that_was_interrupted_waits_though_the_session_is_idle(monk
     seen: list[str] = []
     async with (
         Replay(cassette("interrupt", Path()), timing="instant") as server,
-        OmnigentClient(server.url, timeout=REQUEST_S) as client,
+        omnigent_client.OmnigentClient(server.url, timeout=REQUEST_S) as client,
     ):
         made = await client.sessions_chat(BUNDLE)
         with pytest.raises(httpx.ReadTimeout) as caught:
@@ -169,7 +168,7 @@ async def test_a_chat_that_was_interrupted_waits_though_the_session_is_idle(monk
     assert seen[-4:-1] == ["session.interrupted ", "session.status idle", "session.status idle"]
 
 
-async def interrupted(made: SessionsChat, seen: list[str]) -> None:
+async def interrupted(made: omnigent_client.SessionsChat, seen: list[str]) -> None:
     """After the fifth delta."""
     async with aclosing(made.send("Tell me a long story about a lighthouse.")) as events:
         async for event in events:
@@ -182,7 +181,7 @@ async def test_heartbeats_keep_a_wait_alive_beyond_the_timeout(tmp_path: Path, m
     shorten(monkeypatch, 2)
     tape = Made()
     tape.stream("s", 0.0, *((n * STREAM_READ_S, heartbeat()) for n in range(4)), ending="eof")
-    async with Replay(tape.save(tmp_path / "beats.db")) as server, OmnigentClient(server.url) as client:
+    async with Replay(tape.save(tmp_path / "beats.db")) as server, omnigent_client.OmnigentClient(server.url) as client:
         began = asyncio.get_running_loop().time()
         seen = [event.type async for event in client.sessions.stream("s")]
         assert asyncio.get_running_loop().time() - began > 2.5 * STREAM_READ_S
@@ -196,7 +195,7 @@ async def snapshot(name: str, *faults: str) -> tuple[Any, dict[str, Any]]:
     """After a turn with this fault, as the client gives it and as it came."""
     async with (
         Replay(cassette(name, Path()), timing="instant", faults=faults) as server,
-        OmnigentClient(server.url) as client,
+        omnigent_client.OmnigentClient(server.url) as client,
     ):
         session = await client.sessions.create(BUNDLE)
         async with aclosing(client.sessions.stream(session.id)) as events:
@@ -243,10 +242,10 @@ async def test_broken_json_is_a_warning_and_an_unknown_type_is_none(caplog: pyte
 
 
 def test_the_timeouts_are_those_that_the_page_tells() -> None:
-    assert httpx.Timeout(30.0, read=600.0) == _timeouts._SSE_TIMEOUT
-    assert _sessions._SSE_TIMEOUT is _timeouts._SSE_TIMEOUT
-    assert inspect.signature(OmnigentClient).parameters["timeout"].default == 30.0
-    assert _sessions_chat._STREAM_READY_TIMEOUT_S == 1.0
+    assert httpx.Timeout(30.0, read=600.0) == omnigent_client._timeouts._SSE_TIMEOUT
+    assert omnigent_client._sessions._SSE_TIMEOUT is omnigent_client._timeouts._SSE_TIMEOUT
+    assert inspect.signature(omnigent_client.OmnigentClient).parameters["timeout"].default == 30.0
+    assert omnigent_client._sessions_chat._STREAM_READY_TIMEOUT_S == 1.0
 
 
 def test_what_httpx_raises_is_no_omnigent_error_and_the_page_has_its_texts() -> None:
@@ -265,5 +264,5 @@ async def test_the_chat_posts_after_its_patience_though_no_stream_has_begun(monk
 
 async def test_a_session_whose_first_snapshot_fails_is_made_all_the_same() -> None:
     turn, server = await make_turn("sessions.stream", "text", TEXT, ["answer GET /v1/sessions/* with 503"])
-    assert isinstance(turn.error, ServerError)
+    assert isinstance(turn.error, omnigent_client.ServerError)
     assert [(request.method, request.status) for request in server.requests] == [("POST", 201), ("GET", 503)]

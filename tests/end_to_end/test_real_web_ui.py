@@ -13,8 +13,6 @@ import pytest_asyncio
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
-from omnigent_client import OmnigentClient
-
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from tests.omnigent_rig import agents, script
@@ -51,6 +49,8 @@ async def recorded(tmp_path_factory: pytest.TempPathFactory, browser: Any, share
     db, stack = tmp_path_factory.mktemp("web") / "ui.db", shared_stack
     async with Proxy(stack.url, db) as proxy:
         await stack.start_host(agents.HELPER.replace("helper", INSTALLED))
+        from omnigent_client import OmnigentClient
+
         async with OmnigentClient(base_url=stack.url, headers={"Origin": "omnigent://internal"}) as client:
             session = await client.sessions.create(agents.bundle(agents.ASKS_FIRST))
             await client.sessions.bind_runner(session.id, runner_id=stack.runner_id)

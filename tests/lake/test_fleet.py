@@ -27,9 +27,8 @@ from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.fleet import ANALYSES, Job, Outcome, Shard, plan
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
-from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES
-from tests.support.lakes import split
+from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
 __all__ = ["lake_url"]
@@ -38,18 +37,21 @@ CASSETTES = [*sorted((ROOT / "cassettes").glob("*.jsonl")), *sorted((ROOT / "cas
 Rows = list[dict[str, Any]]
 
 
-def shipped(url: str, paths: list[Path]) -> Lake:
-    lake = Lake(url)
-    lake.init()
-    shipper = Shipper(lake)
-    assert {one.status for one in shipper.ship(paths)} == {"shipped"}
-    shipper.close()
-    return lake
+@pytest.fixture(scope="module")
+def cassettes(request: pytest.FixtureRequest) -> list[Path]:
+    """All cassettes with `--long`, and otherwise a third of them."""
+    return CASSETTES if request.config.getoption("--long") else CASSETTES[::3]
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    return shipped(str(tmp_path_factory.mktemp("fleet") / "lake"), CASSETTES)
+def lake(tmp_path_factory: pytest.TempPathFactory, cassettes: list[Path]) -> Lake:
+    return shipped(str(tmp_path_factory.mktemp("fleet") / "lake"), *cassettes)
+
+
+@pytest.fixture(scope="module")
+def whole(lake: Lake) -> list[Outcome]:
+    """The results of one process."""
+    return outcomes(lake)
 
 
 def told(message: str) -> None:
@@ -90,13 +92,13 @@ def compare(found: list[Outcome], paths: list[Path]) -> None:
     assert by_id == {}
 
 
-def test_the_results_are_those_of_the_single_cassette_commands(lake: Lake) -> None:
-    compare(outcomes(lake), CASSETTES)
+def test_the_results_are_those_of_the_single_cassette_commands(whole: list[Outcome], cassettes: list[Path]) -> None:
+    compare(whole, cassettes)
 
 
 def test_the_results_are_the_same_after_a_compaction(lake_url: str) -> None:
     some = CASSETTES[:6]
-    lake = shipped(lake_url, some)
+    lake = shipped(lake_url, *some)
     for name in TABLES:
         for one in merges(lake, name, 1 << 20):
             list(merge(lake, one, Merged(), 1 << 20))
@@ -107,7 +109,7 @@ def test_the_results_are_the_same_after_a_compaction(lake_url: str) -> None:
 def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 30)
     some = CASSETTES[:6]
-    lake = shipped(str(tmp_path / "lake"), some)
+    lake = shipped(str(tmp_path / "lake"), *some)
     for name in TABLES:
         for one in merges(lake, name, 1 << 20):
             list(merge(lake, one, Merged(), 1 << 20))
@@ -116,11 +118,11 @@ def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Mon
     compare(outcomes(lake), some)
 
 
-def test_several_processes_give_the_same_results_in_the_same_order(lake: Lake) -> None:
-    alone, together = outcomes(lake), outcomes(lake, jobs=2)
+def test_several_processes_give_the_same_results_in_the_same_order(lake: Lake, whole: list[Outcome]) -> None:
+    together = outcomes(lake, jobs=2)
 
-    assert [one.recording_id for one in together] == [one.recording_id for one in alone]
-    assert plain(vars_of(together)) == plain(vars_of(alone))
+    assert [one.recording_id for one in together] == [one.recording_id for one in whole]
+    assert plain(vars_of(together)) == plain(vars_of(whole))
 
 
 def vars_of(found: list[Outcome]) -> Iterator[dict[str, Any]]:
@@ -129,19 +131,21 @@ def vars_of(found: list[Outcome]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.long)])
-def test_all_shards_together_are_everything_once(lake: Lake, count: int) -> None:
+def test_all_shards_together_are_everything_once(lake: Lake, whole: list[Outcome], count: int) -> None:
     parts = [outcomes(lake, shard=f"{number}/{count}") for number in range(1, count + 1)]
 
-    whole, together = as_text(outcomes(lake)), {name: Counter[str]() for name in ANALYSES}
+    together = {name: Counter[str]() for name in ANALYSES}
     for part in parts:
         for name, rows in as_text(part).items():
             together[name] += rows
-    assert together == whole
+    assert together == as_text(whole)
     assert sum(bool(part) for part in parts) > 1
 
 
-def test_a_session_tree_is_in_one_shard(lake: Lake) -> None:
-    with closing(open_store(ROOT / "cassettes" / "subagent.jsonl")) as store:
+def test_a_session_tree_is_in_one_shard(tmp_path: Path) -> None:
+    path = ROOT / "cassettes" / "subagent.jsonl"
+    lake = shipped(str(tmp_path / "lake"), path, *CASSETTES[:2])
+    with closing(open_store(path)) as store:
         (child, parent), *_ = store.parents().items()
     where = {
         row["session_id"]: number
@@ -157,7 +161,7 @@ def test_a_session_tree_that_two_recorders_recorded_is_in_one_shard(tmp_path: Pa
     with closing(open_store(ROOT / "cassettes" / "subagent.jsonl")) as store:
         ((child, _),) = store.parents().items()
     whole = ROOT / "cassettes" / "subagent.jsonl"
-    lake = shipped(str(tmp_path / "lake"), list(split(whole, tmp_path, lambda x: x["session_id"] == child)))
+    lake = shipped(str(tmp_path / "lake"), *split(whole, tmp_path, lambda x: x["session_id"] == child))
     snapshot = Snapshot(lake)
     for count in range(2, 9):
         of_sessions = [
@@ -180,8 +184,8 @@ def test_a_shard_depends_on_the_id_alone() -> None:
             Shard.of(text)
 
 
-def test_only_sessions_since_a_time_are_analysed(lake: Lake) -> None:
-    rows = [row for one in outcomes(lake) for row in one.rows["stats"]]
+def test_only_sessions_since_a_time_are_analysed(lake: Lake, whole: list[Outcome]) -> None:
+    rows = [row for one in whole for row in one.rows["stats"]]
     starts = sorted(row["started_at"] for row in rows if row["session_id"] is not None and row["started_at"])
     since = datetime.fromisoformat(starts[len(starts) // 2]).astimezone(UTC)
 
@@ -229,7 +233,7 @@ def test_a_worker_that_dies_is_reported_with_its_session_and_the_others_go_on(
 
 
 def test_a_recording_that_cannot_be_read_is_a_failure_and_the_others_go_on(tmp_path: Path) -> None:
-    lake = shipped(str(tmp_path / "lake"), CASSETTES[:3])
+    lake = shipped(str(tmp_path / "lake"), *CASSETTES[:3])
     (victim, *_) = (tmp_path / "lake" / "events").rglob("*.parquet")
     victim.write_bytes(b"damaged")
 

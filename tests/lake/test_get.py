@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, Schema
 
-from omnirecord.cassette.copy import write_lines
+from omnirecord.cassette.export import write_lines
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.select import session_ids, with_children

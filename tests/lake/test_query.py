@@ -27,9 +27,9 @@ from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, status
 from tests.support.lake_sessions import again, ship
 from tests.support.lakes import shipped, split
-from tests.support.stores import bucket_url, each_lake_url, lake_url, shared_moto
+from tests.support.stores import bucket_url, lake_url, shared_moto
 
-__all__ = ["each_lake_url", "lake_url"]
+__all__ = ["lake_url"]
 SHOWN = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
 
 
@@ -54,11 +54,13 @@ def test_each_table_and_view_has_the_columns_that_are_listed(query: LakeQuery) -
         assert query.run(f"SELECT * FROM {name} LIMIT 0").columns == columns, name
 
 
-def test_every_store_gives_the_same_answers(each_lake_url: str, lake: Lake) -> None:
-    other = shipped(each_lake_url, *SHOWN, labels={"team": "blue"})
-    for name in NAMES:
-        sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
-        assert sorted(map(repr, ask(other, sql))) == sorted(map(repr, ask(lake, sql))), name
+def test_a_bucket_gives_the_answers_of_a_folder(query: LakeQuery, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = shipped(bucket_url(shared_moto(), monkeypatch), *SHOWN, labels={"team": "blue"})
+    with LakeQuery(other) as remote:
+        for name in NAMES:
+            sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
+            found, expected = ([repr(row) for row in one.run(sql).rows] for one in (remote, query))
+            assert sorted(found) == sorted(expected), name
     assert ask(other, "SELECT count(*) FROM events WHERE day < '2026-01-01'") == [(0,)]
     with LakeQuery(other) as query:
         assert len(list(sessions(query, Wanted(findings=["tool-without-output"])))) == 1
@@ -257,7 +259,9 @@ def test_a_mistake_that_speaks_of_damage_stays_one_of_the_query(query: LakeQuery
 # Split sessions
 
 
-@pytest.mark.parametrize("name", ["turns", "text", "tool", "approval"])
+@pytest.mark.parametrize(
+    "name", ["turns", "approval", *(pytest.param(x, marks=pytest.mark.long) for x in ("text", "tool"))]
+)
 def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url: str, tmp_path: Path) -> None:
     columns = "session_id, turn, asked, ended, model, text, input_tokens, output_tokens, tools, response_id"
     times = "first_token_s, duration_s"

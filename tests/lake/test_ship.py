@@ -36,6 +36,7 @@ from omnirecord.lake.tables import SCHEMAS, TABLES, path_of
 from omnirecord.lake.upkeep import remove
 from omnirecord.lake.watch import Watcher
 from tests.support.cassettes import SHIPPED
+from tests.support.lakes import shipped
 from tests.support.stores import bucket_url, each_lake_url, lake_url, moto
 
 __all__ = ["each_lake_url", "lake_url"]
@@ -44,9 +45,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def made(url: str) -> Lake:
-    lake = Lake(url)
-    lake.init()
-    return lake
+    return shipped(url)
 
 
 def ship(lake: Lake, paths: list[Path], **options: Any) -> list[Shipped]:

@@ -23,9 +23,9 @@ from omnirecord.errors import LakeError
 from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
-from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES
 from omnirecord.lake.upkeep import RETAIN, expire, expiring, first_day_kept, removable, remove, shorten_log
+from tests.support.lakes import statuses
 from tests.support.stores import each_lake_url, lake_url
 
 __all__ = ["each_lake_url", "lake_url"]
@@ -36,12 +36,7 @@ NOW = timedelta(0)
 
 def shipped(url: str, paths: list[Path] = SHIPPED) -> list[str]:
     """Ship cassettes; return the status of each recording."""
-    lake = Lake(url)
-    lake.init()
-    shipper = Shipper(lake)
-    statuses = [one.status for one in shipper.ship(paths)]
-    shipper.close()
-    return statuses
+    return statuses(url, *paths)
 
 
 def rows_of(lake: Lake, name: str) -> pa.Table:
@@ -114,11 +109,11 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
 def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 20)
     url = str(tmp_path / "lake")
-    shipped(url)
+    shipped(url, SHIPPED[:6])
     lake = Lake(url)
     before = content(lake)
 
-    compact(lake, 20_000)
+    compact(lake, 10_000)
 
     sizes = [one.size for one in files_of(lake, "exchanges")[0]]
     assert len(sizes) > 1
@@ -126,7 +121,7 @@ def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(each_lake_url: str) -> None:
-    some = SHIPPED[:4]
+    some = SHIPPED[:2]
     assert set(shipped(each_lake_url, some)) == {"shipped"}
     lake = Lake(each_lake_url)
     assert compact(lake).objects
@@ -144,7 +139,7 @@ def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(each_lake_ur
 
 def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_path: Path) -> None:
     url, log = str(tmp_path / "lake"), tmp_path / "lake" / "events" / "_delta_log"
-    shipped(url)
+    shipped(url, SHIPPED[:4])
     lake = Lake(url)
     list(expire(lake, date(2100, 1, 1)))
     for name in TABLES:  # as if 30 days had passed
@@ -152,12 +147,12 @@ def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_
     list(shorten_log(lake, TABLES))
 
     assert len(list(log.glob("*.json"))) == 1
-    assert set(shipped(url)) == {"there already"}
+    assert set(shipped(url, SHIPPED[:4])) == {"there already"}
     assert not any(content(lake).values())
 
 
 def test_two_compactions_at_once_double_no_row(each_lake_url: str) -> None:
-    shipped(each_lake_url, SHIPPED[:4])
+    shipped(each_lake_url, SHIPPED[:2])
     lake = Lake(each_lake_url)
     before = content(lake)
     (first, *_) = merges(lake, "events", 1 << 20)
@@ -189,7 +184,7 @@ def test_a_plan_that_is_older_than_another_compaction_doubles_no_row(lake_url: s
 
 
 def test_an_expiry_during_a_compaction_brings_nothing_back(lake_url: str) -> None:
-    shipped(lake_url)
+    shipped(lake_url, SHIPPED[:4])
     lake = Lake(lake_url)
     (first, *_) = merges(lake, "events", 1 << 20)
     slow = merge(lake, first, Merged(), 1 << 20)
@@ -203,7 +198,8 @@ def test_an_expiry_during_a_compaction_brings_nothing_back(lake_url: str) -> Non
 
 def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path) -> None:
     alone, url = str(tmp_path / "alone"), str(tmp_path / "lake")
-    shipped(alone)
+    some = SHIPPED[:6]
+    shipped(alone, some)
     shipped(url, SHIPPED[:2])
     done, errors = threading.Event(), list[BaseException]()
 
@@ -218,7 +214,7 @@ def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     try:
-        for path in SHIPPED[2:]:
+        for path in some[2:]:
             shipped(url, [path])
     finally:
         done.set()
@@ -249,7 +245,7 @@ def test_a_compaction_that_is_killed_at_any_moment_leaves_a_consistent_lake(
     shipped(url, SHIPPED[:1])
     lake = Lake(url)
     expected: dict[str, int] = {}
-    for number in range(20 if long else 4):
+    for number in range(20 if long else 2):
         some = [SHIPPED[1 + number % (len(SHIPPED) - 1)]]
         shipped(url, some)
         expected = counts(lake)

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from omnigent_client import OmnigentClient
 
 from tests.omnigent_rig.agents import bundle
+from tests.support.later import later
+
+omnigent_client = later("omnigent_client")
 
 TIMEOUT_S = 60.0
 TERMINAL = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
@@ -57,7 +59,7 @@ class Seen:
 class Listener:
     """One open stream, read in a task of its own; `wait_for` goes forward through what came."""
 
-    def __init__(self, client: OmnigentClient, session_id: str) -> None:
+    def __init__(self, client: omnigent_client.OmnigentClient, session_id: str) -> None:
         self.events: list[Event] = []
         self._read = 0
         self._news = asyncio.Event()
@@ -111,7 +113,7 @@ class Listener:
     def _so_far(self) -> str:
         return f"so far, {self._read} of them read: {[event['type'] for event in self.events]}"
 
-    async def _listen(self, client: OmnigentClient, session_id: str) -> None:
+    async def _listen(self, client: omnigent_client.OmnigentClient, session_id: str) -> None:
         try:
             async for event in client.sessions.stream(session_id):
                 self.events.append(event.model_dump(mode="json"))
@@ -123,7 +125,7 @@ class Listener:
 class Conversation:
     """A session that this client made, with its stream open: see `conversation`."""
 
-    def __init__(self, client: OmnigentClient, base_url: str, session_id: str) -> None:
+    def __init__(self, client: omnigent_client.OmnigentClient, base_url: str, session_id: str) -> None:
         self.client = client
         self.base_url = base_url
         self.seen = Seen(session_id)
@@ -189,7 +191,7 @@ async def conversation(
     base_url: str, runner_id: str, agent: str, joined: Joined | None = None
 ) -> AsyncIterator[Conversation]:
     """A new session with this agent, bound to the runner, its stream open and past its first event."""
-    async with OmnigentClient(base_url=base_url, headers=HEADERS) as client:
+    async with omnigent_client.OmnigentClient(base_url=base_url, headers=HEADERS) as client:
         session = await client.sessions.create(bundle(agent))
         await client.sessions.bind_runner(session.id, runner_id=runner_id)
         talk = Conversation(client, base_url, session.id)

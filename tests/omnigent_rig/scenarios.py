@@ -12,10 +12,11 @@ import warnings
 from collections.abc import Awaitable, Mapping
 from typing import Protocol
 
-from omnigent_client import OmnigentClient
-
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import TIMEOUT_S, Conversation, Joined, Listener, Seen, conversation
+from tests.support.later import later
+
+omnigent_client = later("omnigent_client")
 
 
 class Scenario(Protocol):
@@ -69,7 +70,7 @@ async def two_clients(base_url: str, runner_id: str, joined: Joined | None = Non
     """A second client listens in and leaves after a few words; the first sees it through."""
     async with (
         conversation(base_url, runner_id, agents.HELPER, joined) as talk,
-        OmnigentClient(base_url) as guest,
+        omnigent_client.OmnigentClient(base_url) as guest,
     ):
         stream = Listener(guest, talk.session_id)
         await stream.wait_for("session.heartbeat")
@@ -133,7 +134,7 @@ async def turns(base_url: str, runner_id: str, joined: Joined | None = None) -> 
 
 async def responses_query(base_url: str, _runner_id: str = "") -> Seen:
     """The older way to ask: `POST /v1/responses`, answered by its own stream."""
-    async with asyncio.timeout(TIMEOUT_S), OmnigentClient(base_url) as client:
+    async with asyncio.timeout(TIMEOUT_S), omnigent_client.OmnigentClient(base_url) as client:
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             session = client.session(model="helper")
             chunks = [chunk async for chunk in await session.query(script.EXPLAIN, stream=True)]

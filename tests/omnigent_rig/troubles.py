@@ -12,14 +12,15 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from omnigent_client import OmnigentClient, OmnigentError
-
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import AT_REST, TIMEOUT_S, Conversation, Event, Listener, Seen, conversation
 from tests.omnigent_rig.narrow import NarrowLine
 from tests.omnigent_rig.provider import Provider
 from tests.omnigent_rig.scenarios import DELTA
 from tests.omnigent_rig.stack import Stack
+from tests.support.later import later
+
+omnigent_client = later("omnigent_client")
 
 IMPATIENT = {"HARNESS_TURN_TIMEOUT_S": "3"}
 """The stack's environment for `retries`: how long a turn may be silent. By default it is an hour."""
@@ -120,7 +121,7 @@ async def _server_ended(bench: Bench, how: signal.Signals) -> Seen:
     async with in_a_turn(bench) as talk:
         await bench.stack.stop_server(how)
         await talk.stream.wait_for_close()
-        with contextlib.suppress(OmnigentError):
+        with contextlib.suppress(omnigent_client.OmnigentError):
             await talk.look()
     return talk.seen
 
@@ -186,7 +187,7 @@ def has_failed(event: Event) -> bool:
 
 async def at_rest(url: str, session_id: str) -> None:
     """Wait until a session rests, asking the server itself: nothing of it is recorded."""
-    async with OmnigentClient(url) as client, asyncio.timeout(TIMEOUT_S):
+    async with omnigent_client.OmnigentClient(url) as client, asyncio.timeout(TIMEOUT_S):
         while (await client.sessions.get(session_id)).status not in AT_REST:  # noqa: ASYNC110  # a server may be asked
             await asyncio.sleep(0.1)
 

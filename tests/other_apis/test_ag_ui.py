@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 import omnirecord
 from omnirecord.replayer.server import Replay
+from tests.support.later import later
 
-pytest.importorskip("ag_ui")
-pytest.importorskip("uvicorn")
-
-from ag_ui.core import Event
-from pydantic import TypeAdapter
-
-from .ag_ui_agent import FAILS, agent, ask
+later("ag_ui")
+agents = later("tests.other_apis.ag_ui_agent")
 
 SHIPPED = Path(__file__).parent.parent.parent / "cassettes" / "generic" / "ag_ui.jsonl"
 QUESTION = "What is the weather in Oslo?"
@@ -24,15 +18,16 @@ QUESTION = "What is the weather in Oslo?"
 
 async def test_a_run_is_recorded_and_replayed(tmp_path: Path) -> None:
     db = tmp_path / "ag_ui.db"
-    async with agent() as url:
-        direct = await ask(url, QUESTION)
+    async with agents.agent() as url:
+        direct = await agents.ask(url, QUESTION)
         async with omnirecord.record(url, db=db, contract="none") as proxy:
-            assert await ask(proxy.url, QUESTION) == direct
-            failed = await ask(proxy.url, FAILS)
+            assert await agents.ask(proxy.url, QUESTION) == direct
+            failed = await agents.ask(proxy.url, agents.FAILS)
     assert (direct[-1]["type"], failed[-1]["type"]) == ("RUN_FINISHED", "RUN_ERROR")
     for timing in ("original", "compressed", "instant"):
         async with Replay(db, timing=timing) as server:
-            assert [await ask(server.url, QUESTION), await ask(server.url, FAILS)] == [direct, failed]
+            assert await agents.ask(server.url, QUESTION) == direct
+            assert await agents.ask(server.url, agents.FAILS) == failed
             assert (server.unmatched, server.unplayed) == ([], [])
 
 
@@ -43,6 +38,9 @@ def test_nothing_is_wrong_with_a_stream_that_no_contract_knows() -> None:
 
 
 def test_the_union_of_the_package_fits_the_recording(tmp_path: Path) -> None:
+    from ag_ui.core import Event
+    from pydantic import TypeAdapter
+
     path = tmp_path / "events.json"
     path.write_text(json.dumps(TypeAdapter(Event).json_schema()))
     checked = omnirecord.validate(SHIPPED, path)

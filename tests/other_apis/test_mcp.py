@@ -13,15 +13,10 @@ import pytest
 
 import omnirecord
 from omnirecord.replayer.server import Replay
+from tests.support.later import later
 
-pytest.importorskip("mcp")
-pytest.importorskip("uvicorn")
-
-from mcp import ClientSession
-from mcp.client.streamable_http import streamable_http_client
-from mcp.types import ElicitRequestParams, ElicitResult
-
-from .mcp_weather import Visit, text_of, weather
+later("mcp")
+station = later("tests.other_apis.mcp_weather")
 
 SHIPPED = Path(__file__).parent.parent.parent / "cassettes" / "generic"
 SAID = [
@@ -34,23 +29,23 @@ TIMINGS = pytest.mark.parametrize("timing", ["original", "compressed", "instant"
 
 
 @asynccontextmanager
-async def session_of(url: str) -> AsyncIterator[ClientSession]:
+async def session_of(url: str) -> AsyncIterator[station.ClientSession]:
     async with (
-        streamable_http_client(f"{url}/mcp") as (read, write, _),
-        ClientSession(read, write, elicitation_callback=Visit(url).answer) as session,
+        station.streamable_http_client(f"{url}/mcp") as (read, write, _),
+        station.ClientSession(read, write, elicitation_callback=station.Visit(url).answer) as session,
     ):
         await session.initialize()
         yield session
 
 
 async def test_the_client_sees_through_the_recorder_what_it_sees_without(tmp_path: Path) -> None:
-    async with weather() as url:
-        assert await Visit(url).go() == SAID
+    async with station.weather() as url:
+        assert await station.Visit(url).go() == SAID
         async with omnirecord.record(url, db=tmp_path / "mcp.db", contract="none") as proxy:
-            assert await Visit(proxy.url).go() == SAID
+            assert await station.Visit(proxy.url).go() == SAID
     assert omnirecord.doctor(tmp_path / "mcp.db") == []
     async with Replay(tmp_path / "mcp.db", timing="instant") as server:
-        assert await Visit(server.url).go() == SAID
+        assert await station.Visit(server.url).go() == SAID
         assert (server.unmatched, server.mismatches, server.unplayed) == ([], [], [])
 
 
@@ -58,9 +53,9 @@ async def test_the_client_sees_through_the_recorder_what_it_sees_without(tmp_pat
 @pytest.mark.parametrize(("name", "said"), [("mcp", SAID), ("mcp_json", WITHOUT_STREAM)])
 async def test_the_client_runs_against_the_replay_twice(name: str, said: list[str], timing: str) -> None:
     async with Replay(SHIPPED / f"{name}.jsonl", timing=timing) as server:
-        assert await Visit(server.url).go(asks=name == "mcp") == said
+        assert await station.Visit(server.url).go(asks=name == "mcp") == said
         assert server.unplayed == []
-        assert await Visit(server.url).go(asks=name == "mcp") == said
+        assert await station.Visit(server.url).go(asks=name == "mcp") == said
         assert (server.unmatched, server.mismatches) == ([], [])
 
 
@@ -77,7 +72,7 @@ async def test_calls_in_another_order_and_at_once_get_their_own_answers(timing: 
             session.call_tool("forecast", {"city": "Oslo", "days": 2}, progress_callback=on_progress),
             session.call_tool("convert", {"celsius": 20}),
         )
-        assert [text_of(one) for one in results] == [
+        assert [station.text_of(one) for one in results] == [
             "Error executing tool broken: wind is broken", "Oslo: sunny for 2 days", "68 °F",
         ]  # fmt: skip
         assert progress == [(1.0, 2.0, "day 1"), (2.0, 2.0, "day 2")]
@@ -87,15 +82,15 @@ async def test_calls_in_another_order_and_at_once_get_their_own_answers(timing: 
 async def test_a_result_waits_for_the_answer_to_the_servers_question() -> None:
     order: list[str] = []
 
-    async def answer(_context: Any, _params: ElicitRequestParams) -> ElicitResult:
+    async def answer(_context: Any, _params: object) -> station.ElicitResult:
         await asyncio.sleep(0.1)
         order.append("answered")
-        return ElicitResult(action="accept", content={"fahrenheit": True})
+        return station.ElicitResult(action="accept", content={"fahrenheit": True})
 
     async with (
         Replay(SHIPPED / "mcp.jsonl", timing="instant") as server,
-        streamable_http_client(f"{server.url}/mcp") as (read, write, _),
-        ClientSession(read, write, elicitation_callback=answer) as session,
+        station.streamable_http_client(f"{server.url}/mcp") as (read, write, _),
+        station.ClientSession(read, write, elicitation_callback=answer) as session,
     ):
         await session.initialize()
         await session.call_tool("convert", {"celsius": 20})
@@ -105,7 +100,8 @@ async def test_a_result_waits_for_the_answer_to_the_servers_question() -> None:
 
 async def test_other_arguments_are_a_mismatch_and_another_tool_is_a_miss() -> None:
     async with Replay(SHIPPED / "mcp_json.jsonl", timing="instant") as server, session_of(server.url) as session:
-        assert text_of(await session.call_tool("forecast", {"city": "Rome", "days": 2})) == "Oslo: sunny for 2 days"
+        answer = await session.call_tool("forecast", {"city": "Rome", "days": 2})
+        assert station.text_of(answer) == "Oslo: sunny for 2 days"
         assert [(one.field, one.got["arguments"]["city"]) for one in server.mismatches] == [("params", "Rome")]
         with pytest.raises(Exception, match="terminated"):
             await session.call_tool("tides", {})
@@ -116,7 +112,7 @@ async def test_other_arguments_are_a_mismatch_and_another_tool_is_a_miss() -> No
 async def test_whole_bodies_are_compared_without_the_numbers_that_the_client_counts() -> None:
     replay = Replay(SHIPPED / "mcp_json.jsonl", timing="instant", match_on=["body"])
     async with replay as server, session_of(server.url) as session:
-        assert text_of(await session.call_tool("broken", {"sensor": "wind"})).endswith("wind is broken")
+        assert station.text_of(await session.call_tool("broken", {"sensor": "wind"})).endswith("wind is broken")
         assert server.unmatched == []
 
 

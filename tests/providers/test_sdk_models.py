@@ -11,19 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-import pytest
 from pydantic import BaseModel
 
 from omnirecord.contract.events import Shape
 from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
+from tests.support.later import later
 
-openai = pytest.importorskip("openai")
-anthropic = pytest.importorskip("anthropic")
-
-from anthropic.types import ErrorResponse, RawMessageStreamEvent  # noqa: E402
-from anthropic.types.beta import BetaRawMessageStreamEvent  # noqa: E402
-from openai.types.chat import ChatCompletionChunk  # noqa: E402
-from openai.types.responses import ResponseStreamEvent  # noqa: E402
+openai = later("openai")
+anthropic = later("anthropic")
 
 Model = type[BaseModel]
 
@@ -206,20 +201,21 @@ def merged(*unions: Any) -> dict[str, list[Model]]:
     return reduce(lambda all_, one: {n: all_.get(n, []) + one.get(n, []) for n in all_ | one}, map(events_of, unions))
 
 
-APIS: Mapping[str, tuple[Mapping[str, Model], Mapping[str, list[Model]]]] = {
-    "responses": (openai_responses.EVENTS, events_of(ResponseStreamEvent)),
-    "chat": (openai_chat.EVENTS, {"chat.completion.chunk": [ChatCompletionChunk]}),
-    "messages": (
-        anthropic_messages.EVENTS,
-        merged(RawMessageStreamEvent, BetaRawMessageStreamEvent, ErrorResponse),
-    ),
-}
+def apis() -> Mapping[str, tuple[Mapping[str, Model], Mapping[str, list[Model]]]]:
+    """Return our models of each API by type, and those of its SDK."""
+    responses, chat = openai.types.responses.ResponseStreamEvent, openai.types.chat.ChatCompletionChunk
+    messages, beta = anthropic.types.RawMessageStreamEvent, anthropic.types.beta.BetaRawMessageStreamEvent
+    return {
+        "responses": (openai_responses.EVENTS, events_of(responses)),
+        "chat": (openai_chat.EVENTS, {"chat.completion.chunk": [chat]}),
+        "messages": (anthropic_messages.EVENTS, merged(messages, beta, anthropic.types.ErrorResponse)),
+    }
 
 
 def found() -> set[str]:
     """Return all differences."""
     told: set[str] = set()
-    for api, (ours, theirs) in APIS.items():
+    for api, (ours, theirs) in apis().items():
         told |= {f"{api}: {name}: {'new' if name in theirs else 'only ours'}" for name in ours.keys() ^ theirs.keys()}
         for name in ours.keys() & theirs.keys():
             told |= set(differences(ours[name], theirs[name], api))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.later import later
 from tests.support.pytest_suite import OPTIONS
 from tests.support.watchdog import slowness
 
-pytest.importorskip("omnigent_client", reason="needs the 'real' dependency group, and Python >= 3.12")
+later("omnigent_client", "needs the 'real' dependency group, and Python >= 3.12")
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.real, pytest.mark.slow]

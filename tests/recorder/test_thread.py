@@ -22,7 +22,7 @@ from omnirecord.omnigent.contract import Contract, Judgement, load
 from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.operations import NewFrames, Op
+from omnirecord.recorder.rows.operations import Op
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.sse import Frame
 from tests.support import wire
@@ -242,33 +242,6 @@ def test_frames_that_are_behind_do_not_hold_up_the_end(
     assert {frame.verdict for frame in frames} == {"valid"}
 
 
-async def test_whoever_watches_may_fail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def watch(_frames: NewFrames) -> None:
-        raise RuntimeError("cannot show it")
-
-    response = wire.STREAM + chunk(event(1)) + chunk(event(2)) + wire.END
-    async with recorded(wire.answering(response), tmp_path, watch=watch) as (proxy, _):
-        await wire.ask(proxy.url, get())
-    assert [frame.verdict for frame in wire.frames(proxy.db)] == ["valid", "valid"]
-    assert any("could not show" in record.message for record in caplog.records)
-
-
-def test_whoever_watches_is_told_of_each_frame_once_and_in_order(tmp_path: Path) -> None:
-    told: list[tuple[int, int, int]] = []
-    thread = RecorderThread(
-        tmp_path / "run.db", None, watch=lambda new: told.append((new.stream, new.first_seq, len(new.framed)))
-    )
-    recorder = thread.begin_exchange("GET", "/stream", ())
-    recorder.respond("sse", 200, "OK", HEADERS)
-    for n in range(100):
-        recorder.receive(event(n))
-        time.sleep(0.002)
-    recorder.end("eof")
-    thread.stop()
-    assert [first for _, first, _ in told] == [1, *[first + size for _, first, size in told][:-1]]
-    assert sum(size for *_, size in told) == 100
-
-
 async def test_one_file_has_one_recorder(tmp_path: Path) -> None:
     async with recorded(ticking, tmp_path) as (proxy, _):
         with pytest.raises(CassetteInUse):
@@ -337,16 +310,15 @@ def test_what_there_was_no_time_for_is_made_at_once_and_not_when_it_is_due_again
 ) -> None:
     monkeypatch.setattr("omnirecord.recorder.intervals.FRAME_FOR", 0.0)
     monkeypatch.setattr("omnirecord.recorder.intervals.FRAME_EVERY", 3600.0)
-    seen: list[NewFrames] = []
-    thread = RecorderThread(tmp_path / "t.db", None, watch=seen.append)
+    thread = RecorderThread(tmp_path / "t.db", None)
     for n in range(60):
         recorder = thread.begin_exchange("GET", f"/{n}", ())
         recorder.respond("sse", 200, "OK", (("content-type", "text/event-stream"),))
         recorder.sent(recorder.receive(event(1)))
     until = time.monotonic() + 10
-    while len(seen) < 60 and time.monotonic() < until:
-        time.sleep(0.01)
-    made = len(seen)
+    while (made := sum(wire.stored_frames(tmp_path / "t.db", n) for n in range(1, 61))) < 60:
+        assert time.monotonic() < until
+        time.sleep(0.05)
     thread.stop()
     assert made == 60
 

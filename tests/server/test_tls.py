@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
@@ -27,6 +26,7 @@ from omnirecord.replayer.server import Replay
 from omnirecord.server.tls import Trust, explained, listening_context
 from tests.recorder.proxy.test_websocket import HELLO, TEXT, echo, switching, ws
 from tests.support.cassettes import conversation
+from tests.support.later import later
 from tests.support.wire import (
     Upstream,
     Wire,
@@ -41,6 +41,8 @@ from tests.support.wire import (
     get,
     nobody_listens,
 )  # fmt: skip
+
+trustme = later("trustme")
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC).replace(tzinfo=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ _CODE = re.compile(r"`([^`]+)`")
 
 
 class Row(NamedTuple):
-    """`cassette`: its name; `faults`: one or more lines; `does`: result by caller; `advice`: recommended behaviour."""
+    """`cassette`: its name; `faults`: lines that are given together; `does`: result by caller; `advice`: what it should
+    do."""
 
     cassette: str
     faults: tuple[str, ...]
@@ -21,8 +23,10 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    """The rows of all tables of faults."""
-    return [row for header, *lines in tables() if (row_of := _maker(header)) for row in map(row_of, lines)]
+    """The rows of all tables of faults. A line with `or` between its faults makes a row for each of them."""
+    return [
+        row for header, *lines in tables() if (rows_of := _maker(header)) for line in lines for row in rows_of(line)
+    ]
 
 
 def statuses() -> dict[int, str]:
@@ -45,9 +49,11 @@ class _Maker(NamedTuple):
     cassette: str
     callers: list[str]
 
-    def __call__(self, cells: list[str]) -> Row:
+    def __call__(self, cells: list[str]) -> Iterator[Row]:
         faults, *does, advice = cells
-        return Row(self.cassette, tuple(_CODE.findall(faults)), dict(zip(self.callers, does, strict=True)), advice)
+        for alternative in faults.split("<br>or "):
+            told = dict(zip(self.callers, does, strict=True))
+            yield Row(self.cassette, tuple(_CODE.findall(alternative)), told, advice)
 
 
 def _maker(header: list[str]) -> _Maker | None:

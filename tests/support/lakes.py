@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
+from tests.support.cassettes import SHIPPED
+
+Labels = tuple[tuple[str, str], ...]
 
 
 def shipped(url: str, *paths: Path, labels: dict[str, str] | None = None) -> Lake:
     """Return the lake at a URL, made if it is new, with the recordings of these cassettes."""
+    assert set(statuses(url, *paths, labels=labels)) <= {"shipped", "there already"}
+    return Lake(url)
+
+
+def statuses(url: str, *paths: Path, labels: dict[str, str] | None = None) -> list[str]:
+    """Make the lake at a URL if it is new, ship cassettes, and return the status of each recording.
+
+    A new lake in a folder with shipped cassettes only is a copy: this process makes each such lake once.
+    """
+    if "://" in url or Path(url).exists() or not all(path.is_relative_to(SHIPPED) for path in paths):
+        return _ship(url, paths, labels)
+    lake, found = _lake_of(paths, None if labels is None else tuple(labels.items()))
+    shutil.copytree(lake, url)
+    return list(found)
+
+
+@cache
+def _lake_of(paths: tuple[Path, ...], labels: Labels | None) -> tuple[Path, list[str]]:
+    folder = Path(tempfile.mkdtemp(prefix="lake-of-omnirecord-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "lake", _ship(str(folder / "lake"), paths, None if labels is None else dict(labels))
+
+
+def _ship(url: str, paths: Iterable[Path], labels: dict[str, str] | None) -> list[str]:
     lake = Lake(url)
     lake.init()
     with closing(Shipper(lake, labels=labels)) as shipper:
-        assert {one.status for one in shipper.ship(paths)} <= {"shipped", "there already"}
-    return lake
+        return [one.status for one in shipper.ship(paths)]
 
 
 def split(

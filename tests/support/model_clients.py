@@ -11,10 +11,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import anthropic
-import openai
-
 from tests.omnigent_rig.provider import Answer, Failure, InTurn, Step, ToolCall
+from tests.support.later import later
+
+anthropic = later("anthropic")
+openai = later("openai")
 
 KEYS = {"openai": "sk-proj-SeventeenSecretsOfOpenAi00", "anthropic": "sk-ant-api03-SecretsOfAnthropic0000"}
 SCRIPT: Mapping[str, Step] = {

@@ -10,7 +10,7 @@ import pytest
 
 import omnirecord
 import omnirecord.pytest_plugin.recording
-from omnirecord.cassette.export import jsonl_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from tests.support.cassettes import conversation
 
 PLUGIN = "omnirecord.pytest_plugin"

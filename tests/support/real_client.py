@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from omnigent_client import OmnigentClient, StreamHooks, _responses, _sessions, _sessions_chat
 
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import Made, completed, delta, heartbeat, status
 from tests.support.client_words import Turn, ending, told
+from tests.support.later import later
+
+omnigent_client = later("omnigent_client", "needs the 'real' dependency group, and Python >= 3.12")
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 STREAM_READ_S, REQUEST_S, READY_S = 0.5, 0.3, 0.1
@@ -26,9 +28,9 @@ BUNDLE = b"the replay does not look into it"
 
 def shorten(patch: pytest.MonkeyPatch, patience: int = 1) -> float:
     """Give the client short timeouts, or that many times as long ones; the one for requests is to be given to it."""
-    for module in (_sessions, _responses):
+    for module in (omnigent_client._sessions, omnigent_client._responses):
         patch.setattr(module, "_SSE_TIMEOUT", httpx.Timeout(30.0, read=patience * STREAM_READ_S))
-    patch.setattr(_sessions_chat, "_STREAM_READY_TIMEOUT_S", patience * READY_S)
+    patch.setattr(omnigent_client._sessions_chat, "_STREAM_READY_TIMEOUT_S", patience * READY_S)
     return patience * REQUEST_S
 
 
@@ -49,7 +51,7 @@ def with_done() -> Made:
     return tape
 
 
-async def sessions_stream(client: OmnigentClient, name: str) -> Turn:
+async def sessions_stream(client: omnigent_client.OmnigentClient, name: str) -> Turn:
     """Say something once the stream is open, accept what is asked, leave when the session is at rest."""
     turn = Turn()
     with keeping(turn):
@@ -58,7 +60,7 @@ async def sessions_stream(client: OmnigentClient, name: str) -> Turn:
     return turn
 
 
-async def sessions_stream_again(client: OmnigentClient, name: str) -> Turn:
+async def sessions_stream_again(client: omnigent_client.OmnigentClient, name: str) -> Turn:
     """The same, and then the stream once more."""
     turn = Turn(again=Turn())
     with keeping(turn):
@@ -71,7 +73,9 @@ async def sessions_stream_again(client: OmnigentClient, name: str) -> Turn:
     return turn
 
 
-async def listen(client: OmnigentClient, session_id: str, turn: Turn, name: str, *, speaks: bool) -> None:
+async def listen(
+    client: omnigent_client.OmnigentClient, session_id: str, turn: Turn, name: str, *, speaks: bool
+) -> None:
     rest = {"failed": "failed", "with [DONE]": None}.get(name, "idle")
     post: asyncio.Task[object] | None = None
     try:
@@ -90,7 +94,7 @@ async def listen(client: OmnigentClient, session_id: str, turn: Turn, name: str,
             turn.asides += await raised("post_event", post)
 
 
-async def accept(client: OmnigentClient, session_id: str, elicitation_id: str, turn: Turn) -> None:
+async def accept(client: omnigent_client.OmnigentClient, session_id: str, elicitation_id: str, turn: Turn) -> None:
     """Once, however often it is asked."""
     if sum(type_ == "response.elicitation_request" for type_, _ in turn.events) == 1:
         answer = client.sessions.resolve_elicitation(session_id, elicitation_id, {"action": "accept"})
@@ -105,15 +109,17 @@ async def raised(name: str, request: Awaitable[object]) -> list[str]:
     return []
 
 
-async def sessions_chat_query(client: OmnigentClient, _name: str) -> Turn:
+async def sessions_chat_query(client: omnigent_client.OmnigentClient, _name: str) -> Turn:
     turn = Turn()
     with keeping(turn):
-        chat = await client.sessions_chat(BUNDLE, hooks=StreamHooks(on_elicitation_request=lambda _: True))
+        chat = await client.sessions_chat(
+            BUNDLE, hooks=omnigent_client.StreamHooks(on_elicitation_request=lambda _: True)
+        )
         turn.text = (await chat.query("Go on.")).text
     return turn
 
 
-async def responses_stream(client: OmnigentClient, _name: str) -> Turn:
+async def responses_stream(client: omnigent_client.OmnigentClient, _name: str) -> Turn:
     turn = Turn()
     with keeping(turn):
         async with aclosing(client.responses.stream(model="helper", input="Go on.")) as events:
@@ -122,7 +128,7 @@ async def responses_stream(client: OmnigentClient, _name: str) -> Turn:
     return turn
 
 
-async def client_query(client: OmnigentClient, _name: str) -> Turn:
+async def client_query(client: omnigent_client.OmnigentClient, _name: str) -> Turn:
     turn = Turn()
     with keeping(turn):
         turn.text = (await client.query(model="helper", input="Go on.")).text
@@ -142,7 +148,7 @@ class keeping(suppress):  # noqa: N801  # as those of contextlib
         return bool(super().__exit__(kind, error, trace))
 
 
-CALLERS: dict[str, Callable[[OmnigentClient, str], Awaitable[Turn]]] = {
+CALLERS: dict[str, Callable[[Any, str], Awaitable[Turn]]] = {
     "sessions.stream": sessions_stream,
     "sessions.stream, once more": sessions_stream_again,
     "SessionsChat.query": sessions_chat_query,
@@ -158,7 +164,7 @@ async def make_turn(
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         async with (
             Replay(path, timing="instant", faults=faults) as server,
-            OmnigentClient(server.url, timeout=request_s) as client,
+            omnigent_client.OmnigentClient(server.url, timeout=request_s) as client,
         ):
             return await CALLERS[caller](client, name), server
 

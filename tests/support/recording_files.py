@@ -14,7 +14,7 @@ from omnirecord.wire.limits import Retention
 @contextmanager
 def file_in(db: Path) -> Iterator[RecordingFile]:
     hops = [Hop(None, None, load("omnigent"))]
-    files = RecordingFiles(db, hops, None, Retention(), lambda: 0, None, maker_of(hops, shows=True))
+    files = RecordingFiles(db, hops, None, Retention(), lambda: 0, None, maker_of(hops))
     try:
         yield files.current
     finally:

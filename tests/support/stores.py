@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-import boto3
 import pytest
 
 from tests.support.ports import free_port, listens
@@ -83,6 +82,8 @@ async def accepting(port: int, process: asyncio.subprocess.Process, within: floa
 
 def make_bucket(name: str, environment: Mapping[str, str]) -> None:
     """Make a bucket, since obstore makes none."""
+    import boto3
+
     client = boto3.client(
         "s3", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=environment["AWS_REGION"],
         aws_access_key_id=environment["AWS_ACCESS_KEY_ID"], aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],

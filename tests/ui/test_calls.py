@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Writer
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import RESPONSE_OUTPUT_TEXT_DELTA
+from omnirecord.providers.call import call_of
 from omnirecord.ui.calls import ITEMS, SAID, SHOWN, Hops, all_moves, calls
 from omnirecord.ui.data import Answers
-from tests.support.cassettes import HEALTHY, SHIPPED
+from tests.support.cassettes import HEALTHY, SHIPPED, Made
 from tests.support.hop_tapes import ANSWER, ASKED, asked, both_hops, model_hop, user
+from tests.support.live_rows import live_rows
 
 KEY = "1.session.s"
 
@@ -132,7 +140,7 @@ def test_an_event_without_a_partner_leads_nowhere(answers: Answers) -> None:
 @pytest.mark.parametrize("path", sorted((SHIPPED / "both_hops").glob("*.jsonl")), ids=lambda path: path.stem)
 def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path: Path) -> None:
     with closing(open_store(path)) as store:
-        hops = Hops(store)
+        hops = Hops.of(store)
         keys = {one["key"] for one in calls(hops)["calls"]}
         found = all_moves(store, hops, keys)
         heard = {
@@ -153,3 +161,44 @@ def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path:
 def test_a_call_that_does_not_exist_is_refused(answers: Answers, name: str, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         ask(answers, name, **given)
+
+
+def recorded(folder: Path, tape: Made, parts: int) -> Iterator[Path]:
+    """The path of a cassette that is recorded, once for each of so many parts, and once after its end."""
+    (folder / "tape.jsonl").write_bytes(b"".join(jsonl_bytes(tape.store())))
+    left, path = live_rows(folder / "tape.jsonl"), folder / "live.db"
+    size = len(left) // parts + 1
+    with closing(Writer(path)) as writer:
+        for number in range(parts):
+            writer.write(left[number * size : (number + 1) * size])
+            yield path
+    yield path
+
+
+def test_while_a_cassette_is_recorded_its_calls_appear_and_get_their_turns(tmp_path: Path) -> None:
+    with closing(Answers(lambda: tmp_path / "live.db")) as answers:
+        seen = [ask(answers, "calls")["calls"] for _ in recorded(tmp_path, both_hops(), 25)]
+    *_, live, whole = seen
+    assert [(one["exchange"], one["turn"], one["ending"], one["said"]) for one in live] == [
+        (one["exchange"], one["turn"], one["ending"], one["said"]) for one in whole
+    ]
+    assert any(one["ending"] == "open" and one["said"] == "The poem" for calls in seen for one in calls)
+
+
+def test_a_refresh_reads_the_new_calls_only(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    def counted(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code is call_of.__code__:
+            read.append(frame.f_locals["x"].exchange)
+
+    with closing(Answers(lambda: tmp_path / "live.db")) as answers:
+        sys.setprofile(counted)
+        try:
+            for _ in islice(recorded(tmp_path, model_hop(40), 20), 20):
+                for name in ("calls", "calls"):
+                    ask(answers, name)
+        finally:
+            sys.setprofile(None)
+    assert set(read) == set(range(1, 41))
+    assert max(Counter(read).values()) <= 6, "an open call is read at each refresh, one that is over once"

@@ -213,7 +213,7 @@ def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) ->
 
 def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(run: Run) -> None:
     script = (
-        "async () => { const waiting = [], source = { session: () => new Promise(done => waiting.push(done)) };"
+        "async () => { const waiting = [], source = { ask: () => new Promise(done => waiting.push(done)) };"
         " const deck = new Deck(source, '1.session.s', { frame: () => 0 });"
         " const told = turns => ({ family: [{ turns, growth: [], begun_ns: 0, ended_ns: 0 }],"
         " exchanges: [], messages: [] });"

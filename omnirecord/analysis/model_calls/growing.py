@@ -21,7 +21,7 @@ from .correlate import evidence_of, linked
 from .features import START, Asked, History, history_after
 from .places import named
 from .retries import LONGEST_WAIT
-from .values import Link, ModelCalls
+from .values import Link, ModelCalls, turns_of
 
 TURNS = 8
 """Last turns of a session to which a call is linked."""
@@ -50,7 +50,11 @@ class GrowingLinks:
     """The number of the request of each call."""
     _last: int = 0
     """The highest of these numbers."""
+    _before: dict[int, Link] = field(default_factory=dict)
+    """The links of the last update that are not final."""
     _past: dict[object, _Past] = field(default_factory=dict)
+    _first: dict[object, int] = field(default_factory=dict)
+    """The first turn of each session that has a link without being final."""
     _now_ns: int = 0
     """The latest known time, in ns since 1970."""
 
@@ -90,7 +94,8 @@ class GrowingLinks:
 
     def _recent(self, session: Session, clocks: Clocks, histories: dict[object, History]) -> Session:
         """Return the session with its last turns, and note the history before them. An open turn lasts until now."""
-        key, begin = named(session), max(0, len(session.turns) - TURNS)
+        key, first = named(session), self._first.get((session.recording, session.session_id), len(session.turns))
+        begin = max(0, min(len(session.turns) - TURNS, first - 1))
         past = self._past.setdefault(key, _Past())
         past.history = history_after(session.turns[past.turns : begin], past.history)
         past.turns = max(past.turns, begin)
@@ -107,15 +112,28 @@ class GrowingLinks:
             known = [self._requests[one] for one in some if one in self._requests]
             self._last += not known
             self._requests.update(dict.fromkeys(some, min(known, default=self._last)))
-        return [replace(link, request=self._requests[link.call.exchange]) for link in found.links]
+        links = [replace(link, request=self._requests[link.call.exchange]) for link in found.links]
+        links = [self._known(link) for link in links]
+        self._before = {link.call.exchange: link for link in links}
+        return links
+
+    def _known(self, link: Link) -> Link:
+        """Return the link, with its turns and its attempt as they were if these are no longer among the recent ones."""
+        before = self._before.get(link.call.exchange)
+        if before is None:
+            return link
+        if not turns_of(link) and before.call is link.call:
+            return before
+        return replace(link, attempt=max(link.attempt, before.attempt))
 
     def _settle(self, links: Sequence[Link], clocks: Clocks) -> None:
         """Make links final: in each session those before the last `CALLS`, and those of calls that ended long ago."""
         newer: dict[object, int] = {}
+        self._first = {}
         for link in sorted(links, key=lambda one: one.started_ns, reverse=True):
             call, is_old = link.call, False
             if link.turn is not None:
-                session = link.turn[:2]
+                session: object = link.turn[:2]
                 newer[session] = newer.get(session, 0) + 1
                 is_old = newer[session] > CALLS
             since_ns = clocks.zero(call.recording) + (call.ended_ns or call.started_ns)
@@ -124,6 +142,9 @@ class GrowingLinks:
                 self._final[call.exchange] = link
                 del self._open[call.exchange]
                 self._asked.pop(call.exchange, None)
+            elif link.turn is not None:
+                session = link.turn[:2]
+                self._first[session] = min(link.turn.turn, self._first.get(session, link.turn.turn))
 
 
 def _is_open(session: Session) -> bool:

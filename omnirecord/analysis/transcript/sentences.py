@@ -271,8 +271,9 @@ def _how(page: Page, turn: Turn) -> str:
 def _pace(turn: Turn) -> Iterator[str]:
     pace = pace_of(turn)
     if pace.first_ns is not None and turn.ended != "denied":
-        per_s = pace.deltas_per_s
-        rate = "the rest at once" if per_s is None else f"then {per_s:{',.0f' if per_s >= 10 else '.1f'}} deltas/s"
+        rate = "the rest at once"
+        if pace.deltas_per_s is not None:
+            rate = f"then {pace.deltas_per_s:,.{0 if pace.deltas_per_s >= 10 else 1}f} deltas/s"
         yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
 
 

@@ -99,16 +99,8 @@ class Tree:
         for number, child, own in children:
             for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
                 where = max(number, bisect_right(begins, at_ns) - 1)
-                inner[where].append(
-                    Piece(
-                        at_ns,
-                        LAST - 1,
-                        "",
-                        "child",
-                        indented = (Line((_INDENT + line).rstrip(), line.kind) for line in lines)
-                        tuple(indented),
-                    )
-                )
+                indented = tuple(Line((_INDENT + line).rstrip(), line.kind) for line in lines)
+                inner[where].append(Piece(at_ns, LAST - 1, "", "child", indented))
         return inner
 
     def _blocks(

@@ -4,6 +4,6 @@
 """
 
 from .reader import Offsets, Reader
-from .writer import data_of, lines, reads_values, text, values
+from .writer import data_of, encoded, jsonl_bytes, lines, reads_values, text, values
 
-__all__ = ["Offsets", "Reader", "data_of", "lines", "reads_values", "text", "values"]
+__all__ = ["Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "lines", "reads_values", "text", "values"]

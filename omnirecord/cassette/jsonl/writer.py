@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from ...model import FORMAT_VERSION, Exchange, Headers, Message
@@ -34,6 +34,16 @@ def data_of(value: Text) -> bytes:
 def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
     """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
     return map(dumps, values(store, sessions))
+
+
+def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
+    """Yield the same as bytes, with line ends. Raises `CassetteError`."""
+    return encoded(values(store, sessions))
+
+
+def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield the lines of these values."""
+    return (f"{dumps(value)}\n".encode() for value in values)
 
 
 def values(

@@ -1,6 +1,7 @@
 """Converts rows of a cassette to values, and checks each value: a file from an unknown source may hold anything.
 
-An invalid value raises one of `DAMAGED`. The reader turns that into a `BrokenCassette`, never a traceback.
+A function `..._of` returns the value in a row. An invalid value raises one of `DAMAGED`. The reader turns that into a
+`BrokenCassette`, never a traceback.
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ _LONGEST = 4 << 20
 
 
 def recording_of(row: Any) -> Recording:
-    """Return the recording in a row."""
     number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop = row
     return Recording(
         _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
@@ -232,7 +232,6 @@ def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
 
 
 def message_of(row: Any) -> Message:
-    """Return the WebSocket message in a row."""
     exchange, number, at_ns, sent_ns, dir, opcode, data = row
     if dir not in ("up", "down"):
         raise ValueError("a message's dir is neither up nor down")
@@ -243,7 +242,6 @@ def message_of(row: Any) -> Message:
 
 
 def incident_of(row: Any) -> Incident:
-    """Return the incident in a row."""
     recording, at_ns, message = row
     return Incident(_int(recording, "recording"), _int(at_ns, "at_ns"), _str(message, "an incident's message"))
 
@@ -257,13 +255,11 @@ def count_of(row: Any) -> tuple[str, int, int]:
 
 
 def number_of(row: Any) -> int:
-    """Return the number in a row of one column."""
     (number,) = row
     return _int(number, "a number")
 
 
 def text_of(row: Any) -> str:
-    """Return the text in a row of one column."""
     (text,) = row
     return _str(text, "a text")
 
@@ -275,7 +271,6 @@ def pair_of(row: Any) -> tuple[int, int]:
 
 
 def blob_of(row: Any) -> bytes:
-    """Return the bytes in a row of one column."""
     (data,) = row
     if type(data) is not bytes:
         raise TypeError(f"a body's bytes: a {type(data).__name__}")

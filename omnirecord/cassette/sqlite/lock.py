@@ -271,7 +271,11 @@ def is_locked_beside(cassette: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_shared(fd) and not _is_shipper(fd)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return False
+    except OSError:
+        return not _is_shipper(fd)
     finally:
         os.close(fd)
 
@@ -279,15 +283,6 @@ def is_locked_beside(cassette: Path) -> bool:
 def _is_shipper(fd: int) -> bool:
     """Whether a shipper holds the lock file."""
     return os.pread(fd, len(_SHIPPER), 0) == _SHIPPER
-
-
-def _try_shared(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    fcntl.flock(fd, fcntl.LOCK_UN)
-    return True
 
 
 def refuse_other_name(path: Path) -> None:

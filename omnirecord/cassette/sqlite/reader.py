@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -342,22 +343,17 @@ class Store(Tables):
 
     def parents(self) -> dict[str, str]:
         """Return the parent session id of each child session id, from `session.created` events."""
-        created = self._landmarks(SESSION_CREATED)
-        return dict(
-            filter(None, self._checked(lambda: (family_of(frame.raw) for frame in created if frame.verdict == "valid")))
-        )
-
-    def _landmarks(self, type_: str) -> Iterator[TimedFrame]:
         query = (
             "SELECT x.exchange, l.stream, l.seq FROM landmarks l JOIN exchanges x USING (stream) WHERE l.type = ?"
             " ORDER BY l.stream, l.seq"
         )
 
-        def found() -> Iterator[TimedFrame]:
-            for exchange, stream, seq in self._connection.execute(query, (type_,)):
-                yield from islice(self._stored_frames(exchange, stream, seq - 1), 1)
+        def found() -> Iterator[tuple[str, str] | None]:
+            for exchange, stream, seq in self._connection.execute(query, (SESSION_CREATED,)):
+                for frame in islice(self._stored_frames(exchange, stream, seq - 1), 1):
+                    yield family_of(frame.raw) if frame.verdict == "valid" else None
 
-        return self._checked(found)
+        return dict(filter(None, self._checked(found)))
 
     def last_status(self, exchange: Exchange) -> str | None:
         """Return the status in the last `session.status` event of a stream, or None."""
@@ -371,10 +367,16 @@ class Store(Tables):
         return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
-        """Return the number of frames by verdict, and their total length in bytes."""
-        found = self._tallies(exchange)
-        verdicts = Counter({verdict: count for verdict, count, _ in found})
-        size = sum(length for _, _, length in found)
+        """Return the number of frames by verdict, and their total length in bytes.
+
+        The stored frames are counted if `tallies` does not match them.
+        """
+        query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
+        found = list(self._rows(count_of, query, exchange.stream))
+        verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)
+        if verdicts.total() != self._stored(exchange)[0]:
+            frames = list(map(attrgetter("verdict", "length"), self.stored_frames(exchange)))
+            verdicts, size = Counter(verdict for verdict, _ in frames), sum(length for _, length in frames)
         behind = self._counted(exchange)
         return dict(verdicts + behind.verdicts), size + behind.size
 
@@ -382,15 +384,3 @@ class Store(Tables):
         """Return the number of stored frames of a stream, and their content in bytes."""
         query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
         return next(self._rows(pair_of, query, exchange.stream), (0, 0))
-
-    def _tallies(self, exchange: Exchange) -> list[tuple[str, int, int]]:
-        """Return verdict, number and length of the stored frames. They are counted if `tallies` does not match them."""
-        query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
-        found = list(self._rows(count_of, query, exchange.stream))
-        if sum(count for _, count, _ in found) == self._stored(exchange)[0]:
-            return found
-        counted: dict[str, tuple[int, int]] = {}
-        for frame in self.stored_frames(exchange):
-            count, length = counted.get(frame.verdict, (0, 0))
-            counted[frame.verdict] = count + 1, length + frame.length
-        return [(verdict, *both) for verdict, both in counted.items()]

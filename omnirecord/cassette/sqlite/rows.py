@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from ...model import Direction, Headers, Kind, Recording, Side
 from ..framing import Span, is_text
-from ..identity import labels_text
 
 Row = tuple[str, tuple[Any, ...]]
 
@@ -40,11 +39,10 @@ _CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
 
 
 def recording(value: Recording) -> Row:
-    """Return the row of a new recording."""
+    labels = json.dumps(dict(sorted(value.labels.items())), ensure_ascii=False) if value.labels else None
     return "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (
         value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
-        value.run_id, labels_text(value.labels) if value.labels else None, value.server_version,
-        value.hop,
+        value.run_id, labels, value.server_version, value.hop,
     )  # fmt: skip
 
 
@@ -60,7 +58,6 @@ def derived(recording: int) -> Row:
 
 
 def server_version(recording: int, version: str) -> Row:
-    """Return the row that stores the version of the server."""
     return "UPDATE recordings SET server_version = ? WHERE recording = ?", (version, recording)
 
 
@@ -68,7 +65,6 @@ def request(
     exchange: int, recording: int, kind: Kind, session_id: str | None, party: str,
     at_ns: int, method: str, target: str, headers: Headers,
 ) -> Row:  # fmt: skip
-    """Return the row of a new exchange."""
     return _REQUEST, (exchange, recording, kind, session_id, party, at_ns, method, target, json.dumps(headers))
 
 
@@ -135,7 +131,6 @@ def message_sent(exchange: int, number: int, sent_ns: int) -> Row:
 
 
 def incident(recording: int, at_ns: int, message: str) -> Row:
-    """Return the row of an incident."""
     return "INSERT INTO incidents VALUES (?, ?, ?)", (recording, at_ns, message)
 
 

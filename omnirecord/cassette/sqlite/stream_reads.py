@@ -161,7 +161,6 @@ class Recent:
         self._blocks: deque[ReadBlock] = deque(maxlen=8)
 
     def add(self, block: ReadBlock) -> None:
-        """Add the next block."""
         self._blocks.append(block)
 
     def of(self, number: int) -> Read:
@@ -219,7 +218,6 @@ class Content:
         return b"".join(parts)
 
     def read(self, number: int) -> Read:
-        """Return the read with this number."""
         if number == self._number and self._read is not None:  # one read may bring several frames
             return self._read
         while number >= self._next:

@@ -188,17 +188,15 @@ class FrameColumns:
     def add(self, found: Iterable[Framed | Run]) -> None:
         """Append frames and runs."""
         for is_run, some in groupby(found, key=lambda one: type(one) is Run):
-            if is_run:
-                for run in some:
-                    self._add_run(run)  # type: ignore[arg-type]
-            else:
+            if not is_run:
                 self._add(list(some))  # type: ignore[arg-type]
-
-    def _add_run(self, run: Run) -> None:
-        self.lengths += run.lengths
-        self.reads += run.reads
-        self.types += [run.type] * len(run.lengths)
-        self.verdicts += ["valid"] * len(run.lengths)
+                continue
+            runs: Iterator[Run] = some  # type: ignore[assignment]
+            for run in runs:
+                self.lengths += run.lengths
+                self.reads += run.reads
+                self.types += [run.type] * len(run.lengths)
+                self.verdicts += ["valid"] * len(run.lengths)
 
     def _add(self, framed: list[Framed]) -> None:
         frames, judgements, reads = zip(*framed, strict=True)
@@ -237,38 +235,28 @@ def _more(raw: bytes | None, judgement: Judgement) -> dict[str, Any]:
     return more
 
 
-class FrameBlocks:
-    """Joins the frames of one stream into rows of `frame_blocks`, which have the positions of their bytes.
-
-    `came` returns the arrival of a read in ns. `seq` is the number of the next frame, `start` its offset in the
-    content, `read` the first read that may bring it.
-    """
-
-    def __init__(self, stream: int, came: Callable[[int], int], seq: int = 1, start: int = 0, read: int = 0) -> None:
-        self._stream, self._came = stream, came
-        self._seq, self._start, self._read = seq, start, read
-
-    def block(self, of: FrameColumns) -> Iterator[Row]:
-        """Yield the rows of one block."""
-        names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
-        ends = list(accumulate(of.lengths))
-        came = {read: self._came(read) for read in set(of.reads)}  # one call each: a read may bring many frames
-        before, first_ns = self._read, came[of.reads[0]]
-        reads = [read - before for read in of.reads]
-        times = [came[read] - first_ns for read in of.reads]
-        is_valid = of.verdicts.count("valid") == len(ends)
-        yield _FRAME_BLOCK, (
-            self._stream, self._seq, len(ends), self._start, ends[-1], self._read, first_ns, _numbers(ends),
-            _numbers(reads), _numbers(times),
-            _list(list(map(storable_type, names))),
-            None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
-            None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
-            _list(of.odd) if of.odd else None,
-        )  # fmt: skip
-        for type_ in LANDMARKS.intersection(names):
-            numbers = (seq for seq, one in enumerate(of.types, self._seq) if one == type_)
-            yield from ((_LANDMARK, (type_, self._stream, seq)) for seq in numbers)
-        self._seq, self._start, self._read = self._seq + len(ends), self._start + ends[-1], of.reads[-1]
+def _block(
+    stream: int, of: FrameColumns, came_at: Callable[[int], int], seq: int, start: int, before: int
+) -> Iterator[Row]:  # fmt: skip
+    """Yield the rows of one block, whose first frame has number `seq` and begins at `start`. `before`: an earlier
+    read."""
+    names = of.types[:1] if _are_alike(of.types) else list(dict.fromkeys(of.types))
+    ends = list(accumulate(of.lengths))
+    came = {read: came_at(read) for read in set(of.reads)}  # one call each: a read may bring many frames
+    first_ns = came[of.reads[0]]
+    reads = [read - before for read in of.reads]
+    times = [came[read] - first_ns for read in of.reads]
+    is_valid = of.verdicts.count("valid") == len(ends)
+    yield _FRAME_BLOCK, (
+        stream, seq, len(ends), start, ends[-1], before, first_ns, _numbers(ends), _numbers(reads), _numbers(times),
+        _list(list(map(storable_type, names))),
+        None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
+        None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
+        _list(of.odd) if of.odd else None,
+    )  # fmt: skip
+    for type_ in LANDMARKS.intersection(names):
+        numbers = (number for number, one in enumerate(of.types, seq) if one == type_)
+        yield from ((_LANDMARK, (type_, stream, number)) for number in numbers)
 
 
 def _are_alike(values: Sequence[object]) -> bool:
@@ -306,19 +294,35 @@ def frame_blocks(
     stream: int, framed: Iterable[Framed] | FrameColumns, came: Callable[[int], int], seq: int = 1, start: int = 0,
     read: int = 0,
 ) -> Iterator[Row]:  # fmt: skip
-    """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes."""
-    made, tally = FrameBlocks(stream, came, seq, start, read), Tally()
+    """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes.
+
+    `came` returns the arrival of a read in ns. `seq` is the number of the first frame, `start` its offset in the
+    content, `read` the first read that may bring it. The last rows add the numbers of frames to `tallies`.
+    """
+    found: dict[str, tuple[int, int]] = {}
     for columns in [framed] if isinstance(framed, FrameColumns) else map(FrameColumns, _some(framed)):
-        tally.add(columns)
-        for block in _blocks_of(columns):
-            yield from made.block(block)
-    yield from tally.rows(stream)
+        _count(columns, found)
+        for of in _blocks_of(columns):
+            yield from _block(stream, of, came, seq, start, read)
+            seq, start, read = seq + len(of), start + sum(of.lengths), of.reads[-1]
+    yield from ((_TALLY, (stream, verdict, *counted)) for verdict, counted in found.items())
 
 
 def _some(framed: Iterable[Framed]) -> Iterator[list[Framed]]:
     source = iter(framed)
-    while some := list(islice(source, FRAMES_PER_BLOCK)):
-        yield some
+    return iter(lambda: list(islice(source, FRAMES_PER_BLOCK)), [])
+
+
+def _count(of: FrameColumns, found: dict[str, tuple[int, int]]) -> None:
+    """Add the number and the total length of these frames to `found`, by verdict."""
+    if not of:
+        return
+    counts = {of.verdicts[0]: len(of)} if _are_alike(of.verdicts) else Counter(of.verdicts)
+    for verdict, count in counts.items():
+        frames, length = found.get(verdict, (0, 0))
+        pairs = zip(of.lengths, of.verdicts, strict=True)
+        lengths = of.lengths if count == len(of) else [one for one, other in pairs if other == verdict]
+        found[verdict] = frames + count, length + sum(lengths)
 
 
 def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
@@ -327,28 +331,3 @@ def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) 
     `between` has the first and the last read of the frame.
     """
     return _FORGET, (exchange, *between, start, start + length)
-
-
-class Tally:
-    """Number and total length of the frames of a stream, by verdict."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[int, int]] = {}
-
-    def add(self, of: FrameColumns) -> None:
-        """Count these frames."""
-        if not of:
-            return
-        counts = {of.verdicts[0]: len(of)} if _are_alike(of.verdicts) else Counter(of.verdicts)
-        for verdict, count in counts.items():
-            frames, length = self._found.get(verdict, (0, 0))
-            lengths = of.lengths if count == len(of) else _of(of, verdict)
-            self._found[verdict] = frames + count, length + sum(lengths)
-
-    def rows(self, stream: int) -> list[Row]:
-        """Return the rows that add the counts to `tallies`."""
-        return [(_TALLY, (stream, verdict, *found)) for verdict, found in self._found.items()]
-
-
-def _of(columns: FrameColumns, verdict: Verdict) -> list[int]:
-    return [one for one, of in zip(columns.lengths, columns.verdicts, strict=True) if of == verdict]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from ...errors import NotACassette
@@ -43,7 +42,8 @@ def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -
     found = {name: (kind, root) for kind, name, _, _, root in connection.execute(_OBJECTS) if kind != "index"}
     for table in sorted(tables - {name for name, (kind, root) in found.items() if kind == "table" and root}):
         kind, _ = found.get(table, ("missing", 0))
-        raise sqlite3.DatabaseError(f"{table} is {'a virtual table' if kind == 'table' else _article(kind)}")
+        what = {"table": "a virtual table", "missing": "missing"}.get(kind, f"a {kind}")
+        raise sqlite3.DatabaseError(f"{table} is {what}")
     names = "('" + "'), ('".join(tables) + "')"
     hidden = f"SELECT column1 FROM (VALUES {names}), pragma_table_xinfo(column1) WHERE hidden ORDER BY 1"
     for (table,) in connection.execute(hidden):
@@ -52,7 +52,12 @@ def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -
 
 def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
     """Raise `NotACassette` if the tables differ from those in `ours`: writing them might execute code."""
-    there, here = (set(_on(tables, one)) for one in (connection, ours))
+    there, here = (
+        {
+            (kind, name, table, " ".join(str(sql).split()))
+            for kind, name, table, sql, _ in one.execute(_OBJECTS) if table in tables
+        } for one in (connection, ours)
+    )  # fmt: skip
     for kind, name, table, _ in sorted(there ^ here, key=str):
         raise NotACassette(
             f"{path} cannot be appended to: {kind} {name} of its table {table} is not as omnirecord makes it. Export it"
@@ -84,13 +89,3 @@ def refuse_foreign_journal(path: Path) -> None:
         ending = file.read()
     if ending == _JOURNAL_MAGIC:
         raise NotACassette(f"{journal} names another file, as omnirecord's never do: remove it, or take another --db")
-
-
-def _on(tables: frozenset[str], connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, str]]:
-    for kind, name, table, sql, _ in connection.execute(_OBJECTS):
-        if table in tables:
-            yield kind, name, table, " ".join(str(sql).split())
-
-
-def _article(kind: str) -> str:
-    return kind if kind == "missing" else f"a {kind}"

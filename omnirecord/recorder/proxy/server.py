@@ -29,15 +29,14 @@ from ...wire.headers import decoded
 from ...wire.lake_url import lake_url
 from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
-from ..rows.operations import NewFrames
 from ..shipping import Shipping
-from ..thread import RecorderThread, Watch, ignore, nothing
+from ..thread import RecorderThread, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
 from .resume import GRACE, Asked, Resuming
 from .targets import Target, bind, contexts, hops_of, targets_of
 
-__all__ = ["GRACE", "READ_AHEAD", "Answered", "NewFrames", "Proxy"]
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
 
 
 def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
@@ -89,7 +88,7 @@ class Proxy(WithBlock):
     `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
     `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
     or begins with one of `redact_patterns`. `apart`: a second process makes and validates frames, as for the command,
-    which takes no time of the event loop. Of very many frames at once, `watch` then gets the last 200.
+    which takes no time of the event loop.
 
     `pseudonym_key`: the file with the key for pseudonyms, by default the user's own. `labels`: stored with each
     recording, beside those of `OMNIRECORD_LABELS`.
@@ -131,7 +130,6 @@ class Proxy(WithBlock):
         runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
-        watch: Watch = ignore,
         answered: Answered = _tell_nobody,
     ) -> None:
         if read_ahead < 0:
@@ -153,7 +151,7 @@ class Proxy(WithBlock):
         self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(labels)
         self._read_ahead = read_ahead
-        self._apart, self._watch = apart, watch
+        self._apart = apart
         self._is_controlled, self._ui = control or bool(ui), ui
         self._control: Control | None = None
         self._answered = answered
@@ -263,7 +261,7 @@ class Proxy(WithBlock):
             first, further = hops_of(self._targets)
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
-                keep=self._keep, watch=self._watch, worker=self._apart, pseudonym_key=pseudonym_key,
+                keep=self._keep, worker=self._apart, pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
                 news=self._made_control().announce if self._is_controlled else nothing,
             )  # fmt: skip

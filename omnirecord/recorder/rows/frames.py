@@ -22,7 +22,7 @@ from ...contract.judge import Contract, Issue, Judgement
 from ...wire.headers import header
 from ...wire.sse import Frame
 from ..intervals import SMALL_READS, STEP, STEP_STREAMS
-from .operations import Frames, NewFrames, Rest, no_rest
+from .operations import Frames, Rest
 
 log = logging.getLogger("omnirecord")
 
@@ -100,7 +100,6 @@ class _Step:
     exchange: int
     state: _Streaming
     columns: FrameColumns
-    framed: list[Framed]
     more: bool
     finished: bool
     rows: list[Row]
@@ -111,14 +110,11 @@ class FrameMaker(Frames):
     """Makes the frames of all streams of one file, and of those that a killed recorder left behind.
 
     `recording`: the number of the first hop's recording, which those of the further hops follow; `contracts`: one for
-    each hop. `shows`: a watcher wants the frames; otherwise frames of one kind are not made one by one. `step`: the
-    most bytes in a step.
+    each hop. `step`: the most bytes in a step.
     """
 
-    def __init__(
-        self, writer: Writer, recording: int, *contracts: Contract, shows: bool = True, step: int = STEP
-    ) -> None:
-        self._shows, self._most = shows, step
+    def __init__(self, writer: Writer, recording: int, *contracts: Contract, step: int = STEP) -> None:
+        self._most = step
         self._writer = writer
         self._recording = recording
         self._contracts = contracts
@@ -165,17 +161,16 @@ class FrameMaker(Frames):
         """The exchanges whose streams may get more frames."""
         return self._streaming.keys()
 
-    def make(self, rest: Rest = no_rest, /) -> Iterator[list[NewFrames]]:
-        """Make frames of some waiting bytes of each stream, and yield the new frames of each transaction. `rest` is
-        called between two streams.
+    def make(self, rest: Rest = lambda _: None, /) -> Iterator[int]:
+        """Make frames of some waiting bytes of each stream, and yield the number of new frames of each transaction.
+        `rest` is called between two streams.
 
         Raises what SQLite raises. Nothing is lost by that.
         """
         waiting = iter(list(self._waiting))
         while steps := self._steps(waiting, rest):
             self._write(steps)
-            made = [self._done(step) for step in steps]  # before a watcher gets them, which may want no more
-            yield [frames for frames in made if frames is not None]
+            yield sum([self._done(step) for step in steps])
 
     def _steps(self, waiting: Iterator[int], rest: Rest) -> list[_Step]:
         """Return the steps of the next streams, as many as fit into one transaction."""
@@ -206,8 +201,7 @@ class FrameMaker(Frames):
         columns = FrameColumns(found)
         says = bool(found) or finished or state.framer.stopped_at is not None
         made = list(self._frame_rows(exchange, state, columns, found, finished)) if says else []
-        framed = [one for one in found if isinstance(one, Framed)] if self._shows else []
-        return _Step(exchange, state, columns, framed, more, finished, made, fed)
+        return _Step(exchange, state, columns, more, finished, made, fed)
 
     def _write(self, steps: list[_Step]) -> None:
         try:
@@ -243,22 +237,20 @@ class FrameMaker(Frames):
         del self._waiting[exchange]
         self._writer.write([fault(state.recording, f"frames of stream {state.stream}", state.at_ns, error)])
 
-    def _done(self, step: _Step) -> NewFrames | None:
-        """Update the state after the step is written, and return its frames."""
+    def _done(self, step: _Step) -> int:
+        """Update the state after the step is written, and return the number of its frames."""
         exchange, state, columns = step.exchange, step.state, step.columns
-        first = state.frames + 1
         del self._waiting[exchange]
         if step.more:
             self._waiting[exchange] = None
         if step.finished:
             del self._streaming[exchange]
-        offsets, state.offsets = state.offsets, state.offsets_kept()
-        if not columns:
-            return None
-        state.frames += len(columns)
-        state.length += sum(columns.lengths)
-        state.read = columns.reads[-1]
-        return NewFrames(exchange, state.stream, first, step.framed, offsets)
+        state.offsets = state.offsets_kept()
+        if columns:
+            state.frames += len(columns)
+            state.length += sum(columns.lengths)
+            state.read = columns.reads[-1]
+        return len(columns)
 
     def _feed(self, exchange: int, state: _Streaming) -> tuple[list[Framed | Run], bool, int]:
         """Return the frames of a step, whether more may follow, and the number of bytes that were framed."""
@@ -282,7 +274,7 @@ class FrameMaker(Frames):
             state.offsets.update(enumerate((piece.offset_ns + at for at in piece.came), piece.n))
             state.byte, state.at_ns = piece.end, piece.offset_ns + piece.came[-1]
             state.row = whole.next if piece.end == whole.end else None
-            state.portions = portions(state.framer, piece, runs=not self._shows)
+            state.portions = portions(state.framer, piece, runs=True)
             for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
                 yield some
 

@@ -6,10 +6,9 @@ Times are ns since the recording began. Data is None if there was no memory left
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...cassette.framing import Framed
 from ...cassette.sqlite import Writer
 from ...model import Direction, Ending, Headers, Kind, Side
 from ...redaction.coded import MaskedStream
@@ -146,37 +145,6 @@ def held(op: Op) -> int:
 
 Rest = Callable[[int], object]
 """Called with the number of streams that wait for frames, while no lock is held that others may wait for."""
-
-
-def no_rest(_waiting: int) -> None:
-    """Take no pause."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewFrames:
-    """Frames that became rows, for the watcher of a recording."""
-
-    exchange: int
-    stream: int
-    first_seq: int
-    framed: list[Framed]
-    """Empty if no watcher wants them."""
-    offsets: dict[int, int] = field(repr=False)
-    """The time of each read in which a frame ended, in ns since the recording began."""
-    left_out: int = 0
-    """Number of earlier frames that are left out because there are too many."""
-
-    def last(self, most: int) -> NewFrames:
-        """Return the last `most` of these frames, at most."""
-        more = len(self.framed) - most
-        if more <= 0:
-            return self
-        return replace(self, first_seq=self.first_seq + more, framed=self.framed[more:], left_out=more)
-
-    @property
-    def times(self) -> list[int]:
-        """Arrival of the last byte of each frame, in ns since the recording began."""
-        return [self.offsets.get(one.read, 0) for one in self.framed]
 
 
 class Frames(Protocol):

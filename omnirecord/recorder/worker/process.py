@@ -26,9 +26,9 @@ from ...contract.judge import Contract
 from ...server.background import reduce_gc
 from ...server.timers import monotonic
 from ...wire.limits import max_decoded
-from ..intervals import LONG_STEP, RETRY_EVERY, STEP, FrameSchedule, breath
+from ..intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
 from ..rows.frames import FrameMaker
-from ..rows.operations import NewFrames, Rest
+from ..rows.operations import Rest
 
 
 @dataclass(slots=True)
@@ -103,11 +103,9 @@ class Logged:
     message: str
 
 
-Answer = Heard | Made | Trouble | Logged | NewFrames
+Answer = Heard | Made | Trouble | Logged
 
 
-MOST_SHOWN = 200
-"""Frames of one step that the watcher gets: to send one costs ten times as much as to make it."""
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ROOM = 256 * 1024 * 1024
@@ -133,10 +131,9 @@ class _Forwarded(logging.Handler):
 class _Cassette:
     """A file and its `FrameMaker`. The file is opened in `make`, so that a failing disk costs an attempt only."""
 
-    def __init__(self, file: File, contracts: Sequence[Contract], shows: bool) -> None:
+    def __init__(self, file: File, contracts: Sequence[Contract]) -> None:
         self.key = file.key
         self._path, self._recording, self._contracts = Path(file.path), file.recording, contracts
-        self._shows = shows
         self._writer: Writer | None = None
         self._told: deque[Stream] = deque()
         self._known: set[int] = set()
@@ -150,7 +147,7 @@ class _Cassette:
     def tell(self, streams: list[Stream]) -> None:
         self._told += streams
 
-    def make(self, rest: Rest) -> Iterator[list[NewFrames]]:
+    def make(self, rest: Rest) -> Iterator[int]:
         maker = self._maker or self._open()
         while self._told:
             self._begin(maker, self._told[0])
@@ -159,8 +156,7 @@ class _Cassette:
 
     def _open(self) -> FrameMaker:
         self._writer = Writer(self._path, beside=True)
-        step = STEP if self._shows else LONG_STEP
-        self._maker = FrameMaker(self._writer, self._recording, *self._contracts, shows=self._shows, step=step)
+        self._maker = FrameMaker(self._writer, self._recording, *self._contracts, step=LONG_STEP)
         return self._maker
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
@@ -181,11 +177,10 @@ class _Cassette:
 
 
 class Worker:
-    """Makes frames as the messages from the recorder say. `contracts`: one for each hop. `shows`: a watcher wants the
-    frames."""
+    """Makes frames as the messages from the recorder say. `contracts`: one for each hop."""
 
-    def __init__(self, pipe: Connection, contracts: Sequence[Contract], shows: bool) -> None:
-        self._pipe, self._contracts, self._shows = pipe, contracts, shows
+    def __init__(self, pipe: Connection, contracts: Sequence[Contract]) -> None:
+        self._pipe, self._contracts = pipe, contracts
         self._cassettes: dict[int, _Cassette] = {}
         self._pace = FrameSchedule()
         self._number, self._parent = 0, os.getppid()
@@ -215,7 +210,7 @@ class Worker:
         self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
         for file in told.files:
             if file.key not in self._cassettes:
-                self._cassettes[file.key] = _Cassette(file, self._contracts, self._shows)
+                self._cassettes[file.key] = _Cassette(file, self._contracts)
             self._cassettes[file.key].tell(file.streams)
         for key in told.release:
             if key in self._cassettes:
@@ -260,17 +255,14 @@ class Worker:
             if not cassette.waiting:
                 continue
             for made in cassette.make(self._rest):
-                self._is_new = self._is_new or bool(made)
-                for frames in made if self._shows else ():
-                    self._answer(frames.last(MOST_SHOWN))
+                self._is_new = self._is_new or made > 0
                 if self._pace.is_long(monotonic()) or os.getppid() != self._parent:
                     return
 
 
 def main() -> None:
-    """Run the worker. Arguments: descriptor of the pipe, the contract of each hop as JSON, `shows` or `hides`, and
-    `max_decoded` in bytes."""
-    _, fd, contracts, shows, limit = sys.argv
+    """Run the worker. Arguments: descriptor of the pipe, the contract of each hop as JSON, `max_decoded` in bytes."""
+    _, fd, contracts, limit = sys.argv
     max_decoded(int(limit))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder, which ends the worker
@@ -280,7 +272,7 @@ def main() -> None:
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
     try:
-        worker = Worker(pipe, [load(one) for one in json.loads(contracts)], shows == "shows")
+        worker = Worker(pipe, [load(one) for one in json.loads(contracts)])
         reduce_gc(_GC_THRESHOLD)
         worker.run()
     except (EOFError, OSError):

@@ -22,7 +22,7 @@ from ...cassette.sqlite import Writer
 from ...server.timers import Complaint, monotonic
 from ...wire.limits import max_decoded
 from ..intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
-from ..rows.operations import Frames, NewFrames
+from ..rows.operations import Frames
 from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 _BOOT = (
@@ -103,16 +103,12 @@ class WorkerFrames(Frames):
 class WorkerSupervisor:
     """Runs the worker of one recorder. Its methods are called in the recording thread.
 
-    `contracts`: name or path of the contract of each hop.
-    `watch` is called with new frames, if `shows`, and `news` after new frames, both in a third thread. `wake` is called
-    after each answer of the worker.
+    `contracts`: name or path of the contract of each hop. `news` is called after new frames, `wake` after each answer
+    of the worker, both in a third thread.
     """
 
-    def __init__(
-        self, contracts: Sequence[str], watch: Callable[[NewFrames], None], shows: bool, news: Callable[[], None],
-        wake: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self._contracts, self._watch, self._shows, self._news, self._wake = contracts, watch, shows, news, wake
+    def __init__(self, contracts: Sequence[str], news: Callable[[], None], wake: Callable[[], None]) -> None:
+        self._contracts, self._news, self._wake = contracts, news, wake
         self._files: dict[int, WorkerFrames] = {}
         self._keys = 0
         self._releasing: dict[int, int] = {}  # file keys, and the message that said so; 0: none yet
@@ -203,8 +199,7 @@ class WorkerSupervisor:
         ours, its = socket.socketpair()
         with ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
-            shows = "shows" if self._shows else "hides"
-            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts), shows]
+            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts)]
             words += [str(max_decoded()), json.dumps(sys.path)]
             quiet = subprocess.DEVNULL
             pipe = Connection(ours.detach())
@@ -232,9 +227,6 @@ class WorkerSupervisor:
         try:
             while True:
                 answer = pipe.recv()
-                if isinstance(answer, NewFrames):
-                    self._watch(answer)
-                    continue
                 if isinstance(answer, Made) and answer.is_new:
                     self._news()
                 self._answers.append(answer)

@@ -9,11 +9,11 @@ A client's later requests hold ids of calls from its first answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
-from itertools import takewhile
+from itertools import accumulate, takewhile
 
 from ...model import Exchange
 from ...omnigent.routes import path_of
@@ -29,7 +29,9 @@ _MASKS = (b"omnirecord-redacted-", b"***")
 _LISTED = 3
 """Most differences of a miss."""
 _READ = 20
-"""Most recorded calls whose texts are compared for a miss."""
+"""Most recorded calls whose texts are compared for a miss…"""
+_READ_BYTES = 4 << 20
+"""…and bytes of their requests, but for a single larger one."""
 _AROUND = 1000
 """Characters of two texts that are compared word by word, from their first difference."""
 _ALONE = 160
@@ -68,7 +70,8 @@ class Fingerprint:
 
     def common(self, other: Fingerprint) -> int:
         """Return the number of equal messages at the start."""
-        return _common(self.messages, other.messages)
+        pairs = zip(self.messages, other.messages, strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     def common_ids(self, other: Fingerprint) -> int:
         """Return the number of ids that are equal and at the same place."""
@@ -209,8 +212,10 @@ class Conversations:
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""
         best = max(self._likeness(asked, x) for x in recorded)
-        alike = [x for x in recorded if self._likeness(asked, x) == best][:_READ]
+        alike = _few([x for x in recorded if self._likeness(asked, x) == best])
         found = [(x, self._differences(asked, x, parts)) for x in alike]
+        if len(found) == 1:
+            return found[0]
         return max(found, key=lambda pair: sum(map(_share, pair[1])) - len(pair[1]))
 
     def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
@@ -255,12 +260,32 @@ def _spellings(day: date) -> tuple[bytes, ...]:
     return tuple(text.encode() for text in sorted(made, key=lambda text: (-len(text), text)))
 
 
+def _few(exchanges: list[Exchange]) -> list[Exchange]:
+    """Return the first exchanges, as many as are compared for a miss."""
+    sizes = accumulate(x.request_bytes for x in exchanges[:_READ])
+    return [x for x, size in zip(exchanges, sizes, strict=False) if size <= _READ_BYTES] or exchanges[:1]
+
+
 def _share(one: Difference) -> float:
     """Return the share of equal characters at the start and end of two texts, from 0 to 1."""
     if not one.recorded or not one.got:
         return 0.0
-    start, end = _common(one.recorded, one.got), _common(one.recorded[::-1], one.got[::-1])
-    return min(1.0, (start + end) / max(len(one.recorded), len(one.got)))
+    recorded, got = one.recorded, one.got
+    start, end = _equal(recorded, got), _equal(recorded, got, at_end=True)
+    return min(1.0, (start + end) / max(len(recorded), len(got)))
+
+
+def _equal(one: str, other: str, *, at_end: bool = False) -> int:
+    """Return the number of equal characters at the start or end of two texts. No call is made for each character."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if at_end:
+            is_equal = one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]
+        else:
+            is_equal = one[low:middle] == other[low:middle]
+        low, high = (middle, high) if is_equal else (low, middle - 1)
+    return low
 
 
 def _line(one: Difference) -> str:
@@ -268,7 +293,7 @@ def _line(one: Difference) -> str:
     if one.recorded is None or one.got is None:
         text, mark = (one.got, "{+%s+}") if one.recorded is None else (one.recorded, "[-%s-]")
         return f"{one.where}: " + mark % _escaped(clip(text or "", _ALONE))
-    start = max(0, _common(one.recorded, one.got) - _BEFORE)
+    start = max(0, _equal(one.recorded, one.got) - _BEFORE)
     recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
     return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
 
@@ -276,7 +301,3 @@ def _line(one: Difference) -> str:
 def _escaped(text: str) -> str:
     """Return the text with `\\n`, `\\r` and `\\t` for these characters, so that each difference is visible."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-
-
-def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

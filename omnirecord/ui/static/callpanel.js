@@ -99,7 +99,7 @@ export class CallPanel {
   }
 
   async earlier(button, list, exchange, until) {
-    const known = await this.source.call(exchange, until)
+    const known = await this.source.ask('call', { exchange, until })
     button.remove()
     this.items(list, exchange, known.request_body)
   }
@@ -131,7 +131,7 @@ export class CallPanel {
     const whole = async event => {
       event.target.disabled = true
       try {
-        const found = await this.source.part(exchange, part)
+        const found = await this.source.ask('part', { exchange, part })
         fill(box, ...pieces(found.text), found.cut ? h('p', { class: 'remark' }, `The first part of ${sizeOf(found)}.`) : '')
       } catch (problem) {
         add(box, [h('p', { class: 'problem' }, problem.message)])
@@ -155,8 +155,8 @@ export class CallPanel {
   async showEvents(delta) {
     const { source, stream } = this,
       after = Math.max(0, (delta ?? 1) - 1 - AROUND)
-    const columns = await source.events(stream, after),
-      { rows } = await source.summaries(stream, after, SHOWN_EVENTS)
+    const columns = await source.ask('events', { stream, after }),
+      { rows } = await source.ask('summaries', { stream, after, count: SHOWN_EVENTS })
     const said = new Map(rows)
     let at = 0,
       found = null

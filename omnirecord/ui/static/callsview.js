@@ -59,8 +59,9 @@ export class CallView {
 
   async run() {
     try {
-      const [call, full] = await Promise.all([this.source.call(this.exchange), this.source.exchange(this.exchange)])
-      this.panel = new CallPanel({ source: this.source, begin: call.shift_ns, go: delta => this.go(delta) })
+      const { exchange, source } = this,
+        [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
+      this.panel = new CallPanel({ source, begin: call.shift_ns, go: delta => this.go(delta) })
       fill(this.head, ...callTitle(call))
       const copied = [['curl', full.curl], ['id', String(this.exchange)]].filter(([, text]) => text)
       fill(this.copies, ...copied.map(([name, text]) => copyButton(name, () => text)), copyButton('link', () => location.href))
@@ -89,7 +90,7 @@ export class CallView {
 
 // Show one event of a call: its frame, and its partner on the client hop.
 export async function showEvent(panel, source, stream, seq, go) {
-  const [event, move] = await Promise.all([source.event(stream, seq), source.move(stream, seq)])
+  const [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
   fill(
     panel.chosen,
     h('h3', {}, `Event ${seq}`),

@@ -50,9 +50,9 @@ export class CompareView {
   async run() {
     try {
       const [found, one, other] = await Promise.all([
-        this.source.comparison(this.a, this.b),
-        this.source.session(this.a),
-        this.source.session(this.b),
+        this.source.ask('comparison', { a: this.a, b: this.b }),
+        this.source.ask('session', { key: this.a }),
+        this.source.ask('session', { key: this.b }),
       ])
       this.show(found, one.family[0], other.family[0])
     } catch (problem) {
@@ -182,7 +182,7 @@ export class PairsView {
 
   async run() {
     try {
-      const pairs = await this.source.pairs(this.a, this.b)
+      const pairs = await this.source.ask('pairs', { a: this.a, b: this.b })
       if (!this.element.isConnected) return
       if (pairs.length === 1 && pairs[0].a !== null && pairs[0].b !== null)
         return location.replace(write({ view: 'compare', a: pairs[0].a, b: pairs[0].b }))

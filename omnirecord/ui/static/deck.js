@@ -57,7 +57,7 @@ export class Deck extends Playhead {
   }
 
   async loadFindings() {
-    const all = await this.source.findings(this.session.family[0].session_id ?? undefined)
+    const all = await this.source.ask('findings', { session: this.session.family[0].session_id })
     const streams = new Set([...this.session.exchanges, ...this.calls].map(x => x.stream)),
       ids = new Set(this.session.family.map(told => told.session_id))
     this.raw = all.filter(one =>
@@ -81,7 +81,7 @@ export class Deck extends Playhead {
 
   async loadStream(stream, first = () => {}) {
     for (;;) {
-      const piece = await this.source.events(stream, this.table.last.get(stream) ?? 0)
+      const piece = await this.source.ask('events', { stream, after: this.table.last.get(stream) ?? 0 })
       if (this.isClosed) return
       const isNew = this.table.add(piece) > 0,
         isDue = this.now() - (this.arranged ?? -Infinity) > 300
@@ -94,7 +94,7 @@ export class Deck extends Playhead {
   // An answer that arrives after a newer one is dropped.
   async loadSession() {
     const number = ++this.asks,
-      session = await this.source.session(this.key)
+      session = await this.source.ask('session', { key: this.key })
     if (this.isClosed || number < this.taken) return
     this.taken = number
     this.take(session)
@@ -103,7 +103,7 @@ export class Deck extends Playhead {
   // Load the model calls; they are shown with the session.
   async loadCalls() {
     if (!this.hasCalls) return
-    const { calls, spent } = await this.source.calls(this.key)
+    const { calls, spent } = await this.source.ask('calls', { key: this.key })
     if (this.isClosed) return
     this.calls = calls
     this.spent = new Map(spent.map(({ key, turn, sentence }) => [`${key} ${turn}`, sentence]))
@@ -193,15 +193,15 @@ export class Deck extends Playhead {
   // Move from a delta to its partner on the other hop.
   async hopAcross() {
     const { selected, table } = this
-    const place = selected?.row !== undefined ? [table.stream[selected.row], table.seq[selected.row]] : this.placeInCall()
-    const move = place && this.calls.length ? await this.source.move(...place) : null
+    const place = selected?.row !== undefined ? { stream: table.stream[selected.row], seq: table.seq[selected.row] } : this.placeInCall()
+    const move = place && this.calls.length ? await this.source.ask('move', place) : null
     if (move) this.goAlong(move)
   }
 
   placeInCall() {
     const { selected } = this,
       one = this.calls.find(call => call.exchange === selected?.call)
-    return one && selected.delta && one.stream !== null ? [one.stream, selected.delta] : null
+    return one && selected.delta && one.stream !== null ? { stream: one.stream, seq: selected.delta } : null
   }
 
   goAlong({ key, exchange, stream, seq }) {
@@ -254,7 +254,7 @@ export class Deck extends Playhead {
   async askSummaries(name, stream, block) {
     this.asked.add(name)
     try {
-      const { rows } = await this.source.summaries(stream, block * SUMMARIES, SUMMARIES)
+      const { rows } = await this.source.ask('summaries', { stream, after: block * SUMMARIES, count: SUMMARIES })
       for (const [one, summary] of rows) {
         const row = this.table.rowOf(stream, one)
         if (row !== undefined) this.summaries.set(row, summary)

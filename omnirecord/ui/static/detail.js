@@ -51,7 +51,7 @@ export class Detail {
       { row } = selected,
       stream = table.stream[row],
       seq = table.seq[row]
-    const event = await source.event(stream, seq)
+    const event = await source.ask('event', { stream, seq })
     if (this.deck.selected !== selected) return
     fill(this.title, `${stream}:${seq} `, h('span', { class: 'type' }, event.type ?? '(no type)'))
     const isText = typeof event.raw === 'string' && event.cut === null,
@@ -60,7 +60,7 @@ export class Detail {
     const partner = h('p', { class: 'remark' })
     fill(this.body, this.facts(row, event), partner, this.issues(event), this.data(event), this.raw(event))
     if (!this.deck.calls.length || !/\.delta$/.test(event.type ?? '')) return
-    const move = await source.move(stream, seq)
+    const move = await source.ask('move', { stream, seq })
     if (move) add(partner, ['caused by ', partnerLine(move, () => this.deck.goAlong(move))])
   }
 
@@ -70,7 +70,7 @@ export class Detail {
       { source } = deck,
       { call: exchange, delta } = selected
     if (this.panel?.exchange !== exchange || this.isStale) {
-      const [call, full] = await Promise.all([source.call(exchange), source.exchange(exchange)])
+      const [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
       if (deck.selected !== selected) return
       const go = delta => deck.pointAtCall(exchange, delta)
       this.panel = new CallPanel({ source, begin: deck.begin, go })
@@ -162,7 +162,7 @@ export class Detail {
   async showExchange(selected) {
     const { exchange, message } = selected,
       x = this.deck.session.exchanges.find(one => one.exchange === exchange)
-    const full = await this.deck.source.exchange(exchange)
+    const full = await this.deck.source.ask('exchange', { exchange })
     if (this.deck.selected !== selected) return
     fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
     this.offer({ curl: full.curl, id: String(exchange) })

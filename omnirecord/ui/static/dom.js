@@ -1,6 +1,6 @@
 // Creates elements without markup, so that recorded text is always shown as text.
 
-import { visible } from './words.js'
+import { clip, oneLine, visible } from './words.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
 
@@ -76,6 +76,17 @@ export function button(label, keys, onclick, ...children) {
     { type: 'button', title: keys ? `${label} (${keys})` : label, 'aria-label': label, onclick },
     ...children,
   )
+}
+
+// A check box that chooses a session to compare.
+export function chooser(name, checked, choose) {
+  const label = `Choose ${clip(oneLine(name), 40)} to compare`
+  return h('input', { type: 'checkbox', 'aria-label': label, checked, onchange: event => choose(event.target.checked) })
+}
+
+// A control with its name.
+export function labelled(name, control, kind = 'field') {
+  return h('label', { class: kind }, h('span', {}, name), control)
 }
 
 // A table in a box that scrolls. `heads`: the names of its columns, '' for check boxes. `bodies`: what is below them.

@@ -1,6 +1,6 @@
 // The controls of the event filter, and the number of matching rows.
 
-import { button, fill, h, say, shows } from './dom.js'
+import { button, fill, h, labelled, say, shows } from './dom.js'
 import { ALL, saidOf } from './filters.js'
 import { VERDICTS } from './table.js'
 
@@ -116,10 +116,6 @@ export class FilterBar {
     say(this.count, `${part(lines.events, table.size, 'event')} · ${part(lines.requests, requests, 'request')}`)
     shows(this.cleared, saidOf(filter) !== '')
   }
-}
-
-function labelled(name, control) {
-  return h('label', { class: 'field' }, h('span', {}, name), control)
 }
 
 function part(some, all, what) {

@@ -1,6 +1,6 @@
 // The filters of the page on a lake, in the address and as controls, with the number of sessions for each value.
 
-import { button, fill, h, icon, shows } from './dom.js'
+import { button, fill, h, icon, labelled, shows } from './dom.js'
 import { clip } from './words.js'
 
 const FILTERS = ['from', 'to', 'label', 'finding', 'status', 'model', 'text']
@@ -60,12 +60,12 @@ export class LakeFilter {
       h(
         'div',
         { class: 'filter-fields' },
-        fieldOf('From, UTC', from),
-        fieldOf('To', to),
-        fieldOf('Status', status),
-        fieldOf('Model', model),
-        fieldOf('Label', label),
-        fieldOf('Question or id', text),
+        labelled('From, UTC', from),
+        labelled('To', to),
+        labelled('Status', status),
+        labelled('Model', model),
+        labelled('Label', label),
+        labelled('Question or id', text),
         this.cleared,
       ),
       this.chips,
@@ -193,8 +193,4 @@ function said(name, value) {
 
 function number(many) {
   return many.toLocaleString('en')
-}
-
-function fieldOf(name, control) {
-  return h('label', { class: 'field' }, h('span', {}, name), control)
 }

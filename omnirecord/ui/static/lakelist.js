@@ -1,6 +1,6 @@
 // The sessions of a lake, page by page.
 
-import { add, fill, h, tableBox } from './dom.js'
+import { add, chooser, fill, h, tableBox } from './dom.js'
 import { lakeAddress } from './lakefilter.js'
 import { LakeView } from './lakeview.js'
 import { clip, count, moment, oneLine, seconds, sessionName } from './words.js'
@@ -61,12 +61,7 @@ export class LakeSessions extends LakeView {
   row(row) {
     const name = clip(oneLine(sessionName(row)), 100),
       labels = Object.entries(row.labels ?? {})
-    const check = h('input', {
-      type: 'checkbox',
-      'aria-label': `Choose ${clip(name, 40)} to compare`,
-      checked: this.chosen.has(row.session_id),
-      onchange: event => this.choose(row.session_id, name, event.target.checked),
-    })
+    const check = chooser(name, this.chosen.has(row.session_id), is => this.choose(row.session_id, name, is))
     const isOpen = row.session_id !== null
     return h(
       'tr',

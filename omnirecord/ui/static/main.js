@@ -67,7 +67,7 @@ class App extends Shell {
   }
 
   async look() {
-    this.overview = await this.source.overview()
+    this.overview = await this.source.ask('overview')
     fill(this.crumb, this.overview.name)
     document.title = visible(`${this.overview.name} · omnirecord`)
     this.tell()
@@ -126,7 +126,7 @@ class App extends Shell {
   // Load the findings of all sessions, which only the list shows.
   async examine() {
     try {
-      if (!this.findings || this.overview.is_recorded) this.findings = await this.source.findings()
+      if (!this.findings || this.overview.is_recorded) this.findings = await this.source.ask('findings')
       this.view?.renew?.(this.overview, this.findings)
     } catch (problem) {
       this.fail(problem)
@@ -138,7 +138,7 @@ class App extends Shell {
     if (!this.overview.recordings.some(one => one.is_model_hop)) return
     const begun = performance.now()
     try {
-      this.view?.tellCalls?.(await this.source.calls())
+      this.view?.tellCalls?.(await this.source.ask('calls'))
     } catch (problem) {
       this.fail(problem)
     }

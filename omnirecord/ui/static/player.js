@@ -1,7 +1,7 @@
 // The controls of playback: play, scrubber, time, speed and longest silence.
 
 import { CAPS, SPEEDS } from './playhead.js'
-import { button, fill, h, icon, say, shows } from './dom.js'
+import { button, fill, h, icon, labelled, say, shows } from './dom.js'
 import { clock } from './words.js'
 
 const NOTCHES = 10_000
@@ -45,7 +45,7 @@ export class Player {
         deck.isLive ? deck.still() : deck.goLive()
       },
     })
-    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, setting('Speed', this.speed), setting('Silences', this.cap))
+    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, labelled('Speed', this.speed, 'setting'), labelled('Silences', this.cap, 'setting'))
     this.speed.value = String(deck.speed)
     this.cap.value = String(deck.cap)
     deck.on(news => this.update(news))
@@ -88,8 +88,4 @@ export class Player {
     this.deck.movePlayed((Number(this.slider.value) / NOTCHES) * this.deck.pace.duration)
     this.deck.lookThere()
   }
-}
-
-function setting(name, control) {
-  return h('label', { class: 'setting' }, h('span', {}, name), control)
 }

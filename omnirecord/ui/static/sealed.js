@@ -19,32 +19,37 @@ class Sealed {
     this.canFollow = false
   }
 
-  async overview() {
+  async ask(name, asked = {}) {
+    return this[name](asked)
+  }
+
+  overview() {
     return this.data.overview
   }
 
-  async findings(session) {
-    return session === undefined ? this.data.findings : this.data.findings.filter(one => one.session_id === session)
+  findings({ session }) {
+    const { findings } = this.data
+    return (session ?? null) === null ? findings : findings.filter(one => one.session_id === session)
   }
 
-  async session(key) {
+  session({ key }) {
     return this.data.sessions[key] ?? missing('this session')
   }
 
-  async events(stream, after) {
+  events({ stream, after }) {
     const { columns } = this.data.streams[stream] ?? { columns: [] },
       place = columns.findIndex(piece => piece.seq.at(-1) > after)
     return place < 0 ? { stream, ...NOTHING } : { ...columns[place], more: place + 1 < columns.length }
   }
 
-  async summaries(stream, after, count) {
+  summaries({ stream, after, count }) {
     return {
       stream,
       rows: this.data.streams[stream].summaries.slice(after, after + count).map((summary, i) => [after + i + 1, summary]),
     }
   }
 
-  async event(stream, seq) {
+  event({ stream, seq }) {
     const found = this.data.streams[stream]?.events[seq - 1]
     if (!found) return missing('this event')
     const [raw, event, sequence_number, issues, cut] = found
@@ -64,7 +69,7 @@ class Sealed {
     return missing('this event')
   }
 
-  async exchange(exchange) {
+  exchange({ exchange }) {
     return this.data.exchanges[exchange] ?? missing('this request')
   }
 
@@ -88,38 +93,38 @@ class Sealed {
     return (this.data.streams[stream]?.events ?? []).map(([raw]) => (typeof raw === 'string' ? raw : ''))
   }
 
-  async search(query) {
+  search({ query }) {
     const found = hits(this.data.searched, query)
     for (const one of found.hits)
       if (one.seq !== null) one.offset_ns = this.numbers(one.stream, one.seq).offset_ns
     return found
   }
 
-  async calls(key) {
+  calls({ key }) {
     return this.data.calls[key ?? ''] ?? { calls: [], more: 0, spent: [] }
   }
 
-  async call(exchange, until) {
+  call({ exchange, until }) {
     const found = this.data.call[exchange] ?? missing('this model call')
     return until === undefined ? found : missing('earlier messages of this request')
   }
 
-  async part() {
+  part() {
     return missing('more of this text')
   }
 
-  async move(stream, seq) {
+  move({ stream, seq }) {
     return this.data.moves[`${stream}:${seq}`] ?? null
   }
 
-  async pairs() {
+  pairs() {
     return missing('two cassettes: choose two of its sessions')
   }
 
-  async comparison(a, b) {
+  comparison({ a, b }) {
     const { comparisons } = this.data
     const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])
-    if (a === b) return { a, b, turns: alike(await this.session(a)), found: [] }
+    if (a === b) return { a, b, turns: alike(this.session({ key: a })), found: [] }
     return found ?? missing('a comparison of these two; `omnirecord diff` compares any two')
   }
 }

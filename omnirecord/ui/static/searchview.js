@@ -23,7 +23,7 @@ export class SearchView {
         ),
       )
     try {
-      this.show(await this.source.search(this.query))
+      this.show(await this.source.ask('search', { query: this.query }))
     } catch (problem) {
       fill(this.body, h('p', { class: 'problem' }, problem.message))
     }

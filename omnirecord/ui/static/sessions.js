@@ -1,7 +1,7 @@
 // The list of recordings and their sessions.
 
 import { callList } from './callsview.js'
-import { add, fill, h, tableBox } from './dom.js'
+import { add, chooser, fill, h, tableBox } from './dom.js'
 import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
 import { oddIn } from './table.js'
@@ -103,7 +103,7 @@ export class SessionsView {
     const open = async event => {
       if (!event.target.open || body.childElementCount) return
       try {
-        add(body, exchangeParts(x, await this.source.exchange(x.exchange), 0))
+        add(body, exchangeParts(x, await this.source.ask('exchange', { exchange: x.exchange }), 0))
       } catch (problem) {
         add(body, [h('p', { class: 'problem' }, problem.message)])
       }
@@ -175,12 +175,7 @@ export class SessionsView {
   row(row, depth) {
     const name = sessionName(row),
       bad = oddIn(row.verdicts).reduce((sum, [, n]) => sum + n, 0)
-    const check = h('input', {
-      type: 'checkbox',
-      'aria-label': `Choose ${clip(oneLine(name), 40)} to compare`,
-      checked: this.chosen.has(row.key),
-      onchange: event => this.choose(row.key, event.target.checked),
-    })
+    const check = chooser(name, this.chosen.has(row.key), is => this.choose(row.key, is))
     return h(
       'tr',
       {},

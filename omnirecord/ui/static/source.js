@@ -15,6 +15,7 @@ export class Server {
     return this.token ? { Authorization: `Bearer ${this.token}` } : {}
   }
 
+  // The value of a request by name: `ui/data.py` and `ui/calls.py` describe each.
   async ask(name, asked = {}) {
     const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null)
     const answer = await fetch(`data/${name}?${new URLSearchParams(given)}`, { headers: this.headers() })
@@ -22,27 +23,6 @@ export class Server {
     throw await refusal(answer)
   }
 
-  overview() {
-    return this.ask('overview')
-  }
-  findings(session) {
-    return this.ask('findings', { session })
-  }
-  session(key) {
-    return this.ask('session', { key })
-  }
-  events(stream, after) {
-    return this.ask('events', { stream, after })
-  }
-  summaries(stream, after, count) {
-    return this.ask('summaries', { stream, after, count })
-  }
-  event(stream, seq) {
-    return this.ask('event', { stream, seq })
-  }
-  exchange(exchange) {
-    return this.ask('exchange', { exchange })
-  }
   // Ask in portions of some hundred exchanges, since an address has a limit.
   async matching(streams, exchanges, text) {
     const found = await this.ask('matching', { streams: streams.join(','), text })
@@ -52,37 +32,12 @@ export class Server {
     }
     return found
   }
-  search(query, type, session) {
-    return this.ask('search', { query, type, session })
-  }
-  pairs(a, b) {
-    return this.ask('pairs', { a, b })
-  }
-  // The model calls of a session, or all of them.
-  calls(key) {
-    return this.ask('calls', { key })
-  }
-  // One call; `until`: only messages before this one.
-  call(exchange, until) {
-    return this.ask('call', { exchange, until })
-  }
-  // A text of a call as a whole.
-  part(exchange, part) {
-    return this.ask('part', { exchange, part })
-  }
-  // The partner of a delta on the other hop; null if it has none.
-  move(stream, seq) {
-    return this.ask('move', { stream, seq })
-  }
-  comparison(a, b) {
-    return this.ask('comparison', { a, b })
-  }
 
   // Follow the recording: `received` gets new rows of `events --json`, several at once, and `at` the id of the last
   // one. Returns whether the recording has ended; throws if the connection is lost. `after`: the id to resume from.
-  async follow({ after, received, at, signal }) {
+  async follow({ after, received, at }) {
     const headers = { ...this.headers(), ...(after ? { 'Last-Event-ID': after } : {}) }
-    const answer = await fetch('../events?last=0', { headers, signal })
+    const answer = await fetch('../events?last=0', { headers })
     if (!answer.ok) throw await refusal(answer)
     const reader = new Reader(),
       bytes = answer.body.pipeThrough(new TextDecoderStream()).getReader()

@@ -154,10 +154,17 @@ export class Table {
 
 // The number of values in a sorted list that are at most `value`.
 export function upTo(sorted, value) {
-  return countWhile(sorted.length, i => sorted[i] <= value)
+  let low = 0,
+    high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (sorted[middle] <= value) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
-// Binary search: the number of first places, of `many`, for which `holds` is true.
+// The same for any order, with a call for each step: the number of first places, of `many`, for which `holds` is true.
 export function countWhile(many, holds) {
   let low = 0,
     high = many

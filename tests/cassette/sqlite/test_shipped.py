@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.cassette.export import jsonl_bytes, packed_bytes
+from omnirecord.cassette.export import packed_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.writer import mark, mark_shipped, number_made, shipped_to

@@ -136,7 +136,7 @@ def header_sections() -> list[Row]:
 
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
-BOMB = gzip.compress(bytes(30 * MIB), 9, mtime=0)
+BOMB = gzip.compress(bytes(30 * MIB), 1, mtime=0)
 ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "204 with a body": (b"HTTP/1.1 204 No Content\r\n" + TWO, {}),
     "304 with a body": (b"HTTP/1.1 304 Not Modified\r\n" + TWO, {}),

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.cassette.export import jsonl_bytes, packed_bytes
+from omnirecord.cassette.export import packed_bytes
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Writer
 from omnirecord.cassette.sqlite.compressed import content

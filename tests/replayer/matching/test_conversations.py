@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from datetime import date, timedelta
 from typing import Any
 
@@ -211,3 +212,44 @@ def test_a_call_that_was_not_played_is_told_by_its_number_and_question() -> None
     assert [found.told(x) for x in calls] == [
         'call 1 of 2, exchange 1: "first"', 'call 2 of 2, exchange 2: "second \\x1b[2J"', "",
     ]  # fmt: skip
+
+
+def test_a_miss_with_a_long_text_makes_no_call_for_each_character() -> None:
+    def calls(size: int) -> int:
+        found, count = lookup(ask("x" * size + "1"), ask("x" * size + "2")), 0
+
+        def counted(_frame: object, event: str, _argument: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(counted)
+        try:
+            miss = found.miss(request(ask("x" * size + "3")))
+        finally:
+            sys.setprofile(None)
+        assert "x1-]{+x" in miss.lines[-1]
+        return count
+
+    assert calls(1_000_000) < calls(1_000) + 200
+
+
+def test_a_miss_reads_few_recorded_requests_if_they_are_large() -> None:
+    bodies = [json.dumps(ask("x" * 3_000_000 + str(n))).encode() for n in range(4)]
+    read: list[int] = []
+    answer = Response(1, 2, 200, "OK", ())
+    exchanges = [
+        Exchange(
+            n, 1, "http", None, None, "client", Request(n * 10, "POST", PATH, ()), answer, "done",
+            request_bytes=len(bodies[n - 1]), end_ns=n * 10 + 5,
+        )
+        for n in range(1, 5)
+    ]  # fmt: skip
+
+    def body(x: Exchange) -> bytes:
+        read.append(x.exchange)
+        return bodies[x.exchange - 1]
+
+    found = Lookup(exchanges, body, Rules())
+    read.clear()
+    assert found.miss(request(ask("y"))).lines
+    assert read == [1]
