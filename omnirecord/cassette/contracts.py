@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from os import PathLike, fspath
 
-from ..contract.by_path import ByPath
-from ..contract.judge import Contract
+from ..contract.judge import ByPath, Contract
 from ..contract.none import NoContract
 from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,8 @@ SENTINEL = "[DONE]"
 MAX_ISSUES = 20
 """Number of issues of one event that are listed, at most."""
 _MAX_TEXT = 200
+_MOST_PATHS = 1000
+"""Number of paths whose contract is kept."""
 
 
 ProblemKind = Literal[
@@ -331,6 +334,23 @@ class Contract:
             return model.model_validate(data)
         except ValidationError:
             return _event_with_odd_keys(model, data)
+
+
+class ByPath(Contract):
+    """A contract that is chosen for each exchange by the path of its request.
+
+    `find` returns the contract for a path. `otherwise` judges a stream for which it is None, and a single frame.
+    """
+
+    def __init__(self, name: str, find: Callable[[str], Contract | None], otherwise: Contract) -> None:
+        super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
+        self._find, self._otherwise = lru_cache(_MOST_PATHS)(find), otherwise
+
+    def of(self, target: str) -> Contract:
+        return self._find(target.partition("?")[0]) or self._otherwise
+
+    def examine(self, frame: Frame) -> Judgement:
+        return self._otherwise.examine(frame)
 
 
 def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:

@@ -13,8 +13,7 @@ from typing import Any
 
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
-from .by_path import ByPath
-from .judge import Api, Contract
+from .judge import Api, ByPath, Contract
 from .known_fields import target_of
 from .none import NoContract
 

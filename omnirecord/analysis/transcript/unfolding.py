@@ -85,7 +85,7 @@ class Following:
         long_silence: int = LONG_SILENCE,
         absolute: bool = False,
     ) -> None:
-        self._store, self._is_whole, self._absolute = store, session is None, absolute
+        self._store, self._is_whole = store, session is None
         self._page = Page(width, full, zero_ns=0 if absolute else None)
         self._growing = GrowingSessions(_Session, session, long_silence)
         self._others = LiveOthers(store)
