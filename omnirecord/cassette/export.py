@@ -17,7 +17,6 @@ from ..model import Exchange
 from .compressed import SUFFIX, named, packed
 from .files import folder_for, itself, put, whole_or_not
 from .jsonl import Reader, jsonl_bytes
-from .open import contract_or_default
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.compressed import copy_database
@@ -107,7 +106,7 @@ def write_lines(lines: Iterator[bytes], target: Path, *, is_text: bool, is_compr
 def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
     with folder_for(target, "copy") as name:
         made = Path(name) / "copy.db"
-        rows = Reader("the copy", contract_or_default).rows(lines)
+        rows = Reader("the copy").rows(lines)
         with clear_errors(target), closing(Writer(made, named=target)) as writer:
             while some := list(islice(rows, _ROWS)):
                 writer.write(some)

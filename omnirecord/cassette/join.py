@@ -21,7 +21,6 @@ from .jsonl import Offsets, Reader, encoded, values
 from .open import appending, open_store
 from .sqlite import Store
 from .sqlite.rows import Row
-from .sqlite.tables import contract_or_default
 
 _SHIFT = re.compile(r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|min|h)?")
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -66,7 +65,7 @@ class _Part:
             yield value
 
     def rows(self) -> Iterator[Row]:
-        self.reader = Reader(self.path, contract_or_default, self.offsets)
+        self.reader = Reader(self.path, self.offsets)
         return self.reader.rows(encoded(self.values()))
 
 

@@ -26,7 +26,6 @@ from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stre
 from .sqlite.compressed import content
 from .sqlite.rows import Row
 from .sqlite.schema import clear_errors, is_usable_path
-from .sqlite.tables import contract_or_default as contract_or_default
 
 _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""
@@ -57,7 +56,7 @@ def _open(path: Path) -> Store:
 def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
     writer = Writer(None)
     try:
-        writer.write(rows_by(Reader(str(path), contract_or_default)))
+        writer.write(rows_by(Reader(str(path))))
     except BaseException:
         writer.connection.close()
         raise
@@ -82,12 +81,12 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
             raise UsageError(f"{path} is a .db cassette: export it first (omnirecord export {path} --format jsonl)")
         if is_packed(path) and is_database(path):
             with closing(open_store(path)) as store:  # no recorder writes it: it stays the same after the check
-                for _ in Reader(str(path), contract_or_default).rows(jsonl_bytes(store)):
+                for _ in Reader(str(path)).rows(jsonl_bytes(store)):
                     pass
                 return _append(_rows_of(store), path, target, store.pseudonyms_of())
         if is_sse(path):
             return _import_sse(path, target)
-    for _ in _jsonl_rows(Reader(str(path), contract_or_default), path):
+    for _ in _jsonl_rows(Reader(str(path)), path):
         pass
     return _append(lambda reader: _jsonl_rows(reader, path), path, target)
 
@@ -119,7 +118,7 @@ def _append(
     """
     with appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
-        reader = Reader(str(path), contract_or_default, offsets)
+        reader = Reader(str(path), offsets)
         writer.write(rows_by(reader))
         if pseudonyms is not None and writer.salt(pseudonyms[0]) == pseudonyms[0]:
             writer.has_key(pseudonyms[1])

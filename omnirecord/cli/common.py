@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import functools
 import json
 import logging
 import os
@@ -210,36 +211,31 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=width)
 
 
-def json_option(function: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")(
-        function
-    )
+def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """A decorator that adds several arguments and options, in their order."""
+    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
-def decoded_option(function: F) -> F:
-    return click.option(
-        "--max-decoded", metavar="SIZE", expose_value=False,
-        callback=lambda _context, _option, value: max_decoded(MAX_DECODED if value is None else value),
-        help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 B.",
-    )(function)  # fmt: skip
-
-
-def redact_options(function: F) -> F:
-    function = click.option(
-        "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-        help="With --redact content, also mask words that begin with PREFIX; repeatable.",
-    )(function)  # fmt: skip
-    return click.option(
+json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
+decoded_option = click.option(
+    "--max-decoded", metavar="SIZE", expose_value=False,
+    callback=lambda _context, _option, value: max_decoded(MAX_DECODED if value is None else value),
+    help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 B.",
+)  # fmt: skip
+redact_options = options(
+    click.option(
         "--redact", type=click.Choice(["content"]),
         help="Also mask secrets in the content of events, before the recorder writes it.",
-    )(function)  # fmt: skip
-
-
-def pseudonym_key_option(function: F) -> F:
-    return click.option(
-        "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-        help="Key file for the pseudonyms that replace secrets; created if missing. Default: the user's key file.",
-    )(function)  # fmt: skip
+    ),
+    click.option(
+        "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
+        help="With --redact content, also mask words that begin with PREFIX; repeatable.",
+    ),
+)  # fmt: skip
+pseudonym_key_option = click.option(
+    "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
+    help="Key file for the pseudonyms that replace secrets; created if missing. Default: the user's key file.",
+)  # fmt: skip
 
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:

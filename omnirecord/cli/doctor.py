@@ -21,14 +21,16 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH = 100
 
+fail_on_option = click.option(
+    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
+    help="Lowest severity of a finding that makes the exit code 1.",
+)  # fmt: skip
+
 
 @click.command(short_help="Diagnose sessions: what was wrong, and why.")
 @cassette_argument
 @click.argument("session", required=False)
-@click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
-)  # fmt: skip
+@fail_on_option
 @decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:

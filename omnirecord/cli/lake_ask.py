@@ -78,13 +78,16 @@ def sessions(
       omnirecord lake sessions lake
       omnirecord lake sessions lake --finding tool-without-output --since 7d
     """
+    from ..cassette.identity import labels_of
     from ..lake.location import Lake
     from ..lake.query import LakeQuery
     from ..lake.sessions import Wanted
     from ..lake.sessions import sessions as matching
+    from ..wire.limits import since as time_of
 
     _warn_of_unknown(findings)
-    wanted = Wanted(findings, _since(since), _labels(labels), statuses, models)
+    after = None if since is None else time_of(since, datetime.now(UTC))
+    wanted = Wanted(findings, after, labels_of(labels, {}), statuses, models)
     most = limit or None if limit is not None or as_json else _SHOWN
     place = Lake(url)
     place.marker()
@@ -119,18 +122,6 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
             close = get_close_matches(code, CODES, _NEAREST)
             near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
             click.echo(f"Warning: doctor has no finding {visible(code)}: {near}", err=True)
-
-
-def _since(text: str | None) -> datetime | None:
-    from ..wire.limits import since
-
-    return None if text is None else since(text, datetime.now(UTC))
-
-
-def _labels(texts: tuple[str, ...]) -> dict[str, str]:
-    from ..cassette.identity import labels_of
-
-    return labels_of(texts, {})
 
 
 def _line(row: dict[str, Any]) -> Line:

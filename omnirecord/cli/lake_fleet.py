@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import fitted_table, json_option, print_lines, print_rows, progress, terminal_width
+from .common import fitted_table, json_option, options, print_lines, print_rows, progress, terminal_width
+from .doctor import fail_on_option
 
 if TYPE_CHECKING:
     from ..lake.fleet import Outcome
@@ -28,26 +29,22 @@ _LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "pa
 Rows = list[dict[str, Any]]
 
 
-def fleet_options(function: Any) -> Any:
-    function = click.option(
+fleet_options = options(
+    click.argument("url", metavar="URL"),
+    click.option(
+        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
+    ),
+    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."),
+    click.option(
         "--shard", metavar="I/N",
         help="Only part I of N: whole session trees, by a hash of the session id. All parts together are everything.",
-    )(function)  # fmt: skip
-    function = click.option(
-        "--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."
-    )(function)
-    function = click.option(
-        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
-    )(function)
-    return click.argument("url", metavar="URL")(function)
+    ),
+)  # fmt: skip
 
 
 @click.command(short_help="Diagnose all sessions with this version.")
 @fleet_options
-@click.option(
-    "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
-)  # fmt: skip
+@fail_on_option
 @json_option
 @click.pass_context
 def doctor(

@@ -11,7 +11,7 @@ import click
 
 from ..errors import UsageError
 from ..text import counted
-from ..wire.limits import duration, shown_size, size
+from ..wire.limits import duration, shown_size, size_of
 from .common import fitted_table, is_terminal, json_option, print_lines, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     from ..lake.tables import TABLES
     from ..lake.upkeep import removable, remove, shorten_log
 
-    target, age = size("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
+    target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
     lake = Lake(url)
     lake.marker()
     found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import visible
-from .common import F, is_terminal, json_line
+from .common import is_terminal, json_line
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,11 +42,6 @@ LISTENS = (
     ),
     *PLACES,
 )  # fmt: skip
-
-
-def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """A decorator that adds several options, in their order."""
-    return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, Any], token: str | None = None) -> None:

@@ -25,6 +25,7 @@ from .common import (
     is_terminal,
     json_option,
     log_to_stderr,
+    options,
     pseudonym_key_option,
     redact_options,
 )
@@ -32,7 +33,6 @@ from .listen import (
     FILE,
     LISTEN,
     PLACES,
-    options,
     print_parting,
     print_ready,
     say,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,7 @@ from .common import (
     fitted_table,
     is_terminal,
     json_option,
+    options,
     print_lines,
     print_rows,
     shown,
@@ -32,7 +33,6 @@ from .common import (
 if TYPE_CHECKING:
     from ..cassette.sql import Result
 
-F = TypeVar("F", bound=Callable[..., Any])
 _CELL = 200
 """Longest cell of a table, in characters, unless the terminal is narrower."""
 _LEAST = 8
@@ -44,17 +44,18 @@ _WIDTH = 100
 _MOST_INTEGER = 2**63
 
 
-def sql_options(function: F) -> F:
-    """The argument SQL and the options of a command that runs it."""
-    function = click.option(
-        "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
-        help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
-    )(function)  # fmt: skip
-    function = click.option(
+sql_options = options(
+    click.argument("sql", required=False),
+    click.option(
         "--format", "form", type=click.Choice(["table", "json", "csv", "tsv"]),
         help="Output format (default: table). json prints one object per row, like --json.",
-    )(function)  # fmt: skip
-    return click.argument("sql", required=False)(function)
+    ),
+    click.option(
+        "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
+        help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
+    ),
+)  # fmt: skip
+"""The argument SQL and the options of a command that runs it."""
 
 
 @click.command(short_help="Ask in SQL: sessions, turns, tools, findings, events.")

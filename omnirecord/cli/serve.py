@@ -13,8 +13,8 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name
-from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, shown
-from .listen import LISTENS, options, print_parting, print_ready, say, stop_signal
+from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, options, shown
+from .listen import LISTENS, print_parting, print_ready, say, stop_signal
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay

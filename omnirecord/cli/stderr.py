@@ -31,7 +31,7 @@ _MOST_ALIKE = 100
 _MINUTE = 60.0
 _LAST_WORDS = 0.5
 """Seconds that the exit waits for them."""
-AFTER = 0.5
+_AFTER = 0.5
 """Seconds before progress is shown."""
 _EVERY = 0.1
 """Seconds between two updates of the progress."""
@@ -117,24 +117,22 @@ def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
         return logging.StreamHandler()
 
 
-def progress(items: Iterable[T], label: str, total: int | None = None, after: float = AFTER) -> Iterator[T]:
+def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
     if not is_terminal(sys.stderr):
         yield from items
         return
-    with Bar(label, len(items) if total is None and isinstance(items, Sized) else total, after) as bar:
+    with Bar(label, len(items) if total is None and isinstance(items, Sized) else total) as bar:
         for number, item in enumerate(items, 1):
             yield item
             bar.update(number)
 
 
 class Bar:
-    """Progress on a terminal, from `after` seconds on. `rate`: the rate as text, if it is not that of the count."""
+    """Progress on a terminal. `rate`: the rate as text, if it is not that of the count."""
 
-    def __init__(
-        self, label: str, total: int | None, after: float = AFTER, rate: Callable[[], str] | None = None
-    ) -> None:  # fmt: skip
-        self._label, self._total, self._after, self._rate = label, total, after, rate
+    def __init__(self, label: str, total: int | None, rate: Callable[[], str] | None = None) -> None:
+        self._label, self._total, self._rate = label, total, rate
         self._begun = self._looked = monotonic()
         self._drawn: Progress | None = None
 
@@ -155,7 +153,7 @@ class Bar:
         if (now := monotonic()) - self._looked < _EVERY or not is_terminal(sys.stderr):
             return
         self._looked = now
-        if self._drawn is None and now - self._begun >= self._after:
+        if self._drawn is None and now - self._begun >= _AFTER:
             self._drawn = _bar(self._total, self._rate)
             self._task = self._drawn.add_task(self._label, total=self._total)
             self._drawn.start()
@@ -164,7 +162,7 @@ class Bar:
 
 
 @contextmanager
-def busy(label: str, after: float = AFTER) -> Iterator[None]:
+def busy(label: str) -> Iterator[None]:
     """Show a label and the elapsed time while the block runs."""
     if not is_terminal(sys.stderr):
         yield
@@ -176,7 +174,7 @@ def busy(label: str, after: float = AFTER) -> Iterator[None]:
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     shown = Progress(*columns, console=console(stderr=True), transient=True)
     shown.add_task(label, total=None)
-    timer = Timer(after, shown.start)
+    timer = Timer(_AFTER, shown.start)
     timer.start()
     try:
         yield

@@ -11,8 +11,8 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import by_name
-from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr
-from .listen import LISTENS, options, print_ready, stop_signal
+from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr, options
+from .listen import LISTENS, print_ready, stop_signal
 
 if TYPE_CHECKING:
     from ..lake.page import LakeViewer

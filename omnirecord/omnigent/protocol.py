@@ -9,7 +9,8 @@ of them back at a gate. In a transcript they are no events of a turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from typing import Literal
 
 from ..model import Exchange, TimedFrame
@@ -153,10 +154,9 @@ class ConnectSnapshot:
         return True
 
 
-def connect_snapshot_length(frames: list[TimedFrame]) -> int:
-    """Return the number of frames in the connect snapshot of a stream."""
-    snapshot = ConnectSnapshot()
-    return next((number for number, frame in enumerate(frames) if not snapshot.takes(frame)), len(frames))
+def connect_snapshot_length(frames: Iterable[TimedFrame]) -> int:
+    """Return the number of frames in the connect snapshot of a stream, which is the number of its last frame."""
+    return sum(1 for _ in takewhile(ConnectSnapshot().takes, frames))
 
 
 def _is_numbered(frame: TimedFrame) -> bool:

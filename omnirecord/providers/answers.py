@@ -84,7 +84,9 @@ class Answer:
         self.error: str | None = None
         self.usage: CallUsage | None = None
         self.texts: dict[tuple[int, int], list[str]] = {}
-        """By place in the answer."""
+        """By place in the answer: the deltas, or the finished text."""
+        self._wholes: dict[tuple[int, int], str] = {}  # the finished texts without deltas before them
+        self._with_deltas: set[tuple[int, int]] = set()
         self.reasoning: list[str] = []
         self.tools: dict[object, _Tool] = {}
         self._deltas: list[tuple[int, int, str, tuple[int, int] | None]] = []
@@ -106,6 +108,13 @@ class Answer:
         for seq, at_ns, text, place in self._deltas:
             yield Delta(seq, at_ns, text, -1 if place is None else places[place])
 
+    def said(self) -> Iterable[str]:
+        """Return the texts by place."""
+        for place in sorted(self.texts):
+            text, whole = "".join(self.texts[place]), self._wholes.get(place, "")
+            if text:
+                yield whole if whole.startswith(text) else text
+
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
         """Set the end. The first end counts: an event after it changes nothing."""
         if self.ending is None:
@@ -124,11 +133,16 @@ class Answer:
         self.error = message or self.error
 
     def say(self, text: str | None, place: tuple[int, int], *, whole: bool = False) -> None:
-        """Add a delta of text. `whole`: the finished text, which counts if no delta brought it."""
+        """Add a delta of text. `whole`: the finished text, which counts if no delta brought it before."""
         if not text or (whole and self.texts.get(place)):
             return
+        if whole:
+            self._wholes[place] = text
+        elif place in self._wholes and place not in self._with_deltas:
+            self.texts[place] = []
         self.texts.setdefault(place, []).append(text)
         if not whole:
+            self._with_deltas.add(place)
             self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
             self._deltas.append((self.seq, self.at_ns, text, place))
 

@@ -157,7 +157,7 @@ def call_of(
         started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
         first_token_ns=answer.first_ns, ended_ns=over if over is not None else x.end_ns, ending=ending, reason=reason,
         error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
-        texts=tuple(text for text in ("".join(parts) for _, parts in sorted(answer.texts.items())) if text),
+        texts=tuple(answer.said()),
         reasoning="".join(answer.reasoning), tool_calls=tools,
         deltas=tuple(answer.numbered()), conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),

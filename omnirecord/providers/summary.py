@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..text import joined, quoted, text_in, tokens
-from ..wire.strict_json import as_dict, as_list
+from ..wire.strict_json import as_dict, as_list, as_text
 
 Data = dict[str, Any]
 
@@ -18,6 +18,27 @@ def summary(type_: str | None, data: Data) -> str | None:
     """Return the summary of an event; None if its type is of no model API alone."""
     write = _SUMMARIES.get(type_ or "")
     return None if write is None else write(data)
+
+
+def text_delta(type_: str | None, data: Data) -> tuple[str, str] | None:
+    """Return a delta of text or reasoning of Chat Completions or Messages as that of Responses: its type there, and the
+    text. None for another event."""
+    delta = data.get("delta")
+    if type_ == "chat.completion.chunk":
+        delta = next((as_dict(one).get("delta") for one in as_list(data.get("choices"))), None)
+    elif type_ != "content_block_delta":
+        return None
+    fields = as_dict(delta)
+    for name in ("content", "text", "reasoning_content", "thinking"):
+        if text := as_text(fields.get(name)):
+            return _DELTAS[name], text
+    return None
+
+
+_DELTAS = {
+    **dict.fromkeys(("content", "text"), "response.output_text.delta"),
+    **dict.fromkeys(("reasoning_content", "thinking"), "response.reasoning_text.delta"),
+}
 
 
 def _of(*names: str) -> Callable[[Data], str]:

@@ -36,10 +36,12 @@ class Limit:
 
     def __init__(self, server: Server, seconds: float, section: Callable[[], str]) -> None:
         self._server, self._seconds, self._make_section = server, seconds, section
-        self._over, self._is_called = threading.Event(), False
+        self._over = threading.Event()
+        self.is_called = self.is_suspended = False
+        """Whether the test's code has begun, so that a client that does not connect counts; whether it is debugged."""
         self._thread = threading.Thread(target=self._watch, name="omnirecord-limit", daemon=True)
         self._before: Any = None
-        self._interrupts = self._is_suspended = self._has_cancelled = False
+        self._interrupts = self._has_cancelled = False
         self.section: str | None = None
         """The section of the test when the limit was over."""
         self.reason: str | None = None
@@ -51,14 +53,6 @@ class Limit:
         if is_main and _SIGNAL is not None and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
             self._before, self._interrupts = signal.signal(_SIGNAL, self._interrupt), True
         self._thread.start()
-
-    def call(self) -> None:
-        """Note that the test's code begins: a client that does not connect counts from now on."""
-        self._is_called = True
-
-    def suspend(self) -> None:
-        """Stop watching: a person debugs this test."""
-        self._is_suspended = True
 
     def stop(self) -> None:
         """Stop watching: the test has ended. Safe to call twice."""
@@ -74,10 +68,10 @@ class Limit:
             while not self._over.wait(self._seconds / _LOOKS):
                 wait_state = self._server.wait_state()
                 before, looked = looked, monotonic()
-                is_counted = wait_state.awaits and (wait_state.serves or self._is_called)
+                is_counted = wait_state.awaits and (wait_state.serves or self.is_called)
                 if wait_state.opened != opened:
                     waited, opened = 0.0, wait_state.opened
-                elif is_counted and not self._is_suspended:
+                elif is_counted and not self.is_suspended:
                     waited += looked - before
                 if waited >= self._seconds and wait_state.awaits:
                     self._end(wait_state.awaits)
@@ -100,7 +94,7 @@ class Limit:
     def _press_on(self, grace: float) -> None:
         """Interrupt the test until it ends, first after `grace` seconds."""
         main = threading.main_thread().ident
-        while not self._over.wait(grace) and self._interrupts and not self._is_suspended:
+        while not self._over.wait(grace) and self._interrupts and not self.is_suspended:
             signal.pthread_kill(main or 0, _SIGNAL or 0)
             grace = GRACE
 
@@ -132,7 +126,7 @@ class _Hooks:
         limit = item.stash.get(_LIMIT, None)
         if limit is None:
             return (yield)
-        limit.call()
+        limit.is_called = True
         try:
             yield
         except (KeyboardInterrupt, pytest.exit.Exception):
@@ -151,7 +145,7 @@ class _Hooks:
     def pytest_enter_pdb(self, config: pytest.Config) -> None:
         """Suspend the limit while a test is debugged."""
         if (limit := config.stash.get(_LIMIT, None)) is not None:
-            limit.suspend()
+            limit.is_suspended = True
 
 
 @contextmanager

@@ -122,28 +122,22 @@ def section(server: Server, cassette: Path, *, stopped: bool = False, told: str 
         where = f"{visible(str(cassette))}, replayed at {server.url}"
         playhead = [] if stopped else _playhead(server)
         faults = [f"fault that struck: {visible(one)}" for one in server.faults]
-        return "\n".join([where, *_came(server), *playhead, *faults, *_not_in(told, server.differences())])
+        known = set(told.split("\n"))
+        differences = [line for line in server.differences() if line not in known]
+        return "\n".join([where, *_came(server), *playhead, *faults, *differences])
     except Exception as error:
         return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
-
-
-def _not_in(told: str, lines: list[str]) -> list[str]:
-    known = set(told.split("\n"))
-    return [line for line in lines if line not in known]
 
 
 def _playhead(server: Server) -> Iterator[str]:
     yield from (f"waiting for {visible(one)}" for one in server.waiting)
     try:
-        places = [position_text(position) for position in server.positions()] or [_nowhere(server)]
+        is_answered = any(one.exchange is not None for one in server.requests)
+        nowhere = "no stream is open" if is_answered else "no client has listened yet"
+        places = [position_text(position) for position in server.positions()] or [nowhere]
     except Exception as error:  # the thread died
         places = [visible(str(error))]
     yield from (f"playhead: {one}" for one in places)
-
-
-def _nowhere(server: Server) -> str:
-    is_answered = any(one.exchange is not None for one in server.requests)
-    return "no stream is open" if is_answered else "no client has listened yet"
 
 
 def _came(server: Server) -> list[str]:

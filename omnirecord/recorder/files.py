@@ -19,13 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from ..cassette.files import free_path
 from ..cassette.identity import uuid7
-from ..cassette.open import contract_or_default
 from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.tables import contract_or_default
 from ..cassette.sqlite.writer import UNWRITABLE
 from ..contract.judge import Contract
 from ..errors import OmnirecordError, __version__
@@ -184,7 +185,9 @@ class RecordingFiles:
         self._begun = 0
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="omnirecord-files")
         self.current = self._first(path)
-        self._exchanges, self._streams = self.current.last
+        exchanges, streams = self.current.last
+        self.next_exchange, self.next_stream = count(exchanges + 1).__next__, count(streams + 1).__next__
+        """Return a number that no exchange, or no stream, has in any of the files."""
         if self._rotated is not None:
             self._prune_aside({self.current.path})
 
@@ -194,15 +197,22 @@ class RecordingFiles:
         for left in self._rotated.left_behind():
             self._finish(left)
         known = self._rotated.current()
-        file = self._file(Writer(known) if known is not None else self._rotated.begin())
-        if known is not None:
-            file.begun -= self._rotated.age(known)
-        else:
-            try:
-                self._rotated.point(file.path)
-            except BaseException:
-                file.writer.discard()
-                raise
+        if known is None:
+            return self._another_file(self._rotated)
+        file = self._file(Writer(known))
+        file.begun -= self._rotated.age(known)
+        return file
+
+    def _another_file(
+        self, rotated: RotatedCassettes, salt: bytes | None = None, server_version: str | None = None
+    ) -> RecordingFile:
+        """Return a new file, to which the link points."""
+        file = self._file(rotated.begin(salt), server_version)
+        try:
+            rotated.point(file.path)
+        except BaseException:
+            file.writer.discard()
+            raise
         return file
 
     def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
@@ -219,16 +229,6 @@ class RecordingFiles:
                 FrameMaker(writer, 0).finish_killed(contract_or_default)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
-
-    def next_exchange(self) -> int:
-        """Return a number that no exchange has in any of the files."""
-        self._exchanges += 1
-        return self._exchanges
-
-    def next_stream(self) -> int:
-        """Return a number that no stream has in any of the files."""
-        self._streams += 1
-        return self._streams
 
     @property
     def path(self) -> Path:
@@ -279,12 +279,7 @@ class RecordingFiles:
 
     def _next(self, rotated: RotatedCassettes, now: float) -> None:
         try:
-            file = self._file(rotated.begin(self.current.salt), self.current.row_maker.server_version)
-            try:
-                rotated.point(file.path)
-            except BaseException:
-                file.writer.discard()
-                raise
+            file = self._another_file(rotated, self.current.salt, self.current.row_maker.server_version)
         except (OmnirecordError, *UNWRITABLE) as error:
             self._not_before = now + ROTATE_AGAIN
             self._trouble.say(f"no new file can be begun, {self.current.path.name} grows on: {error}")

@@ -150,7 +150,10 @@ def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unplay
     sent: a head, then a line for each request."""
     return [
         *_listed("matched nothing", [_missed(one) for one in unmatched]),
-        *_listed("had other content than the recorded one", [_differing(one) for one in mismatches]),
+        *_listed(
+            "had other content than the recorded one",
+            [visible(f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}") for x in mismatches],
+        ),
         *_listed("recorded, but not sent", [request_line(one) for one in unplayed]),
     ]
 
@@ -164,10 +167,6 @@ def request_line(request: Any) -> str:
 def _missed(request: Any) -> str:
     """Return why nothing matched, indented."""
     return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
-
-
-def _differing(one: Mismatch) -> str:
-    return visible(f"{one.request}: {one.field} was {one.recorded!r} when recorded, got {one.got!r}")
 
 
 def _listed(what: str, lines: Sequence[str]) -> list[str]:

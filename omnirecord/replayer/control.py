@@ -11,6 +11,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import wraps
 from inspect import Parameter, isawaitable, signature
 from math import isfinite
@@ -25,7 +26,7 @@ from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
-from .player.controls import Controls, Position, Predicate, as_row, is_behind
+from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
 from .wait import Waiting
@@ -253,7 +254,7 @@ class ControlPath:
         return json_response({**state, "positions": self._positions()})
 
     def _positions(self) -> list[dict[str, Any]]:
-        return [as_row(one) for one in self._control.positions()]
+        return [asdict(one) for one in self._control.positions()]
 
     async def _do(self, name: str, options: dict[str, Any]) -> Any:
         """Do a verb with the options of a request, and return the answer. Raises `UsageError` or `TimeoutError`."""
@@ -269,7 +270,7 @@ class ControlPath:
         }
         result = method(**given)
         result = await result if isawaitable(result) else result
-        return as_row(result) if isinstance(result, Position) else {"positions": self._positions()}
+        return asdict(result) if isinstance(result, Position) else {"positions": self._positions()}
 
 
 def _which(options: dict[str, Any], name: str) -> str | None:

@@ -17,12 +17,12 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from ..model import Exchange, Headers, Response
+from ..model import Headers, Response
 from ..omnigent import protocol
 from ..providers.conversation import Api
 from ..providers.errors import error_body, retry_headers
 from ..server.http import error_response, json_response
-from ..server.listener import RawResponse
+from ..server.listener import RawResponse, no_response
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from .omnigent_ui import MadeUp
@@ -55,7 +55,9 @@ class Sender:
         await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:
-            return await self._no_response(request, exchange)
+            if exchange.ending != "upstream_lost":
+                await asyncio.Event().wait()  # until the client leaves
+            return no_response(request)
         if problem := not_replayable(exchange.response):
             return error_response(502, "not_replayable", f"omnirecord: {problem}")
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
@@ -69,14 +71,6 @@ class Sender:
             await response.write(answer.body)
         if cut:
             response.cut(request)
-        return response
-
-    async def _no_response(self, request: web.BaseRequest, exchange: Exchange) -> web.StreamResponse:
-        """Close the connection of a request that was recorded without an answer, or hold it until the client leaves."""
-        if exchange.ending != "upstream_lost":
-            await asyncio.Event().wait()
-        response = RawResponse(502, "Bad Gateway", ())
-        response.cut(request)
         return response
 
     async def play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
@@ -104,9 +98,7 @@ class Sender:
         """Answer with the status of a fault, in the shape of the target's API; or reset the connection."""
         await self._waiting.sleep_until(failing.due)
         if not failing.status:
-            response = RawResponse(502, "Bad Gateway", ())
-            response.reset(request)
-            return response
+            return no_response(request, by_reset=True)
         message = f"omnirecord: {failing.status}, since {failing.message}"
         return refusal(self._api(target), failing.status, "fault", message, retry_headers(failing.retry_after_ns))
 

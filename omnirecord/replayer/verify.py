@@ -16,7 +16,6 @@ from typing import Any
 
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
-from ..model import Exchange
 from ..omnigent.protocol import ConnectSnapshot
 from .player.plan import hops_of
 from .player.timing import NS, Scale, Timing
@@ -74,7 +73,8 @@ async def verify(
 async def _verify(store: Store, recording: int, server: Replay, result: Verification) -> None:
     """Send the requests of one recording, and add the outcome to `result`."""
     rerun = Rerun(store, recording, server.url, streams_only=True)
-    await rerun.run(_longest_wait(store, server.timing))
+    times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
+    await rerun.run(max((server.timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS)
     result.differences += _missing(store, recording, rerun)
     for seen in rerun.streams.values():
         compare(store, seen, result)
@@ -86,12 +86,6 @@ def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
     for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
         if x.response is not None and x.exchange not in rerun.streams:
             yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
-
-
-def _longest_wait(store: Store, timing: Timing) -> float:
-    """Return the longest expected gap, in seconds."""
-    times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
-    return max((timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
@@ -120,22 +114,14 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
     asked = {x.request.at_ns for x in others}
-    scale = Scale(sorted(asked.union(_points(store, others))), timing)
-    moments = sorted(asked | {_snapshot_ns(store, seen.exchange)})
+    of_reads = (read.offset_ns for x in others if x.kind == "sse" for read in store.reads(x.exchange))
+    scale = Scale(sorted(asked.union(of_reads)), timing)  # another stream's read divides a gap
+    snapshot = takewhile(ConnectSnapshot().takes, store.frames(seen.exchange))
+    moments = sorted(asked | {max((frame.offset_ns for frame in snapshot), default=-1)})
     timed = zip((r.offset_ns for r in reads), _arrivals([r.size for r in reads], seen.arrivals), strict=False)
     for (before, came), (after, comes) in pairwise(timed):
         if bisect_left(moments, before) == bisect_left(moments, after):
             yield abs((comes - came) - (scale(after) - scale(before))) / 1e6
-
-
-def _snapshot_ns(store: Store, exchange: Exchange) -> int:
-    """Return the offset of the end of the connect snapshot, in ns; -1 if there is none."""
-    return max((frame.offset_ns for frame in takewhile(ConnectSnapshot().takes, store.frames(exchange))), default=-1)
-
-
-def _points(store: Store, exchanges: list[Exchange]) -> Iterator[int]:
-    """Yield the offsets of all reads: another stream's read divides a gap."""
-    return (read.offset_ns for x in exchanges if x.kind == "sse" for read in store.reads(x.exchange))
 
 
 def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:

@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from ..errors import ServerError
 from ..server.timers import Timers, wake
@@ -102,14 +103,9 @@ class Waiting:
 
     async def _changed(self, seconds: float | None = None) -> None:
         """Wait for a change, or for about so many seconds."""
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(seconds, wake, sleeper) if seconds is not None else None
-        try:
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with _after(seconds, partial(wake, sleeper)):
             await self._woken(sleeper)
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     async def _woken(self, sleeper: asyncio.Future[None]) -> None:
         self._sleepers.add(sleeper)
@@ -132,7 +128,8 @@ class Waiting:
         place = gate, timeline
         self._at_gates.append(place)
         try:
-            with self._reporting(gate), self._giving_up(gate, timeline):
+            skip = partial(self._skip, gate, timeline)
+            with self._reporting(gate), _after(self._skip_gates_after, skip):
                 quiet_since = self._now()
                 while not gate.open:
                     quiet_since = await self._held(quiet_since, beat)
@@ -152,28 +149,26 @@ class Waiting:
                 log.warning("waiting for %s", what)
             self._reported[what] += 1
 
-        timer = asyncio.get_running_loop().call_later(REPORT_AFTER, report)
-        try:
-            yield
-        finally:
-            timer.cancel()
-            self._reported[what] -= reported
+        with _after(REPORT_AFTER, report):
+            try:
+                yield
+            finally:
+                self._reported[what] -= reported
 
-    @contextmanager
-    def _giving_up(self, gate: Gate, timeline: Timeline) -> Iterator[None]:
-        """Open a gate without its request after `skip_gates_after` seconds."""
+    def _skip(self, gate: Gate, timeline: Timeline) -> None:
+        """Open a gate without its request."""
+        if not gate.open:
+            log.warning("went on without %s: --skip-gates-after is over", gate.what)
+            timeline.open(gate, self._now())
+            self.announce()
 
-        def give_up() -> None:
-            if not gate.open:
-                log.warning("went on without %s: --skip-gates-after is over", gate.what)
-                timeline.open(gate, self._now())
-                self.announce()
 
-        if self._skip_gates_after is None:
-            yield
-            return
-        timer = asyncio.get_running_loop().call_later(self._skip_gates_after, give_up)
-        try:
-            yield
-        finally:
+@contextmanager
+def _after(seconds: float | None, call: Callable[[], None]) -> Iterator[None]:
+    """Call `call` after so many seconds, unless the block ends before; None: never."""
+    timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, call)
+    try:
+        yield
+    finally:
+        if timer is not None:
             timer.cancel()

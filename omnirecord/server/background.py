@@ -80,17 +80,17 @@ class Background:
         if error is not None:
             raise error if isinstance(error, OmnirecordError) else self._gone(error) from error
 
-    def run(self, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> Any:
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call `function` in the server's event loop, await its result if it is awaitable, and return it.
 
-        Raises what it raises, `TimeoutError` after `timeout` seconds, and `ServerError` if the server is gone.
+        Raises what it raises, and `ServerError` if the server is gone.
         """
         future: Future[Any] = Future()
         with self._lock:
             if self._is_over:
                 raise self._gone(self._error)
             self._calls.add(future)
-        self._post(self._begin, future, function, args, timeout)
+        self._post(self._begin, future, function, args)
         return future.result()
 
     def _post(self, callback: Callable[..., None], *args: Any) -> None:
@@ -121,13 +121,10 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _call(
-        self, future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None
-    ) -> None:
+    async def _call(self, future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
-            async with asyncio.timeout(timeout):
-                result = function(*args)
-                result = await result if inspect.isawaitable(result) else result
+            result = function(*args)
+            result = await result if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
             return  # the server stops: `_end` sets the exception
         except BaseException as error:  # the caller's, even a SystemExit

@@ -103,6 +103,13 @@ class RawResponse(BaseResponse):
             request.transport.close()
 
 
+def no_response(request: web.BaseRequest, *, by_reset: bool = False) -> RawResponse:
+    """Close or reset the connection of a request that gets no response. Return the object that the handler returns."""
+    response = RawResponse(502, "Bad Gateway", ())
+    (response.reset if by_reset else response.cut)(request)
+    return response
+
+
 def continue_upload(request: web.BaseRequest, headers: Headers) -> None:
     """Answer `Expect: 100-continue`, so that the client sends its body."""
     expects = any(name.lower() == "expect" and value.lower() == "100-continue" for name, value in headers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from itertools import combinations
 from pathlib import Path
@@ -29,8 +29,6 @@ from .events import PIECE, columns_of, event_of, exchange_of, read_key, summary_
 from .viewer import bundle, digest
 
 Row = dict[str, Any]
-Watch = Callable[[Iterable[Any]], Iterable[Any]]
-"""Returns the items it is given, and may show progress."""
 MOST_COMPARED = 6
 """Most sessions of which each pair is compared beforehand: a file cannot do that itself."""
 WHOLE_TEXT = 20_000
@@ -40,28 +38,21 @@ _BASE64_OF = 3 * 64 * 1024
 
 
 def sealed_page(
-    cassette: Path,
-    *,
-    redact: str | None = "content",
-    redact_patterns: Iterable[str] = (),
-    session: str | None = None,
-    watch: Watch = iter,
-) -> Iterator[bytes]:
+    cassette: Path, *, redact: str | None = "content", redact_patterns: Iterable[str] = (), session: str | None = None
+) -> Iterator[bytes]:  # fmt: skip
     """The file, in parts. `redact`: `content`, `named`, or None for no scrubbing. `session`: only this session and its
     sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
     with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
-        data = sealed_data(store, cassette.name, shared, session, watch)
+        data = sealed_data(store, cassette.name, shared, session)
         yield from _html(gzip.compress(dumps(data).encode(), _LEVEL, mtime=0))
 
 
-def sealed_data(
-    store: Store, name: str, shared: Row, session: str | None = None, watch: Watch = iter
-) -> Row:  # fmt: skip
+def sealed_data(store: Store, name: str, shared: Row, session: str | None = None) -> Row:
     """All values that the page may request, by name."""
     whole = overview(store, name)
     wanted = None if session is None else the_session(store, session)
     sessions = {
-        row["key"]: session_data(store, read_key(row["key"])) for row in watch(whole["sessions"])
+        row["key"]: session_data(store, read_key(row["key"])) for row in whole["sessions"]
         if wanted in (None, row["session_id"])
     }  # fmt: skip
     shown = {one["key"] for data in sessions.values() for one in data["family"]}
@@ -87,7 +78,7 @@ def sealed_data(
         },
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
-        "streams": {str(x.stream): _stream(store, x, held) for x in watch(exchanges) if x.stream is not None},
+        "streams": {str(x.stream): _stream(store, x, held) for x in exchanges if x.stream is not None},
         "exchanges": {str(x.exchange): exchange_of(store, x) for x in exchanges},
         "searched": search_data(store, numbers, hops),
         "calls": linked,

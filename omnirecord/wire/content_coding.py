@@ -48,7 +48,7 @@ class Identity:
         yield data
 
 
-class _Zlib:
+class Inflate:
     """`gzip` (members may follow each other) and `deflate` (with the zlib header that browsers expect, or without)."""
 
     def __init__(self, wbits: int) -> None:
@@ -69,11 +69,11 @@ class _Zlib:
 
 class _Deflate:
     def __init__(self) -> None:
-        self._zlib: _Zlib | None = None
+        self._zlib: Inflate | None = None
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         if self._zlib is None and data:
-            self._zlib = _Zlib(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
+            self._zlib = Inflate(zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS)
         yield from self._zlib.decode(data) if self._zlib else ()
 
 
@@ -130,7 +130,7 @@ class _Coding(NamedTuple):
 
 
 _IDENTITY = Identity()
-_GZIP = _Coding(lambda: _Zlib(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
+_GZIP = _Coding(lambda: Inflate(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
 _CODINGS: dict[str, _Coding] = {
     "gzip": _GZIP,
     "x-gzip": _GZIP,

@@ -59,23 +59,6 @@ def _stamped(frame: bytes, fields: Frame, id: str, *, bom: bool) -> bytes:
     return b"%bid: %b%b%b" % (frame[:at], id.encode(), ending[0], frame[at:])
 
 
-class Stamper:
-    """Adds ids to the frames of one stream, until its server has sent one (`own_ids`)."""
-
-    def __init__(self, stream: int) -> None:
-        self._stream = stream
-        self.own_ids = False
-
-    def stamp(self, frame: bytes, seq: int) -> bytes:
-        """Return frame number `seq` with its id, or unchanged. Call it in order."""
-        return self.stamp_read(frame, read_fields(frame, bom=seq == 1), seq)
-
-    def stamp_read(self, frame: bytes, fields: Frame, seq: int) -> bytes:
-        """Do the same for a frame whose fields are read."""
-        self.own_ids = self.own_ids or fields.id is not None
-        return frame if self.own_ids else _stamped(frame, fields, event_id(self._stream, seq), bom=seq == 1)
-
-
 @dataclass(frozen=True, slots=True)
 class Stamped:
     """Bytes to pass on: a whole frame, or any bytes after the last id."""
@@ -97,9 +80,9 @@ class StreamStamper:
 
     def __init__(self, stream: int, limit: int = LIMIT) -> None:
         self._parser = Parser(_UNLIMITED, hold_cr=False)
-        self._stamper = Stamper(stream)
-        self._limit = limit
+        self._stream, self._limit = stream, limit
         self._seq = 0
+        self._has_own_ids = False
         self.stamps = True
 
     @property
@@ -112,7 +95,7 @@ class StreamStamper:
         if not self.stamps:
             return [Stamped(self._seq + 1, data, has_id=False, is_done=False)]
         out = [self._next(frame) for frame in self._parser.feed(data)]
-        if self._stamper.own_ids or self._parser.pending > self._limit:
+        if self._has_own_ids or self._parser.pending > self._limit:
             out += self.close()
             self.stamps = False
         return out
@@ -124,5 +107,8 @@ class StreamStamper:
     def _next(self, frame: Frame) -> Stamped:
         assert frame.raw is not None  # there is no limit
         self._seq += 1
-        data = self._stamper.stamp_read(frame.raw, frame, self._seq)
+        self._has_own_ids = self._has_own_ids or frame.id is not None
+        data = frame.raw
+        if not self._has_own_ids:
+            data = _stamped(data, frame, event_id(self._stream, self._seq), bom=self._seq == 1)
         return Stamped(self._seq, data, len(data) > frame.length, frame.data == _DONE)

@@ -59,17 +59,8 @@ def max_decoded(new: str | int | None = None) -> int:
     """Return the limit of decoded bytes, and change it to `new` if given (`omnirecord.max_decoded`)."""
     global _max_decoded  # one limit for a process, as csv.field_size_limit
     if new is not None:
-        _max_decoded = _bytes(new)
+        _max_decoded = size_of("--max-decoded", new, "a size as in 2GB", least=1)
     return _max_decoded
-
-
-def _bytes(given: str | int) -> int:
-    kind, value = (
-        ("size", given) if isinstance(given, int) else _read("--max-decoded", given, "a size as in 2GB", False)
-    )
-    if kind != "size" or not 0 < value <= _MOST_SIZE:
-        raise UsageError(f"--max-decoded {given!r} cannot be used: give a size as in 2GB")
-    return int(value)
 
 
 def shown_size(size: int) -> str:
@@ -100,11 +91,10 @@ def retention(given: Given) -> Retention:
     return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
 
 
-def size_of(option: str, given: str | int) -> int:
-    """Return a size in bytes, as in `10GB`. Raises `UsageError`."""
-    forms = "a size as in 10GB"
+def size_of(option: str, given: str | int, forms: str = "a size as in 10GB", *, least: int = 0) -> int:
+    """Return a size in bytes, as in `10GB`. `forms`: the allowed forms, for the error. Raises `UsageError`."""
     kind, value = ("size", given) if isinstance(given, int) else _read(option, given.strip(), forms, counts=False)
-    if kind != "size" or not 0 <= value <= _MOST_SIZE:
+    if kind != "size" or not least <= value <= _MOST_SIZE:
         raise UsageError(f"{option} {given!r} cannot be used: give {forms}")
     return int(value)
 
@@ -115,14 +105,6 @@ def duration(option: str, text: str, forms: str) -> timedelta:
     if kind != "seconds":
         raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
     return timedelta(seconds=value)
-
-
-def size(option: str, text: str, forms: str) -> int:
-    """Return a size in bytes, as in `2GB`. `forms`: the allowed forms, for the error. Raises `UsageError`."""
-    kind, value = _read(option, text.strip(), forms, counts=False)
-    if kind != "size":
-        raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
-    return int(value)
 
 
 def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:

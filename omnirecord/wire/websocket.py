@@ -12,7 +12,7 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from ..model import Direction, Headers
-from .content_coding import PIECE
+from .content_coding import Inflate
 from .headers import header
 from .limits import max_decoded
 
@@ -59,13 +59,13 @@ class MessageReader:
 
 class _Inflate(Extension):
     """permessage-deflate, inbound. wsproto's own one fails at a ping inside a compressed message, and refuses a window
-    of 8 bits. The largest window can inflate data of any smaller one."""
+    of 8 bits. The largest window can inflate data of any smaller one. A peer may end a block with each message."""
 
     name = "permessage-deflate"
 
     def __init__(self, keeps_context: bool) -> None:
         self._keeps_context = keeps_context
-        self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._inflate = Inflate(-zlib.MAX_WBITS)
         self._message_is_compressed = self._frame_is_compressed = False
         self._size = 0  # of the content of this message
 
@@ -94,33 +94,22 @@ class _Inflate(Extension):
         if not self._frame_is_compressed:
             return data
         content = bytearray()
-        is_full = False  # `data` may be consumed while more content than one piece is left
         try:
-            while data or is_full:
-                piece = self._inflate.decompress(data, PIECE)
-                if (over := self._inflated(len(piece))) is not None:
-                    return over
+            for piece in self._inflate.decode(data):
+                self._size += len(piece)
+                if self._size > max_decoded():  # so that a decompression bomb cannot block the event loop
+                    return CloseReason.MESSAGE_TOO_BIG
                 content += piece[: LIMIT - len(content)]
-                is_full = len(piece) == PIECE
-                data = self._inflate.unconsumed_tail
-                if self._inflate.eof:  # a peer may end its last block with every message
-                    data = self._inflate.unused_data
-                    self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         except zlib.error:
             return CloseReason.INVALID_FRAME_PAYLOAD_DATA
         return bytes(content)
-
-    def _inflated(self, size: int) -> CloseReason | None:
-        """Count the content of a message, so that a decompression bomb cannot block the event loop."""
-        self._size += size
-        return CloseReason.MESSAGE_TOO_BIG if self._size > max_decoded() else None
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         if not (fin and self._frame_is_compressed):
             return None
         rest = self.frame_inbound_payload_data(proto, _LEFT_OUT)
         if not self._keeps_context:
-            self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+            self._inflate = Inflate(-zlib.MAX_WBITS)
         return rest
 
 

@@ -19,9 +19,10 @@ from omnirecord.analysis.query import query_of
 from omnirecord.cassette.export import packed_bytes
 from omnirecord.cassette.identity import VARIABLE, derived_id, is_derived, labels_of, uuid7
 from omnirecord.cassette.jsonl import jsonl_bytes
-from omnirecord.cassette.open import contract_or_default, import_file, open_store
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
+from omnirecord.cassette.sqlite.tables import contract_or_default
 from omnirecord.errors import BrokenCassette, UsageError
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load

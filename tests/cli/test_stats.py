@@ -120,7 +120,8 @@ def test_work_is_shown_where_it_takes_long(after: float, shows: bool, monkeypatc
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    with common.busy("measuring", after=after):
+    monkeypatch.setattr("omnirecord.cli.stderr._AFTER", after)
+    with common.busy("measuring"):
         time.sleep(0.5)
     assert ("measuring" in terminal.written) is shows
 

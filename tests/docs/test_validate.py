@@ -31,7 +31,7 @@ def test_the_differences_on_the_page_are_those_that_were_found_by_hand() -> None
         (type_, path, problem): int(count)
         for type_, path, problem, count, _ in rows("| type | path | problem | events | the page, and the wire |")
     }
-    counted = re.findall(r"`([\w.]+)` (\d+)\b", PAGE.partition("The number of these events by type:\n")[2])
+    counted = re.findall(r"`([\w.]+)`\s+(\d+)\b", PAGE.partition("The number of these events by type:\n")[2])
     numbers = {(type_, "sequence_number", "wrong kind"): int(count) for type_, count in counted}
     assert told | numbers == BY_HAND
     assert not told.keys() & numbers.keys()

@@ -18,12 +18,13 @@ WAYS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-IN_BYTES = {"text", "approval"}
-"""Cassettes that are played byte by byte without --long, too; the others are cut at random."""
+FOR_ALL = ({}, {"chunks": "random:7"})
+"""Ways in which all cassettes are played. The other ways have some cassettes, and all with --long."""
+SOME = {"approval", "reconnect", "two_clients"}
 
 
 def _is_long(cassette: Path, how: dict[str, Any]) -> bool:
-    return how == {"chunks": "byte"} and cassette.stem not in IN_BYTES
+    return how not in FOR_ALL and cassette.stem not in ({"approval"} if how == {"chunks": "byte"} else SOME)
 
 
 PLAYED = [

@@ -68,7 +68,8 @@ async def test_every_client_gets_from_a_replay_what_the_provider_sent(recorded: 
     async with omnirecord.replay(recorded.db, timing=timing) as server:
         assert await use_all(server.url) == recorded.live
         assert (server.unmatched, server.mismatches, server.unplayed) == ([], [], [])
-        assert await use_all(server.url) == recorded.live  # and again
+        if timing == "instant":
+            assert await use_all(server.url) == recorded.live  # and again
 
 
 async def test_a_replay_of_a_recorded_replay_is_the_same_and_no_file_holds_a_key(

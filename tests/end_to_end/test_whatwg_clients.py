@@ -66,7 +66,10 @@ def expected(client: str) -> dict[str, list[Event]]:
     return {name: events for name, (_, events) in CASES.items()} | heard_otherwise(client)
 
 
-@pytest.mark.parametrize("chunking", [*CHUNKINGS, SLOWLY])
+@pytest.mark.parametrize(
+    "chunking",
+    [pytest.param(one, marks=[pytest.mark.long] * (one in ("random:2", "random:3"))) for one in (*CHUNKINGS, SLOWLY)],
+)
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_hears_what_the_standard_says_but_for_what_is_known(
     tape: Path, client: str, chunking: str

@@ -30,6 +30,7 @@ __all__ = ["lake_url"]
 TWICE = {"web_ui", "web_ui_old_session", "v0_5_1_approval", "v0_5_1_approval_runner"}
 """Shipped cassettes with a part of a session that another one has, too."""
 ALL = [path for path in sorted(SHIPPED.rglob("*.jsonl*")) if path.name.split(".")[0] not in TWICE]
+SOME = ALL[::3]
 
 
 def expected(path: Path, session: str) -> list[str]:
@@ -52,14 +53,15 @@ def sessions_of(path: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    """A lake with all shipped cassettes."""
-    return shipped(str(tmp_path_factory.mktemp("everything") / "lake"), *ALL)
+def everything(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Lake:
+    """A lake with the shipped cassettes: all of them with `--long`, otherwise a third."""
+    paths = ALL if request.config.getoption("--long") else SOME
+    return shipped(str(tmp_path_factory.mktemp("everything") / "lake"), *paths)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path", [path if n % 3 == 0 else pytest.param(path, marks=pytest.mark.long) for n, path in enumerate(ALL)],
+    "path", [path if path in SOME else pytest.param(path, marks=pytest.mark.long) for path in ALL],
     ids=lambda path: path.name,
 )  # fmt: skip
 def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, everything: Lake) -> None:

@@ -108,7 +108,7 @@ def test_the_text_form_and_a_second_copy_are_the_same_recording(tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_shippers_at_the_same_time_ship_each_recording_once(each_lake_url: str) -> None:
+def test_shippers_at_the_same_time_ship_each_recording_once(each_lake_url: str, long: bool) -> None:
     lake = made(each_lake_url)
     found: list[Shipped] = []
 
@@ -117,7 +117,7 @@ def test_shippers_at_the_same_time_ship_each_recording_once(each_lake_url: str) 
         random.Random(seed).shuffle(paths)
         found.extend(ship(Lake(each_lake_url), paths))
 
-    count = 4 if each_lake_url.startswith("s3:") else 8
+    count = 8 if long else 3
     threads = [threading.Thread(target=one, args=[number]) for number in range(count)]
     for thread in threads:
         thread.start()
@@ -165,7 +165,7 @@ def test_killed_shippers_lose_and_double_nothing(lake_url: str, tmp_path: Path) 
     folder = tmp_path / "cassettes"
     folder.mkdir()
     paths = copies(folder, sorted(SHIPPED.glob("*.jsonl")))
-    assert_exact(after_kills(lake_url, folder, 4, 2, 1), frames(paths))
+    assert_exact(after_kills(lake_url, folder, 2, 2, 1), frames(paths))
 
 
 @pytest.mark.long

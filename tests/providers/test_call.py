@@ -111,6 +111,14 @@ def test_a_finished_text_does_not_repeat_its_deltas() -> None:
     assert (call.texts, call.own_ids) == (("Hello",), ("resp_1", "msg_1"))
 
 
+@pytest.mark.parametrize("deltas", [["Hel", "lo"], ["Hel"], ["Hello", " there"]])
+def test_a_finished_text_before_its_deltas_is_not_doubled(deltas: list[str]) -> None:
+    done = {"type": "response.output_text.done", "text": "Hello", "output_index": 0, "content_index": 0}
+    call = streamed("/v1/responses", done, *map(text, deltas), ending="client_left")
+    assert call.texts == ("Hello there" if len(deltas[-1]) == 6 else "Hello",)
+    assert [one.text for one in call.deltas] == deltas
+
+
 def test_a_response_asks_for_a_tool() -> None:
     call = streamed(
         RESPONSES, item("added", "function_call", id="fc_1", call_id="call_1", name="look", arguments=""),

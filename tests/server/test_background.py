@@ -80,12 +80,6 @@ def test_what_it_raises_is_the_callers_and_the_server_goes_on(running: Backgroun
     running.stop()
 
 
-def test_a_wait_ends_after_its_time(running: Background) -> None:
-    with pytest.raises(TimeoutError):
-        running.run(asyncio.Event().wait, timeout=0.01)
-    running.stop()
-
-
 def test_what_entering_raises_is_raised_by_start() -> None:
     with pytest.raises(UsageError, match="nonsense"):
         Background(server(fails_on="entering", error=UsageError("nonsense"))).start()

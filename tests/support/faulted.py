@@ -90,8 +90,9 @@ def _is_done(faulty: Faulty) -> bool:
 def _request(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
     response = x.response
     fault = bound.on_request(x.request.method, x.request.target)
-    status = fault.status if fault and fault.status else response.status if response else 0
-    answer = store.body(x.exchange, "response") if not (fault and fault.status) else b'{"error": {"code": "injected"}}'
+    injected = fault.answer.status if fault and fault.answer else 0
+    status = injected or (response.status if response else 0)
+    answer = b'{"error": {"code": "injected"}}' if injected else store.body(x.exchange, "response")
     return {
         "method": x.request.method, "target": x.request.target, "at": x.request.at_ns / 1e9,
         "until": (x.end_ns or x.request.at_ns) / 1e9, "status": status, "body": store.body(x.exchange, "request"),

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.jsonl import Reader
-from omnirecord.cassette.open import contract_or_default
 from omnirecord.cassette.sqlite import rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 
@@ -18,7 +17,7 @@ def live_rows(path: Path) -> list[Row]:
     """The rows of a .jsonl cassette by their times, one for each read and each frame; what has none comes with what it
     belongs to."""
     with path.open("rb") as lines:
-        found = [one for row in Reader(str(path), contract_or_default).rows(lines) for one in _split(*row)]
+        found = [one for row in Reader(str(path)).rows(lines) for one in _split(*row)]
     return [row for _, _, row in sorted(_timed(found), key=lambda one: one[:2])]
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from omnirecord.wire.event_ids import Stamped, Stamper, StreamStamper, event_id, parse_event_id, stamp
+from omnirecord.wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id, stamp
 from omnirecord.wire.sse import Frame, Parser
 from tests.wire.test_sse import CUTS, STREAMS
 
@@ -77,12 +77,10 @@ def test_a_bom_is_content_but_at_the_start_of_a_stream() -> None:
 
 
 def test_once_a_server_shows_an_id_nothing_is_stamped_any_more() -> None:
-    stamper = Stamper(2)
+    stamper = StreamStamper(2)
     frames = [b"data: a\n\n", b"id: 7\n\n", b"data: b\n\n"]
-    assert [stamper.stamp(frame, seq) for seq, frame in enumerate(frames, 1)] == [
-        b"id: 2.1\ndata: a\n\n", *frames[1:]
-    ]  # fmt: skip
-    assert stamper.own_ids
+    assert [piece.data for piece in stamper.feed(b"".join(frames))] == [b"id: 2.1\ndata: a\n\n", *frames[1:]]
+    assert not stamper.stamps
 
 
 def parsed(data: bytes) -> list[Frame]:

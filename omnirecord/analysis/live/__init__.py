@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 from ...model import TimedFrame
@@ -25,6 +24,7 @@ from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id
+from ...providers.summary import text_delta
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..summary import summary
@@ -188,6 +188,16 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
         yield Line(row["offset_ns"], "", "trouble", path, issue["message"])
 
 
+def _delta(row: Row) -> tuple[str, str] | None:
+    """Return the key of `_LABELS` and the text of a delta; None for another event."""
+    type_, data = row["type"], as_dict(row["data"])
+    if row["verdict"] not in ("valid", "invalid"):
+        return None
+    if type_ in _LABELS:
+        return type_, as_text(data.get("delta")) or ""
+    return text_delta(type_, data)
+
+
 @dataclass(slots=True)
 class Fold:
     """The deltas of one text; `count` of them have been read."""
@@ -204,12 +214,11 @@ class Fold:
     _tail: str = field(default="")
     _length: int = 0
 
-    def takes(self, row: dict[str, Any]) -> bool:
+    def takes(self, type_: str) -> bool:
         """Return whether a delta continues this text."""
-        return _LABELS[self.type] == _LABELS[row["type"]]
+        return _LABELS[self.type] == _LABELS[type_]
 
-    def add(self, row: dict[str, Any]) -> None:
-        text = as_text(as_dict(row["data"]).get("delta")) or ""
+    def add(self, row: Row, text: str) -> None:
         self.count += 1
         self.last_ns = row["offset_ns"]
         self._length += len(text)
@@ -297,14 +306,14 @@ class LiveView:
 
     def _event(self, row: Row, name: str) -> Iterator[Line]:
         session = self._session(name)
-        if row["type"] in _LABELS and row["verdict"] in ("valid", "invalid"):
+        if (delta := _delta(row)) is not None:
             self._last = name
-            fold = session.fold
-            if fold is None or not fold.takes(row):
+            fold, (type_, text) = session.fold, delta
+            if fold is None or not fold.takes(type_):
                 yield from self._finish(session)
                 at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
-                session.fold = fold = Fold(row["type"], at_ns, at_ns, stream, seq, row["session_id"] or "")
-            fold.add(row)
+                session.fold = fold = Fold(type_, at_ns, at_ns, stream, seq, row["session_id"] or "")
+            fold.add(row, text)
             session.state.grow(row)
             return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
@@ -330,8 +339,9 @@ class LiveView:
         if row.get("hop") is not None and not self._every:
             yield from self._requests.of_hop(row, self._place("", f"#{row['exchange']}"))
             return
-        if is_over and session is not None and session.fold is not None and session.fold.stream == row["stream"]:
-            yield from self._finish(session)
+        heard = session or self._sessions.get(f"stream {row['stream']}")
+        if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
+            yield from self._finish(heard)
         in_turn = session is not None and session.state.turn_ns is not None
         yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 

@@ -5,7 +5,7 @@
 The evidence, strongest first:
 
 1. `call_id`, exact: the model asked for a tool that is in one turn only. Or the request has the output of such a tool
-   after its last user message.
+   after its last user message. A counted id (`call_1`) needs equal arguments, an equal output or an equal history.
 2. `conversation`, likely: the last user message and the history before it are those of a turn. The streamed text is
    there too, at the right time (`pairing`). Ids of earlier answers connect the calls of a session (`threads`): if one
    of them shows the session, all do.
@@ -27,13 +27,12 @@ from ...model import Recording
 from ...providers.call import ModelCall
 from ..turns.values import Session, Turn
 from .clocks import Clocks, Seen
-from .features import Asked, History, Key, asked_of, beginning, plain
+from .features import NOTHING, Asked, History, Key, asked_of, beginning, plain
 from .pairing import Heard, Said, pairs, threads
 from .places import MOST_OPEN, NO_HISTORIES, Places, open_at
 from .retries import Attempts
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
-NOTHING = Asked((), (), (), ())
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
 
@@ -107,15 +106,15 @@ class _Correlation:
     def _by_ids(self, number: int) -> int | None:
         """Link a call by the ids of its tools. Return the session that they show; None if they show none."""
         call, asked = self._calls[number], self._asked[number]
-        votes = [self._places.of_tool(one.call_id, one) for one in call.tool_calls if self._is_own(one.call_id)]
-        votes += [self._places.of_tool(id_) for id_ in asked.new_ids if self._is_own(id_)]
+        votes = [self._places.of_tool(one.call_id, asked, one) for one in call.tool_calls if self._is_own(one.call_id)]
+        votes += [self._places.of_tool(id_, asked) for id_ in asked.new_ids if self._is_own(id_)]
         known = [vote for vote in votes if vote]
         exact = {vote[0] for vote in known if len(vote) == 1 and self._is_possible(number, vote[0])}
         if len(exact) == 1 and all(exact <= set(vote) for vote in known):
             self._find(number, [*exact], "call_id", "exact")
         elif len(exact) > 1:
             self._find(number, sorted(exact), "call_id", "ambiguous")
-        old = [self._places.of_tool(id_) for id_ in asked.old_ids if self._is_own(id_)]
+        old = [self._places.of_tool(id_, asked) for id_ in asked.old_ids if self._is_own(id_)]
         shown = {self._places[vote[0]].session for vote in old if len(vote) == 1}
         return shown.pop() if len(shown) == 1 else None
 

@@ -5,7 +5,8 @@ A message is a run of user texts with nothing between them. White space does not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...omnigent.protocol import INTERRUPTED_TEXT
@@ -28,6 +29,20 @@ class Asked(NamedTuple):
     """The ids of the tool outputs after the last message: they belong to the same turn."""
     old_ids: tuple[str, ...]
     """The other ids of tools: they belong to the same session."""
+    history: Key | None = None
+    """The key of the whole history, if it has an earlier message."""
+    outputs: Mapping[str, str] = {}
+    """The outputs of tools with counted ids, by id."""
+
+
+NOTHING = Asked((), (), (), ())
+_COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z_.:-]*)?[0-9]{0,3}")
+"""Ids that a provider may count from 1 in each answer."""
+
+
+def is_counted(call_id: str) -> bool:
+    """Return whether a provider may have counted a tool call, so that other calls have the same id: `call_1`."""
+    return _COUNTED.fullmatch(call_id) is not None
 
 
 def asked_of(conversation: Conversation) -> Asked:
@@ -38,6 +53,7 @@ def asked_of(conversation: Conversation) -> Asked:
     said_before, before, prefix = "", "", history
     new: dict[str, None] = {}
     old: dict[str, None] = {}
+    outputs: dict[str, str] = {}
     for item in conversation.items:
         if item.kind == "user":
             text = plain(item.text)
@@ -56,9 +72,12 @@ def asked_of(conversation: Conversation) -> Asked:
                 said = plain(item.text) or said
             elif item.call_id is not None:
                 (new if item.kind == "output" else old)[item.call_id] = None
+                if item.kind == "output" and is_counted(item.call_id):
+                    outputs[item.call_id] = plain(item.text)
     return Asked(
-        tuple(_keys(last, history, said_before, before)), last, tuple(new), tuple(id_ for id_ in old if id_ not in new)
-    )
+        tuple(_keys(last, history, said_before, before)), last, tuple(new), tuple(id_ for id_ in old if id_ not in new),
+        ("history", history) if before else None, outputs,
+    )  # fmt: skip
 
 
 def _keys(messages: tuple[str, ...], history: int, said: str, before: str) -> Iterator[Key]:

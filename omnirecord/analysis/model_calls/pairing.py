@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ...providers.call import ModelCall
+from .features import is_counted
 
 LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
@@ -96,10 +97,11 @@ def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
 
 def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
     """Return the indexes of calls whose ids are connected, of two or more calls each: a request names items and tool
-    calls of earlier answers. An id of two answers does not count."""
+    calls of earlier answers. An id of two answers does not count, nor does a counted id of a tool."""
     owners: dict[str, int | None] = {}
     for number, call in enumerate(calls):
-        for id_ in call.own_ids:
+        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
+        for id_ in (id_ for id_ in call.own_ids if id_ not in counted):
             owners[id_] = number if owners.get(id_, number) == number else None
     named = ((number, owners.get(id_)) for number, call in enumerate(calls) for id_ in call.history_ids)
     links = ((number, owner) for number, owner in named if owner is not None)

@@ -9,7 +9,7 @@ from ...providers.call import ToolRequest
 from ...wire.strict_json import loads
 from ..turns.values import Session, Tool, Turn
 from .clocks import Clocks
-from .features import START, History, Key, turn_keys
+from .features import START, Asked, History, Key, is_counted, plain, turn_keys
 
 MOST_OPEN = 64
 """Most open turns that are returned for one time."""
@@ -65,10 +65,30 @@ class Places:
             for tool in turn.tools:
                 self._by_tool.setdefault(tool.call_id, []).append((index, tool))
 
-    def of_tool(self, call_id: str, wanted: ToolRequest | None = None) -> list[int]:
-        """Return the turns with a tool call of this id, and with the name and arguments of `wanted`."""
+    def of_tool(self, call_id: str, asked: Asked, wanted: ToolRequest | None = None) -> list[int]:
+        """Return the turns with a tool call of this id, and with the name and arguments of `wanted`. `asked`: the
+        evidence in the request, of which a counted id needs some."""
         tools = self._by_tool.get(call_id, ())
-        return list(dict.fromkeys(place for place, tool in tools if wanted is None or _is_same(tool, wanted)))
+        if len(tools) > MOST_OPEN:
+            return []  # not even a session is shown by it
+        counted = is_counted(call_id)
+        found = (
+            place
+            for place, tool in tools
+            if (wanted is None or _is_same(tool, wanted))
+            and not (counted and not self._agrees(place, tool, asked, wanted))
+        )
+        return list(dict.fromkeys(found))
+
+    def _agrees(self, place: int, tool: Tool, asked: Asked, wanted: ToolRequest | None) -> bool:
+        """Return whether arguments, output or history speak for a tool call on the client hop."""
+        if asked.history is not None and place in self.by_key.get(asked.history, ()):
+            return True
+        if wanted is not None:
+            arguments = loads(wanted.arguments)
+            return bool(arguments) and arguments == loads(tool.arguments)
+        output = asked.outputs.get(tool.call_id)
+        return bool(output) and output == plain(tool.output or "")
 
 
 def _is_same(tool: Tool, wanted: ToolRequest) -> bool:

@@ -105,9 +105,11 @@ def request_entry(store: Store, x: Exchange) -> _Entry:
 def event_entry(x: Exchange, frame: TimedFrame, *, full: bool = False) -> _Entry:
     """Return the line of one frame. `full`: with all of its data."""
     fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
-    is_comment = frame.verdict == "comment"
+    is_comment, is_end = frame.verdict == "comment", frame.verdict == "sentinel"
     name = one_line(frame.type or fields.event or ("comment" if is_comment else "message"))
-    if is_comment or full:
+    if is_end:
+        name, said = "sentinel", fields.data
+    elif is_comment or full:
         said = one_line(fields.data or (frame.raw or b"").decode("utf-8", "replace"))
     else:
         data = payload_of(frame)
@@ -115,7 +117,7 @@ def event_entry(x: Exchange, frame: TimedFrame, *, full: bool = False) -> _Entry
     id_ = f" [id {clip(one_line(fields.id), _LONGEST_ID)}]" if fields.id else ""
     told = f" ({frame.verdict})" if frame.verdict in ("invalid", "truncated") else ""
     text = f"  {f'{frame.stream}:{frame.seq}':<{_PLACE}} {clip(name, _NAME):<{_NAME}} {said}{id_}{told}"
-    return _Entry(frame.offset_ns, (x.exchange, frame.seq), text, "note" if is_comment else "said")
+    return _Entry(frame.offset_ns, (x.exchange, frame.seq), text, "note" if is_comment or is_end else "said")
 
 
 def end_entries(store: Store, x: Exchange) -> Iterator[_Entry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
@@ -26,6 +26,7 @@ from ...wire.sse import Frame
 from ..framing import Framed, Framer, cut
 from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
+from ..sqlite.tables import contract_or_default
 from .models import (
     ExchangeLine,
     FrameForm,
@@ -39,7 +40,6 @@ from .models import (
 )
 
 Model = TypeVar("Model", bound=BaseModel)
-ContractOf = Callable[[str], Contract]
 _LONG = 1 << 20
 """Most bytes of a line outside strings: values need a multiple of their size in memory."""
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -70,9 +70,8 @@ class _Begun:
 class Reader:
     """Reads one file. `name` is its name in errors."""
 
-    def __init__(self, name: str, contract_of: ContractOf, offsets: Offsets | None = None) -> None:
+    def __init__(self, name: str, offsets: Offsets | None = None) -> None:
         self._name = name
-        self._contract_of = contract_of
         self._offsets = offsets or Offsets()
         self._contracts: dict[int, Contract] = {}
         self._begun: _Begun | None = None
@@ -128,7 +127,7 @@ class Reader:
             )
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
-            self._contracts[recording.recording] = self._contract_of(recording.contract)
+            self._contracts[recording.recording] = contract_or_default(recording.contract)
             yield rows.recording(Recording(
                 recording.recording + self._offsets.recording, recording.started_at, recording.version,
                 recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,

@@ -103,15 +103,9 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
     """Return None for an open exchange without a response; a closed one has its end and nulls."""
     response = value.response
     if response is None:
-        nothing: dict[str, Any] = {
-            "at_ns": None,
-            "end_ns": value.end_ns,
-            "status": None,
-            "reason": None,
-            "headers": [],
-            "body": None,
-        }
-        return None if value.end_ns is None else nothing
+        if value.end_ns is None:
+            return None
+        return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
     is_coded_stream = value.kind == "sse" and is_coded(value)
     body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
     lost = store.lost(value.exchange) if is_coded_stream else []

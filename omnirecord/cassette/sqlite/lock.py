@@ -111,44 +111,6 @@ def _put_away(file: Identity, descriptor: int) -> None:
             os.close(descriptor)
 
 
-class FileLock:
-    """A recorder's lock on the cassette itself. `is_taken` is false if another recorder holds the lock."""
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor: int | None = None
-        self._file = identity(path)
-        with _LOCK:
-            self.is_taken = self._file not in _recorded and self._take(path)
-            if self.is_taken:
-                _recorded.add(self._file)
-
-    def _take(self, path: Path) -> bool:
-        if _SET is None:
-            return True
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        self._file = _identity_of(descriptor)
-        try:
-            _command(_SET, descriptor, fcntl.F_WRLCK)
-        except (BlockingIOError, PermissionError):
-            _put_away(self._file, descriptor)
-            return False
-        except OSError:  # a file system without locks
-            _put_away(self._file, descriptor)
-            return True
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Release the lock; call it when the recorder's connection is closed."""
-        with _LOCK:
-            if self.is_taken:
-                _recorded.discard(self._file)
-            if self._descriptor is not None and _SET is not None:
-                _command(_SET, self._descriptor, fcntl.F_UNLCK)
-                _put_away(self._file, self._descriptor)
-            self.is_taken, self._descriptor = False, None
-
-
 def is_recorded(path: Path) -> bool:
     """Whether a recorder writes this file, under any name."""
     try:
@@ -205,7 +167,9 @@ class RecorderLock:
     def __init__(self, cassette: Path, *, is_shipper: bool = False) -> None:
         self._path = lock_path(cassette)
         self._fd = self._acquire(cassette)
-        self._file: FileLock | None = None
+        self._file: Identity | None = None
+        """The cassette, while it is locked itself."""
+        self._descriptor: int | None = None
         os.truncate(self._fd, 0)
         if is_shipper:
             os.write(self._fd, _SHIPPER)
@@ -237,12 +201,31 @@ class RecorderLock:
 
     def lock_file(self, cassette: Path) -> None:
         """Lock the cassette itself, after it is created and before it is opened. Raises `CassetteInUse`."""
-        self._file = FileLock(cassette)
-        if not self._file.is_taken:
-            raise CassetteInUse(
-                f"another omnirecord records {cassette} under another name of the same file, such as a hard link:"
-                " choose another --db, or stop that one"
-            )
+        with _LOCK:
+            file = identity(cassette)
+            taken = None if file in _recorded else self._take(cassette, file)
+            if taken is None:
+                raise CassetteInUse(
+                    f"another omnirecord records {cassette} under another name of the same file, such as a hard link:"
+                    " choose another --db, or stop that one"
+                )
+            self._file = taken
+            _recorded.add(taken)
+
+    def _take(self, cassette: Path, file: Identity) -> Identity | None:
+        """Lock the byte of the cassette; return which file that is, or None if another recorder holds it."""
+        if _SET is None:
+            return file
+        descriptor = os.open(cassette, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = _identity_of(descriptor)
+        try:
+            _command(_SET, descriptor, fcntl.F_WRLCK)
+        except OSError as error:
+            _put_away(file, descriptor)
+            is_held = isinstance(error, (BlockingIOError, PermissionError))  # else a file system without locks
+            return None if is_held else file
+        self._descriptor = descriptor
+        return file
 
     def _still_there(self, fd: int) -> bool:
         try:
@@ -251,9 +234,14 @@ class RecorderLock:
             return False
 
     def release(self) -> None:
-        """Release both locks and remove the lock file."""
-        if self._file is not None:
-            self._file.release()
+        """Release both locks and remove the lock file; call it when the recorder's connection is closed."""
+        with _LOCK:
+            if self._descriptor is not None and _SET is not None:
+                _command(_SET, self._descriptor, fcntl.F_UNLCK)
+                _put_away(_identity_of(self._descriptor), self._descriptor)
+            if self._file is not None:
+                _recorded.discard(self._file)
+            self._file = self._descriptor = None
         if self._still_there(self._fd):  # otherwise it may belong to another recorder
             self._path.unlink(missing_ok=True)
         os.close(self._fd)

@@ -281,7 +281,9 @@ class Index:
             number, is_over = doc.id or last, doc.key is None
             is_begun = doc.kind == "text" and len(doc.text) >= _HEAD
             head = digest(doc.type, doc.text[:_HEAD]) if is_begun else None
-            same = self._same(doc, number, exchange, session, head, others) if others or doc.may_be_repeated else None
+            # One client may receive a text twice: as deltas and an item, or as a request and an event.
+            is_sought = others or doc.near_ns != COPIES_NEAR
+            same = self._same(doc, number, exchange, session, head, others) if is_sought else None
             self.connection.execute(
                 "INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -318,7 +320,7 @@ class Index:
     ) -> int | None:
         """Return the number of an earlier document with the same content: a hit shows it once."""
         low, at, high = doc.first_ns - doc.near_ns, doc.last_ns, doc.last_ns + doc.near_ns
-        values = (session, doc.says, low, at, number, _NEAREST, high, doc.is_named, exchange, doc.kind)
+        values = (session, doc.says, low, at, number, _NEAREST, high, doc.near_ns == EVER, exchange, doc.kind)
         found = self.connection.execute(_ALIKE, values).fetchone()
         if found is None and head is not None and others:
             begun = (session, head, json.dumps(others), low, high, _NEAREST, doc.text)
@@ -348,16 +350,6 @@ class Doc:
     """Number in the index, if it is indexed."""
     marks: array[int] = field(default_factory=lambda: array("q"))
     """For each delta of a text: its offset in the text, then its frame number."""
-
-    @property
-    def is_named(self) -> bool:
-        """Whether the content has an id."""
-        return self.near_ns == EVER
-
-    @property
-    def may_be_repeated(self) -> bool:
-        """Whether one client may receive the content twice: as deltas and an item, or as a request and an event."""
-        return self.near_ns != COPIES_NEAR
 
     def seq_at(self, place: int) -> int | None:
         """Return the frame number of the event with the character at `place`."""

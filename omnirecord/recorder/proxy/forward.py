@@ -23,7 +23,7 @@ from ...server.http import (  # fmt: skip
     number_of,
     out_of_descriptors,
 )
-from ...server.listener import RawResponse, continue_upload
+from ...server.listener import RawResponse, continue_upload, no_response
 from ...server.timers import Complaint
 from ...text import unquoted
 from ...wire.headers import (  # fmt: skip
@@ -99,7 +99,7 @@ class Forward:
             if isinstance(error, aiohttp.ClientResponseError):
                 return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
-            return self._no_answer()
+            return no_response(self._request)  # upstream closed before its own
         except asyncio.CancelledError:
             if self.stopped:
                 self._ending = "recorder_stopped"
@@ -212,7 +212,9 @@ class Forward:
                 self._keep_only(answer)
                 await self._stream(answer, response)
             else:
-                await self._body(answer, response)
+                async for data in answer.content.iter_any():
+                    await response.write(data)
+                    self.recorder.body("response", data)
             self._ending = "eof"
         except LOST:
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
@@ -246,16 +248,5 @@ class Forward:
         finally:
             ahead.close()
 
-    async def _body(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        async for data in answer.content.iter_any():
-            await response.write(data)
-            self.recorder.body("response", data)
-
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()
-
-    def _no_answer(self) -> web.StreamResponse:
-        """Close the client's connection, because upstream closed before its response."""
-        response = RawResponse(502, "Bad Gateway", ())
-        response.cut(self._request)
-        return response

@@ -71,14 +71,13 @@ class ReadAhead:
             self._sender.add_done_callback(_retrieved)
         queue.waiting.append((read, data))
         queue.size += len(data)
-        while self._queue is queue and (queue.size > self._limit or self._waits_for_disk(queue)):
+        while self._queue is queue and (
+            queue.size > self._limit or (queue.size > _ENOUGH and self._recorder.is_behind)
+        ):
             queue.room.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CHECK_DISK_EVERY if queue.size <= self._limit else None):
                     await queue.room.wait()
-
-    def _waits_for_disk(self, queue: _Queue) -> bool:
-        return queue.size > _ENOUGH and self._recorder.is_behind
 
     async def flush(self) -> None:
         """Wait until the queue is empty."""

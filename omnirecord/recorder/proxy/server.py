@@ -34,7 +34,7 @@ from ..thread import RecorderThread, nothing
 from .forward import Answered, Forward
 from .pass_through import DEFAULT as READ_AHEAD
 from .resume import GRACE, Asked, Resuming
-from .targets import Target, bind, contexts, hops_of, targets_of
+from .targets import Target, contexts, hops_of, targets_of
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
 
@@ -251,7 +251,8 @@ class Proxy(WithBlock):
     async def __aenter__(self) -> Proxy:
         tls = contexts(self._targets, self._trust)
         try:
-            await bind(self._targets)  # before the cassette is touched
+            for target in self._targets:
+                await target.listener.bind()  # before the cassette is touched
             pseudonym_key = await asyncio.to_thread(user_key, self._pseudonym_key)
             if self._ui:
                 place = replace(self._place, token=self._listener.token, option="--ui")
@@ -271,9 +272,7 @@ class Proxy(WithBlock):
             raise
         for target, of_target in zip(self._targets, tls, strict=True):
             target.connect(of_target)
-        for target in self._targets:
             target.share_descriptors(self._descriptors, self._let_go, self._entered.note)
-        for target in self._targets:
             target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
         for listener in self._listeners:
             await listener.start()

@@ -38,14 +38,10 @@ class Target:
     ) -> None:  # fmt: skip
         self.number, self.name, self.contract = number, name, contract
         self._url = parse_upstream(url)
-        self.shown = str(self._url)
+        self.shown, self.is_https = str(self._url), self._url.scheme == "https"
         self.listener = Listener(lambda request: handler(self, request), place, cost=_COST)
         self.exchanges = 0
         """The number of requests."""
-
-    def context(self, trust: Trust) -> ssl.SSLContext | None:
-        """Return the TLS settings for it; None for http. Raises `UsageError`."""
-        return trust.context() if self._url.scheme == "https" else None
 
     def refuse_itself(self, own: Iterable[str]) -> None:
         """Raise `UsageError` if it is at one of the proxy's own URLs."""
@@ -63,7 +59,7 @@ class Target:
                 "any client that can reach %s can use %s through it: the proxy asks for no token%s",
                 self.listener.url, self.shown, ", except on its control path" if has_control else "",
             )  # fmt: skip
-        if insecure and self.shown.startswith("https:"):
+        if insecure and self.is_https:
             log.warning(
                 "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
                 " everything", self.shown,
@@ -127,18 +123,12 @@ def _refuse_same_place(places: Sequence[Place]) -> None:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
 
 
-async def bind(targets: Iterable[Target]) -> None:
-    """Bind the listeners. Raises `ServerError` or `UsageError`."""
-    for target in targets:
-        await target.listener.bind()
-
-
 def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:
     """Return the TLS settings for each upstream. Raises `UsageError`, also for options if no upstream has https."""
-    if trust and not any(one.shown.startswith("https:") for one in targets):
+    if trust and not any(one.is_https for one in targets):
         shown = " and ".join(one.shown for one in targets)
         raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
-    return [target.context(trust) for target in targets]
+    return [trust.context() if target.is_https else None for target in targets]
 
 
 def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:

@@ -7,9 +7,3 @@ pass between the two processes.
 Both processes can die at any moment. The worker has no state of its own: its successor, or the next recorder, begins
 again from the state of the file.
 """
-
-from __future__ import annotations
-
-from .supervisor import WorkerSupervisor
-
-__all__ = ["WorkerSupervisor"]

@@ -135,23 +135,21 @@ class _Cassette:
         self.key = file.key
         self._path, self._recording, self._contracts = Path(file.path), file.recording, contracts
         self._writer: Writer | None = None
-        self._told: deque[Stream] = deque()
+        self.told: deque[Stream] = deque()
+        """News that `make` has not taken yet."""
         self._known: set[int] = set()
         self._maker: FrameMaker | None = None
 
     @property
     def waiting(self) -> int:
         """Number of streams that wait for frames."""
-        return len(self._told) + (self._maker.waiting if self._maker else 0)
-
-    def tell(self, streams: list[Stream]) -> None:
-        self._told += streams
+        return len(self.told) + (self._maker.waiting if self._maker else 0)
 
     def make(self, rest: Rest) -> Iterator[int]:
         maker = self._maker or self._open()
-        while self._told:
-            self._begin(maker, self._told[0])
-            self._told.popleft()
+        while self.told:
+            self._begin(maker, self.told[0])
+            self.told.popleft()
         yield from maker.make(rest)
 
     def _open(self) -> FrameMaker:
@@ -211,7 +209,7 @@ class Worker:
         for file in told.files:
             if file.key not in self._cassettes:
                 self._cassettes[file.key] = _Cassette(file, self._contracts)
-            self._cassettes[file.key].tell(file.streams)
+            self._cassettes[file.key].told += file.streams
         for key in told.release:
             if key in self._cassettes:
                 self._cassettes.pop(key).close()

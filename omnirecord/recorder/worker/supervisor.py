@@ -39,8 +39,8 @@ class WorkerFrames(Frames):
     """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
     file's first recording."""
 
-    def __init__(self, supervisor: WorkerSupervisor, key: int, path: Path, recording: int) -> None:
-        self._supervisor, self.key, self._path, self._recording = supervisor, key, path, recording
+    def __init__(self, supervisor: WorkerSupervisor, path: Path, recording: int) -> None:
+        self._supervisor, self.key, self._path, self._recording = supervisor, 0, path, recording
         self._open: dict[int, Stream] = {}
         self._news: dict[int, None] = {}  # exchanges with news, in order
         self._told = 0
@@ -135,7 +135,7 @@ class WorkerSupervisor:
     def frames(self, writer: Writer, recording: int) -> WorkerFrames:
         """Return the `Frames` of that file. `recording`: the number of its first recording."""
         assert writer.path is not None
-        made = WorkerFrames(self, 0, writer.path, recording)
+        made = WorkerFrames(self, writer.path, recording)
         self.renew(made)
         return made
 
@@ -170,7 +170,10 @@ class WorkerSupervisor:
         news = [frames for frames in self._files.values() if frames.waiting]
         self._number, self._hurries, self._holds = self._number + 1, hurry, hold
         self._releasing |= dict.fromkeys(untold, self._number)
-        self._send(Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold))
+        told = Told(self._number, [frames.news(self._number) for frames in news], untold, hurry, hold)
+        assert self._pipe is not None
+        with suppress(OSError):  # it is gone, and `_listen` says so
+            self._pipe.send(told)
 
     def pause(self) -> float:
         """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
@@ -180,11 +183,6 @@ class WorkerSupervisor:
         if not waiting or self._process is None or self._heard < self._number:
             return math.inf
         return 0.0 if self._hurries else self._pace.pause(waiting, monotonic())
-
-    def _send(self, told: Told) -> None:
-        assert self._pipe is not None
-        with suppress(OSError):  # it is gone, and `_listen` says so
-            self._pipe.send(told)
 
     def _is_there(self) -> bool:
         """Return whether there is a worker. Start one if it is time."""

@@ -42,11 +42,6 @@ class Address:
         words += ["in every stream"] if self.place == "every" else []
         return " ".join(words)
 
-    @property
-    def is_one(self) -> bool:
-        """Whether it names one event of a stream."""
-        return self.pick.ordinal != "every"
-
     def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
         """Return the stream number and the frame number of each event, in recorded order.
 
@@ -57,17 +52,13 @@ class Address:
         found: list[tuple[int, int]] = []
         for stream in places:
             found += [(stream.number, seq) for seq in self.within(stream)]
-            if found and self.place is None and self.is_one:
+            if found and self.place is None and self.pick.ordinal != "every":
                 break
         if not found:
             what = str(self).removeprefix("every ")
-            raise UsageError(f"there is no {what}: {why_not(self.picks, streams, places)}")
+            picks = [pick for pick in (self.pick, self.after, self.before) if pick is not None]
+            raise UsageError(f"there is no {what}: {why_not(picks, streams, places)}")
         return found
-
-    @property
-    def picks(self) -> list[Pick]:
-        """The events that have to exist."""
-        return [pick for pick in (self.pick, self.after, self.before) if pick is not None]
 
     def within(self, stream: Stream) -> list[int]:
         """Return the numbers of its frames in one stream."""

@@ -37,11 +37,6 @@ class RequestFault:
     late_ns: int
     names: tuple[str, ...]
 
-    @property
-    def status(self) -> int | None:
-        """The status of `answer`."""
-        return None if self.answer is None else self.answer.status
-
 
 def check(faults: Iterable[OnRequest], asked: Iterable[RequestLine]) -> None:
     """Raise `UsageError` if a fault matches no recorded request."""
@@ -250,12 +245,8 @@ class FaultBinder:
         return fault.event.resolve(self._streams)
 
     def _heartbeats(self, silence: Silence) -> list[Key]:
-        frames = self._frames[silence.stream]
-        return [
-            (silence.stream, frame.seq)
-            for frame in frames
-            if frame.seq >= silence.seq and frame.type == SESSION_HEARTBEAT
-        ]
+        frames = (frame for frame in self._frames[silence.stream] if frame.seq >= silence.seq)
+        return [(silence.stream, frame.seq) for frame in frames if frame.type == SESSION_HEARTBEAT]
 
     def _pairs(self, fault: Swap) -> list[Key]:
         pairs: list[Key] = []

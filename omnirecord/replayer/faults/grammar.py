@@ -69,10 +69,6 @@ def _no_every(words: WordReader) -> None:
         words.refuse("a swap is of two events")
 
 
-def _delay(words: WordReader) -> Fault:
-    return Delay(read_address(words), _by_time(words))
-
-
 def _stall(words: WordReader) -> Fault:
     by_ns = _time(words)
     _expect(words, "at")
@@ -155,10 +151,6 @@ def _answer(words: WordReader) -> Fault:
     return Answer(requests, status, _time(words) if words.skip("retry", "after") else None)
 
 
-def _slow(words: WordReader) -> Fault:
-    return Slow(_requests(words), _by_time(words))
-
-
 def _requests(words: WordReader) -> Requests:
     ordinal = read_ordinal(words)
     first = _count(words) if ordinal == 1 else 1
@@ -204,7 +196,9 @@ _READERS: dict[str, Callable[[WordReader], Fault]] = {
     "drop": lambda words: Drop(read_address(words)),
     "duplicate": lambda words: Duplicate(read_address(words)),
     "corrupt": lambda words: Corrupt(read_address(words)),
-    "swap": _swap, "delay": _delay, "stall": _stall, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove,
-    "stop": _stop, "answer": _answer, "slow": _slow,
+    "delay": lambda words: Delay(read_address(words), _by_time(words)),
+    "slow": lambda words: Slow(_requests(words), _by_time(words)),
+    "swap": _swap, "stall": _stall, "freeze": _freeze, "cut": _cut, "set": _set, "remove": _remove, "stop": _stop,
+    "answer": _answer,
 }  # fmt: skip
 """Reads the arguments of each verb."""

@@ -51,7 +51,7 @@ ENDINGS: dict[End, str] = {"clean": "", "short": " short", "reset": " by reset"}
 
 @dataclass(frozen=True, slots=True)
 class OnEvent:
-    """A verb whose only argument is an event."""
+    """A verb whose first argument is an event; by itself, it is the only one."""
 
     event: Address
 
@@ -72,10 +72,9 @@ class Corrupt(OnEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class Swap(OnEvent):
     """`other`: None means the next event."""
 
-    event: Address
     other: Address | None
 
     def __str__(self) -> str:
@@ -83,8 +82,7 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
-    event: Address
+class Delay(OnEvent):
     by_ns: int
 
     def __str__(self) -> str:
@@ -92,10 +90,9 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(OnEvent):
     """A delay of the first connection that reaches the event. `each_time`: of every connection."""
 
-    event: Address
     by_ns: int
     each_time: bool = False
 
@@ -104,10 +101,9 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
-class SetField:
+class SetField(OnEvent):
     """`json`: the text of the new value."""
 
-    event: Address
     field: Field
     json: str
 
@@ -116,8 +112,7 @@ class SetField:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveField:
-    event: Address
+class RemoveField(OnEvent):
     field: Field
 
     def __str__(self) -> str:
@@ -125,10 +120,9 @@ class RemoveField:
 
 
 @dataclass(frozen=True, slots=True)
-class StopHeartbeats:
+class StopHeartbeats(OnEvent):
     """`after`: the event itself still goes out if it is a heartbeat."""
 
-    event: Address
     after: bool
 
     def __str__(self) -> str:
@@ -136,11 +130,10 @@ class StopHeartbeats:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(OnEvent):
     """A cut, or with `freeze` a freeze. `each_time`: on every connection that reaches the event, not only on the
     first."""
 
-    event: Address
     where: Where
     how: End
     each_time: bool = False

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...analysis.diff.align import Span, spans
+from ...analysis.diff.align import spans
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
+from ...text import clip
 from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ...wire.json_rpc import SESSION_HEADER, Message, message_of, without_ids
@@ -31,6 +32,7 @@ _SHOWN = 160
 """Characters of one side of a marked difference."""
 _SHOWN_FIELDS = 60
 """Characters of a value at a JSON path."""
+_MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
 _REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
@@ -88,11 +90,7 @@ def ids_in(value: Any) -> list[str]:
 
 def marked(recorded: str, got: str) -> str:
     """Return two texts as one, with recorded text in `[-…-]` and new text in `{+…+}`."""
-    return "".join(_short(one) if one.tone == "same" else _mark(one) for one in spans(recorded, got))
-
-
-def _mark(span: Span) -> str:
-    return f"[-{_short(span)}-]" if span.tone == "gone" else f"{{+{_short(span)}+}}"
+    return "".join(_MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
 
 
 class _Comparing:
@@ -140,10 +138,6 @@ def _value_text(value: Any) -> str:
         return "data that is not text"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short(span: Span) -> str:
-    return span.text if len(span.text) <= _SHOWN else f"{span.text[: _SHOWN - 1]}…"
 
 
 class Bodies:
@@ -291,5 +285,4 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
 def _values_text(values: Values) -> str:
     """Return values for a sentence, cut. Lone surrogates are escaped."""
     said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
-    said = said.encode("utf-8", "backslashreplace").decode()
-    return said if len(said) <= _SHOWN_FIELDS else said[: _SHOWN_FIELDS - 1] + "…"
+    return clip(said.encode("utf-8", "backslashreplace").decode(), _SHOWN_FIELDS)

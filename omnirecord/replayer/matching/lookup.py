@@ -9,13 +9,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from difflib import SequenceMatcher
 from itertools import islice, takewhile, zip_longest
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
+from ...text import clip
 from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
 from .key import Incoming, Key, Masked, Mismatch, Miss, Pairs, key_of, short_ids
@@ -39,11 +39,8 @@ Named = dict[str, str]
 """`request` and `differs`."""
 
 
-@dataclass(slots=True)
-class Asked:
-    """The numbers of the exchanges that have answered a request."""
-
-    used: set[int] = field(default_factory=set)
+Asked = set[int]
+"""The numbers of the exchanges that have answered a request."""
 
 
 class Lookup:
@@ -71,7 +68,7 @@ class Lookup:
         self._ordered = Ordered(key for _, key in self._index)
         self.creations = [x for x in exchanges if _creates(x)]
         """The exchanges that created a session, in order."""
-        self._created = Asked()
+        self._created: Asked = set()
 
     def _place(self, x: Exchange) -> None:
         is_runner, method, target = x.party == "runner", x.request.method, x.request.target
@@ -122,7 +119,7 @@ class Lookup:
             return alike[-1]
         if exchange is None or self._comes_too_early(request, exchange, asked):
             return None
-        asked.used.add(exchange.exchange)
+        asked.add(exchange.exchange)
         return exchange
 
     def creation(self, request: Incoming) -> Exchange | None:
@@ -131,20 +128,18 @@ class Lookup:
         alike = [x for x in self.creations if self.key(x.request).headers == headers]
         exchange = self._next_of(self._fitting(request, alike), request, self._created, again=True)
         if exchange is not None:
-            self._created.used.add(exchange.exchange)
+            self._created.add(exchange.exchange)
         return exchange
 
     def reset(self) -> None:
         """Start again with the first recorded session."""
-        self._created.used.clear()
+        self._created.clear()
 
     def told_of(self, creation: Exchange) -> list[str]:
         """Return a line that says which of several recorded sessions this exchange created."""
-        count = len(self.creations)
-        number = self.creations.index(creation) + 1
-        return (
-            [f"POST {path_of(creation.request.target)}: session {number} of the {count} recorded"] if count > 1 else []
-        )
+        count, number = len(self.creations), self.creations.index(creation) + 1
+        said = f"POST {path_of(creation.request.target)}: session {number} of the {count} recorded"
+        return [said] if count > 1 else []
 
     def is_creation(self, request: Incoming) -> bool:
         """Whether a request creates a session, and such a request was recorded."""
@@ -182,7 +177,7 @@ class Lookup:
         return None
 
     def _used_up(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
-        unused = [x for x in recorded if asked is not None and x.exchange not in asked.used]
+        unused = [x for x in recorded if asked is not None and x.exchange not in asked]
         if unused and asked is not None and (earlier := self._comes_too_early(request, unused[0], asked)):
             first = f"{earlier.request.method} {earlier.request.target}"
             differs = f"order: it was recorded after {first}, which has not come yet"
@@ -194,12 +189,11 @@ class Lookup:
 
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""
-        used = set() if asked is None else asked.used
         if self._bodies.call(request) is not None:
             recorded = self._bodies.fitting(request, recorded, OF_CALLS[:1]) or recorded
         differ = (
             self._bodies.differences(request, x, self._body_paths(request))
-            for x in sorted(recorded, key=lambda x: x.exchange in used)
+            for x in sorted(recorded, key=lambda x: x.exchange in (asked or ()))
         )
         told = list(islice(dict.fromkeys(differ), NEAREST))
         return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
@@ -219,9 +213,9 @@ class Lookup:
     def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
         recorded = self._bodies.same_call(request, recorded) or recorded
         numbers = {x.exchange for x in recorded}
-        if again and asked.used >= numbers:
-            asked.used -= numbers
-        unused = self.conversations.preferred(request, [x for x in recorded if x.exchange not in asked.used])
+        if again and asked >= numbers:
+            asked -= numbers
+        unused = self.conversations.preferred(request, [x for x in recorded if x.exchange not in asked])
         if len(unused) > 1 and self._order(request) == "loose":
             return self._bodies.most_like(request, unused)
         return unused[0] if unused else None
@@ -231,7 +225,7 @@ class Lookup:
         if self._order(request) != "strict":
             return None
         acts = self._acts[request.is_runner, exchange.session_id or ""]
-        before = (x for x in acts if x.request.at_ns < exchange.request.at_ns and x.exchange not in asked.used)
+        before = (x for x in acts if x.request.at_ns < exchange.request.at_ns and x.exchange not in asked)
         return next((x for x in before if self._order(x.request) == "strict"), None)
 
     def _order(self, request: Incoming | Request) -> Order:
@@ -301,7 +295,7 @@ def _marked(recorded: str, got: str) -> str:
     """Two texts as one, with short ids unless these would look alike."""
     if recorded == got:
         return recorded
-    whole = _cut(recorded), _cut(got)
+    whole = clip(recorded, _SHOWN), clip(got, _SHOWN)
     short = short_ids(whole[0]), short_ids(whole[1])
     gone, new = short if short[0] != short[1] else whole
     return (f"[-{gone}-]" if gone else "") + (f"{{+{new}+}}" if new else "")
@@ -320,29 +314,19 @@ def _marked_path(got: str, recorded: str) -> str:
     return made + _marked(*("".join(f"/{one}" for one in rest[both:]) for rest in (ours, theirs)))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-
 def difference(got: Key, recorded: Key) -> str:
     """Return in which parts two keys differ, and how."""
-    return " and ".join(_differences(got, recorded))
+    told = ["method"] if got.method != recorded.method else []
+    if got.path != recorded.path:
+        told.append(f"path ({_segments(got.path, recorded.path)})")
+    if got.query != recorded.query:
+        told.append(f"query ({_parameters(got.query, recorded.query)})")
+    return " and ".join([*told, *(f"header {one}" for one in _headers(got.headers, recorded.headers))])
 
 
 def shown(value: str | None) -> str:
     """Return a value for a sentence: in quotes, cut."""
-    return "nothing" if value is None else repr(value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…")
-
-
-def _differences(got: Key, recorded: Key) -> Iterator[str]:
-    if got.method != recorded.method:
-        yield "method"
-    if got.path != recorded.path:
-        yield f"path ({_segments(got.path, recorded.path)})"
-    if got.query != recorded.query:
-        yield f"query ({_parameters(got.query, recorded.query)})"
-    if got.headers != recorded.headers:
-        yield from (f"header {one}" for one in _headers(got.headers, recorded.headers))
+    return "nothing" if value is None else repr(clip(value, _SHOWN))
 
 
 def _segments(got: str, recorded: str) -> str:
@@ -363,8 +347,7 @@ def _parameters(got: Pairs, recorded: Pairs) -> str:
 
 
 def _of(name: str, pairs: Pairs) -> str:
-    said = "&".join(f"{one}={value}" for one, value in pairs if one == name)
-    return said if len(said) <= _SHOWN else said[: _SHOWN - 1] + "…"
+    return clip("&".join(f"{one}={value}" for one, value in pairs if one == name), _SHOWN)
 
 
 def _headers(got: Pairs, recorded: Pairs) -> Iterator[str]:

@@ -205,11 +205,8 @@ def _known(spec: str, word: str, words: Iterable[str]) -> str:
 def _wrong(spec: str, what: str, first: str = "") -> UsageError:
     forms = list(_FORMS.get(first, {}).values()) or FORMS
     listed = ", ".join(f"'{form}'" for form in forms)
-    return UsageError(f"the rule for matching {spec!r} cannot be used: {what}; there {_are(len(forms))} {listed}")
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
+    are = "is" if len(forms) == 1 else "are"
+    return UsageError(f"the rule for matching {spec!r} cannot be used: {what}; there {are} {listed}")
 
 
 def _check_orders(rules: Iterable[Rule]) -> None:

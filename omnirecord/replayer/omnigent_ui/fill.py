@@ -18,7 +18,6 @@ from urllib.parse import parse_qsl
 from ...model import Exchange, Headers
 from ...omnigent.routes import below_session, is_gate, opens_session_stream, path_of, query_of, session_of
 from ...text import dumps
-from ...wire.content_coding import content_of
 from ...wire.headers import header
 from ...wire.strict_json import loads
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
@@ -192,7 +191,7 @@ class OmnigentUi:
 
     def _page(self, decision: Decision, now: int) -> Decision | MadeUp:
         if isinstance(decision, Answering) and (response := decision.exchange.response) is not None:
-            content = _content(decision)
+            content = decision.content
             if response.status != 200 or (content is not None and self._shell.has_all_of(content)):
                 response = replace(response, headers=guarded(response.headers))
                 return replace(decision, exchange=replace(decision.exchange, response=response))
@@ -219,18 +218,11 @@ class OmnigentUi:
             self.made_up.append(asked)
 
 
-def _content(answering: Answering) -> bytes | None:
-    """Return the decoded body of an answer; None if it cannot be decoded."""
-    response = answering.exchange.response
-    coding = header(response.headers, "content-encoding") if response is not None else None
-    return content_of(answering.body, coding)
-
-
 def _recorded(decision: Decision) -> Timed | None:
     """Return the time and the JSON object of the recorded answer; None if it is no object with an id."""
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return None
-    value = loads(_content(decision) or b"")
+    value = loads(decision.content or b"")
     return (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
 
 
@@ -239,7 +231,7 @@ def _is_current(decision: Decision, state: Any) -> bool:
     if not isinstance(decision, Answering) or decision.exchange.response is None:
         return False
     response = decision.exchange.response
-    recorded = loads(_content(decision) or b"")
+    recorded = loads(decision.content or b"")
     return response.status == 304 or (response.status == 200 and recorded == state)
 
 
@@ -261,10 +253,6 @@ def made(value: Any, status: int = 200) -> MadeUp:
     """Return a JSON answer."""
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
-
-
-def not_there(message: str = "Not found.") -> MadeUp:
-    return made({"error": {"code": "not_found", "message": message}}, 404)
 
 
 class Answers:
@@ -303,7 +291,8 @@ class Answers:
         if path == "/v1/agents":
             return made(page_of(list({agent["id"]: agent for agent in self._sessions.agents()}.values())))
         if path == "/health":
-            return made({"status": "ok", "sessions": dict.fromkeys(self._asked(target), _ONLINE)})
+            asked = dict(parse_qsl(query_of(target))).get("session_ids", "").split(",")
+            return made({"status": "ok", "sessions": dict.fromkeys(filter(None, asked), _ONLINE)})
         if name is None or below is None or not self._sessions.has(name):
             return None
         return self._of_a_session(name, below)
@@ -315,7 +304,8 @@ class Answers:
             return made(page_of(self._sessions.children(name, self._before(name))))
         if below == "/agent":
             return made(self._agent(name))
-        return not_there() if below.startswith("/resources/") else None
+        is_resource = below.startswith("/resources/")
+        return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
 
     def _agent(self, name: str) -> Data:
         snapshot = self._sessions.snapshot(name, self._before(name))
@@ -341,10 +331,6 @@ class Answers:
     def rows(self, names: list[str]) -> dict[str, Data]:
         """Return the rows of these sessions by id, without unknown ones."""
         return {name: self.row(name) for name in names if self._sessions.has(name)}
-
-    @staticmethod
-    def _asked(target: str) -> list[str]:
-        return [one for one in dict(parse_qsl(query_of(target))).get("session_ids", "").split(",") if one]
 
 
 def _is_of_some(query: dict[str, str]) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
-from ...wire.strict_json import as_list, loads, payload_of
+from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..player.plan import ReplayPlan
 
 Data = dict[str, Any]
@@ -60,96 +60,72 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
     """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
     history = SessionHistory()
     for frame in sorted(frames, key=lambda frame: frame.offset_ns):
-        reader = _READERS.get(frame.type or "")
-        data = payload_of(frame) if reader is not None else None
-        if reader is not None and isinstance(data, dict):
-            reader(history, frame, data, epoch)
+        is_told = frame.type in _FIELDS or frame.type in _OTHERS
+        data = payload_of(frame) if is_told else None
+        if isinstance(data, dict) and frame.type in _FIELDS:
+            history.fields.append((frame.offset_ns, _FIELDS[frame.type](data)))
+        elif isinstance(data, dict):
+            _add(history, frame, data, epoch)
     return history
 
 
-Reader = Callable[[SessionHistory, TimedFrame, Data, Epoch], None]
+def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
+    """Add the item, the approval or the sub-agent of an event."""
+    at, name = frame.offset_ns, data.get("elicitation_id")
+    if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
+        history.items += ((at, item) for item in _dicts([data.get("item")]))
+    elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
+        history.children += ((at, child) for child in _dicts([data.get("child")]))
+    elif frame.type == protocol.RESPONSE_ELICITATION_RESOLVED:
+        history.answered.append((at, str(name)))
+    elif frame.type == protocol.SESSION_INPUT_CONSUMED:
+        history.items += ((at, item) for item in _message(as_dict(data.get("data")), epoch(frame)))
+    elif isinstance(name, str):
+        history.asked.append((at, data))
 
 
-def _item(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    item = data.get("item")
-    if isinstance(item, dict) and isinstance(item.get("id"), str):
-        history.items.append((frame.offset_ns, item))
-
-
-def _consumed(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
-    """Add a user's message as an item."""
-    said = data.get("data")
-    name, content = (said.get("item_id"), said.get("data")) if isinstance(said, dict) else (None, None)
-    if isinstance(said, dict) and isinstance(name, str) and isinstance(content, dict):
+def _message(said: Data, created_at: int) -> Iterator[Data]:
+    """Yield a user's message as an item."""
+    name, content = said.get("item_id"), said.get("data")
+    if isinstance(name, str) and isinstance(content, dict):
         item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
-        history.items.append((frame.offset_ns, item | {"created_at": epoch(frame)} | content))
+        yield item | {"created_at": created_at} | content
 
 
-def _asks(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    if isinstance(data.get("elicitation_id"), str):
-        history.asked.append((frame.offset_ns, data))
+_OTHERS = (
+    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.SESSION_CHILD_SESSION_UPDATED, protocol.RESPONSE_ELICITATION_RESOLVED,
+    protocol.SESSION_INPUT_CONSUMED, protocol.RESPONSE_ELICITATION_REQUEST,
+)  # fmt: skip
+"""The types that `_add` takes."""
 
 
-def _answers(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    history.answered.append((frame.offset_ns, str(data.get("elicitation_id"))))
-
-
-def _child(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    child = data.get("child")
-    if isinstance(child, dict) and isinstance(child.get("id"), str):
-        history.children.append((frame.offset_ns, child))
-
-
-def _status(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
+def _status(data: Data) -> Data:
     error = data.get("error") if data.get("status") == "failed" else None
-    history.fields.append((frame.offset_ns, {"status": data.get("status"), "last_task_error": error}))
+    return {"status": data.get("status"), "last_task_error": error}
 
 
-def _usage(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    fields = {ours: data[name] for name, ours in _USAGE.items() if data.get(name) is not None}
-    history.fields.append((frame.offset_ns, fields))
+def _begins(data: Data) -> Data:
+    return {"active_response_id": as_dict(data.get("response")).get("id")}
 
 
-def _begins(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    response = data.get("response")
-    name = response.get("id") if isinstance(response, dict) else None
-    history.fields.append((frame.offset_ns, {"active_response_id": name}))
-
-
-def _ends(history: SessionHistory, frame: TimedFrame, _data: Data, _: Epoch) -> None:
-    history.fields.append((frame.offset_ns, {"active_response_id": None}))
-
-
-def _same(name: str, *fields: str) -> dict[str, Reader]:
+def _same(*fields: str) -> Callable[[Data], Data]:
     """Return a reader of fields that have the same name in the event and in the session."""
-
-    def read(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-        history.fields.append((frame.offset_ns, {one: data[one] for one in fields if one in data}))
-
-    return {name: read}
+    return lambda data: {one: data[one] for one in fields if one in data}
 
 
-def _model(history: SessionHistory, frame: TimedFrame, data: Data, _: Epoch) -> None:
-    history.fields.append((frame.offset_ns, {"llm_model": data.get("model")}))
-
-
-_READERS: dict[str, Reader] = {
-    protocol.RESPONSE_OUTPUT_ITEM_DONE: _item,
-    protocol.SESSION_INPUT_CONSUMED: _consumed,
-    protocol.RESPONSE_ELICITATION_REQUEST: _asks,
-    protocol.RESPONSE_ELICITATION_RESOLVED: _answers,
-    protocol.SESSION_CHILD_SESSION_UPDATED: _child,
+_FIELDS: dict[str | None, Callable[[Data], Data]] = {
     protocol.SESSION_STATUS: _status,
-    protocol.SESSION_USAGE: _usage,
-    protocol.SESSION_MODEL: _model,
+    protocol.SESSION_USAGE: lambda data: {ours: data[x] for x, ours in _USAGE.items() if data.get(x) is not None},
+    protocol.SESSION_MODEL: lambda data: {"llm_model": data.get("model")},
     protocol.RESPONSE_CREATED: _begins,
     protocol.RESPONSE_IN_PROGRESS: _begins,
-    **dict.fromkeys(protocol.RESPONSE_ENDS, _ends),
-    **_same(protocol.SESSION_TITLE, "title"),
-    **_same(protocol.SESSION_TODOS, "todos"),
-    **_same(protocol.SESSION_AGENT_CHANGED, "agent_id", "agent_name"),
-    **_same(protocol.SESSION_REASONING_EFFORT, "reasoning_effort"),
+    **dict.fromkeys(protocol.RESPONSE_ENDS, lambda _: {"active_response_id": None}),
+    protocol.SESSION_TITLE: _same("title"),
+    protocol.SESSION_TODOS: _same("todos"),
+    protocol.SESSION_AGENT_CHANGED: _same("agent_id", "agent_name"),
+    protocol.SESSION_REASONING_EFFORT: _same("reasoning_effort"),
 }
+"""Returns the fields of a session that an event of this type changes, with their new values."""
 
 
 Timed = tuple[int, Data]

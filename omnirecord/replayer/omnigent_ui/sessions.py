@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from ...wire.strict_json import as_dict, as_list, as_text
 from ..player import Playing
 from ..player.plan import ReplayPlan, start_of
 from .session_state import Data, Recorded, SessionHistory, Timed, session_history
@@ -262,7 +263,5 @@ def _newest(timed: list[Timed], before: float) -> Timed | None:
 
 
 def _text_of(item: Data) -> str | None:
-    content = item.get("content")
-    parts: list[Any] = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
-    return next((text[:_TITLE] for text in texts if isinstance(text, str)), None)
+    texts = (as_text(as_dict(part).get("text")) for part in as_list(item.get("content")))
+    return next((text[:_TITLE] for text in texts if text is not None), None)

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from ...errors import UsageError
 from ...model import TimedFrame
@@ -111,7 +110,7 @@ class Controls:
         self._streams = streams
         self._timing = timing
         self._targets: list[RunTarget] = []
-        streams.begun = self._begun
+        streams.begun = lambda run: self._watch([run])
 
     @property
     def paused(self) -> bool:
@@ -244,10 +243,6 @@ class Controls:
         session = self._plan.sessions.get(which)
         return session.root if session else which
 
-    def _begun(self, run: Playthrough) -> None:
-        """Watch a new playthrough for the targets."""
-        self._watch([run])
-
     def _watch(self, playthroughs: list[Playthrough]) -> None:
         """Watch the frames that are sent only while there are targets: watching costs more than sending."""
         for run in playthroughs:
@@ -284,11 +279,6 @@ class Controls:
         _, stream, seq = min(ends)
         frame = self._plan.frame(int(stream), int(seq))
         return frame.type if frame else None
-
-
-def as_row(position: Position) -> dict[str, Any]:
-    """Return a position as the object of the HTTP interface."""
-    return {name: getattr(position, name) for name in Position.__slots__}
 
 
 def is_behind(run: Playthrough, end: SortKey) -> bool:

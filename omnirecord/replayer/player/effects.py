@@ -25,7 +25,10 @@ class Effects:
         self._plan = plan
         self._resume = resume
         self._own_ids: dict[int, float] = {}
-        self._bound = _bound(plan, faults) if faults else None
+        self._bound: Bound | None = None
+        if faults:
+            asked = [(x.request.method, x.request.target) for x in plan.exchanges if x.party != "runner"]
+            self._bound = faults.bind(plan.named_streams(), asked)
         self.happened: dict[str, None] = {}
         self._stalling: set[tuple[str, Playing]] = set()  # connections that stall, or have stalled
 
@@ -120,11 +123,6 @@ class Effects:
             if frame.raw and wanted in frame.raw and read_fields(frame.raw).id == event_id
         )
         return next(named, None)
-
-
-def _bound(plan: ReplayPlan, faults: Faults) -> Bound:
-    asked = [(x.request.method, x.request.target) for x in plan.exchanges if x.party != "runner"]
-    return faults.bind(plan.named_streams(), asked)
 
 
 def _lengthened(frame: Iterable[Part], data: bytes) -> Iterator[Part]:

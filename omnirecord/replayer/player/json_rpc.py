@@ -11,27 +11,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from ...wire.content_coding import content_of
-from ...wire.headers import header, without
 from ...wire.json_rpc import Message, answered_to
 from ...wire.strict_json import loads
 from ..parts import Part, frames_of
 from .playback import Answering
 
-_CODING = "content-encoding"
 _DATA = b"data:"
 
 
 def answer_to(answer: Answering, recorded: Message, asked: Message) -> Answering:
     """Return an answer with the ids of the new request. A compressed body that has others goes out decompressed."""
-    response = answer.exchange.response
-    content = None if response is None else content_of(answer.body, header(response.headers, _CODING))
-    data = None if content is None else loads(content)
+    data = loads(answer.content or b"")
     changed = _answered(data, recorded, asked)
-    if response is None or changed is data:
-        return answer
-    response = replace(response, headers=without(response.headers, {_CODING}))
-    return replace(answer, exchange=replace(answer.exchange, response=response), body=_dumped(changed))
+    return answer if changed is data else answer.with_content(_dumped(changed))
 
 
 def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterator[Part]:

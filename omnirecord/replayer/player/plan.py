@@ -15,6 +15,7 @@ from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, Recording, TimedFrame
+from ...omnigent.protocol import connect_snapshot_length
 from ...omnigent.routes import (
     GATE_EXAMPLE,
     is_gate,
@@ -29,7 +30,7 @@ from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address import Stream
 from ..parts import Part
-from .stream_parts import StreamParts, coded_parts, parts_of, snapshot_end
+from .stream_parts import StreamParts, coded_parts, parts_of
 from .timing import NS
 
 
@@ -331,7 +332,8 @@ class ReplayPlan:
         if content is not None:
             zero = self._zero[exchange.recording]
             self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
-            return StreamParts.of(content, exchange.stream or 0, snapshot_end(self._read_frames(exchange)), zero)
+            snapshot_end = connect_snapshot_length(self._read_frames(exchange))
+            return StreamParts.of(content, exchange.stream or 0, snapshot_end, zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))

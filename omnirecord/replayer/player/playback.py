@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ...model import Ending, Exchange, TimedFrame
+from ...wire.content_coding import content_of
+from ...wire.headers import header, without
 from ..matching import Asked
 from ..matching.key import Miss
 from ..parts import Part
@@ -19,6 +21,7 @@ from .plan import Session, Tree, start_of
 from .stream_parts import Burst, Chunks, StreamParts
 from .timeline import Gate, SortKey, Timeline, sort_key
 
+_CODING = "content-encoding"
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
 _BATCH = 64 * 1024
 """Bytes after which no more parts are joined to a write."""
@@ -254,7 +257,7 @@ class Playthrough:
     timeline: Timeline
     gate_of: dict[int, Gate]
     opened: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    asked: Asked = field(default_factory=Asked)
+    asked: Asked = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
 
@@ -338,6 +341,19 @@ class Answering:
 
     def waits_for(self) -> Gate | None:
         return next((gate for gate in self.gates if not gate.open), None)
+
+    @property
+    def content(self) -> bytes | None:
+        """The decoded body; None if it cannot be decoded."""
+        response = self.exchange.response
+        return None if response is None else content_of(self.body, header(response.headers, _CODING))
+
+    def with_content(self, content: bytes) -> Answering:
+        """Return the answer with another body, which is not compressed."""
+        response = self.exchange.response
+        assert response is not None
+        response = replace(response, headers=without(response.headers, {_CODING}))
+        return replace(self, exchange=replace(self.exchange, response=response), body=content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Player:
         self._sessions = session_map(plan) if options.rules.maps_sessions else None
         self.streams = StreamChoice(plan, options)
         self.controls = Controls(plan, self.streams, options.timing)
-        self._asked = Asked()
+        self._asked: Asked = set()
         self.mismatches: list[Mismatch] = []
         self.notes: list[str] = []
 
@@ -116,20 +116,20 @@ class Player:
         gate = self.streams.playthrough(session).timeline.closed_gate() if session is not None else None
         if session is not None and gate is not None:
             given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
-            self.streams.playthrough(session).asked.used.update(x.exchange for x in given_up)
+            self.streams.playthrough(session).asked.update(x.exchange for x in given_up)
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended. A model's answer that a fault ended, or that the client did
         not wait for, is left for the retry."""
         self.streams.closed(playing)
         if not playing.is_whole and playing.exchange in self._lookup.conversations:
-            self._asked.used.discard(playing.exchange.exchange)
+            self._asked.discard(playing.exchange.exchange)
 
     def reset(self) -> None:
         """Start again from the beginning."""
         self.streams.reset()
         self._lookup.reset()
-        self._asked = Asked()
+        self._asked.clear()
         if self._sessions is not None:
             self._sessions.reset()
         self.mismatches.clear()
@@ -197,7 +197,7 @@ class Player:
 
     def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
         run = self.streams.playthrough(session) if session else None
-        asked = run.asked if run else self._asked
+        asked = self._asked if run is None else run.asked
         exchange = self._lookup.next(request, asked, again=run is None)
         if exchange is None:
             is_noted = is_bookkeeping(request.method, request.target)

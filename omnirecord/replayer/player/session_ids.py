@@ -18,10 +18,8 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from ...model import Exchange, Headers, Response
+from ...model import Exchange, Headers
 from ...omnigent.routes import path_of, query_of, session_of, with_session
-from ...wire.content_coding import content_of
-from ...wire.headers import header, without
 from ...wire.strict_json import as_dict, loads
 from ..matching.key import Incoming, Miss
 from ..parts import Part, frames_of
@@ -83,9 +81,6 @@ class Renaming:
         for frame in frames_of(parts):
             texts = self.texts([part.data for part in frame])
             yield from (replace(part, data=data) for part, data in zip(frame, texts, strict=True))
-
-
-_CODING = "content-encoding"
 
 
 class SessionMap:
@@ -174,11 +169,14 @@ def own_id(request: Incoming) -> str | None:
 def renamed(decision: Decision, renaming: Renaming) -> Decision:
     """Return the answer in other ids. A compressed body that contains one goes out decompressed; a body that cannot be
     decompressed stays as recorded."""
+    if not renaming:
+        return decision
     match decision:
         case Answering():
             return _renamed_answer(decision, renaming)
         case Playing():
-            _rename_stream(decision, renaming)
+            decision.planned = list(renaming.parts(decision.planned))
+            decision.exchange = _renamed_exchange(decision.exchange, renaming)
         case Miss():
             near = [{name: renaming.string(text) for name, text in one.items()} for one in decision.nearest]
             return Miss(renaming.string(decision.message), near, list(map(renaming.string, decision.lines)))
@@ -186,24 +184,15 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
 
 
 def _renamed_answer(answer: Answering, renaming: Renaming) -> Answering:
-    response = answer.exchange.response
-    if response is None or not renaming:
-        return answer
-    content = content_of(answer.body, header(response.headers, _CODING))
-    body = answer.body if content is None else renaming.text(content)
-    is_changed = content is not None and body != content
-    exchange = _renamed_exchange(answer.exchange, response, renaming, decoded=is_changed)
-    return replace(answer, exchange=exchange, body=body if is_changed else answer.body)
+    content = answer.content
+    renamed = None if content is None else renaming.text(content)
+    if renamed is not None and renamed != content:
+        answer = answer.with_content(renamed)
+    return replace(answer, exchange=_renamed_exchange(answer.exchange, renaming))
 
 
-def _rename_stream(playing: Playing, renaming: Renaming) -> None:
-    response = playing.exchange.response
-    if response is None or not renaming:
-        return
-    playing.planned = list(renaming.parts(playing.planned))
-    playing.exchange = _renamed_exchange(playing.exchange, response, renaming, decoded=False)
-
-
-def _renamed_exchange(exchange: Exchange, response: Response, renaming: Renaming, *, decoded: bool) -> Exchange:
-    headers = renaming.headers(without(response.headers, {_CODING} if decoded else ()))
-    return replace(exchange, response=replace(response, headers=headers))
+def _renamed_exchange(exchange: Exchange, renaming: Renaming) -> Exchange:
+    response = exchange.response
+    if response is None:
+        return exchange
+    return replace(exchange, response=replace(response, headers=renaming.headers(response.headers)))

@@ -78,14 +78,17 @@ class StreamChoice:
 
     def playthrough(self, session: Session) -> Playthrough:
         """Return the session's playthrough, a new one if there is none."""
-        if session.root not in self.playthroughs:
-            self.playthroughs[session.root] = self._new_playthrough(session.root)
-        return self.playthroughs[session.root]
+        root = session.root
+        if root not in self.playthroughs:
+            tree = self._plan.trees[root]
+            start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
+            self.playthroughs[root] = self._begin(root, start_ns, tree, tree.gates, self._plan.points_of(root))
+        return self.playthroughs[root]
 
     def begin_again(self, session: Session) -> Playthrough:
         """Return a new playthrough; the current one if nothing of it has been played, since it may be paused."""
         run = self.playthroughs.get(session.root)
-        if run is not None and (run.started or run.opened or run.asked.used):
+        if run is not None and (run.started or run.opened or run.asked):
             self.supersede(session.root)
         return self.playthrough(session)
 
@@ -95,22 +98,19 @@ class StreamChoice:
         if run is not None and run.live:
             self.older.append(run)
 
-    def _new_playthrough(self, root: str) -> Playthrough:
-        tree = self._plan.trees[root]
-        gates = [_gate(x) for x in tree.gates]
-        timeline = self._timeline(root, self._plan.points_of(root), gates)
-        start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
-        run = Playthrough(root, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
-        self.begun(run)
-        return run
-
-    def _timeline(self, name: str, points: Sequence[int], gates: Sequence[Gate]) -> Timeline:
-        """Return the playhead of a new playthrough. Its scale is shared by all playthroughs of this name: it may be
-        long."""
+    def _begin(
+        self, name: str, start_ns: int, tree: Tree, replies: Iterable[Exchange], points: Sequence[int]
+    ) -> Playthrough:
+        """Return a new playthrough, with the gates of these requests. Its scale is shared by all playthroughs of this
+        name: it may be long."""
+        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in replies]
         if name not in self._scales:
             self._scales[name] = scale_of(points, gates, self._timing)
         clock = Clock(self.defaults.speed, paused=self.defaults.paused)
-        return Timeline(points, gates, self._timing, clock, self._scales[name])
+        timeline = Timeline(points, gates, self._timing, clock, self._scales[name])
+        run = Playthrough(name, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
+        self.begun(run)
+        return run
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended."""
@@ -206,12 +206,10 @@ class StreamChoice:
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
         """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
         self.made.add(exchange.exchange)
-        name = f"stream {exchange.stream}"
-        gates = [_gate(x) for x in self._plan.replies(exchange)]
-        timeline = self._timeline(name, self._plan.points_of_stream(exchange), gates)
-        run = Playthrough(name, start_of(exchange), Tree(), timeline, {gate.exchange: gate for gate in gates})
+        name, replies = f"stream {exchange.stream}", self._plan.replies(exchange)
+        points = self._plan.points_of_stream(exchange)
+        run = self._begin(name, start_of(exchange), Tree(), replies, points)
         self.alone.append(run)
-        self.begun(run)
         lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
         playing = self._recorded(run, exchange, now + int(lasts / self.defaults.speed))
         playing.begins_at = playing.opened_at
@@ -233,11 +231,6 @@ class StreamChoice:
         return playing
 
 
-def _gate(exchange: Exchange) -> Gate:
-    request = exchange.request
-    return Gate(exchange.exchange, request.at_ns, f"{request.method} {request.target}")
-
-
 def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:
     """Return the parts for a client that joins after all frames up to `sent_ns` were sent.
 
@@ -246,7 +239,8 @@ def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of:
     """
     frames = session_line(streams)
     source = streams[snapshot_of]
-    snapshot = [_part(frame, True) for frame in source[: connect_snapshot_length(source)] if not _carries_text(frame)]
+    of_source = source[: connect_snapshot_length(source)]
+    snapshot = [_part(frame, True) for frame in of_source if not protocol.is_of_response(frame.type)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
     rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
@@ -271,8 +265,8 @@ def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
     for frames in streams:
         last = line[-1].offset_ns if line else -1
         snapshot = connect_snapshot_length(frames)
-        resent = [frame for frame in frames[:snapshot] if _carries_text(frame) and frame.offset_ns > last]
-        line += _new_text(line, resent)
+        text = (frame for frame in frames[:snapshot] if protocol.is_of_response(frame.type))
+        line += _new_text(line, [frame for frame in text if frame.offset_ns > last])
         line += [frame for frame in frames[snapshot:] if frame.offset_ns > last]
     return line
 
@@ -315,7 +309,9 @@ def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
 def _turn_begin(frames: list[TimedFrame]) -> int:
     """Return the index of the first frame of the last turn."""
     for number in range(len(frames) - 1, -1, -1):
-        if frames[number].type in protocol.RESPONSE_ENDS or _is_at_rest(frames[number]):
+        frame = frames[number]
+        is_status = frame.type == protocol.SESSION_STATUS
+        if frame.type in protocol.RESPONSE_ENDS or (is_status and _data(frame).get("status") in ("idle", "failed")):
             return number + 1
     return 0
 
@@ -328,14 +324,6 @@ def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
     """Return a frame in the server's own spelling, without a sequence number."""
     data = json.dumps({"sequence_number": None, "type": type_, **fields})
     return f"event: {type_}\ndata: {data}\n\n".encode()
-
-
-def _is_at_rest(frame: TimedFrame) -> bool:
-    return frame.type == protocol.SESSION_STATUS and _data(frame).get("status") in ("idle", "failed")
-
-
-def _carries_text(frame: TimedFrame) -> bool:
-    return protocol.is_of_response(frame.type)
 
 
 def _part(frame: TimedFrame, in_snapshot: bool) -> Part:

@@ -10,13 +10,13 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, tee
 from random import Random
 from typing import overload
 
 from ...errors import UsageError
 from ...model import StreamColumns, TimedFrame
-from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
+from ...omnigent.protocol import connect_snapshot_length
 from ..parts import Part, frames_of
 
 BURST = 256 * 1024
@@ -202,28 +202,13 @@ Reads = Iterable[tuple[int, int]]
 
 def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
     """Return a part for each read and frame that share bytes, in order. An oversized frame has no bytes."""
-    rest = iter(frames)
-    snapshot = ConnectSnapshot()
-    first = list(_snapshot_and_next(snapshot, rest))
-    count = sum(takes for _, takes in first)
-    every = chain((frame for frame, _ in first), rest)
-    stream = first[0][0].stream if first else 0
-    return StreamParts(_overlaps(reads, every), stream, first[0][0].seq + count - 1 if first else 0)
-
-
-def snapshot_end(frames: Iterator[TimedFrame]) -> int:
-    """Return the number of the last frame of the connect snapshot; 0 if there is none."""
-    taken = [frame.seq for frame, takes in _snapshot_and_next(ConnectSnapshot(), frames) if takes]
-    return max(taken, default=0)
-
-
-def _snapshot_and_next(snapshot: ConnectSnapshot, frames: Iterator[TimedFrame]) -> Iterator[tuple[TimedFrame, bool]]:
-    """Yield the frames of the connect snapshot and the next one, each with whether it is part of the snapshot."""
-    for frame in frames:
-        takes = snapshot.takes(frame)
-        yield frame, takes
-        if not takes:
-            return
+    frames, ahead = tee(frames)  # a stream may be long: only its snapshot is read twice
+    first = next(ahead, None)
+    if first is None:
+        return StreamParts((), 0, 0)
+    end = connect_snapshot_length(chain([first], ahead))
+    del ahead
+    return StreamParts(_overlaps(reads, frames), first.stream, end)
 
 
 def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int, int, int, bytes]]:

@@ -2,8 +2,7 @@
 
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { callEnding, callTokens, isBadCall, linkSentence } from './calls.js'
-import { copyButton } from './copying.js'
-import { add, fill, h, tableBox } from './dom.js'
+import { add, copyButton, fill, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, moment, momentAt, oneLine, seconds } from './words.js'
 

@@ -2,8 +2,7 @@
 
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { showEvent } from './callsview.js'
-import { copyButton } from './copying.js'
-import { add, button, fill, h, icon } from './dom.js'
+import { add, button, copyButton, fill, h, icon } from './dom.js'
 import { exchangeParts, factList, latin, tree } from './facts.js'
 import { readJson } from './jsontext.js'
 import { dataOf } from './sse.js'

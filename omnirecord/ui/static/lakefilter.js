@@ -99,8 +99,7 @@ export class LakeFilter {
       if (control !== document.activeElement || control.type === 'date')
         control.value = (asked[name] ?? '').slice(0, control.type === 'date' ? 10 : undefined)
     }
-    for (const name of ['status', 'model']) this.offer(name, this.counts?.[name] ?? [])
-    this.offer('label', this.counts?.label ?? [])
+    for (const name of ['status', 'model', 'label']) this.offer(name, this.counts?.[name] ?? [])
     shows(this.cleared, isFiltered(asked))
     this.showChips()
     this.showFindings()

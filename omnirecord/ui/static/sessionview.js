@@ -1,9 +1,8 @@
 // One session: playback controls and timeline above, the conversation on the left, the event list on the right.
 
-import { copyButton } from './copying.js'
 import { Deck } from './deck.js'
 import { Detail } from './detail.js'
-import { fill, h, say, shows } from './dom.js'
+import { copyButton, fill, h, say, shows } from './dom.js'
 import { isAll, ofAddress, toAddress } from './filters.js'
 import { aboutParts, findingParts } from './panes.js'
 import { Player } from './player.js'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,21 @@ def test_a_problem_of_a_whole_event_has_no_empty_path(tape: Made, tmp_path: Path
     tape.stream("s", 1.0, (1.0, b"data: just text\n\n"))
     (line,) = [one for one in told(tape.save(tmp_path / "a.db")) if one.label == "malformed"]
     assert line.text.startswith("is not JSON")
+
+
+def test_the_text_of_an_unnamed_model_api_is_one_line(tape: Made, tmp_path: Path) -> None:
+    tape._contracts[0] = "auto"
+    texts = [{"content": ""}, {"content": "Hel"}, {"content": "lo"}, {}]
+    chunks = [{"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": one}]} for one in texts]
+    tape.stream("/v1/chat/completions", 1.0, *((1.1, frame(one)) for one in chunks), method="POST", ending="eof")
+    blocks = [{"type": "thinking_delta", "thinking": "Hm."}, {"type": "text_delta", "text": "Good day"}]
+    parts = [{"type": "content_block_delta", "index": 0, "delta": one} for one in blocks]
+    tape.stream("/v1/messages", 3.0, *((3.1, frame(one)) for one in parts), method="POST", ending="eof")
+    found = lines(tape.save(tmp_path / "a.db"))
+    said = [line for line in found if line.startswith(("assistant", "thinking"))]
+    assert [line.split("(")[0].split(maxsplit=1)[1] for line in said] == ['"Hello" ', '"Hm." ', '"Good day" ']
+    assert found.index(said[0]) < next(n for n, line in enumerate(found) if "closed it" in line)
+
+
+def frame(data: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(data)}\n\n".encode()

@@ -31,7 +31,7 @@ def evidence(found: ModelCalls) -> list[tuple[str | None, str | None]]:
 
 def test_a_tool_call_links_both_of_its_calls_exactly() -> None:
     world = World()
-    world.session().turn("Hi", "Hello there.", 1.0, tool="call_1")
+    world.session().turn("Hi", "Hello there.", 1.0, tool="call_a1b")
     found = of(world)
     assert evidence(found) == [("call_id", "exact")] * 2
     assert not wrong(world, found)
@@ -56,7 +56,7 @@ def test_the_history_tells_equal_messages_of_a_session_apart() -> None:
 def test_a_tool_in_the_history_does_not_link_a_later_turn_to_an_earlier_one() -> None:
     world = World()
     talk = world.session()
-    end = talk.turn("Look", "I see.", 1.0, tool="call_1")
+    end = talk.turn("Look", "I see.", 1.0, tool="call_a1b")
     talk.turn("Go on", "And so on.", end + 1)
     found = of(world)
     assert evidence(found)[2] == ("conversation", "likely")
@@ -190,7 +190,7 @@ def test_an_id_that_two_calls_use_is_no_exact_evidence() -> None:
 def test_a_sub_agent_has_turns_of_its_own() -> None:
     world = World()
     parent = world.session("parent")
-    parent.turn("Ask the reviewer", "I have asked.", 1.0, tool="call_1")
+    parent.turn("Ask the reviewer", "I have asked.", 1.0, tool="call_a1b")
     world.session("child").turn("Is it sound?", "It is sound.", 1.3)
     found = of(world)
     assert [link.certainty for link in found.links] == ["exact", "likely", "exact"]
@@ -302,3 +302,36 @@ def test_the_work_is_linear(kind: str) -> None:
     found = linked(world.calls, sessions, recordings)
     assert time.process_time() - begun < 6 * slowness()
     assert len(found.links) == 5000
+
+
+def lost_partners(id_: str, *, output: str = "42") -> World:
+    """Two sessions whose tools have the same id. The calls of one and the turns of the other were not recorded."""
+    world = World()
+    world.session().turn("Hi", "Hello there.", 1.0, tool=id_)
+    heard = len(world.calls)
+    world.session().turn("Hi", "Good day to you.", 1.0, tool=id_)
+    world.calls = world.calls[heard:]
+    turn = world.talks.pop().turns[0]
+    assert turn.tools[0].output == "42"
+    (kept,) = world.talks[0].turns
+    world.talks[0].turns = [replace(kept, tools=(replace(kept.tools[0], output=output),))]
+    return world
+
+
+@pytest.mark.parametrize("id_", ["call_1", "toolu_01", "functions.look:0", "7"])
+def test_a_counted_id_alone_is_no_exact_evidence(id_: str) -> None:
+    world = lost_partners(id_, output="43")
+    assert not [link for link in of(world).links if link.certainty == "exact"]
+
+
+def test_a_counted_id_with_the_same_output_is_exact() -> None:
+    world = World()
+    world.session().turn("Look", "I see.", 1.0, tool="call_1")
+    assert evidence(of(world)) == [("conversation", "likely"), ("call_id", "exact")]
+
+
+def test_a_counted_id_with_the_same_history_is_exact() -> None:
+    world = World()
+    talk = world.session()
+    talk.turn("Look again", "Nothing there.", talk.turn("Look", "I see.", 1.0) + 1, tool="call_1")
+    assert evidence(of(world))[1:] == [("call_id", "exact")] * 2

@@ -48,6 +48,13 @@ def test_events_are_listed_with_their_name_id_and_text() -> None:
     ]
 
 
+def test_the_end_marker_is_no_message() -> None:
+    made = Made()
+    made._contracts[0] = "none"
+    made.stream("/chat", 1.0, (1.1, frame('{"x": 1}')), (1.2, frame("[DONE]")), ending="eof")
+    assert [line.split()[3:] for line in shown(made.store())[2:]] == [["message", "x=1"], ["sentinel", "[DONE]"]]
+
+
 def test_a_broken_stream_is_named_and_is_the_only_error() -> None:
     store = a_stream("upstream_lost").store()
     assert shown(store)[-1].split(maxsplit=2)[-1] == "!! stream 1: connection broke"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.cassette.jsonl import Reader, lines
-from omnirecord.cassette.open import contract_or_default, import_file, open_store
+from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Kind, Recording
@@ -127,7 +127,7 @@ def in_memory(made: list[Row], recording: Recording | None = None) -> Store:
 
 def read_back(text: list[str]) -> Store:
     writer = Writer(None)
-    writer.write(Reader("text", contract_or_default).rows((line + "\n").encode() for line in text))
+    writer.write(Reader("text").rows((line + "\n").encode() for line in text))
     return Store(writer.connection)
 
 

@@ -491,7 +491,7 @@ def test_faults_on_one_request_add_up_and_the_first_status_counts() -> None:
     )
     got = faults.on_request("get", "/v1/x")
     assert got is not None
-    assert (got.status, got.late_ns, len(got.names)) == (500, 1_005_000_000, 4)
+    assert (got.answer and got.answer.status, got.late_ns, len(got.names)) == (500, 1_005_000_000, 4)
     assert faults.on_request("GET", "/v1/x") == RequestFault(None, ns(1), ("slow every * /v1/* by 1s",))
     assert faults.on_request("GET", "/") is None
 

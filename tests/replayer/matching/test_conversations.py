@@ -46,12 +46,12 @@ def answered(found: Lookup, body: Any, asked: Asked, **named: Any) -> int | None
 
 
 def test_the_conversation_selects_the_answer_whatever_the_order() -> None:
-    found, asked = lookup(ask("a"), ask("b"), ask("c")), Asked()
+    found, asked = lookup(ask("a"), ask("b"), ask("c")), set()
     assert [answered(found, ask(one), asked) for one in "cab"] == [3, 1, 2]
 
 
 def test_equal_conversations_are_answered_in_recorded_order_and_then_again() -> None:
-    found, asked = lookup(ask("a"), ask("b"), ask("a")), Asked()
+    found, asked = lookup(ask("a"), ask("b"), ask("a")), set()
     assert [answered(found, ask("a"), asked) for _ in range(4)] == [1, 3, 1, 3]
 
 
@@ -60,10 +60,10 @@ def test_the_ids_of_a_client_select_the_answer_among_equal_conversations() -> No
         item = {"type": "function_call", "call_id": call, "name": "f", "arguments": "{}"}
         return ask([item, {"type": "function_call_output", "call_id": call, "output": "x"}])  # type: ignore[arg-type]
 
-    found, asked = lookup(told("call_1"), told("call_2")), Asked()
+    found, asked = lookup(told("call_1"), told("call_2")), set()
     assert [answered(found, told(one), asked) for one in ("call_2", "call_1")] == [2, 1]
     continued = [ask("go on", previous_response_id=f"resp_{n}") for n in (1, 2)]
-    found, asked = lookup(*continued), Asked()
+    found, asked = lookup(*continued), set()
     assert [answered(found, one, asked) for one in reversed(continued)] == [2, 1]
 
 
@@ -78,24 +78,24 @@ def test_the_ids_of_a_client_select_the_answer_among_equal_conversations() -> No
     ],
 )
 def test_each_part_has_to_be_equal(other: dict[str, Any]) -> None:
-    assert answered(lookup(ask("a")), ask("a") | other, Asked()) is None
+    assert answered(lookup(ask("a")), ask("a") | other, set()) is None
 
 
 def test_settings_count_with_a_rule_for_whole_bodies() -> None:
     warm = ask("a", temperature=1, metadata={"run": "1"})
-    assert answered(lookup(ask("a")), warm, Asked()) == 1
-    assert answered(lookup(ask("a"), rules=["body"]), warm, Asked()) is None
-    assert answered(lookup(ask("a"), rules=["body", "ignore conversation settings"]), warm, Asked()) == 1
-    assert answered(lookup(ask("a"), rules=["body"]), ask("a", user="u", metadata={"run": "2"}), Asked()) == 1
+    assert answered(lookup(ask("a")), warm, set()) == 1
+    assert answered(lookup(ask("a"), rules=["body"]), warm, set()) is None
+    assert answered(lookup(ask("a"), rules=["body", "ignore conversation settings"]), warm, set()) == 1
+    assert answered(lookup(ask("a"), rules=["body"]), ask("a", user="u", metadata={"run": "2"}), set()) == 1
 
 
 def test_rules_ignore_a_part_or_all_of_a_conversation() -> None:
     other = ask("b", instructions="Today is Friday.", model="n")
-    assert answered(lookup(ask("b", instructions="Today is Monday.")), other, Asked()) is None
+    assert answered(lookup(ask("b", instructions="Today is Monday.")), other, set()) is None
     rules = ["ignore conversation instructions", "ignore conversation model"]
     found = lookup(ask("a", instructions="Today is Monday."), ask("b", instructions="Today is Monday."), rules=rules)
-    assert answered(found, other, Asked()) == 2
-    found, asked = lookup(ask("x"), ask("y"), rules=["ignore conversation for POST */responses"]), Asked()
+    assert answered(found, other, set()) == 2
+    found, asked = lookup(ask("x"), ask("y"), rules=["ignore conversation for POST */responses"]), set()
     assert [answered(found, ask("b"), asked) for _ in range(2)] == [1, 2]
 
 
@@ -106,7 +106,7 @@ def test_an_unknown_part_is_refused() -> None:
 
 def test_a_json_path_counts_as_well() -> None:
     found = lookup(ask("a", metadata={"x": 1}), ask("a", metadata={"x": 2}), rules=["body $.metadata.x"])
-    assert answered(found, ask("a", metadata={"x": 2}), Asked()) == 2
+    assert answered(found, ask("a", metadata={"x": 2}), set()) == 2
 
 
 def test_a_secret_in_a_prompt_counts_as_equal_to_its_pseudonym() -> None:
@@ -114,20 +114,20 @@ def test_a_secret_in_a_prompt_counts_as_equal_to_its_pseudonym() -> None:
     item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": arguments}
     recorded = {"model": "m", "input": [item]}
     sent = {"model": "m", "input": [item | {"arguments": json.dumps({"password": "hunter2-and-more"})}]}
-    assert answered(lookup(recorded), sent, Asked()) == 1
+    assert answered(lookup(recorded), sent, set()) == 1
 
 
 def test_a_compressed_body_is_read() -> None:
     body = gzip.compress(json.dumps(ask("b")).encode())
     found = lookup(ask("a"), ask("b"))
-    assert answered(found, body, Asked(), headers=(("Content-Encoding", "gzip"),)) == 2
+    assert answered(found, body, set(), headers=(("Content-Encoding", "gzip"),)) == 2
 
 
 def test_a_body_that_is_no_conversation_matches_only_such_a_one() -> None:
     found = lookup(ask("a"), b"no JSON")
-    assert answered(found, b"neither", Asked()) == 2
-    assert answered(found, ask("a"), Asked()) == 1
-    assert answered(lookup(ask("a")), b"neither", Asked()) is None
+    assert answered(found, b"neither", set()) == 2
+    assert answered(found, ask("a"), set()) == 1
+    assert answered(lookup(ask("a")), b"neither", set()) is None
     message = lookup(ask("a")).miss(request(b"neither")).message
     assert message == f"POST {PATH} was recorded, but its body is no request to a model: it cannot be read"
 
@@ -167,7 +167,7 @@ def test_a_miss_lists_three_differences_at_most() -> None:
 
 def test_tools_in_another_order_match() -> None:
     tools = [{"type": "function", "name": name, "parameters": {}} for name in "ab"]
-    assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), Asked()) == 1
+    assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), set()) == 1
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def test_the_day_of_the_recording_equals_the_day_of_the_request(told: str) -> No
     found = Lookup([exchange], lambda _: stored[0], day_of=lambda _: recorded)
     for day in (today, today - timedelta(1)):
         sent = json.dumps(ask("x", instructions=told.format(day))).encode()
-        assert found.next(Incoming("POST", PATH, body=sent, day=today), Asked(), again=True) == exchange
+        assert found.next(Incoming("POST", PATH, body=sent, day=today), set(), again=True) == exchange
     other = json.dumps(ask("x", instructions=told.format(date(2027, 5, 5)))).encode()
     is_time = "T10" in told
-    assert (found.next(Incoming("POST", PATH, body=other, day=today), Asked(), again=True) is not None) is is_time
+    assert (found.next(Incoming("POST", PATH, body=other, day=today), set(), again=True) is not None) is is_time
 
 
 def test_requests_of_omnigent_are_no_conversations() -> None:
