@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
 import click
 
-from .svg import chart
+from .svg import Points, chart, stacked
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 PER_RECORDING = 50_000
@@ -37,6 +37,8 @@ QUERIES = {
     "any text in any event": "SELECT count(*) FROM events WHERE raw LIKE '%heartbeat%'",
 }
 """The queries of the picture, by name."""
+COMPACTED = "after lake compact"
+STATES = ("recordings as shipped", COMPACTED)
 _LONGEST = "SELECT session_id FROM sessions ORDER BY events DESC, session_id LIMIT 1"
 
 
@@ -93,7 +95,7 @@ def measured(url: str) -> Iterator[tuple[str, float]]:
 @click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="SVG file to write.")
 def main(folder: Path | None, sizes: tuple[int, ...], picture: Path | None) -> None:
     """Grow lakes, measure them, and draw the times."""
-    series: dict[str, list[tuple[float, float]]] = {}
+    series: dict[str, dict[str, list[tuple[float, float]]]] = {state: {} for state in STATES}
     with tempfile.TemporaryDirectory() as temporary:
         for events in sizes or SIZES:
             url = str((folder or Path(temporary)) / f"lake-{events}")
@@ -103,14 +105,24 @@ def main(folder: Path | None, sizes: tuple[int, ...], picture: Path | None) -> N
                     sys.executable, "-m", "benchmarks.grown_lake", url, "--recordings", str(recordings),
                     "--events", str(each),
                 ])  # fmt: skip
-            for state in ("", ", compacted"):
-                if state:
+            for state in STATES:
+                if state == COMPACTED:
                     _omnirecord("lake", "compact", url)
                 for name, took in measured(url):
-                    series.setdefault(f"{name}{state}", []).append((events, took))
-                    click.echo(json.dumps({"events": events, "what": f"{name}{state}", "seconds": round(took, 4)}))
+                    series[state].setdefault(name, []).append((events, took))
+                    click.echo(json.dumps(
+                        {"events": events, "state": state, "what": name, "seconds": round(took, 4)}
+                    ))  # fmt: skip
     if picture is not None:
-        picture.write_text(chart("A lake as it grows", "events in the lake", "seconds", series))
+        picture.write_text(drawn(series))
+
+
+def drawn(series: Mapping[str, Mapping[str, Points]]) -> str:
+    """Return the picture: a chart for each state of the lakes. `series`: seconds by events, of each query."""
+    return stacked([
+        chart(f"Queries and lake get as a lake grows: {state}", "events in the lake", "seconds", of)
+        for state, of in series.items()
+    ])  # fmt: skip
 
 
 if __name__ == "__main__":

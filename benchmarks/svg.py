@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import cycle
 
-WIDTH, HEIGHT = 640, 360
-LEFT, RIGHT, TOP, BOTTOM = 70, 150, 40, 50
+WIDTH, HEIGHT = 660, 360
+LEFT, RIGHT, TOP, BOTTOM = 70, 170, 40, 50
 COLOURS = (
     "#0969da", "#bc4c00", "#1a7f37", "#cf222e", "#8250df", "#57606a", "#bf3989", "#0a7ea4", "#9a6700", "#24292f",
 )  # fmt: skip
@@ -23,6 +23,17 @@ def chart(title: str, x_name: str, y_name: str, series: Mapping[str, Points]) ->
     parts = [*_frame(title, x_name, y_name), *_grid(across, up), *_lines(series, across, up)]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
     return "\n".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>", ""])
+
+
+def stacked(charts: Sequence[str]) -> str:
+    """Return one SVG document with several charts below each other."""
+    height = HEIGHT * len(charts)
+    parts = [
+        one.replace("<svg ", f'<svg y="{HEIGHT * place}" height="{HEIGHT}" ', 1) for place, one in enumerate(charts)
+    ]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}">'
+    white = f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
+    return "\n".join([head, white, *parts, "</svg>", ""])
 
 
 class _scale:  # noqa: N801  # a function with two numbers in it

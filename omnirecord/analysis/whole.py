@@ -112,7 +112,8 @@ class _Payloads:
     """The payloads of frames, parsed once."""
 
     def __init__(self, frames: Iterable[TimedFrame]) -> None:
-        self._known = {id(frame): parsed(frame) for frame in frames}
+        read = parsed.__wrapped__  # without its cache of one frame
+        self._known = {id(frame): read(frame) for frame in frames}
 
     def __call__(self, frame: TimedFrame) -> dict[str, Any]:
         return self._known[id(frame)]

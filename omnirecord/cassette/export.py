@@ -7,16 +7,17 @@ To add a format, write its function here, and add it to `exported` and to `FORMA
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 from ..errors import UsageError
 from ..model import Exchange
+from ..text import dumps
 from .compressed import SUFFIX, named, packed
 from .files import folder_for, itself, put, whole_or_not
-from .jsonl import Reader, jsonl_bytes
+from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.compressed import copy_database
@@ -93,17 +94,18 @@ def refuse_leftovers(output: Path) -> None:
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 
 
-def write_lines(lines: Iterator[bytes], target: Path, *, is_text: bool, is_compressed: bool) -> None:
+def write_lines(lines: Iterable[Line], target: Path, *, is_text: bool, is_compressed: bool) -> None:
     """Write a cassette, whole or not at all. Raises `UsageError` or `CassetteError`."""
     if not is_text:
         _write_database(lines, target, is_compressed=is_compressed)
     else:
+        texts = (one if isinstance(one, bytes) else f"{dumps(one)}\n".encode() for one in lines)
         with whole_or_not(target) as file:
-            file.writelines(packed(lines) if is_compressed else lines)
+            file.writelines(packed(texts) if is_compressed else texts)
     remove_index(target)  # the index of an earlier cassette of that name
 
 
-def _write_database(lines: Iterator[bytes], target: Path, *, is_compressed: bool) -> None:
+def _write_database(lines: Iterable[Line], target: Path, *, is_compressed: bool) -> None:
     with folder_for(target, "copy") as name:
         made = Path(name) / "copy.db"
         rows = Reader("the copy").rows(lines)

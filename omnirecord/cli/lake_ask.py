@@ -200,7 +200,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
     with busy(f"looking for the session in {visible(place.url)}"):
         fetch = Fetch(place, session, stream)
     with closing(fetch):
-        lines = progress(fetch.lines(), f"writing {visible(str(output))}")
+        lines = progress(fetch.values(), f"writing {visible(str(output))}")
         write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
         found, is_aside = fetch.found, output is STDOUT
     if as_json:

@@ -23,6 +23,7 @@ Steps = tuple[str | int, ...]
 Paths = Mapping[str, "Paths"]
 """Names to what is named below them, `[]` for the elements of an array; empty where all of it is."""
 
+_NESTED = frozenset({dict, list})
 _COMBINED = ("allOf", "anyOf", "oneOf")
 
 
@@ -61,6 +62,8 @@ class Known:
 
     def _look_in(self, value: dict[str, Any], steps: Steps, found: list[Steps]) -> None:
         fields = self._fields
+        if value.keys() <= fields.keys() and _NESTED.isdisjoint(map(type, value.values())):  # nearly always
+            return
         for name, inner in value.items():
             place = fields.get(name) or self.field(name)
             if place is None:

@@ -235,10 +235,11 @@ class _Output:
         """Write a row group; end the object if it has its size."""
         if not self._waiting:
             return
+        rows = pa.concat_tables(self._waiting)
         if self._sink is None:
             self._sink = io.BytesIO()
-            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema))
-        self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=_GROUP_ROWS)
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema, rows.num_rows))
+        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting, self._count, self._bytes = [], 0, 0
         if self._sink.tell() >= self._target:
             self._end()

@@ -7,7 +7,7 @@ them give that part (`parts`). The rows are the values of the text form; a casse
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,7 +22,7 @@ from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
 from .location import Lake
-from .parts import COLUMNS, Numbers, Part, head_of, joined, numbered
+from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered, tuples
 from .query import LakeQuery
 from .sessions import root_of
 from .tables import CHILDREN
@@ -57,57 +57,46 @@ class Fetch:
     """
 
     def __init__(self, lake: Lake, name: str, stream: int | None = None) -> None:
-        self._stream = stream
-        self._opened = ExitStack()
-        with self._opened:
-            query = self._opened.enter_context(LakeQuery(lake))
+        self._stream, self._query = stream, LakeQuery(lake)
+        with ExitStack() as failed:
+            failed.enter_context(self._query)
             if stream is None:
-                self._find_session(query, name)
+                self._find_session(name)
             else:
-                self._find_stream(query, name, stream)
-            self._opened = self._opened.pop_all()
+                self._find_stream(name, stream)
+            failed.pop_all()
         self.exchanges = self.events = 0
 
-    def _find_stream(self, query: LakeQuery, name: str, stream: int) -> None:
-        one = _the_recording(sorted(query.recording_ids()), name)
-        self._open(query, [one])
-        found = self._query.rows(
-            "SELECT stream, session_id FROM exchanges WHERE recording_id = $id AND stream IS NOT NULL ORDER BY stream",
-            {"id": one},
-        )  # fmt: skip
-        sessions = dict(found.rows)
+    def _find_stream(self, name: str, stream: int) -> None:
+        one = _the_recording(sorted(self._query.recording_ids()), name)
+        self._recordings = self._rows_of([one])
+        where = pc.field("stream").is_valid()
+        found = self._query.scan("exchanges", ("stream", "session_id"), where=where, recordings=[one])
+        sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
             there = f"there are {_listed(list(map(str, sessions)))}" if sessions else "it has none"
             raise UsageError(f"recording {one} has no stream {stream}: {there}")
         session = sessions[stream]
         self.found = Found(session, () if session is None else (session,), (one,))
 
-    def _find_session(self, query: LakeQuery, session: str) -> None:
-        with query.narrowed() as related:  # one look at all files of the table
-            where = pc.starts_with(pc.field("session_id"), session) | pc.field(_PARENT).is_valid()
-            rows = related.scan("sessions", ("day", "session_id", _PARENT), where=where)
-            related.hold("sessions", rows)
-            known, days = the_session(query, session, related)
-            tree, days = _tree(query, known, days, rows)
-        with query.narrowed(days=days) as near:
-            found = near.rows(
-                "SELECT recording_id FROM exchanges WHERE session_id IN (SELECT unnest($tree)) GROUP BY 1",
-                {"tree": tree},
-            )
-            recordings = [one for (one,) in found.rows]
-        self._open(query, recordings)
+    def _find_session(self, name: str) -> None:
+        where = pc.starts_with(pc.field("session_id"), name) | pc.field(_PARENT).is_valid()
+        rows = self._query.scan("sessions", ("day", "session_id", _PARENT), where=where)  # one look at all files
+        known, days = the_session(self._query, name, rows)
+        tree, days = _tree(self._query, known, days, rows)
+        with self._query.narrowed(days=days) as near:
+            of = near.scan("exchanges", ("recording_id", "session_id"), where=pc.field("session_id").isin(tree))
+        self._recordings = self._rows_of(of["recording_id"].unique().to_pylist())
         self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
-    def _open(self, query: LakeQuery, recordings: Sequence[str]) -> None:
-        self._query = self._opened.enter_context(query.narrowed(recordings=recordings))
-        self._recordings = list(self._query.rows(
-            f"SELECT {COLUMNS} FROM recordings WHERE recording_id IN (SELECT unnest($ids)) ORDER BY started_at, 1",
-            {"ids": list(recordings)},
-        ).rows)  # fmt: skip
+    def _rows_of(self, recordings: Collection[str]) -> list[Row]:
+        """Return the rows of these recordings, by their start."""
+        rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
+        return list(tuples(rows.sort_by([("started_at", "ascending"), ("recording_id", "ascending")]), *COLUMNS))
 
     def close(self) -> None:
         """Close the connection to the lake."""
-        self._opened.close()
+        self._query.close()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the text form."""
@@ -134,15 +123,16 @@ class Fetch:
 Days = tuple[date, date]
 
 
-def the_session(query: LakeQuery, name: str, held: LakeQuery | None = None) -> tuple[str, Days]:
+def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]:
     """Return the session id that equals `name` or begins with it, and the days of its recordings: the first, the last.
 
-    `held` has the sessions that begin with `name` in memory. Raises `UsageError`.
+    `rows` of `sessions` have those that begin with `name`. Raises `UsageError`.
     """
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
-    sql = "SELECT session_id, min(day), max(day) FROM sessions WHERE starts_with(session_id, $name) GROUP BY 1"
-    days = {one: (first, last) for one, first, last in (held or query).rows(sql, given).rows}
+    some = rows.filter(pc.starts_with(rows["session_id"], name)).group_by("session_id")
+    of = some.aggregate([("day", "min"), ("day", "max")])
+    days = {one: (first, last) for one, first, last in tuples(of, "session_id", "day_min", "day_max")}
     found = [name] if name in days else sorted(days)
     if len(found) == 1:
         return found[0], days[found[0]]

@@ -97,7 +97,7 @@ class Fetched(Answers):
 
     def _fetched(self, session: str, target: Path) -> Path:
         with closing(Fetch(self._lake, session)) as fetch:
-            write_lines(fetch.lines(), target, is_text=False, is_compressed=False)
+            write_lines(fetch.values(), target, is_text=False, is_compressed=False)
         return target
 
     def _place(self, cassette: Path, files: dict[int, str]) -> dict[str, Any]:

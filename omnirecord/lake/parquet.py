@@ -21,6 +21,8 @@ _NUMBERS = frozenset({"at", "offset_ns", "sent_ns", "at_ns", "seq", "n", "starte
 _SKIPPING = frozenset({*MEASURED, "exchange", "stream", "type", "verdict"})
 """Columns with statistics in the file, by which an engine skips row groups. Those of all columns are a quarter of a
 small file."""
+_FEW = 32
+"""Rows up to which a column has no dictionary: the dictionary is a page of its own, and most values differ."""
 _PAGE = 8 << 20
 """Size of a page in bytes, before compression: a larger one repeats more."""
 
@@ -41,7 +43,7 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema))
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema, rows.num_rows))
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
 
@@ -53,15 +55,15 @@ class Encoder:
         return self._sink.getvalue()
 
 
-def options(schema: pa.Schema) -> dict[str, Any]:
-    """Return the options of pyarrow for the columns of a table."""
+def options(schema: pa.Schema, rows: int) -> dict[str, Any]:
+    """Return the options of pyarrow for the columns of a table. `rows`: the number of rows in the first batch."""
     numbers = [name for name in schema.names if name in _NUMBERS]
     others = [
         name for name in schema.names
         if name not in numbers and name != "raw" and not pa.types.is_nested(schema.field(name).type)
     ]  # fmt: skip
     return {
-        "compression": "ZSTD", "compression_level": LEVEL, "use_dictionary": others,
+        "compression": "ZSTD", "compression_level": LEVEL, "use_dictionary": others if rows > _FEW else False,
         "column_encoding": dict.fromkeys(numbers, "DELTA_BINARY_PACKED"), "store_schema": False,
         "write_statistics": [name for name in schema.names if name in _SKIPPING], "data_page_size": _PAGE,
     }  # fmt: skip

@@ -11,16 +11,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import merge
+from itertools import groupby, islice
+from operator import gt, itemgetter
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..cassette.jsonl import reads_values, text
 from .columns import EPOCH, Times, derived_reads, start_of
 from .query import LakeQuery
 
 COLUMNS = (
-    "recording_id, recording, started_at_text, version, contract, upstream, run_id, labels, server_version, hop,"
-    " exchanges"
-)
+    "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",
+    "server_version", "hop", "exchanges",
+)  # fmt: skip
 """The columns of `recordings` that a part needs."""
 
 
@@ -28,7 +33,7 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the recording of these parts: that of the first one, with the labels that all of them have."""
     first = parts[0]
     recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop, exchanges = first.row
-    labels = set.intersection(*(set((part.row[7] or {}).items()) for part in parts))
+    labels = set.intersection(*(set(part.row[7] or ()) for part in parts))
     return {
         "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
         "upstream": upstream, "recording_id": recording_id,
@@ -79,35 +84,48 @@ class Numbers:
     stream: int
 
 
-_EXCHANGES = """
-SELECT exchange, kind, stream, session_id, party, request_at_ns, method, target, request_headers, request_body,
-  response_at_ns, status, reason, response_headers, response_body, end_ns, ending, max_decoded, derives_reads
-FROM exchanges WHERE recording_id = $recording AND {which} ORDER BY request_at_ns, exchange
-"""
-_OF_SESSIONS, _STREAM = "session_id IN (SELECT unnest($sessions))", "stream = $stream"
-_OF_EXCHANGES = """
-FROM {table} t JOIN (SELECT unnest($exchanges) AS exchange, generate_subscripts($exchanges, 1) AS place) o
-  USING (exchange)
-SELECT {columns} WHERE recording_id = $recording ORDER BY place, {order}
-"""
-_EVENTS = "exchange, seq, raw, raw_bytes, length, offset_ns, sent_ns"
-_READS = "exchange, n, offset_ns, sent_ns, size, is_lost"
-_MESSAGES = "exchange, message, at_ns, sent_ns, dir, opcode, data"
+_EXCHANGES = (
+    "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target", "request_headers",
+    "request_body", "response_at_ns", "status", "reason", "response_headers", "response_body", "end_ns", "ending",
+    "max_decoded", "derives_reads",
+)  # fmt: skip
+_EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
+_READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
+_MESSAGES = ("message", "at_ns", "sent_ns", "dir", "opcode", "data")
+_AT_ONCE = 10_000
+"""Rows that are values of Python at a time."""
 Row = tuple[Any, ...]
 
 
-class _Rows:
-    """The rows of a table by exchange, to be asked for in their order."""
+def tuples(rows: pa.Table, *names: str) -> Iterator[Row]:
+    """Yield the values of these columns, row by row."""
+    for at in range(0, rows.num_rows, _AT_ONCE):
+        some = rows.slice(at, _AT_ONCE)
+        yield from zip(*(some[name].to_pylist() for name in names), strict=True)
 
-    def __init__(self, rows: Iterator[Row]) -> None:
-        self._rows = rows
-        self._next = next(rows, None)
+
+class _Rows:
+    """The rows of a table by exchange. The first column of `columns` is their order in it."""
+
+    def __init__(self, rows: pa.Table | None, columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._parts: dict[int, pa.Table] = {}
+        if rows is None:
+            return
+        keys = list(tuples(rows, "exchange", columns[0]))
+        if any(map(gt, keys, islice(keys, 1, None))):
+            rows = rows.sort_by([("exchange", "ascending"), (columns[0], "ascending")])
+            keys.sort()
+        at = 0
+        for exchange, same in groupby(keys, key=itemgetter(0)):
+            count = sum(1 for _ in same)
+            self._parts[exchange] = rows.slice(at, count)
+            at += count
 
     def of(self, exchange: int) -> Iterator[Row]:
-        """Yield the rows of an exchange, without its number."""
-        while self._next is not None and self._next[0] == exchange:
-            yield self._next[1:]
-            self._next = next(self._rows, None)
+        """Return the rows of an exchange."""
+        rows = self._parts.pop(exchange, None)
+        return iter(()) if rows is None else tuples(rows, *self._columns)
 
 
 class Part:
@@ -118,9 +136,10 @@ class Part:
 
     def __init__(self, query: LakeQuery, row: Row, sessions: Sequence[str], stream: int | None = None) -> None:
         self._query, self.row, self._id = query, row, row[0]
-        which, given = (_OF_SESSIONS, {"sessions": list(sessions)}) if stream is None else (_STREAM, {"stream": stream})
-        sql = _EXCHANGES.format(which=which)
-        self._exchanges = list(query.rows(sql, {"recording": self._id, **given}).rows)
+        ours = pc.field("session_id").isin(sessions) if stream is None else pc.field("stream") == stream
+        found = query.scan("exchanges", _EXCHANGES, where=ours, recordings=[self._id])
+        found = found.sort_by([("request_at_ns", "ascending"), ("exchange", "ascending")])
+        self._exchanges = list(tuples(found, *_EXCHANGES))
         self.began_ns = (start_of(row[2]) - EPOCH) // timedelta(microseconds=1) * 1000
         """Start of the recording in ns since 1970."""
         self.recording = self.zero = 0
@@ -162,18 +181,15 @@ class Part:
 
     def incidents(self) -> Iterator[dict[str, Any]]:
         """Yield the lines of the recording's incidents."""
-        found = self._query.rows(
-            "SELECT message, at_ns FROM incidents WHERE recording_id = $recording ORDER BY at_ns",
-            {"recording": self._id},
-        )
-        for message, at_ns in found.rows:
+        found = self._query.scan("incidents", ("message", "at_ns"), recordings=[self._id]).sort_by("at_ns")
+        for message, at_ns in tuples(found, "message", "at_ns"):
             yield {"incident": message, "recording": self.recording, "at_ns": at_ns + self.zero}
 
     def exchanges(self) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
         """Yield the time of each exchange and its lines, which are to be read before the next exchange."""
-        events = self._of("events", _EVENTS, "seq", [one for one in self._exchanges if one[2] is not None])
-        reads = self._of("reads", _READS, "n", [one for one in self._exchanges if one[2] is not None])
-        messages = self._of("messages", _MESSAGES, "message", [one for one in self._exchanges if one[1] == "websocket"])
+        streams = [one[0] for one in self._exchanges if one[2] is not None]
+        events, reads = self._of("events", _EVENTS, streams), self._of("reads", _READS, streams)
+        messages = self._of("messages", _MESSAGES, [one[0] for one in self._exchanges if one[1] == "websocket"])
         for row in self._exchanges:
             yield row[5] + self.zero, self._values(row, events, reads, messages)
 
@@ -187,11 +203,11 @@ class Part:
         if kind == "websocket":
             yield from (self._message(number, *one) for one in messages.of(number))
 
-    def _of(self, table: str, columns: str, order: str, exchanges: Sequence[Row]) -> _Rows:
+    def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> _Rows:
         if not exchanges:
-            return _Rows(iter(()))
-        sql = _OF_EXCHANGES.format(table=table, columns=columns, order=order)
-        return _Rows(self._query.rows(sql, {"recording": self._id, "exchanges": [one[0] for one in exchanges]}).rows)
+            return _Rows(None, columns)
+        rows = self._query.scan(table, ("exchange", *columns), recordings=[self._id], exchanges=exchanges)
+        return _Rows(rows, columns)
 
     def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
         number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]

@@ -143,11 +143,12 @@ class LakeQuery:
 
     def scan(
         self, name: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None,
-        recordings: Collection[str] | None = None,
+        recordings: Collection[str] | None = None, exchanges: Collection[int] | None = None,
     ) -> pa.Table:  # fmt: skip
         """Return rows of a table without DuckDB, all columns by default. Raises `LakeError`.
 
-        `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted.
+        `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted. `exchanges`: the numbers of
+        their exchanges.
         """
         found, schema = self._files_of(name)
         known = self._recordings()
@@ -158,7 +159,7 @@ class LakeQuery:
             only = known
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
         try:
-            return scanned(self._lake, name, files, wanted, where=where, recordings=only).combine_chunks()
+            return scanned(self._lake, name, files, wanted, where=where, recordings=only, exchanges=exchanges)
         except LakeError as error:
             if isinstance(error.__cause__, FileNotFoundError | NotFoundError):
                 raise self._missing(str(error.__cause__)) from error

@@ -7,9 +7,11 @@ import os
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
-from itertools import islice
+from itertools import accumulate, groupby, islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,76 +30,129 @@ _CPUS = 4
 """Files of a folder that are read at a time, at most."""
 _AT_ONCE = 256
 """Objects whose rows are filtered together."""
+_SMALL = 64 << 10
+"""Size in bytes up to which a file of a folder is read at once."""
+_RECORDING, _EXCHANGE = "recording_id", "exchange"
+_TOGETHER = 16
+"""Files of a folder that a thread reads before it takes the next ones: to hand over one costs a part of its reading."""
 
 
 def scanned(
     lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: pc.Expression | None = None,
-    recordings: Collection[str] | None = None,
+    recordings: Collection[str] | None = None, exchanges: Collection[int] | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
-    `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted, all by default.
+    `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted, all by default. `exchanges`: the
+    numbers of their exchanges.
     """
-    ids = None if recordings is None else sorted(recordings)
+    wanted = _Wanted(
+        schema, where, None if recordings is None else sorted(recordings),
+        None if exchanges is None else sorted(exchanges),
+    )  # fmt: skip
 
-    def read(one: File) -> pa.Table:
-        return _rows(lake, name, one, schema, ids)
+    def read(some: Sequence[File]) -> pa.Table:
+        return pa.concat_tables([
+            _with_own(of, [_rows(lake, name, one, wanted) for one in of], schema)
+            for of in (list(alike) for _, alike in groupby(some, key=lambda one: one.recording_id is None))
+        ])  # fmt: skip
 
     found, left = [schema.empty_table()], iter(files)
-    many = min(_CPUS, os.cpu_count() or 1) if lake.is_local else _REQUESTS
+    many, each = (min(_CPUS, os.cpu_count() or 1), _TOGETHER) if lake.is_local else (_REQUESTS, 1)
     with lake.failures(), ThreadPoolExecutor(many) as threads:
         while some := list(islice(left, _AT_ONCE)):
-            rows = pa.concat_tables(threads.map(read, some))
+            rows = pa.concat_tables(threads.map(read, (some[at : at + each] for at in range(0, len(some), each))))
             found.append(rows if where is None else rows.filter(where))
     return pa.concat_tables(found)
 
 
-def _rows(lake: Lake, name: str, one: File, schema: pa.Schema, ids: Sequence[str] | None) -> pa.Table:
-    path = f"{name}/{one.path}"
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The rows and columns that are read. Ids and numbers are sorted; None for all."""
+
+    schema: pa.Schema
+    where: pc.Expression | None
+    recordings: list[str] | None
+    exchanges: list[int] | None
+
+
+def _rows(lake: Lake, name: str, one: File, wanted: _Wanted) -> pa.Table:
+    """Return the wanted rows of a file, without the columns that have one value in all of them."""
+    path, own = f"{name}/{one.path}", _own(one)
+    stored = pa.schema([field for field in wanted.schema if field.name not in own] or [wanted.schema.field(_RECORDING)])
     with naming(lake, path):
         file = opened(lake, path, one.size)
-        if ids is None or one.recording_id is not None:
-            return _conformed(file.read(schema.names, use_threads=False), schema, one.day)  # without those it lacks
-        groups = [n for n in range(file.num_row_groups) if may_have(file.metadata.row_group(n), ids)]
-        rows = file.read_row_groups(groups, ["recording_id", *schema.names], use_threads=False)
-        rows = rows.filter(pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
-        return _conformed(rows, schema, one.day)
+        filters = {_RECORDING: None if _RECORDING in own else wanted.recordings, _EXCHANGE: wanted.exchanges}
+        of = {column: values for column, values in filters.items() if values is not None}
+        if not of:
+            rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
+            return _conformed(rows, stored, file.metadata.num_rows)
+        found = [stored.empty_table()]
+        for number in range(file.num_row_groups):  # one at a time: all of them may not fit into memory
+            if all(may_have(file.metadata.row_group(number), values, column) for column, values in of.items()):
+                rows = file.read_row_group(number, [*dict.fromkeys([*of, *stored.names])], use_threads=False)
+                for column, values in of.items():
+                    rows = rows.filter(pc.is_in(rows[column], pa.array(values, rows.schema.field(column).type)))
+                found.append(_conformed(rows, stored, rows.num_rows))
+        return pa.concat_tables(found)
+
+
+def _own(one: File) -> dict[str, Any]:
+    """Return the columns that have one value in all rows of a file."""
+    day = {PARTITION: date.fromisoformat(one.day)}
+    return day if one.recording_id is None else {**day, _RECORDING: one.recording_id}
+
+
+def _with_own(files: Sequence[File], found: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Return the rows of files with all columns of a schema. Either all files have one recording, or none."""
+    rows, columns = pa.concat_tables(found), []
+    own, ends = list(map(_own, files)), pa.array(accumulate(one.num_rows for one in found), pa.int32())
+    for field in schema:
+        if field.name in own[0] and field.name not in rows.column_names:
+            values = pa.array([one[field.name] for one in own], field.type)
+            columns.append(pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, values)))
+        else:
+            columns.append(rows[field.name])
+    return pa.table(columns, schema=schema)
 
 
 def opened(lake: Lake, path: str, size: int) -> pq.ParquetFile:
     """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
+    if lake.is_local and size > _SMALL:
+        return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
     if size > WHOLE:
         return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
-    data = Path(lake.url, path).read_bytes() if lake.is_local else lake.objects.get(path).bytes()
-    return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
+    return _in_memory(Path(f"{lake.url}/{path}").read_bytes() if lake.is_local else lake.objects.get(path).bytes())
 
 
-def _conformed(rows: pa.Table, schema: pa.Schema, day: str) -> pa.Table:
-    """Return the columns of a schema; a column that the rows lack is null."""
+def _in_memory(data: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)  # there is nothing to read ahead
+
+
+def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
+    """Return the columns of a schema for `count` rows; a column that the rows lack is null."""
     if rows.schema.equals(schema):
         return rows
     there, made = set(rows.column_names), []
     for field in schema:
-        if field.name == PARTITION:
-            made.append(pa.repeat(pa.scalar(date.fromisoformat(day), pa.date32()), rows.num_rows))
-        elif field.name in there:
+        if field.name in there:
             column = rows[field.name]
             made.append(column if column.type.equals(field.type) else column.cast(field.type))
         else:
-            made.append(pa.nulls(rows.num_rows, field.type))
+            made.append(pa.nulls(count, field.type))
     return pa.table(made, schema=schema)
 
 
-def may_have(group: pq.RowGroupMetaData, ids: Sequence[str]) -> bool:
-    """Whether a row group may have rows of these recordings, which are sorted."""
+def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _RECORDING) -> bool:
+    """Whether a row group may have rows with one of these values, which are sorted."""
     for number in range(group.num_columns):
         column = group.column(number)
-        if column.path_in_schema == "recording_id":
+        if column.path_in_schema == name:
             told = column.statistics
             if told is None or not told.has_min_max:
                 return True
-            at = bisect_left(ids, told.min)
-            return at < len(ids) and ids[at] <= told.max
+            at = bisect_left(values, told.min)
+            return at < len(values) and values[at] <= told.max
     return True
 
 

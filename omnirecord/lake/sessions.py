@@ -43,6 +43,7 @@ class Wanted:
 
 _CHOOSING = ("recording_id", "session_id", "stream", "started_at", "duration_s")
 """The columns of `sessions` that are read of all recordings."""
+_PART = ("session_id", "started_at", "recording_id")
 _OWN = tuple(name for name in SHOWN if name in SCHEMAS["sessions"].names)
 _OF_RECORDINGS = ("recording_id", "started_at", "server_version", "labels")
 _DAY = timedelta(days=1)
@@ -92,8 +93,7 @@ def _chosen(query: LakeQuery, wanted: Wanted, many: int) -> Iterator[Parts]:
     columns = _CHOOSING if wanted.since is not None else _CHOOSING[:-1]
     rows = query.scan("sessions", columns)
     if wanted.since is not None:
-        lasted = pc.cast(pc.round(pc.multiply(pc.fill_null(rows["duration_s"], 0), 1e6)), pa.int64())
-        until = pc.add(rows["started_at"], pc.cast(lasted, pa.duration("us")))
+        until = _until(rows)
         rows = _with_a_part(rows, pc.greater_equal(until, pa.scalar(wanted.since, until.type)))
     if wanted.labels:
         labels = query.scan("recordings", ("recording_id", "labels"))
@@ -106,9 +106,11 @@ def _chosen(query: LakeQuery, wanted: Wanted, many: int) -> Iterator[Parts]:
         rows = rows.filter(
             pc.or_(pc.is_null(rows["session_id"]), pc.is_in(rows["session_id"], pa.array(have, pa.string())))
         )
-    rows, split, at = *_newest_first(rows), 0
+    begun, at = rows["started_at"].combine_chunks(), 0
+    newest = pc.array_sort_indices(begun, order="descending")
     while at < rows.num_rows:
-        some, at = _parts(rows.slice(at, many), split), at + many
+        end = _behind_equals(begun, newest, min(at + many, rows.num_rows))
+        some, at = _parts(rows, newest[at:end]), end
         if wanted.findings and many < _ALL:
             left = {one for recordings in some.values() for one in recordings} - read
             read |= left
@@ -120,6 +122,12 @@ def _chosen(query: LakeQuery, wanted: Wanted, many: int) -> Iterator[Parts]:
         many = min(2 * many, _ALL)
 
 
+def _until(rows: pa.Table) -> pa.ChunkedArray:
+    """Return when each session ended."""
+    lasted = pc.cast(pc.round(pc.multiply(pc.fill_null(rows["duration_s"], 0), 1e6)), pa.int64())
+    return pc.add(rows["started_at"], pc.cast(lasted, pa.duration("us")))
+
+
 def _with_a_part(rows: pa.Table, is_one: pa.Array) -> pa.Table:
     """Return the rows of the sessions that have a row with `is_one`."""
     ids = rows["session_id"]
@@ -127,30 +135,39 @@ def _with_a_part(rows: pa.Table, is_one: pa.Array) -> pa.Table:
     return rows.filter(pc.or_(known, pc.and_(pc.is_null(ids), pc.fill_null(is_one, False))))
 
 
-def _newest_first(rows: pa.Table) -> tuple[pa.Table, Parts]:
-    """Return a row for each session by its beginning, and the recordings of those in several recordings."""
-    counts = pc.value_counts(pc.drop_null(rows["session_id"]).combine_chunks())
+def _behind_equals(values: pa.Array, order: pa.Array, at: int) -> int:
+    """Return `at`, or the next place in the order whose value differs from the one before it."""
+    while at < len(order) and values[order[at].as_py()] == values[order[at - 1].as_py()]:
+        at += 1
+    return at
+
+
+def _parts(rows: pa.Table, places: pa.Array) -> Parts:
+    """Return the sessions that begin in the rows at these places, the newest first, with all their recordings."""
+    some = rows.take(places).sort_by([("started_at", "descending"), ("session_id", "ascending")])
+    ids = pc.drop_null(some["session_id"])
+    of = rows if len(places) == rows.num_rows else rows.filter(pc.is_in(rows["session_id"], ids.combine_chunks()))
+    counts = pc.value_counts(pc.drop_null(of["session_id"]).combine_chunks())
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    split: dict[str, list[tuple[int, datetime | None, str]]] = defaultdict(list)
+    split: dict[str, list[tuple[datetime | None, str]]] = defaultdict(list)
     if len(several):
-        places = pc.indices_nonzero(pc.is_in(rows["session_id"], several))
-        of = rows.select(["session_id", "started_at", "recording_id"]).take(places)
-        for place, id_, *more in zip(places.to_pylist(), *(one.to_pylist() for one in of.columns), strict=True):
-            split[id_].append((place, *more))
-        later = [place for some in split.values() for place, *_ in sorted(some, key=_begun)[1:]]
-        is_later = pc.is_in(pa.array(range(rows.num_rows), pa.int64()), pa.array(later, pa.int64()))
-        rows = rows.filter(pc.invert(is_later))
-    rows = rows.sort_by([("started_at", "descending"), ("session_id", "ascending")])
-    return rows, {id_: sorted({recording for *_, recording in some}) for id_, some in split.items()}
+        for id_, *part in _tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
+            split[id_].append((part[0], part[1]))
+    found: Parts = {}
+    for recording_id, session_id, stream, started_at in _tuples(some, *_CHOOSING[:4]):
+        if session_id not in split:
+            found[_key(recording_id, session_id, stream)] = [recording_id]
+        elif (started_at, recording_id) == min(split[session_id], key=_begun):
+            found[session_id] = sorted({recording for _, recording in split[session_id]})
+    return found
 
 
-def _begun(part: tuple[int, datetime | None, str]) -> tuple[bool, datetime | None]:
-    return part[1] is None, part[1]
+def _tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
 
-def _parts(rows: pa.Table, split: Parts) -> Parts:
-    columns = (rows[name].to_pylist() for name in ("recording_id", "session_id", "stream"))
-    return {_key(*one): split.get(one[1], [one[0]]) for one in zip(*columns, strict=True)}
+def _begun(part: tuple[datetime | None, str]) -> tuple[bool, datetime | None]:
+    return part[0] is None, part[0]
 
 
 def _key(recording_id: str, session_id: str | None, stream: int | None) -> str:
@@ -172,21 +189,33 @@ def _whole(query: LakeQuery, found: Parts) -> list[Row]:
     ids = pc.field("session_id")
     rows = rows.filter(ids.is_null() | ids.isin(list(found))).drop_columns([CHILDREN])
     of_recordings = query.scan("recordings", _OF_RECORDINGS, recordings=recordings)
-    told = {one["recording_id"]: one for one in of_recordings.to_pylist()}
+    told = {one.pop("recording_id"): one for one in _plain_rows(of_recordings)}
     made = list[Row]()
-    for row in rows.to_pylist():
-        recording_id = row.pop("recording_id")
-        key = _key(recording_id, row["session_id"], row["stream"])
-        if len(found.get(key, ())) == 1:
-            lasted = timedelta(microseconds=round((row["duration_s"] or 0) * 1e6))
-            row["until"] = None if row["started_at"] is None else row["started_at"] + lasted
-            row["server_version"] = told[recording_id]["server_version"]
-            row["labels"], row["recordings"] = told[recording_id]["labels"], [recording_id]
-            made.append({name: dict(row[name] or ()) if name == "labels" else plain(row[name]) for name in SHOWN})
+    rows = rows.append_column("until", _until(rows))
+    for row in _plain_rows(rows):
+        recording_id = row["recording_id"]
+        if len(found.get(_key(recording_id, row["session_id"], row["stream"]), ())) == 1:
+            of = told[recording_id]
+            row["server_version"], row["labels"] = of["server_version"], dict(of["labels"] or ())
+            row["recordings"] = [recording_id]
+            made.append({name: row[name] for name in SHOWN})
     made += _split(query, {key: some for key, some in found.items() if len(some) > 1}, of_recordings)
     _add_parents(query, made, parents, recordings)
     made.sort(key=lambda one: (one["session_id"] is None, one["session_id"], one["stream"]))
     return sorted(made, key=lambda one: str(one["started_at"] or ""), reverse=True)
+
+
+def _plain_rows(rows: pa.Table) -> Iterator[Row]:
+    """Yield rows whose times are texts, and whose NaN are null, as `plain` makes them."""
+    columns = []
+    for column in rows.columns:
+        if pa.types.is_timestamp(column.type):
+            column = pc.replace_substring(column.cast(pa.string()), " ", "T")
+        elif pa.types.is_floating(column.type):
+            column = pc.if_else(pc.is_nan(column), None, column)
+        columns.append(column.to_pylist())
+    names = rows.column_names
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def _split(query: LakeQuery, found: Parts, recordings: pa.Table) -> Iterator[Row]:

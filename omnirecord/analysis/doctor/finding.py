@@ -175,10 +175,10 @@ def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator
     for n, frame in enumerate(chain(head, coming)):
         data = payload(frame)
         number = data.get("sequence_number")
+        stream, seq, at_ns = frame.stream, frame.seq, frame.offset_ns
         yield Event(
-            frame.stream, frame.seq, frame.offset_ns, frame.type, frame.verdict,
-            number if type(number) is int else None, data, n < snapshot_length, frame,
-            FrameRef(frame.stream, frame.seq, frame.offset_ns),
+            stream, seq, at_ns, frame.type, frame.verdict, number if type(number) is int else None, data,
+            n < snapshot_length, frame, FrameRef(stream, seq, at_ns),
         )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 `models` checks lines. `writer` writes all that `reader` reads: a round trip loses nothing.
 """
 
-from .reader import Offsets, Reader
+from .reader import Line, Offsets, Reader
 from .writer import data_of, encoded, jsonl_bytes, lines, reads_values, text, values
 
-__all__ = ["Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "lines", "reads_values", "text", "values"]
+__all__ = [
+    "Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "lines", "reads_values", "text", "values",
+]  # fmt: skip

@@ -23,7 +23,7 @@ from ...model import FORMAT_VERSION, LIMIT, Recording, checked_status
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ...wire.sse import Frame
-from ..framing import Framed, Framer, cut
+from ..framing import PORTION, Framed, Framer, cut
 from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
 from ..sqlite.tables import contract_or_default
@@ -40,6 +40,8 @@ from .models import (
 )
 
 Model = TypeVar("Model", bound=BaseModel)
+Line = bytes | dict[str, Any]
+"""A line of the text form, or its value."""
 _LONG = 1 << 20
 """Most bytes of a line outside strings: values need a multiple of their size in memory."""
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -80,10 +82,10 @@ class Reader:
         self._held = 0  # memory of the events of the last exchange, in bytes
         self.exchanges = self.frames = 0
 
-    def rows(self, lines: Iterable[bytes]) -> Iterator[Row]:
+    def rows(self, lines: Iterable[Line]) -> Iterator[Row]:
         """Yield the rows of the whole file. Raises `NotACassette`, `NewerCassette`, `BrokenCassette` or `TooLarge`."""
         for self._number, line in enumerate(lines, 1):
-            value = self._parse(line)
+            value = self._parse(line) if isinstance(line, bytes) else line
             yield from self._header(value) if self._number == 1 else self._line(value)
         if self._number == 0:
             raise NotACassette(f"{self._name} is empty, so no cassette")
@@ -249,7 +251,8 @@ class Reader:
         assert value.response is not None
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
-        expected = _Expected(self._contracts[value.recording].of(value.request.target), begun.frames, differs)
+        contract = self._contracts[value.recording].of(value.request.target)
+        expected = _Expected(contract, begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)
         spans = [(_length(frame), frame.raw) for frame in begun.frames]
@@ -264,8 +267,14 @@ class Reader:
             yield rows.framed(exchange, length, value.response.max_decoded)
         else:
             self._check_size(begun, "frames", length)
-            data = cut(spans, (size for *_, size in begun.reads))
+            data = list(cut(spans, (size for *_, size in begun.reads)))
             yield from stream_rows.read_blocks(exchange, begun.reads, data)
+            if all(raw is not None for _, raw in spans):
+                columns = _columns(begun, data, contract)
+                if columns.lengths != [size for size, _ in spans]:
+                    raise differs
+                yield from stream_rows.frame_blocks(stream, columns, lambda read: begun.reads[read][0])
+                return
             made = _made(framer, _plain(begun))
         yield from stream_rows.frame_blocks(stream, made, lambda read: begun.reads[read][0])
         if next(expected.left, None) is not None:
@@ -316,6 +325,24 @@ class _Part(NamedTuple):
 
 def _length(frame: FrameLine) -> int:
     return frame.length if frame.raw is None else len(frame.raw)
+
+
+def _columns(begun: _Begun, data: list[bytes | None], contract: Contract) -> stream_rows.FrameColumns:
+    """Return the frames of a stream without a coding and without lost bytes. Many are made at a time.
+
+    `data`: the bytes of each read.
+    """
+    columns, framer, first, held = stream_rows.FrameColumns(), Framer(None, contract), 0, 0
+    sizes = [size for *_, size in begun.reads]
+    for last, size in enumerate(sizes, 1):
+        held += size
+        if held >= PORTION or last == len(sizes):
+            some = b"".join(data[first:last])  # type: ignore[arg-type]  # nothing is lost
+            for portion in framer.portions(first, sizes[first:last], some, runs=True):
+                columns.add(portion)
+            first, held = last, 0
+    columns.add(framer.close())
+    return columns
 
 
 def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
