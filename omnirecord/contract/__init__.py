@@ -1,7 +1,7 @@
 """Contracts, which judge events: the engine. Nothing here knows an API.
 
-- `judge`: from a frame to its verdict (`Contract`, and `ByPath`, which is chosen for each exchange), and the rules of
-  an API for its streams (`Api`).
+- `judge`: from a frame to its verdict (`Contract`), and the rules of an API for its streams (`Api`). `ByPath` is chosen
+  for each exchange.
 - `models`, `openapi`, `none`: contracts of pydantic models, of an OpenAPI document, and of an unknown API.
 - `events`: the base classes of models. `known_fields`: the fields that a contract names. `shapes`: the shapes of valid
   events, so that equal ones need no parsing.
