@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from .analysis.diff import Difference
-    from .analysis.doctor import Finding
+    from .analysis.diff.differences import Difference
+    from .analysis.doctor.finding import Finding
     from .analysis.search.search import Found
-    from .analysis.stats import SessionStats
+    from .analysis.stats.values import SessionStats
     from .analysis.validate import Validation
     from .cassette.api import Cassette
     from .cassette.scrub import Leak

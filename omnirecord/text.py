@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
@@ -75,6 +76,41 @@ def seconds(ns: int) -> str:
     minutes, rest = divmod(round(ns / 1e9), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+SUMMARY = 120
+"""Length of a one-line summary, in characters."""
+ENOUGH = 400
+"""Characters of a text that are read for a summary."""
+
+
+def text_in(value: Any) -> str:
+    """Return the beginning of a text; empty for any other value."""
+    return value[:ENOUGH] if isinstance(value, str) else ""
+
+
+def as_json(value: Any) -> str:
+    """Return a text unchanged, any other value as JSON; `…` if it cannot be written."""
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        return "…"
+
+
+def quoted(value: Any) -> str:
+    """Return a text in quotes, with its white space escaped; empty for any other value."""
+    return json.dumps(clip(text_in(value), SUMMARY - 2), ensure_ascii=False) if isinstance(value, str) else ""
+
+
+def tokens(asked: Any, said: Any) -> str:
+    """Return counts of tokens as text: `12 in, 3 out tokens`; empty without a count."""
+    told = ", ".join(f"{count} {way}" for count, way in ((asked, "in"), (said, "out")) if type(count) is int)
+    return told and f"{told} tokens"
+
+
+def joined(parts: Iterable[str | None], by: str = " ") -> str:
+    """Return the parts that are not empty as one text."""
+    return by.join(filter(None, parts))
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)

@@ -138,7 +138,7 @@ def _body(x: Exchange, body: bytes, words: _Words) -> tuple[str, list[str]]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        return f"base64 -d <<'END' |\n{_lines(body)}END\n", ["--data-binary @-"]
+        return f"base64 -d <<'END' |\n{base64.encodebytes(body).decode()}END\n", ["--data-binary @-"]
     if len(body) > _LONGEST_WORD:
         return f"printf %s {words.word(text, 'the body')} |\n", ["--data-binary @-"]
     return "", [f"--data-raw {words.word(text, 'the body')}"]
@@ -149,10 +149,6 @@ def _has_body(x: Exchange, body: bytes) -> bool:
     return bool(body) or (
         x.request.method not in ("GET", "HEAD") and header(x.request.headers, "content-length") is not None
     )
-
-
-def _lines(body: bytes) -> str:
-    return base64.encodebytes(body).decode()
 
 
 def _quoted(text: str) -> str:

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..cassette.select import the_session
+from ..cassette.select import the_session, with_children
 from ..cassette.source import Source
+from ..contract.judge import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
+from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from .model_calls import ModelCalls, linked
-from .other_apis import OMNIGENT, UNKNOWN, api_name, request_text
-from .turns import (
-    ENDED_BY_SERVER,
-    Act,
-    Aftermath,
-    Around,
-    Conclusion,
-    FailedRequest,
-    Session,
-    act_of,
-    concluded,
-    failed_requests,
-    is_session,
-    is_snapshot,
-    may_act,
-    session_of,
-    snapshot_of,
-)
+from .model_calls.correlate import linked
+from .model_calls.values import ModelCalls
+from .other_apis import UNKNOWN, api_name, request_text
+from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
+from .turns.conclusion import Conclusion, children_of, concluded
+from .turns.draft import Draft
+from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
+from .turns.session_builder import Around, session_with_drafts
+from .turns.values import LONG_SILENCE, Session
 
 
 class Held:
@@ -88,14 +80,32 @@ class Gathered:
         read = self._store.frames if overlap else self._store.outline
         return Held().of(frame for x in streams for frame in read(x))
 
+    def told(
+        self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE
+    ) -> tuple[Session, list[Draft]]:
+        """Return the session, and the drafts of its turns. `frames`: by default all."""
+        return session_with_drafts(
+            self.exchanges, self.frames() if frames is None else frames, self.acts, around, parent_id=self.parent_id,
+            long_silence=long_silence,
+        )  # fmt: skip
 
-def gathered(store: Source, session: str | None = None) -> Iterator[Gathered]:
-    """Return each session of each recording by its beginning; with `session`, an id or the beginning of one, only that.
+    def failures(self) -> tuple[FailedRequest, ...]:
+        """Return its failed requests."""
+        return tuple(failures_in(self._store, self.exchanges, self.acts))
+
+
+def gathered(
+    store: Source, session: str | None = None, *, family: bool = False,
+    takes: Callable[[Exchange], bool] = lambda _: True,
+) -> Iterator[Gathered]:  # fmt: skip
+    """Return each session of each recording by its beginning; with `session`, an id or the beginning of one, only that,
+    with `family` also those of its sub-agents, and of theirs. `takes`: whether the session of an exchange is wanted.
     Raises `UsageError` if no session, or more than one, has that id."""
-    wanted = None if session is None else the_session(store, session)
+    wanted = None if session is None else frozenset({the_session(store, session)})
+    wanted = with_children(store, *wanted) if family and wanted is not None else wanted
     parents = store.parents()
     for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
-        if wanted in (None, exchanges[0].session_id):
+        if (wanted is None or exchanges[0].session_id in wanted) and takes(exchanges[0]):
             acts = list(acts_in(store, exchanges))
             yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
 
@@ -168,7 +178,7 @@ def whole_sessions(store: Source) -> Iterator[Session]:
     """Return each session of each recording, with all texts."""
     context = Context(store)
     for one in gathered(store):
-        yield session_of(one.exchanges, one.frames(), one.acts, context.of(one.exchanges), parent_id=one.parent_id)
+        yield one.told(context.of(one.exchanges))[0]
 
 
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:
@@ -252,19 +262,11 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     key = around.started_at, first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
-    frames = one.outline() if around.request is None else ()
-    told = session_of(one.exchanges, frames, one.acts, around, parent_id=one.parent_id)
-    told = replace(told, failures=tuple(failures_in(one._store, one.exchanges, one.acts)))
+    told = replace(one.told(around, one.outline())[0], failures=one.failures())
     # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told
     return told
-
-
-def children_of(told: Session, by_id: Mapping[tuple[int, str | None], Session]) -> dict[str, Session]:
-    """Return the sessions of its sub-agents that are in `by_id`, by their ids."""
-    children = (child.session_id for turn in told.turns for child in turn.children)
-    return {child: by_id[told.recording, child] for child in children if (told.recording, child) in by_id}
 
 
 def grouped(exchanges: Iterable[Exchange]) -> Iterator[list[Exchange]]:

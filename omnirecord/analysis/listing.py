@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..cassette.sqlite import Store
 from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
-from ..wire.strict_json import MalformedError, parse
+from ..wire.strict_json import parsed
 from .gather import conclusions
 
 Row = dict[str, Any]
@@ -40,11 +41,13 @@ def recording_rows(store: Store) -> Iterator[Row]:
 
 def exchange_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --exchanges`."""
-    clock, lasted, hops = _clock(store), _Lasting(store), _hops(store)
+    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
     return (_exchange_row(x, clock, lasted, hops[x.recording]) for x in store.exchanges())
 
 
-def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lasting, hop: str | None) -> Row:
+def _exchange_row(
+    x: Exchange, clock: Callable[[int, int], str], lasted: Callable[[Exchange], float | None], hop: str | None
+) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
         "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
@@ -57,7 +60,7 @@ def _exchange_row(x: Exchange, clock: Callable[[int, int], str], lasted: _Lastin
 
 def exchange_row(store: Store, x: Exchange) -> Row:
     """Return the row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
-    row = _exchange_row(x, _clock(store), _Lasting(store), store.recording(x.recording).hop)
+    row = _exchange_row(x, _clock(store), _lasting(store), store.recording(x.recording).hop)
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")
@@ -92,7 +95,7 @@ def _message(one: Message) -> Row:
 
 def stream_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
-    clock, lasted, hops = _clock(store), _Lasting(store), _hops(store)
+    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
     for x in store.streams():
         verdicts, frames, size = _counts(store, x)
         yield {
@@ -112,41 +115,48 @@ def session_rows(store: Store) -> Iterator[Row]:
     for gathered, told, conclusion in conclusions(store):
         exchanges = gathered.exchanges
         streams = [x for x in exchanges if x.stream is not None]
+        last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
         yield {
             "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
             "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
-            "events": sum(_events(store, x) for x in streams), "last_status": _last_status(store, streams),
+            "events": sum(_events(store, x) for x in streams), "last_status": last_status,
             "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
             "conclusion": conclusion.row(), "hop": hops[told.recording],
         }  # fmt: skip
 
 
-class EventFilter:
-    """The filter of `events`: every given condition has to hold."""
+@dataclass(frozen=True)
+class FrameFilter:
+    """A filter of frames: every given condition has to hold."""
 
-    def __init__(
-        self,
-        session: str | None = None,
-        stream: int | None = None,
-        type_glob: str | None = None,
-        verdict: str | None = None,
-        since: Moment = None,
-        until: Moment = None,
-    ) -> None:
-        self._session, self._stream, self._type, self._verdict = session, stream, type_glob, verdict
-        self._since, self._until = since, until
+    session: str | None = None
+    stream: int | None = None
+    type: str | None = None
+    """A glob."""
+    verdict: str | None = None
+
+    def takes_session(self, session_id: str | None) -> bool:
+        return self.session in (None, session_id)
+
+    def takes_stream(self, x: Exchange | Streaming) -> bool:
+        return self.takes_session(x.session_id) and self.stream in (None, x.stream)
+
+    def takes(self, frame: TimedFrame) -> bool:
+        if self.verdict not in (None, frame.verdict):
+            return False
+        return self.type is None or (frame.type is not None and fnmatchcase(frame.type, self.type))
+
+
+@dataclass(frozen=True)
+class EventFilter(FrameFilter):
+    """The filter of `events`."""
+
+    since: Moment = None
+    until: Moment = None
 
     def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
         """Return first and last ns of the wanted events of a session that began at `zero_ns`."""
-        return span(recording, self._since, self._until, zero_ns)
-
-    def takes_stream(self, x: Exchange | Streaming) -> bool:
-        return self._session in (None, x.session_id) and self._stream in (None, x.stream)
-
-    def takes(self, frame: TimedFrame) -> bool:
-        if self._verdict not in (None, frame.verdict):
-            return False
-        return self._type is None or (frame.type is not None and fnmatchcase(frame.type, self._type))
+        return span(recording, self.since, self.until, zero_ns)
 
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
@@ -207,16 +217,6 @@ def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = Non
     }  # fmt: skip
 
 
-def parsed(data: str | None) -> Any:
-    """Return the JSON in a frame's data, or the text if it is no JSON."""
-    if data is None:
-        return None
-    try:
-        return parse(data)[0]
-    except MalformedError:
-        return data
-
-
 def _clock(store: Store) -> Callable[[int, int], str]:
     started = {r.recording: r.started_at for r in store.recordings()}
     return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
@@ -237,19 +237,12 @@ def _events(store: Store, x: Exchange) -> int:
     return frames - verdicts.get("comment", 0)
 
 
-def _last_status(store: Store, streams: list[Exchange]) -> str | None:
-    found = (store.last_status(x) for x in reversed(streams))
-    return next((status for status in found if status is not None), None)
+def _lasting(store: Store) -> Callable[[Exchange], float | None]:
+    """Return a function for durations in seconds; without an end, up to the last known time of the recording."""
+    last_known = functools.cache(store.last_known_ns)
 
+    def lasted(x: Exchange) -> float | None:
+        end = x.end_ns if x.end_ns is not None else last_known(x.recording)
+        return max(end - x.request.at_ns, 0) / NS if x.has_times else None
 
-class _Lasting:
-    """Durations of exchanges in seconds; without an end, up to the last known time of the recording."""
-
-    def __init__(self, store: Store) -> None:
-        self._last_known = functools.cache(store.last_known_ns)
-
-    def __call__(self, x: Exchange) -> float | None:
-        if not x.has_times:
-            return None
-        end = x.end_ns if x.end_ns is not None else self._last_known(x.recording)
-        return max(end - x.request.at_ns, 0) / NS
+    return lasted

@@ -8,16 +8,13 @@ nor any of its events is Omnigent's.
 from __future__ import annotations
 
 from ..cassette.source import Source
-from ..contract.judge import Api
+from ..contract.judge import OMNIGENT, Api
 from ..model import Exchange
 from ..omnigent.routes import is_of_omnigent, path_of
 from ..text import clip, one_line
 from ..wire.json_rpc import Message, message_of
 from ..wire.strict_json import as_dict, loads
 
-OMNIGENTS = Api()
-"""The rules of Omnigent's API."""
-OMNIGENT = OMNIGENTS.name
 UNKNOWN = ""
 """The name of an unknown API."""
 FOREIGN = Api(UNKNOWN, has_ends=False)

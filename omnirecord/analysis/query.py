@@ -18,16 +18,15 @@ from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps
 from .columns import COLUMNS
-from .doctor import Finding
 from .doctor.doctor import examine
+from .doctor.finding import Finding
 from .gather import model_calls
-from .model_calls import Link, ModelCalls
+from .model_calls.values import Link, ModelCalls
 from .sessions import Summary, summaries
-from .stats import SessionStats
 from .stats.stats import measured, waited
-from .stats.values import cost, count, total
+from .stats.values import SessionStats, cost, count, total
 from .transcript.show import sessions
-from .turns import Approval, Session, Tool, Turn
+from .turns.values import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
 Row = dict[str, Any]
@@ -88,7 +87,10 @@ class Analysis:
         for told, stats in zip(self._told, self._stats, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
-                row["first_token_ns"] = _first_token_ns(turn, measures.first_token_s)
+                # A connect snapshot may have repeated earlier text.
+                is_known = turn.joined_ns is None or measures.first_token_s is not None
+                first_ns = min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
+                row["first_token_ns"] = first_ns if is_known else None
                 yield row | self._times(told, turn, "asked", "started", "ended")
 
     def tools(self) -> Iterator[Row]:
@@ -179,13 +181,6 @@ def _turn_row(turn: Turn) -> Row:
         "cost_usd": usage and cost(usage.cost_usd), "tools": len(turn.tools), "approvals": len(turn.approvals),
         "children": len(turn.children),
     }  # fmt: skip
-
-
-def _first_token_ns(turn: Turn, first_token_s: float | None) -> int | None:
-    """The time of the first delta of a turn; None if a connect snapshot may have repeated earlier text."""
-    if turn.joined_ns is not None and first_token_s is None:
-        return None
-    return min((passage.first_ns for passage in (*turn.messages, *turn.thoughts)), default=None)
 
 
 _TOKENS = ("input", "output", "total")

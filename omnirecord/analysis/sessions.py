@@ -14,11 +14,11 @@ from ..cassette.select import named_session
 from ..cassette.source import Source
 from ..errors import UsageError
 from ..model import wall_clock
-from ..wire.limits import since as since
-from .doctor import SEVERITIES, Finding
 from .doctor.doctor import examine
+from .doctor.finding import SEVERITIES, Finding
 from .gather import Concluded, conclusions, without_calls
-from .turns import Conclusion, Session
+from .turns.conclusion import Conclusion
+from .turns.values import Session
 
 _ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
 

@@ -117,18 +117,14 @@ def validation(
         tally.add(frame, used[frame.stream])
     asked = [contract] if contract else [store.contract_of(one.recording) for one in store.recordings()]
     result = tally.result(list(used.values()) or asked)
-    if contract and _is_foreign(contract, result):
+    none_came = contract and result.events > 0 and len(result.unseen) == len(contract.types) > 0
+    if contract and none_came and contract.types.isdisjoint(load("omnigent").types):
         raise UsageError(
             f"{contract.name} is of another API: none of {counted(result.events, 'event')} has one of its"
             f" {len(contract.types):,} types; docs/model-apis.md lists the contracts, docs/other-apis.md says how"
             " the schema of an event is chosen"
         )
     return result
-
-
-def _is_foreign(contract: Contract, result: Validation) -> bool:
-    none_came = result.events > 0 and len(result.unseen) == len(contract.types) > 0
-    return none_came and contract.types.isdisjoint(load("omnigent").types)
 
 
 class Tally:

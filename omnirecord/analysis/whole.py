@@ -14,15 +14,16 @@ from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
 from ..wire.strict_json import payload as parsed
-from .doctor import Finding
 from .doctor.doctor import SessionChecks, examine
-from .gather import Concluded, Context, Gathered, Held, children_of
+from .doctor.finding import Finding
+from .gather import Concluded, Context, Gathered, Held
 from .query import Analysis
 from .sessions import Summary, summaries
-from .stats import SessionStats
 from .stats.stats import measure
-from .turns import Session, concluded, merged
-from .turns.session_builder import SessionBuilder
+from .stats.values import SessionStats
+from .turns.conclusion import children_of, concluded
+from .turns.session_builder import SessionBuilder, merged
+from .turns.values import Session
 from .validate import Problem, Tally, validation
 
 Frames = Callable[[Exchange], Iterable[TimedFrame]]

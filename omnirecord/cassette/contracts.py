@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from os import PathLike, fspath
 
-from ..contract.by_path import ByPath
-from ..contract.judge import Contract
+from ..contract.judge import ByPath, Contract
 from ..contract.none import NoContract
 from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent
@@ -42,9 +41,18 @@ _BY_PATH: Mapping[tuple[str, ...], Callable[[], Contract]] = {
 """The contract for a path by its last segments, for `auto`."""
 
 
+def _of_path(path: str) -> Contract | None:
+    """Return the contract for a path that ends with these segments, or with these and an id."""
+    segments = tuple(filter(None, path.split("/")))
+    for ending, make in _BY_PATH.items():
+        if ending in (segments[-len(ending) :], segments[-len(ending) - 1 : -1]):
+            return make()
+    return None
+
+
 @cache
 def _auto() -> Contract:
-    return ByPath(AUTO, _BY_PATH, _none())
+    return ByPath(AUTO, _of_path, _none())
 
 
 _NAMED: Mapping[str, Callable[[], Contract]] = {
@@ -60,19 +68,13 @@ NAMES = tuple(_NAMED)
 """The names of all contracts."""
 
 
-class _OfFile(ByPath):
-    """The contract for a recording that a file judged: `omnigent` on Omnigent's paths, else another one."""
-
-    def _choose(self, segments: tuple[str, ...]) -> Contract:
-        target = "/" + "/".join(segments)
-        return load("omnigent") if is_of_omnigent(target) else self._otherwise.of(target)
-
-
 @cache
 def of_file(*, has_hop: bool) -> Contract:
     """Return the contract for reading a recording that a file judged, without that file. `has_hop`: whether its
     upstream has a name, so that it may be a model API; only the first upstream is Omnigent."""
-    return _auto() if has_hop else _OfFile("none", {}, _none())
+    if has_hop:
+        return _auto()
+    return ByPath("none", lambda path: load("omnigent") if is_of_omnigent(path) else None, _none())
 
 
 def load(name_or_path: str | PathLike[str]) -> Contract:

@@ -35,8 +35,8 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..analysis.diff import counts, headline, plain, report
     from ..analysis.diff.diff import compared
+    from ..analysis.diff.differences import counts, headline, plain, report
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)
     found = result.found

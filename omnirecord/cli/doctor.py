@@ -18,7 +18,7 @@ from .common import busy, cassette_argument, console, decoded_option, json_optio
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from ..analysis.doctor import Finding
+    from ..analysis.doctor.finding import Finding
     from ..analysis.gather import Concluded
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -109,7 +109,7 @@ def _answer(worst: Finding) -> Text:
 
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
     """The heading of a session: its id, the number of its findings, its conclusion in each recording."""
-    from ..analysis.doctor import SEVERITIES
+    from ..analysis.doctor.finding import SEVERITIES
     from ..text import counted, visible
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]

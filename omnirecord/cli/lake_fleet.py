@@ -132,12 +132,12 @@ def _run(
     url: str, analysis: str, since: str | None, jobs: int | None, shard: str | None, contract: str | None = None
 ) -> Iterator[Outcome]:
     """The results of an analysis, with a progress bar and the deaths of workers on stderr."""
-    from ..analysis.sessions import since as time_of
     from ..cassette.contracts import load
     from ..lake.fleet import Job, Shard, plan
     from ..lake.location import Lake
     from ..lake.reading import Snapshot
     from ..lake.workers import default_jobs, run
+    from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     part = None if shard is None else Shard.of(shard)

@@ -139,8 +139,8 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
 
 
 def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
-    from ..analysis.listing import parsed
     from ..cassette.jsonl import text
+    from ..wire.strict_json import parsed
 
     raw = text(content)
     data = parsed(raw) if is_json and isinstance(raw, str) and raw else None

@@ -13,7 +13,7 @@ from ..text import clip, counted, visible
 from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
-    from ..analysis.model_calls import Link
+    from ..analysis.model_calls.values import Link
     from ..analysis.search.search import Found, Hit
 
 _HEAD = 58
@@ -78,7 +78,7 @@ def _row(hit: Hit) -> dict[str, object]:
 
 
 def _call(link: Link, calls: int) -> dict[str, object]:
-    from ..analysis.model_calls import turns_of
+    from ..analysis.model_calls.values import turns_of
 
     call = link.call
     return {

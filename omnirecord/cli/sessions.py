@@ -65,7 +65,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
     from ..analysis.sessions import cassettes_in
-    from ..analysis.sessions import since as time_of
+    from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
     named = list(cassettes_in(cassettes))

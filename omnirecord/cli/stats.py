@@ -30,7 +30,7 @@ from .common import (
 )
 
 if TYPE_CHECKING:
-    from ..analysis.stats import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
+    from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
 
 
 _INDENT = "  "
@@ -71,9 +71,8 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
       omnirecord stats session.db
     """
     from ..analysis.gather import model_calls
-    from ..analysis.stats import stats_row
-    from ..analysis.stats.model import astray_row, astray_rows
-    from ..analysis.stats.stats import measured
+    from ..analysis.stats.stats import astray_row, astray_rows, measured
+    from ..analysis.stats.values import stats_row
     from ..cassette.open import open_store
 
     with closing(open_store(cassette)) as store:

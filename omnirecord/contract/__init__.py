@@ -1,8 +1,8 @@
 """Contracts, which judge events: the engine. Nothing here knows an API.
 
-- `judge`: from a frame to its verdict (`Contract`), and the rules of an API for its streams (`Api`).
+- `judge`: from a frame to its verdict (`Contract`), and the rules of an API for its streams (`Api`). `ByPath` is chosen
+  for each exchange.
 - `models`, `openapi`, `none`: contracts of pydantic models, of an OpenAPI document, and of an unknown API.
-- `by_path`: a contract that is chosen for each exchange.
 - `events`: the base classes of models. `known_fields`: the fields that a contract names. `shapes`: the shapes of valid
   events, so that equal ones need no parsing.
 """

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from ..model import Verdict
+from ..text import clip
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from .events import Event, UntypedEvent, sequence_number, type_name
@@ -36,6 +38,8 @@ SENTINEL = "[DONE]"
 MAX_ISSUES = 20
 """Number of issues of one event that are listed, at most."""
 _MAX_TEXT = 200
+_MOST_PATHS = 1000
+"""Number of paths whose contract is kept."""
 
 
 ProblemKind = Literal[
@@ -121,17 +125,13 @@ TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
 OMNIGENT = "omnigent"
 
 
-def _own_type(data: Mapping[str, Any], _event: str | None) -> str | None:
-    return type_name(data)
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """The rules of an API for its streams."""
 
     name: str = OMNIGENT
     """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
-    type_of: TypeOf = _own_type
+    type_of: TypeOf = lambda data, _event: type_name(data)
     type_field: str = "type"
     """The field that `malformed` names if a payload has no type."""
     event_line: Literal["agrees", "required", "ignored"] = "agrees"
@@ -163,6 +163,10 @@ class Api:
         return self.name == OMNIGENT
 
 
+OMNIGENTS = Api()
+"""The rules of Omnigent's API."""
+
+
 class Contract:
     """A contract: the event types and their payloads."""
 
@@ -175,7 +179,7 @@ class Contract:
         odd: Check = lambda _type, _data: (),
         shapes: Shapes | None = None,
         models: Mapping[str, type[Event]] = MappingProxyType({}),
-        api: Api = Api(),
+        api: Api = OMNIGENTS,
     ) -> None:
         self.name: str = name
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
@@ -332,6 +336,23 @@ class Contract:
             return _event_with_odd_keys(model, data)
 
 
+class ByPath(Contract):
+    """A contract that is chosen for each exchange by the path of its request.
+
+    `find` returns the contract for a path. `otherwise` judges a stream for which it is None, and a single frame.
+    """
+
+    def __init__(self, name: str, find: Callable[[str], Contract | None], otherwise: Contract) -> None:
+        super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
+        self._find, self._otherwise = lru_cache(_MOST_PATHS)(find), otherwise
+
+    def of(self, target: str) -> Contract:
+        return self._find(target.partition("?")[0]) or self._otherwise
+
+    def examine(self, frame: Frame) -> Judgement:
+        return self._otherwise.examine(frame)
+
+
 def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
     """pydantic takes a lone surrogate in a text, but in no field's name."""
     try:
@@ -354,10 +375,8 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
-    shown = tuple(replace(i, path=_clip(i.path), message=_clip(i.message)) for i in islice(issues, MAX_ISSUES))
+    shown = tuple(
+        replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in islice(issues, MAX_ISSUES)
+    )
     more = len(issues) - len(shown)
     return (*shown, Issue("", f"and {more} more")) if more else shown
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"

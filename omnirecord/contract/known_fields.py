@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from ..wire.strict_json import as_dict
+
 Steps = tuple[str | int, ...]
 """Where in an event: names, and positions in arrays."""
 Paths = Mapping[str, "Paths"]
@@ -33,10 +35,6 @@ class Known:
         self._schemas = list(_plain(document, schemas))
         self._only = only or {}
         self._fields: dict[str, Known] = {}
-
-    def only(self, paths: Paths) -> Known:
-        """The same place, of which no more is known than these names."""
-        return Known(self._document, self._schemas, paths)
 
     def field(self, name: str) -> Known | None:
         """Return the place of a field; None if the contract does not name it."""
@@ -120,16 +118,19 @@ def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapp
 def _parts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
     """Return the parts of a combined schema."""
     parts = [part for name in _COMBINED if isinstance(schema.get(name), list) for part in schema[name]]
-    return [_at(document, schema["$ref"]), *parts] if "$ref" in schema else parts
+    pointer = str(schema.get("$ref", ""))
+    return [target_of(document, pointer) if pointer.startswith("#") else {}, *parts] if "$ref" in schema else parts
 
 
-def _at(document: Mapping[str, Any], pointer: Any) -> Any:
-    """Return the target of a JSON pointer; `{}` if there is none."""
-    if not isinstance(pointer, str) or not pointer.startswith("#"):
-        return {}
+def target_of(document: Mapping[str, Any], pointer: str) -> Any:
+    """Return the target of a JSON pointer; None if there is none."""
     place: Any = document
-    for step in pointer[1:].split("/")[1:]:
-        place = place.get(step.replace("~1", "/").replace("~0", "~"), {}) if isinstance(place, dict) else {}
+    for step in filter(None, pointer.removeprefix("#").split("/")):
+        name = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(place, list):
+            place = place[int(name)] if name.isdecimal() and int(name) < len(place) else None
+        else:
+            place = as_dict(place).get(name)
     return place
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from .events import TAG, Event
-from .judge import Api, Contract, Issue, ProblemKind
+from .judge import OMNIGENTS, Api, Contract, Issue, ProblemKind
 from .known_fields import Known, Steps
 from .shapes import Shapes
 
@@ -26,22 +26,18 @@ _PLAIN = {
 }
 
 
-def of_models(
-    name: str,
-    models: Models,
-    api: Api | None = None,
-    shaped: Callable[[str], type[Event] | None] | None = None,
-) -> Contract:
+def of_models(name: str, models: Models, api: Api = OMNIGENTS) -> Contract:
     """Return the contract of these models, applied as a client does: numbers in strings are numbers, and other fields
-    are allowed. `shaped`: the model that alone decides on a type, for `Shapes`; by default each."""
+    are allowed."""
 
     def checked(type_: str, data: dict[str, Any]) -> list[Issue]:
         return check(models[type_], data)
 
-    shapes = Shapes(shaped or models.get)
-    return Contract(
-        name, models, checked, lambda type_: known(models[type_]), shapes=shapes, models=models, api=api or Api()
-    )
+    def known(type_: str) -> Known:
+        schema = models[type_].model_json_schema()
+        return Known(schema, [schema])
+
+    return Contract(name, models, checked, known, shapes=Shapes(models.get), models=models, api=api)
 
 
 def check(model: type[Event], data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
@@ -52,12 +48,6 @@ def check(model: type[Event], data: dict[str, Any], *, strict: bool = False) -> 
     except ValidationError as error:
         return issues_of(error)
     return []
-
-
-def known(model: type[Event]) -> Known:
-    """Return the fields that a model has."""
-    schema = model.model_json_schema()
-    return Known(schema, [schema])
 
 
 def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list[Issue]:

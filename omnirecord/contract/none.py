@@ -7,7 +7,7 @@ JSON-RPC has the type `result` or `error`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..wire.json_rpc import message_of
@@ -21,10 +21,10 @@ _NO_NAME = "message"
 
 
 class NoContract(Contract):
-    """A contract that takes every event."""
+    """A contract that takes every event. `types`: those that other contracts of the same document know."""
 
-    def __init__(self) -> None:
-        super().__init__(NAME, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
+    def __init__(self, name: str = NAME, types: Iterable[str] = ()) -> None:
+        super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))
 
     def _judge_payload(self, event: str | None, data: Any, _checkable: Any) -> Judgement:
         fields = data if isinstance(data, dict) else {}

@@ -26,9 +26,9 @@ from ..errors import UsageError
 from ..wire.strict_json import as_dict, as_list
 from .events import Event, sequence_number
 from .judge import Api, Contract, Issue, Judgement, ProblemKind
-from .known_fields import Known
+from .known_fields import Known, target_of
 from .none import any_type
-from .schemas_of_streams import CALLS, ENVELOPE, OfPaths, calls_of, streams_of
+from .schemas_of_streams import CALLS, ENVELOPE, calls_of, of_paths, streams_of
 
 _UNION = "ServerStreamEvent"
 _FIELD = "type"
@@ -56,7 +56,7 @@ def from_file(
     document = _read(file, names)
     is_old = str(document.get("openapi", "")).startswith("3.0")
     document = _without_nullable(document) if is_old else document
-    if pointer and not isinstance(_target(document, pointer), dict):
+    if pointer and not isinstance(target_of(document, pointer), dict):
         raise UsageError(f"{file} has no schema at {pointer}.")
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     if not pointer and (methods := calls_of(document)):
@@ -65,18 +65,18 @@ def from_file(
             path,
             checks,
             lambda type_, data: _issues(checks[type_], data),
-            lambda type_: Known(document, [_target(document, methods[type_]), ENVELOPE]),
+            lambda type_: Known(document, [target_of(document, methods[type_]), ENVELOPE]),
             api=CALLS,
         )
     if not pointer and (streams := streams_of(document)) and _UNION not in _components(document):
         by_path = {one: _contract(path, document, at, make, models) for one, at in streams.items()}
-        return next(iter(by_path.values())) if len(by_path) == 1 else OfPaths(path, by_path)
+        return next(iter(by_path.values())) if len(by_path) == 1 else of_paths(path, by_path)
     return _contract(path, document, pointer, make, models)
 
 
 def _contract(path: str, document: Document, pointer: str, make: Any, models: Mapping[str, type[Event]]) -> Contract:
     """Return the contract of the schema at a pointer; of the whole document if it is empty. Raises `UsageError`."""
-    union = _union_of(document, _target(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
+    union = _union_of(document, target_of(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
     if union is None:
         return _OneSchema(path, document, pointer, _validator(make, document, f"#{pointer}", path))
     field, pointers = union
@@ -87,7 +87,7 @@ def _contract(path: str, document: Document, pointer: str, make: Any, models: Ma
         path,
         validators,
         lambda type_, data: _issues(validators[type_], data),
-        lambda type_: Known(document, [_target(document, pointers[type_]) or {}]),
+        lambda type_: Known(document, [target_of(document, pointers[type_]) or {}]),
         models=models,
         api=Api() if field == _FIELD and not models.keys().isdisjoint(pointers) else _api(field),
     )
@@ -108,7 +108,7 @@ class _OneSchema(Contract):
 
     def __init__(self, name: str, document: Document, pointer: str, validator: Validator) -> None:
         super().__init__(name, (), lambda _type, _data: (), api=Api("", any_type, has_ends=False))
-        self._validator, self._fields = validator, Known(document, [_target(document, pointer)])
+        self._validator, self._fields = validator, Known(document, [target_of(document, pointer)])
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         fields = as_dict(data)
@@ -193,18 +193,9 @@ def _members(schema: Any) -> list[Any]:
 
 
 def _own_types(document: Document, pointer: str, field: str) -> list[str]:
-    kind = as_dict(as_dict(as_dict(_target(document, pointer)).get("properties")).get(field))
+    kind = as_dict(as_dict(as_dict(target_of(document, pointer)).get("properties")).get(field))
     names = [kind["const"]] if "const" in kind else kind.get("enum", [])
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-
-
-def _target(document: Document, pointer: str) -> Any:
-    """Return the schema at a pointer; None if there is none."""
-    schema: Any = document
-    for step in filter(None, pointer.removeprefix("#").split("/")):
-        name = step.replace("~1", "/").replace("~0", "~")
-        schema = schema[int(name)] if isinstance(schema, list) and name.isdigit() else as_dict(schema).get(name)
-    return schema
 
 
 def _validator(make: Any, document: Document, pointer: str, path: str) -> Validator:
@@ -212,7 +203,7 @@ def _validator(make: Any, document: Document, pointer: str, path: str) -> Valida
     if pointer.removeprefix("#/").partition("/")[0] in _DEFINITIONS:
         schema["$ref"] = pointer
     else:
-        schema |= {name: value for name, value in as_dict(_target(document, pointer)).items() if name != "$id"}
+        schema |= {name: value for name, value in as_dict(target_of(document, pointer)).items() if name != "$id"}
     try:
         return cast("Validator", make(schema, validate_formats=False, retriever=_fetch_nothing, mask="value"))
     except (ValueError, TypeError) as error:

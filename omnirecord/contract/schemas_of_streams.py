@@ -8,12 +8,13 @@ and all errors. An OpenAPI document may name the schema of `text/event-stream` i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from itertools import chain
 from typing import Any
 
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
-from .judge import Api, Contract
+from .judge import Api, ByPath, Contract
+from .known_fields import target_of
 from .none import NoContract
 
 Document = dict[str, Any]
@@ -25,8 +26,6 @@ _ANSWERS = {
 }
 """The names of the schemas of answers, the newer one first."""
 _EVENT_STREAM = "text/event-stream"
-_MOST = 1000
-"""Number of paths whose contract is kept."""
 
 
 def _type_of_call(data: Mapping[str, Any], _event: str | None) -> str | None:
@@ -82,9 +81,7 @@ def _is_of_objects(document: Document, schema: Any) -> bool:
     the document lacks describes nothing."""
     reference = as_dict(schema).get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
-        for step in reference[2:].split("/"):
-            document = as_dict(as_dict(document).get(step.replace("~1", "/").replace("~0", "~")))
-        return bool(document)
+        return bool(as_dict(target_of(document, reference)))
     return bool(as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))) or any(
         as_dict(schema).get(name) for name in ("$ref", "properties", "allOf")
     )
@@ -94,28 +91,18 @@ def _escaped(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
-class OfPaths(NoContract):
-    """A contract with a schema for each path. A stream at another path is judged as by the contract `none`."""
-
-    def __init__(self, name: str, contracts: Mapping[str, Contract]) -> None:
-        super().__init__()
-        self.name, self._contracts = name, contracts
-        self.types = frozenset[str]().union(*(one.types for one in contracts.values()))
-        self._chosen: dict[str, Contract] = {}
-
-    def of(self, target: str) -> Contract:
-        path = target.partition("?")[0]
-        found = self._chosen.get(path)
-        if found is None:
-            fits = partial(_fits, path.strip("/").split("/"))
-            found = next((one for template, one in self._contracts.items() if fits(template)), self)
-            if len(self._chosen) < _MOST:
-                self._chosen[path] = found
-        return found
+def of_paths(name: str, contracts: Mapping[str, Contract]) -> Contract:
+    """Return a contract with a schema for each path. A stream at another path is judged as by the contract `none`."""
+    types = chain.from_iterable(one.types for one in contracts.values())
+    return ByPath(
+        name,
+        lambda path: next((one for template, one in contracts.items() if _fits(path, template)), None),
+        NoContract(name, types),
+    )
 
 
-def _fits(segments: list[str], template: str) -> bool:
+def _fits(path: str, template: str) -> bool:
     """Return whether a path ends with the segments of a template such as `/runs/{id}/events`."""
-    wanted = template.strip("/").split("/")
+    segments, wanted = path.strip("/").split("/"), template.strip("/").split("/")
     pairs = zip(segments[-len(wanted) :], wanted, strict=False)
     return len(segments) >= len(wanted) and all(want.startswith("{") or want == got for got, want in pairs)

@@ -16,8 +16,8 @@ from functools import cache
 from typing import Any
 
 from ..analysis.doctor.doctor import examine
-from ..analysis.stats import stats_row
 from ..analysis.stats.stats import measured
+from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load
 from ..contract.judge import Contract

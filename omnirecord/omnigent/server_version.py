@@ -7,10 +7,10 @@ tunnel that begins a session. No header has it. `/openapi.json` has another vers
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from ..wire.strict_json import as_dict, loads
 from .routes import path_of
 
 _KEYS = {"/v1/info": "server_version", "/api/version": "version", "/.well-known/omnigent.json": "server_version"}
@@ -27,28 +27,19 @@ def version_key(method: str, target: str) -> str | None:
 
 def version_in(body: bytes, key: str) -> str | None:
     """Return the version in an answer, or None."""
-    return _version(_object(body).get(key))
+    return _version(as_dict(loads(body)).get(key))
 
 
 def version_in_message(data: bytes) -> str | None:
     """Return the version in a message of the server to a runner, or None. Other messages are not parsed."""
     if _MARK not in data:
         return None
-    frame = _object(data)
+    frame = as_dict(loads(data))
     body = frame.get("body")
     if frame.get("kind") != "request" or not isinstance(body, str):
         return None
-    begun = _object(body).get(_BEGINS)
-    return _version(begun.get("server_version")) if isinstance(begun, dict) else None
+    return _version(as_dict(as_dict(loads(body)).get(_BEGINS)).get("server_version"))
 
 
 def _version(value: Any) -> str | None:
     return value if isinstance(value, str) and _VERSION.fullmatch(value) else None
-
-
-def _object(data: bytes | str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -5,12 +5,12 @@ The data is any JSON. No control character of it gets into a summary: `visible` 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..contract.summary import ENOUGH, LIMIT, as_json, joined, quoted, text_in
-from ..text import clip, one_line
+from ..text import ENOUGH, SUMMARY, as_json, clip, joined, one_line, quoted, text_in, tokens
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
 
@@ -18,11 +18,9 @@ _PREFIX = re.compile(r"[a-z]{1,8}_")
 Data = dict[str, Any]
 
 
-def summary(type_: str | None, data: Any, limit: int = LIMIT) -> str:
+def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
     """Return the summary of an event in at most `limit` characters. `data`: its payload as parsed JSON; as text if it
     is no JSON; or None."""
-    if isinstance(data, str):
-        return _fit(data, limit)
     if not isinstance(data, dict):
         return "" if data is None else _fit(as_json(data), limit)
     write = _SUMMARIES.get(type_ or "") or (_fields if message_of(data) is None else _of_json_rpc)
@@ -54,14 +52,18 @@ def _field(*names: str) -> Callable[[Data], str]:
 def _fields(data: Data) -> str:
     """Return the first five fields of an event of unknown type."""
     plain = ((k, v) for k, v in data.items() if k not in ("type", "sequence_number") and v is not None)
-    return joined(f"{k}={clip(v if isinstance(v, str) else as_json(v), 40)}" for k, v in list(plain)[:5])
+    return joined(f"{k}={clip(as_json(v), 40)}" for k, v in list(plain)[:5])
 
 
 def _of_json_rpc(data: Data) -> str:
     """Return the id of a JSON-RPC message, and the first fields of its parameters, its result or its error."""
     id_ = data.get("id")
     rest = next((data[name] for name in ("params", "result", "error") if name in data), None)
-    return joined(["" if id_ is None else f"id={id_}", _fields(rest) if isinstance(rest, dict) else as_json(rest)])
+    if isinstance(rest, dict):
+        told = _fields(rest)
+    else:
+        told = json.dumps(rest, ensure_ascii=False) if isinstance(rest, str) else as_json(rest)
+    return joined(["" if id_ is None else f"id={id_}", told])
 
 
 def _delta(data: Data) -> str:
@@ -107,16 +109,15 @@ def _presence(data: Data) -> str:
 
 def _tokens(usage: Any) -> str:
     data = as_dict(usage)
-    counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
-    told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
+    told = tokens(data.get("input_tokens"), data.get("output_tokens"))
     cost = data.get("cost_usd", data.get("total_cost_usd"))
-    return joined([told and f"{told} tokens", f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
+    return joined([told, f"${cost:.4f}" if isinstance(cost, int | float) else ""], ", ")
 
 
 def _session_usage(data: Data) -> str:
-    tokens, window = data.get("context_tokens"), data.get("context_window")
-    context = f"context {tokens} of {window}" if tokens is not None else ""
-    models = [f"{name} {_tokens(used)}" for name, used in as_dict(data.get("usage_by_model")).items()]
+    used, window = data.get("context_tokens"), data.get("context_window")
+    context = f"context {used} of {window}" if used is not None else ""
+    models = [f"{name} {_tokens(one)}" for name, one in as_dict(data.get("usage_by_model")).items()]
     return joined([context, *models], " · ")
 
 
@@ -144,12 +145,9 @@ def _item(data: Data) -> str:
     if type_ == "message":
         return f"{text_in(item.get('role')) or 'message'}: {quoted(_content(item.get('content')))}"
     if type_ == "function_call":
-        arguments = item.get("arguments")
-        shown = arguments if isinstance(arguments, str) else as_json(arguments)
-        return f"{text_in(item.get('name'))} {shown[:ENOUGH]}"
+        return f"{text_in(item.get('name'))} {as_json(item.get('arguments'))[:ENOUGH]}"
     if type_ == "function_call_output":
-        output = item.get("output")
-        return f"-> {output if isinstance(output, str) else as_json(output)}"
+        return f"-> {as_json(item.get('output'))}"
     if type_ == "resource_event":
         return joined([text_in(item.get("event_type")), text_in(as_dict(item.get("resource")).get("title"))])
     return joined([type_, _error(item) or _content(item.get("summary"))])
@@ -175,14 +173,10 @@ def _resource(data: Data) -> str:
     return joined([text_in(resource.get("type")), text_in(resource.get("name")) or text_in(resource.get("id"))])
 
 
-def _interrupted(_data: Data) -> str:
-    return "by the user"
-
-
 _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.status": _status,
     "session.heartbeat": _field("server_time"),
-    "session.interrupted": _interrupted,
+    "session.interrupted": lambda _: "by the user",
     "session.input.consumed": _input,
     "session.created": _field("child_session_id"),
     "session.child_session.updated": _child,
@@ -244,8 +238,8 @@ def _denied(data: Data) -> str:
 
 
 def _compacted(data: Data) -> str:
-    tokens = data.get("total_tokens")
-    return "the history was summarised" + (f": {tokens} tokens now" if type(tokens) is int else "")
+    left = data.get("total_tokens")
+    return "the history was summarised" + (f": {left} tokens now" if type(left) is int else "")
 
 
 def _sandbox(data: Data) -> str:

@@ -32,14 +32,10 @@ from ..wire.sse import read_fields
 from ..wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from .answers import READERS, Answer, CallEnding, CallUsage, Delta, ToolRequest
 from .conversation import Api, Conversation, conversation_of
+from .conversation import api_of as api_of_path
 
 CutBy = Literal["client", "provider", "recorder"]
 
-_PATHS: tuple[tuple[str, Api], ...] = (
-    ("/responses", "openai-responses"),
-    ("/chat/completions", "openai-chat"),
-    ("/messages", "anthropic-messages"),
-)
 _RETRY_COUNT = "x-stainless-retry-count"
 """Request header of the SDKs of OpenAI and Anthropic: the number of attempts before this one."""
 _MOST_ATTEMPTS = 10_000
@@ -119,8 +115,7 @@ class ModelCall:
 
 def api_of(method: str, target: str) -> Api | None:
     """Return the model API that a request is for, by its path; None if it is for none."""
-    path = target.partition("?")[0].rstrip("/")
-    return next((api for end, api in _PATHS if method == "POST" and path.endswith(end)), None)
+    return api_of_path(target) if method == "POST" else None
 
 
 def call_of(
@@ -133,7 +128,8 @@ def call_of(
     body = as_dict(loads(request))
     answer = READERS[api]()
     status = x.response.status if x.response else None
-    is_lost = x.kind == "sse" and x.response_bytes > 0 and _is_coded(x)
+    codings = codings_of(header(x.response.headers if x.response else (), "content-encoding"))
+    is_lost = x.kind == "sse" and x.response_bytes > 0 and bool(codings)
     if x.kind == "sse":
         for frame in frames:
             is_lost = frame.raw is None
@@ -141,7 +137,9 @@ def call_of(
             if frame.verdict == "sentinel":
                 answer.done()
             elif frame.verdict not in ("comment", "truncated"):
-                answer.event(as_dict(payload_of(frame)) or {"type": _event_name(frame)})
+                answer.event(
+                    as_dict(payload_of(frame)) or {"type": read_fields(frame.raw or b"", bom=frame.seq == 1).event}
+                )
     elif response:
         answer.at_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
         answer.whole(as_dict(loads(response)))
@@ -167,11 +165,6 @@ def call_of(
     )  # fmt: skip
 
 
-def _event_name(frame: TimedFrame) -> str | None:
-    """Return the name in the `event:` line of a frame."""
-    return None if frame.raw is None else read_fields(frame.raw, bom=frame.seq == 1).event
-
-
 def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:
     """Return the ids of earlier answers that a request names."""
     found: dict[str, None] = {}
@@ -187,10 +180,6 @@ def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dic
 def _attempt(x: Exchange) -> int:
     count = header(x.request.headers, _RETRY_COUNT) or ""
     return 1 + min(int(count), _MOST_ATTEMPTS) if count.isascii() and count.isdigit() and len(count) < 9 else 1
-
-
-def _is_coded(x: Exchange) -> bool:
-    return x.response is not None and bool(codings_of(header(x.response.headers, "content-encoding")))
 
 
 def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, str | None, CutBy | None]:

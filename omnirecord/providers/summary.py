@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..contract.summary import joined, quoted, text_in
+from ..text import joined, quoted, text_in, tokens
 from ..wire.strict_json import as_dict, as_list, as_text
 
 Data = dict[str, Any]
@@ -64,10 +64,9 @@ def _part(data: Data) -> str:
 
 def _chunk(data: Data) -> str:
     usage = as_dict(data.get("usage"))
-    tokens = [(usage.get("prompt_tokens"), "in"), (usage.get("completion_tokens"), "out")]
-    told = ", ".join(f"{count} {way}" for count, way in tokens if type(count) is int)
     choices = [as_dict(one) for one in as_list(data.get("choices"))]
-    return joined([*map(_choice, choices[:8]), told and f"{told} tokens"], " · ")
+    used = tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    return joined([*map(_choice, choices[:8]), used], " · ")
 
 
 def _choice(choice: Data) -> str:
@@ -81,9 +80,7 @@ def _choice(choice: Data) -> str:
 
 def _usage(usage: Any) -> str:
     data = as_dict(usage)
-    counts = [(data.get("input_tokens"), "in"), (data.get("output_tokens"), "out")]
-    told = ", ".join(f"{count} {way}" for count, way in counts if type(count) is int)
-    return told and f"{told} tokens"
+    return tokens(data.get("input_tokens"), data.get("output_tokens"))
 
 
 def _message_start(data: Data) -> str:
@@ -105,10 +102,6 @@ def _block_delta(data: Data) -> str:
     delta = as_dict(data.get("delta"))
     texts = (delta.get(name) for name in ("text", "partial_json", "thinking"))
     return next((quoted(text) for text in texts if isinstance(text, str)), text_in(delta.get("type")))
-
-
-def _nothing(_data: Data) -> str:
-    return ""
 
 
 _OF_ITEM = _of("delta", "text", "refusal", "arguments", "input", "code", "item_id")
@@ -140,9 +133,9 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "chat.completion.chunk": _chunk,
     "message_start": _message_start,
     "message_delta": _message_delta,
-    "message_stop": _nothing,
+    "message_stop": lambda _: "",
     "content_block_start": _block,
     "content_block_delta": _block_delta,
     "content_block_stop": lambda data: text_in(f"block {data.get('index')}"),
-    "ping": _nothing,
+    "ping": lambda _: "",
 }

@@ -21,14 +21,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..analysis.diff import Difference, DiffSession, by_session, compare, counts, diff_session, turn_pairs
 from ..analysis.diff.align import spans
+from ..analysis.diff.diff import DiffSession, by_session, compare, diff_session, turn_pairs
+from ..analysis.diff.differences import Difference, counts
 from ..analysis.doctor.doctor import examine
 from ..analysis.gather import (
     Concluded,
     Gathered,
     Known,
-    children_of,
     conclusions,
     gathered,
     is_model_hop,
@@ -36,12 +36,13 @@ from ..analysis.gather import (
     strays,
     without_calls,
 )
-from ..analysis.model_calls import ModelCalls
+from ..analysis.model_calls.values import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import sessions_with_drafts, turn_rows
-from ..analysis.turns import Session, concluded, growth_of
-from ..analysis.turns.draft import Draft
+from ..analysis.turns.conclusion import children_of, concluded
+from ..analysis.turns.draft import Draft, growth_of
+from ..analysis.turns.values import Session
 from ..cassette.files import stamp_of
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store

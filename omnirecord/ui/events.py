@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from ..analysis.curl import curl_of
-from ..analysis.listing import event_row, parsed
+from ..analysis.listing import event_row
 from ..analysis.summary import summary
-from ..analysis.turns import Session
+from ..analysis.turns.values import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError
@@ -22,6 +22,7 @@ from ..model import VERDICTS, Exchange, Message, TimedFrame
 from ..omnigent.routes import party_name
 from ..wire.headers import header
 from ..wire.sse import read_fields
+from ..wire.strict_json import parsed
 
 Row = dict[str, Any]
 Options = Mapping[str, str]

@@ -103,6 +103,14 @@ def payload_of(frame: TimedFrame) -> Any:
         return None
 
 
+def parsed(data: str | None) -> Any:
+    """Return the JSON value of a frame's data; the text itself if it is no JSON; None without data."""
+    try:
+        return None if data is None else parse(data)[0]
+    except MalformedError:
+        return data
+
+
 Payload = Callable[[TimedFrame], dict[str, Any]]
 """Returns what `payload` returns."""
 

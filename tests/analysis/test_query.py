@@ -14,8 +14,8 @@ import pytest
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.query import ABOUT, COLUMNS, Query, query_of
 from omnirecord.analysis.sessions import summaries
-from omnirecord.analysis.stats import stats_row
 from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store

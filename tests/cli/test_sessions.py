@@ -13,13 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows
-from omnirecord.analysis.sessions import since, summaries
+from omnirecord.analysis.sessions import summaries
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.cli.common import fitted_table
 from omnirecord.cli.ls import ls_lines
 from omnirecord.cli.sessions import lines_of
 from omnirecord.errors import UsageError
+from omnirecord.wire.limits import since
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
 from tests.support.hop_tapes import model_hop
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.analysis.stats import stats_row
 from omnirecord.analysis.stats.stats import stats
+from omnirecord.analysis.stats.values import stats_row
 from omnirecord.cli import common, main
 from tests.support import forked
 from tests.support.cassettes import Made, delta, event, heartbeat

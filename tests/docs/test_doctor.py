@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from omnirecord.analysis.doctor import CODES
-from omnirecord.analysis.doctor.codes import EXPLAINS
+from omnirecord.analysis.doctor.codes import CODES, EXPLAINS
 from tests.support.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, story_of
 
 PAGES = DOCS / "doctor"

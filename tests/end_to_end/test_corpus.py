@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor import CODES
+from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.analysis.transcript.show import sessions
 from omnirecord.analysis.turns.conclusion import concluded
 from omnirecord.cassette import jsonl

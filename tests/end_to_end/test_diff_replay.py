@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.analysis.diff import Difference
+from omnirecord.analysis.diff.differences import Difference
 from tests.support.replayed import record_replay
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent / "cassettes").glob("*.jsonl"))

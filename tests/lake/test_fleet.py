@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.stats import stats_row
 from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main

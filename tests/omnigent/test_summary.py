@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.omnigent.events import MODELS
-from omnirecord.omnigent.summary import _SUMMARIES, LIMIT, short_id, summary
+from omnirecord.omnigent.summary import _SUMMARIES, SUMMARY, short_id, summary
 from omnirecord.text import visible
 
 JSON = st.recursive(
@@ -133,12 +133,12 @@ def test_every_type_of_the_contract_has_its_own() -> None:
 @given(st.sampled_from([*MODELS, None]), st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6) | JSON)
 def test_no_event_breaks_it_or_the_terminal(type_: str | None, data: Any) -> None:
     line = summary(type_, data)
-    assert len(line) <= LIMIT
+    assert len(line) <= SUMMARY
     assert line.replace("\u200d", "").isprintable()
 
 
 def test_what_is_long_is_cut() -> None:
-    assert summary("session.title", {"title": "x" * 1_000_000}) == "x" * (LIMIT - 1) + "…"
+    assert summary("session.title", {"title": "x" * 1_000_000}) == "x" * (SUMMARY - 1) + "…"
     assert summary("session.title", {"title": "abcdef"}, limit=4) == "abc…"
 
 

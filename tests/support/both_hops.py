@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from omnirecord.analysis.model_calls import TurnKey
-from omnirecord.analysis.turns import Asked, Ended, Passage, Session, Tool, Turn, TurnUsage
+from omnirecord.analysis.model_calls.values import TurnKey
+from omnirecord.analysis.turns.values import Asked, Ended, Passage, Session, Tool, Turn, TurnUsage
 from omnirecord.model import Recording
 from omnirecord.providers.call import CallEnding, CallUsage, CutBy, Delta, ModelCall, ToolRequest
 from omnirecord.providers.conversation import conversation_of

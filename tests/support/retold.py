@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from omnirecord.analysis.diff import DiffSession, diff_session
+from omnirecord.analysis.diff.diff import DiffSession, diff_session
 from omnirecord.analysis.gather import Gathered, gathered
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.open import open_store

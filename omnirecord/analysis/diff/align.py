@@ -235,7 +235,7 @@ def _equal_start(a: str, b: str) -> int:
 def _shortened(found: list[Span]) -> Iterator[Span]:
     for n, span in enumerate(found):
         if span.tone != "same":
-            yield Span(span.tone, middle_out(span.text, MAX_SHOWN))
+            yield Span(span.tone, middle_out(span.text))
         elif len(span.text) <= 2 * AROUND + 3:
             yield span
         elif n == 0:
@@ -246,7 +246,7 @@ def _shortened(found: list[Span]) -> Iterator[Span]:
             yield Span("same", f"{span.text[:AROUND]} … {span.text[-AROUND:]}")
 
 
-def middle_out(text: str, limit: int) -> str:
+def middle_out(text: str) -> str:
     """The start and end of a text, with the length of the middle that is left out."""
-    rest = len(text) - limit
-    return text if rest <= 0 else f"{text[: limit // 2]}… ({rest:,} more characters) …{text[-limit // 2 :]}"
+    rest, half = len(text) - MAX_SHOWN, MAX_SHOWN // 2
+    return text if rest <= 0 else f"{text[:half]}… ({rest:,} more characters) …{text[-half:]}"

@@ -14,7 +14,7 @@ from ...providers.call import ModelCall, ToolRequest
 from ...providers.conversation import Conversation, differences
 from ...providers.parts import canonical
 from ...wire.strict_json import loads
-from ..model_calls import Link, requests_of
+from ..model_calls.values import Link, requests_of
 from .align import aligned
 from .differences import Differences
 

@@ -20,11 +20,12 @@ from ...cassette.select import named_session
 from ...errors import UsageError
 from ...model import Exchange, TimedFrame
 from ...wire.normal import Ids, Normal
-from ..gather import Gathered, gathered, model_calls
-from ..model_calls import Link, ModelCalls
-from ..turns import Act, Turn, merged
+from ..gather import gathered, model_calls
+from ..model_calls.values import Link, ModelCalls
 from ..turns.draft import Draft
-from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied
+from ..turns.requests import Act
+from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
+from ..turns.values import Turn
 from .align import Pair, aligned, moved
 from .calls import Told, compare_calls
 from .differences import Difference, Differences, Kind
@@ -133,16 +134,13 @@ def _sessions_of(
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
         calls = model_calls(store)
         found.append(calls)
-        if len(sessions) == 1:
-            yield _session_of(sessions[0], watch(sessions[0].frames(), label), calls)
-        else:
-            yield from (_session_of(one, one.frames(), calls) for one in watch(sessions, label))
-
-
-def _session_of(one: Gathered, frames: Iterable[TimedFrame], calls: ModelCalls) -> DiffSession:
-    return diff_session(
-        one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls, has_turns=one.has_turns
-    )
+        is_only = len(sessions) == 1
+        for one in sessions if is_only else watch(sessions, label):
+            frames = watch(one.frames(), label) if is_only else one.frames()
+            yield diff_session(
+                one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls,
+                has_turns=one.has_turns,
+            )  # fmt: skip
 
 
 def compare(
@@ -159,8 +157,9 @@ def by_session(
     ids = Ids()
     pairs = _sessions(a, b)
     for i, j in pairs:
-        if i is not None and j is not None:
-            _bind(ids, a[i].session_id, b[j].session_id)
+        one, other = None if i is None else a[i].session_id, None if j is None else b[j].session_id
+        if one is not None and other is not None:
+            ids.bind(one, other)
     return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
 
 
@@ -263,11 +262,6 @@ def _differences(
     return [Difference("content", only.session_id, path, *sides)]
 
 
-def _bind(ids: Ids, a: str | None, b: str | None) -> None:
-    if a is not None and b is not None:
-        ids.bind(a, b)
-
-
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
     """Sessions are paired by their questions; the rest in order."""
     pairs = aligned(a, b, _asked_at_all, _asked_first)
@@ -329,7 +323,7 @@ class _SessionComparison:
         self._told: Told = set()
 
     def compare(self) -> list[Difference]:
-        self._outside()
+        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
         for i, j in self._turns():
             self._out.next_turn()
             if i is not None and j is not None:
@@ -341,9 +335,6 @@ class _SessionComparison:
         self._out.next_turn()
         self._around()
         return self._out.found
-
-    def _outside(self) -> None:
-        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
 
     def _turns(self) -> list[Pair]:
         pairs, strays = _turns(self._a.turns, self._b.turns)

@@ -5,16 +5,15 @@ The report has the differences by session and turn. None of its lines holds a co
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from ...text import clip, counted, visible
+from ...text import as_json, clip, counted, visible
 from ...wire.normal import Ids, Normal, is_absent, role
 from ..summary import summary
-from .align import MAX_SHOWN, Span, middle_out, spans
+from .align import Span, middle_out, spans
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing", "calls"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -138,11 +137,6 @@ def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
     return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
 
 
-def is_length(name: str) -> bool:
-    """Whether a field holds a duration."""
-    return role(name) == "length"
-
-
 def plain(span: Span) -> str:
     """A span for a pipe: with the marks of `git diff --word-diff`."""
     before, behind = _MARKS[span.tone]
@@ -199,7 +193,7 @@ def _lines(one: Difference, where: str, paint: Paint) -> Iterator[str]:
     elif isinstance(one.a, list) and isinstance(one.b, list):
         yield f"{head}:"
         for side, value in (("A", one.a), ("B", one.b)):
-            yield _INDENT + visible(f"{side}: {', '.join(map(_json, value))}")
+            yield _INDENT + visible(f"{side}: {', '.join(map(as_json, value))}")
     else:
         unit = " s" if where.endswith("_s") else ""
         yield f"{head}: {_brief(one.a)}{unit} -> {_brief(one.b)}{unit}"
@@ -208,11 +202,11 @@ def _lines(one: Difference, where: str, paint: Paint) -> Iterator[str]:
 def _told(value: Any) -> Iterator[str]:
     """A value that only one side has: a text, an event in one line, or a turn or tool by its fields."""
     if not isinstance(value, dict):
-        yield value if isinstance(value, str) else _json(value)
+        yield value if isinstance(value, str) else as_json(value)
     elif isinstance(value.get("type"), str):
         yield f"{value['type']} {summary(value['type'], value)}".rstrip()
     else:
-        yield from (f"{key}: {_json(one)}" for key, one in value.items() if one not in (None, [], ""))
+        yield from (f"{key}: {as_json(one)}" for key, one in value.items() if one not in (None, [], ""))
 
 
 def _changed(found: list[Span], paint: Paint) -> Iterator[str]:
@@ -237,23 +231,13 @@ def _paint(span: Span, text: str, paint: Paint) -> str:
 
 def _whole(span: Span, paint: Paint) -> Iterator[str]:
     """The lines of a span, each with its sign."""
-    for line in middle_out(span.text, MAX_SHOWN).split("\n"):
+    for line in middle_out(span.text).split("\n"):
         text = _SIGNS[span.tone] + visible(line)
         yield _INDENT + (text if paint is plain else paint(Span(span.tone, text)))
 
 
 def _brief(value: Any) -> str:
-    return visible(clip(_json(value), _SHORT))
-
-
-def _json(value: Any) -> str:
-    """A text unchanged, any other value as JSON."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return "…"
+    return visible(clip(as_json(value), _SHORT))
 
 
 def headline(found: Sequence[Difference], *, sessions: int, turns: int, calls: int = 0) -> str:

@@ -14,7 +14,7 @@ from ...model import TimedFrame
 from ...omnigent import protocol
 from ...wire.normal import Normal
 from ...wire.sse import read_fields
-from ...wire.strict_json import MalformedError, as_dict, as_text, parse, payload, text_of
+from ...wire.strict_json import as_dict, as_text, parsed, payload, text_of
 
 IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TERMINAL_ACTIVITY}
 """Event types that are not compared: heartbeats, presence, terminal activity."""
@@ -53,7 +53,7 @@ class Step:
         """Its JSON object, or its text if it holds none."""
         if self.parts is not None:
             return {"type": self.label, "delta": "".join(self.parts)}
-        return None if self.raw is None else _parsed(read_fields(self.raw, bom=True).data or "")
+        return None if self.raw is None else parsed(read_fields(self.raw, bom=True).data or "")
 
 
 class Steps:
@@ -66,37 +66,34 @@ class Steps:
     def add(self, frame: TimedFrame) -> None:
         """Add the next frame. A frame that the end of the stream cut off is ignored."""
         if frame.raw is None:
-            self._add(Step("not kept", "not kept", (), None))
+            self.steps.append(Step("not kept", "not kept", (), None))
         elif frame.verdict == "sentinel":
-            self._add(Step(DONE, DONE, (), None))
+            self.steps.append(Step(DONE, DONE, (), None))
         elif frame.verdict == "truncated" or frame.type in IGNORED:
             return
         else:
-            data = payload(frame) or _parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
+            data = payload(frame) or parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
             delta = data.get("delta") if isinstance(data, dict) else None
             if isinstance(delta, str) and (frame.type or "").endswith(".delta"):
                 self._delta(frame.type or "", data, delta)
             else:
-                self._add(_step(frame, data))
-
-    def _add(self, step: Step) -> None:
-        self.steps.append(step)
+                self.steps.append(_step(frame, data))
 
     def _delta(self, type_: str, data: Data, delta: str) -> None:
         label = _TOLD.get(type_, type_)
         normal = Normal()
         rest = normal.of({name: value for name, value in data.items() if name not in _OF_CHUNKS})
-        key = f"{label} {_dumped(rest)}" if rest else label
+        key = f"{label} {json.dumps(rest)}" if rest else label
         if label != type_:
             last = self.steps[-1] if self.steps else None
             if delta and (last is None or (last.key, last.ids) != (key, tuple(normal.ids))):
-                self._add(Step(label, key, tuple(normal.ids), None, about=label))
+                self.steps.append(Step(label, key, tuple(normal.ids), None, about=label))
             return
         run = self._runs.get(key + "".join(normal.ids))
         if run is None:
             run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), parts=[])
             self._runs[key + "".join(normal.ids)] = run
-            self._add(run)
+            self.steps.append(run)
         assert run.parts is not None
         run.parts.append(delta)
 
@@ -124,7 +121,7 @@ def _step(frame: TimedFrame, data: Any) -> Step:
         return Step("malformed", _digest("malformed " + normal.said(text)), tuple(normal.ids), frame.raw)
     label = frame.type or "malformed"
     try:
-        key = _digest(_dumped(normal.of(data)))
+        key = _digest(json.dumps(normal.of(data)))
     except RecursionError:
         key = _digest(repr(frame.raw))
     return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _family(data), _group(label, data))
@@ -160,17 +157,6 @@ def _about(type_: str, data: Data) -> str | None:
     if type_ in protocol.USAGE_EVENTS:
         return "usage"
     return "end" if type_ in protocol.ENDS else None
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return parse(text)[0]
-    except MalformedError:
-        return text
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value)
 
 
 def _digest(text: str) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
-from ...wire.normal import Normal
-from ..turns import Tool, Turn
+from ...wire.normal import Normal, role
+from ..turns.values import Tool, Turn
 from .align import Pair, aligned, moved
-from .differences import Differences, Kind, is_length, nulls
+from .differences import Differences, Kind, nulls
 from .normalize import Step
 
 T = TypeVar("T")
@@ -127,13 +127,8 @@ def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: f
 
 
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
-    begin = turn.started_ns if turn.asked_ns is None else min(turn.started_ns, turn.asked_ns)
-    silence = turn.longest_silence.length_ns / NS if turn.longest_silence else 0.0
-    return _since(begin, turn.first_text_ns), _since(begin, turn.ended_ns), silence
-
-
-def _since(begin_ns: int, at_ns: int | None) -> float | None:
-    return None if at_ns is None else (at_ns - begin_ns) / NS
+    first, end = (None if at is None else (at - turn.begin_ns) / NS for at in (turn.first_text_ns, turn.ended_ns))
+    return first, end, turn.longest_silence.length_ns / NS if turn.longest_silence else 0.0
 
 
 def _at(side: Sequence[T], place: int | None) -> T | None:
@@ -185,7 +180,7 @@ class EventComparison:
 
     def _changed(self, path: str, a: Step, b: Step) -> None:
         for below, name, one, other in self._out.unlike(a.data, b.data):
-            kind: Kind = "timing" if is_length(name) else _kind(a, below)
+            kind: Kind = "timing" if role(name) == "length" else _kind(a, below)
             self._out.add_once(kind, path + below, one, other, a.label)
 
     def _nulls(self, path: str, a: Step, b: Step) -> None:

@@ -17,10 +17,3 @@ Put the check into the file of its subject, its example into `tests/support/doct
 A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor` reads the cassette
 and runs all checks. All work is linear in the number of frames.
 """
-
-from __future__ import annotations
-
-from .codes import CODES, Code
-from .finding import SEVERITIES, Finding, Severity, Sign, explained, in_order
-
-__all__ = ["CODES", "SEVERITIES", "Code", "Finding", "Severity", "Sign", "explained", "in_order"]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_text, text_of
-from ..turns import Act
+from ..turns.requests import Act
 from .finding import SECOND, Event, FrameRef, Handlers, Severity, Sign, said, seconds, sign_at
 
 _MOST = 50
@@ -21,6 +22,16 @@ _PATIENCE = 10 * SECOND
 """Time that a user may take to answer, and the server to continue, in ns."""
 _TOGETHER = 1 * SECOND
 """Longest time in ns between the end of a POST and the denial that it caused."""
+
+
+class _Facts(NamedTuple):
+    """The facts about a session that each of its questions needs."""
+
+    posts: list[Act]
+    """The messages of clients."""
+    until_ns: int
+    cuts: Sequence[int]
+    is_open: bool
 
 
 class Approvals:
@@ -74,25 +85,17 @@ class Approvals:
             self._worked = event.ref
 
     def signs(
-        self,
-        acts: Iterable[Act],
-        until_ns: int,
-        in_snapshots: Collection[str],
-        cuts: Sequence[int] = (),
-        *,
-        is_open: bool = False,
+        self, acts: Sequence[Act], until_ns: int, in_snapshots: Collection[str], cuts: Sequence[int], *, is_open: bool
     ) -> Iterator[Sign]:
         """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
         a stream. `is_open`: whether the endings of the streams are unknown."""
+        facts = _Facts([act for act in acts if act.kind == "message"], until_ns, cuts, is_open)
         answers: dict[str, list[Act]] = defaultdict(list)
-        posts = []
         for act in acts:
             if act.kind == "answer" and not act.refused and act.elicitation_id is not None:
                 answers[act.elicitation_id].append(act)
-            elif act.kind == "message":
-                posts.append(act)
         for id_, refs in list(self.asked.items())[:_MOST]:
-            yield from self._of(id_, refs, answers.get(id_, []), posts, until_ns, cuts, is_open=is_open)
+            yield from self._of(id_, refs, answers.get(id_, []), facts)
         for id_, refs in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in in_snapshots:
                 what = f"the question {said(id_)} was resolved"
@@ -101,35 +104,23 @@ class Approvals:
                 message = f"{what}, but no event had raised it"
                 yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
 
-    def _of(
-        self,
-        id_: str,
-        refs: list[FrameRef],
-        answers: list[Act],
-        posts: list[Act],
-        until_ns: int,
-        cuts: Sequence[int],
-        *,
-        is_open: bool,
-    ) -> Iterator[Sign]:
+    def _of(self, id_: str, refs: list[FrameRef], answers: list[Act], facts: _Facts) -> Iterator[Sign]:
         name = f"the question {self.messages[id_]!r}"
         settled, decided = self.resolved.get(id_, []), self._decided(id_, answers)
         denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
         if decided is None and not (settled and denied is None and self._went_on(settled[0])):
-            yield self._unanswered(name, refs[0], denied, settled, posts, until_ns, is_open=is_open)
+            yield _unanswered(name, refs[0], denied, settled, facts)
         elif decided is not None and denied is not None and decided > _when(denied):
-            yield self._too_late(id_, name, refs[0], denied, answers, posts)
-        elif answers and (lost := self._lost(name, refs[0], answers[0], until_ns, cuts)):
+            yield self._too_late(id_, name, refs[0], denied, answers, facts.posts)
+        elif answers and (lost := self._lost(name, refs[0], answers[0], facts)):
             yield lost
-        actions = [act.action for act in answers] if len(answers) > 1 else sorted(self._actions(id_, answers))
+        given = {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
+        actions = [act.action for act in answers] if len(answers) > 1 else sorted(given)
         if len(actions) > 1:
             times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
             message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
             yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
         yield from _again(name, refs, settled)
-
-    def _actions(self, id_: str, answers: list[Act]) -> set[str]:
-        return {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
 
     def _decided(self, id_: str, answers: list[Act]) -> tuple[int, int] | None:
         """Time and sequence of the first answer, on the stream or by a request."""
@@ -140,32 +131,6 @@ class Approvals:
     def _went_on(self, settled: FrameRef) -> bool:
         """Whether the agent worked after a question was resolved: then its answer was not recorded."""
         return self._worked is not None and _when(self._worked) > _when(settled)
-
-    def _unanswered(
-        self,
-        name: str,
-        asked: FrameRef,
-        denied: FrameRef | None,
-        settled: list[FrameRef],
-        posts: list[Act],
-        until_ns: int,
-        *,
-        is_open: bool,
-    ) -> Sign:
-        if denied is not None:
-            message = f"{name} was not answered{_denied(asked, denied, posts)}"
-            return sign_at("approval-unanswered", message, [asked, denied, *settled[:1]], until_ns=until_ns)
-        if settled:
-            message = f"{name} was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
-            return sign_at("approval-unanswered", message, [asked, settled[0]], until_ns=until_ns)
-        severity: Severity | None = None if until_ns - asked.at_ns > _PATIENCE else "warning"
-        if is_open:
-            message = f"{name} has no answer in this file, which does not say how the stream ended"
-            return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity="note")
-        post = _raised_by(asked, posts)
-        closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
-        message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
-        return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
 
     def _too_late(
         self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
@@ -182,16 +147,36 @@ class Approvals:
         refs = [asked, denied, *([decided] if decided else [])]
         return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
 
-    def _lost(self, name: str, asked: FrameRef, answer: Act, until_ns: int, cuts: Sequence[int]) -> Sign | None:
+    def _lost(self, name: str, asked: FrameRef, answer: Act, facts: _Facts) -> Sign | None:
         """An answer to a restarted server, which accepts it without knowing the question."""
         worked = self._worked is not None and self._worked.at_ns > answer.at_ns
-        if worked or until_ns - answer.at_ns < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in cuts):
+        waited = facts.until_ns - answer.at_ns
+        if worked or waited < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in facts.cuts):
             return None
         message = (
             f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
-            f" {answer.exchange}) was accepted, but no event followed in {seconds(until_ns - answer.at_ns)}"
+            f" {answer.exchange}) was accepted, but no event followed in {seconds(waited)}"
         )
-        return sign_at("approval-lost", message, [asked], until_ns=until_ns)
+        return sign_at("approval-lost", message, [asked], until_ns=facts.until_ns)
+
+
+def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: list[FrameRef], facts: _Facts) -> Sign:
+    until_ns = facts.until_ns
+    if denied is not None:
+        message = f"{name} was not answered{_denied(asked, denied, facts.posts)}"
+        return sign_at("approval-unanswered", message, [asked, denied, *settled[:1]], until_ns=until_ns)
+    if settled:
+        message = f"{name} was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
+        return sign_at("approval-unanswered", message, [asked, settled[0]], until_ns=until_ns)
+    if facts.is_open:
+        message = f"{name} has no answer in this file, which does not say how the stream ended"
+        return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity="note")
+    severity: Severity | None = None if until_ns - asked.at_ns > _PATIENCE else "warning"
+    raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
+    post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
+    closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
+    message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
+    return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
 
 
 def _when(ref: FrameRef) -> tuple[int, int]:
@@ -201,12 +186,6 @@ def _when(ref: FrameRef) -> tuple[int, int]:
 
 def _after(ns: int, form: str = " after {}", unknown: str = "") -> str:
     return form.format(seconds(ns)) if ns > 0 else unknown
-
-
-def _raised_by(asked: FrameRef, posts: Iterable[Act]) -> Act | None:
-    """The client's POST that waited for the question, if the client closed it."""
-    raised = (act for act in posts if act.client_left and act.end_ns is not None)
-    return next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
 
 
 def _lasted(post: Act) -> str:

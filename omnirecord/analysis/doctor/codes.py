@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from ...omnigent.protocol import SESSION_INPUT_CONSUMED
@@ -21,18 +22,7 @@ class Code:
     next: str
 
 
-def _error(why: str, next: str) -> Code:
-    return Code("error", why, next)
-
-
-def _warning(why: str, next: str) -> Code:
-    return Code("warning", why, next)
-
-
-def _note(why: str, next: str) -> Code:
-    return Code("note", why, next)
-
-
+_error, _warning, _note = partial(Code, "error"), partial(Code, "warning"), partial(Code, "note")
 CODES: Mapping[str, Code] = {
     # What only the hop to the model shows: the client was told otherwise, or the cause of a failure.
     "model-failed-hidden": _error(

@@ -12,7 +12,7 @@ from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import the_session
 from ...cassette.source import Source
-from ...contract.judge import Api
+from ...contract.judge import OMNIGENTS, Api
 from ...model import Exchange, TimedFrame
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
@@ -21,8 +21,9 @@ from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
-from ..other_apis import FOREIGN, OMNIGENTS, is_foreign
-from ..turns import ENDED_BY_SERVER, Act, FailedRequest, deleted_at
+from ..other_apis import FOREIGN, is_foreign
+from ..turns.builder import ENDED_BY_SERVER
+from ..turns.requests import Act, FailedRequest, deleted_at
 from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order, sign_at
@@ -97,25 +98,12 @@ def _examined(
         if wanted is None and (failed := failures_in(store, strays(clients))):
             yield recording, SessionChecks(None, upstream=upstream, failed=failed)
         for group in grouped(clients):
-            if wanted in (None, group[0].session_id):
-                yield recording, _session(store, group, upstream, excused, deleted, read)
-
-
-def _session(
-    store: Source,
-    exchanges: list[Exchange],
-    upstream: Upstream,
-    excused: Callable[[TimedFrame], bool],
-    deleted: dict[str, int],
-    read: Read,
-) -> SessionChecks:
-    acts, snapshots = list(acts_in(store, exchanges)), _snapshots(store, exchanges)
-    failed = failures_in(store, exchanges, acts)
-    one = SessionChecks(
-        exchanges[0].session_id, acts, snapshots, upstream, failed, excused, deleted, partial(_api, store)
-    )
-    read(one, exchanges)
-    return one
+            if wanted in (None, session_id := group[0].session_id):
+                acts, states = list(acts_in(store, group)), _stored_states(store, group)
+                failed = failures_in(store, group, acts)
+                one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, partial(_api, store))
+                read(one, group)
+                yield recording, one
 
 
 def _api(store: Source, x: Exchange) -> Api:
@@ -145,7 +133,7 @@ def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
     )
 
 
-def _snapshots(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
+def _stored_states(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
     for x in exchanges:
         if reads_stored_state(x):
             snapshot = stored_state_of(x, store.decoded_body(x, "response"))

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
-from ...text import counted
-from ..turns import ENDED_BY_SERVER, Act, FailedRequest
-from ..turns.requests import group_key
+from ...text import counted, joined
+from ..turns.builder import ENDED_BY_SERVER
+from ..turns.requests import Act, FailedRequest, group_key
 from .approvals import Approvals
 from .finding import SECOND, Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
@@ -117,7 +118,7 @@ class Endings:
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
         has_no_end = self.has_no_end(one, turn)
-        if has_no_end and self._fell_silent(one, turn):
+        if has_no_end and self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET):
             yield from self._silent(one, turn)
             if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
                 yield from self._server_ended(one, "in a silence", "warning", since_ns=self._until(one, turn) + 1)
@@ -158,9 +159,6 @@ class Endings:
         end = one.exchange.end_ns or 0
         streams = (other.exchange for other in self._listenings if other is not one)
         return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
-
-    def _fell_silent(self, one: StreamChecks, turn: Turn) -> bool:
-        return self._until(one, turn) - turn.last.at_ns > (PATIENCE if turn.waits else QUIET)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
@@ -266,8 +264,7 @@ def _end(one: StreamChecks) -> float:
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
     """Signs of reconnects. `missed`: the signs about items that no stream carried."""
-    for gap in list(disconnections(streams))[:_MOST]:
-        yield _reconnect(gap, endings, missed)
+    return (_reconnect(gap, endings, missed) for gap in islice(disconnections(streams), _MOST))
 
 
 def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
@@ -278,7 +275,8 @@ def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> 
     away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
     lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
     until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
-    if turn is not None and endings.has_no_end(before, turn) and not _continues(after, turn):
+    goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
+    if turn is not None and endings.has_no_end(before, turn) and not goes_on:
         message = f"{away}; the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
         return Sign("reconnect-missed", message, since, until, stream, seqs)
@@ -288,16 +286,11 @@ def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> 
     return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
 
 
-def _continues(after: StreamChecks, turn: Turn) -> bool:
-    """Whether the turn continued on the later stream."""
-    return after.joined or (turn.id is not None and any(one.id == turn.id for one in after.turns.all))
-
-
 def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:
     """Messages, interrupts and answers that the server refused. `deleted_ns`: when the session was deleted."""
     for act in [act for act in acts if act.refused][:_MOST]:
         what = f"the message {said(act.text, 40)!r}" if act.kind == "message" else f"an {_NAMES[act.kind]}"
-        why = said(": ".join(part for part in (act.refused or "", act.refusal) if part), 120)
+        why = said(joined([act.refused or "", act.refusal], ": "), 120)
         if deleted_ns is not None and act.at_ns > deleted_ns:
             why += f"; a client had deleted the session {seconds(act.at_ns - deleted_ns)} before"
         # A second answer to a question that is settled does no harm.
@@ -335,21 +328,20 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
 
 
 def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Sequence[StreamChecks]) -> Iterator[Sign]:
-    """Messages that no `session.input.consumed` followed, although a stream was open."""
+    """Messages that no `session.input.consumed` followed, although a stream was open; and POSTs without an answer that
+    had no effect: no question, no message of the same text."""
     posts = [act for act in acts if act.kind == "message" and not act.refused]
     taken = [act for act in posts if act.item_id is not None and ("message", act.item_id) not in items.by_key]
-    hangs = [act for act in posts if act.client_left and _hangs(act, items, approvals)]
+    asked = [ref.at_ns for refs in approvals.asked.values() for ref in refs]
+    hangs = [
+        act for act in posts
+        if act.client_left and max(asked, default=-1) < act.at_ns and not items.carried(act.text, act.at_ns)
+    ]  # fmt: skip
     for act in [*taken, *hangs][:_MOST]:
         patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
         there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
             yield _untaken(act, max(there, key=_end))
-
-
-def _hangs(act: Act, items: Items, approvals: Approvals) -> bool:
-    """Whether a POST without an answer had no effect: no question, no message of the same text."""
-    asked = any(ref.at_ns >= act.at_ns for refs in approvals.asked.values() for ref in refs)
-    return not asked and not items.carried(act.text, act.at_ns)
 
 
 def _untaken(act: Act, one: StreamChecks) -> Sign:
@@ -367,4 +359,5 @@ def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:
     """Whether a stream was open when the message was sent, and for `patience` ns after it."""
     x = one.exchange
     begun = x.response is not None and x.response.at_ns <= at_ns
-    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or one.ended_after(at_ns))
+    ended_later = any(turn.until_ns > at_ns and turn.ended is not None for turn in one.turns.all)
+    return begun and (x.end_ns is None or x.end_ns > at_ns + patience or ended_later)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
@@ -90,7 +90,7 @@ class Sign:
         return self.since_ns <= other.until_ns and other.since_ns <= self.until_ns
 
 
-def finding_of(sign: Sign, session_id: str | None, because: Sign | None = None) -> Finding:
+def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
     level = sign.level if because is None else min(sign.level, because.level, key=SEVERITIES.index)
     return Finding(
@@ -101,11 +101,7 @@ def finding_of(sign: Sign, session_id: str | None, because: Sign | None = None) 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
     """The findings, worst first, causes before their effects; otherwise in the order of the sessions."""
-    return sorted(findings, key=_order)
-
-
-def _order(finding: Finding) -> tuple[int, bool, int]:
-    return -SEVERITIES.index(finding.severity), finding.because is not None, RANK[finding.code]
+    return sorted(findings, key=lambda f: (-SEVERITIES.index(f.severity), f.because is not None, RANK[f.code]))
 
 
 def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Sign] = ()) -> list[Finding]:
@@ -114,37 +110,31 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
     causes = [sign for sign in (*beside, *unique) if sign.code in EXPLAINS]
     causes = sorted(causes, key=lambda sign: RANK[sign.code])[:_MOST_CAUSES]
     mine, roots = set(map(id, unique)), dict[int, Sign]()
+
+    def root_of(sign: Sign) -> Sign | None:
+        direct = _cause_of(sign, causes)
+        return None if direct is None else roots.get(id(direct), direct)
+
     for sign in causes:  # causes come before their effects
-        direct = _cause_of(sign, causes) if id(sign) in mine else None
-        if direct is not None:
-            roots[id(sign)] = roots.get(id(direct), direct)
-    return [finding_of(sign, session_id, _root_of(sign, causes, roots)) for sign in unique]
-
-
-def _root_of(sign: Sign, causes: list[Sign], roots: dict[int, Sign]) -> Sign | None:
-    direct = _cause_of(sign, causes)
-    return None if direct is None else roots.get(id(direct), direct)
+        if id(sign) in mine and (root := root_of(sign)) is not None:
+            roots[id(sign)] = root
+    return [finding_of(sign, session_id, root_of(sign)) for sign in unique]
 
 
 def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
-    found = (cause for cause in causes if sign.code in EXPLAINS[cause.code])
-    return next((cause for cause in found if cause.overlaps(sign) and _is_strong_enough(cause, sign)), None)
-
-
-def _is_strong_enough(cause: Sign, sign: Sign) -> bool:
-    return cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
+    for cause in causes:
+        is_strong_enough = cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
+        if sign.code in EXPLAINS[cause.code] and cause.overlaps(sign) and is_strong_enough:
+            return cause
+    return None
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:
     """The signs, without those of a second stream about the same subject."""
-    unique: dict[tuple[str, Hashable], Sign] = {}
-    alone: list[Sign] = []
+    unique: dict[object, Sign] = {}
     for sign in signs:
-        if sign.about is None:
-            alone.append(sign)
-        else:
-            unique.setdefault((sign.code, sign.about), sign)
-    return [*unique.values(), *alone]
+        unique.setdefault(id(sign) if sign.about is None else (sign.code, sign.about), sign)
+    return sorted(unique.values(), key=lambda sign: sign.about is None)
 
 
 class FrameRef(NamedTuple):
@@ -175,14 +165,6 @@ class Event(NamedTuple):
 
 Handler = Callable[[Event], None]
 Handlers = Mapping[str, Handler]
-
-
-class Check(Protocol):
-    """A check of one stream."""
-
-    def signs(self) -> Iterable[Sign]:
-        """The signs, once the stream is over."""
-        ...
 
 
 def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:

@@ -21,6 +21,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
 from ...wire.strict_json import as_dict, as_list, as_text, text_of, written
+from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
 Key = tuple[str, str]
@@ -41,7 +42,6 @@ class StoredState:
     """Whether it has every item of the session."""
     is_history: bool = True
     """Whether it shows the session's items: false with `include_items=false`, and for a page of older items."""
-    status: str | None = None
     runner_online: bool | None = None
     pending: tuple[str, ...] = ()
     """Ids of the questions without an answer."""
@@ -63,27 +63,17 @@ def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
     query = parse_qs(query_of(x.request.target))
     if below_session(x.request.target) == "/items":
-        is_page = bool(query.keys() & {"after", "before"})
-        return StoredState(
-            x.exchange, x.request.at_ns, at_ns, _ordered(data.get("data"), x), _is_whole(data, x), not is_page
-        )
+        is_page, items = bool(query.keys() & {"after", "before"}), list(_items(data.get("data")))
+        if "desc" in query.get("order", []):
+            items.reverse()
+        is_whole = data.get("has_more") is False and not is_page
+        return StoredState(x.exchange, x.request.at_ns, at_ns, tuple(items), is_whole, not is_page)
     has_items = isinstance(data.get("items"), list) and query.get("include_items") not in (["false"], ["0"])
-    pending = tuple(_ids(data.get("pending_elicitations")))
-    online = data.get("runner_online")
+    snapshot = snapshot_in(x, data)
     return StoredState(
         x.exchange, x.request.at_ns, at_ns, tuple(_items(data.get("items"))), False, has_items,
-        as_text(data.get("status")), online if isinstance(online, bool) else None, pending,
+        snapshot.runner_online, snapshot.pending,
     )  # fmt: skip
-
-
-def _is_whole(data: dict[str, Any], x: Exchange) -> bool:
-    query = parse_qs(query_of(x.request.target))
-    return data.get("has_more") is False and not query.keys() & {"after", "before"}
-
-
-def _ordered(value: Any, x: Exchange) -> tuple[tuple[Key, str], ...]:
-    items = list(_items(value))
-    return tuple(reversed(items) if "desc" in parse_qs(query_of(x.request.target)).get("order", []) else items)
 
 
 def _items(value: Any) -> Iterator[tuple[Key, str]]:
@@ -101,17 +91,6 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
         yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
     elif type_ == "function_call_output" and call_id is not None:
         yield ("output", call_id), written(item.get("output")) or ""
-
-
-def _ids(value: Any) -> Iterator[str]:
-    for one in as_list(value):
-        id_ = (
-            one
-            if isinstance(one, str)
-            else as_text(as_dict(one).get("elicitation_id")) or as_text(as_dict(one).get("id"))
-        )
-        if id_ is not None:
-            yield id_
 
 
 _MOST_ITEMS = 20
@@ -195,9 +174,11 @@ class Items:
         if not whole:
             return
         last, ever = whole[-1], {key for snapshot in snapshots for key, _ in snapshot.items}
+        # A call is stored together with its output.
+        under_way = {key for key in self.by_key if key[0] == "call" and ("output", key[1]) not in self.by_key}
         lost = [
             (key, ref, text) for key, (ref, _, text) in self.by_key.items()
-            if key not in ever and ref.at_ns < last.asked_ns and not self._is_under_way(key)
+            if key not in ever and key not in under_way and ref.at_ns < last.asked_ns
         ]  # fmt: skip
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
@@ -205,10 +186,6 @@ class Items:
                 f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
             )
             yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
-
-    def _is_under_way(self, key: Key) -> bool:
-        """A call is stored together with its output."""
-        return key[0] == "call" and ("output", key[1]) not in self.by_key
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
         reported: set[Key] = set()
@@ -304,13 +281,8 @@ class StreamedText:
 
     def _end(self, event: Event) -> None:
         """The end of a response, which may hold the whole output."""
-        response = as_dict(event.data.get("response"))
-        output = response.get("output")
-        messages = (
-            [as_dict(item) for item in output if as_dict(item).get("type") == "message"]
-            if isinstance(output, list)
-            else []
-        )
+        output = as_dict(event.data.get("response")).get("output")
+        messages = [item for item in map(as_dict, as_list(output)) if item.get("type") == "message"]
         for item in messages:
             self._output(event, item)
         if self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted:

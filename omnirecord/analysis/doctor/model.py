@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...cassette.source import Source
-from ...text import counted, one_line
+from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
-from ..model_calls import Link, ModelCalls, requests_of
-from ..turns import Session, Turn
+from ..model_calls.values import Link, ModelCalls, requests_of
+from ..turns.values import Session, Turn
 from .events import Contract
 from .finding import Severity, Sign, events, said, seconds
 
@@ -88,7 +88,7 @@ def _end(turn: Turn, request: Sequence[Link], *, is_last: bool) -> Iterator[Sign
 def _why(link: Link) -> str:
     """Return how a call failed or was cut short."""
     call = link.call
-    told = one_line(": ".join(part for part in (call.reason, call.error) if part))
+    told = one_line(joined([call.reason, call.error], ": "))
     reason = f": {said(told, _LIMIT).rstrip('.')}" if told else ""
     if call.ending == "refused":
         return f"the provider refused the call with {call.status}{reason}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from ...contract.judge import Api
@@ -16,11 +17,10 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
-from ..other_apis import FOREIGN, OMNIGENTS, UNKNOWN
+from ..other_apis import FOREIGN, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,
-    Check,
     Event,
     FrameRef,
     Group,
@@ -144,9 +144,8 @@ class StreamChecks:
     of its API; the checks of turns and of the order of events are for Omnigent's alone."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers] = (), excused: Callable[[TimedFrame], bool] = lambda _: False,
-        api: Api = OMNIGENTS,
-    ) -> None:  # fmt: skip
+        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api
+    ) -> None:
         self.exchange, self.api = x, api
         self.is_other = api.name == UNKNOWN
         """Whether the API is unknown: the checks are those of bytes and of the contract."""
@@ -215,10 +214,6 @@ class StreamChecks:
         """The turn that was open when the stream ended."""
         return self.turns.open
 
-    def ended_after(self, at_ns: int) -> bool:
-        """Whether a turn ended after `at_ns`."""
-        return any(turn.until_ns > at_ns and turn.ended is not None for turn in self.turns.all)
-
     def end_ns(self, last_known_ns: int) -> int | None:
         """Until when a client listened, in ns. `last_known_ns`: the last known time of the recording."""
         x = self.exchange
@@ -229,13 +224,9 @@ class StreamChecks:
     def signs(self, last_known_ns: int) -> Iterator[Sign]:
         """The signs of this stream alone."""
         end_ns = self.end_ns(last_known_ns)
-        checks: tuple[Check, ...] = (self.contract, self.order, self.text, self.turns)
-        for check in checks:
-            yield from check.signs()
-        yield from self.statuses.signs(end_ns)
-        yield from self.activity.signs(end_ns)
-        yield from self._slowness()
-        yield from self._done(end_ns)
+        yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
+        yield from chain(self.statuses.signs(end_ns), self.activity.signs(end_ns))
+        yield from chain(self._slowness(), self._done(end_ns))
 
     def _slowness(self) -> Iterator[Sign]:
         """A slow client. The kernel buffers megabytes before a slow client shows, so this is rare."""

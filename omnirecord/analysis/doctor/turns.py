@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...omnigent import protocol
+from ...text import joined
 from ...wire.strict_json import as_dict, as_text
 from .finding import SECOND, WORKING, Event, FrameRef, Group, Handlers, Severity, Sign, said, seconds, sign_at
 
@@ -266,8 +267,7 @@ def _ended(code: str, message: str, turn: Turn, about: object) -> Sign:
 
 def fault(error: dict[str, Any]) -> str:
     """An error object as text: code, message, reason."""
-    parts = (as_text(error.get("code")), as_text(error.get("message")), as_text(error.get("reason")))
-    return said(": ".join(part for part in parts if part), 160)
+    return said(joined((as_text(error.get(name)) for name in ("code", "message", "reason")), ": "), 160)
 
 
 def _error(event: Event) -> dict[str, Any]:

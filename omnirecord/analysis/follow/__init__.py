@@ -8,8 +8,10 @@ been read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -18,10 +20,11 @@ from ...cassette.rotation import RotatedCassettes
 from ...cassette.sqlite import Store
 from ...errors import UsageError
 from ...wire.limits import Retention
-from . import bookmarks
 from .file import LAST, Batch, Cursor, File, Part, Wanted
 
 __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]
+_PLACE = re.compile(r"([0-9a-f]{8})(?:@([0-9]{8}T[0-9]{6}Z))?,([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
+"""A cursor for one followed file in a bookmark: cassette, stamp, highest stream, and the last frame of open streams."""
 
 
 class Follower:
@@ -35,7 +38,7 @@ class Follower:
         self, path: Path, wanted: Wanted, last: int = LAST, opens: Callable[[Path], Store] = Store.open,
         bookmark: str | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
-        self._path, self._last, self._places = path, last, bookmarks.read(bookmark or "")
+        self._path, self._last, self._places = path, last, _places_in(bookmark or "")
         self._file = partial(File, wanted=wanted, opens=opens, most=most)
         self._files: list[File] = []
 
@@ -57,7 +60,7 @@ class Follower:
     def bookmark(self) -> str:
         """The position, from which another follower can go on."""
         rotated = self._rotated
-        return bookmarks.write((file, rotated.stamp(file.path) if rotated else None) for file in self._files)
+        return _bookmark((file, rotated.stamp(file.path) if rotated else None) for file in self._files)
 
     def read(self) -> Batch:
         """Return the new rows. Raises `CassetteError`, and `UsageError` if a wanted session or stream is missing and no
@@ -112,3 +115,33 @@ class Follower:
         with suppress(UsageError):
             return RotatedCassettes(self._path, Retention()) if self._path.is_symlink() else None
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place in one cassette."""
+
+    cassette: str
+    stamp: str | None
+    cursor: Cursor
+
+
+def _bookmark(files: Iterable[tuple[File, str | None]]) -> str:
+    """Return the bookmark of these files, each with its stamp."""
+    return ";".join(_written(file, stamp) for file, stamp in files)
+
+
+def _written(file: File, stamp: str | None) -> str:
+    at, cursor = f"@{stamp}" if stamp else "", file.cursor or Cursor()
+    return ",".join([file.cassette + at, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
+
+
+def _places_in(bookmark: str) -> list[_Place]:
+    """Return the places in a bookmark; none if the text is no bookmark."""
+    found = [_PLACE.fullmatch(one) for one in bookmark.split(";")]
+    return [] if None in found else [_place(*one.groups()) for one in found if one]
+
+
+def _place(cassette: str, stamp: str | None, highest: str, streams: str) -> _Place:
+    pairs = (pair.split(":") for pair in streams.split(",")[1:])
+    return _Place(cassette, stamp, Cursor(int(highest), {int(stream): int(seq) for stream, seq in pairs}))

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
-from ..listing import NS, Row, event_row
-from ..turns import act_of, may_act
-from ..turns.requests import error_in, severity_of
+from ..listing import NS, FrameFilter, Row, event_row
+from ..turns.requests import act_of, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
@@ -40,14 +38,10 @@ _BACK = 8
 """Factor by which the search for the last wanted events goes further back each time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The filter: every given condition has to hold, as for `events`. A session id may be shortened."""
+@dataclass(frozen=True)
+class Wanted(FrameFilter):
+    """The filter. A session id may be shortened."""
 
-    session: str | None = None
-    stream: int | None = None
-    type: str | None = None
-    verdict: str | None = None
     requests: bool = False
     """Whether requests are wanted too. With a stream, a type or a verdict, none are."""
 
@@ -57,14 +51,6 @@ class Wanted:
 
     def takes_session(self, session_id: str | None) -> bool:
         return self.session is None or (session_id is not None and session_id.startswith(self.session))
-
-    def takes_stream(self, x: Streaming) -> bool:
-        return self.takes_session(x.session_id) and self.stream in (None, x.stream)
-
-    def takes(self, frame: TimedFrame) -> bool:
-        if self.verdict not in (None, frame.verdict):
-            return False
-        return self.type is None or (frame.type is not None and fnmatchcase(frame.type, self.type))
 
 
 @dataclass(slots=True)

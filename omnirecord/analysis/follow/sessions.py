@@ -16,11 +16,12 @@ from ...cassette.sqlite import Store
 from ...model import Exchange
 from ...providers.call import ModelCall
 from ..gather import Held, ModelHops, acts_in, call_in
-from ..model_calls import ModelCalls
 from ..model_calls.growing import GrowingLinks
-from ..turns import LONG_SILENCE, Act, Session, Turn
+from ..model_calls.values import ModelCalls
 from ..turns.draft import Draft
+from ..turns.requests import Act
 from ..turns.session_builder import LiveMerge, SessionBuilder
+from ..turns.values import LONG_SILENCE, Session, Turn
 
 Key = tuple[int, str | int]
 _UNSETTLED = 3

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 from ...model import TimedFrame
@@ -29,15 +28,14 @@ from ...providers.summary import text_delta
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..summary import summary
-from .events import Kind, Line, State, event_lines
+from ..turns.requests import READS
+from .events import Kind, Line, Make, Row, State, event_lines
 
 __all__ = ["Line", "LiveView"]
 
-Make = Callable[..., Line]
 _FAILED = 400
 _PATH = 44
 """Length of a path in a line, in characters."""
-_READS = ("GET", "HEAD", "OPTIONS")
 _ENDINGS: dict[str, tuple[str, Kind]] = {
     "done": ("the server ended it", "end"),
     "eof": ("the server closed it", "end"),
@@ -60,7 +58,6 @@ _LABELS: dict[str, tuple[str, Kind]] = {
     protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: ("thinking", "thought"),
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: ("tool", "tool"),
 }
-Row = dict[str, Any]
 _SAME_WITHIN = 2_000_000_000
 """Time between copies of an event, one for each stream of the session, at most, in ns."""
 _MOST_COPIES = 4000
@@ -87,7 +84,8 @@ class Requests:
         elif row["kind"] == "sse" and row["stream"] is not None:
             yield from self._stream(row, make, is_over=is_over, in_turn=in_turn)
         elif is_over and self._is_told(row):
-            yield make("request", "note", f"{_name(row)} {row['status']}", _by(row), f"in {_took(row)}")
+            by = f"by {_who(row)}" if _who(row) != "client" else ""
+            yield make("request", "note", f"{_name(row)} {row['status']}", by, f"in {_took(row)}")
 
     def of_hop(self, row: Row, place: str) -> Iterator[Line]:
         """Return the line of a request of a hop with a name, once it is over. Its label is the name."""
@@ -97,7 +95,7 @@ class Requests:
         if _has_failed(row):
             line = self._failure(row, make)
             yield replace(line, label=row["hop"])
-        elif row["kind"] != "http" or row["method"] not in _READS:
+        elif row["kind"] != "http" or row["method"] not in READS:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], "end"))
             how = "" if kind == "end" and row["ending"] != "client_left" else f"; {how}"
             kind = "note" if kind == "end" else kind
@@ -138,7 +136,7 @@ class Requests:
         """Return whether a successful request has a line. An action whose events come on a stream has none."""
         if self._every:
             return True
-        if row["method"] in _READS or row["party"] == "runner" or row["kind"] == "websocket":
+        if row["method"] in READS or row["party"] == "runner" or row["kind"] == "websocket":
             return False
         is_heard = row["act"] is not None and row["session_id"] in self._listening.values()
         return not is_heard and not is_bookkeeping(row["method"], row["path"])
@@ -162,10 +160,6 @@ def _short(row: Row) -> str:
         path = f"…/{short_id(session)}{rest}" if found else path
     path = re.sub(r"(elicit_\w{4})\w+", r"\1…", path)
     return clip(path, _PATH)
-
-
-def _by(row: Row) -> str:
-    return f"by {_who(row)}" if _who(row) != "client" else ""
 
 
 def _who(row: Row) -> str:

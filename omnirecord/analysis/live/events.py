@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
-from ...text import cells, clip, fitting, one_line, seconds, visible
+from ...text import cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 from ..summary import summary
 
@@ -82,7 +82,7 @@ class Line:
         if text:
             left = max(room - fixed, _LEAST)
             text = cut(text, left) if self.keeps == "begin" else cut_before(text, left)
-        return cut(" ".join(part for part in (head, text, end) if part), room)
+        return cut(joined([head, text, end]), room)
 
 
 def _wrapped(text: str, room: int) -> Iterator[str]:
@@ -140,13 +140,9 @@ def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
     yield from _objections(state, row, make)
     type_, data = row["type"] or "", as_dict(row["data"])
     if (handler := _HANDLERS.get(type_)) is not None:
-        told = handler(state, row, data, make)
+        yield from filter(None, [handler(state, row, data, make)])
     elif said := sentence(type_, data):
-        told = make("note", "note", text=said)
-    else:
-        told = None
-    if told is not None:
-        yield told
+        yield make("note", "note", text=said)
 
 
 Make = Callable[..., Line]
@@ -267,14 +263,8 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
 
 
 def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
-    is_retry = "attempt" in data
-    return make(
-        "retry" if is_retry else "error", "warning" if is_retry else "trouble", "", summary(row["type"], data, _ENOUGH)
-    )
-
-
-def _denied(_state: State, row: Row, data: Data, make: Make) -> Line | None:
-    return make("policy", "trouble", "denied", summary(row["type"], data, _ENOUGH))
+    label, kind = ("retry", "warning") if "attempt" in data else ("error", "trouble")
+    return make(label, kind, "", summary(row["type"], data, _ENOUGH))
 
 
 def _titled(label: str) -> Handler:
@@ -297,6 +287,8 @@ _HANDLERS: Mapping[str, Handler] = {
     protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
     protocol.RESPONSE_ERROR: _trouble,
     protocol.RESPONSE_RETRY: _trouble,
-    protocol.RESPONSE_POLICY_DENIED: _denied,
+    protocol.RESPONSE_POLICY_DENIED: lambda _state, row, data, make: make(
+        "policy", "trouble", "denied", summary(row["type"], data, _ENOUGH)
+    ),
     **{type_: partial(_ended, how=how) for type_, how in protocol.ENDS.items()},
 }

@@ -8,14 +8,3 @@
   attempts of one request.
 - `spent`: where the time of a turn went.
 """
-
-from __future__ import annotations
-
-from .correlate import linked
-from .spent import FirstToken, TimeSpent, first_token, time_spent
-from .values import By, Certainty, Link, ModelCalls, Offset, TurnKey, call_row, key_of, requests_of, turns_of
-
-__all__ = [
-    "By", "Certainty", "FirstToken", "Link", "ModelCalls", "Offset", "TimeSpent", "TurnKey", "call_row", "first_token",
-    "key_of", "linked", "requests_of", "time_spent", "turns_of",
-]  # fmt: skip

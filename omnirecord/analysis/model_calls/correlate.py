@@ -25,13 +25,12 @@ from typing import NamedTuple
 
 from ...model import Recording
 from ...providers.call import ModelCall
-from ..turns import Session, Turn
+from ..turns.values import Session, Turn
 from .clocks import Clocks, Seen
 from .features import NOTHING, Asked, History, Key, asked_of, beginning, plain
-from .pairing import Heard, Said, pairs
+from .pairing import Heard, Said, pairs, threads
 from .places import MOST_OPEN, NO_HISTORIES, Places, open_at
 from .retries import Attempts
-from .threads import threads
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ...omnigent.protocol import INTERRUPTED_TEXT
 from ...providers.conversation import Conversation
-from ..turns import Turn
+from ..turns.values import Turn
 
 Key = tuple[object, ...]
 _SHORT = 16

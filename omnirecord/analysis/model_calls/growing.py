@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from ...model import Recording
 from ...providers.call import ModelCall
-from ..turns import Session
+from ..turns.values import Session
 from .clocks import Clocks
 from .correlate import evidence_of, linked
 from .features import START, Asked, History, history_after

@@ -8,7 +8,8 @@ client has no partner.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -72,15 +73,14 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
         return {}
     found: dict[Place, Move] = {}
     spans = _spans(heard.text, said)
-    for span in spans:
-        for piece, end in zip(span.model.pieces, span.model.ends, strict=True):
-            if end <= span.length:
-                _add(found, piece, heard.at(span.begin + end - 1), "text", piece)
+    for one in spans:
+        for piece, end in zip(one.model.pieces, one.model.ends, strict=True):
+            if end <= one.length:
+                _add(found, piece, heard.at(one.begin + end - 1), "text", piece)
     times = [piece.at_ns for piece in all_said]
-    for piece, end in zip(heard.pieces, heard.ends, strict=True):
-        inside = next((one for one in reversed(spans) if one.begin < end <= one.begin + one.length), None)
-        if inside is not None:
-            model = inside.model.at(end - 1 - inside.begin)
+    for piece, end, span in zip(heard.pieces, heard.ends, _last_with(heard.ends, spans), strict=True):
+        if span is not None:
+            model = span.model.at(end - 1 - span.begin)
             _add(found, piece, model, "text", model)
         else:
             model = all_said[max(0, bisect_right(times, piece.at_ns) - 1)]
@@ -92,6 +92,17 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
             if after < len(heard_at):  # else it did not reach the client
                 _add(found, piece, heard.pieces[after], "time", piece)
     return found
+
+
+def _last_with(ends: Iterable[int], spans: Iterable[_Span]) -> Iterator[_Span | None]:
+    """Yield the last span that holds the character before each of these places, which rise; None without one."""
+    coming, begun = deque(spans), list[_Span]()
+    for end in ends:
+        while coming and coming[0].begin < end:
+            begun.append(coming.popleft())
+        while begun and begun[-1].begin + begun[-1].length < end:
+            begun.pop()
+        yield begun[-1] if begun else None
 
 
 def _add(found: dict[Place, Move], of: Piece, to: Piece, by: By, model: Piece) -> None:

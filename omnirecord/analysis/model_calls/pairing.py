@@ -1,4 +1,5 @@
-"""Pairs streamed texts that are equal: which text of a model is which text on the client hop. Pure.
+"""Pairs streamed texts that are equal: which text of a model is which text on the client hop. And connects the calls of
+one session by the provider's ids (`threads`). Pure.
 
 A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
 few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
@@ -10,6 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from ...providers.call import ModelCall
+from .features import is_counted
 
 LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
@@ -56,19 +60,13 @@ def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> list[P
     found: list[Pair] = []
     for calls in _clusters(texts):
         alone = _settled(calls, texts)
+        is_of_one = len({heard[place].turn for call in calls for place in texts[call]}) == 1
         for call in calls:
             places = [alone[call]] if call in alone else sorted(texts[call] - set(alone.values()))
             turns = tuple(dict.fromkeys(heard[place].turn for place in places))
             if turns:
-                found.append(
-                    Pair(said[call].call, turns, len(turns) == 1 and (call in alone or _is_of_one(calls, texts, heard)))
-                )
+                found.append(Pair(said[call].call, turns, len(turns) == 1 and (call in alone or is_of_one)))
     return found
-
-
-def _is_of_one(calls: Iterable[int], texts: list[set[int]], heard: Sequence[Heard]) -> bool:
-    """Return whether all texts of a cluster are of one turn."""
-    return len({heard[place].turn for call in calls for place in texts[call]}) == 1
 
 
 def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
@@ -91,21 +89,40 @@ def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
 
 def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
     """Return the calls in groups that share possible texts."""
-    root = list(range(len(texts)))
-
-    def top(call: int) -> int:
-        while root[call] != call:
-            root[call] = root[root[call]]
-            call = root[call]
-        return call
-
     by_text: dict[int, int] = {}
-    for call, places in enumerate(texts):
-        for place in places:
-            root[top(call)] = top(by_text.setdefault(place, call))
+    return _connected(
+        len(texts), ((call, by_text.setdefault(place, call)) for call, places in enumerate(texts) for place in places)
+    )
+
+
+def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
+    """Return the indexes of calls whose ids are connected, of two or more calls each: a request names items and tool
+    calls of earlier answers. An id of two answers does not count, nor does a counted id of a tool."""
+    owners: dict[str, int | None] = {}
+    for number, call in enumerate(calls):
+        counted = {one.call_id for one in call.tool_calls if is_counted(one.call_id)}
+        for id_ in (id_ for id_ in call.own_ids if id_ not in counted):
+            owners[id_] = number if owners.get(id_, number) == number else None
+    named = ((number, owners.get(id_)) for number, call in enumerate(calls) for id_ in call.history_ids)
+    links = ((number, owner) for number, owner in named if owner is not None)
+    return [group for group in _connected(len(calls), links) if len(group) > 1]
+
+
+def _connected(count: int, links: Iterable[tuple[int, int]]) -> Iterable[list[int]]:
+    """Return the numbers below `count` in groups that these links connect."""
+    root = list(range(count))
+
+    def top(number: int) -> int:
+        while root[number] != number:
+            root[number] = root[root[number]]
+            number = root[number]
+        return number
+
+    for one, other in links:
+        root[top(one)] = top(other)
     found: dict[int, list[int]] = {}
-    for call in range(len(texts)):
-        found.setdefault(top(call), []).append(call)
+    for number in range(count):
+        found.setdefault(top(number), []).append(number)
     return found.values()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ...providers.call import ToolRequest
 from ...wire.strict_json import loads
-from ..turns import Session, Tool, Turn
+from ..turns.values import Session, Tool, Turn
 from .clocks import Clocks
 from .features import START, Asked, History, Key, is_counted, plain, turn_keys
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from ..turns import Turn
-from .values import Link, requests_of
+from ..turns.values import Turn
+from .values import Link, ModelCalls, requests_of
 
 Span = tuple[int, int]
 
@@ -66,13 +66,18 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
     lengths, spans = [0], list[Span]()
     for some in (approvals, models, waits, tools):
-        spans = _union([*spans, *_covered(some, begin, end)])
+        spans = union([*spans, *_covered(some, begin, end)])
         lengths.append(sum(b - a for a, b in spans))
     approval_ns, model_ns, wait_ns, tool_ns = (b - a for a, b in pairwise(lengths))
     return TimeSpent(
         end - begin, model_ns, wait_ns, tool_ns, approval_ns, end - begin - lengths[-1], len(links),
         len(links) - len(requests), ambiguous,
     )  # fmt: skip
+
+
+def spent_in(turn: Turn, calls: ModelCalls) -> TimeSpent | None:
+    """Return where the time of a turn went, with the model calls of its cassette; None without a model hop."""
+    return time_spent(turn, calls.of(turn), len(calls.maybe(turn))) if calls.is_recorded else None
 
 
 def first_token(links: Sequence[Link], posted_ns: int, token_ns: int) -> FirstToken | None:
@@ -100,7 +105,8 @@ def _covered(spans: Iterable[Span], begin: int, end: int) -> list[Span]:
     return [(max(begin, a), min(end, b)) for a, b in spans if min(end, b) > max(begin, a)]
 
 
-def _union(spans: list[Span]) -> list[Span]:
+def union(spans: Iterable[Span]) -> list[Span]:
+    """Return the times in at least one of the spans: sorted and disjoint."""
     joined: list[Span] = []
     for begin, end in sorted(spans):
         if joined and begin <= joined[-1][1]:

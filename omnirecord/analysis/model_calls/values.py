@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from ...providers.call import CallUsage, ModelCall
-from ..turns import Turn
+from ..turns.values import Turn
 
 By = Literal["call_id", "conversation", "retry", "time"]
 """The evidence of a link. `call_id`: a tool call of the turn; `conversation`: the user's message, the history and the

@@ -23,7 +23,7 @@ from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
 from ...wire.sse import read_fields
-from ...wire.strict_json import MalformedError, as_dict, as_text, loads, parse, text_of, written
+from ...wire.strict_json import as_dict, as_text, loads, parsed, text_of, written
 from ..turns.requests import act_of, may_have_failed
 
 ZERO = "\u200b"
@@ -133,8 +133,8 @@ class DocumentMaker:
     def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
         assert frame.type is not None
         key = _key(frame.type, payload)
-        if key not in self._open:
-            yield from self._of_another_message(frame.type, payload)
+        if key not in self._open and not _own_id(payload):  # a message with an id ends the one before
+            yield from self._close([one for one in self._open if one.startswith(f"{frame.type}:m:")])
         self.grow(frame, key, delta)
 
     def grow(self, frame: TimedFrame, key: str, delta: str) -> None:
@@ -149,11 +149,6 @@ class DocumentMaker:
         doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
         self._parts.setdefault(key, []).append(delta)
         self._length[key] += len(delta)
-
-    def _of_another_message(self, type_: str, payload: dict[str, Any]) -> Iterator[Doc]:
-        """A message with an id ends the previous message."""
-        if not _own_id(payload):
-            yield from self._close([key for key in self._open if key.startswith(f"{type_}:m:")])
 
     def _end(self, type_: str | None, item: dict[str, Any]) -> Iterator[Doc]:
         if type_ in _ENDS_ALL:
@@ -217,11 +212,7 @@ def _data(frame: TimedFrame) -> Any:
     """The JSON of a frame, or its text if it has none; None for a comment."""
     if frame.raw is None or frame.verdict == "comment":
         return None
-    text = read_fields(frame.raw, bom=frame.seq == 1).data
-    try:
-        return parse(text or "")[0]
-    except MalformedError:
-        return text
+    return parsed(read_fields(frame.raw, bom=frame.seq == 1).data)
 
 
 def _event(frame: TimedFrame, data: Any) -> Doc:

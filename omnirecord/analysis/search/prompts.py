@@ -8,11 +8,12 @@ hit, at the first call that has it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, Doc, digest
 from ...model import Exchange, TimedFrame
-from ...providers.answers import READERS, Answer, ToolRequest
+from ...providers.answers import READERS, Answer
 from ...providers.conversation import Api, conversation_of
 from ...providers.parts import Item
 from ...wire.strict_json import as_dict, loads, written
@@ -48,21 +49,22 @@ def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
         return []
     answer = READERS[api]()
     answer.whole(as_dict(loads(body)))
-    found = [("assistant", text, digest("assistant", text.strip())) for text in map("".join, answer.texts.values())]
-    thought = "".join(answer.reasoning)
-    found.append(("reasoning", thought, digest("thought", thought.strip())))
-    found += [("call", *_of_tool(tool.request())) for tool in answer.tools.values()]
     at = x.response.at_ns
     return [
         Doc("answer", f"{ANSWER}.{kind}", None, None, at, at, spaced(text), says, EVER)
-        for kind, text, says in found if text
+        for kind, text, says in _parts_of(answer) if text
     ]  # fmt: skip
 
 
-def _of_tool(tool: ToolRequest) -> tuple[str, int]:
-    """Return the text of a tool call, and its digest."""
-    text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
-    return text, digest("call", tool.call_id, tool.name, written(tool.arguments))
+def _parts_of(answer: Answer) -> Iterator[tuple[str, str, int]]:
+    """Return the texts, the thoughts and the tool calls of an answer: kind, text and digest."""
+    for text in map("".join, answer.texts.values()):
+        yield "assistant", text, digest("assistant", text.strip())
+    if thought := "".join(answer.reasoning):
+        yield "reasoning", thought, digest("thought", thought.strip())
+    for tool in (one.request() for one in answer.tools.values()):
+        text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
+        yield "call", text, digest("call", tool.call_id, tool.name, written(tool.arguments))
 
 
 def _text(item: Item) -> str:
@@ -111,27 +113,14 @@ class AnswerDocuments(DocumentMaker):
 
     def _repeated(self, frame: TimedFrame, one: Answer) -> Iterator[Doc] | None:
         """Return the documents of an event with whole texts or tool calls; None without any."""
-        found = [(text, digest("assistant", text.strip())) for text in map("".join, one.texts.values())]
-        thought = "".join(one.reasoning)
-        found += [(thought, digest("thought", thought.strip()))] if thought else []
-        for tool in (tool.request() for tool in one.tools.values()):
-            found.append(_of_tool(tool))
-        if not found:
-            return None
-        return self._finished(frame, found, is_end=one.ending is not None)
-
-    def _finished(self, frame: TimedFrame, found: list[tuple[str, int]], *, is_end: bool) -> Iterator[Doc]:
-        yield from self._end(frame.type, {}) if not is_end else self.close_all()
         at, seq = frame.offset_ns, frame.seq
-        for text, says in found:
-            yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER)
+        docs = [
+            Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER) for _, text, says in _parts_of(one)
+        ]
+        ended = self._end(frame.type, {}) if one.ending is None else self.close_all()
+        return chain(ended, docs) if docs else None
 
     def _joined(self, key: str) -> Doc:
         doc = super()._joined(key)
         doc.near_ns = EVER if doc.near_ns != COPIES_NEAR else doc.near_ns
         return doc
-
-
-def documents_of(api: Api | None, under_way: list[Doc]) -> DocumentMaker:
-    """Return the maker for a stream. `api`: of the model call that it answers; None for another stream."""
-    return DocumentMaker(under_way) if api is None else AnswerDocuments(api, under_way)

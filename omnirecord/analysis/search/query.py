@@ -263,11 +263,6 @@ def indexed_sessions(connection: sqlite3.Connection) -> list[tuple[int, int, str
     return connection.execute("SELECT id, recording, session_id, exchange FROM sessions").fetchall()
 
 
-def session_names(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-    """The numbers and ids of the sessions of the index."""
-    return connection.execute("SELECT id, session_id FROM sessions WHERE session_id IS NOT NULL").fetchall()
-
-
 def everything(connection: sqlite3.Connection) -> Iterator[tuple[Doc, int, int]]:
     """All documents by session and time, each with its exchange and a number that equal documents share."""
     query = f"SELECT exchange, same, {DOC} FROM docs JOIN texts USING (id) ORDER BY session, first_ns, id"

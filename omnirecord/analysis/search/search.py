@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +28,10 @@ from ...model import Exchange, Recording, Streaming, TimedFrame
 from ...providers.call import Api, api_of
 from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
-from ..model_calls import Link, turns_of
+from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
-from .documents import of_answer, of_request
-from .prompts import documents_of, of_call, of_whole_answer
+from .documents import DocumentMaker, of_answer, of_request
+from .prompts import AnswerDocuments, of_call, of_whole_answer
 from .query import (
     WIDTH,
     Filter,
@@ -43,7 +44,6 @@ from .query import (
     indexed_sessions,
     matches,
     parse,
-    session_names,
     symbols_in,
     unmarked,
 )
@@ -176,9 +176,8 @@ def _ask(index: Index, store: Store, stamp: Any, asked: _Search, watch: Watch, *
 def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
     sessions, calls = None, None
     if asked.session is not None:
-        names = session_names(index.connection)
-        wanted = the_session(store, asked.session)
-        sessions = [] if asked.calls else [number for number, name in names if name == wanted]
+        wanted, known = the_session(store, asked.session), indexed_sessions(index.connection)
+        sessions = [] if asked.calls else [number for number, _, session_id, _ in known if session_id == wanted]
         calls = [
             one.call.exchange
             for one in model_calls(store).links
@@ -186,8 +185,7 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
         ]
     elif asked.calls:
         calls = list(_apis(store))
-    glob = asked.type
-    takes = None if glob is None else lambda type_: fnmatchcase(type_, glob)
+    takes = None if asked.type is None else partial(fnmatchcase, pat=asked.type)
     times = None if asked.times == (None, None) else list(_spans(store, index, asked.times))
     return Filter(sessions, takes, times, calls)
 
@@ -339,7 +337,8 @@ def _put(index: Index, new: _Next, api: Api | None) -> bool:
         return False
     if frames:
         session = index.session(x.recording, x.session_id, x.exchange if api is None else _CALLS)
-        texts = documents_of(api, index.under_way(x.exchange))
+        under_way = index.under_way(x.exchange)
+        texts = DocumentMaker(under_way) if api is None else AnswerDocuments(api, under_way)
         docs = [doc for frame in frames for doc in texts.add(frame)] + texts.rest()
         index.put(docs, x.recording, x.exchange, session, new.others)
         index.set_done(x.exchange, frames[-1].seq, _digest(frames[-1]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -18,22 +18,24 @@ from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls import Link, ModelCalls
-from ..turns import Act, Approval, Around, Conclusion, Passage, Session, Turn, merged, session_of
-from ..turns.session_builder import MergedFrame, by_stream
-from .model import first_token_of, first_token_stats, model_stats
+from ..model_calls.spent import FirstToken, Span, first_token, union
+from ..model_calls.values import Link, ModelCalls, requests_of
+from ..turns.conclusion import Conclusion
+from ..turns.requests import Act
+from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
+from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,
+    FirstTokenStats,
     Gaps,
+    ModelStats,
     SessionStats,
-    Span,
     Spread,
     StreamStats,
     ToolStats,
     TurnStats,
     count,
     gaps_of,
-    listened,
     per_second,
     reported_usage,
     seconds,
@@ -43,7 +45,6 @@ from .values import (
     usage_of,
 )
 
-_HEARTBEATS = frozenset({protocol.SESSION_HEARTBEAT, protocol.RESPONSE_HEARTBEAT})
 _MS = 1_000_000
 _NO_CALLS = ModelCalls()
 
@@ -75,8 +76,8 @@ def measure(
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
     streams = list(_streams(exchanges, frames))
-    until = max([*map(_end, exchanges), *(end for stream in streams for _, end in [stream.span])])
-    spans = listened(stream.span for stream in streams)
+    until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
+    spans = union(stream.span for stream in streams)
     told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
     line = merged(frames) if line is None else line
     found = SessionStats(
@@ -84,7 +85,7 @@ def measure(
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
         exchanges=len(exchanges),
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
-        streams=tuple(stream.stats() for stream in streams), endings=_counted(s.exchange.ending for s in streams),
+        streams=tuple(stream.stats for stream in streams), endings=_counted(s.exchange.ending for s in streams),
         **_of_events(line, spans),
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
         **_of_sending(frames, streams),
@@ -95,7 +96,7 @@ def measure(
 def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
     """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
     if len(streams) == 1:
-        return {name: getattr(streams[0].stats(), name) for name in ("proxy_delay_ms", "never_sent")}
+        return {name: getattr(streams[0].stats, name) for name in ("proxy_delay_ms", "never_sent")}
     return {"proxy_delay_ms": _delays(frames), "never_sent": _unsent(frames)}
 
 
@@ -114,7 +115,7 @@ def without_times(value: Any) -> Any:
 def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
     """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
     events = [heard.frame for heard in line if _is_event(heard.frame)]
-    data = [event for event in events if event.type not in _HEARTBEATS]
+    data = [event for event in events if event.type not in protocol.HEARTBEATS]
     heartbeats = len(events) - len(data)
     return {
         "events": len(events), "events_by_type": _counted(map(type_of, events)),
@@ -202,7 +203,8 @@ class TurnMeasures:
         self._is_whole = first not in joined
         self.first_event = self._since_post(turn.started_ns if turn.events else None)
         self.first_token = self._since_post(first if self._is_whole else None)
-        self.parts = first_token_of(links, self._posted, first if self.first_token is not None else None)
+        is_known = self._posted is not None and first is not None and self.first_token is not None
+        self.parts = first_token(links, self._posted or 0, first or 0) if is_known else None
         self.first_text = self._since_post(turn.first_text_ns if turn.first_text_ns not in joined else None)
         self.deltas = sum(passage.pieces for passage in passages)
         again = max(turn.restarts_ns, default=0)  # usage and rate are those of the last attempt
@@ -250,15 +252,58 @@ class TurnMeasures:
         )  # fmt: skip
 
 
+def model_stats(links: Sequence[Link]) -> ModelStats | None:
+    """Return the numbers of these calls; None without any."""
+    if not links:
+        return None
+    calls, requests = [link.call for link in links], len(requests_of(links))
+    used = [call.usage for call in calls if call.usage is not None]
+    firsts = (None if one.first_token_ns is None else one.first_token_ns - one.started_ns for one in calls)
+    return ModelStats(
+        calls=len(calls), requests=requests, retried=len(calls) - requests, failed=sum(one.has_failed for one in calls),
+        rate_limited=sum(one.is_rate_limited for one in calls),
+        model_s=seconds(total(None if one.ended_ns is None else one.ended_ns - one.started_ns for one in calls)),
+        first_token_s=spread(firsts), input_tokens=total(count(one.input_tokens) for one in used),
+        output_tokens=total(count(one.output_tokens) for one in used),
+        cached_tokens=total(count(one.cached_tokens) for one in used),
+        reasoning_tokens=total(count(one.reasoning_tokens) for one in used),
+    )  # fmt: skip
+
+
+def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
+    """Return the parts over several turns; None if no turn has them."""
+    known = [one for one in parts if one is not None]
+    if not known:
+        return None
+    return FirstTokenStats(
+        spread(one.before_ns for one in known), spread(one.model_ns for one in known),
+        spread(one.after_ns for one in known),
+    )  # fmt: skip
+
+
+def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
+    """Return the numbers of the calls without a turn, by recording."""
+    by: dict[int, list[Link]] = {}
+    for link in calls.astray:
+        by.setdefault(link.call.recording, []).append(link)
+    for recording, links in by.items():
+        found = model_stats(links)
+        if found is not None:
+            yield recording, found
+
+
+def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
+    """Return the calls without a turn in the form of `stats_row`: the fields of a session are None."""
+    empty = dict.fromkeys(field.name for field in fields(SessionStats))
+    return {**empty, "recording": recording, "model_calls": asdict(found)}
+
+
 def _streaming(passage: Passage) -> int | None:
     return passage.last_ns - passage.first_ns if passage.pieces > 1 else None
 
 
 class _Stream:
     """One stream and its frames."""
-
-    def stats(self) -> StreamStats:
-        return self._stats
 
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
@@ -267,7 +312,7 @@ class _Stream:
         self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
 
     @cached_property
-    def _stats(self) -> StreamStats:
+    def stats(self) -> StreamStats:
         x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
         asked = x.request.at_ns
         return StreamStats(

@@ -17,10 +17,12 @@ from typing import Any
 from ...model import LIMIT, Ending, TimedFrame
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
-from ..turns import Conclusion, Ended, Turn, TurnUsage
+from ..model_calls.spent import Span
+from ..turns.conclusion import Conclusion
+from ..turns.values import Ended, Turn, TurnUsage
 
 NS = 1_000_000_000
-Span = tuple[int, int]
+_TOKENS = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,17 +288,6 @@ def per_second(count: int | None, ns: int | None) -> float | None:
     return round(count * NS / ns, 3) if count is not None and ns else None
 
 
-def listened(spans: Iterable[Span]) -> list[Span]:
-    """The time spans in which at least one stream was open: sorted and disjoint. `spans`: those of each stream."""
-    joined: list[Span] = []
-    for begin, end in sorted(spans):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-        else:
-            joined.append((begin, end))
-    return joined
-
-
 def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     """The gaps between consecutive events; None without any. Between two spans no client listened: that is no gap."""
     begins = [begin for begin, _ in spans]
@@ -315,17 +306,13 @@ def gaps_of(events: Sequence[TimedFrame], spans: Sequence[Span]) -> Gaps | None:
     before, after = events[first], events[first + 1]
     return Gaps(
         len(lengths), round(p50 / NS, 9), round(p99 / NS, 9), length / NS,
-        _place(before), type_of(before), _place(after), type_of(after),
+        f"{before.stream}:{before.seq}", type_of(before), f"{after.stream}:{after.seq}", type_of(after),
     )  # fmt: skip
 
 
 def type_of(event: TimedFrame) -> str:
     """The name under which an event is counted."""
     return "[DONE]" if event.verdict == "sentinel" else event.type or "(no type)"
-
-
-def _place(event: TimedFrame) -> str:
-    return f"{event.stream}:{event.seq}"
 
 
 def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
@@ -339,11 +326,8 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
 
 def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
     costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
-    return UsageStats(
-        model, len(usages), total(count(usage.input_tokens) for usage in usages),
-        total(count(usage.output_tokens) for usage in usages), total(count(usage.reasoning_tokens) for usage in usages),
-        total(count(usage.total_tokens) for usage in usages), round(sum(costs), 9) if costs else None,
-    )  # fmt: skip
+    tokens = {name: total(count(getattr(usage, name)) for usage in usages) for name in _TOKENS}
+    return UsageStats(model, len(usages), **tokens, cost_usd=round(sum(costs), 9) if costs else None)
 
 
 def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
@@ -357,6 +341,5 @@ def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:
 
 
 def _reported(model: str | None, usage: dict[str, Any]) -> UsageStats:
-    names = [f"{what}_tokens" for what in ("input", "output", "reasoning", "total")]
-    tokens = {name: count(as_int(usage.get(name))) for name in names}
+    tokens = {name: count(as_int(usage.get(name))) for name in _TOKENS}
     return UsageStats(model=model, turns=None, **tokens, cost_usd=cost(as_number(usage.get("total_cost_usd"))))

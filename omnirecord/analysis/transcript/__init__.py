@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...model import Recording
-from ..model_calls import ModelCalls
-from ..turns import FailedRequest, Session
+from ..model_calls.values import ModelCalls
+from ..turns.requests import FailedRequest
+from ..turns.values import Session
 from .calls import astray_lines
 from .sentences import WIDTH, Line, Page
 from .tree import NO_CALLS, Tree, failures, told_failures, total

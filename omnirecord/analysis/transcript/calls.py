@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from ...model import Recording
 from ...providers.call import ModelCall
-from ...text import counted, one_line, seconds
+from ...text import counted, joined, one_line, seconds
 from ...wire.strict_json import failure_in
-from ..model_calls import Link, ModelCalls, TimeSpent, requests_of
+from ..model_calls.spent import TimeSpent
+from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.builder import LAST
 from .sentences import COLUMN, Kind, Line, Page, Piece
 
@@ -55,7 +56,7 @@ def told(page: Page, call: ModelCall) -> str:
 
 
 def _how(page: Page, call: ModelCall) -> str:
-    why = page.short(": ".join(part for part in (call.reason, call.error) if part))
+    why = page.short(joined([call.reason, call.error], ": "))
     ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
     if call.ending == "completed":
         return f"{call.status} completed{ended}"
@@ -80,8 +81,10 @@ def _usage(call: ModelCall) -> str | None:
     return f"{', '.join(said)} tokens" + (f" ({', '.join(odd)})" if odd else "") if said else None
 
 
-def spent(used: TimeSpent) -> str:
+def spent(used: TimeSpent | None) -> str | None:
     """Return where the time of a turn went."""
+    if used is None:
+        return None
     calls = f" in {counted(used.calls, 'call')}" if used.calls else ""
     retried = f" ({used.retried:,} retried)" if used.retried else ""
     waited = f", waiting to retry {seconds(used.retry_wait_ns)}" if used.retry_wait_ns else ""

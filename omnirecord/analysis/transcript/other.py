@@ -126,11 +126,8 @@ def end_entries(store: Store, x: Exchange) -> Iterator[_Entry]:
     if x.kind == "http" and x.response is not None and x.response_bytes and (said := _answer(store, x)):
         yield _Entry(x.response.at_ns, (x.exchange, 1), f"  {said}")
     if x.ending in _BROKEN or (x.ending == "open" and x.response is None):
-        yield _Entry(end_ns, (x.exchange, 1 << 62), f"  !! {_who(x)}: {ENDINGS[x.ending]}", "trouble")
-
-
-def _who(x: Exchange) -> str:
-    return f"stream {x.stream}" if x.stream is not None else f"exchange {x.exchange}"
+        which = f"stream {x.stream}" if x.stream is not None else f"exchange {x.exchange}"
+        yield _Entry(end_ns, (x.exchange, 1 << 62), f"  !! {which}: {ENDINGS[x.ending]}", "trouble")
 
 
 def _answer(store: Store, x: Exchange) -> str:

@@ -6,29 +6,18 @@ A line has a kind, so that a terminal can colour it, and is no wider than its pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...omnigent.protocol import SYSTEM_TEXT
-from ...text import cells, counted, fitting, one_line, seconds, visible
-from ...wire.strict_json import loads
-from ..turns import (
-    Approval,
-    Asked,
-    Child,
-    FailedRequest,
-    Listening,
-    Passage,
-    Silence,
-    Tool,
-    Trouble,
-    Turn,
-    TurnUsage,
-    pace_of,
-)
+from ...text import cells, counted, fitting, joined, one_line, seconds, visible
+from ...wire.strict_json import as_dict, loads
 from ..turns.builder import LAST
+from ..turns.draft import pace_of
+from ..turns.requests import FailedRequest
+from ..turns.values import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage
 from ..turns.why_stopped import is_unanswered
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -145,10 +134,6 @@ class Page:
         return f"{head}… ({counted(rest, 'more character')})"
 
 
-def indented(lines: Iterable[Line], by: str) -> Iterator[Line]:
-    return (Line((by + line).rstrip(), line.kind) for line in lines)
-
-
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     """Return a duration in words; empty if it is unknown: an imported body has no times."""
     if until_ns is None or until_ns <= from_ns:
@@ -194,19 +179,14 @@ def has_failed(one: Tool) -> bool:
 
 def _output(page: Page, output: str | None) -> str:
     """Return a tool's output; that of a shell tool as a terminal shows it."""
-    shell = _shell(output or "")
-    if shell is None:
+    shell = as_dict(loads(output or ""))
+    if "stdout" not in shell:
         return page.short(output or "") or "(nothing)"
     printed = "".join(text for text in (shell.get("stdout"), shell.get("stderr")) if isinstance(text, str))
     code = shell.get("exit_code")
     odd = [f"exit code {code}"] if code not in (0, None) else []
     odd += ["timed out"] if shell.get("timed_out") is True else []
     return (page.short(printed) or "(nothing)") + (f" [{', '.join(odd)}]" if odd else "")
-
-
-def _shell(output: str) -> dict[str, Any] | None:
-    value = loads(output)
-    return value if isinstance(value, dict) and "stdout" in value else None
 
 
 def approval(page: Page, one: Approval, ended_ns: int | None = None) -> str:
@@ -237,8 +217,8 @@ def child(page: Page, one: Child, *, is_told: bool) -> Iterator[Piece]:
 
 
 def trouble(page: Page, one: Trouble) -> str:
-    where = page.short(" ".join(part for part in (one.source, one.tool_name) if part))
-    why = page.short(": ".join(part for part in (one.code, one.message) if part)) or "no reason given"
+    where = page.short(joined([one.source, one.tool_name]))
+    why = page.short(joined([one.code, one.message], ": ")) or "no reason given"
     if one.kind == "error":
         return f"!! error{f' ({where})' if where else ''}: {why}"
     attempt = f"{one.attempt} of {one.max_attempts}" if one.max_attempts else str(one.attempt)
@@ -253,20 +233,14 @@ def failed(page: Page, one: FailedRequest) -> str:
 
 
 def silence(page: Page, one: Silence) -> str:
-    if one.during == "approval":
-        why = ", waiting for approval"
-    else:
-        why = f", waiting for {page.short(one.during)}" if one.during else ""
-    return f".. silence for {seconds(one.length_ns)}{why}{_beats(one)}"
-
-
-def _beats(one: Silence) -> str:
     """Return a silence: its length, its heartbeats, and whether a client was connected."""
+    why = f", waiting for {page.short(one.during)}" if one.during else ""
+    beats = " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
     if one.unheard_ns:
-        return f" (for {seconds(one.unheard_ns)} of it no client was connected)"
-    if one.heartbeats:
-        return f" ({counted(one.heartbeats, 'heartbeat')})"
-    return " (not even a heartbeat)" if one.length_ns >= _NO_BEAT else ""
+        beats = f" (for {seconds(one.unheard_ns)} of it no client was connected)"
+    elif one.heartbeats:
+        beats = f" ({counted(one.heartbeats, 'heartbeat')})"
+    return f".. silence for {seconds(one.length_ns)}{why}{beats}"
 
 
 def end(page: Page, turn: Turn) -> str:
@@ -289,7 +263,7 @@ def _how(page: Page, turn: Turn) -> str:
         why = turn.error.message if turn.error is not None else "its end was not recorded"
         return f"unfinished: {why}{since}{beats}"
     error = turn.error
-    why = page.short(": ".join(part for part in (error.code, error.message) if part)) if error else ""
+    why = page.short(error.why) if error else ""
     attempt = f", in attempt {len(turn.restarts_ns) + 1}" if turn.restarts_ns else ""
     return f"{turn.ended}{took(' after ', turn.begin_ns, turn.ended_ns)}{attempt}{': ' + why if why else ''}"
 
@@ -297,12 +271,10 @@ def _how(page: Page, turn: Turn) -> str:
 def _pace(turn: Turn) -> Iterator[str]:
     pace = pace_of(turn)
     if pace.first_ns is not None and turn.ended != "denied":
-        rate = "the rest at once" if pace.deltas_per_s is None else f"then {_rate(pace.deltas_per_s)} deltas/s"
+        rate = "the rest at once"
+        if pace.deltas_per_s is not None:
+            rate = f"then {pace.deltas_per_s:,.{0 if pace.deltas_per_s >= 10 else 1}f} deltas/s"
         yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
-
-
-def _rate(per_s: float) -> str:
-    return f"{per_s:,.0f}" if per_s >= 10 else f"{per_s:.1f}"
 
 
 def _stored(turn: Turn) -> str:
@@ -314,7 +286,7 @@ def _stored(turn: Turn) -> str:
 def usage(used: TurnUsage) -> str:
     counts = ((used.input_tokens, "in"), (used.output_tokens, "out"))
     told = [f"{number:,} {way}" for number, way in counts if number is not None]
-    return " · ".join(part for part in (f"{', '.join(told)} tokens" if told else "", cost(used.cost_usd)) if part)
+    return joined([f"{', '.join(told)} tokens" if told else "", cost(used.cost_usd)], " · ")
 
 
 def cost(usd: float | None) -> str:

@@ -6,37 +6,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ...cassette.select import the_session, with_children
+from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Exchange
-from ..gather import (
-    Context,
-    Held,
-    acts_in,
-    children_of,
-    failures_in,
-    grouped,
-    model_calls,
-    strays,
-    without_calls,
-)
-from ..model_calls import ModelCalls, call_row, time_spent
-from ..turns import (
-    LONG_SILENCE,
-    Session,
-    concluded,
-    row_without_turn,
-    session_with_drafts,
-    turn_row,
-)
+from ..gather import Context, failures_in, gathered, model_calls, strays, without_calls
+from ..model_calls.spent import spent_in
+from ..model_calls.values import ModelCalls, call_row
+from ..turns.conclusion import children_of, concluded
 from ..turns.draft import Draft
+from ..turns.values import LONG_SILENCE, Session, row_without_turn, turn_row
 from . import WIDTH, Line, Page, transcript
 from .other import exchanges_of_others, lines_of_others
 from .tree import NO_CALLS
-
-Key = tuple[int, str | int]
-_NAME = 8
-"""Length of the session id before a line if there are several sessions, in characters."""
 
 
 def lines_of(
@@ -107,10 +88,14 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        links = calls.of(turn)
-        used = time_spent(turn, links, len(calls.maybe(turn))).row() if calls.is_recorded else None
+        used = spent_in(turn, calls)
         yield turn_row(
-            turn, stopped, None if why is None else why.row(), told.begun_ns, list(map(call_row, links)), used
+            turn,
+            stopped,
+            None if why is None else why.row(),
+            told.begun_ns,
+            list(map(call_row, calls.of(turn))),
+            used.row() if used else None,
         )
 
 
@@ -135,27 +120,12 @@ def sessions_with_drafts(
 ) -> Iterator[tuple[Session, list[Draft]]]:
     """Return the sessions as `sessions` does, each with the drafts of its turns. `recording`: only of that one;
     `stream`: only that stream without a session."""
-    context, parents = Context(store), store.parents()
-    wanted = None if session is None else frozenset({the_session(store, session)})
-    if family and wanted is not None:
-        wanted = with_children(store, *wanted)
-    for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
-        first = exchanges[0]
-        if recording not in (None, first.recording) or (stream is not None and _stream_of_none(first) != stream):
-            continue
-        if wanted is None or first.session_id in wanted:
-            acts, around = list(acts_in(store, exchanges)), context.of(exchanges)
-            streams = [x for x in exchanges if x.stream is not None and around.request is None]
-            told, drafts = session_with_drafts(
-                exchanges,
-                Held().of(frame for x in streams for frame in store.frames(x)),
-                acts,
-                around,
-                parent_id=parents.get(first.session_id or ""),
-                long_silence=long_silence,
-            )
-            yield replace(told, failures=tuple(failures_in(store, exchanges, acts))), drafts
+    context = Context(store)
 
+    def takes(first: Exchange) -> bool:
+        is_stream = stream is None or (first.session_id is None and first.stream == stream)
+        return recording in (None, first.recording) and is_stream
 
-def _stream_of_none(x: Exchange) -> int | None:
-    return x.stream if x.session_id is None else None
+    for one in gathered(store, session, family=family, takes=takes):
+        told, drafts = one.told(context.of(one.exchanges), long_silence=long_silence)
+        yield replace(told, failures=one.failures()), drafts

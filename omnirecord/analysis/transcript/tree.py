@@ -10,12 +10,15 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
-from ..model_calls import ModelCalls, time_spent
-from ..turns import Child, Conclusion, FailedRequest, Session, Turn, concluded
+from ..model_calls.spent import spent_in
+from ..model_calls.values import ModelCalls
 from ..turns.builder import LAST
+from ..turns.conclusion import Conclusion, children_of, concluded
+from ..turns.requests import FailedRequest
+from ..turns.values import Child, Session
 from . import sentences
 from .calls import call_pieces, spent
-from .sentences import COLUMN, Line, Page, Piece, indented
+from .sentences import COLUMN, Line, Page, Piece
 from .turn import turn_lines
 
 DEEPEST = 6
@@ -38,16 +41,13 @@ class Tree:
 
     def lines(self) -> Iterator[Line]:
         """Return the lines of all sessions, an empty line between them."""
-        roots = [one for one in self._all if not self._has_parent(one)]
+        parents = (self._by_id.get((one.recording, one.parent_id or "")) for one in self._all)
+        roots = [one for one, parent in zip(self._all, parents, strict=True) if parent is None or parent is one]
         for session in (*roots, *self._all):
             if id(session) not in self._told:
                 if self._told:
                     yield Line("", "blank")
                 yield from self._session(session)
-
-    def _has_parent(self, session: Session) -> bool:
-        parent = self._by_id.get((session.recording, session.parent_id or ""))
-        return parent is not None and parent is not session
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(id(session))
@@ -64,13 +64,7 @@ class Tree:
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
     def _conclusion(self, session: Session) -> Conclusion:
-        others = {
-            child.session_id: other
-            for turn in session.turns
-            for child in turn.children
-            if (other := self._by_id.get((session.recording, child.session_id)))
-        }
-        return concluded(session, others)
+        return concluded(session, children_of(session, self._by_id))
 
     def _turns(self, session: Session, page: Page, depth: int) -> Iterator[Line]:
         children = self._children(session, depth)
@@ -78,13 +72,9 @@ class Tree:
         ids = {child.session_id for _, child, _ in children}
         timed = session.begun_ns != session.ended_ns
         for turn, pieces in zip(session.turns, inner, strict=True):
-            yield from turn_lines(turn, page=page, timed=timed, inner=pieces, told=ids, spent=self._spent(turn))
-
-    def _spent(self, turn: Turn) -> str | None:
-        """Return where the time of a turn went; None without a model hop."""
-        if not self._calls.is_recorded:
-            return None
-        return spent(time_spent(turn, self._calls.of(turn), len(self._calls.maybe(turn))))
+            yield from turn_lines(
+                turn, page, timed=timed, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls))
+            )
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
         """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
@@ -109,7 +99,8 @@ class Tree:
         for number, child, own in children:
             for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
                 where = max(number, bisect_right(begins, at_ns) - 1)
-                inner[where].append(Piece(at_ns, LAST - 1, "", "child", tuple(indented(lines, _INDENT))))
+                indented = tuple(Line((_INDENT + line).rstrip(), line.kind) for line in lines)
+                inner[where].append(Piece(at_ns, LAST - 1, "", "child", indented))
         return inner
 
     def _blocks(
@@ -126,7 +117,7 @@ class Tree:
         ids = {one.session_id for _, one, _ in children}
         for turn, pieces in zip(session.turns, inner, strict=True):
             is_last = turn is session.turns[-1]
-            told = turn_lines(turn, page=page, inner=pieces, told=ids, spent=self._spent(turn))
+            told = turn_lines(turn, page, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls)))
             lines = [*name, *told, *(last if is_last else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
 

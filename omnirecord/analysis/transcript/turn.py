@@ -10,43 +10,40 @@ from itertools import islice
 from typing import Any
 
 from ...text import counted, one_line, seconds
-from ..model_calls import Link
-from ..turns import Tool, Turn
+from ..model_calls.values import Link
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.draft import Block, Draft
+from ..turns.values import Note, Silence, Tool, Trouble, Turn
 from . import sentences
 from .calls import call_pieces
-from .sentences import COLUMN, WIDTH, Line, Page, Piece
+from .sentences import COLUMN, Kind, Line, Page, Piece
 
 
 def turn_lines(
-    turn: Turn,
-    *,
-    width: int = WIDTH,
-    timed: bool = True,
-    page: Page | None = None,
-    inner: Iterable[Piece] = (),
-    told: Collection[str] = (),
+    turn: Turn, page: Page, *, timed: bool = True, inner: Iterable[Piece] = (), told: Collection[str] = (),
     spent: str | None = None,
-) -> Iterator[Line]:
+) -> Iterator[Line]:  # fmt: skip
     """Return the lines of one turn: question, what happened, end.
 
     `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
     that have lines of their own. `spent`: where its time went.
     """
-    page = page or Page(width)
     begin, number = turn.begin_ns, f"{turn.turn:>3}"
     for piece in sorted([*pieces(page, turn, told), *inner], key=lambda piece: piece[:2]):
         if piece.inner:
             yield from piece.inner
             continue
         since = "" if not timed else page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
-        head = f"{number or '':>3}  {since:>7}"
-        yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
+        yield from _lines(page, piece, number, since)
         number = ""
     yield from end_lines(page, turn)
     if spent is not None:
         yield from page.wrapped(spent, "end", " " * COLUMN, " " * COLUMN)
+
+
+def _lines(page: Page, piece: Piece, number: str, since: str) -> Iterator[Line]:
+    head = f"{number:>3}  {since:>7}"
+    return page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
 
 
 def end_lines(page: Page, turn: Turn) -> Iterator[Line]:
@@ -67,15 +64,20 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     )
     for child in turn.children:
         yield from sentences.child(page, child, is_told=child.session_id in told)
-    yield from (Piece(one.at_ns, one.place, sentences.trouble(page, one), "trouble") for one in turn.troubles)
-    yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in turn.notes)
-    yield from (Piece(one.from_ns, LAST, sentences.silence(page, one), "silence") for one in turn.silences)
+    yield from _of_others(page, turn.troubles, turn.notes, turn.silences)
+
+
+def _of_others(
+    page: Page, troubles: Iterable[Trouble], notes: Iterable[Note], silences: Iterable[Silence]
+) -> Iterator[Piece]:
+    yield from (Piece(one.at_ns, one.place, sentences.trouble(page, one), "trouble") for one in troubles)
+    yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in notes)
+    yield from (Piece(one.from_ns, LAST, sentences.silence(page, one), "silence") for one in silences)
 
 
 def tool_piece(page: Page, one: Tool) -> Piece:
-    return Piece(
-        one.called_ns, one.place, sentences.tool(page, one), "trouble" if sentences.has_failed(one) else "tool"
-    )
+    kind: Kind = "trouble" if sentences.has_failed(one) else "tool"
+    return Piece(one.called_ns, one.place, sentences.tool(page, one), kind)
 
 
 _GROWING = 2_000
@@ -143,8 +145,7 @@ class UnfoldingTurn:
         number = "" if self._has_begun else str(self.number)
         since = f"+{seconds(max(piece.at_ns - begin, 0))}" if self._has_begun else page.clock(begin)
         self._has_begun = True
-        head = f"{number:>3}  {since:>7}"
-        yield from page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
+        return _lines(page, piece, number, since)
 
     def _new(self, name: str, things: Any, upto: int | None = None) -> list[Any]:
         """Return the new elements of a list that only grows."""
@@ -170,12 +171,8 @@ class UnfoldingTurn:
         yield from self._tool_pieces(page, settled=settled and not self.is_told)
         yield from self._approvals(page, builder, over=over)
         yield from self._child_pieces(page)
-        for one in self._new("troubles", draft.troubles):
-            yield Piece(one.at_ns, one.place, sentences.trouble(page, one), "trouble")
-        for one in self._new("notes", draft.notes):
-            yield Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note")
-        for one in self._new("silences", draft.silences):
-            yield Piece(one.from_ns, LAST, sentences.silence(page, one), "silence")
+        news = (self._new(name, getattr(draft, name)) for name in ("troubles", "notes", "silences"))
+        yield from _of_others(page, *news)
 
     def _tool_pieces(self, page: Page, *, settled: bool) -> Iterator[Piece]:
         self._tools.update(dict.fromkeys(self._new("tools", self.draft.tools)))

@@ -16,13 +16,16 @@ from typing import Any
 
 from ...cassette.sqlite import Store
 from ...model import Exchange
+from ...omnigent.routes import is_session
 from ...text import one_line
 from ..follow.sessions import GrowingSession, GrowingSessions
 from ..gather import Context, failures_in
-from ..model_calls import Link, call_row, time_spent
-from ..model_calls.values import TurnKey
-from ..turns import LONG_SILENCE, Act, FailedRequest, Session, Turn, concluded, is_session, row_without_turn, turn_row
+from ..model_calls.spent import spent_in
+from ..model_calls.values import Link, TurnKey, call_row
+from ..turns.conclusion import concluded
 from ..turns.draft import Draft
+from ..turns.requests import Act, FailedRequest
+from ..turns.values import LONG_SILENCE, Session, Turn, row_without_turn, turn_row
 from . import WIDTH, Line, Page, UnfoldingTurn, total
 from .calls import AstrayCalls, name, spent
 from .other import LiveOthers
@@ -82,7 +85,7 @@ class Following:
         long_silence: int = LONG_SILENCE,
         absolute: bool = False,
     ) -> None:
-        self._store, self._is_whole, self._absolute = store, session is None, absolute
+        self._store, self._is_whole = store, session is None
         self._page = Page(width, full, zero_ns=0 if absolute else None)
         self._growing = GrowingSessions(_Session, session, long_silence)
         self._others = LiveOthers(store)
@@ -175,7 +178,7 @@ class Following:
         key = TurnKey(session.recording, session.session_id, turn.number)
         return turn.news(
             self._page_of(session), session.builder.turns, last=last, calls=linked.get(key, ()),
-            spent=lambda: self._spent(session.turn(turn.draft, turn.number)),
+            spent=lambda: spent(spent_in(session.turn(turn.draft, turn.number), self._growing.calls)),
         )  # fmt: skip
 
     def growing(self) -> Iterator[Line]:
@@ -205,15 +208,8 @@ class Following:
 
     def _row(self, turn: Turn) -> dict[str, Any]:
         calls = self._growing.calls
-        links = calls.of(turn)
-        used = time_spent(turn, links, len(calls.maybe(turn))).row() if calls.is_recorded else None
-        return turn_row(turn, model_calls=list(map(call_row, links)), time_spent=used)
-
-    def _spent(self, turn: Turn) -> str | None:
-        calls = self._growing.calls
-        if not calls.is_recorded:
-            return None
-        return spent(time_spent(turn, calls.of(turn), len(calls.maybe(turn))))
+        used = spent_in(turn, calls)
+        return turn_row(turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None)
 
     def _wholes(self) -> dict[_Session, Session]:
         """Return the complete sessions; nothing follows."""

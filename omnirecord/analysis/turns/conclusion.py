@@ -84,6 +84,12 @@ def concluded(session: Session, sessions: Mapping[str, Session] | None = None) -
     )  # fmt: skip
 
 
+def children_of(session: Session, by_id: Mapping[tuple[int, Any], Session]) -> dict[str, Session]:
+    """Return the sessions of its sub-agents that are in `by_id`, by their ids."""
+    children = (child.session_id for turn in session.turns for child in turn.children)
+    return {id_: by_id[session.recording, id_] for id_ in children if (session.recording, id_) in by_id}
+
+
 def _asked(session: Session) -> str | None:
     if session.request is not None:
         return session.request[:MOST_ASKED]
@@ -202,8 +208,7 @@ def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
 
 
 def _because(error: Fault | None) -> str:
-    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
-    return f": {_named(why, _MOST_WHY)}" if why else ""
+    return f": {_named(error.why, _MOST_WHY)}" if error and error.why else ""
 
 
 def _named(text: str, most: int = _MOST_NAMED) -> str:
@@ -216,13 +221,10 @@ def _ended(said: str, outcome: Outcome = "finished") -> Callable[[Session, Turn]
 
 
 def _runner_lost(_session: Session, turn: Turn) -> _Verdict:
-    return _Verdict("failed", "Failed: the runner was lost, no sign of it", "since", _last_sign(turn))
-
-
-def _last_sign(turn: Turn) -> int:
-    """Return the time of the turn's last event before the server ended the turn."""
+    """The last sign is the turn's last event before the server ended the turn."""
     quiet = turn.silences[-1] if turn.ended != "unfinished" and turn.silences else None
-    return turn.last_event_ns if quiet is None else quiet.from_ns
+    since = turn.last_event_ns if quiet is None else quiet.from_ns
+    return _Verdict("failed", "Failed: the runner was lost, no sign of it", "since", since)
 
 
 _OF_STREAMS: Mapping[Ending, tuple[Outcome, str, str]] = {

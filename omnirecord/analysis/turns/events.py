@@ -93,8 +93,7 @@ def _settle(draft: Draft, response: Data) -> None:
         draft.usage = _usage(usage)
         draft.model = as_text(usage.get("model")) or draft.model
     if not draft.messages:
-        output = response.get("output")
-        for item in as_list(output):
+        for item in as_list(response.get("output")):
             if as_dict(item).get("type") == "message" and (text := text_of(item.get("content"))):
                 draft.store(text, draft.last_ns)
 

@@ -32,9 +32,10 @@ from ...omnigent.routes import (
     path_of,
     session_of,
 )
-from ...wire.strict_json import as_dict, as_text, loads, text_of
+from ...text import joined
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
-_READS = ("GET", "HEAD", "OPTIONS")
+READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
 """Resources that each session has, by their path below it."""
 _BOOTING = (409, 503)
@@ -180,8 +181,7 @@ class FailedRequest:
     @property
     def why(self) -> str:
         """Status, code and message: `400 invalid_input: runner 'x' is not registered`."""
-        told = ": ".join(part for part in (self.code, self.message) if part)
-        return f"{self.status} {told}".rstrip()
+        return f"{self.status} {joined([self.code, self.message], ': ')}".rstrip()
 
 
 def deleted_at(exchanges: Iterable[Exchange]) -> int | None:
@@ -238,9 +238,8 @@ def error_in(answer: bytes) -> tuple[str | None, str]:
 def _complaint(value: Any) -> str:
     """Return FastAPI's error for one field: `body.nonsense: Extra inputs are not permitted`."""
     one = as_dict(value)
-    where = one.get("loc")
-    place = ".".join(str(part) for part in where) if isinstance(where, list) else ""
-    return ": ".join(part for part in (place, as_text(one.get("msg")) or "") if part)
+    place = ".".join(map(str, as_list(one.get("loc"))))
+    return joined([place, as_text(one.get("msg"))], ": ")
 
 
 def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:
@@ -261,7 +260,7 @@ def severity_of(
         return None
     if (below or "").startswith("/resources/terminals") and status in _BOOTING:
         return None if later else "note"
-    if method in _READS:
+    if method in READS:
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
         return "note"  # the session is gone, as requested
@@ -282,5 +281,5 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Lit
 
 def group_key(one: FailedRequest) -> tuple[object, ...]:
     """Return a key that is equal for the same kind of request with the same answer."""
-    is_read = one.method in _READS
+    is_read = one.method in READS
     return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code

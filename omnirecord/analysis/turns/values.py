@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ...model import Ending
+from ...text import joined
 from .requests import FailedRequest
 
 Ended = Literal["completed", "failed", "incomplete", "cancelled", "interrupted", "denied", "unfinished"]
@@ -121,6 +122,10 @@ class Fault:
 
     code: str | None
     message: str
+
+    @property
+    def why(self) -> str:
+        return joined([self.code, self.message], ": ")
 
 
 @dataclass(frozen=True, slots=True)

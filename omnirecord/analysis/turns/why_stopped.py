@@ -45,11 +45,6 @@ class Stopped:
     sentence: str
     """The state of the session, and what ended its last stream. May have texts of the recording in it."""
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.code in AT_REST
-
 
 class _State(NamedTuple):
     """The state of a session: its code, or None if the end of the last stream gives the code, and a sentence."""
@@ -122,16 +117,12 @@ def _nothing(session: Session) -> _State:
 def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     if session.status == "failed":
         return _State("failed", "The last turn was finished, but then the session failed.")
-    for child in _children(session):
+    for child in (child for turn in session.turns for child in turn.children):
         if _is_at_work(child, sessions.get(child.session_id)):
             name = _quoted(child.title or child.session_id)
             return _State("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
                           " The recording does not have its end.")  # fmt: skip
     return _State("finished", "Finished: the agent had answered, and nothing more was asked.")
-
-
-def _children(session: Session) -> Iterable[Child]:
-    return (child for turn in session.turns for child in turn.children)
 
 
 def is_waited_for(child: Child) -> bool:
@@ -141,9 +132,8 @@ def is_waited_for(child: Child) -> bool:
 
 def _is_at_work(child: Child, told: Session | None) -> bool:
     """Return whether a sub-agent works: by its own turns if it is recorded, else by its last status at the parent."""
-    if told is not None and told.turns:
-        return told.turns[-1].ended == "unfinished" and child.status in _AT_WORK
-    return child.status in _AT_WORK
+    is_over = told is not None and told.turns and told.turns[-1].ended != "unfinished"
+    return is_waited_for(child) and not is_over
 
 
 def _ended(turn: Turn) -> _State:
@@ -200,7 +190,8 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if waiting and last is not None and last.ending == "unknown":
         return _State(None, f"The agent was waiting for approval: {_quoted(waiting[-1].message)}.")
     if waiting:
-        return _State("approval_unanswered", _waits(waiting[-1]))
+        said = f"The agent was waiting for approval, and no answer came: {_quoted(waiting[-1].message)}."
+        return _State("approval_unanswered", said)
     if not turn.events:
         return _State("not_taken_up", "The last message was posted, but the agent never began to work on it.")
     snapshot = session.snapshot
@@ -229,16 +220,12 @@ def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
     return f", with this answer: {_quoted(said)}" if said and said not in turn.text else ""
 
 
-def _waits(approval: Approval) -> str:
-    return f"The agent was waiting for approval, and no answer came: {_quoted(approval.message)}."
-
-
 def _on(turn: Turn) -> str:
     """Return what the turn waited for."""
     tools = [tool.name for tool in turn.tools if tool.returned_ns is None]
     if tools:
         return f", waiting for the tool {_quoted(tools[-1])}"
-    children = [child.title or child.session_id for child in turn.children if child.status in _AT_WORK]
+    children = [child.title or child.session_id for child in turn.children if is_waited_for(child)]
     return f", waiting for the sub-agent {_quoted(children[-1])}" if children else ""
 
 
@@ -263,10 +250,9 @@ def _cut(last: Listening) -> Code:
         return "reader_dropped" if last.server_after == "answered" else "server_stopped"
     if last.ending == "upstream_lost":
         return "connection_lost" if last.server_after in (None, "answered") else "server_stopped"
-    named: dict[Ending, Code] = {
-        "client_left": "client_left", "recorder_stopped": "recorder_stopped", "recorder_killed": "recorder_killed",
-    }  # fmt: skip
-    return named.get(last.ending, "stream_ended")
+    if last.ending in ("client_left", "recorder_stopped", "recorder_killed"):
+        return last.ending
+    return "stream_ended"
 
 
 _OF_STREAMS: Mapping[Ending, tuple[Code, str]] = {
@@ -332,8 +318,7 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
 
 
 def _because(error: Fault | None) -> str:
-    why = ": ".join(part for part in (error.code, error.message) if part) if error else ""
-    return f": {clip(one_line(why), 240).rstrip('.')}" if why else ""
+    return f": {clip(one_line(error.why), 240).rstrip('.')}" if error and error.why else ""
 
 
 def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:

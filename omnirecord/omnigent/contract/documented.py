@@ -18,6 +18,7 @@ numbers in strings are numbers, and other fields are allowed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -150,14 +151,10 @@ def _unlisted(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
 def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
     """Return the issues, one for each path."""
     found: dict[str, Issue] = {}
-    for look in (_kinds, _missing, _shapes, _values):
-        for issue in look(type_, data):
-            found.setdefault(issue.path, issue)
+    kinds = check(MODELS[type_], data, strict=True)
+    for issue in chain(kinds, _missing(type_, data), _shapes(type_, data), _values(type_, data)):
+        found.setdefault(issue.path, issue)
     return list(found.values())
-
-
-def _kinds(type_: str, data: dict[str, Any]) -> list[Issue]:
-    return check(MODELS[type_], data, strict=True)
 
 
 def _missing(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
@@ -165,12 +162,10 @@ def _missing(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
         if path.isidentifier() and data.get(path) is not None:  # nearly always: a third of the cost
             continue
         for steps, value in _at(data, path):
-            if value is _ABSENT or value is None:
-                yield _absent(steps) if value is _ABSENT else Issue.at(steps, "should not be null")
-
-
-def _absent(steps: Steps) -> Issue:
-    return Issue.at(steps, "is required", "missing field")
+            if value is _ABSENT:
+                yield Issue.at(steps, "is required", "missing field")
+            elif value is None:
+                yield Issue.at(steps, "should not be null")
 
 
 def _values(type_: str, data: dict[str, Any]) -> Iterator[Issue]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.diff import Difference, DiffSession, compare, diff_session
+from omnirecord.analysis.diff.diff import DiffSession, compare, diff_session
+from omnirecord.analysis.diff.differences import Difference
 from omnirecord.analysis.gather import gathered
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.diff import DiffSession, compare, counts
+from omnirecord.analysis.diff.diff import DiffSession, compare
+from omnirecord.analysis.diff.differences import counts
 from omnirecord.analysis.diff.normalize import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame

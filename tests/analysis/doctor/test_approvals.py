@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor import Finding
 from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.cli import main
 from tests.support.cassettes import Made, event, heartbeat, status
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.doctor import CODES, SEVERITIES, Finding, Sign, explained, in_order
-from omnirecord.analysis.doctor.codes import EXPLAINS, RANK
+from omnirecord.analysis.doctor.codes import CODES, EXPLAINS, RANK
+from omnirecord.analysis.doctor.finding import SEVERITIES, Finding, Sign, explained, in_order
 
 SIGNS = st.builds(
     lambda code, since, length, severity, about: Sign(

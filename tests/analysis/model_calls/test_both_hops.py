@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 
 from omnirecord.analysis.gather import calls_in, model_calls, whole_sessions
-from omnirecord.analysis.model_calls import Link, ModelCalls
-from omnirecord.analysis.turns import Session
+from omnirecord.analysis.model_calls.values import Link, ModelCalls
+from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
 

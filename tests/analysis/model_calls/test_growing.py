@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from omnirecord.analysis.model_calls import Link, linked
+from omnirecord.analysis.model_calls.correlate import linked
 from omnirecord.analysis.model_calls.growing import CALLS, GrowingLinks
-from omnirecord.analysis.turns import Session
+from omnirecord.analysis.model_calls.values import Link
+from omnirecord.analysis.turns.values import Session
 from omnirecord.providers.call import ModelCall
 from tests.support.both_hops import World, ns
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis import stats as measuring
-from omnirecord.analysis.stats import SessionStats, stats_row
+from omnirecord.analysis.model_calls.spent import union
+from omnirecord.analysis.stats import values
 from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.stats.values import gaps_of, listened, percentiles
+from omnirecord.analysis.stats.values import SessionStats, Spread, gaps_of, percentiles, stats_row
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.errors import UsageError
@@ -250,7 +250,7 @@ def test_the_proxys_own_delay_is_until_the_hand_over() -> None:
     late = [(n, read.offset_ns + 1_000_000 * (n + 1)) for n, read in enumerate(reads[:4])]
     store._connection.execute(*stream_rows.reads_sent(stream.exchange, late))
     (found,) = measured(store)
-    assert found.proxy_delay_ms == measuring.Spread(4, 2.5, 3.97, 4.0)
+    assert found.proxy_delay_ms == Spread(4, 2.5, 3.97, 4.0)
     assert (found.never_sent, found.streams[0].never_sent) == (9, 9)
     store._connection.execute("UPDATE read_blocks SET reads = ?", (never,))
     (found,) = measured(store)
@@ -342,7 +342,7 @@ def test_percentiles_lie_between_the_least_and_the_most(values: list[int]) -> No
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)).map(sorted)))
 def test_spans_are_apart_and_hold_each_moment_that_one_of_them_held(spans: list[list[int]]) -> None:
-    joined = listened((begin, end) for begin, end in spans)
+    joined = union((begin, end) for begin, end in spans)
     assert all(a[1] < b[0] for a, b in pairwise(joined))
     moments = {moment for begin, end in spans for moment in range(begin, end + 1)}
     assert {moment for begin, end in joined for moment in range(begin, end + 1)} >= moments
@@ -446,7 +446,7 @@ def test_counts_of_a_shipped_cassette_agree_with_each_other(path: Path) -> None:
         assert json.loads(json.dumps(stats_row(found), allow_nan=False))
 
 
-KINDS = [getattr(measuring, name) for name in measuring.__all__ if name[0].isupper()]
+KINDS = [kind for kind in vars(values).values() if isinstance(kind, type) and kind.__module__ == values.__name__]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript import transcript, turn_lines
+from omnirecord.analysis.transcript import Page, transcript, turn_lines
 from omnirecord.analysis.transcript.sentences import wrap
-from omnirecord.analysis.turns import (
+from omnirecord.analysis.turns.draft import Draft
+from omnirecord.analysis.turns.values import (
     Approval,
     Asked,
     Child,
@@ -26,7 +27,6 @@ from omnirecord.analysis.turns import (
     Turn,
     TurnUsage,
 )
-from omnirecord.analysis.turns.draft import Draft
 from omnirecord.text import cells, seconds
 
 S = 1_000_000_000
@@ -42,7 +42,7 @@ def draft(text: str = "Hi", at_ns: int = 2 * S) -> Draft:
 
 
 def told(made: Draft, width: int = 200) -> list[str]:
-    return list(turn_lines(made.freeze(1, "s", 1), width=width))
+    return list(turn_lines(made.freeze(1, "s", 1), Page(width)))
 
 
 def session(*turns: Turn, streams: tuple[Listening, ...] = (), parent_id: str | None = None) -> Session:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.analysis.transcript.show import sessions
-from omnirecord.analysis.turns import Listening
 from omnirecord.analysis.turns.builder import Absence, absences_of, leavings_of
+from omnirecord.analysis.turns.values import Listening
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, completed, created, delta, heartbeat, status
 

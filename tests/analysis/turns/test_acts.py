@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.analysis.turns import Act, act_of
+from omnirecord.analysis.turns.requests import Act, act_of
 from tests.analysis.turns.test_turns import exchange, post
 
 OVER: dict[str, Any] = {"exchange": 1, "end_ns": 9}

@@ -9,7 +9,7 @@ import pytest
 
 from omnirecord.analysis.gather import Known, conclusions
 from omnirecord.analysis.transcript.show import rows_of
-from omnirecord.analysis.turns import Conclusion
+from omnirecord.analysis.turns.conclusion import Conclusion
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import (
     HEALTHY,

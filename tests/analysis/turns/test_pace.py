@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.analysis.turns import Pace, pace_of
-from omnirecord.analysis.turns.draft import Draft
+from omnirecord.analysis.turns.draft import Draft, Pace, pace_of
 
 S = 1_000_000_000
 

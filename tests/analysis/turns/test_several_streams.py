@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.analysis.turns import Turn, merged
+from omnirecord.analysis.turns.session_builder import merged
+from omnirecord.analysis.turns.values import Turn
 from omnirecord.wire.event_ids import event_id, stamp
 from tests.analysis.turns.test_turns import (
     GREETING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.analysis.turns import Act
+from omnirecord.analysis.turns.requests import Act
 from tests.analysis.turns.test_turns import (
     DATA,
     GREETING,
