@@ -166,7 +166,8 @@ async def test_a_stream_of_a_model_goes_on_in_the_next_file(tmp_path: Path) -> N
     assert [one.hop for one in recordings(before)] == [one.hop for one in recordings(proxy.db)] == [None, "model"]
     runs = {one.run_id for path in (before, proxy.db) for one in recordings(path)}
     assert len(runs) == 1
-    assert [hop for hop, target, *_ in hops(proxy.db) if target == "/v1/responses"] == ["model"]
+    later = {path.resolve() for path in tmp_path.glob("*.db")} - {before}  # a slow machine rotates once more
+    assert {hop for path in later for hop, target, *_ in hops(path) if target == "/v1/responses"} == {"model"}
 
 
 @pytest.mark.parametrize(
