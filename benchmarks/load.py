@@ -15,9 +15,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from tests.support.ports import free_port
-
 from .errors import Unusable
+from .ports import free_port
 from .processes import Process
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.support.ports import listens
-
 from .errors import Unusable
+from .ports import listens
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 

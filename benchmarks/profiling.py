@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.ports import free_port
-
 from .load import Shape, Source, receive
 from .measure import Settings
+from .ports import free_port
 from .processes import Process
 from .recording import FIRST, WARM, fitted
 

@@ -6,8 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from tests.support.ports import free_port
-
+from .ports import free_port
 from .processes import Process
 
 CPU = 0

@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from secrets import token_hex
 
+from benchmarks.ports import free_port
 from tests.omnigent_rig.provider import Answer, Provider
 from tests.omnigent_rig.script import SCRIPT, TELL
 from tests.omnigent_rig.stack import MARKER, Stack, kill_marked
-from tests.support.ports import free_port
 from tests.support.process import Process
 from tests.support.stores import accepting, make_bucket, moto
 

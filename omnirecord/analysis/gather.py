@@ -68,6 +68,12 @@ class Gathered:
     parent_id: str | None
     _store: Source
 
+    @property
+    def has_turns(self) -> bool:
+        """Whether its events may make turns: False for a stream of an unknown API."""
+        first = self.exchanges[0]
+        return first.session_id is not None or api_name(self._store, first) != UNKNOWN
+
     def frames(self) -> Iterator[TimedFrame]:
         """Return the frames of all its streams, stream by stream."""
         return Held().of(frame for x in self.exchanges if x.stream is not None for frame in self._store.frames(x))

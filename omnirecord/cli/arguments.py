@@ -90,6 +90,8 @@ class CassetteType(_FileType):
         return str(path) if self._as_text else path
 
     def dash(self, ctx: click.Context | None) -> Path:
+        from ..cassette.open import import_file, is_sse
+
         assert ctx is not None
         root = ctx.find_root()
         _refuse_second_dash(root)
@@ -97,9 +99,11 @@ class CassetteType(_FileType):
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
         _spool(path)
-        if self._takes_bodies:
+        if self._takes_bodies or not is_sse(path):
             return path
-        return _imported(path)
+        made = path.with_name("stdin.db")
+        import_file(path, made)
+        return made
 
 
 class _OutputType(_FileType):
@@ -151,17 +155,6 @@ def stdin_text(what: str) -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{STDIN} is not UTF-8: pipe the {what} into it as text") from error
-
-
-def _imported(path: Path) -> Path:
-    """The path of a cassette: `path`, or a new one if `path` holds the raw body of a stream."""
-    from ..cassette.open import import_file, is_sse
-
-    if not is_sse(path):
-        return path
-    made = path.with_name("stdin.db")
-    import_file(path, made)
-    return made
 
 
 def shown(path: Path | str) -> str:

@@ -43,14 +43,14 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     if as_json:
         print_rows(difference.row() for difference in found)
     elif not result.sessions and result.uncompared_calls:
-        click.echo("nothing to compare: neither cassette has a session, and model calls are compared by turn")
-    elif not result.sessions:
+        click.echo("nothing to compare: neither cassette has a session, and only one has model calls")
+    elif not result.sessions and not result.calls:
         click.echo("nothing to compare: neither cassette has a session")
     else:
-        click.echo(headline(found, sessions=result.sessions, turns=result.turns))
+        click.echo(headline(found, sessions=result.sessions, turns=result.turns, calls=result.calls))
         print_lines(report(found, _painted if is_terminal(sys.stdout) else plain))
         if result.uncompared_calls:
-            click.echo("model calls are not compared: no cassette has a turn")
+            click.echo("model calls are not compared: only one cassette has them")
     sys.exit(1 if counts(found) else 0)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +59,14 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     if as_json:
         print_rows(finding.row() for finding in found)
     else:
-        _print(
-            found, concluded, "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
-        )
+        otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
+        _print(list(map(partial(_naming, cassette), found)), concluded, otherwise)
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
+
+
+def _naming(cassette: Path, finding: Finding) -> Finding:
+    """The finding with the name of the cassette in its next step."""
+    return replace(finding, next=finding.next.replace("CASSETTE", shlex.quote(shown(cassette))))
 
 
 def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:
@@ -107,7 +114,13 @@ def _head(session_id: str | None, findings: list[Finding], concluded: list[Concl
 
     counts = [(sum(finding.severity == one for finding in findings), one) for one in reversed(SEVERITIES)]
     told = ", ".join(counted(count, one) for count, one in counts if count)
-    name = f"session {visible(session_id)}" if session_id is not None else "no session"
+    only = concluded[0] if len(concluded) == 1 else None
+    if session_id is not None:
+        name = f"session {visible(session_id)}"
+    elif only is not None and only.stream is not None:
+        name = f"stream {only.stream} without a session"
+    else:
+        name = "outside of sessions"
     yield f"{name}: {told or 'no finding'}"
     for one in concluded:
         if one.session.session_id == session_id and (session_id is not None or len(concluded) == 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -60,9 +61,11 @@ def say(sentence: str) -> None:
 
 
 def print_parting(sentence: str) -> None:
-    """Print the result after Ctrl-C, on a new line after the ^C."""
+    """Print the result at the end: on a terminal on a new line after the ^C, elsewhere as a line of the log."""
     if is_terminal(sys.stderr):
         click.echo(f"\n{visible(sentence)}", err=True)
+    else:
+        logging.getLogger("omnirecord").info("%s", visible(sentence))
 
 
 def _last_resort(asked: SimpleQueue[None], is_stopped: threading.Event) -> None:

@@ -132,7 +132,9 @@ def _key_of(one: Gathered) -> str:
 
 
 def _diff_session(one: Gathered, linked: ModelCalls) -> DiffSession:
-    return diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None, calls=linked)
+    return diff_session(
+        one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None, calls=linked, has_turns=one.has_turns
+    )
 
 
 def _session_with(store: Store, key: Key) -> DiffSession:

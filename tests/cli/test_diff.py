@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, created, delta, event, status
-from tests.support.hop_tapes import model_hop
+from tests.support.hop_tapes import RESPONSES, asked, ending, model_hop, opening, user, word
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 TEXT, TOOL = CASSETTES / "text.jsonl", CASSETTES / "tool.jsonl"
@@ -135,12 +135,43 @@ def test_of_very_many_differences_the_first_are_told(tmp_path: Path) -> None:
     assert out.startswith("999 differences: 999 in content\n")
 
 
-def test_model_calls_without_turns_are_said_to_be_uncompared(tmp_path: Path) -> None:
+def test_model_calls_of_cassettes_without_turns_are_compared(tmp_path: Path) -> None:
+    calls, others = model_hop(2).save(tmp_path / "a.db"), model_hop(1, "Hello").save(tmp_path / "b.db")
+    assert run(calls, calls) == (0, "no difference in 2 model calls\n", "")
+    code, out, _ = run(calls, others)
+    assert code == 1
+    assert out.splitlines()[:4] == [
+        "2 differences: 2 in calls", "model calls", "  without a turn",
+        "    calls   model_calls[0].request.messages[0]: Hi -> Hello",
+    ]  # fmt: skip
+    assert "model_calls[1], only in A:" in out
+
+
+def test_the_answers_of_calls_without_turns_are_compared(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.db", tmp_path / "b.db"
+    for path, word_ in ((a, "Hello"), (b, "Hullo")):
+        tape = model_hop(0)
+        reads = [(1.1, opening()), (1.2, word(word_)), (1.3, ending())]
+        tape.stream(RESPONSES, 1.0, *reads, method="POST", body=asked(user("Hi")), ending="eof")
+        tape.save(path)
+    assert run(a, b)[1].splitlines()[-1].strip() == "calls   model_calls[0].texts[0]: Hello -> Hullo"
+
+
+def test_model_calls_of_one_side_alone_are_said_to_be_uncompared(tmp_path: Path) -> None:
     calls = model_hop(1).save(tmp_path / "calls.db")
-    said = "nothing to compare: neither cassette has a session, and model calls are compared by turn\n"
-    assert run(calls, calls) == (0, said, "")
+    empty = Made().save(tmp_path / "empty.db")
+    said = "nothing to compare: neither cassette has a session, and only one has model calls\n"
+    assert run(calls, empty) == (0, said, "")
     other = Made()
     other.stream("/events", 0.0, (0.1, event("one", n=1)), (0.2, event("two", n=2)))
     _, out, _ = run(calls, other.save(tmp_path / "other.db"))
-    assert out.endswith("model calls are not compared: no cassette has a turn\n")
+    assert out.endswith("model calls are not compared: only one cassette has them\n")
     assert "content the stream, only in B:\n      + turns: 0\n      + events: 2\n" in out
+
+
+def test_a_stream_of_an_unknown_api_has_no_turns_in_a_comparison(tmp_path: Path) -> None:
+    made = Made()
+    made._contracts[0] = "none"
+    made.stream("/events", 1.0, (1.1, created()), (1.2, delta("Hi")), (1.3, completed()), ending="eof")
+    path = made.save(tmp_path / "a.db")
+    assert run(path, path) == (0, "no difference in 1 session with 0 turns\n", "")

@@ -15,6 +15,7 @@ from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, event, heartbeat, status
 from tests.support.faulted import FOLDER, faulted
+from tests.support.hop_tapes import both_hops
 
 KEYS = ["code", "severity", "session_id", "stream", "seqs", "message", "why", "next", "because"]
 
@@ -130,7 +131,7 @@ def test_many_findings_are_few_lines(tmp_path: Path) -> None:
     made = Made()
     odd = b"".join(event(f"odd.{n}") for n in range(3000)) + completed()
     made.stream("s", 1.0, (1.0, heartbeat() + odd))
-    assert len(run(made.save(tmp_path / "odd.db")).stdout.splitlines()) < 400
+    assert len(run(made.save(tmp_path / "odd.db")).stdout.splitlines()) < 450
 
 
 def test_a_reader_that_has_enough_ends_it_as_a_broken_pipe_does() -> None:
@@ -150,3 +151,19 @@ def test_a_terminal_gets_colours() -> None:
 def on_a_terminal(cassette: Path, **environment: str) -> str:
     """What a person sees there."""
     return forked.on_a_terminal("doctor", cassette, TERM="xterm", **environment)[0]
+
+
+def test_a_hint_names_the_cassette_and_a_refused_call_its_exchange(tmp_path: Path) -> None:
+    path = tmp_path / "my run.db"
+    both_hops().save(path)
+    out = " ".join(run(path).stdout.split())
+    assert f"omnirecord show '{path}' has each call." in out
+    assert "(exchange 4)" in out
+    assert "CASSETTE" not in out
+
+
+def test_findings_of_no_session_have_a_heading_that_says_so(tmp_path: Path) -> None:
+    made = Made()
+    made.post("/v1/sessions", 1.0, until=1.1, status=500, answer={"error": "no"})
+    made.post("/v1/sessions", 2.0, until=2.1, status=500, answer={"error": "no"})
+    assert "\noutside of sessions: 1 error\n" in run(made.save(tmp_path / "a.db")).stdout

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from omnirecord.cli import stderr
+from omnirecord.cli.listen import print_parting
 from omnirecord.cli.stderr import Stderr
 from tests.support import wire
 
@@ -66,3 +67,9 @@ def test_of_very_many_lines_of_one_place_a_hundred_a_minute_are_written() -> Non
     assert os.read(ours, 1 << 16).decode().endswith("omnirecord: 101 lines like some of those before were left out\n")
     os.close(ours)
     os.close(its)
+
+
+def test_the_closing_line_is_logged_where_stderr_is_no_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "omnirecord"):
+        print_parting("recorded into a.db: 2 exchanges")
+    assert caplog.messages == ["recorded into a.db: 2 exchanges"]

@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange
-from tests.support.ports import free_port
-from tests.support.process import Process
+from omnirecord.recorder.proxy.server import Proxy
 from tests.support.stores import accepting
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "load-balancer.md"
@@ -137,7 +137,7 @@ async def test_all_requests_of_a_session_meet_the_same_recorder(
     await server.start_server()
     upstream, port, dbs = str(server.make_url("")), free_port(), [tmp_path / "one.db", tmp_path / "two.db"]
     try:
-        async with Process(upstream, dbs[0]) as one, Process(upstream, dbs[1]) as two:
+        async with Proxy(upstream, dbs[0]) as one, Proxy(upstream, dbs[1]) as two:
             addresses = [proxy.url.removeprefix("http://") for proxy in (one, two)]
             text = configuration(name, port, *addresses)
             async with balancer(program, tmp_path, text, port) as url, aiohttp.ClientSession() as client:

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import BrokenCassette
 from tests.support.cassettes import conversation
+from tests.support.examples import examples
 from tests.support.fuzz import fuzz
 from tests.support.fuzzing import TARGETS, Target, in_time
 
-MOMENT = 80
+MOMENT = examples(130)
 """Inputs of each target: some seconds for all of them."""
 
 

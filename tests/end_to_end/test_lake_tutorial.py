@@ -19,6 +19,7 @@ from time import monotonic
 from typing import IO
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import settings
 
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
@@ -26,6 +27,7 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 from examples.lake.needs import INSTALL, missing
 from omnirecord.cassette.export import write_lines
 from omnirecord.cassette.open import open_store
+from omnirecord.cli import main
 from omnirecord.lake.get import Fetch
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
@@ -201,9 +203,8 @@ def test_the_printed_questions_are_answered(told: Told) -> None:
     assert {words[1] for words in asked} == {"lake", "show", "doctor", "serve", "ui"}
     for _, *words in asked:
         if words[0] not in ("serve", "ui"):  # servers
-            command = [sys.executable, "-m", "omnirecord", *words]
-            done = subprocess.run(command, env={**os.environ, **told.environment}, capture_output=True, text=True)
-            assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", True), words
+            done = CliRunner(env=told.environment).invoke(main, words)
+            assert (done.exit_code, done.stderr, bool(done.stdout)) == (0, "", True), words
 
 
 def test_the_first_command_installs_what_the_example_needs(tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from omnirecord.lake.compaction import Merged, merge, merges
-from omnirecord.lake.location import Lake
-from omnirecord.lake.ship import Shipper
 from omnirecord.lake.tables import TABLES
+from tests.support.lakes import shipped
 from tests.support.stores import each_lake_url
 
 __all__ = ["each_lake_url"]
@@ -48,21 +47,13 @@ def filled(url: str, folder: Path) -> None:
     """Make a lake with findings, turns, and differences from a contract; a part of it is compacted."""
     drifted, text = folder / "drifted.jsonl", (ROOT / "cassettes" / "tool.jsonl").read_text()
     drifted.write_text(text.replace('"contract": "omnigent"', '"contract": "documented"', 1))
+    healthy = [ROOT / "cassettes" / f"{name}.jsonl" for name in ("failed", "text", "tool", "turns")]
     troubled = [ROOT / "cassettes" / "troubled" / f"{name}.jsonl" for name in ("child_unfinished", "turn_unfinished")]
-    lake = Lake(url)
-    lake.init()
-    ship(lake, [*(ROOT / "cassettes").glob("*.jsonl"), *(path for path in troubled if path.exists())])
+    lake = shipped(url, *healthy, *(path for path in troubled if path.exists()))
     for name in TABLES:
         for one in merges(lake, name, 1 << 20):
             list(merge(lake, one, Merged(), 1 << 20))
-    ship(lake, [drifted])
-
-
-def ship(lake: Lake, paths: list[Path]) -> None:
-    shipper = Shipper(lake)
-    found = list(shipper.ship(paths))
-    shipper.close()
-    assert {one.status for one in found} == {"shipped"}, [one.message for one in found]
+    shipped(url, drifted)
 
 
 def answers(engine: str, url: str, folder: Path) -> list[list[list[Any]]] | str:

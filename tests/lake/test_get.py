@@ -23,6 +23,7 @@ from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
 from omnirecord.replayer.verify import verify
 from tests.support.cassettes import HEALTHY, SHIPPED, SSE, Made, conversation, created, delta, event, status, zipped
+from tests.support.examples import a_third
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
@@ -61,7 +62,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "path", [path if path in SOME else pytest.param(path, marks=pytest.mark.long) for path in ALL],
+    "path", a_third(ALL),
     ids=lambda path: path.name,
 )  # fmt: skip
 def test_each_session_of_a_shipped_cassette_has_its_text_form_again(path: Path, everything: Lake) -> None:

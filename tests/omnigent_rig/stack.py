@@ -24,9 +24,9 @@ import httpcore  # noqa: F401  httpx takes it late: inside a pytester run it wou
 import httpx
 from omnigent.runner.identity import token_bound_runner_id
 
+from benchmarks.ports import free_port, listens
 from tests.omnigent_rig.process import Process, StackError
 from tests.omnigent_rig.zygote import ForkedRunner
-from tests.support.ports import free_port, listens
 
 LONGEST_HOME = 27
 MARKER = "OMNIRECORD_RIG"
@@ -113,10 +113,12 @@ class Stack:
         server, self.server = self.server, None
         return await server.stop(how) if server else 0
 
-    async def start_runner(self, server_url: str | None = None) -> str:
-        """Start the runner, dialling the server by way of `server_url`; answers its id once it is online."""
+    async def start_runner(self, server_url: str | None = None, env: Mapping[str, str] | None = None) -> str:
+        """Start the runner, dialling the server by way of `server_url`; answers its id once it is online. `env` is for
+        this runner only."""
         self.runner_id = token_bound_runner_id(self._token)
         env = {
+            **(env or {}),
             "OMNIGENT_RUNNER_ID": self.runner_id,
             "OMNIGENT_RUNNER_TUNNEL_BINDING_TOKEN": self._token,
             "OMNIGENT_RUNNER_WORKSPACE": str(self.work),

@@ -29,6 +29,7 @@ MANY = """
     async def test_a_turn(chat, omnirecord_server, n):
         assert (await chat.ask(QUESTION)).startswith(ANSWER)
         omnirecord_server.assert_all_played()
+        omnirecord_server.assert_all_matched()
 
     @often
     @pytest.mark.omnirecord("turn.jsonl")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_each_test_has_a_cursor_of_its_own(suite: Suite) -> None:
     suite.run().assert_outcomes(passed=4)
 
 
-@pytest.mark.slow
+@(pytest.mark.long if find_spec("omnigent_client") else pytest.mark.slow)  # else `test_many.py` does the same
 def test_two_workers_on_one_cassette_never_see_each_other(suite: Suite) -> None:
     suite.file(
         test_it="""

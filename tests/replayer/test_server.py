@@ -20,7 +20,6 @@ from omnirecord.errors import BrokenCassette
 from omnirecord.model import Ending
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
-from tests.support.process import allow_many_files
 from tests.support.stage import EVENTS, SESSION, gists
 from tests.support.watchdog import slowness
 from tests.support.wire import Answer, Wire, answering, ask, connected, eventually, get, recorded
@@ -311,21 +310,6 @@ async def test_a_large_cassette_opens_soon_and_plays_at_once(tmp_path: Path) -> 
     assert answer.body == tape.wire[1]
     assert opened - begun < 3.0
     assert played - opened < 5.0
-
-
-async def test_three_hundred_replays_run_side_by_side(tmp_path: Path) -> None:
-    allow_many_files()
-    path = short().save(tmp_path / "tape.db")
-
-    async def once() -> list[str]:
-        async with Replay(path, timing="instant") as server, connected(server.url, get(STREAM)) as wire:
-            await wire.head()
-            before = await heard(wire, 2)
-            await ask(server.url, post(EVENTS))
-            return before + gists((await wire.body([(b"transfer-encoding", b"chunked")]))[0])
-
-    all_heard = await asyncio.gather(*(once() for _ in range(300)))
-    assert all_heard == [["heartbeat", "presence", "running", "Hi", "[DONE]"]] * 300
 
 
 @pytest.mark.parametrize(

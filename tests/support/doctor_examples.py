@@ -6,10 +6,12 @@ the tables of codes into `docs/doctor.md`, and those of mutations and the corpus
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,14 +199,16 @@ def command_of(example: Example) -> str:
 
 def output_of(example: Example) -> str:
     """What it prints, in a pipe."""
-    path = FOLDER / f"{example.cassette}.jsonl"
-    with tempfile.TemporaryDirectory() as folder:
+    path, name = FOLDER / f"{example.cassette}.jsonl", command_of(example).rpartition(" ")[2]
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         if example.faults or example.told:
             made = faulted(path, *example.faults, change=example.change)
             if example.after:
                 example.after(made)
-            path = made.save(Path(folder) / "made.db")
-        result = CliRunner().invoke(main, ["doctor", str(path)])
+            made.save(Path(name))
+        else:
+            os.chdir(FOLDER.parent)
+        result = CliRunner().invoke(main, ["doctor", name])
     assert result.exit_code in (0, 1), result.output
     return result.stdout
 

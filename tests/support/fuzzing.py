@@ -312,7 +312,7 @@ _ADDRESS_WORDS = [
     "*", "[a-z]*", "status=idle", 'delta="a b"', "response.id=1", "a.b[2].c=null", "a..b=1", "=", "with status = 'x'",
 ]  # fmt: skip
 _FAULT_WORDS = [
-    *_ADDRESS_WORDS, *VERBS, *(word for verb in VERBS.values() for word in verb.example.split()), "of", "to", "by",
+    *_ADDRESS_WORDS, *VERBS, *(word for verb in VERBS.values() for word in verb.split()), "of", "to", "by",
     "at", "each", "time", "cleanly", "short", "reset", "inside a character of", "1.5s", "20ms", "3min", "0s", "POST",
     "/v1/*", "with 503", "heartbeats",
 ]  # fmt: skip
@@ -329,7 +329,7 @@ _ADDRESSES = [
     'every response.output_text.delta with delta="a b" before response.completed with response.usage.input_tokens=1',
 ]  # fmt: skip
 _FAULTS = [
-    *(verb.example for verb in VERBS.values()), *(f"drop {one}" for one in _ADDRESSES),
+    *VERBS.values(), *(f"drop {one}" for one in _ADDRESSES),
     "cut inside a character of last response.output_text.delta by reset each time",
     "cut before 3rd event short", "freeze at session.status each time", "swap #3 with #5", "corrupt every event",
     'set response.usage of response.completed to {"a": [1, "x y", null]}', "delay every session.heartbeat by 1.5s",

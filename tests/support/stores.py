@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support.ports import free_port, listens
+from benchmarks.ports import free_port, listens
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
 """What a client needs beside the endpoint."""

@@ -9,14 +9,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from tests.support.ports import free_port, listens
+from benchmarks.ports import free_port, listens
 
 ROOT = Path(__file__).parent.parent.parent
 SERVER = "import socket; server = socket.create_server(('127.0.0.1', 0)); print(server.getsockname()[1]); input()"
 
 
 def test_no_two_processes_get_one_port_and_the_kernel_chooses_none_of_them() -> None:
-    program = "from tests.support.ports import free_port; print([free_port() for _ in range(500)], flush=True); input()"
+    program = "from benchmarks.ports import free_port; print([free_port() for _ in range(500)], flush=True); input()"
     command, pipe = [sys.executable, "-c", program], subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT) for _ in range(2)]
     lines = [process.stdout.readline() for process in processes if process.stdout]

@@ -8,7 +8,7 @@ _REAL = "one real server"
 _TOGETHER = dict.fromkeys(
     (
         "test_acceptance.py", "test_rig.py", "test_real_resume.py", "test_real_tail.py", "test_real_validate.py",
-        "test_real_web_ui.py",
+        "test_real_web_ui.py", "test_real_offline.py",
     ), _REAL,
 )  # fmt: skip  # each uses `shared_server` of `tests/end_to_end/conftest.py`
 

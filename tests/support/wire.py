@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks.ports import free_port
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Exchange, TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
-from tests.support.ports import free_port
 
 PATIENCE = 30.0
 """Seconds after which a test that waits has failed, on a busy machine as well."""

@@ -215,7 +215,7 @@ async def test_nothing_waits_for_who_listens_slowly(tmp_path: Path) -> None:
                 gaps.append(time.monotonic() - begun)
             assert sorted(gaps)[700] < 0.1
             assert wire.resident() - before < 64 << 20
-            await wire.eventually(lambda: len(wire.frames(proxy.db)) == 800, 30)
+            await wire.eventually(lambda: wire.stored_frames(proxy.db) == 800, 30)
             listener = Listener(slow)
             await slow.head()
             assert (await listener.next()).event == "cassette"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.ports import free_port
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import NotACassette, ServerError, UsageError
 from omnirecord.recorder.proxy.server import Proxy
@@ -17,7 +18,6 @@ from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.viewer import Viewer
 from tests.support.cassettes import HEALTHY
 from tests.support.forked import run
-from tests.support.ports import free_port
 from tests.support.wire import Upstream, ask
 
 UI = "/-/omnirecord/ui/"

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
+from ...providers.call import ModelCall, ToolRequest
 from ...providers.conversation import Conversation, differences
 from ...providers.parts import canonical
 from ...wire.strict_json import loads
@@ -24,15 +26,15 @@ Told = set[tuple[object, object]]
 
 
 def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Link], told: Told) -> None:
-    """Add the differences of the linked model calls of two turns. `told`: of the session; a later request repeats the
-    messages of earlier ones."""
+    """Add the differences of the model calls of two turns, or without a path, of two cassettes. `told`: of the session;
+    a later request repeats the messages of earlier ones."""
     for found in out.found:
         if isinstance(found.a, str) and isinstance(found.b, str):
             told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
     for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
         one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]
-        at = f"{path}.model_calls[{j if i is None else i}]"
+        at = f"{path}.model_calls[{j if i is None else i}]".lstrip(".")
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
             continue
@@ -41,6 +43,8 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
             if mine[name] != theirs[name]:
                 out.add("calls", f"{at}.{name}", mine[name], theirs[name])
         _usage(out, f"{at}.usage", mine["usage"], theirs["usage"])
+        if not path:  # a turn has these
+            _answers(out, at, one[-1].call, other[-1].call)
         conversations = one[-1].call.conversation, other[-1].call.conversation
         if conversations[0] is not None and conversations[1] is not None:
             _conversations(out, f"{at}.request", conversations[0], conversations[1], told)
@@ -72,6 +76,20 @@ def _summary(attempts: Sequence[Link]) -> dict[str, Any]:
 def _ending(link: Link) -> str:
     call = link.call
     return call.ending if call.ending == "completed" or not call.reason else f"{call.ending} ({call.reason})"
+
+
+def _answers(out: Differences, path: str, a: ModelCall, b: ModelCall) -> None:
+    """Add the differences of the texts and tool calls of two answers."""
+    for n, (one, other) in enumerate(zip_longest(a.texts, b.texts)):
+        if not out.same_text(one, other):
+            out.add("calls", f"{path}.texts[{n}]", one, other)
+    for n, (mine, theirs) in enumerate(zip_longest(a.tool_calls, b.tool_calls)):
+        if not out.same_value(_tool(mine), _tool(theirs)):
+            out.add("calls", f"{path}.tool_calls[{n}]", _tool(mine), _tool(theirs))
+
+
+def _tool(tool: ToolRequest | None) -> dict[str, str] | None:
+    return None if tool is None else {"name": tool.name, "arguments": tool.arguments}
 
 
 def _usage(out: Differences, path: str, a: dict[str, Any] | None, b: dict[str, Any] | None) -> None:

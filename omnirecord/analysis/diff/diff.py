@@ -92,7 +92,9 @@ class Compared:
     """The number of sessions on the side that has more; `turns` likewise."""
     turns: int
     uncompared_calls: int = 0
-    """The model calls of the side that has more of them, if no turn is compared: then no call is."""
+    """The model calls of the side that has more of them, if the other side has no model hop, and there are no turns."""
+    calls: int = 0
+    """The calls without turns that are compared, of the side that has more of them."""
 
 
 def compared(
@@ -106,22 +108,31 @@ def compared(
     """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
-    calls: list[int] = []
+    calls: list[ModelCalls] = []
     sides = list(_sessions_of(a, session, watch, calls)), list(_sessions_of(b, session, watch, calls))
     sessions = max(len(side) for side in sides)
     turns = max(sum(len(one.turns) for one in side) for side in sides)
-    return Compared(compare(*sides, tolerance_s=tolerance_s), sessions, turns, 0 if turns else max(calls, default=0))
+    found, most = compare(*sides, tolerance_s=tolerance_s), max(len(one.links) for one in calls)
+    if turns or not most:
+        return Compared(found, sessions, turns)
+    if not all(one.is_recorded for one in calls):
+        return Compared(found, sessions, turns, uncompared_calls=most)
+    out = Differences(None, Ids())
+    compare_calls(out, "", calls[0].links, calls[1].links, set())
+    return Compared(found + out.found, sessions, turns, calls=most)
 
 
-def _sessions_of(source: str | Path, session: str | None, watch: Watch, counted: list[int]) -> Iterator[DiffSession]:
-    """The sessions of a cassette. Adds the number of its model calls to `counted`."""
+def _sessions_of(
+    source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls]
+) -> Iterator[DiffSession]:
+    """The sessions of a cassette. Adds its model calls to `found`."""
     path, named = named_session(source)
     if named is not None and session is not None and named != session:
         raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
     with closing(open_store(path)) as store:
         label, sessions = f"reading {path.name}", list(gathered(store, named or session))
         calls = model_calls(store)
-        counted.append(len(calls.links))
+        found.append(calls)
         if len(sessions) == 1:
             yield _session_of(sessions[0], watch(sessions[0].frames(), label), calls)
         else:
@@ -129,7 +140,9 @@ def _sessions_of(source: str | Path, session: str | None, watch: Watch, counted:
 
 
 def _session_of(one: Gathered, frames: Iterable[TimedFrame], calls: ModelCalls) -> DiffSession:
-    return diff_session(one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls)
+    return diff_session(
+        one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls, has_turns=one.has_turns
+    )
 
 
 def compare(
@@ -154,13 +167,14 @@ def by_session(
 class _StepsByTurn:
     """The steps of a session, sorted by the turn that they belong to."""
 
-    def __init__(self, builder: SessionBuilder) -> None:
-        self._builder = builder
+    def __init__(self, builder: SessionBuilder, *, has_turns: bool) -> None:
+        self._builder, self._has_turns = builder, has_turns
         self.steps: dict[Draft | None, Steps] = {None: Steps()}
 
     def add(self, heard: MergedFrame) -> None:
         course, before = self._builder.turns, self._builder.turns.open
-        self._builder.add(heard)
+        if self._has_turns:
+            self._builder.add(heard)
         if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
             return
         draft = course.open or before or course.latest()
@@ -169,16 +183,16 @@ class _StepsByTurn:
 
 def diff_session(
     exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False,
-    calls: ModelCalls | None = None,
+    calls: ModelCalls | None = None, has_turns: bool = True,
 ) -> DiffSession:  # fmt: skip
     """A session of one recording, ready to compare. `exchanges`: all of that session, at least one. `calls`: those of
-    the cassette."""
+    the cassette. `has_turns`: False for a stream of an unknown API."""
     calls = ModelCalls() if calls is None else calls
     acts = list(acts)
     builder = SessionBuilder(acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    steps_by_turn, line = _StepsByTurn(builder), merged(frames)
+    steps_by_turn, line = _StepsByTurn(builder, has_turns=has_turns), merged(frames)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()

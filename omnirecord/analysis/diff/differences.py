@@ -149,6 +149,9 @@ def plain(span: Span) -> str:
     return f"{before}{span.text}{behind}"
 
 
+_CALLS = "without a turn"
+
+
 def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
     """The lines of the report after the first one, which is `headline`. `paint`: formats a change inside a text."""
     session: object = ()
@@ -158,9 +161,10 @@ def report(found: Sequence[Difference], paint: Paint = plain) -> Iterator[str]:
         at, where = _place(one.path)
         if one.session_id is None and at == "the session":
             at = where = "the stream"
-        if one.session_id != session:
-            session, turn = one.session_id, None
-            yield f"session {visible(one.session_id)}" if one.session_id else "a stream without a session"
+        group = one.session_id or ("model calls" if at == _CALLS else "a stream without a session")
+        if group != session:
+            session, turn = group, None
+            yield f"session {visible(one.session_id)}" if one.session_id else group
         if at != turn:
             turn, told = at, 0
             yield f"  {at}"
@@ -177,6 +181,8 @@ def _place(path: str) -> tuple[str, str]:
     what, _, number = head.partition("[")
     if what == "turns":
         return f"turn {int(number) + 1}", where.lstrip(".") or "the turn"
+    if what == "model_calls":
+        return _CALLS, path
     return ("the session", "the session") if what == "sessions" else ("around the turns", path)
 
 
@@ -250,13 +256,15 @@ def _json(value: Any) -> str:
         return "…"
 
 
-def headline(found: Sequence[Difference], *, sessions: int, turns: int) -> str:
-    """The first line: the differences by kind; without any, the sessions and turns that were compared."""
+def headline(found: Sequence[Difference], *, sessions: int, turns: int, calls: int = 0) -> str:
+    """The first line: the differences by kind; without any, the sessions and turns, or the `calls` without turns, that
+    were compared."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""
     if not told:
         among = f" in {counted(sessions, 'session')} with {counted(turns, 'turn')}"
+        among = f" in {counted(calls, 'model call')}" if calls and not sessions else among
         return f"no difference{among}{f', but for {timing}' if timing else ''}"
     total = sum(number[kind] for kind in KINDS if kind != "timing")
     return f"{counted(total, 'difference')}: {', '.join(told)}" + (f"; {timing}" if timing else "")

@@ -155,7 +155,7 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
     if call.has_failed or call.ending == "incomplete":
         many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
         code = "model-truncated" if call.ending == "incomplete" else "model-failed"
-        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last, at=last[0])
+        yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last, at=last[0], has_place=True)
 
 
 def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
@@ -167,13 +167,16 @@ def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
 
 def _sign(
     code: str, message: str, links: Sequence[Link], turn: Turn | None = None, *, severity: Severity | None = None,
-    at: Link | None = None,
+    at: Link | None = None, has_place: bool = False,
 ) -> Sign:  # fmt: skip
     """Return a sign that covers the calls, and the rest of their turn. `at`: the call that the message is about, by
-    default the last one; the sign names its stream."""
+    default the last one; the sign names its stream, or its exchange if it has none. `has_place`: the message does."""
+    call = (at or links[-1]).call
+    if call.stream is None and not has_place and code.startswith("model-"):
+        message += f" (exchange {call.exchange})"
     ends = [one.started_ns if one.ended_ns is None else one.ended_ns for one in links]
     until = max([*ends, *([] if turn is None else [turn.ended_ns or 0, turn.last_event_ns])])
     return Sign(
-        code, message, min(one.started_ns for one in links), until, (at or links[-1]).call.stream, (), severity,
+        code, message, min(one.started_ns for one in links), until, call.stream, (), severity,
         about=(links[0].call.exchange, links[-1].call.exchange),
     )  # fmt: skip

@@ -7,6 +7,6 @@ fault on the wire.
 
 from .apply import Faulty
 from .bound import Bound, Faults, RequestFault
-from .verbs import VERBS, End, Fault, Verb
+from .verbs import VERBS, End, Fault
 
-__all__ = ["VERBS", "Bound", "End", "Fault", "Faults", "Faulty", "RequestFault", "Verb"]
+__all__ = ["VERBS", "Bound", "End", "Fault", "Faults", "Faulty", "RequestFault"]

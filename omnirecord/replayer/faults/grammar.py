@@ -1,4 +1,4 @@
-"""Reads a fault from a line: a verb, then its arguments. `verbs.VERBS` lists the forms; EVENT is an `event_address`."""
+"""Reads a fault from a line: a verb, then its arguments. `docs/faults.md` lists the forms."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parse_fault(text: str) -> Fault:
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 2)
         words.refuse(f"a fault begins with {' or '.join(near) if near else 'one of ' + ', '.join(VERBS)}")
-    words.example = VERBS[verb].example
+    words.example = VERBS[verb]
     words.take()
     fault = _READERS[verb](words)
     words.end(each=EACH_TIME, **_WITH)

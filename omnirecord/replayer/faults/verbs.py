@@ -1,4 +1,4 @@
-"""The fault verbs: a value for each, its usage, its meaning and an example. Pure.
+"""The fault verbs: a value for each, and an example. Pure.
 
 To add a verb: its class and its row in `VERBS` here, its reader in `grammar.py`, its effect in `apply.BoundFault`, and
 its paragraph in `docs/faults.md`. `str` of a fault is its line in the plainest spelling.
@@ -188,54 +188,21 @@ OnRequest = Answer | Slow
 Fault = Change | Ends | OnRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Verb:
-    usage: str
-    meaning: str
-    """What the verb does, in one line."""
-    example: str
-
-
-VERBS: dict[str, Verb] = {
-    "drop": Verb("drop EVENT", "it never comes", f"drop 2nd {SESSION_STATUS}"),
-    "duplicate": Verb("duplicate EVENT", "it comes twice", f"duplicate {RESPONSE_COMPLETED}"),
-    "swap": Verb(
-        "swap EVENT [with EVENT]", "the two change places; without the second, with the next event",
-        f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
-    ),
-    "delay": Verb("delay EVENT by TIME", "it and all that follows come later", f"delay {RESPONSE_COMPLETED} by 2s"),
-    "stall": Verb(
-        "stall TIME at EVENT [each time]", "on one connection, it and all that follows come later",
-        f"stall 20s at {RESPONSE_COMPLETED}",
-    ),
-    "freeze": Verb(
-        "freeze at|after EVENT [each time]", "from there on nothing comes, and the connection stays open",
-        f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
-    ),
-    "cut": Verb(
-        "cut before|after|inside|inside a character of EVENT [cleanly|short|by reset] [each time]",
-        "the response ends there", f"cut before {RESPONSE_COMPLETED} by reset",
-    ),
-    "corrupt": Verb("corrupt EVENT", "its data are no JSON any more", f"corrupt last {RESPONSE_OUTPUT_TEXT_DELTA}"),
-    "set": Verb(
-        "set FIELD of EVENT to JSON", "a field has another value",
-        f'set status of last {SESSION_STATUS} to "failed"',
-    ),
-    "remove": Verb("remove FIELD of EVENT", "a field is missing", f"remove response.usage of {RESPONSE_COMPLETED}"),
-    "stop": Verb(
-        "stop heartbeats at|after EVENT", "from there on no heartbeat comes, and all else does",
-        f"stop heartbeats after {SESSION_HEARTBEAT}",
-    ),
-    "answer": Verb(
-        "answer [2nd|every|first N] METHOD GLOB with STATUS|reset [retry after TIME]",
-        "a request is answered with an error, or another status",
-        f"answer 2nd {GATE_EXAMPLE} with 503",
-    ),
-    "slow": Verb(
-        "slow [2nd|every] METHOD GLOB by TIME", "the answer to a request begins later",
-        f"slow every {READ_EXAMPLE} by 500ms",
-    ),
-}  # fmt: skip
-"""The verbs by their first word, in the order in which errors and docs list them."""
-EXAMPLE = VERBS["drop"].example
+VERBS: dict[str, str] = {
+    "drop": f"drop 2nd {SESSION_STATUS}",
+    "duplicate": f"duplicate {RESPONSE_COMPLETED}",
+    "swap": f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
+    "delay": f"delay {RESPONSE_COMPLETED} by 2s",
+    "stall": f"stall 20s at {RESPONSE_COMPLETED}",
+    "freeze": f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
+    "cut": f"cut before {RESPONSE_COMPLETED} by reset",
+    "corrupt": f"corrupt last {RESPONSE_OUTPUT_TEXT_DELTA}",
+    "set": f'set status of last {SESSION_STATUS} to "failed"',
+    "remove": f"remove response.usage of {RESPONSE_COMPLETED}",
+    "stop": f"stop heartbeats after {SESSION_HEARTBEAT}",
+    "answer": f"answer 2nd {GATE_EXAMPLE} with 503",
+    "slow": f"slow every {READ_EXAMPLE} by 500ms",
+}
+"""An example of each verb, by the verb, in the order in which errors list them. `docs/faults.md` has their forms."""
+EXAMPLE = VERBS["drop"]
 EACH_TIME = "only a cut, a freeze or a stall happens once: all others happen each time as they are"

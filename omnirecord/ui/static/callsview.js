@@ -2,7 +2,7 @@
 
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { callEnding, callTokens, isBadCall, linkSentence } from './calls.js'
-import { add, copyButton, fill, h, tableBox } from './dom.js'
+import { add, copyButtons, fill, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, moment, momentAt, oneLine, seconds } from './words.js'
 
@@ -62,8 +62,7 @@ export class CallView {
         [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
       this.panel = new CallPanel({ source, begin: call.shift_ns, go: delta => this.go(delta) })
       fill(this.head, ...callTitle(call))
-      const copied = [['curl', full.curl], ['id', String(this.exchange)]].filter(([, text]) => text)
-      fill(this.copies, ...copied.map(([name, text]) => copyButton(name, () => text)), copyButton('link', () => location.href))
+      fill(this.copies, copyButtons({ curl: full.curl, id: String(exchange) }, () => location.href))
       fill(this.body, ...this.panel.parts(call, full))
       this.call = call
       if (call.stream !== null) await this.show()

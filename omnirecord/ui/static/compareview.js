@@ -20,7 +20,7 @@ export class CompareView {
         {
           'aria-label': `Session ${side.toUpperCase()}`,
           onchange: event => {
-            location.hash = `#/compare?${new URLSearchParams({ a: this.a, b: this.b, [side]: event.target.value })}`
+            location.hash = write({ view: 'compare', a: this.a, b: this.b, [side]: event.target.value })
           },
         },
         ...this.offered(side, value).map(one =>

@@ -2,7 +2,7 @@
 
 import { CallPanel, callTitle, partnerLine } from './callpanel.js'
 import { showEvent } from './callsview.js'
-import { add, button, copyButton, fill, h, icon } from './dom.js'
+import { add, button, copyButtons, fill, h, icon } from './dom.js'
 import { exchangeParts, factList, latin, tree } from './facts.js'
 import { readJson } from './jsontext.js'
 import { dataOf } from './sse.js'
@@ -99,8 +99,7 @@ export class Detail {
 
   // The texts to copy; null for a missing one.
   offer(texts) {
-    const offered = Object.entries(texts).filter(([, text]) => text !== null && text !== undefined)
-    fill(this.copies, ...offered.map(([name, text]) => copyButton(name, () => text)), copyButton('link', this.link))
+    fill(this.copies, copyButtons(texts, this.link))
   }
 
   facts(row, event) {

@@ -112,8 +112,14 @@ export function busyLine(what) {
 
 const TOLD = 1500 // ms
 
+// Buttons for these texts, by name, without the missing ones; and one for the link that `link` returns.
+export function copyButtons(texts, link) {
+  const there = Object.entries(texts).filter(([, text]) => text !== null && text !== undefined)
+  return [...there.map(([name, text]) => copyButton(name, () => text)), copyButton('link', link)]
+}
+
 // `name`: what is copied. `text` returns it.
-export function copyButton(name, text) {
+function copyButton(name, text) {
   const button = h('button', { type: 'button', class: 'copy', 'aria-live': 'polite', onclick: () => run() }, `Copy ${name}`)
   const run = async () => {
     const isDone = await copied(text()).catch(() => false)

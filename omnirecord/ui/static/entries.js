@@ -2,6 +2,7 @@
 
 import { add, fill, h, say, shows } from './dom.js'
 import { markdownIn } from './markdown.js'
+import { write } from './routes.js'
 import { count, oneLine, seconds } from './words.js'
 
 const LONG = 12_000 // characters of a text that are shown at first
@@ -162,7 +163,7 @@ class Child extends Entry {
       { title, session_id } = entry.of
     this.own = own && turn.depth < 3 ? own.turns.map(one => turn.nested(one, own.told.key)) : []
     this.inner = h('div', { class: 'inner' }, ...this.own.map(one => one.element))
-    const link = own ? h('a', { href: `#/session/${encodeURIComponent(own.told.key)}` }, 'open') : ''
+    const link = own ? h('a', { href: write({ view: 'session', key: own.told.key }) }, 'open') : ''
     add(this.element, [h('div', { class: 'who' }, `Sub-agent ${title ?? session_id}`, this.status, link), this.inner])
     if (!own) this.last = h('p', { class: 'remark' })
     if (this.last) this.element.append(this.last)

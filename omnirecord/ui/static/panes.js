@@ -2,6 +2,7 @@
 
 import { h } from './dom.js'
 import { factList } from './facts.js'
+import { write } from './routes.js'
 import { oddIn } from './table.js'
 import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
@@ -73,7 +74,7 @@ export function aboutParts(row, deck, overview) {
       ? [
           h('h2', {}, 'Sub-agents'),
           ...others.map(one =>
-            h('p', {}, h('a', { href: `#/session/${encodeURIComponent(one.key)}` }, one.title ?? one.session_id)),
+            h('p', {}, h('a', { href: write({ view: 'session', key: one.key }) }, one.title ?? one.session_id)),
           ),
         ]
       : '',

@@ -55,7 +55,7 @@ export class SearchView {
       h(
         'h2',
         {},
-        row ? h('a', { href: `#/session/${encodeURIComponent(key)}` }, row.asked ?? row.session_id ?? key) : key,
+        row ? h('a', { href: write({ view: 'session', key }) }, row.asked ?? row.session_id ?? key) : key,
       ),
       h('ol', { class: 'hits' }, ...hits.map(hit => this.hit(key, hit, row?.begun_ns ?? 0))),
     )
@@ -82,7 +82,7 @@ export class SearchView {
         : hit.exchange !== null
           ? { exchange: hit.exchange }
           : { t: (hit.offset_ns - begin) / 1e9 }
-    return h('li', {}, hitLink(`#/session/${encodeURIComponent(key)}?${new URLSearchParams(at)}`, hit, begin))
+    return h('li', {}, hitLink(write({ view: 'session', key, ...at }), hit, begin))
   }
 }
 

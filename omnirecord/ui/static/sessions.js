@@ -4,6 +4,7 @@ import { callList } from './callsview.js'
 import { add, chooser, fill, h, tableBox } from './dom.js'
 import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
+import { write } from './routes.js'
 import { oddIn } from './table.js'
 import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
 
@@ -185,7 +186,7 @@ export class SessionsView {
         { class: 'name' },
         h(
           'a',
-          { href: `#/session/${encodeURIComponent(row.key)}`, style: { paddingLeft: `${depth * 20}px` } },
+          { href: write({ view: 'session', key: row.key }), style: { paddingLeft: `${depth * 20}px` } },
           depth ? '↳ ' : '',
           clip(oneLine(name), 100),
         ),
@@ -230,7 +231,7 @@ export class SessionsView {
     fill(this.compare)
     add(this.compare, [
       many === 2
-        ? h('a', { class: 'primary', href: `#/compare?${new URLSearchParams({ a, b })}` }, 'Compare these two sessions')
+        ? h('a', { class: 'primary', href: write({ view: 'compare', a, b }) }, 'Compare these two sessions')
         : many === 1
           ? 'Choose a second session to compare.'
           : 'Choose exactly two sessions to compare.',

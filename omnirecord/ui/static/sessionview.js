@@ -2,7 +2,7 @@
 
 import { Deck } from './deck.js'
 import { Detail } from './detail.js'
-import { copyButton, fill, h, say, shows } from './dom.js'
+import { copyButtons, fill, h, say, shows } from './dom.js'
 import { isAll, ofAddress, toAddress } from './filters.js'
 import { aboutParts, findingParts } from './panes.js'
 import { Player } from './player.js'
@@ -104,12 +104,7 @@ export class SessionView {
         parent ? h('a', { href: write({ view: 'session', key: parent.key }) }, 'Parent session') : '',
       ),
       this.trouble,
-      h(
-        'div',
-        { class: 'copies' },
-        row.session_id === null ? '' : copyButton('id', () => row.session_id),
-        copyButton('link', () => this.link()),
-      ),
+      h('div', { class: 'copies' }, copyButtons({ id: row.session_id }, () => this.link())),
     )
   }
 

@@ -194,15 +194,6 @@ def test_a_snapshot_proves_that_the_runner_is_gone() -> None:
     assert codes(made)[0] == ("runner-disconnected", "error", None)
 
 
-def test_a_tool_that_hangs_is_told_before_the_turn_that_waits_for_it() -> None:
-    made = heard((2.0, status("running") + begin()), (2.1, call(name="sleep")), *beats(16.0, 76.0), end=80.0)
-    first, *rest = found(made)
-    assert (first.code, first.severity, first.seqs) == ("tool-without-output", "error", (4,))
-    told = "the tool sleep (call c) was called and has no output in the 78 s that were recorded after it"
-    assert first.message == told
-    assert {finding.because for finding in rest} == {"tool-without-output"}
-
-
 def test_a_server_that_stops_long_after_its_runner_is_not_the_cause() -> None:
     made = heard((2.0, status("running") + begin()), *beats(16.0, 76.0), ending="eof", end=80.0)
     assert codes(made) == [
@@ -299,42 +290,6 @@ def test_a_deleted_session_of_a_sub_agent_is_told_in_its_parent() -> None:
     still = heard((2.0, child("in_progress")), (5.0, child("completed")), end=9.0)
     still.request("DELETE", "/v1/sessions/c", 6.0, answer={"deleted": True})
     assert codes(still) == []
-
-
-def tool_turn(arguments: str, then: str, answer: str) -> Made:
-    first = item(id="f", type="function_call", status="in_progress", call_id="c", name="shell", arguments=arguments)
-    second = item(id="f", type="function_call", status="completed", call_id="c", name="shell", arguments=then)
-    back = item(id="o", type="function_call_output", status="completed", call_id="c", output=answer)
-    return heard((2.0, status("running") + begin()), (2.1, first + second), (2.2, back), (2.3, end() + status("idle")))
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ('{"stdout": "", "exit_code": 2}', "failed: exit code 2"),
-        ('{"stdout": "so far", "exit_code": -9}', "failed: exit code -9 (SIGKILL)"),
-        ('{"error": "no such file"}', "failed: no such file"),
-        ('{"error": {"code": 5, "message": "denied"}}', "failed: denied"),
-        ('{"stdout": "", "exit_code": 0, "timed_out": true}', "failed: timed out"),
-    ],
-)
-def test_a_tool_that_fails_is_a_warning_that_says_how(answer: str, told: str) -> None:
-    made = tool_turn('{"command": "x"}', '{"command": "x"}', answer)
-    assert codes(made) == [("tool-failed", "warning", None)]
-    assert told in found(made)[0].message
-
-
-@pytest.mark.parametrize(
-    "answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}']
-)
-def test_an_output_that_is_no_error_is_no_finding(answer: str) -> None:
-    assert codes(tool_turn('{"command": "x"}', '{"command": "x"}', answer)) == []
-
-
-def test_arguments_that_the_server_replaced_are_a_failure_of_the_tool() -> None:
-    made = tool_turn('{"raw": "{"}', "{}", "done")
-    assert codes(made) == [("tool-failed", "warning", None)]
-    assert "broken arguments, which were replaced by {}" in found(made)[0].message
 
 
 def test_a_client_that_left_while_another_listened_is_a_note() -> None:
@@ -472,12 +427,6 @@ def test_a_message_to_a_deleted_session_names_the_deletion() -> None:
               answer={"error": {"code": "not_found", "message": "Session not found"}})  # fmt: skip
     assert codes(made) == [("message-refused", "error", None)]
     assert found(made)[0].message.endswith("; a client had deleted the session 2.00 s before")
-
-
-def test_a_call_without_a_name_is_called_a_tool() -> None:
-    made = heard((2.0, status("running") + begin()), (2.1, call(name="")), (2.3, end() + status("idle")), end=3.0)
-    (told,) = [one.message for one in found(made) if one.code == "tool-without-output"]
-    assert told.startswith("a tool (call c)")
 
 
 def test_a_late_heartbeat_is_a_warning_and_a_dead_stream_an_error() -> None:

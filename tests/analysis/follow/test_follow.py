@@ -19,7 +19,7 @@ from omnirecord.cassette.sqlite.lock import lock_path
 from omnirecord.errors import UsageError
 from omnirecord.model import Ending, Recording
 from omnirecord.wire.limits import Retention
-from tests.analysis.search.test_search import more
+from tests.analysis.search.test_index import more
 from tests.cassette.sqlite.test_store import another_recorder
 from tests.support.cassettes import CONTRACT, Made, delta, heartbeat, status
 from tests.support.recorded import calls

@@ -18,7 +18,6 @@ from omnirecord.analysis.turns.session_builder import SessionBuilder
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.events import MODELS
-from omnirecord.wire.event_ids import event_id, stamp
 from tests.support.watchdog import slowness
 
 MS = 1_000_000
@@ -213,124 +212,6 @@ def test_reasoning_that_came_whole() -> None:
     assert only(both).reasoning == "Hmm"
 
 
-def test_a_call_comes_twice_and_is_one() -> None:
-    (tool,) = only(stream(begin(), calls("in_progress"), calls("completed"), answers(), end())).tools
-    assert (tool.name, tool.arguments, tool.output, tool.status) == ("shell", '{"command": "ls"}', "a.txt", "completed")
-    assert (tool.called_ns, tool.returned_ns) == (1 * MS, 3 * MS)
-
-
-def test_a_call_without_an_answer_and_what_it_printed() -> None:
-    printed = ("response.function_call_output.delta", {"call_id": "c1", "delta": "so far"})
-    (tool,) = only(stream(begin(), calls("in_progress"), printed, end())).tools
-    assert (tool.output, tool.returned_ns) == ("so far", None)
-
-
-def test_an_output_that_is_no_text() -> None:
-    outputs = [[{"type": "text", "text": "in parts"}], {"a": 1}, None]
-    told = [only(stream(begin(), calls("completed"), answers(output), end())).tools[0].output for output in outputs]
-    assert told == ["in parts", '{"a": 1}', ""]
-
-
-def test_an_approval_and_who_gave_it() -> None:
-    events = [*GREETING, asks(), resolved(), resolved(), consumed("Hi", "i1"), RUNNING, begin(), *says("Yes."), end()]
-    answer = Act("answer", 3 * MS + 1, "client-2", elicitation_id="e1", action="accept")
-    turn = only(stream(*events), post("Hi", 1 * MS, item_id="i1"), answer)
-    (approval,) = turn.approvals
-    assert (approval.message, approval.action) == ("Confirm this message", "accept")
-    assert (approval.asked_ns, approval.answered_ns, approval.resolved_ns) == (3 * MS, 3 * MS + 1, 4 * MS)
-    assert approval.answered_by == "client-2"
-    assert texts([turn]) == [(["Hi"], "Yes.", "completed")]
-    assert turn.asked_ns == 1 * MS
-
-
-def test_an_approval_whose_post_the_client_closed() -> None:
-    def left(sent_ns: int, closed_ns: int, *, client_left: bool = True) -> int | None:
-        act = Act("message", sent_ns, "client", "Hi", end_ns=closed_ns, client_left=client_left)
-        return only(stream(*GREETING, asks(), begin(), *says("No."), end()), act).approvals[0].left_ns
-
-    assert left(1 * MS, 5 * MS) == 5 * MS
-    assert left(1 * MS, 5 * MS, client_left=False) is None
-    assert left(1 * MS, 2 * MS) is None  # before the question
-
-
-def test_a_late_idle_does_not_end_a_turn_that_waits_for_approval() -> None:
-    first = [RUNNING, consumed("One"), begin(), *says("1"), end()]
-    second = [
-        asks(about="Two"),
-        IDLE,
-        resolved(),
-        consumed("Two"),
-        RUNNING,
-        begin("r2"),
-        *says("2"),
-        end(id_="r2"),
-        IDLE,
-    ]
-    told = turns(stream(*first, *second))
-    assert texts(told) == [(["One"], "1", "completed"), (["Two"], "2", "completed")]
-    assert len(told[1].approvals) == 1
-
-
-def test_an_unanswered_approval_is_a_denied_turn() -> None:
-    denial = "[Denied by policy: Sure?]"
-    events = [asks(), *says(denial, message_id="deny_1"), stored(denial, "deny_2"), end(id_="deny_3"), IDLE]
-    turn = only(stream(*GREETING, *events))
-    assert texts([turn]) == [(["Hi"], denial, "denied")]
-    assert (turn.approvals[0].action, turn.approvals[0].resolved_ns) == (None, None)
-
-
-def test_a_message_that_a_policy_denies_at_once() -> None:
-    denial = "[Denied by policy: No.]"
-    events = [*says(denial, message_id="deny_1"), stored(denial, "deny_2"), end(id_="deny_3"), IDLE]
-    assert texts([only(stream(*GREETING, *events), post("Hi"))]) == [(["Hi"], denial, "denied")]
-
-
-def test_an_interrupt_has_no_terminal_event() -> None:
-    note = consumed("[System: interrupted]\nDo not resume.")
-    first = [RUNNING, consumed("Tell"), begin(), *says("On", "ce"), INTERRUPT, IDLE, IDLE, note]
-    told = turns(stream(*first, RUNNING, consumed("Stop"), begin("r2"), *says("Bye."), end(id_="r2"), IDLE))
-    assert texts(told) == [(["Tell"], "Once", "interrupted"), (["Stop"], "Bye.", "completed")]
-    assert told[0].ended_ns == 6 * MS
-
-
-@pytest.mark.parametrize("last", [[end("incomplete")], [end("cancelled"), IDLE], [], [consumed("Next")]])
-def test_however_an_interrupt_ends_it_is_one(last: list[DATA]) -> None:
-    told = turns(stream(RUNNING, consumed("Tell"), begin(), *says("Once"), INTERRUPT, *last))
-    assert told[0].ended == "interrupted"
-
-
-def test_an_interrupt_leaves_a_question_about_a_message_open() -> None:
-    asked = [*GREETING, asks(), INTERRUPT]
-    assert only(stream(*asked), post("Hi")).ended == "unfinished"
-    answered = [resolved(), consumed("Hi"), RUNNING, begin(), *says("Yes."), end(), IDLE]
-    assert texts([only(stream(*asked, *answered), post("Hi"))]) == [(["Hi"], "Yes.", "completed")]
-
-
-def test_of_messages_that_came_together_a_response_answers_the_first() -> None:
-    first = [consumed("One"), consumed("Two"), consumed("Three"), RUNNING, begin(), *says("1"), end()]
-    second = [RUNNING, begin("r2"), *says("2, 3"), end(id_="r2"), IDLE]
-    posts = post("Two"), post("One"), post("Three")
-    told = texts(turns(stream(*first, *second), posts))
-    assert told == [(["One"], "1", "completed"), (["Two", "Three"], "2, 3", "completed")]
-    assert texts(turns(stream(*first, IDLE), posts))[0][0] == ["One", "Two", "Three"]
-
-
-def test_of_two_questions_the_one_that_was_answered_first_is_the_first_turn() -> None:
-    events = [asks("e1", about="One"), asks("e2", about="Two"), resolved(id_="e2"), consumed("Two", "i2"), RUNNING,
-              begin(), resolved(id_="e1"), consumed("One", "i1"), *says("2"), end(),
-              RUNNING, begin("r2"), *says("1"), end(id_="r2"), IDLE]  # fmt: skip
-    told = turns(stream(*events), (post("One", 0, item_id="i1"), post("Two", 0, item_id="i2")))
-    assert {turn.text: [asked.text for asked in turn.asked] for turn in told} == {"2": ["Two"], "1": ["One"]}
-
-
-def test_the_same_message_posted_twice_is_two_turns() -> None:
-    events = [consumed("Hi"), consumed("Hi"), RUNNING, begin(), *says("1"), end(), RUNNING, begin("r2"), *says("2"),
-              end(id_="r2"), IDLE]  # fmt: skip
-    assert [told[:2] for told in texts(turns(stream(*events), (post("Hi"), post("Hi"))))] == [
-        (["Hi"], "1"), (["Hi"], "2")
-    ]  # fmt: skip
-
-
 def test_a_failure_is_told_once() -> None:
     error = {"code": "RuntimeError", "message": "It broke."}
     failed = ("session.status", {"status": "failed", "error": error})
@@ -449,66 +330,6 @@ def test_a_message_that_was_never_taken_up() -> None:
     assert told[1].error.code == "runner_unavailable"
 
 
-def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> None:
-    events = [*GREETING, RUNNING, consumed("Hi"), begin(), *says("A", " B"), end(), IDLE]
-    both = [one._replace(raw=stamp(one.raw or b"", event_id(one.stream, one.seq)))
-            for number in (1, 2) for one in stream(*events, number=number)]  # fmt: skip
-    (turn,) = turns(both)
-    assert turn.text == "A B"
-
-
-def test_two_clients_hear_one_session() -> None:
-    events = [RUNNING, consumed("Hi"), begin(), *says("A", " B", " A", " B"), stored("A B A B"), end(), IDLE]
-    first = stream(*GREETING, *events)
-    second = [f._replace(stream=2, offset_ns=f.offset_ns + 1000) for f in stream(*GREETING, *events[:5])]
-    assert turns([*first, *second]) == turns(first)
-    assert turns([*second, *first])[0].text == "A B A B"
-
-
-def reconnected(heard: int, resent: str, live: int, away: int = 30 * MS) -> Turn:
-    words = says("A", " flight", " recorder", " keeps", " all.")
-    first = stream(*GREETING, RUNNING, consumed("Hi"), begin(), *words[:heard])
-    again = [begin(type_="response.created"), *says(resent)]
-    in_flight = [(type_, {**data, "sequence_number": None}) for type_, data in again]
-    back = first[-1].offset_ns + away
-    second = stream(HEARTBEAT, *in_flight, *GREETING[1:], *words[live:], end(), IDLE, number=2, begin=back)
-    return only([*first, *second])
-
-
-@pytest.mark.parametrize("away", [0, MS, 30 * MS, 5 * S])
-def test_text_in_flight_that_is_sent_again_is_no_new_text(away: int) -> None:
-    assert reconnected(3, "A flight recorder", 3, away).text == "A flight recorder keeps all."
-
-
-def test_text_in_flight_that_nobody_had_heard_is() -> None:
-    assert reconnected(3, "A flight recorder keeps", 4).text == "A flight recorder keeps all."
-    assert reconnected(0, "A flight recorder keeps", 4).text == "A flight recorder keeps all."
-
-
-def test_a_client_that_joins_while_another_listens_adds_nothing() -> None:
-    words = says("A", " b", " c", " d")
-    first = stream(*GREETING, RUNNING, consumed("Hi"), begin(), *words, end(), IDLE)
-    in_flight = [
-        (type_, {**data, "sequence_number": None}) for type_, data in [begin(type_="response.created"), *says("A b")]
-    ]
-    second = stream(
-        HEARTBEAT, *in_flight, *words[2:], end(), IDLE, number=2, begin=first[7].offset_ns + 1, step=MS // 4
-    )
-    assert turns([*first, *second]) == turns(first)
-
-
-def test_a_turn_that_ended_while_nobody_listened_is_told_apart_from_the_next() -> None:
-    first = stream(*GREETING, RUNNING, consumed("One"), begin(), *says("1"))
-    second = stream(*GREETING, consumed("Two"), RUNNING, begin("r2"), *says("2"), end(id_="r2"), number=2, begin=9 * S)
-    assert texts(turns([*first, *second])) == [(["One"], "1", "unfinished"), (["Two"], "2", "completed")]
-
-
-def test_one_line_is_in_the_order_of_time_and_marks_the_snapshot() -> None:
-    line = merged(stream(*GREETING, RUNNING, HEARTBEAT))
-    assert [heard.in_snapshot for heard in line] == [True, True, True, False, False]
-    assert merged([]) == []
-
-
 def test_nothing_happened() -> None:
     assert turns([]) == []
     assert turns(stream(*GREETING, HEARTBEAT, RUNNING, IDLE)) == []
@@ -608,41 +429,6 @@ def exchange(method: str, target: str, **fields: Any) -> Exchange:
     request, response = Request(5, method, target, ()), Response(6, 7, status, "", ())
     return Exchange(1, 1, fields.pop("kind", "http"), fields.pop("stream", None), "s", "client", request, response,
                     fields.pop("ending", "eof"), end_ns=9)  # fmt: skip
-
-
-OVER: dict[str, Any] = {"exchange": 1, "end_ns": 9}
-"""What an act has of `exchange`."""
-
-
-def test_what_a_client_did() -> None:
-    events, body = (
-        exchange("POST", "/v1/sessions/s/events"),
-        {"type": "message", "data": {"role": "user", "content": "Hi"}},
-    )
-    answer = exchange("POST", "/v1/sessions/s/elicitations/e1/resolve")
-    query = exchange("POST", "/v1/responses", kind="sse", stream=1)
-    assert act_of(events, json.dumps(body).encode(), b'{"item_id": "i1"}') == post("Hi", 5, item_id="i1", **OVER)
-    assert act_of(events, b'{"type": "interrupt"}', b"") == Act("interrupt", 5, "client", **OVER)
-    assert act_of(answer, b'{"action": "accept"}', b"") == Act(
-        "answer", 5, "client", elicitation_id="e1", action="accept", **OVER
-    )
-    assert act_of(query, b'{"input": "Hi", "stream": true}', b"") == post("Hi", 5, exchange=1)
-
-
-def test_what_is_no_act() -> None:
-    events = exchange("POST", "/v1/sessions/s/events")
-    for body in (b"", b"[]", b"\xff", b'{"type": "external_status"}', b"[" * 100_000):
-        assert act_of(events, body, b"") is None
-    assert act_of(exchange("GET", "/v1/sessions/s/stream", kind="sse", stream=1), b"", b"") is None
-
-
-def test_a_message_that_the_server_refused() -> None:
-    events = exchange("POST", "/v1/sessions/s/events", status=503)
-    body = b'{"type": "message", "data": {"content": "Hi"}}'
-    refused = act_of(events, body, b'{"error": {"code": "unavailable", "message": "No runner."}}')
-    assert refused == post("Hi", 5, refused="unavailable", refusal="No runner.", **OVER)
-    plain = act_of(events, body, b"")
-    assert plain == post("Hi", 5, refused="HTTP 503", **OVER)
 
 
 def test_a_session_as_a_whole() -> None:

@@ -123,8 +123,8 @@ def test_what_cannot_be_read_is_refused_with_the_word_what_was_expected_and_an_e
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_example_of_each_verb_is_a_fault_in_its_plainest_spelling(verb: str) -> None:
-    assert str(parse_fault(VERBS[verb].example)) == VERBS[verb].example
-    assert VERBS[verb].usage.split()[0] == VERBS[verb].example.split()[0] == verb
+    assert str(parse_fault(VERBS[verb])) == VERBS[verb]
+    assert VERBS[verb].split()[0] == verb
 
 
 def test_one_line_is_as_good_as_a_list_of_one() -> None:
@@ -142,10 +142,29 @@ def test_any_text_is_a_fault_or_a_usage_error(line: str) -> None:
     assert parse_fault(str(fault)) == fault
 
 
-WORDS = [word for verb in VERBS.values() for word in (verb.usage + " " + verb.example).split()]
+WORDS = [word for verb in VERBS.values() for word in verb.split()]
+KEYWORDS = [
+    "event",
+    "before",
+    "inside",
+    "a",
+    "character",
+    "cleanly",
+    "short",
+    "each",
+    "time",
+    "the",
+    "every",
+    "first",
+    "retry",
+    "reset",
+    "in",
+    "stream",
+    "3",
+]
 
 
-@given(st.lists(st.sampled_from([*WORDS, "cleanly", "short", "each", "time", "the", "in", "stream", "3"]), max_size=12))
+@given(st.lists(st.sampled_from([*WORDS, *KEYWORDS]), max_size=12))
 def test_any_order_of_the_words_of_the_language_is_a_fault_or_a_usage_error(words: list[str]) -> None:
     try:
         fault = parse_fault(" ".join(words))
@@ -219,7 +238,7 @@ def test_every_error_of_the_page_is_what_is_said() -> None:
     with closing(open_store(Path(__file__).parent.parent.parent.parent / "cassettes" / "approval.jsonl")) as store:
         streams = [Stream(x.stream or 0, list(store.frames(x))) for x in store.streams()]
     pairs = re.findall(r"^(\w.*)\n  (\S.*)$", PAGE.partition("## When a fault cannot")[2], re.MULTILINE)
-    assert len(pairs) == 7
+    assert len(pairs) == 4
     for line, said in pairs:
         with pytest.raises(UsageError) as caught:
             Faults.parse(line).bind(streams)

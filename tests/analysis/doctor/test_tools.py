@@ -1,0 +1,59 @@
+"""Findings about tools: hanging ones, failing ones, and missing outputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.analysis.doctor.test_doctor import beats, begin, call, codes, end, found, heard, item
+from tests.support.cassettes import Made, status
+
+
+def test_a_tool_that_hangs_is_told_before_the_turn_that_waits_for_it() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, call(name="sleep")), *beats(16.0, 76.0), end=80.0)
+    first, *rest = found(made)
+    assert (first.code, first.severity, first.seqs) == ("tool-without-output", "error", (4,))
+    told = "the tool sleep (call c) was called and has no output in the 78 s that were recorded after it"
+    assert first.message == told
+    assert {finding.because for finding in rest} == {"tool-without-output"}
+
+
+def tool_turn(arguments: str, then: str, answer: str) -> Made:
+    first = item(id="f", type="function_call", status="in_progress", call_id="c", name="shell", arguments=arguments)
+    second = item(id="f", type="function_call", status="completed", call_id="c", name="shell", arguments=then)
+    back = item(id="o", type="function_call_output", status="completed", call_id="c", output=answer)
+    return heard((2.0, status("running") + begin()), (2.1, first + second), (2.2, back), (2.3, end() + status("idle")))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"stdout": "", "exit_code": 2}', "failed: exit code 2"),
+        ('{"stdout": "so far", "exit_code": -9}', "failed: exit code -9 (SIGKILL)"),
+        ('{"error": "no such file"}', "failed: no such file"),
+        ('{"error": {"code": 5, "message": "denied"}}', "failed: denied"),
+        ('{"stdout": "", "exit_code": 0, "timed_out": true}', "failed: timed out"),
+    ],
+)
+def test_a_tool_that_fails_is_a_warning_that_says_how(answer: str, told: str) -> None:
+    made = tool_turn('{"command": "x"}', '{"command": "x"}', answer)
+    assert codes(made) == [("tool-failed", "warning", None)]
+    assert told in found(made)[0].message
+
+
+@pytest.mark.parametrize(
+    "answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}']
+)
+def test_an_output_that_is_no_error_is_no_finding(answer: str) -> None:
+    assert codes(tool_turn('{"command": "x"}', '{"command": "x"}', answer)) == []
+
+
+def test_arguments_that_the_server_replaced_are_a_failure_of_the_tool() -> None:
+    made = tool_turn('{"raw": "{"}', "{}", "done")
+    assert codes(made) == [("tool-failed", "warning", None)]
+    assert "broken arguments, which were replaced by {}" in found(made)[0].message
+
+
+def test_a_call_without_a_name_is_called_a_tool() -> None:
+    made = heard((2.0, status("running") + begin()), (2.1, call(name="")), (2.3, end() + status("idle")), end=3.0)
+    (told,) = [one.message for one in found(made) if one.code == "tool-without-output"]
+    assert told.startswith("a tool (call c)")
