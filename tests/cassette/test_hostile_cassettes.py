@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -211,9 +211,9 @@ def test_a_bomb_is_not_made_into_frames(tmp_path: Path, monkeypatch: pytest.Monk
     path, fed = edited(tmp_path, put), list[int]()
     take = Framer._feed
 
-    def counting(framer: Framer, read: int, piece: bytes) -> list[Framed]:
+    def counting(framer: Framer, read: int, piece: bytes, ends: Sequence[int] = ()) -> list[Framed]:
         fed.append(len(piece))
-        return take(framer, read, piece)
+        return take(framer, read, piece, ends)
 
     monkeypatch.setattr(Framer, "_feed", counting)
     with pytest.raises(BrokenCassette, match="stream 2 has 1 frames where its bytes make others"):

@@ -264,5 +264,5 @@ async def test_the_chat_posts_after_its_patience_though_no_stream_has_begun(monk
 
 async def test_a_session_whose_first_snapshot_fails_is_made_all_the_same() -> None:
     turn, server = await make_turn("sessions.stream", "text", TEXT, ["answer GET /v1/sessions/* with 503"])
-    assert isinstance(turn.error, omnigent_client.ServerError)
+    assert isinstance(turn.error, omnigent_client._errors.ServerError)
     assert [(request.method, request.status) for request in server.requests] == [("POST", 201), ("GET", 503)]
