@@ -67,8 +67,11 @@ def timed_get(url: str, session: str) -> float:
 
 
 def seconds(function: Callable[[str, str], float], url: str, what: str) -> float:
-    """Return the median of three runs, each in a process of its own."""
-    program = f"import sys; from benchmarks.lake_growth import *; print({function.__name__}(*sys.argv[1:]))"
+    """Return the median of three runs, each in a process of its own, without pandas as in `omnirecord.__main__`."""
+    program = (
+        "import sys; from omnirecord.__main__ import WithoutPandas; sys.meta_path.insert(0, WithoutPandas);"
+        f" from benchmarks.lake_growth import *; print({function.__name__}(*sys.argv[1:]))"
+    )
     found = [_output([sys.executable, "-c", program, url, what]).split()[-1] for _ in range(3)]
     return median(map(float, found))
 

@@ -5,8 +5,21 @@ from __future__ import annotations
 import sys
 
 
+class WithoutPandas:
+    """An import hook that hides an installed pandas: pyarrow and sqlite-utils would import it, which takes 0.3 s.
+
+    No command needs it.
+    """
+
+    @staticmethod
+    def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def run() -> None:
     try:
+        sys.meta_path.insert(0, WithoutPandas)
         from .cli import main
 
         main(prog_name="omnirecord")

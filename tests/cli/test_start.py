@@ -61,6 +61,16 @@ def test_sqlite_utils_is_imported_by_query_alone(cassette: str) -> None:
     assert "sqlite_utils" not in imported(["query", "--help"], ["sessions", cassette])
 
 
+@pytest.mark.skipif(not find_spec("pandas"), reason="needs pandas")
+def test_an_installed_pandas_is_imported_by_no_command(cassette: str, tmp_path: Path) -> None:
+    lake = str(tmp_path / "lake")
+    commands = [["query", cassette, "SELECT 1"], ["lake", "init", lake], ["ship", cassette, "--lake", lake]]
+    for words in (*commands, ["lake", "sql", lake, "SELECT count(*) FROM recordings"]):
+        command = [sys.executable, "-X", "importtime", "-m", "omnirecord", *words]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        assert "pandas." not in told, words
+
+
 def test_what_makes_another_file_of_a_cassette_imports_nothing_more_either(cassette: str) -> None:
     export = ["export", cassette, "--format", "sse", "-o", f"{cassette}.sse"]
     assert (
