@@ -147,8 +147,10 @@ async def test_a_stream_of_a_model_goes_on_in_the_next_file(tmp_path: Path) -> N
     async def script(conn: Wire) -> None:
         await conn.request()
         await conn.send(SSE + wire.chunk(CREATED))
-        await release.wait()
-        await conn.send(wire.chunk(CREATED) + b"0\r\n\r\n")
+        while not release.is_set():  # what arrives while the file is changed may be in the old one
+            await conn.send(wire.chunk(CREATED))
+            await asyncio.sleep(0.02)
+        await conn.send(b"0\r\n\r\n")
 
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(Upstream(wire.answering(JSON)))
@@ -161,6 +163,7 @@ async def test_a_stream_of_a_model_goes_on_in_the_next_file(tmp_path: Path) -> N
         before = proxy.db.resolve()
         await ask(proxy.url, get())
         await wire.eventually(lambda: proxy.db.resolve() != before, 20)
+        await wire.eventually(lambda: any(target == "/v1/responses" for _, target, *_ in hops(proxy.db)), 20)
         release.set()
         await client.until(b"0\r\n\r\n")
     assert [one.hop for one in recordings(before)] == [one.hop for one in recordings(proxy.db)] == [None, "model"]
