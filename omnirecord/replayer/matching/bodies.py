@@ -32,7 +32,8 @@ _SHOWN = 160
 """Characters of one side of a marked difference."""
 _SHOWN_FIELDS = 60
 """Characters of a value at a JSON path."""
-_MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
+MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
+"""The form of equal, of recorded and of new text in a difference."""
 _REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
@@ -90,7 +91,7 @@ def ids_in(value: Any) -> list[str]:
 
 def marked(recorded: str, got: str) -> str:
     """Return two texts as one, with recorded text in `[-…-]` and new text in `{+…+}`."""
-    return "".join(_MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
+    return "".join(MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
 
 
 class _Comparing:

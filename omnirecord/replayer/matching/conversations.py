@@ -20,7 +20,7 @@ from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line
-from .bodies import content_of, marked
+from .bodies import MARKS, content_of, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
 
@@ -291,8 +291,8 @@ def _equal(one: str, other: str, *, at_end: bool = False) -> int:
 def _line(one: Difference) -> str:
     """Return a difference as `item 3 (user): Weather in [-Rome-]{+Oslo+}?`."""
     if one.recorded is None or one.got is None:
-        text, mark = (one.got, "{+%s+}") if one.recorded is None else (one.recorded, "[-%s-]")
-        return f"{one.where}: " + mark % _escaped(clip(text or "", _ALONE))
+        text, tone = (one.got, "new") if one.recorded is None else (one.recorded, "gone")
+        return f"{one.where}: " + MARKS[tone] % _escaped(clip(text or "", _ALONE))
     start = max(0, _equal(one.recorded, one.got) - _BEFORE)
     recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
     return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
