@@ -22,8 +22,9 @@ from ..errors import UsageError
 from ..model import FORMAT_VERSION
 from ..text import dumps
 from .location import Lake
-from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered, tuples
+from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
+from .scan import tuples
 from .sessions import root_of
 from .tables import CHILDREN
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from ..cassette.jsonl import reads_values, text
 from .columns import EPOCH, Times, derived_reads, start_of
 from .query import LakeQuery
+from .scan import tuples
 
 COLUMNS = (
     "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",
@@ -92,16 +93,7 @@ _EXCHANGES = (
 _EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
 _READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
 _MESSAGES = ("message", "at_ns", "sent_ns", "dir", "opcode", "data")
-_AT_ONCE = 10_000
-"""Rows that are values of Python at a time."""
 Row = tuple[Any, ...]
-
-
-def tuples(rows: pa.Table, *names: str) -> Iterator[Row]:
-    """Yield the values of these columns, row by row."""
-    for at in range(0, rows.num_rows, _AT_ONCE):
-        some = rows.slice(at, _AT_ONCE)
-        yield from zip(*(some[name].to_pylist() for name in names), strict=True)
 
 
 class _Rows:

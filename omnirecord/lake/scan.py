@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -33,6 +33,8 @@ _AT_ONCE = 256
 _SMALL = 64 << 10
 """Size in bytes up to which a file of a folder is read at once."""
 _RECORDING, _EXCHANGE = "recording_id", "exchange"
+_AT_ONCE = 10_000
+"""Rows that are values of Python at a time."""
 _TOGETHER = 16
 """Files of a folder that a thread reads before it takes the next ones: to hand over one costs a part of its reading."""
 
@@ -141,6 +143,13 @@ def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
         else:
             made.append(pa.nulls(count, field.type))
     return pa.table(made, schema=schema)
+
+
+def tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of these columns, row by row."""
+    for at in range(0, rows.num_rows, _AT_ONCE):
+        some = rows.slice(at, _AT_ONCE)
+        yield from zip(*(some[name].to_pylist() for name in names), strict=True)
 
 
 def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _RECORDING) -> bool:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .query import LakeQuery
+from .scan import tuples
 from .tables import CHILDREN, SCHEMAS
 from .values import plain
 
@@ -151,19 +152,15 @@ def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     split: dict[str, list[tuple[datetime | None, str]]] = defaultdict(list)
     if len(several):
-        for id_, *part in _tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
+        for id_, *part in tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
             split[id_].append((part[0], part[1]))
     found: Parts = {}
-    for recording_id, session_id, stream, started_at in _tuples(some, *_CHOOSING[:4]):
+    for recording_id, session_id, stream, started_at in tuples(some, *_CHOOSING[:4]):
         if session_id not in split:
             found[_key(recording_id, session_id, stream)] = [recording_id]
         elif (started_at, recording_id) == min(split[session_id], key=_begun):
             found[session_id] = sorted({recording for _, recording in split[session_id]})
     return found
-
-
-def _tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
-    return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
 
 def _begun(part: tuple[datetime | None, str]) -> tuple[bool, datetime | None]:
