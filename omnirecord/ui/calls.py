@@ -16,8 +16,7 @@ from typing import Any
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
-from ..analysis.model_calls.spent import time_spent
-from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, turns_of
+from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
 from ..analysis.other_apis import UNKNOWN, api_name
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent

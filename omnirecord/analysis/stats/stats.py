@@ -18,8 +18,7 @@ from ...cassette.source import Source
 from ...model import Exchange, TimedFrame, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.spent import FirstToken, Span, first_token, union
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
 from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of

@@ -8,8 +8,7 @@ from ...model import Recording
 from ...providers.call import ModelCall
 from ...text import counted, joined, one_line, seconds
 from ...wire.strict_json import failure_in
-from ..model_calls.spent import TimeSpent
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import Link, ModelCalls, TimeSpent, requests_of
 from ..turns.builder import LAST
 from .sentences import COLUMN, Kind, Line, Page, Piece
 

@@ -10,8 +10,7 @@ from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ..gather import Context, failures_in, gathered, model_calls, strays, without_calls
-from ..model_calls.spent import spent_in
-from ..model_calls.values import ModelCalls, call_row
+from ..model_calls.values import ModelCalls, call_row, spent_in
 from ..turns.conclusion import children_of, concluded
 from ..turns.draft import Draft
 from ..turns.values import LONG_SILENCE, Session, row_without_turn, turn_row

@@ -10,8 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 from ...text import clip, counted, one_line, seconds
-from ..model_calls.spent import spent_in
-from ..model_calls.values import ModelCalls
+from ..model_calls.values import ModelCalls, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest

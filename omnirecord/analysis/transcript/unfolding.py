@@ -20,8 +20,7 @@ from ...omnigent.routes import is_session
 from ...text import one_line
 from ..follow.sessions import GrowingSession, GrowingSessions
 from ..gather import Context, failures_in
-from ..model_calls.spent import spent_in
-from ..model_calls.values import Link, TurnKey, call_row
+from ..model_calls.values import Link, TurnKey, call_row, spent_in
 from ..turns.conclusion import concluded
 from ..turns.draft import Draft
 from ..turns.requests import Act, FailedRequest
