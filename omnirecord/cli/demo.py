@@ -72,7 +72,7 @@ async def _run_clients(cassette: Path, url: str) -> None:
     import asyncio
 
     from ..cassette.open import open_store
-    from ..replayer.recorded_client import Rerun
+    from ..replayer.verify import Rerun
 
     with closing(await asyncio.to_thread(open_store, cassette)) as store:
         for recording in store.recordings():

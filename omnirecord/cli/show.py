@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ..analysis.transcript import Line
-    from ..analysis.transcript.unfolding import Following
+    from ..analysis.transcript.sentences import Line
+    from ..analysis.transcript.show import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -69,21 +69,18 @@ def show(
     Example:
       omnirecord show session.db
     """
-    from ..analysis.transcript.show import lines_of, rows_of
-    from ..analysis.transcript.unfolding import Following
+    from ..analysis.transcript.sentences import Page
+    from ..analysis.transcript.show import Following, lines_of, rows_of
     from ..cassette.open import open_store
 
-    long_silence, columns = _ns(silence), _columns(width)
+    long_silence, page = _ns(silence), Page(_columns(width), full, zero_ns=0 if absolute else None)
     with closing(open_store(cassette)) as store:
         if follow:
-            _follow(
-                Following(store, session, width=columns, full=full, long_silence=long_silence, absolute=absolute),
-                as_json=as_json,
-            )
+            _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
         elif as_json:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
-            lines = lines_of(store, session, columns, full=full, long_silence=long_silence, absolute=absolute)
+            lines = lines_of(store, session, page, long_silence=long_silence)
             _print(console(), _prepared(lines, cassette))
 
 

@@ -16,14 +16,14 @@ from typing import Any
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
-from ..analysis.model_calls.spent import time_spent
-from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, turns_of
+from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
 from ..analysis.other_apis import UNKNOWN, api_name
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
+from ..model import by_key
 from ..omnigent import protocol
 from ..providers.conversation import Conversation, Tool
 from ..providers.parts import Item
@@ -174,12 +174,11 @@ def _pieces(store: Store, stream: int) -> Iterator[tuple[int, Piece]]:
 
 def _said(link: Link, *, reasoning: bool) -> list[list[Piece]]:
     """Return the deltas of each text of a call, on the clock of the turn."""
-    parts: dict[int, list[Piece]] = {}
-    for one in link.call.deltas:
-        if (one.part < 0) == reasoning:
-            piece = Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text)
-            parts.setdefault(one.part, []).append(piece)
-    return [parts[part] for part in sorted(parts)]
+    parts = by_key((one for one in link.call.deltas if (one.part < 0) == reasoning), lambda one: one.part)
+    return [
+        [Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text) for one in parts[part]]
+        for part in sorted(parts)
+    ]
 
 
 def calls(hops: Hops, key: Key | None = None) -> Row:

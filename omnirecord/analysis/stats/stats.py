@@ -15,11 +15,10 @@ from typing import Any, cast
 
 from ...cassette.open import open_store
 from ...cassette.source import Source
-from ...model import Exchange, TimedFrame, wall_clock
+from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.spent import FirstToken, Span, first_token, union
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
 from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
@@ -75,7 +74,8 @@ def measure(
     """
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
-    streams = list(_streams(exchanges, frames))
+    of = by_stream(frames)
+    streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
     spans = union(stream.span for stream in streams)
     told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
@@ -283,10 +283,7 @@ def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | N
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
     """Return the numbers of the calls without a turn, by recording."""
-    by: dict[int, list[Link]] = {}
-    for link in calls.astray:
-        by.setdefault(link.call.recording, []).append(link)
-    for recording, links in by.items():
+    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
         found = model_stats(links)
         if found is not None:
             yield recording, found
@@ -321,11 +318,6 @@ class _Stream:
             frames=len(self.frames), events=len(events), content_bytes=sum(frame.length for frame in self.frames),
             wire_bytes=x.response_bytes, proxy_delay_ms=_delays(self.frames), never_sent=_unsent(self.frames),
         )  # fmt: skip
-
-
-def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
-    streams = by_stream(frames)
-    yield from (_Stream(x, streams.get(x.stream, [])) for x in exchanges if x.stream is not None)
 
 
 def _end(x: Exchange) -> int:

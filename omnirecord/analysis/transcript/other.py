@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...cassette.sqlite import Store
-from ...contract.none import NAME as NONE
+from ...contract.models import NONE
 from ...model import Exchange, TimedFrame
 from ...text import cells, clip, counted, fitting, one_line, seconds
 from ...wire.json_rpc import message_of
@@ -54,15 +54,13 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     return {number: some for number, some in found.items() if number in with_streams or named.get(number) == NONE}
 
 
-def lines_of_others(
-    store: Store, others: Mapping[int, list[Exchange]], page: Page, *, absolute: bool = False
-) -> Iterator[Line]:
+def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:
     """Yield the lines about unknown APIs, an empty line between two recordings. `others`: their exchanges."""
+    top = page
     for number, (recording, exchanges) in enumerate(others.items()):
         if number:
             yield Line("", "blank")
-        begun_ns = min(x.request.at_ns for x in exchanges)
-        page.zero_ns = 0 if absolute else begun_ns
+        page = top.since(min(x.request.at_ns for x in exchanges))
         yield from page.wrapped(_head(store, recording, exchanges), "head", "", "  ")
         entries = [
             entry for x in exchanges

@@ -31,7 +31,7 @@ from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address import Stream
 from ..parts import Part
 from .stream_parts import StreamParts, coded_parts, parts_of
-from .timing import NS
+from .timeline import NS
 
 
 @dataclass(frozen=True, slots=True)
