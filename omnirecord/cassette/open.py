@@ -15,7 +15,7 @@ file that is being recorded, it reads one snapshot.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,6 @@ from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFra
 from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.strict_json import payload_of
-from .compressed import lines
 from .contracts import load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
@@ -164,6 +163,20 @@ def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
             )
         with path.open("rb") as text:
             yield from reader.rows(text)
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a text, each with its line end."""
+    begun: list[bytes] = []
+    for piece in pieces:
+        *ended, rest = piece.split(b"\n")
+        for line in ended:
+            yield b"".join([*begun, line, b"\n"])
+            begun = []
+        if rest:
+            begun.append(rest)
+    if begun:
+        yield b"".join(begun)
 
 
 def refuse_to_overwrite(output: Path, cassette: Path) -> None:
