@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..cassette.select import the_session, with_children
-from ..cassette.source import Source
+from ..cassette.select import Source, the_session, with_children
 from ..contract.judge import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame

@@ -7,7 +7,7 @@ nor any of its events is Omnigent's.
 
 from __future__ import annotations
 
-from ..cassette.source import Source
+from ..cassette.select import Source
 from ..contract.judge import OMNIGENT, Api
 from ..model import Exchange
 from ..omnigent.routes import is_of_omnigent, path_of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.source import Source
+from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
