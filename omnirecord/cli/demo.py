@@ -20,7 +20,7 @@ from .common import DATABASE, decoded_option, is_terminal, json_option, print_ro
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
-    from .screen import Screen
+    from .live import Screen
 
 Say = Callable[[str], None]
 
@@ -94,7 +94,7 @@ def demo(db: Path | None, as_json: bool) -> None:
     """
     import asyncio
 
-    from .screen import Screen
+    from .live import Screen
 
     screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo

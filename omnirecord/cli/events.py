@@ -99,7 +99,7 @@ def event_lines(
 ) -> Iterator[str]:
     """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
     recording, session and stream; by default the recording's start."""
-    from ..analysis.summary import summary
+    from ..analysis.apis import summary
 
     stream, before, begun = None, 0, 0
     wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW

@@ -224,7 +224,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
 
 def _form_of(output: Path) -> tuple[bool, bool]:
     """Return whether the output is text, and whether it is compressed. Raises `UsageError`."""
-    from ..cassette.compressed import named
+    from ..cassette.export import named
 
     if output is STDOUT:
         return True, False

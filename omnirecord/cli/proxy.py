@@ -158,8 +158,7 @@ def proxy(
     from ..recorder.proxy.targets import by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
-    from .live import Live
-    from .screen import Screen
+    from .live import Live, Screen
 
     if resume_for is not None and not resume:
         raise UsageError("--resume-for needs --resume")

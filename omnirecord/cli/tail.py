@@ -65,7 +65,7 @@ def tail(
             print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
         return
     from ..analysis.live import LiveView
-    from .screen import Screen
+    from .live import Screen
 
     screen, view = Screen(), LiveView(every=every)
     try:

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
+from ..analysis.apis import is_unknown
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
 from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
-from ..analysis.other_apis import UNKNOWN, api_name
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session
@@ -86,7 +86,7 @@ class CallAnswers:
         if self._growing is None or self._growing[0] != inode:
             self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
         growing = self._growing[1]
-        for _ in growing.look(store, lambda x: x.session_id is None and api_name(store, x) == UNKNOWN):
+        for _ in growing.look(store, lambda x: is_unknown(store, x)):
             pass  # the page lists other requests elsewhere
         return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 

@@ -33,7 +33,7 @@ PASSES_BYTES_ON = {
     "cassette/jsonl/writer.py": "writes what was on the wire",
     "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
-    "cassette/api.py": "promises the bytes of the wire",
+    "cassette/open.py": "promises the bytes of the wire",
     "replayer/verify.py": "sends the request again with its header fields",
     "ui/events.py": "shows a command that sends the request again with its header fields",
 }

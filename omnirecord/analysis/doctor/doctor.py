@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ...cassette.contracts import load
 from ...cassette.open import open_store
-from ...cassette.select import the_session
-from ...cassette.source import Source
+from ...cassette.select import Source, the_session
 from ...contract.judge import OMNIGENTS, Api
 from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of
@@ -20,8 +19,8 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
+from ..apis import FOREIGN, is_foreign
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
-from ..other_apis import FOREIGN, is_foreign
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .approvals import Approvals

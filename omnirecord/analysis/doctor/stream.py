@@ -17,7 +17,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
-from ..other_apis import FOREIGN, UNKNOWN
+from ..apis import FOREIGN, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,

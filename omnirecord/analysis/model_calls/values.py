@@ -2,8 +2,8 @@
 
 A time of a call is ns on the clock of its own recording.
 
-Each moment of a turn counts once, for the first of these: an approval, a model call, the wait before a retry, a tool,
-the harness. What ends after its turn counts up to the end of the turn.
+Each moment of a turn counts once, for the first of these: approval, model call, wait before a retry, tool, harness.
+What ends after its turn counts up to the end of the turn.
 """
 
 from __future__ import annotations

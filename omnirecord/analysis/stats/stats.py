@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.source import Source
+from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
-from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
+from ..turns.session_builder import Around, MergedFrame, by_stream, merged
 from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,
@@ -78,7 +78,7 @@ def measure(
     streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
     spans = union(stream.span for stream in streams)
-    told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
+    told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,

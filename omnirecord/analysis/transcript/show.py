@@ -12,7 +12,7 @@ from ...model import Exchange
 from ...omnigent.routes import is_session
 from ...text import one_line
 from ..follow.sessions import GrowingSession, GrowingSessions
-from ..gather import Context, failures_in, gathered, model_calls, strays, without_calls
+from ..gather import Context, failures_in, model_calls, strays, whole_sessions, without_calls
 from ..model_calls.values import Link, ModelCalls, TurnKey, call_row, spent_in
 from ..turns.conclusion import children_of, concluded
 from ..turns.draft import Draft
@@ -36,7 +36,7 @@ def lines_of(
     `long_silence`: length of a silence with a line, at least, in ns.
     """
     page = page or Page()
-    told = list(sessions(store, session, long_silence=long_silence, family=True))
+    told = list(whole_sessions(store, session, long_silence=long_silence, family=True))
     calls = model_calls(store, None if session is not None else lambda: told)
     others = exchanges_of_others(store) if session is None else {}
     listed = {x.exchange for some in others.values() for x in some}
@@ -69,7 +69,7 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """Return the objects of `show --json`, one for each turn."""
     wanted = None if session is None else the_session(store, session)
-    family = list(sessions(store, session, long_silence=long_silence, family=True))
+    family = list(whole_sessions(store, session, long_silence=long_silence, family=True))
     by_id = {(one.recording, one.session_id): one for one in family}
     calls = model_calls(store, None if session is not None else lambda: family)
     for told in family:
@@ -97,38 +97,6 @@ def turn_rows(
             list(map(call_row, calls.of(turn))),
             used.row() if used else None,
         )
-
-
-def sessions(
-    store: Store, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
-) -> Iterator[Session]:
-    """Return each session of each recording, and each stream without a session.
-
-    `session`: only that one; with `family`, also those of its sub-agents, and of theirs.
-    """
-    return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence, family=family))
-
-
-def sessions_with_drafts(
-    store: Store,
-    session: str | None = None,
-    *,
-    long_silence: int = LONG_SILENCE,
-    family: bool = False,
-    recording: int | None = None,
-    stream: int | None = None,
-) -> Iterator[tuple[Session, list[Draft]]]:
-    """Return the sessions as `sessions` does, each with the drafts of its turns. `recording`: only of that one;
-    `stream`: only that stream without a session."""
-    context = Context(store)
-
-    def takes(first: Exchange) -> bool:
-        is_stream = stream is None or (first.session_id is None and first.stream == stream)
-        return recording in (None, first.recording) and is_stream
-
-    for one in gathered(store, session, family=family, takes=takes):
-        told, drafts = one.told(context.of(one.exchanges), long_silence=long_silence)
-        yield replace(told, failures=one.failures()), drafts
 
 
 class _Session(GrowingSession):

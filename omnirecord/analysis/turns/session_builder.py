@@ -144,27 +144,14 @@ class SessionBuilder:
 
 
 def session_of(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    around: Around = ALONE,
-    *,
-    parent_id: str | None = None,
-    long_silence: int = LONG_SILENCE,
-) -> Session:
-    """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
-
-    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `long_silence`: length of a
-    silence that is kept, at least, in ns.
-    """
-    return session_with_drafts(exchanges, frames, acts, around, parent_id=parent_id, long_silence=long_silence)[0]
-
-
-def session_with_drafts(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], around: Around, *,
-    parent_id: str | None, long_silence: int,
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
+    parent_id: str | None = None, long_silence: int = LONG_SILENCE,
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
-    """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
+    """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
+
+    `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
+    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
+    """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     for heard in merged(frames) if around.request is None else ():
         builder.add(heard)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.transcript.sentences import Page
-from omnirecord.analysis.transcript.show import Following, lines_of, rows_of, sessions
+from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
@@ -31,7 +32,7 @@ CASSETTES = [
 
 
 def ids(made: Made, session: str | None) -> list[str | None]:
-    return [one.session_id for one in sessions(made.store(), session, family=True)]
+    return [one.session_id for one in whole_sessions(made.store(), session, family=True)]
 
 
 def family(*pairs: tuple[str, str]) -> Made:
