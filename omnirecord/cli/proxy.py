@@ -55,7 +55,7 @@ _SHORT = 0.0005
 TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option("--key", type=FILE, metavar="FILE", help="Private key for --cert, if it is in another file (PEM)."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key, unless --cert contains the key (PEM)."),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
