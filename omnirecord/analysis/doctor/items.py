@@ -225,11 +225,12 @@ class StreamedText:
         ended = dict.fromkeys(protocol.ENDS, self._end)
         begun = dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin)
         return {
-            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self.add, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
             protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
         }  # fmt: skip
 
-    def _delta(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
+        """Add a delta."""
         delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))
         if message != self._message and self._parts:
             self._clear()
@@ -241,6 +242,11 @@ class StreamedText:
             self._parts.append(delta)
             self._last = event.ref
             self._first = self._first or self._last
+
+    def goes_on(self, parts: list[str], last: FrameRef) -> None:
+        """Add the texts of deltas that follow a delta of the same message."""
+        self._parts += parts
+        self._last = last
 
     def _begin(self, _event: Event) -> None:
         self._clear()

@@ -17,6 +17,7 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ from .draft import Draft
 from .requests import Act, deleted_at
 from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
+_new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
+_AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
 SUBSCRIBING = 50_000_000
 """Time between a subscription and the first frame of its stream, at most, in ns."""
 _ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
@@ -74,6 +77,9 @@ class SessionBuilder:
         """Add the next frame. No frame makes this fail."""
         builder, frame, before = self.turns, heard.frame, self.turns.open
         self.last_ns = frame.offset_ns
+        if frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA and before is not None and frame.verdict == "valid":
+            if not heard.in_snapshot and before.goes_on(frame.offset_ns, self._payload(frame)):
+                return
         if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
@@ -235,7 +241,8 @@ def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for stream in by_stream(frames).values():
         length = connect_snapshot_length(stream)
-        yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
+        flags = chain(repeat(True, length), repeat(False))  # noqa: FBT003
+        yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
 
 
 class _Merge:
@@ -256,10 +263,10 @@ class _Merge:
         new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
         self._heard += new
         self._unlisted += new
-        self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
+        self._last_ns = max([self._last_ns, *map(_AT_NS, new)])
 
     def heard(self) -> list[MergedFrame]:
-        return sorted(self._heard, key=attrgetter("at_ns"))
+        return sorted(self._heard, key=_AT_NS)
 
     def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
         """Return the frames without a copy on the other streams from that time on; each copy counts once."""
