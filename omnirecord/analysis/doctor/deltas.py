@@ -12,8 +12,8 @@ AT_MOST = 1 * SECOND
 
 
 class Deltas:
-    """Deltas that follow the last event of a stream, a delta of the same message. None is odd: each is valid, came soon,
-    was sent at once, and has a higher sequence number."""
+    """Deltas that follow the last event of a stream, a delta of the same message. None is odd: each is valid, came
+    soon, was sent at once, and has a higher sequence number."""
 
     def __init__(self, payload: Payload) -> None:
         self._payload = payload

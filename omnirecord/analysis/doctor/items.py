@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,7 @@ from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
 from ...text import counted
-from ...wire.strict_json import as_dict, as_list, as_text, text_of, written
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
@@ -55,10 +54,10 @@ def reads_stored_state(x: Exchange) -> bool:
 
 def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     """The stored state in an answer; None if the answer is no JSON."""
-    try:
-        data = as_dict(json.loads(answer))
-    except (ValueError, RecursionError):
+    found = loads(answer)
+    if found is None and answer.strip() != b"null":
         return None
+    data = as_dict(found)
     assert x.response is not None
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
     query = parse_qs(query_of(x.request.target))

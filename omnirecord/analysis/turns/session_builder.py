@@ -17,7 +17,7 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Sn
 
 _new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
+_STREAM = attrgetter("stream")
 _AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
 SUBSCRIBING = 50_000_000
 """Time between a subscription and the first frame of its stream, at most, in ns."""
@@ -77,9 +78,6 @@ class SessionBuilder:
         """Add the next frame. No frame makes this fail."""
         builder, frame, before = self.turns, heard.frame, self.turns.open
         self.last_ns = frame.offset_ns
-        if frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA and before is not None and frame.verdict == "valid":
-            if not heard.in_snapshot and before.goes_on(frame.offset_ns, self._payload(frame)):
-                return
         if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
@@ -91,6 +89,19 @@ class SessionBuilder:
             draft = builder.open or before
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
+
+    def add_all(self, line: Iterable[MergedFrame]) -> None:
+        """Add frames in order. Most are deltas of the same text."""
+        payload, turns, of_text = self._payload, self.turns, protocol.RESPONSE_OUTPUT_TEXT_DELTA
+        for heard in line:
+            frame, in_snapshot = heard
+            if (
+                frame.type == of_text and not in_snapshot and frame.verdict == "valid" and turns.open is not None
+                and turns.open.goes_on(frame.offset_ns, payload(frame))
+            ):  # fmt: skip
+                self.last_ns = frame.offset_ns
+            else:
+                self.add(heard)
 
     def finish(self, until_ns: int | None = None) -> list[Draft]:
         """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
@@ -172,8 +183,7 @@ def session_with_drafts(
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
     """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
-    for heard in merged(frames) if around.request is None else ():
-        builder.add(heard)
+    builder.add_all(merged(frames) if around.request is None else ())
     return builder.session(exchanges, parent_id, around), builder.told
 
 
@@ -233,15 +243,15 @@ def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
 def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
     """Return the frames of each stream."""
     streams: dict[int, list[TimedFrame]] = {}
-    for frame in frames:
-        streams.setdefault(frame.stream, []).append(frame)
+    for stream, some in groupby(frames, key=_STREAM):
+        streams.setdefault(stream, []).extend(some)
     return streams
 
 
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for stream in by_stream(frames).values():
         length = connect_snapshot_length(stream)
-        flags = chain(repeat(True, length), repeat(False))  # noqa: FBT003
+        flags = chain(repeat(True, length), repeat(False))
         yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
 
 
