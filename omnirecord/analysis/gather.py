@@ -38,6 +38,15 @@ class Held:
                 raise self._too_large()
             yield frame
 
+    def all(self, frames: Iterable[TimedFrame]) -> list[TimedFrame]:
+        """Return the frames. Those of a list are in memory already, and are not counted one by one."""
+        if not isinstance(frames, list):
+            return list(self.of(frames))
+        self._left -= AN_EVENT * len(frames) + sum([frame.length for frame in frames if frame.raw is not None])
+        if self._left < 0:
+            raise self._too_large()
+        return frames
+
     def refuse(self, cost: int) -> None:
         """Raise `TooLarge` if events of that cost are too many."""
         if cost > self._most:
