@@ -44,7 +44,7 @@ _FORMS = (".db", ".jsonl")
     "labels",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only sessions of recordings with this label. Repeatable: a recording needs all labels.",
+    help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
 )
 @click.option(
     "--status",

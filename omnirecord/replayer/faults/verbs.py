@@ -1,7 +1,8 @@
 """The fault verbs: a value for each, an example, and its reader. Pure.
 
-`parse_fault` reads a fault from a line: a verb, then its arguments. To add a verb: its class, its row in `VERBS` and
-in `_READERS` here, its effect in `apply.BoundFault`, and its paragraph in `docs/faults.md`, which lists the forms.
+`parse_fault` reads a fault from a line: a verb, then its arguments. A new verb needs a class, a row in `VERBS` and in
+`_READERS` here, and an effect in `apply.BoundFault`. It also needs a paragraph in `docs/faults.md`, which lists the
+forms.
 `str` of a fault is its line in the plainest spelling.
 """
 

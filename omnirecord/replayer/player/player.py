@@ -3,8 +3,8 @@
 One `Playthrough` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that
 was played already begins a new one. Sessions never wait for each other.
 
-An answer to a JSON-RPC request has the ids of the new request in place of the recorded ones: a client counts its
-requests, and does not take an answer with another id. Without a difference, no byte changes.
+An answer to a JSON-RPC request has the ids of the new request in place of the recorded ids. A client numbers its
+requests, and ignores an answer with another id. Without a difference, no byte changes.
 """
 
 from __future__ import annotations
