@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette.compressed import MAGIC, PackingError, lines, most_of, named, packed, unpacked
+from tests.support.examples import each
 
 TEXT = b"".join(b'{"stream": 1, "seq": %d}\n' % n for n in range(5000))
 MOST = 1 << 24
@@ -45,7 +46,7 @@ def test_whatever_byte_is_changed_the_damage_is_told() -> None:
             back(spoiled)
 
 
-@pytest.mark.parametrize("end", [0, 3, 20, -5, -1])
+@each("end", [0, 3, 20, -5, -1])
 def test_an_end_that_is_missing_is_told(end: int) -> None:
     with pytest.raises(PackingError, match="its end is missing"):
         back(b"".join(packed([TEXT]))[:end])
@@ -76,7 +77,7 @@ def test_lines_are_those_that_a_file_gives(pieces: list[bytes], size: int) -> No
     assert list(lines(cut(whole, size))) == io.BytesIO(whole).readlines()
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "says"),
     [
         ("a.db", (".db", False)), ("a.db.zst", (".db", True)), ("a.b.jsonl.zst", (".jsonl", True)),

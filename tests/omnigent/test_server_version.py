@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from omnirecord.omnigent.server_version import version_in, version_in_message, version_key
+from tests.support.examples import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "target", "key"),
     [
         ("GET", "/v1/info", "server_version"),
@@ -27,7 +26,7 @@ def test_the_path_has_to_be_exact(method: str, target: str, key: str | None) -> 
     assert version_key(method, target) == key
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "version"),
     [
         (b'{"version": "0.19.1"}', "0.19.1"),
@@ -53,7 +52,7 @@ def begins(body: Any, **more: Any) -> bytes:
     return json.dumps({**frame, "body": body if isinstance(body, str) else json.dumps(body)}).encode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "version"),
     [
         (begins({"session_id": "s", "session_init": {"server_version": "0.19.1"}}), "0.19.1"),

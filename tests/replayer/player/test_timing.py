@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
 from omnirecord.replayer.player.timing import NS, Scale, Timing, gaps, timing_of
+from tests.support.examples import each
 
 HOUR = 3600 * NS
 POINTS = st.lists(st.integers(0, HOUR), max_size=20).map(sorted)
@@ -53,7 +54,7 @@ def test_an_hour_is_over_at_once_when_instant() -> None:
     assert Scale(points, timing_of("instant"))(HOUR) == 0
 
 
-@pytest.mark.parametrize(
+@each(
     ("mode", "speed", "max_gap", "says"),
     [
         ("fast", None, None, "none of original, compressed, instant"),
