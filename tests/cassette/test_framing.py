@@ -6,14 +6,13 @@ import gzip
 import sys
 from itertools import pairwise
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.omnigent.contract import Contract, load
 from omnirecord.wire.headers import header, is_event_stream
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 OMNIGENT = load("omnigent")
 PING = b'event: response.heartbeat\ndata: {"type":"response.heartbeat"}\n\n'
@@ -230,7 +229,7 @@ def test_cut_counts_the_content_that_is_in_frames() -> None:
     assert one.cut == 16
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "is_one"),
     [
         ("text/event-stream", True),

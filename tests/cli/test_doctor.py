@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, event, heartbeat, status
+from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.hop_tapes import both_hops
 
@@ -71,7 +72,7 @@ def test_json_is_one_object_a_line_with_fixed_keys() -> None:
     assert run(FOLDER / "text.jsonl", "--json").stdout == ""
 
 
-@pytest.mark.parametrize(
+@each(
     ("cassette", "fail_on", "code"),
     [
         ("text", "note", 0), ("interrupt", "note", 1), ("interrupt", "warning", 0), ("interrupt", "error", 0),
