@@ -172,7 +172,7 @@ def test_the_shipped_sessions_are_those_of_the_python_client() -> None:
     store.close()
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "target", "key"),
     [
         ("GET", "/v1/info", "server_version"),
@@ -189,7 +189,7 @@ def test_the_path_has_to_be_exact(method: str, target: str, key: str | None) -> 
     assert version_key(method, target) == key
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "version"),
     [
         (b'{"version": "0.19.1"}', "0.19.1"),
@@ -215,7 +215,7 @@ def begins(body: Any, **more: Any) -> bytes:
     return json.dumps({**frame, "body": body if isinstance(body, str) else json.dumps(body)}).encode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "version"),
     [
         (begins({"session_id": "s", "session_init": {"server_version": "0.19.1"}}), "0.19.1"),

@@ -85,7 +85,7 @@ CODES: Mapping[str, Code] = {
         "Read the server's log at that second (was it killed?). Then check the network between server and proxy.",
     ),
     "heartbeats-stopped": _error(
-        "The server sends a session.heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
+        "The server sends a session heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
         " looks open.",
         "Check the network between server and proxy. A client should reconnect after 45 s without a byte.",
     ),
@@ -179,7 +179,7 @@ CODES: Mapping[str, Code] = {
         "Check the runner's process (GET /v1/runners/ID/status) and its log.",
     ),
     "model-silent": _error(
-        "The runner sends heartbeats (response.heartbeat), but the model sends nothing. So the turn hangs.",
+        "The runner sends response heartbeats, but the model sends nothing. So the turn hangs.",
         "Check the model's provider, and the runner's timeout for the model.",
     ),
     "reconnect-missed": _error(
@@ -273,7 +273,7 @@ CODES: Mapping[str, Code] = {
         "Find out what the turn waited for: the model, a tool, a sub-agent. omnirecord show marks the silences.",
     ),
     "heartbeats-late": _warning(
-        "The server sends a session.heartbeat every 15 s. Proxies and clients close a stream that is silent for much"
+        "The server sends a session heartbeat every 15 s. Proxies and clients close a stream that is silent for much"
         " longer.",
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
