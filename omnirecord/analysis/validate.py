@@ -24,7 +24,7 @@ from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..text import clip, counted, one_line
 from ..wire.sse import Frame, read_fields
-from .summary import summary
+from .apis import summary
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 MANY_NAMES = 100

@@ -79,12 +79,14 @@ async def _run_clients(cassette: Path, url: str) -> None:
             await Rerun(store, recording.recording, url).run()
 
 
-@click.command(short_help="Replay, record, show and verify a shipped cassette.")
+@click.command(short_help="Replay, record, show and verify an example cassette.")
 @click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
 @decoded_option
 @json_option
 def demo(db: Path | None, as_json: bool) -> None:
-    """Replay a shipped session, record it through the proxy, show it and verify it, without a network.
+    """Replay an example session, record the replay through the proxy, then show and verify the recording.
+
+    The command needs no network.
 
     \b
     Example:

@@ -71,6 +71,7 @@ def with_session(target: str, name: str) -> str:
     return target[: found.start(1)] + quote(name, safe="") + target[found.end(1) :]
 
 
+@lru_cache(maxsize=512)
 def below_session(target: str) -> str | None:
     """Return the path after the session id: `/stream`, `/events`…; None for a target without a session."""
     found = _SESSION.search(path_of(target))

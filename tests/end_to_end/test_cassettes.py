@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.cassette import jsonl
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.server import Replay
@@ -67,7 +67,7 @@ def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
 
 def test_the_shell_command_of_the_tool_cassette_ran() -> None:
     store = open_store(HEALTHY["tool"])
-    (told,) = sessions(store)
+    (told,) = whole_sessions(store)
     store.close()
     ((tool,),) = (turn.tools for turn in told.turns)
     assert json.loads(tool.output or "{}")["stdout"] == "3 poem.txt\n"
