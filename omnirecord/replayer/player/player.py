@@ -235,7 +235,7 @@ class Player:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
-        lasts = int(self._timing.gap(end - at) / self.streams.defaults.speed)
+        lasts = int(self._timing.gap(end - at) / self.streams.speed)
         earliest, body = now + lasts, self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
