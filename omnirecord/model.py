@@ -7,7 +7,7 @@ of that start. All values are frozen.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -155,20 +155,6 @@ class Read:
     """When the bytes were passed to the client's transport; None if never."""
     size: int
     """Bytes on the wire: compressed, if the response was."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamColumns:
-    """A stream whose every byte is recorded and in a frame, as columns.
-
-    `frame_ends` and `read_ends` are offsets in `body`, in bytes. `times` has the arrival of each read, in ns.
-    """
-
-    body: bytes
-    frame_ends: Sequence[int]
-    read_ends: Sequence[int]
-    times: Sequence[int]
-    sizes: Sequence[int]
 
 
 class TimedFrame(NamedTuple):

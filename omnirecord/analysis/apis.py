@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cassette.source import Source
+from ..cassette.select import Source
 from ..contract.judge import OMNIGENT, Api
 from ..model import Exchange
 from ..omnigent.routes import is_of_omnigent, path_of

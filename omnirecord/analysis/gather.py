@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..cassette.select import the_session, with_children
-from ..cassette.source import Source
+from ..cassette.select import Source, the_session, with_children
 from ..contract.judge import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
@@ -38,6 +37,15 @@ class Held:
             if self._left < 0:
                 raise self._too_large()
             yield frame
+
+    def all(self, frames: Iterable[TimedFrame]) -> list[TimedFrame]:
+        """Return the frames. Those of a list are in memory already, and are not counted one by one."""
+        if not isinstance(frames, list):
+            return list(self.of(frames))
+        self._left -= AN_EVENT * len(frames) + sum([frame.length for frame in frames if frame.raw is not None])
+        if self._left < 0:
+            raise self._too_large()
+        return frames
 
     def refuse(self, cost: int) -> None:
         """Raise `TooLarge` if events of that cost are too many."""

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..cassette.contracts import load
-from ..cassette.select import the_session
-from ..cassette.source import Source
+from ..cassette.select import Source, the_session
 from ..contract.events import type_name
 from ..contract.judge import Contract, Issue, Judgement, ProblemKind
 from ..contract.known_fields import Steps

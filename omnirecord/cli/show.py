@@ -42,8 +42,11 @@ _HEIGHT = 12
 @click.option(
     "--silence", type=float, default=5.0, metavar="S", help="Shortest silence to print, in seconds (default: 5)."
 )
-@click.option("--width", type=int, metavar="N", help="Columns of a line (default: those of the terminal, at most 100).")
-@click.option("--follow", is_flag=True, help="Continue while the session is recorded; Ctrl-C ends it.")
+@click.option(
+    "--width", type=int, metavar="N",
+    help="Width of a line in columns. Default: the width of the terminal, at most 100.",
+)  # fmt: skip
+@click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -57,10 +60,10 @@ def show(
     absolute: bool,
     as_json: bool,
 ) -> None:
-    """Print sessions turn by turn: how each ended and why, its messages, answers, tools and approvals.
+    """Print sessions turn by turn: messages, answers, tools and approvals, and how and why each session ended.
 
-    It prints all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Sub-agents are printed
-    inside their parents.
+    SESSION is an id, or the beginning of an id. Without SESSION, the command prints all sessions of the cassette. The
+    turns of a sub-agent are inside the turn of its parent.
 
     \b
     Example:

@@ -11,9 +11,8 @@ import pytest
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.cassette import jsonl
 from omnirecord.cassette.open import open_store
-from omnirecord.replayer.recorded_client import Rerun
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify import Verification, compare, verify
+from omnirecord.replayer.verify import Rerun, Verification, compare, verify
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.support.whatwg import CHUNKINGS
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ...cassette.contracts import load
 from ...cassette.open import open_store
-from ...cassette.select import the_session
-from ...cassette.source import Source
+from ...cassette.select import Source, the_session
 from ...contract.judge import OMNIGENTS, Api
 from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ...cassette.source import Source
+from ...cassette.select import Source
 from ...model import by_key
 from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
