@@ -20,12 +20,11 @@ from ..text import dumps
 from .columns import COLUMNS
 from .doctor.doctor import examine
 from .doctor.finding import Finding
-from .gather import model_calls
+from .gather import model_calls, whole_sessions
 from .model_calls.values import Link, ModelCalls
 from .sessions import Summary, summaries
 from .stats.stats import measured, waited
 from .stats.values import SessionStats, cost, count, total
-from .transcript.show import sessions
 from .turns.values import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
@@ -65,7 +64,7 @@ class Analysis:
 
     @cached_property
     def _told(self) -> list[Session]:
-        return list(sessions(self._store))
+        return list(whole_sessions(self._store))
 
     @cached_property
     def _summaries(self) -> list[Summary]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple
 
 from ..cassette.sqlite import Store
 from ..errors import __version__
 from ..model import Exchange, TimedFrame
+from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
@@ -27,6 +30,7 @@ from .turns.values import Session
 from .validate import Problem, Tally, validation
 
 Frames = Callable[[Exchange], Iterable[TimedFrame]]
+_LENGTH = attrgetter("length")
 _PARSED = 64 << 20
 """Bytes of a session's frames up to which their parsed payloads are kept for the next analysis."""
 _ODD = 50_000
@@ -60,17 +64,16 @@ class Whole(Analysis):
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
         """Read the streams of a session into all analyses."""
         exchanges, acts, held = list(exchanges), checks.acts, Held()
-        streams = [(x, list(held.of(self._frames(x)))) for x in exchanges if x.stream is not None]
-        frames = [frame for _, some in streams for frame in some]
-        payload = _Payloads(frames) if sum(frame.length for frame in frames) <= _PARSED else parsed
+        streams = [(x, held.all(self._frames(x))) for x in exchanges if x.stream is not None]
+        frames = [*chain.from_iterable(some for _, some in streams)]
+        payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
             self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
-        for heard in line if around.request is None else ():
-            builder.add(heard)
+        builder.add_all(line if around.request is None else ())
         told = builder.session(exchanges, parent_id, around)
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
@@ -108,15 +111,11 @@ class Whole(Analysis):
         return self._problems.all()
 
 
-class _Payloads:
-    """The payloads of frames, parsed once."""
-
-    def __init__(self, frames: Iterable[TimedFrame]) -> None:
-        read = parsed.__wrapped__  # without its cache of one frame
-        self._known = {id(frame): read(frame) for frame in frames}
-
-    def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        return self._known[id(frame)]
+def _payloads(frames: Sequence[TimedFrame]) -> Payload:
+    """Return the payloads of frames, parsed once."""
+    read = parsed.__wrapped__  # without its cache of one frame
+    known = {id(frame): read(frame) for frame in frames}
+    return lambda frame: known[id(frame)]
 
 
 class _Problems:
@@ -131,7 +130,7 @@ class _Problems:
         """The frames with problems, by stream."""
         self._count = 0
 
-    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Callable[[TimedFrame], dict[str, Any]]) -> None:
+    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
         """Add all frames of a stream."""
         if not self._trusts or not frames:
             return

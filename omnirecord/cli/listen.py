@@ -38,7 +38,7 @@ PLACES = (
 LISTENS = (
     click.option(
         "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
-        help="Address for clients; port 0 takes a free port.",
+        help="Address for clients; port 0 selects a free port.",
     ),
     *PLACES,
 )  # fmt: skip

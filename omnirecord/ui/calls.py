@@ -13,17 +13,17 @@ from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
+from ..analysis.apis import is_unknown
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import model_calls, whole_sessions
 from ..analysis.model_calls.moves import Move, Piece, Place, moves
-from ..analysis.model_calls.spent import time_spent
-from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, turns_of
-from ..analysis.other_apis import UNKNOWN, api_name
+from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
+from ..model import by_key
 from ..omnigent import protocol
 from ..providers.conversation import Conversation, Tool
 from ..providers.parts import Item
@@ -86,7 +86,7 @@ class CallAnswers:
         if self._growing is None or self._growing[0] != inode:
             self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
         growing = self._growing[1]
-        for _ in growing.look(store, lambda x: x.session_id is None and api_name(store, x) == UNKNOWN):
+        for _ in growing.look(store, lambda x: is_unknown(store, x)):
             pass  # the page lists other requests elsewhere
         return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 
@@ -174,12 +174,11 @@ def _pieces(store: Store, stream: int) -> Iterator[tuple[int, Piece]]:
 
 def _said(link: Link, *, reasoning: bool) -> list[list[Piece]]:
     """Return the deltas of each text of a call, on the clock of the turn."""
-    parts: dict[int, list[Piece]] = {}
-    for one in link.call.deltas:
-        if (one.part < 0) == reasoning:
-            piece = Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text)
-            parts.setdefault(one.part, []).append(piece)
-    return [parts[part] for part in sorted(parts)]
+    parts = by_key((one for one in link.call.deltas if (one.part < 0) == reasoning), lambda one: one.part)
+    return [
+        [Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text) for one in parts[part]]
+        for part in sorted(parts)
+    ]
 
 
 def calls(hops: Hops, key: Key | None = None) -> Row:

@@ -33,13 +33,13 @@ from ..analysis.gather import (
     gathered,
     is_model_hop,
     model_calls,
+    sessions_with_drafts,
     strays,
     without_calls,
 )
-from ..analysis.model_calls.values import ModelCalls
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
-from ..analysis.transcript.show import sessions_with_drafts, turn_rows
+from ..analysis.transcript.show import turn_rows
 from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session
@@ -120,7 +120,8 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
         [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
     ]  # fmt: skip
     linked = model_calls(store)
-    found = by_session(*([_diff_session(one, linked) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
+    found = by_session(*read, tolerance_s=TOLERANCE_S)
     return [
         {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
@@ -132,16 +133,10 @@ def _key_of(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _diff_session(one: Gathered, linked: ModelCalls) -> DiffSession:
-    return diff_session(
-        one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None, calls=linked, has_turns=one.has_turns
-    )
-
-
 def _session_with(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
-            return _diff_session(one, model_calls(store))
+            return diff_session(one, model_calls(store), one.frames())
     raise UsageError(f"the cassette holds no session {key}")
 
 
@@ -367,8 +362,11 @@ def session_data(store: Store, key: Key) -> Row:
 
 
 def _family(store: Store, key: Key) -> list[Told]:
-    family = key.session_id is not None
-    return list(sessions_with_drafts(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
+    def takes(first: Exchange) -> bool:
+        is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)
+        return first.recording == key.recording and is_stream
+
+    return list(sessions_with_drafts(store, key.session_id, family=key.session_id is not None, takes=takes))
 
 
 def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:

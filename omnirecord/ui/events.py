@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..analysis.apis import summary
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row
-from ..analysis.summary import summary
 from ..analysis.turns.values import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store

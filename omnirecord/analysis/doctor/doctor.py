@@ -10,18 +10,17 @@ from pathlib import Path
 
 from ...cassette.contracts import load
 from ...cassette.open import open_store
-from ...cassette.select import the_session
-from ...cassette.source import Source
+from ...cassette.select import Source, the_session
 from ...contract.judge import OMNIGENTS, Api
-from ...model import Exchange, TimedFrame
+from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
+from ..apis import FOREIGN, is_foreign
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
-from ..other_apis import FOREIGN, is_foreign
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .approvals import Approvals
@@ -50,7 +49,8 @@ def examine(
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
     only, wanted = recording, None if session is None else the_session(store, session)
-    recordings, model = _by_recording(store, recording), ModelChecks(store)
+    exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
+    recordings = by_key(exchanges, lambda x: x.recording)
     troubles = list(_of_recordings(store, recordings, recording))
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
@@ -79,13 +79,6 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
         if api_of(request.method, request.target) is not None:
             message += ", which is the path of a model API: record it with --contract auto"
         yield sign_at("other-api", message, refs[:1], since_ns=0)
-
-
-def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
-    recordings: dict[int, list[Exchange]] = {}
-    for x in without_calls(store, store.exchanges(recording=recording)):
-        recordings.setdefault(x.recording, []).append(x)
-    return recordings
 
 
 def _examined(

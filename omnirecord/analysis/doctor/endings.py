@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ...model import Exchange
+from ...model import Exchange, by_key
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
 from ...text import counted, joined
@@ -300,10 +300,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
 
 def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
     """Failed requests; those of one kind with the same answer are one sign."""
-    groups: dict[tuple[object, ...], list[FailedRequest]] = {}
-    for one in failed:
-        groups.setdefault(group_key(one), []).append(one)
-    for (first, *more), _ in zip(groups.values(), range(_MOST), strict=False):
+    for first, *more in islice(by_key(failed, group_key).values(), _MOST):
         how = "failed" if first.status >= 500 else "was refused"
         what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
         message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what

@@ -140,6 +140,12 @@ class Order:
         elif self._ended is None:
             self._top = number
 
+    def goes_on(self, number: int, last: TimedFrame) -> None:
+        """Note events whose numbers rise, of which this is the last one."""
+        self._last, self._last_raw = number, last.raw
+        if self._ended is None:
+            self._top = number
+
     def _begin(self, event: Event, last: int | None) -> int | None:
         """The last number that the next one has to exceed: None if another turn begins."""
         id_ = as_text(as_dict(event.data.get("response")).get("id"))

@@ -96,6 +96,11 @@ class Turns:
                 spoke = self.open.spoke
                 self.open.spoke = (spoke[1] if spoke else event.ref, event.ref)
 
+    def touch_all(self, before: FrameRef, last: FrameRef) -> None:
+        """Note events of a response, of which these are the last two."""
+        if self.open is not None:
+            self.open.before, self.open.last = self.open.spoke = before, last
+
     def _turn(self, event: Event) -> Turn:
         if self.open is None:
             self.open = Turn(self.input or event.ref, event.ref, was_asked=self.input is not None)

@@ -11,7 +11,7 @@ from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
 from ...text import cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
-from ..summary import summary
+from ..apis import summary
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9

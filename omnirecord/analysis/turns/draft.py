@@ -186,6 +186,23 @@ class Draft:
             self.messages.append(block)
         block.add(delta, at_ns)
 
+    def goes_on(self, at_ns: int, data: dict[str, Any]) -> bool:
+        """Add a delta of the last text that ends no silence of note, as most do. If it is another, return False."""
+        block, longest, delta = self.messages[-1] if self.messages else None, self.longest, data.get("delta")
+        if block is None or block.closed or longest is None or type(delta) is not str or not delta:
+            return False
+        quiet = at_ns - self.last_ns
+        if quiet > longest.length_ns or quiet >= self.long_silence or self.beats_told != self.heartbeats:
+            return False
+        if data.get("message_id") not in (None, block.message_id) or (self.thoughts and not self.thoughts[-1].closed):
+            return False
+        block.parts.append(delta)
+        block.times.append(at_ns)
+        block.last_ns = at_ns
+        self.last_ns = max(self.last_ns, at_ns)
+        self.events += 1
+        return True
+
     def say_again(self, text: str, at_ns: int) -> None:
         """Add text in flight that the server sent again: only the end that no stream has brought yet."""
         block = self.messages[-1] if self.messages and not self.messages[-1].closed else None

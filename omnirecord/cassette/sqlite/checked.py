@@ -201,19 +201,6 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
 
 
-def ends_of(row: Any) -> tuple[list[int], int, bool]:
-    """Return the end of each frame in the content, the start of the block, and whether bytes of a frame were lost.
-
-    `row` has the columns `FRAME_BLOCK_COLUMNS`; offsets are in bytes.
-    """
-    seq, frames, start, _, ends, *_, more = row
-    _size(seq, "seq"), _size(start, "the start of a frame block")
-    found = [start + end for end in _sizes(json.loads(_short(ends, "a list")), frames, LIMIT)]
-    if [start, *found] != sorted([start, *found]):
-        raise ValueError("a frame ends before it begins")
-    return found, start, more is not None and "lost" in _str(more, "more")
-
-
 def _sizes(values: Any, count: Any, below: int) -> list[int]:
     if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
         raise ValueError("a frame block has not one entry for each frame")

@@ -21,8 +21,7 @@ from ..parts import Part
 from .plan import ReplayPlan
 from .playback import Playthrough
 from .stream_choice import StreamChoice
-from .timeline import SortKey, sort_key
-from .timing import FASTEST, NS, SLOWEST, Timing
+from .timeline import NS, SortKey, Timing, check_speed, sort_key
 
 Predicate = Callable[[TimedFrame], bool]
 
@@ -139,8 +138,7 @@ class Controls:
         """Play so many times as fast as recorded. Raises `UsageError` with timing `instant`, or outside the range."""
         if self._timing.instant:
             raise UsageError("timing 'instant' has no gaps to make shorter or longer: serve with another timing")
-        if not SLOWEST <= speed <= FASTEST:
-            raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
+        check_speed(speed)
         if which is None:
             self._streams.defaults.speed = speed / self._timing.speed
         for run in self._all_of(which):

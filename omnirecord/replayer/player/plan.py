@@ -31,7 +31,7 @@ from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address import Stream
 from ..parts import Part
 from .stream_parts import StreamParts, coded_parts, parts_of
-from .timing import NS
+from .timeline import NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,17 +327,16 @@ class ReplayPlan:
         return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
-        known = self._frames.get(exchange.exchange)
-        content = self._store.columns(exchange) if known is None else None
-        if content is not None:
+        table = self._store.frame_table(exchange)
+        if table is not None:
             zero = self._zero[exchange.recording]
-            self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
+            self._when[exchange.exchange] = array("q", (at + zero for at in table.came)), array("q", table.sizes)
             snapshot_end = connect_snapshot_length(self._read_frames(exchange))
-            return StreamParts.of(content, exchange.stream or 0, snapshot_end, zero)
+            return StreamParts(table, exchange.stream or 0, snapshot_end, zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
-        return parts_of(reads, self._read_frames(exchange) if known is None else known)
+        return parts_of(reads, self._read_frames(exchange))
 
 
 def hops_of(recordings: Iterable[Recording]) -> list[str | None]:

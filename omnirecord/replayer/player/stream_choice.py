@@ -26,8 +26,7 @@ from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
 from .stream_parts import decoded_parts
-from .timeline import Gate, Timeline, scale_of
-from .timing import Clock, Scale
+from .timeline import Gate, Scale, Timeline, scale_of
 
 
 @dataclass(slots=True)
@@ -106,8 +105,8 @@ class StreamChoice:
         gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in replies]
         if name not in self._scales:
             self._scales[name] = scale_of(points, gates, self._timing)
-        clock = Clock(self.defaults.speed, paused=self.defaults.paused)
-        timeline = Timeline(points, gates, self._timing, clock, self._scales[name])
+        speed, paused = self.defaults.speed, self.defaults.paused
+        timeline = Timeline(points, gates, self._timing, self._scales[name], speed=speed, paused=paused)
         run = Playthrough(name, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
         self.begun(run)
         return run

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framer, Run
 from omnirecord.cassette.sqlite.stream_rows import FrameColumns
 from omnirecord.contract.shapes import LONGEST
-from omnirecord.omnigent.contract import Contract
-from omnirecord.omnigent.contract.documented import omnigent
+from omnirecord.omnigent.contract import Contract, omnigent
 
 OMNIGENT = omnigent()
 """Of its own: what others have made it learn leaves no room for what is learnt here."""

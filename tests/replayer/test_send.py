@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from omnirecord.providers.conversation import api_of
-from omnirecord.providers.errors import error_body, retry_headers
+from omnirecord.replayer.send import error_body, retry_headers
 
 
 @pytest.mark.parametrize(
