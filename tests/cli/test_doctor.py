@@ -55,8 +55,8 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "\n"
         "note    turn-interrupted  1:13\n"
         "        the user interrupted the turn\n"
-        "        why: The user stopped the turn, so the turn has no complete answer. The live server ends an\n"
-        "        interrupted turn without a response.* event.\n"
+        "        why: The user stopped the turn, so the turn has no complete answer. Omnigent's server ends\n"
+        "        an interrupted turn without a response.* event.\n"
         "        next: Nothing to do, unless the interrupt was a mistake.\n"
     )
 
