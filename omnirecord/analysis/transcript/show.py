@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...cassette.select import the_session
+from ...cassette.source import Source
 from ...cassette.sqlite import Store
 from ...model import Exchange
 from ..gather import Context, failures_in, gathered, model_calls, strays, without_calls
@@ -100,7 +101,7 @@ def turn_rows(
 
 
 def sessions(
-    store: Store, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
+    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
 ) -> Iterator[Session]:
     """Return each session of each recording, and each stream without a session.
 
@@ -110,7 +111,7 @@ def sessions(
 
 
 def sessions_with_drafts(
-    store: Store,
+    store: Source,
     session: str | None = None,
     *,
     long_silence: int = LONG_SILENCE,
