@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from omnirecord.cassette.contracts import load
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.wire.sse import read_fields
+from tests.support.examples import each
 
 MESSAGES: dict[str, Any] = {
     "definitions": {
@@ -35,7 +34,7 @@ def judge(data: Any, made: Contract) -> Judgement:
     return made.judge(read_fields(f"event: message\ndata: {json.dumps(data)}\n\n".encode()))
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "verdict", "type_"),
     [
         ({"jsonrpc": "2.0", "method": "progress", "params": {"done": 1}}, "valid", "progress"),
