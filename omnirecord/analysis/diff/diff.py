@@ -254,7 +254,7 @@ def _differences(
 
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
     """Sessions are paired by their questions; the rest in order."""
-    pairs = aligned(a, b, _asked_at_all, _asked_first)
+    pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
     left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
     rest = zip_longest(*left)
@@ -263,10 +263,6 @@ def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
 
 def _asked_at_all(one: DiffSession) -> str:
     return f"{one.is_child} " + "\0\0".join(_asked(turn) for turn in one.turns)
-
-
-def _asked_first(one: DiffSession) -> str:
-    return f"{one.is_child} " + (_asked(one.turns[0]) if one.turns else "")
 
 
 def _asked(one: DiffTurn) -> str:

@@ -161,7 +161,9 @@ class EventComparison:
         for i, j in self._unlike:
             one, other = None if i is None else self._a[i], None if j is None else self._b[j]
             if one is not None and other is not None:
-                self._changed(f"{self._path}{names[0].of(i)}", one, other)
+                for below, name, mine, theirs in self._out.unlike(one.data, other.data):
+                    kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
+                    self._out.add_once(kind, f"{self._path}{names[0].of(i)}{below}", mine, theirs, one.label)
             else:
                 only, name = (one, names[0].of(i)) if one is not None else (other, names[1].of(j))
                 assert only is not None
@@ -172,11 +174,6 @@ class EventComparison:
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)
-
-    def _changed(self, path: str, a: Step, b: Step) -> None:
-        for below, name, one, other in self._out.unlike(a.data, b.data):
-            kind: Kind = "timing" if role(name) == "length" else _kind(a, below)
-            self._out.add_once(kind, path + below, one, other, a.label)
 
     def _nulls(self, path: str, a: Step, b: Step) -> None:
         """Add fields that are null on one side and missing on the other: once per event type."""

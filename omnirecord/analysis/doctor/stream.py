@@ -102,14 +102,10 @@ class Activity:
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from map(_silent, self.silences)
-        if self._beats and self.last and end_ns is not None and end_ns - self.last.at_ns > LATE:
-            yield self._stopped(self.last, end_ns)
-
-    def _stopped(self, last: FrameRef, end_ns: int) -> Sign:
-        quiet = end_ns - last.at_ns
-        message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
-        severity: Severity = "error" if quiet > STOPPED else "warning"
-        return sign_at("heartbeats-stopped", message, [last], until_ns=end_ns, severity=severity)
+        if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
+            message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
+            severity = "error" if quiet > STOPPED else "warning"
+            yield sign_at("heartbeats-stopped", message, [self.last], until_ns=end_ns, severity=severity)
 
 
 def _silent(silence: Silence) -> Sign:

@@ -89,7 +89,7 @@ class GrowingSession:
         """Return the session with its turns. A turn that no longer changes is made once."""
         if self._so_far is None:
             exchanges = sorted(self.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            self._so_far = self.builder.so_far(exchanges, self.parent_id, list(self._turns()))
+            self._so_far = self.builder.so_far(exchanges, self.parent_id, self._turns())
         return self._so_far
 
     def turn(self, draft: Draft, number: int) -> Turn:
