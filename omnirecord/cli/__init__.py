@@ -39,7 +39,7 @@ from .verify import verify
 def main() -> None:
     """A flight recorder for agent event streams.
 
-    Put `omnirecord proxy` between a client and its server: it passes the bytes through, and records every event.
+    Put `omnirecord proxy` between a client and its server. The proxy passes the bytes through, and records every event.
     `serve` replays a recording to a client, `show` prints a recording, and `doctor` lists failures and their causes.
 
     A CASSETTE is a .db or .jsonl file with one or more recordings, compressed (.zst) or not. CASSETTE#SESSION is one

@@ -225,7 +225,8 @@ decoded_option = click.option(
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Also mask secrets in the content of events, before the recorder writes the events.",
+        help="Mask secrets in the content of events, in addition to credentials, before the recorder writes the"
+        " events.",
     ),
     click.option(
         "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",

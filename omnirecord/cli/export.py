@@ -56,7 +56,7 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
-    help='File to write. Default: stdout, also as "-".',
+    help='File to write. Use "-" for stdout (default).',
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -64,7 +64,7 @@ def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write a cassette as text (jsonl), as a compressed file (zst), or as a page (html), or one stream of it (sse).
+    """Write a cassette as text (jsonl), as a compressed file (zst) or as a page (html), or write one stream (sse).
 
     With CASSETTE#SESSION or --session, write only that session and its sub-agents. Every command reads a compressed
     cassette. The page opens in any browser, without a server and without a network. With --format datasette, write a

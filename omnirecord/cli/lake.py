@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def lake() -> None:
     """Keep the recordings of many recorders in one place, the lake, and query all of them.
 
-    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the environment,
-    under the names of AWS, Google or Azure. The commands need the extra packages: pip install "omnirecord[lake]"
+    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the
+    environment variables of AWS, Google or Azure. The commands need extra packages: pip install "omnirecord[lake]"
 
     \b
     Example:
@@ -64,8 +64,8 @@ def init(url: str, as_json: bool) -> None:
 def check(context: click.Context, url: str, as_json: bool) -> None:
     """Print the state of a lake: its tables with their commits, rows, files and bytes, and its problems.
 
-    If the credentials allow it, the command also writes and removes a small object, to test conditional PUT. Exit code
-    1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
+    If the credentials allow writing, the command also writes and removes a small object, to test conditional PUT. Exit
+    code 1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
 
     \b
     Example:

@@ -44,7 +44,7 @@ _FORMS = (".db", ".jsonl")
     "labels",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only sessions of recordings with this label. Repeatable: a recording needs all labels.",
+    help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
 )
 @click.option(
     "--status",
@@ -140,7 +140,7 @@ def _line(row: dict[str, Any]) -> Line:
 @sql_options
 @json_option
 def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool) -> None:
-    """Run one SQL statement in DuckDB's dialect over a lake, read-only, and print its rows.
+    """Run one SQL statement in DuckDB's dialect over a lake, read-only, and print the resulting rows.
 
     Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. A query sees
     only complete recordings, and reads no file outside the lake.
@@ -186,8 +186,8 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
     """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
 
     SESSION is a session id, or the beginning of one. If several recordings contain parts of the session, the command
-    writes all parts. For a stream without a session, give its recording id as SESSION, and its number as --stream.
-    `lake sessions --json` prints both.
+    writes all parts. For a stream without a session, give the recording id as SESSION, and the number of the stream as
+    --stream. `lake sessions --json` prints both.
 
     \b
     Example:

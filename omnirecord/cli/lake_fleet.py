@@ -111,8 +111,8 @@ def validate(
 ) -> None:  # fmt: skip
     """Check all events of a lake against a contract, which defines the event types that a server may send.
 
-    The output lists each kind of problem once, the worst first. With --json, each session has its own row for a
-    problem. Exit code 1 if any event is invalid or malformed, 2 if a recording was not analysed.
+    The output lists each kind of problem once, the worst first. With --json, a problem has one row for each session.
+    Exit code 1 if any event is invalid or malformed, 2 if a recording was not analysed.
 
     \b
     Example:

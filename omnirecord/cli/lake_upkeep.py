@@ -118,7 +118,7 @@ def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, a
 @_dry_run
 @json_option
 def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_json: bool) -> None:
-    """Remove the days of a lake that are older than --older-than. On a terminal, the command asks for confirmation.
+    """Remove the days of a lake that are older than DURATION. On a terminal, the command asks for confirmation.
 
     The days leave the tables at once. Their objects leave the store after --retain, at the next expire or compact. The
     lake does not accept an expired recording again.

@@ -33,7 +33,7 @@ FILE = click.Path(readable=False, path_type=Path)
 PLACES = (
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key for --tls-cert, if it is in another file."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key, unless --tls-cert contains the key (PEM)."),
 )  # fmt: skip
 LISTENS = (
     click.option(

@@ -55,7 +55,7 @@ _SHORT = 0.0005
 TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option("--key", type=FILE, metavar="FILE", help="Private key for --cert, if it is in another file (PEM)."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key, unless --cert contains the key (PEM)."),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
@@ -63,8 +63,8 @@ TRUSTS = (
 @click.command(short_help="Record the traffic between clients and a server.")
 @click.option(
     "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
-    help="URL of the server; may have a path prefix. Repeatable: each further server needs a NAME, such as"
-    " model=https://api.openai.com. The cassette gets one recording for each server.",
+    help="URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"
+    " model=https://api.openai.com. The cassette gets one recording for each upstream.",
 )  # fmt: skip
 @click.option(
     "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
@@ -127,7 +127,7 @@ TRUSTS = (
 )
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Serve a page for browsers. Default: on the port after --listen, or on a free port. --ui turns on --control.",
+    help="Serve a page for browsers. Default: the port after --listen, or a free port. --ui turns on --control.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -140,7 +140,7 @@ def proxy(
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Record the traffic between clients and an upstream: the server at URL.
+    """Record the traffic between clients and a server: the upstream.
 
     Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
     through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.

@@ -66,7 +66,7 @@ sql_options = options(
 def query(
     cassette: Path, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool
 ) -> None:
-    """Run one SQL statement over a cassette, read-only, and print its rows.
+    """Run one SQL statement over a cassette, read-only, and print the resulting rows.
 
     Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. The tables
     sessions, turns, tools, approvals, model_calls and findings are computed if the SQL names them.

@@ -57,7 +57,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 @decoded_option
 @json_option
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
-    """List the sessions of cassettes: start, first question, how each ended, and the worst finding of doctor.
+    """List the sessions of cassettes: start, first question, how each ended, and the worst finding of `doctor`.
 
     CASSETTE may be a folder with cassettes, for instance the folder of `proxy --rotate`. CASSETTE#SESSION is one
     session. Use "-" to read a cassette from standard input.

@@ -50,8 +50,8 @@ def ship(
     A lake is a folder or a bucket with the recordings of many recorders. A cassette is closed when no recorder writes
     to it. PATH is a cassette, or a folder with cassettes.
 
-    The command skips a recording that is in the lake, or that expired there. So each recording is shipped once, even if
-    several `ship` commands run at the same time or are killed. Exit code 1 if a recording was not shipped.
+    The command skips a recording that is in the lake, or that expired from the lake. So each recording is shipped once,
+    even if several `ship` commands run at the same time or are killed. Exit code 1 if a recording was not shipped.
 
     \b
     Examples:

@@ -64,8 +64,8 @@ _SHORTEST_ID = 9
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens per second, gaps, tools, approvals, usage, the proxy's delay.
 
-    Without SESSION, the command prints a table of all sessions. With SESSION, an id or the beginning of an id, it
-    prints all figures of this session.
+    Without SESSION, the command prints a table of all sessions. With SESSION, an id or the beginning of an id, the
+    command prints all figures of this session.
 
     \b
     Example:

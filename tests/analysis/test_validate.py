@@ -20,7 +20,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.omnigent.test_agreement import JSON, mutants
 from tests.support.contract_cases import EXAMPLES, edited
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.recorded import calls
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
@@ -100,7 +100,7 @@ def test_a_server_that_answers_as_the_page_says_differs_from_it_in_nothing() -> 
     assert (result.events, result.problems, result.ok) == (54, (), True)
 
 
-@pytest.mark.parametrize("name", [*REAL, "responses"])
+@each("name", [*REAL, "responses"])
 def test_a_healthy_cassette_fits_the_contract_that_it_was_recorded_by(name: str) -> None:
     result = omnirecord.validate(CASSETTES / f"{name}.jsonl")
     assert (result.contract, result.problems, result.ok) == ("omnigent", (), True)

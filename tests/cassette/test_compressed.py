@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.export import named
 from omnirecord.cassette.open import lines
 from omnirecord.wire.content_coding import ZSTD_MAGIC, PackingError, packed, unpacked
+from tests.support.examples import each
 
 TEXT = b"".join(b'{"stream": 1, "seq": %d}\n' % n for n in range(5000))
 MOST = 1 << 24
@@ -47,7 +48,7 @@ def test_whatever_byte_is_changed_the_damage_is_told() -> None:
             back(spoiled)
 
 
-@pytest.mark.parametrize("end", [0, 3, 20, -5, -1])
+@each("end", [0, 3, 20, -5, -1])
 def test_an_end_that_is_missing_is_told(end: int) -> None:
     with pytest.raises(PackingError, match="its end is missing"):
         back(b"".join(packed([TEXT]))[:end])
@@ -74,7 +75,7 @@ def test_lines_are_those_that_a_file_gives(pieces: list[bytes], size: int) -> No
     assert list(lines(cut(whole, size))) == io.BytesIO(whole).readlines()
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "says"),
     [
         ("a.db", (".db", False)), ("a.db.zst", (".db", True)), ("a.b.jsonl.zst", (".jsonl", True)),

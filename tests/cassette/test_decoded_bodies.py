@@ -26,6 +26,7 @@ from omnirecord.ui.data import overview
 from omnirecord.ui.events import exchange
 from omnirecord.wire.content_coding import zstd
 from tests.support.cassettes import ANSWER, JSON, Made, event, heartbeat, status
+from tests.support.examples import each
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 PASSES_BYTES_ON = {
@@ -108,7 +109,7 @@ def test_a_cassette_with_compressed_bodies_does_not_differ_from_one_without(codi
     assert not [one for one in omnirecord.diff(a, b) if one.kind != "timing"]
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@each("coding", CODINGS)
 def test_a_replay_reads_compressed_lists_of_sessions(coding: str) -> None:
     tape, rows = made(coding), {"data": [{"id": "s", "title": "A tale"}]}
     answer = CODINGS[coding](json.dumps(rows).encode())

@@ -28,6 +28,7 @@ from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.rows.frames import FrameMaker
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.examples import each
 from tests.support.older import aged
 
 STARTED = "2026-01-02T03:04:05.678000+00:00"
@@ -283,12 +284,12 @@ def test_labels_are_sorted_by_key() -> None:
     assert list(labels_of(["b=1", "a=1"], {})) == ["a", "b"]
 
 
-@pytest.mark.parametrize("key", ["branch", "ci/job.name_1-x", "9", "A" * 63])
+@each("key", ["branch", "ci/job.name_1-x", "9", "A" * 63])
 def test_a_key_has_letters_digits_and_a_few_characters(key: str) -> None:
     assert labels_of([f"{key}=é ü"], {}) == {key: "é ü"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "sentence"),
     [
         (["branch"], "--label 'branch' is no label: write KEY=VALUE, as in branch=main"),

@@ -21,6 +21,7 @@ from omnirecord.cli import main
 from omnirecord.cli.arguments import CassetteType
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, child, created
+from tests.support.examples import each
 
 LEAVES: dict[str, click.Command] = {
     **{name: one for name, one in main.commands.items() if not isinstance(one, click.Group)},
@@ -78,12 +79,12 @@ def test_every_command_but_those_that_record_reads_a_cassette() -> None:
     assert others == {"proxy", "demo", "ship"}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@each("name", COMMANDS)
 def test_every_command_has_json(name: str) -> None:
     assert any("--json" in one.opts for one in LEAVES[name].params)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@each("name", COMMANDS)
 def test_a_wrong_call_of_any_command_is_an_object_with_json(name: str) -> None:
     assert "--no-such" in failure(run(*name.split(), "--json", "--no-such"))["error"]
 

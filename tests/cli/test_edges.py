@@ -32,6 +32,7 @@ from omnirecord.server.listener import parse_listen
 from omnirecord.wire.limits import checked_seconds
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 OMNIRECORD = [sys.executable, "-m", "omnirecord"]
@@ -126,11 +127,11 @@ run()
     ("while_importing", "words"),
     [
         ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
-        ("omnirecord.analysis.transcript.show", ["show"]),
-        ("omnirecord.analysis.stats.stats", ["stats"]), ("omnirecord.analysis.validate", ["validate"]),
-        ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
-        ("omnirecord.analysis.search.search", ["search", "notes"]),
-        ("omnirecord.analysis.listing", ["events"]),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (
+            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats.stats", ["stats"]),
+            ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
+            ("omnirecord.analysis.search.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
+        )),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )  # fmt: skip
@@ -154,8 +155,7 @@ def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Pa
     made.stream("s", 1.0, (1.0, created()), (2.0, delta(said)), (3.0, completed()))
     text = made.save(tmp_path / "a.db")
     assert "caf\u00e9 \\u2026 \\ud83d\\ude00" in in_encoding("latin-1", "show", text)
-    rows = [in_encoding(name, "show", "--json", text) for name in ("utf-8", "latin-1")]
-    assert json.loads(rows[0]) == json.loads(rows[1])
+    assert json.loads(in_encoding("latin-1", "show", "--json", text)) == json.loads(run("show", "--json", text).stdout)
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "20"])
@@ -174,7 +174,7 @@ def test_events_have_room_for_what_they_say_on_80_columns(tmp_path: Path) -> Non
     assert max(map(len, shown.splitlines()[1:])) <= 80
 
 
-@pytest.mark.parametrize("words", [["events"], ["events", "--json"], ["export", "--format", "sse"]], ids=str)
+@pytest.mark.parametrize("words", [["events"], ["export", "--format", "sse"]], ids=str)
 def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -264,7 +264,7 @@ def test_on_a_terminal_it_says_at_the_end_what_there_is(name: str, said: str, ca
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])
+@each("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])
 def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     with pytest.raises(UsageError, match="is no HOST:PORT"):
         parse_listen(f"127.0.0.1:{port}", allow_remote=False)

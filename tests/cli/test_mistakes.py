@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from omnirecord.cli.proxy import _look_up
 from omnirecord.cli.stderr import busy, progress
+from tests.support.examples import each
 from tests.support.process import ForkedProcess
 from tests.support.wire import nobody_listens
 
@@ -27,7 +28,7 @@ def said(*words: str) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         ("record", "No such command 'record'. Did you mean omnirecord proxy? Try: omnirecord --help"),

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from omnirecord.analysis.listing import exchange_rows, stream_rows
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Headers
@@ -15,6 +13,7 @@ from omnirecord.omnigent import routes
 from omnirecord.omnigent.routes import Parties, party_name, version_in, version_in_message, version_key
 from omnirecord.redaction.redactor import credentials
 from tests.support.cassettes import Made
+from tests.support.examples import each
 
 TOKEN: Headers = (("X-Omnigent-Runner-Tunnel-Token", "t"),)
 ALICE: Headers = (("Authorization", "Bearer a"),)
@@ -25,7 +24,7 @@ EVALUATES = ("POST", f"{SESSION}/policies/evaluate")
 STREAM = ("GET", f"{SESSION}/stream")
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "session", "below"),
     [
         ("/v1/sessions/abc", "abc", ""),
@@ -56,7 +55,7 @@ def test_a_target_is_a_path_and_a_query() -> None:
     assert (routes.path_of("/a"), routes.query_of("/a")) == ("/a", "")
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "target", "is_gate"),
     [
         ("POST", "/v1/sessions/abc/events", True),
@@ -74,7 +73,7 @@ def test_a_gate_is_a_post_that_moves_a_session_on(method: str, target: str, is_g
     assert routes.is_gate(method, target) is is_gate
 
 
-@pytest.mark.parametrize(
+@each(
     ("question", "yes", "no"),
     [
         (
@@ -148,7 +147,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("agent", NAMES)
+@each("agent", NAMES)
 def test_a_client_is_called_by_its_user_agent(agent: str) -> None:
     tape = Made()
     tape.get(SESSION, 1.0, sent=(("User-Agent", agent),))
@@ -173,7 +172,7 @@ def test_the_shipped_sessions_are_those_of_the_python_client() -> None:
     store.close()
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "target", "key"),
     [
         ("GET", "/v1/info", "server_version"),
@@ -190,7 +189,7 @@ def test_the_path_has_to_be_exact(method: str, target: str, key: str | None) -> 
     assert version_key(method, target) == key
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "version"),
     [
         (b'{"version": "0.19.1"}', "0.19.1"),
@@ -216,7 +215,7 @@ def begins(body: Any, **more: Any) -> bytes:
     return json.dumps({**frame, "body": body if isinstance(body, str) else json.dumps(body)}).encode()
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "version"),
     [
         (begins({"session_id": "s", "session_init": {"server_version": "0.19.1"}}), "0.19.1"),

@@ -26,7 +26,7 @@ from omnirecord.recorder.rows.frames import FrameMaker
 from omnirecord.recorder.rows.operations import Ended, Received, Requested, Responded
 from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.redactor import Redactor, Scanner
-from tests.support.examples import a_third
+from tests.support.examples import a_third, each
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent / "cassettes").rglob("*.jsonl"))
 EVENTS = 5000
@@ -108,7 +108,7 @@ def test_ordinary_text_and_code_are_left_alone() -> None:
     assert found.total() <= words / 20_000
 
 
-@pytest.mark.parametrize("cassette", a_third(CASSETTES, 2), ids=lambda path: path.stem)
+@each("cassette", a_third(CASSETTES, 2))
 def test_nothing_in_the_shipped_cassettes_is_taken_for_a_secret(cassette: Path) -> None:
     assert scrub(cassette, None) == []
 

@@ -44,14 +44,14 @@ CODES: Mapping[str, Code] = {
         "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
     ),
     "model-rate-limited": _warning(
-        "The provider refused calls, because a rate limit was reached or the provider was overloaded. The caller"
-        " waits, or gives up.",
+        "The provider refused calls, because a rate limit was reached or the provider was overloaded. The turn waits,"
+        " or fails.",
         "Compare the limits of the account with the calls at that time. omnirecord show CASSETTE prints each call.",
     ),
     # The most specific cause first: a restarted server forgot a question.
     "approval-lost": _error(
-        "A restarted server does not know the questions from before the restart. The server accepts a late answer, but"
-        " the agent does nothing.",
+        "A restarted server does not know the questions from before the restart. If a client answers such a question,"
+        " the server accepts the answer, but the agent does nothing.",
         "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
     # A party is gone.
@@ -85,7 +85,7 @@ CODES: Mapping[str, Code] = {
         "Read the server's log at that second (was it killed?). Then check the network between server and proxy.",
     ),
     "heartbeats-stopped": _error(
-        "The server sends a session.heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
+        "The server sends a session heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
         " looks open.",
         "Check the network between server and proxy. A client should reconnect after 45 s without a byte.",
     ),
@@ -136,8 +136,8 @@ CODES: Mapping[str, Code] = {
         "Look for a proxy between server and recorder that retries. Clients should deduplicate by id.",
     ),
     "sequence-repeats": _warning(
-        "Two events of one turn have the same sequence number. One of the two may be a copy, or was changed on the"
-        " way.",
+        "Two events of one turn have the same sequence number. One of the two may be a copy, or may have been changed"
+        " on the way.",
         "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
@@ -179,7 +179,7 @@ CODES: Mapping[str, Code] = {
         "Check the runner's process (GET /v1/runners/ID/status) and its log.",
     ),
     "model-silent": _error(
-        "The runner sends heartbeats (response.heartbeat), but the model sends nothing. So the turn hangs.",
+        "The runner sends response heartbeats, but the model sends nothing. So the turn hangs.",
         "Check the model's provider, and the runner's timeout for the model.",
     ),
     "reconnect-missed": _error(
@@ -211,7 +211,7 @@ CODES: Mapping[str, Code] = {
         "Read the last events of the turn, and check in the session's snapshot whether the answer was stored.",
     ),
     "turn-without-beginning": _warning(
-        "A turn ended, but no event began the turn. A client may show the text under the previous turn.",
+        "A turn ended, but no event began the turn. A client may show the text of the turn under the previous turn.",
         "Read the events before the first event of the turn.",
     ),
     "event-after-end": _warning(
@@ -273,7 +273,7 @@ CODES: Mapping[str, Code] = {
         "Find out what the turn waited for: the model, a tool, a sub-agent. omnirecord show marks the silences.",
     ),
     "heartbeats-late": _warning(
-        "The server sends a session.heartbeat every 15 s. Proxies and clients close a stream that is silent for much"
+        "The server sends a session heartbeat every 15 s. Proxies and clients close a stream that is silent for much"
         " longer.",
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
@@ -287,8 +287,8 @@ CODES: Mapping[str, Code] = {
         "Check how its stream ended, and how large the event was.",
     ),
     "reader-slow": _warning(
-        "The client received events long after the proxy. When 1,024 events wait for a client, the server ends the"
-        " client's stream.",
+        "The client received events long after the proxy received them. When 1,024 events wait for a client, the"
+        " server ends the client's stream.",
         "Find out what the client does between two reads.",
     ),
     "tokens-differ": _warning(
@@ -305,7 +305,7 @@ CODES: Mapping[str, Code] = {
         "Read the error in the message: the provider's or the tool's.",
     ),
     "turn-interrupted": _note(
-        "The user stopped the turn, so the turn has no complete answer. The live server ends an interrupted turn"
+        "The user stopped the turn, so the turn has no complete answer. Omnigent's server ends an interrupted turn"
         " without a response.* event.",
         "Nothing to do, unless the interrupt was a mistake.",
     ),

@@ -104,11 +104,10 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def _headers(text: Any) -> Headers:
-    return checked_headers(_pairs(text, "headers"))
+    return checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
 
 
-def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
-    value = json.loads(_short(text, what))
+def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
     if type(value) is not list:
         raise ValueError(f"{what}: no list")
     for pair in value:
@@ -211,11 +210,7 @@ def _sizes(values: Any, count: Any, below: int) -> list[int]:
 
 def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
     """Return the path and the message of each issue in the rare properties of a frame."""
-    found = more.get("issues", ())
-    for pair in found:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
-            raise ValueError("issues: no list of pairs of text")
-    return tuple((path, message) for path, message in found)
+    return _pairs(more.get("issues", []), "issues")
 
 
 def message_of(row: Any) -> Message:

@@ -1,8 +1,8 @@
 """The fault verbs: a value for each, an example, and its reader. Pure.
 
-`parse_fault` reads a fault from a line: a verb, then its arguments. To add a verb: its class, its row in `VERBS` and
-in `_READERS` here, its effect in `apply.BoundFault`, and its paragraph in `docs/faults.md`, which lists the forms.
-`str` of a fault is its line in the plainest spelling.
+`parse_fault` reads a fault from a line: a verb, then its arguments. `str` of a fault is its line in the plainest
+spelling. A new verb needs a class and a row in `VERBS` and in `_READERS` here. Its effect is in `apply.BoundFault`, its
+paragraph in `docs/faults.md`.
 """
 
 from __future__ import annotations

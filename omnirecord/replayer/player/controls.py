@@ -113,24 +113,24 @@ class Controls:
 
     @property
     def paused(self) -> bool:
-        return self._streams.defaults.paused
+        return self._streams.paused
 
     @property
     def speed(self) -> float:
         """How many times as fast as recorded it plays, apart from capped gaps."""
-        return self._streams.defaults.speed * self._timing.speed
+        return self._streams.speed * self._timing.speed
 
     def pause(self, now: int, which: str | None = None) -> None:
         """Stop the streams. Other answers still go out."""
         if which is None:
-            self._streams.defaults.paused = True
+            self._streams.paused = True
         for run in self._all_of(which):
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
         """Continue after a pause."""
         if which is None:
-            self._streams.defaults.paused = False
+            self._streams.paused = False
         for run in self._all_of(which):
             run.timeline.play(now)
 
@@ -140,7 +140,7 @@ class Controls:
             raise UsageError("timing 'instant' has no gaps to make shorter or longer: serve with another timing")
         check_speed(speed)
         if which is None:
-            self._streams.defaults.speed = speed / self._timing.speed
+            self._streams.speed = speed / self._timing.speed
         for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 

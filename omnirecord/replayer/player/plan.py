@@ -179,10 +179,6 @@ class ReplayPlan:
                 found.append(x)
         return found
 
-    def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
-        """Return the offsets of all reads of these streams, ascending, in ns."""
-        return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))
-
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
         """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""
         if exchange.exchange not in self._when:
@@ -194,7 +190,8 @@ class ReplayPlan:
     def points_of(self, root: str) -> Sequence[int]:
         """Return the offsets of all reads of a session tree, ascending, in ns. Cached."""
         if root not in self._points:
-            self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
+            streams = (x for one in self.trees[root].sessions for x in one.opens if x.stream)
+            self._points[root] = array("q", sorted({offset for x in streams for offset in self._reads(x)[0]}))
         return self._points[root]
 
     def points_of_stream(self, exchange: Exchange) -> Sequence[int]:
@@ -202,7 +199,7 @@ class ReplayPlan:
         name = f"stream {exchange.stream}"
         if name not in self._points:
             self.parts(exchange)  # reads the times, too
-            self._points[name] = self.points([exchange])
+            self._points[name] = array("q", sorted(set(self._reads(exchange)[0])))
         return self._points[name]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:

@@ -1,10 +1,10 @@
 """The player: takes a request and the time, and decides the answer. No socket and no clock.
 
-One `Playthrough` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that
-was played already begins a new one. Sessions never wait for each other.
+A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
+begins another `Playthrough`. Sessions never wait for each other.
 
-An answer to a JSON-RPC request has the ids of the new request in place of the recorded ones: a client counts its
-requests, and does not take an answer with another id. Without a difference, no byte changes.
+An answer to a JSON-RPC request has the ids of the new request in place of the recorded ones. A client counts its
+requests, and does not take an answer with another id. If the ids are equal, no byte changes.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class Player:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
-        lasts = int(self._timing.gap(end - at) / self.streams.defaults.speed)
+        lasts = int(self._timing.gap(end - at) / self.streams.speed)
         earliest, body = now + lasts, self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)

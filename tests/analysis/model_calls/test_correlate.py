@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.model_calls.correlate import linked
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from tests.support.both_hops import World, ns
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 
@@ -197,7 +198,7 @@ def test_a_sub_agent_has_turns_of_its_own() -> None:
     assert not wrong(world, found)
 
 
-@pytest.mark.parametrize("skew", [-3600.0, -5.0, 0.05, 30.0, 86400.0])
+@each("skew", [-3600.0, -5.0, 0.05, 30.0, 86400.0])
 def test_evidence_beats_clocks_that_differ(skew: float) -> None:
     world, end = World(skew=skew), 0.0
     talk = world.session()
@@ -287,11 +288,12 @@ def test_clocks_that_differ_make_no_exact_link_wrong(sessions: list, skew: float
 
 
 @pytest.mark.parametrize("kind", ["one session", "equal", "at once"])
-def test_the_work_is_linear(kind: str) -> None:
-    """5,000 calls and turns; the same message, answer and time in the worst case."""
+def test_the_work_is_linear(kind: str, long: bool) -> None:
+    """5,000 calls and turns with `--long`, otherwise 2,000; the same message, answer and time in the worst case."""
+    count = 5000 if long else 2000
     world = World()
     talk = world.session()
-    for number in range(5000):
+    for number in range(count):
         if kind == "one session":
             talk.history = []
             talk.turn("Go on", "And so on.", number * 1.0)
@@ -300,8 +302,8 @@ def test_the_work_is_linear(kind: str) -> None:
     sessions, recordings = world.sessions(), world.recordings()
     begun = time.process_time()
     found = linked(world.calls, sessions, recordings)
-    assert time.process_time() - begun < 6 * slowness()
-    assert len(found.links) == 5000
+    assert time.process_time() - begun < 6 * count / 5000 * slowness()
+    assert len(found.links) == count
 
 
 def lost_partners(id_: str, *, output: str = "42") -> World:
@@ -318,7 +320,7 @@ def lost_partners(id_: str, *, output: str = "42") -> World:
     return world
 
 
-@pytest.mark.parametrize("id_", ["call_1", "toolu_01", "functions.look:0", "7"])
+@each("id_", ["call_1", "toolu_01", "functions.look:0", "7"])
 def test_a_counted_id_alone_is_no_exact_evidence(id_: str) -> None:
     world = lost_partners(id_, output="43")
     assert not [link for link in of(world).links if link.certainty == "exact"]

@@ -23,7 +23,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.errors import UsageError
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.watchdog import slowness
 
 SHIPPED = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -221,7 +221,7 @@ def test_hits_are_narrowed_by_type_session_and_time(folder: Path) -> None:
         search(path, "word", session="three")
 
 
-@pytest.mark.parametrize("time", ["yesterday", "nan", "inf", "25:00"])
+@each("time", ["yesterday", "nan", "inf", "25:00"])
 def test_a_time_that_is_none_is_a_mistake(time: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         moment("since", time)

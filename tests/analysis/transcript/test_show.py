@@ -21,6 +21,7 @@ from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
 from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
+from tests.support.examples import each
 from tests.support.live_rows import live_rows
 from tests.support.watchdog import slowness
 
@@ -84,7 +85,7 @@ def test_the_objects_of_a_named_session_are_its_own_turns() -> None:
     json.dumps(rows)
 
 
-@pytest.mark.parametrize(
+@each(
     "pairs",
     [
         [("a", "b"), ("b", "a")],
@@ -173,7 +174,7 @@ def test_wherever_the_looks_fall_the_same_is_told(
     assert Counter(map(text, followed(path, tmp_path_factory.mktemp("f"), random.Random(seed)))) == whole
 
 
-@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+@each("path", CASSETTES)
 def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
     store = open_store(path)
     following = Following(store, None)

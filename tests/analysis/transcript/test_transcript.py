@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from omnirecord.analysis.turns.values import (
     TurnUsage,
 )
 from omnirecord.text import cells, seconds
+from tests.support.examples import each
 
 S = 1_000_000_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m"
@@ -195,7 +195,7 @@ def test_sub_agents() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("output", "shown"),
     [
         ("plain\ntext", "plain text"),
@@ -261,7 +261,7 @@ def test_words_stay_whole_and_lines_their_own() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("ns", "shown"),
     [
         (0, "0.00 s"),
@@ -383,7 +383,7 @@ def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> 
     assert where == sorted(where)
 
 
-@pytest.mark.parametrize(
+@each(
     "ids",
     [
         [("a", "b", "b"), ("b", "a", "a")],

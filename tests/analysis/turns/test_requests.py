@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner
 
 from omnirecord.analysis.doctor.doctor import examine
@@ -25,6 +24,7 @@ from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data import overview
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.examples import each
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}
 UNKNOWN = {"error": {"code": "not_found", "message": "Session not found"}}
@@ -55,7 +55,7 @@ def ask(tape: Made, *asked: tuple[str, str, int]) -> Made:
     return tape
 
 
-@pytest.mark.parametrize("status", [400, 403, 409, 422, 500, 503])
+@each("status", [400, 403, 409, 422, 500, 503])
 def test_a_write_that_is_refused_is_an_error_told_with_the_servers_words(status: int) -> None:
     tape = bound(status)
     assert found(tape) == [("request-failed", "error", "s")]
@@ -71,7 +71,7 @@ def test_a_write_that_succeeds_when_it_is_tried_again_is_a_warning() -> None:
     assert found(tape) == [("request-failed", "warning", "s")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "severity"),
     [
         (("GET", "/v1/sessions/s/items", 500), "warning"),
@@ -196,7 +196,7 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
     index.close()
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "told"),
     [
         (b'{"error": {"code": "a", "message": "b"}}', ("a", "b")),

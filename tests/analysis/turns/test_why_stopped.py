@@ -14,6 +14,7 @@ from omnirecord.analysis.turns.values import Approval, Child, Fault, Listening, 
 from omnirecord.analysis.turns.why_stopped import AT_REST, stopped
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
+from tests.support.examples import each
 
 S = 1_000_000_000
 CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -41,7 +42,7 @@ def why(one: Session, others: dict[str, Session] | None = None) -> tuple[str, st
     return told.code, told.sentence
 
 
-@pytest.mark.parametrize("path", sorted(CASSETTES.glob("*.jsonl")), ids=lambda path: path.stem)
+@each("path", sorted(CASSETTES.glob("*.jsonl")))
 def test_the_shipped_sessions_are_at_rest_but_for_the_one_that_failed(path: Path) -> None:
     store = open_store(path)
     told = [stopped(one).code for one in whole_sessions(store)]
@@ -58,7 +59,7 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("ending", "after", "code", "said"),
     [
         ("client_left", None, "client_left", "The client closed its stream 3.00 s after the last event. Later"),

@@ -17,6 +17,7 @@ from omnirecord.replayer.faults.verbs import Answer, parse_fault
 from omnirecord.replayer.parts import Part
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, ns, presence, status
+from tests.support.examples import each
 from tests.support.recorded import calls, parts_of, recorded, wire
 
 FRAMES = [heartbeat(), presence(), status("running"), created(), delta("Hel", 2), delta("lo", 3), completed(),
@@ -311,7 +312,7 @@ def test_how_the_reads_were_cut_changes_no_byte_and_no_frame_comes_earlier(fault
 # What cannot happen
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "said"),
     [
         ("drop sesion.status", "the fault 'drop sesion.status' cannot happen: there is no sesion.status: no event"

@@ -15,6 +15,7 @@ from omnirecord.model import Exchange, Headers, Request, Response
 from omnirecord.replayer.matching import Asked, Lookup, Rules
 from omnirecord.replayer.matching.conversations import Conversations
 from omnirecord.replayer.matching.key import Incoming
+from tests.support.examples import each
 
 PATH = "/v1/responses"
 
@@ -67,7 +68,7 @@ def test_the_ids_of_a_client_select_the_answer_among_equal_conversations() -> No
     assert [answered(found, one, asked) for one in reversed(continued)] == [2, 1]
 
 
-@pytest.mark.parametrize(
+@each(
     "other",
     [
         {"model": "n"},
@@ -170,7 +171,7 @@ def test_tools_in_another_order_match() -> None:
     assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), set()) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "told",
     [
         "Today's date is {0:%Y-%m-%d}.",

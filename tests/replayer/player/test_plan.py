@@ -28,6 +28,7 @@ from tests.support.cassettes import (
     status,
     zipped,
 )
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION
 
 
@@ -95,7 +96,7 @@ def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
     assert [gate.request.target for gate in gates] == ["/v1/sessions/b/stream", "/v1/sessions/a/stream"]
 
 
-@pytest.mark.parametrize("spec", ["POST", "POST ", "", " /v1/x"])
+@each("spec", ["POST", "POST ", "", " /v1/x"])
 def test_a_gate_that_is_no_method_and_glob_is_a_usage_error_that_shows_one(spec: str) -> None:
     with pytest.raises(UsageError, match=r"write for instance 'POST /v1/sessions/\*/events'"):
         gate_rule([spec])
@@ -121,7 +122,7 @@ def test_of_a_compressed_stream_whole_reads_are_the_connect_snapshot() -> None:
     assert [part.in_snapshot for part in made] == [True, False, False]
 
 
-@pytest.mark.parametrize(
+@each(
     ("reads", "count"),
     [
         ([(1.0, heartbeat())], 1),
@@ -186,7 +187,7 @@ def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None
     assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()
 
 
-@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
+@each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_a_stream_read_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
         whole = ReplayPlan(store, gate_rule())

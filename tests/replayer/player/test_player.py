@@ -9,6 +9,7 @@ from omnirecord.replayer.player import Answering, Mismatch, NoContent, Refused, 
 from omnirecord.replayer.player.player import ids_differ, parts_to
 from omnirecord.wire.json_rpc import Message, message_of
 from tests.support.cassettes import JSON, Made, conversation, delta, ns
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Stage
 
 RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
@@ -114,7 +115,7 @@ def test_another_action_is_reported() -> None:
     assert [(m.field, m.recorded, m.got) for m in stage.player.mismatches] == [("action", "accept", "decline")]
 
 
-@pytest.mark.parametrize("body", [{"type": "message", "other": 1}, b"--x\r\nanother bundle", b'{"type": "mess', b""])
+@each("body", [{"type": "message", "other": 1}, b"--x\r\nanother bundle", b'{"type": "mess', b""])
 def test_nothing_else_about_a_body_is_reported(body: object) -> None:
     stage = Stage(conversation())
     stage.posts(body=body)
