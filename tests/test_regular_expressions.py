@@ -34,7 +34,7 @@ METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "
 BOUNDED = {
     "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
     "replayer.event_address.grammar._WORD": "the same",
-    "replayer.faults.grammar.TIME": "the same",
+    "replayer.faults.verbs._TIME": "the same",
     "ui.viewer._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""

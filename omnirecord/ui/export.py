@@ -84,7 +84,10 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
         "calls": linked,
         "call": {str(number): call(hops, number, shown=WHOLE_TEXT) for number in numbered},
         "moves": all_moves(store, hops, shown) if numbered else {},
-        "comparisons": _comparisons(store, [row["key"] for row in rows]),
+        "comparisons": {
+            f"{a['key']} {b['key']}": comparison(store, a["key"], b["key"])
+            for a, b in (combinations(rows, 2) if len(rows) <= MOST_COMPARED else ())
+        },
     }
 
 
@@ -107,12 +110,6 @@ def _stream(store: Store, x: Exchange, held: Held) -> Row:
         "summaries": [summary_of(frame) for frame in frames],
         "events": [[row[name] for name in names] for row in (event_of(x, frame, started_at) for frame in frames)],
     }
-
-
-def _comparisons(store: Store, keys: list[str]) -> Row:
-    if len(keys) > MOST_COMPARED:
-        return {}
-    return {f"{a} {b}": comparison(store, a, b) for a, b in combinations(keys, 2)}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAM
 from omnirecord.cassette.contracts import load
 from omnirecord.cassette.open import import_file
 from omnirecord.omnigent.contract import ServerStreamEvent
-from tests.omnigent.contract.test_agreement import JSON, mutants
+from tests.omnigent.test_agreement import JSON, mutants
 from tests.support.contract_cases import EXAMPLES, edited
 from tests.support.examples import each, examples
 from tests.support.recorded import calls

@@ -18,8 +18,7 @@ import omnirecord
 from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.search.search import search
 from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.transcript.show import lines_of
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
@@ -35,8 +34,8 @@ PASSES_BYTES_ON = {
     "cassette/jsonl/writer.py": "writes what was on the wire",
     "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
-    "cassette/api.py": "promises the bytes of the wire",
-    "replayer/recorded_client.py": "sends the request again with its header fields",
+    "cassette/open.py": "promises the bytes of the wire",
+    "replayer/verify.py": "sends the request again with its header fields",
     "ui/events.py": "shows a command that sends the request again with its header fields",
 }
 """The modules that take a body as it was on the wire, and why. Every other module takes `decoded_body`."""

@@ -88,7 +88,8 @@ def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
     for size in [*groups, *[1] * len(reads)]:
         some = reads[at : at + size]
         expected = [one for n, read in enumerate(some, at) for one in one_by_one.feed(n, read)]
-        assert (together.feed_reads(at, [len(read) for read in some], b"".join(some)) if some else []) == expected
+        portions = together.portions(at, [len(read) for read in some], b"".join(some), runs=False) if some else []
+        assert [one for portion in portions for one in portion] == expected
         assert together.cut == one_by_one.cut
         at += size
     assert together.close() == one_by_one.close()

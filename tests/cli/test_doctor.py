@@ -55,8 +55,8 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "\n"
         "note    turn-interrupted  1:13\n"
         "        the user interrupted the turn\n"
-        "        why: The user stopped the turn. It has no answer, and the live server ends it without a\n"
-        "        response.* event.\n"
+        "        why: The user stopped the turn, so the turn has no complete answer. Omnigent's server ends\n"
+        "        an interrupted turn without a response.* event.\n"
         "        next: Nothing to do, unless the interrupt was a mistake.\n"
     )
 
@@ -158,7 +158,7 @@ def test_a_hint_names_the_cassette_and_a_refused_call_its_exchange(tmp_path: Pat
     path = tmp_path / "my run.db"
     both_hops().save(path)
     out = " ".join(run(path).stdout.split())
-    assert f"omnirecord show '{path}' has each call." in out
+    assert f"omnirecord show '{path}' prints each call." in out
     assert "(exchange 4)" in out
     assert "CASSETTE" not in out
 

@@ -27,7 +27,7 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.lookup import difference, line, nearest
-from omnirecord.replayer.player.timing import timing_of
+from omnirecord.replayer.player.timeline import timing_of
 from omnirecord.server.listener import parse_listen
 from omnirecord.wire.limits import checked_seconds
 from tests.support import forked

@@ -144,8 +144,8 @@ def test_a_table_cuts_the_widest_column_first_then_leaves_some_out() -> None:
 
 def test_it_is_what_help_lists_first() -> None:
     listed = CliRunner().invoke(main, ["--help"]).stdout
-    what_happened = listed.partition("What happened:")[2].strip()
-    assert what_happened.startswith("sessions ")
+    reading = listed.partition("Read recordings:")[2].strip()
+    assert reading.startswith("sessions ")
 
 
 def test_a_cassette_with_model_calls_alone_names_their_number(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from omnirecord.contract.judge import path_of
 from omnirecord.contract.known_fields import Known, Steps
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
 from omnirecord.omnigent.events import MODELS
-from tests.omnigent.contract.test_agreement import mutants
+from tests.omnigent.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE
 from tests.support.examples import each, examples

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from omnirecord.contract import judge
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.contract.shapes import LONGEST
-from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented, omnigent
+from omnirecord.omnigent.contract import SHAPES, VALUES, documented, omnigent
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events import objects as nested
 from omnirecord.wire.sse import Frame, Parser, read_fields

@@ -13,7 +13,7 @@ import pytest
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.replayer.faults.grammar import parse_fault
+from omnirecord.replayer.faults.verbs import parse_fault
 from omnirecord.replayer.matching import Rules
 from tests.omnigent_rig.provider import Answer
 from tests.replayer.matching.test_conversations import ask, lookup, request

@@ -260,7 +260,7 @@ def test_a_mistake_that_speaks_of_damage_stays_one_of_the_query(query: LakeQuery
 
 
 @pytest.mark.parametrize(
-    "name", ["turns", "approval", *(pytest.param(x, marks=pytest.mark.long) for x in ("text", "tool"))]
+    "name", ["turns", *(pytest.param(x, marks=pytest.mark.long) for x in ("approval", "text", "tool"))]
 )
 def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url: str, tmp_path: Path) -> None:
     columns = "session_id, turn, asked, ended, model, text, input_tokens, output_tokens, tools, response_id"

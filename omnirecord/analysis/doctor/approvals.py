@@ -106,9 +106,12 @@ class Approvals:
 
     def _of(self, id_: str, refs: list[FrameRef], answers: list[Act], facts: _Facts) -> Iterator[Sign]:
         name = f"the question {self.messages[id_]!r}"
-        settled, decided = self.resolved.get(id_, []), self._decided(id_, answers)
+        settled, first = self.resolved.get(id_, []), self.decided.get(id_)
+        decided = min([(act.at_ns, 0) for act in answers] + ([_when(first)] if first else []), default=None)
         denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
-        if decided is None and not (settled and denied is None and self._went_on(settled[0])):
+        # If the agent worked after a question was resolved, its answer was not recorded.
+        worked = settled and self._worked is not None and _when(self._worked) > _when(settled[0])
+        if decided is None and not (worked and denied is None):
             yield _unanswered(name, refs[0], denied, settled, facts)
         elif decided is not None and denied is not None and decided > _when(denied):
             yield self._too_late(id_, name, refs[0], denied, answers, facts.posts)
@@ -121,16 +124,6 @@ class Approvals:
             message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
             yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
         yield from _again(name, refs, settled)
-
-    def _decided(self, id_: str, answers: list[Act]) -> tuple[int, int] | None:
-        """Time and sequence of the first answer, on the stream or by a request."""
-        times = [(act.at_ns, 0) for act in answers]
-        times += [_when(self.decided[id_])] if id_ in self.decided else []
-        return min(times, default=None)
-
-    def _went_on(self, settled: FrameRef) -> bool:
-        """Whether the agent worked after a question was resolved: then its answer was not recorded."""
-        return self._worked is not None and _when(self._worked) > _when(settled)
 
     def _too_late(
         self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ...model import Exchange
+from ...model import Exchange, by_key
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
 from ...text import counted, joined
@@ -93,8 +93,12 @@ class Endings:
             if one.is_other:
                 yield from self._of_other(one)
                 continue
-            turn = one.cut()
-            yield from self._between_turns(one) if turn is None else self._in_turn(one, turn)
+            if (turn := one.cut()) is not None:
+                yield from self._in_turn(one, turn)
+            elif one.exchange.ending in ENDED_BY_SERVER and one.is_session:  # never without a reason
+                yield from self._server_ended(one, "between two turns", "warning")
+            elif one.exchange.ending == "recorder_killed":
+                yield from self._recorder_ended(one, "recorder-killed")
 
     def _of_other(self, one: StreamChecks) -> Iterator[Sign]:
         """The end of a stream of an unknown API: only a break of the connection is known to be none."""
@@ -107,13 +111,6 @@ class Endings:
             since = last.at_ns if last else x.request.at_ns
             code = _RECORDER.get(x.ending, "upstream-lost")
             yield Sign(code, f"{how}{after}{gone}", since, end_ns, one.stream, (last.seq,) if last else ())
-
-    def _between_turns(self, one: StreamChecks) -> Iterator[Sign]:
-        """A server never ends a session's stream without a reason."""
-        if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
-            yield from self._server_ended(one, "between two turns", "warning")
-        elif one.exchange.ending == "recorder_killed":
-            yield from self._recorder_ended(one, "recorder-killed")
 
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
@@ -300,10 +297,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
 
 def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
     """Failed requests; those of one kind with the same answer are one sign."""
-    groups: dict[tuple[object, ...], list[FailedRequest]] = {}
-    for one in failed:
-        groups.setdefault(group_key(one), []).append(one)
-    for (first, *more), _ in zip(groups.values(), range(_MOST), strict=False):
+    for first, *more in islice(by_key(failed, group_key).values(), _MOST):
         how = "failed" if first.status >= 500 else "was refused"
         what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
         message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ...cassette.source import Source
+from ...cassette.select import Source
+from ...model import by_key
 from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
@@ -141,9 +142,7 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
 
 def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
     """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
-    kinds: dict[tuple[tuple[str, str | None], ...], list[list[Link]]] = {}
-    for request in requests_of(links):
-        kinds.setdefault(tuple((link.call.ending, link.call.reason) for link in request), []).append(request)
+    kinds = by_key(requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request))
     for requests in kinds.values():
         yield [*_failed(requests), *_limited([link for request in requests for link in request]), *_again(requests)]
 

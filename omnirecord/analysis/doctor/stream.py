@@ -17,7 +17,8 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
-from ..other_apis import FOREIGN, UNKNOWN
+from ..apis import FOREIGN, UNKNOWN
+from .deltas import Deltas
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -101,14 +102,10 @@ class Activity:
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from map(_silent, self.silences)
-        if self._beats and self.last and end_ns is not None and end_ns - self.last.at_ns > LATE:
-            yield self._stopped(self.last, end_ns)
-
-    def _stopped(self, last: FrameRef, end_ns: int) -> Sign:
-        quiet = end_ns - last.at_ns
-        message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
-        severity: Severity = "error" if quiet > STOPPED else "warning"
-        return sign_at("heartbeats-stopped", message, [last], until_ns=end_ns, severity=severity)
+        if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
+            message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
+            severity = "error" if quiet > STOPPED else "warning"
+            yield sign_at("heartbeats-stopped", message, [self.last], until_ns=end_ns, severity=severity)
 
 
 def _silent(silence: Silence) -> Sign:
@@ -171,7 +168,13 @@ class StreamChecks:
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on all frames, in order."""
         none: list[Handler] = []
-        for event in events(frames, payload):
+        deltas = Deltas(payload)
+        takes_deltas = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
+        for event in events(frames, payload, deltas.takes):
+            if deltas.parts:
+                self._deltas(deltas)
+            if takes_deltas:
+                deltas.begin(event)
             self.count += 1
             self._arrived(event)
             self.activity.frame(event)
@@ -185,6 +188,17 @@ class StreamChecks:
                 self._active(event)
             for handler in self._handlers.get(event.type or "", none):
                 handler(event)
+        if deltas.parts:
+            self._deltas(deltas)
+
+    def _deltas(self, deltas: Deltas) -> None:
+        """Note deltas in a row."""
+        before, last = deltas.refs()
+        self.count += len(deltas.parts)
+        self.activity.last = self.activity.active = last
+        self.turns.touch_all(before, last)
+        self.order.goes_on(deltas.number, deltas.last)
+        self.text.goes_on(deltas.parts, last)
 
     def _active(self, event: Event) -> None:
         turn = self.turns.open

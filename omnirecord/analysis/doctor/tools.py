@@ -129,14 +129,11 @@ class Children:
         self.known: dict[str, Child] = {}
 
     def handlers(self) -> Handlers:
-        return {protocol.SESSION_CREATED: self._created, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
+        return {protocol.SESSION_CREATED: self._child, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
 
     def _child(self, event: Event) -> Child | None:
         id_ = as_text(event.data.get("child_session_id"))
         return None if id_ is None else self.known.setdefault(id_, Child(event.ref, event.ref))
-
-    def _created(self, event: Event) -> None:
-        self._child(event)
 
     def _updated(self, event: Event) -> None:
         child, fields = self._child(event), as_dict(event.data.get("child"))
@@ -155,11 +152,12 @@ class Children:
     ) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams. `deleted`: deleted sessions, with
         their times in ns. `is_open`: whether the endings of the streams are unknown."""
+        severity: Severity | None
         for id_, child in list(self.known.items())[:_MOST]:
             if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
                 message = f"the session of the sub-agent {said(child.title or id_)} was deleted while it worked"
                 refs = list(dict.fromkeys([child.first, child.last]))
-                severity: Severity | None = None if child.status in _UNDER_WAY else "warning"  # the parent continues
+                severity = None if child.status in _UNDER_WAY else "warning"  # the parent continues
                 yield sign_at(
                     "session-deleted", message, refs, since_ns=deleted[id_], until_ns=until_ns, about=id_,
                     severity=severity,
@@ -176,11 +174,5 @@ class Children:
                 message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
                 may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
                 refs = list(dict.fromkeys([child.first, child.last]))
-                yield sign_at(
-                    "child-unfinished",
-                    message,
-                    refs,
-                    until_ns=until_ns,
-                    about=id_,
-                    severity="note" if may_work else None,
-                )
+                severity = "note" if may_work else None
+                yield sign_at("child-unfinished", message, refs, until_ns=until_ns, about=id_, severity=severity)

@@ -27,7 +27,7 @@ from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
-from ..summary import summary
+from ..apis import summary
 from ..turns.requests import READS
 from .events import Kind, Line, Make, Row, State, event_lines
 

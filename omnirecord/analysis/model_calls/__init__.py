@@ -3,8 +3,8 @@
     found = linked(calls, sessions, recordings)
     for link in found.of(turn): ...
 
-- `values`: `Link`, `ModelCalls`, and the objects of `show --json`.
-- `correlate`: the rules. `features`: messages and history as keys, `pairing`: equal texts by their times, `retries`:
+- `values`: `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went.
+- `correlate`: the rules. `places`: turns by message and history, `pairing`: equal texts by their times, and the
   attempts of one request.
-- `spent`: where the time of a turn went.
+- `moves`: from a delta of the client hop to that of the model, and back.
 """

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
+from ...text import same_start
+
 By = Literal["text", "time"]
 _LEAST = 16
 """Fewest characters of an equal beginning that connect two texts which differ later."""
@@ -141,20 +143,8 @@ def _beginning(heard: str, one: _Text, taken: Sequence[_Span]) -> _Span | None:
     for begin, end in [*free, (at, len(heard))]:
         if begin >= end:
             continue
-        length = _common(heard, begin, end, one.text)
+        length = same_start(heard[begin : min(end, begin + len(one.text))], one.text)
         is_enough = length >= _LEAST or (length > 0 and begin + length == end) or (0 < length == len(one.text))
         if is_enough and (best is None or length > best.length):
             best = _Span(begin, length, one)
     return best
-
-
-def _common(heard: str, begin: int, end: int, text: str) -> int:
-    """Return the length of the beginning that two texts share."""
-    low, high = 0, min(end - begin, len(text))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if heard.startswith(text[:middle], begin):
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -1,5 +1,7 @@
-"""Pairs streamed texts that are equal: which text of a model is which text on the client hop. And connects the calls of
-one session by the provider's ids (`threads`). Pure.
+"""Which model calls belong together, and which text of a model is which text on the client hop. Pure.
+
+`threads` connects the calls of one session by the provider's ids. `Attempts` connects the attempts of one request by
+equal conversations, the retry count of the SDK, and the time.
 
 A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
 few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
@@ -9,11 +11,13 @@ missing, so is a call with one possible text. A pair leaves fewer possibilities 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ...model import by_key
 from ...providers.call import ModelCall
-from .features import is_counted
+from .places import is_counted
 
 LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
@@ -87,12 +91,35 @@ def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
     return found
 
 
+class Groups:
+    """The numbers below `count` in groups that `links` connect."""
+
+    def __init__(self, count: int, links: Iterable[tuple[int, int]] = ()) -> None:
+        self._first = list(range(count))
+        for one, other in links:
+            self.join(one, other)
+
+    def join(self, before: int, after: int) -> None:
+        """Put both into one group. Its number is that of the group of `before`."""
+        self._first[self.of(after)] = self.of(before)
+
+    def of(self, number: int) -> int:
+        """Return the number of a group: one of its members, the first one if the members were joined in order."""
+        while self._first[number] != number:
+            self._first[number] = self._first[self._first[number]]
+            number = self._first[number]
+        return number
+
+    def groups(self) -> Iterable[list[int]]:
+        """Return the members of each group, by their first."""
+        return by_key(range(len(self._first)), self.of).values()
+
+
 def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
     """Return the calls in groups that share possible texts."""
     by_text: dict[int, int] = {}
-    return _connected(
-        len(texts), ((call, by_text.setdefault(place, call)) for call, places in enumerate(texts) for place in places)
-    )
+    links = ((by_text.setdefault(place, call), call) for call, places in enumerate(texts) for place in places)
+    return Groups(len(texts), links).groups()
 
 
 def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
@@ -105,25 +132,7 @@ def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
             owners[id_] = number if owners.get(id_, number) == number else None
     named = ((number, owners.get(id_)) for number, call in enumerate(calls) for id_ in call.history_ids)
     links = ((number, owner) for number, owner in named if owner is not None)
-    return [group for group in _connected(len(calls), links) if len(group) > 1]
-
-
-def _connected(count: int, links: Iterable[tuple[int, int]]) -> Iterable[list[int]]:
-    """Return the numbers below `count` in groups that these links connect."""
-    root = list(range(count))
-
-    def top(number: int) -> int:
-        while root[number] != number:
-            root[number] = root[root[number]]
-            number = root[number]
-        return number
-
-    for one, other in links:
-        root[top(one)] = top(other)
-    found: dict[int, list[int]] = {}
-    for number in range(count):
-        found.setdefault(top(number), []).append(number)
-    return found.values()
+    return [group for group in Groups(len(calls), links).groups() if len(group) > 1]
 
 
 def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
@@ -155,3 +164,49 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
             by_text.get(text, set()).discard(call)
             waiting += [(None, text)] if by_place else []
     return settled
+
+
+LONGEST_WAIT = 600_000_000_000
+"""Time in ns between two attempts, at most."""
+
+
+class Attempts(Groups):
+    """The attempts of each request: a group has the index of the first attempt in `calls`. Linear."""
+
+    def __init__(self, calls: Sequence[ModelCall], starts: Sequence[int], ends: Sequence[int | None]) -> None:
+        """`starts` and `ends`: the times of the calls on one clock, in ns."""
+        super().__init__(len(calls))
+        self.unsure: set[int] = set()
+        """The calls whose request may be another one: several could be."""
+        waiting: dict[tuple[object, int], deque[int]] = {}
+        for number in sorted(range(len(calls)), key=lambda n: (starts[n], calls[n].attempt, n)):
+            call = calls[number]
+            if call.conversation is None:
+                continue
+            same = call.recording, call.conversation
+            if call.attempt > 1:
+                before = self._before(waiting.get((same, call.attempt - 1)), starts[number], ends)
+                if before is not None:
+                    self.join(before, number)
+            if not call.has_answer:
+                waiting.setdefault((same, call.attempt), deque()).append(number)
+
+    def _before(self, waiting: deque[int] | None, start_ns: int, ends: Sequence[int | None]) -> int | None:
+        """Return the attempt before, and drop it: the oldest one that is over. If several are, the choice is unsure."""
+        while waiting and start_ns - (ends[waiting[0]] or start_ns) > LONGEST_WAIT:
+            waiting.popleft()
+        if not waiting:
+            return None
+        over = [n for n in list(waiting)[:2] if (ends[n] is not None and (ends[n] or 0) <= start_ns)]
+        if not over:
+            return None
+        if len(over) > 1:
+            self.unsure.update(over)
+        waiting.remove(over[0])
+        return over[0]
+
+    def join(self, before: int, after: int) -> None:
+        """Note that both calls are attempts of one request."""
+        if before in self.unsure:
+            self.unsure.add(after)
+        super().join(before, after)

@@ -30,8 +30,7 @@ from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
-from .documents import DocumentMaker, of_answer, of_request
-from .prompts import AnswerDocuments, of_call, of_whole_answer
+from .documents import AnswerDocuments, DocumentMaker, of_answer, of_call, of_request, of_whole_answer
 from .query import (
     WIDTH,
     Filter,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ...model import Recording
+from ...model import Recording, by_key
 from ...providers.call import ModelCall
 from ...text import counted, joined, one_line, seconds
 from ...wire.strict_json import failure_in
-from ..model_calls.spent import TimeSpent
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import Link, ModelCalls, TimeSpent, requests_of
 from ..turns.builder import LAST
 from .sentences import COLUMN, Kind, Line, Page, Piece
 
@@ -103,16 +102,10 @@ def _seconds(ns: int) -> str:
 
 def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording], *, alone: bool) -> Iterator[Line]:
     """Return the calls without a turn. `alone`: the cassette has nothing else."""
-    links = found.astray
-    by: dict[int, list[Link]] = {}
-    for link in links:
-        by.setdefault(link.call.recording, []).append(link)
-    known: Mapping[int, Recording] = {one.recording: one for one in recordings}
-    blank = not alone
-    for recording, some in by.items():
-        if blank:
+    known = {one.recording: one for one in recordings}
+    for number, (recording, some) in enumerate(by_key(found.astray, lambda link: link.call.recording).items()):
+        if number or not alone:
             yield Line("", "blank")
-        blank = True
         yield from page.wrapped(_head(known.get(recording), len(some), alone=alone), "head", "", "  ")
         numbers = {request[0].request: n for n, request in enumerate(requests_of(some), 1)}
         told_before = set[str]()

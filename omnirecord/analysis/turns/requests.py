@@ -76,8 +76,10 @@ def may_act(exchange: Exchange) -> bool:
 
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     """Return the client action in an exchange, or None. The bodies are without a content coding."""
-    if exchange.kind == "sse" and exchange.request.method == "POST":
-        return _query(exchange, as_dict(loads(request)))
+    if exchange.kind == "sse" and exchange.request.method == "POST":  # its answer is the stream, as in older versions
+        if not (text := text_of(as_dict(loads(request)).get("input"))):
+            return None
+        return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange)
     if not is_gate(exchange.request.method, exchange.request.target):
         return None
     rest = (below_session(exchange.request.target) or "").split("/")
@@ -85,12 +87,6 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
         action = as_text(as_dict(loads(request)).get("action"))
         return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
     return _event(exchange, as_dict(loads(request)), response)
-
-
-def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
-    """Return the message of a POST whose answer is the stream, as in older versions."""
-    text = text_of(body.get("input"))
-    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
 
 def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:

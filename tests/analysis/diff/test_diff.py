@@ -11,6 +11,7 @@ from typing import Any
 from omnirecord.analysis.diff.diff import DiffSession, compare, diff_session
 from omnirecord.analysis.diff.differences import Difference
 from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.model_calls.values import ModelCalls
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 from tests.support.examples import each
@@ -20,19 +21,13 @@ CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").gl
 
 def told(tape: Made) -> list[DiffSession]:
     store = tape.store()
-    return [
-        diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
-        for one in gathered(store)
-    ]
+    return [diff_session(one, ModelCalls(), one.frames()) for one in gathered(store)]
 
 
 def tellings(path: Path) -> list[DiffSession]:
     store = open_store(path)
     try:
-        return [
-            diff_session(one.exchanges, list(one.frames()), one.acts, is_child=one.parent_id is not None)
-            for one in gathered(store)
-        ]
+        return [diff_session(one, ModelCalls(), list(one.frames())) for one in gathered(store)]
     finally:
         store.close()
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.model_calls.spent import union
+from omnirecord.analysis.model_calls.values import union
 from omnirecord.analysis.stats import values
 from omnirecord.analysis.stats.stats import measured
 from omnirecord.analysis.stats.values import SessionStats, Spread, gaps_of, percentiles, stats_row

@@ -14,8 +14,8 @@ from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search.search import _request as index_request
 from omnirecord.analysis.search.search import search
 from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.transcript.show import lines_of
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
@@ -45,7 +45,7 @@ def found(tape: Made) -> list[tuple[str, str, str | None]]:
 
 
 def shown(tape: Made) -> str:
-    return "\n".join(lines_of(tape.store(), None, 200))
+    return "\n".join(lines_of(tape.store(), None, Page(200)))
 
 
 def ask(tape: Made, *asked: tuple[str, str, int]) -> Made:
@@ -172,7 +172,7 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
         "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
     ]  # fmt: skip
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
-        following = Following(store, None, width=200)
+        following = Following(store, None, Page(200))
         following.look()
         assert [str(line) for line in following.news(last=True)] == [shown(tape).split("\n")[-1]]
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.errors import UsageError
 from omnirecord.replayer.event_address import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty, RequestFault
-from omnirecord.replayer.faults.grammar import parse_fault
-from omnirecord.replayer.faults.verbs import Answer
+from omnirecord.replayer.faults.verbs import Answer, parse_fault
 from omnirecord.replayer.parts import Part
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, ns, presence, status

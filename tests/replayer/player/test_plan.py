@@ -14,7 +14,7 @@ from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import connect_snapshot_length
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
-from omnirecord.replayer.player.stream_parts import StreamParts
+from omnirecord.replayer.player.stream_parts import StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,
     TROUBLED,
@@ -190,16 +190,14 @@ def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None
 @each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_a_stream_read_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
-        whole, by_frames = ReplayPlan(store, gate_rule()), ReplayPlan(store, gate_rule())
+        whole = ReplayPlan(store, gate_rule())
         streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
         for x in streams:
-            by_frames.frames(x)  # known already, so the stream is laid down from these
-            one, other = whole.parts(x), by_frames.parts(x)
+            one, other = whole.parts(x), parts_of(zip(*whole._reads(x), strict=True), whole.frames(x))
             assert list(one) == list(other)
             assert isinstance(one, StreamParts)
-            assert isinstance(other, StreamParts)
             assert one.bursts == other.bursts
-        assert any(store.columns(x) is not None for x in streams) or not streams
+        assert any(store.frame_table(x) is not None for x in streams) or not streams
 
 
 def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
@@ -208,6 +206,6 @@ def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
     store = tape.store()
     store._connection.execute("DELETE FROM frame_blocks")
     store._connection.execute("DELETE FROM tallies")
-    assert store.columns(store.streams()[0]) is None
+    assert store.frame_table(store.streams()[0]) is None
     made = ReplayPlan(store, gate_rule())
     assert [part.data for part in made.parts(made.exchanges[0])] == [heartbeat(), b"data: cut o"]

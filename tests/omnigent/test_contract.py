@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 import omnirecord.omnigent.contract
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.contract import (
+    REQUIRED,
     Contract,
     Event,
     Issue,
@@ -24,7 +25,6 @@ from omnirecord.omnigent.contract import (
     UntypedEvent,
     load,
 )
-from omnirecord.omnigent.contract.documented import REQUIRED
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events.objects import output_item
 from omnirecord.wire.sse import Parser
@@ -175,7 +175,7 @@ def test_the_union_takes_an_event_to_the_model_of_its_type() -> None:
 
 def test_a_session_as_a_live_server_sends_it_is_valid_up_to_where_it_was_cut() -> None:
     parser = Parser()
-    frames = parser.feed((Path(__file__).parents[2] / "support" / "contract_session.sse").read_bytes()) + parser.close()
+    frames = parser.feed((Path(__file__).parents[1] / "support" / "contract_session.sse").read_bytes()) + parser.close()
     verdicts = [OMNIGENT.judge(one).verdict for one in frames]
     assert verdicts == ["valid"] * 10 + ["sentinel", "truncated"]
 

@@ -15,8 +15,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
 from omnirecord.replayer.event_address import Stream, parse_address
 from omnirecord.replayer.faults import VERBS, Faults
-from omnirecord.replayer.faults.grammar import parse_fault
-from omnirecord.replayer.faults.verbs import time_text
+from omnirecord.replayer.faults.verbs import parse_fault, time_text
 from tests.replayer.event_address.test_event_address import ADDRESSES, VALUES
 from tests.support.examples import each
 

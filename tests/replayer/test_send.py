@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omnirecord.providers.conversation import api_of
-from omnirecord.providers.errors import error_body, retry_headers
+from omnirecord.replayer.send import error_body, retry_headers
 from tests.support.examples import each
 
 
