@@ -30,7 +30,7 @@ from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
-from .scan import scanned, tuples
+from .scan import Kept, scanned, tuples
 from .tables import PARTITION, SCHEMAS
 from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
@@ -71,6 +71,7 @@ class LakeQuery:
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
         self._complete: dict[str, str] | None = None
+        self._kept = Kept()
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
         self._held: set[str] = set()
@@ -98,6 +99,7 @@ class LakeQuery:
         """
         made = LakeQuery(self._lake, self._folder)
         made._files, made._days, made._complete = self._files, days or self._days, self._complete
+        made._kept = self._kept
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
 
@@ -170,7 +172,7 @@ class LakeQuery:
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
         try:
             of = {**(among or {}), **({} if only is None else {"recording_id": only})}
-            return scanned(self._lake, name, files, wanted, where=where, among=of)
+            return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
         except LakeError as error:
             if isinstance(error.__cause__, FileNotFoundError | NotFoundError):
                 raise self._missing(str(error.__cause__)) from error

@@ -30,6 +30,8 @@ _CPUS = 4
 """Files of a folder that are read at a time, at most."""
 _IN_MEMORY = 32 << 20
 """Bytes of row groups that are in memory at a time, per file. A larger row group is alone."""
+_KEPT = 64 << 20
+"""Bytes of objects that a query keeps for its next look."""
 _SMALL = 64 << 10
 """Size in bytes up to which a file of a folder is read at once."""
 _RECORDING, _EXCHANGE = "recording_id", "exchange"
@@ -41,12 +43,12 @@ _TOGETHER = 16
 
 def scanned(
     lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: pc.Expression | None = None,
-    among: Mapping[str, Collection[Any]] | None = None,
+    among: Mapping[str, Collection[Any]] | None = None, kept: Kept | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
     `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
-    groups without them are skipped.
+    groups without them are skipped. `kept`: objects that were read before; it gets those that are read now.
     """
     wanted = {column: _Among(column, values) for column, values in (among or {}).items()}
     more = [SCHEMAS[name].field(column) for column in wanted if column not in schema.names]
@@ -54,7 +56,7 @@ def scanned(
 
     def read(some: Sequence[File]) -> pa.Table:
         rows = pa.concat_tables([
-            _rows(lake, name, list(alike), read_as, wanted)
+            _rows(lake, name, list(alike), read_as, wanted, kept)
             for _, alike in groupby(some, key=lambda one: one.recording_id is None)
         ])  # fmt: skip
         for one in wanted.values():
@@ -67,6 +69,24 @@ def scanned(
     with lake.failures(), ThreadPoolExecutor(many) as threads:
         found = threads.map(read, (files[at : at + each] for at in range(0, len(files), each)))
         return pa.concat_tables([schema.empty_table(), *found])
+
+
+class Kept:
+    """Objects of a store that a query reads again: small ones, as many as fit. Objects never change."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, Any] = {}
+        self._room = _KEPT
+
+    def bytes_of(self, lake: Lake, path: str) -> Any:
+        """Return the bytes of an object."""
+        found = self._objects.get(path)
+        if found is None:
+            found = lake.objects.get(path).bytes()
+            if len(found) <= self._room:
+                self._room -= len(found)
+                self._objects[path] = found
+        return found
 
 
 class _Among:
@@ -84,7 +104,7 @@ class _Among:
 
 
 def _rows(
-    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, among: Mapping[str, _Among]
+    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, among: Mapping[str, _Among], kept: Kept | None
 ) -> pa.Table:  # fmt: skip
     """Return the columns of a schema of files, each of one recording, or each of several.
 
@@ -97,7 +117,7 @@ def _rows(
     for one in files:
         path = f"{name}/{one.path}"
         with naming(lake, path):
-            file = opened(lake, path, one.size)
+            file = opened(lake, path, one.size, kept)
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
                 found.append(_conformed(rows, stored, file.metadata.num_rows))
@@ -148,13 +168,15 @@ def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schem
     return pa.table(columns, schema=schema)
 
 
-def opened(lake: Lake, path: str, size: int) -> pq.ParquetFile:
+def opened(lake: Lake, path: str, size: int, kept: Kept | None = None) -> pq.ParquetFile:
     """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
     if lake.is_local and size > _SMALL:
         return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
     if size > WHOLE:
         return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
-    return _in_memory(Path(f"{lake.url}/{path}").read_bytes() if lake.is_local else lake.objects.get(path).bytes())
+    if lake.is_local:
+        return _in_memory(Path(f"{lake.url}/{path}").read_bytes())
+    return _in_memory(lake.objects.get(path).bytes() if kept is None else kept.bytes_of(lake, path))
 
 
 def _in_memory(data: Any) -> pq.ParquetFile:

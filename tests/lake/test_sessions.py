@@ -153,4 +153,4 @@ def test_only_findings_of_the_newest_recordings_are_read(
         assert len(list(sessions(query, Wanted(findings=["tool-without-output"]), 1))) == 1
 
     of = {name: sum(f"/{name}/" in path for path in paths) for name in ("findings", "recordings", "sessions")}
-    assert of == {"findings": 1, "recordings": 1, "sessions": 4}  # the newest thrice, and that of the day before
+    assert of == {"findings": 1, "recordings": 1, "sessions": 2}  # the newest, and that of the day before
