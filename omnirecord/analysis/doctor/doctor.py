@@ -23,13 +23,12 @@ from ..apis import FOREIGN, is_foreign
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
-from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
-from .tools import Children, Tools
+from .tools import Approvals, Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62

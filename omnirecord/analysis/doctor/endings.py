@@ -19,10 +19,10 @@ from ...omnigent.routes import party_name
 from ...text import counted, joined
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, group_key
-from .approvals import Approvals
 from .finding import SECOND, Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
 from .stream import LATE, LONG, QUIET, StreamChecks
+from .tools import Approvals
 from .turns import Turn
 
 _SOON = 3 * SECOND

@@ -4,7 +4,6 @@
     for link in found.of(turn): ...
 
 - `values`: `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went.
-- `correlate`: the rules. `places`: turns by message and history, `pairing`: equal texts by their times, and the
-  attempts of one request.
-- `moves`: from a delta of the client hop to that of the model, and back.
+- `correlate`: the rules. `places`: turns by message and history, `pairing`: equal texts by their times, the attempts of
+  one request, and moves between the deltas of both hops.
 """
