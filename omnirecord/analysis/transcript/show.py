@@ -88,15 +88,16 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        used = spent_in(turn, calls)
-        yield turn_row(
-            turn,
-            stopped,
-            None if why is None else why.row(),
-            told.begun_ns,
-            list(map(call_row, calls.of(turn))),
-            used.row() if used else None,
-        )
+        conclusion = None if why is None else why.row()
+        yield _row(turn, calls, stopped=stopped, conclusion=conclusion, begun_ns=told.begun_ns)
+
+
+def _row(turn: Turn, calls: ModelCalls, **more: Any) -> dict[str, Any]:
+    """Return the object of a turn with its model calls, and where its time went."""
+    used = spent_in(turn, calls)
+    return turn_row(
+        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None, **more
+    )
 
 
 class _Session(GrowingSession):
@@ -266,20 +267,18 @@ class Following:
                 for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
                     pass
                 if turn.is_told and not was_told:
-                    yield self._row(session.turn(turn.draft, turn.number))
+                    yield _row(session.turn(turn.draft, turn.number), self._growing.calls)
         for link in self._growing.calls.astray if last and self._is_whole else ():
             yield row_without_turn(link.call.recording, call_row(link))
-
-    def _row(self, turn: Turn) -> dict[str, Any]:
-        calls = self._growing.calls
-        used = spent_in(turn, calls)
-        return turn_row(turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None)
 
     def _wholes(self) -> dict[_Session, Session]:
         """Return the complete sessions; nothing follows."""
         context = Context(self._store)
-        wholes = {session: _whole(session, context) for session in self._sessions}
+        wholes = {}
         for session in self._sessions:
+            exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+            wholes[session] = replace(whole, failures=tuple(session.failed))
             session.take_up()
         return wholes
 
@@ -296,12 +295,6 @@ class Following:
         """Return the lines, with the session's name before each if there are several sessions."""
         name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
-
-
-def _whole(session: _Session, context: Context) -> Session:
-    exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-    whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
-    return replace(whole, failures=tuple(session.failed))
 
 
 def _head(session: _Session, page: Page) -> str:
