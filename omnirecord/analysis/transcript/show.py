@@ -194,7 +194,10 @@ class Following:
                 yield from failures(self._page, session.untold)
                 session.untold = []
                 continue
-            turns = self._unfolding(session, linked)
+            numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
+            numbers = numbers & session.by_number.keys() - {turn.number for turn in session.turns}
+            late = [session.by_number[number] for number in sorted(numbers)]  # earlier turns with new calls
+            turns = [*late, *session.turns]
             lines = [line for turn in turns for line in self._news(session, turn, linked, last=last)]
             lines += failures(page, session.untold)
             session.untold = []
@@ -207,7 +210,7 @@ class Following:
                 self._astray_calls.interrupt()
             yield from self._named(session, lines)
         alone = not self._growing.all
-        yield from self._astray_calls.lines(self._page, astray, self._store.recordings, alone=alone)
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
 
     def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
@@ -229,13 +232,6 @@ class Following:
             elif self._is_whole:
                 astray.append(link)
         return linked, astray
-
-    def _unfolding(self, session: _Session, linked: dict[TurnKey, list[Link]]) -> list[UnfoldingTurn]:
-        """Return the turns that may have new lines: earlier ones with new calls, and the last ones."""
-        numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
-        numbers -= {turn.number for turn in session.turns}
-        late = [session.by_number[number] for number in sorted(numbers) if number in session.by_number]
-        return [*late, *session.turns]
 
     def _news(
         self, session: _Session, turn: UnfoldingTurn, linked: dict[TurnKey, list[Link]], *, last: bool
