@@ -11,6 +11,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+from ..cassette.select import Source
 from ..cassette.sql import Result
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.query import Query, pending
@@ -51,7 +52,7 @@ def query_of(store: Store) -> Query:
 class Analysis:
     """The rows of the computed tables. What two tables need is computed once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Source) -> None:
         self._store = store
 
     @cached_property

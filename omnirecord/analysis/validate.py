@@ -138,6 +138,10 @@ class Tally:
 
     def add(self, frame: TimedFrame, contract: Contract) -> None:
         """Add a frame."""
+        if frame.raw is not None and frame.verdict != "truncated" and (plain := contract.plain(frame.raw)) is not None:
+            self._verdicts["valid"] += 1
+            self._seen.add(plain)
+            return
         fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
         judgement = contract.examine(fields) if frame.verdict != "truncated" else _cut_off(frame, fields)
         if judgement.verdict not in _COUNTED:

@@ -12,9 +12,9 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from ..cassette.sqlite import Store
+from ..cassette.select import Source
 from ..errors import __version__
-from ..model import Exchange, TimedFrame
+from ..model import Exchange, Recording, TimedFrame
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
 from .doctor.doctor import SessionChecks, examine
@@ -47,15 +47,28 @@ class _Read(NamedTuple):
 
 
 class Whole(Analysis):
-    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store."""
+    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
+    `tells_problems`: whether `problems` will be called."""
 
-    def __init__(self, store: Store, recording: int, frames: Frames | None = None) -> None:
+    def __init__(
+        self, store: Source, recording: int, frames: Frames | None = None, *, tells_problems: bool = True
+    ) -> None:
         super().__init__(store)
-        self._recording = store.recording(recording)
+        (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
         self._context, self.parents = Context(store), store.parents()
         self._sessions: list[_Read] = []
-        self._problems = _Problems(store, recording)
+        self._problems = _Problems(store, self._recording) if tells_problems else None
+
+    @property
+    def examined(self) -> list[Finding]:
+        """The findings of `doctor`."""
+        return self._findings
+
+    @property
+    def measured(self) -> list[SessionStats]:
+        """The numbers of `stats`."""
+        return self._stats
 
     @cached_property
     def _findings(self) -> list[Finding]:
@@ -69,7 +82,8 @@ class Whole(Analysis):
         payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
-            self._problems.add(x, some, payload)
+            if self._problems is not None:
+                self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
@@ -108,7 +122,7 @@ class Whole(Analysis):
     def problems(self) -> list[Problem]:
         """Return the problems of `validate`."""
         _ = self._findings
-        return self._problems.all()
+        return [] if self._problems is None else self._problems.all()
 
 
 def _payloads(frames: Sequence[TimedFrame]) -> Payload:
@@ -121,11 +135,10 @@ def _payloads(frames: Sequence[TimedFrame]) -> Payload:
 class _Problems:
     """The problems of a recording. An event that the same version judged as valid is not judged again."""
 
-    def __init__(self, store: Store, recording: int) -> None:
-        self._store, self._recording = store, recording
-        self._contract = store.contract_of(recording)
-        value = store.recording(recording)
-        self._trusts = value.version == __version__ and value.contract == self._contract.name
+    def __init__(self, store: Source, recording: Recording) -> None:
+        self._store, self._recording = store, recording.recording
+        self._contract = store.contract_of(self._recording)
+        self._trusts = recording.version == __version__ and recording.contract == self._contract.name
         self._done: dict[int, list[TimedFrame]] = {}
         """The frames with problems, by stream."""
         self._count = 0

@@ -47,8 +47,7 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
 @click.option(
     "--redact", type=click.Choice(["content", "named", "none"]),
     help="Secrets to remove from html. named: the values of fields whose names suggest a secret. content (default):"
-    " also"
-    " other values that look like a secret. none: remove nothing.",
+    " also other values that look like a secret. none: remove nothing.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",

@@ -26,8 +26,7 @@ Rows = list[dict[str, Any]]
 @click.option(
     "--hop", "hops", multiple=True, metavar="NAME[=FILE]",
     help="Name of the hop (the connection to one upstream), such as model=laptop.db. The option applies to recordings"
-    " in"
-    " FILE whose hop has no name. Repeatable.",
+    " in FILE whose hop has no name. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--shift", "shifts", multiple=True, metavar="[NAME|FILE=]S",

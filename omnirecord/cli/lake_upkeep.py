@@ -26,8 +26,7 @@ _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 _retain = click.option(
     "--retain", metavar="DURATION", default="7d", show_default=True,
     help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
-    " its"
-    " table, or was written without a commit.",
+    " its table, or was written without a commit.",
 )  # fmt: skip
 _dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 

@@ -56,8 +56,7 @@ if TYPE_CHECKING:
 @click.option(
     "--match", multiple=True, metavar="RULE",
     help="Rule that decides which recorded answer a request gets, such as 'ignore query limit'. The rule 'body'"
-    " compares"
-    " whole bodies. Repeatable. See docs/matching.md.",
+    " compares whole bodies. Repeatable. See docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",

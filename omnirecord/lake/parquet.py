@@ -21,6 +21,8 @@ _NUMBERS = frozenset({"at", "offset_ns", "sent_ns", "at_ns", "seq", "n", "starte
 _SKIPPING = frozenset({*MEASURED, "exchange", "stream", "type", "verdict"})
 """Columns with statistics in the file, by which an engine skips row groups. Those of all columns are a quarter of a
 small file."""
+_UNIQUE = frozenset({("events", "raw"), ("sessions", "session_id")})
+"""Columns without a dictionary, by table: most of their values differ."""
 _FEW = 32
 """Rows up to which a column has no dictionary: the dictionary is a page of its own, and most values differ."""
 _PAGE = 8 << 20
@@ -43,7 +45,9 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema, rows.num_rows))
+            self._writer = pq.ParquetWriter(
+                self._sink, self._schema, **options(self._table, self._schema, rows.num_rows)
+            )
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
 
@@ -55,12 +59,12 @@ class Encoder:
         return self._sink.getvalue()
 
 
-def options(schema: pa.Schema, rows: int) -> dict[str, Any]:
+def options(table: str, schema: pa.Schema, rows: int) -> dict[str, Any]:
     """Return the options of pyarrow for the columns of a table. `rows`: the number of rows in the first batch."""
     numbers = [name for name in schema.names if name in _NUMBERS]
     others = [
         name for name in schema.names
-        if name not in numbers and name != "raw" and not pa.types.is_nested(schema.field(name).type)
+        if name not in numbers and (table, name) not in _UNIQUE and not pa.types.is_nested(schema.field(name).type)
     ]  # fmt: skip
     return {
         "compression": "ZSTD", "compression_level": LEVEL, "use_dictionary": others if rows > _FEW else False,

@@ -89,7 +89,7 @@ def test_a_db_is_imported_as_it_is(tmp_path: Path) -> None:
     assert (code, recordings(tmp_path / "b.db")) == (0, recordings(a))
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (["a", "a"], "import it once"),

@@ -102,7 +102,7 @@ READING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
+@each("words", READING)
 def test_without_stdout_there_is_no_traceback(words: list[str], cassette: Path) -> None:
     done = forked.run([words[0], cassette, *words[1:]], has_stdout=False)
     assert done.code in (0, 2)
@@ -158,8 +158,8 @@ def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Pa
     assert json.loads(in_encoding("latin-1", "show", "--json", text)) == json.loads(run("show", "--json", text).stdout)
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "20"])
-@pytest.mark.parametrize("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]], ids=str)
+@each("columns", ["0", "1", "20"])
+@each("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]])
 def test_a_terminal_of_any_width_shows_something(words: list[str], columns: str, cassette: Path) -> None:
     errors = cassette.with_name("errors")
     shown, code = forked.on_a_terminal(words[0], cassette, *words[1:], errors=errors, COLUMNS=columns)
@@ -184,7 +184,7 @@ def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Pa
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("name", ["proxy", "serve"])
+@pytest.mark.parametrize("name", ["proxy", pytest.param("serve", marks=pytest.mark.long)])
 def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Path) -> None:
     with subprocess.Popen(
         commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -231,8 +231,9 @@ def test_a_signal_that_interrupts_the_handler_of_another_does_not_block_for_ever
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["proxy", "serve"])
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("first", "name"), [(signal.SIGINT, "proxy"), (signal.SIGTERM, "serve"), (signal.SIGHUP, "proxy")]
+)
 def test_further_signals_do_not_change_the_exit_code(first: signal.Signals, name: str, cassette: Path) -> None:
     with subprocess.Popen(
         commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -270,14 +271,13 @@ def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
         parse_listen(f"127.0.0.1:{port}", allow_remote=False)
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
         ["--max-gap", "nan"], ["--skip-gates-after", "-1"], ["--skip-gates-after", "nan"],
         ["--skip-gates-after", "1e308"], ["--gate-timeout", "-1"],
     ],
-    ids=" ".join,
 )  # fmt: skip
 def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Path) -> None:
     done = run("serve", cassette, *ANYWHERE, *words)

@@ -69,7 +69,7 @@ def test_every_error_has_one_form(tmp_path: Path) -> None:
     assert said("proxy", "--upstream", "ftp://x").startswith("Error: ")
 
 
-@pytest.mark.parametrize("command", ["show", "doctor", "serve", "ls", "validate"])
+@each("command", ["show", "doctor", "serve", "ls", "validate"])
 def test_the_body_of_a_stream_has_to_be_imported_first(tmp_path: Path, command: str) -> None:
     body = tmp_path / "a body.sse"
     body.write_bytes(SSE)

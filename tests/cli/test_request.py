@@ -188,7 +188,7 @@ def late(tmp_path: Path) -> Path:
     return tape.save(tmp_path / "late.db")
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "seqs"),
     [
         (["--since", "3"], [4, 5, 6]), (["--until", "1"], [1, 2]), (["--since", "1", "--until", "2.5"], [2, 3]),

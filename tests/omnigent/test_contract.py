@@ -370,7 +370,7 @@ def test_the_nullable_of_openapi_3_0_is_understood(tmp_path: Path) -> None:
     assert judge({"type": "ping", "n": "x"}, contract).verdict == "invalid"
 
 
-@pytest.mark.parametrize(
+@each(
     ("document", "said"),
     [
         ("{", "not JSON"),

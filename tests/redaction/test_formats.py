@@ -23,7 +23,7 @@ from omnirecord.redaction.redactor import (
 )
 from omnirecord.replayer.matching.key import key_of
 from tests.redaction.test_redactor import CUTS, in_pieces
-from tests.support.examples import each, examples
+from tests.support.examples import a_third, each, examples
 from tests.support.watchdog import slowness
 
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=16, max_size=60).map(lambda text: text + "7")
@@ -190,7 +190,7 @@ PUMPS = [
 ]  # fmt: skip
 
 
-@each("pump", PUMPS)
+@each("pump", a_third(PUMPS))
 def test_a_pumped_body_takes_time_in_proportion(pump: bytes) -> None:
     """25 KB take less than 0.2 s of CPU time; a quadratic expression takes more than 2 s."""
     redactor = Redactor(b"key")

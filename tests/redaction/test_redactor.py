@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redaction.redactor import Redactor, credentials, without_secrets
-from tests.support.examples import each
+from tests.support.examples import each, examples
 
 PSEUDONYM = Redactor(b"key").pseudonym
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=16, max_size=60).map(lambda text: text + "0/+=")
@@ -68,7 +68,7 @@ def in_pieces(redactor: Redactor, data: bytes, cuts: list[int]) -> bytes:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@settings(deadline=None, max_examples=30)  # each is cut three ways, once into single bytes
+@settings(deadline=None, max_examples=examples(30))  # each is cut three ways, once into single bytes
 @given(secret=SECRETS, cuts=CUTS)
 def test_a_secret_never_comes_out_however_the_body_is_cut(place: str, secret: str, cuts: list[int]) -> None:
     data = planted(place, secret)

@@ -28,14 +28,19 @@ def a_third(values: Iterable[Any], first: int = 0) -> list[Any]:
 
 def each(names: str | tuple[str, ...], cases: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Like `pytest.mark.parametrize`, but all cases are one item, and a failure names its case. For cases that take
-    less time than an item, which costs some milliseconds in each worker. The cases share the fixtures of the test."""
+    less time than an item, which costs some milliseconds in each worker. Each case has a `tmp_path` of its own, and
+    shares the other fixtures."""
     keys = [one.strip() for one in names.split(",")] if isinstance(names, str) else list(names)
     several = [case if len(keys) > 1 else (case,) for case in cases]
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(**others: Any) -> None:
-            for case in several:
+            folder = others.get("tmp_path")
+            for number, case in enumerate(several):
+                if folder is not None:
+                    others["tmp_path"] = folder / str(number)
+                    others["tmp_path"].mkdir()
                 try:
                     test(**dict(zip(keys, case, strict=True)), **others)
                 except (Exception, pytest.fail.Exception) as error:

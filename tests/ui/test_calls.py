@@ -153,7 +153,7 @@ def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path:
     assert {(one["by"], one["gap_ns"] > 0) for one in found.values()} == {("text", True)}
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "given"),
     [("call", {"exchange": 1}), ("call", {"exchange": "x"}), ("call", {"exchange": 99}), ("part", {"exchange": 6}),
      ("part", {"exchange": 6, "part": "item.99"}), ("part", {"exchange": 6, "part": "item.x"}), ("move", {"stream": 1}),

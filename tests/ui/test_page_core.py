@@ -19,6 +19,7 @@ from omnirecord.ui.events import columns, key_of_exchange
 from omnirecord.ui.viewer import joined
 from tests.support.browsing import chromium_running
 from tests.support.cassettes import HEALTHY
+from tests.support.examples import each
 from tests.support.whatwg import CASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -146,7 +147,7 @@ def test_zooming_keeps_what_is_under_the_pointer_and_never_leaves_the_session(ru
     assert after == pytest.approx(before)
 
 
-@pytest.mark.parametrize(
+@each(
     ("glob", "fits"),
     [
         ("", True), ("delta", True), ("response.*.delta", True), ("*.text", False), ("a+b", False),
@@ -166,7 +167,7 @@ def test_an_address_leads_back_to_where_it_was_taken(run: Run) -> None:
     assert run("routes.js", "read", "#/session/%E0%A4%A") == {"view": "session", "key": "%E0%A4%A"}
 
 
-@pytest.mark.parametrize("name", ["turns", "reconnect", "responses", "subagent"])
+@each("name", ["turns", "reconnect", "responses", "subagent"])
 def test_texts_grow_to_what_show_tells_and_never_shrink(run: Run, name: str) -> None:
     with closing(open_store(HEALTHY[name])) as store:
         key = key_of_exchange(next(iter(gathered(store))).exchanges[0])
@@ -224,7 +225,7 @@ def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(r
     assert run("deck.js", script)
 
 
-@pytest.mark.parametrize(
+@each(
     ("answered", "resolved", "action", "unanswered"),
     [
         (3, 4, "accept", False), (3, 4, "decline", False), (None, 4, "accept", False), (3, None, None, False),

@@ -299,4 +299,4 @@ def test_many_sessions_that_are_there_already_are_not_quadratic() -> None:
         return time.process_time() - begin
 
     took(10)
-    assert took(800) < 8 * took(200)  # four times as much; it was sixteen
+    assert took(400) < 8 * took(100)  # four times as much; it was sixteen

@@ -272,6 +272,9 @@ BEFORE = [
 ]  # fmt: skip
 
 
+ENDS = ("response.created", "response.output_item.done", "turn.started", "message_stop")
+
+
 def has_all_stars(out: str | bytes, safe: str | bytes) -> bool:
     return len(out) == len(safe) and all(got in (must, "*", ord("*")) for got, must in zip(out, safe, strict=True))
 
@@ -287,10 +290,11 @@ def test_no_secret_survives_because_of_what_an_earlier_delta_ended_with(kind: st
 
 
 @each("kind", MASKED)
-def test_not_even_one_that_comes_in_pieces_in_a_new_turn(kind: str) -> None:
+def test_not_even_one_that_comes_in_pieces_in_a_new_turn(kind: str, long: bool) -> None:
+    """Each end of a turn with each text before it with `--long`, otherwise each with some of them."""
     text, safe = MASKED[kind]
-    for before in BEFORE:
-        for ends in ("response.created", "response.output_item.done", "turn.started", "message_stop"):
+    for number, before in enumerate(BEFORE, len(text)):
+        for ends in ENDS if long else [ENDS[number % len(ENDS)]]:
             out = Disk().feed(b"".join([*deltas(before), event(ends, delta=""), *deltas("", *text)]))
             assert has_all_stars("".join(texts(out)[2:]), safe), (before, ends)
 
@@ -475,7 +479,7 @@ def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: l
         assert all(a == ord("*") for a, b, was in zip(before, whole, stream, strict=False) if b != was)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(FRAMES, st.lists(st.integers(0, 2 * LINE), max_size=5))
 @example(event("a.delta", delta="a\\nsk-Ab1\\nb"), [])
 def test_a_line_of_any_length_is_masked_the_same_however_it_is_cut(stream: bytes, cuts: list[int]) -> None:
