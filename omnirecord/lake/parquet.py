@@ -27,8 +27,8 @@ _UNIQUE = frozenset({("events", "raw"), ("sessions", "session_id")})
 _FEW = 32
 """Rows up to which a column has no dictionary: the dictionary is a page of its own, and most values differ."""
 _SMALL = 4096
-"""Rows in the first batch up to which a file has no statistics: they are a tenth of a small file, whose row group is
-read at once. The Delta log has those by which an engine skips the file."""
+"""Rows in the first batch up to which a file has no statistics. They are a tenth of a small file, and skip none of its
+rows: it is one row group. The Delta log has the statistics that skip the file."""
 _PAGE = 8 << 20
 """Size of a page in bytes, before compression: a larger one repeats more."""
 
