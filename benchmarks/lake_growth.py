@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import median
 
@@ -66,6 +68,18 @@ def timed_get(url: str, session: str) -> float:
         return time.perf_counter() - begun
 
 
+def timed_sessions(url: str, code: str) -> float:
+    """Return the seconds of `lake sessions` with a finding since a day, as a table."""
+    from omnirecord.analysis.doctor import codes  # noqa: F401  # start-up is not measured
+    from omnirecord.cli import main as command
+    from omnirecord.lake import sessions  # noqa: F401
+
+    with redirect_stdout(StringIO()):
+        begun = time.perf_counter()
+        command(["lake", "sessions", url, "--finding", code, "--since", "2026-11-02"], standalone_mode=False)
+        return time.perf_counter() - begun
+
+
 def seconds(function: Callable[[str, str], float], url: str, what: str) -> float:
     """Return the median of three runs, each in a process of its own, without pandas as in `omnirecord.__main__`."""
     program = (
@@ -85,9 +99,10 @@ def _omnirecord(*words: str) -> str:
 
 
 def measured(url: str) -> Iterator[tuple[str, float]]:
-    """Yield each query and `lake get` of the longest session, with its time in seconds."""
+    """Yield each query, `lake sessions`, and `lake get` of the longest session, with its time in seconds."""
     for name, sql in QUERIES.items():
         yield name, seconds(timed_query, url, sql)
+    yield "lake sessions", seconds(timed_sessions, url, "runner-disconnected")
     (row, *_) = _omnirecord("lake", "sql", url, _LONGEST, "--json").splitlines()
     yield "lake get", seconds(timed_get, url, json.loads(row)["session_id"])
 

@@ -36,6 +36,8 @@ TARGET = 128 << 20
 _GROUP_ROWS = 100_000
 _GROUP_BYTES = 32 << 20
 """Limits of a row group: rows, and bytes in memory."""
+_MANY = 100_000
+"""Rows of an object of several row groups, for the options of its columns."""
 _ENOUGH = 4
 """A row group of `events` ends with a recording if it has this part of the limits: `get` then reads few other rows."""
 _ATTEMPTS = 20
@@ -239,15 +241,17 @@ class _Output:
         if is_enough and self._wanted.table == "events":
             self._flush()
 
-    def _flush(self) -> None:
-        """Write a row group; end the object if it has its size."""
+    def _flush(self, *, is_last: bool = False) -> None:
+        """Write a row group; end the object if it has its size. An object of one small row group has no statistics."""
         if not self._waiting:
             return
         rows = pa.concat_tables(self._waiting)
         if self._sink is None:
             self._sink = io.BytesIO()
             self._writer = pq.ParquetWriter(
-                self._sink, self._schema, **options(self._wanted.table, self._schema, rows.num_rows)
+                self._sink,
+                self._schema,
+                **options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY),
             )
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting, self._count, self._bytes = [], 0, 0
@@ -265,7 +269,7 @@ class _Output:
         self._made.append(replace(action, data_change=False))
 
     def close(self) -> None:
-        self._flush()
+        self._flush(is_last=True)
         if self._sink is not None:
             self._end()
 

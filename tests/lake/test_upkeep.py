@@ -120,6 +120,7 @@ def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch
         file = pq.ParquetFile(tmp_path / "lake" / "events" / one.path)
         found = [file.read_row_group(number, ["recording_id"]) for number in range(file.num_row_groups)]
         groups += len(found)
+        assert (file.metadata.row_group(0).column(0).statistics is not None) == (len(found) > 1)
         for rows, after in pairwise(found):
             is_same = rows["recording_id"][-1] == after["recording_id"][0]
             assert rows.num_rows == 120 if is_same else rows.num_rows >= 120 // 4
