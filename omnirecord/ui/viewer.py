@@ -306,7 +306,9 @@ class PageHandler:
         if request.method not in ("GET", "HEAD"):
             return error_response(405, "method_not_allowed", f"omnirecord: {path} takes only GET")
         if name in TYPES:
-            return self._file(name)
+            page = self._page()
+            text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
+            return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)
         data = path.removeprefix(DATA)
         if not path.startswith(DATA) or data not in self._answers:
             return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
@@ -323,8 +325,3 @@ class PageHandler:
         except LakeError as error:
             return error_response(502, "lake_failed", f"omnirecord: {error}")
         return web.Response(body=made, content_type="application/json", headers=_HEADERS)
-
-    def _file(self, name: str) -> web.Response:
-        page = self._page()
-        text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
-        return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)

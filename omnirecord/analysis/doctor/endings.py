@@ -137,8 +137,11 @@ class Endings:
             yield from self._server_ended(one, "in the middle of a turn", severity, since_ns=turn.first.at_ns)
         elif ending in _RECORDER:
             yield from self._recorder_ended(one, _RECORDER[ending])
-        elif ending == "client_left" and (has_no_end or self._others_listened(one)):
-            yield self._client_left(one, turn, has_no_end=has_no_end)
+        elif ending == "client_left":
+            left_ns, known_ns = one.exchange.end_ns or 0, self._upstream.last_known_ns
+            others = (other.exchange for other in self._listenings if other is not one)
+            if has_no_end or any(x.request.at_ns < left_ns < (x.end_ns or known_ns) for x in others):
+                yield self._client_left(one, turn, has_no_end=has_no_end)
 
     def has_no_end(self, one: StreamChecks, turn: Turn) -> bool:
         """Whether no stream carried the end of the turn."""
@@ -150,12 +153,6 @@ class Endings:
 
     def _until(self, one: StreamChecks, turn: Turn) -> int:
         return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
-
-    def _others_listened(self, one: StreamChecks) -> bool:
-        """Whether another stream was open when the client left."""
-        end = one.exchange.end_ns or 0
-        streams = (other.exchange for other in self._listenings if other is not one)
-        return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""

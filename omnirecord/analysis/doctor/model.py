@@ -104,15 +104,12 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     if len(request) < 2:
         return
     first, last = request[0], request[-1]
-    failed = ", ".join(dict.fromkeys(_short(link) for link in request[:-1]))
+    calls = [link.call for link in request[:-1]]
+    told = [f"{one.status or 'no answer'} {said(one.reason, 40) if one.reason else one.ending}" for one in calls]
+    failed = ", ".join(dict.fromkeys(told))
     later = seconds(max(last.started_ns - first.started_ns, 0))
     end = f"the last attempt began {later} after the first" if last.call.has_answer else "no attempt succeeded"
     yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
-
-
-def _short(link: Link) -> str:
-    call = link.call
-    return f"{call.status or 'no answer'} {said(call.reason, 40) if call.reason else call.ending}"
 
 
 def _limited(links: Sequence[Link], where: str = "") -> Iterator[Sign]:

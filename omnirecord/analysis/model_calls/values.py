@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from ...model import by_key
-from ...providers.call import CallUsage, ModelCall
+from ...providers.call import ModelCall
 from ..turns.values import Turn
 
 By = Literal["call_id", "conversation", "retry", "time"]
@@ -23,6 +23,7 @@ streamed text; `retry`: another attempt of the same request; `time`: no other tu
 Certainty = Literal["exact", "likely", "ambiguous"]
 MAX_CANDIDATES = 20
 """Most turns that an ambiguous link names."""
+_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
 
 
 class TurnKey(NamedTuple):
@@ -145,13 +146,14 @@ def requests_of(links: Iterable[Link]) -> list[list[Link]]:
 def call_row(link: Link) -> dict[str, Any]:
     """Return a call as an object of `model_calls` in `show --json`. Its times are on the clock of the turn's recording,
     as those of the turn are; without a turn, on its own recording's."""
-    call = link.call
+    call, usage = link.call, link.call.usage
     return {
         "recording": call.recording, "exchange": call.exchange, "stream": call.stream, "hop": call.hop,
         "api": call.api, "model": call.model, "request": link.request, "attempt": max(call.attempt, link.attempt),
         "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.first_byte_ns,
         "first_token_ns": link.first_token_ns, "ended_ns": link.ended_ns, "ending": call.ending,
-        "reason": call.reason, "error": call.error, "cut_by": call.cut_by, "usage": _usage_row(call.usage),
+        "reason": call.reason, "error": call.error, "cut_by": call.cut_by,
+        "usage": None if usage is None else {name: getattr(usage, name) for name in _USAGE},
         "asked": None if call.conversation is None else call.conversation.asked,
         "response_id": call.response_id, "text": call.text, "reasoning": call.reasoning,
         "tool_calls": [
@@ -160,13 +162,6 @@ def call_row(link: Link) -> dict[str, Any]:
         "by": link.by, "certainty": link.certainty,
         "candidates": [key._asdict() for key in link.candidates],
     }  # fmt: skip
-
-
-def _usage_row(usage: CallUsage | None) -> dict[str, int | None] | None:
-    if usage is None:
-        return None
-    names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "total_tokens")
-    return {name: getattr(usage, name) for name in names}
 
 
 Span = tuple[int, int]

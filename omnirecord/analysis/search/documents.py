@@ -75,22 +75,14 @@ def text_in(value: Any) -> str:
         elif isinstance(one, list):
             todo += [(v, depth) for v in reversed(one)]
         elif isinstance(one, str):
-            inner = _unpacked(one) if depth < _DEEPEST else None
-            if inner is not None:
+            inner = loads(one) if depth < _DEEPEST and one[:1] in ("{", "[") else None  # its escapes would hide words
+            if isinstance(inner, (dict, list)):
                 todo.append((inner, depth + 1))
             elif one and not _is_blob(one):
                 found.append(one[:_MOST])
         elif type(one) in (int, float):
             found.append(str(one))
     return "\n".join(found)
-
-
-def _unpacked(text: str) -> Any:
-    """The JSON object or list in a string; None without one. Escapes in it would hide words."""
-    if text[:1] not in ("{", "["):
-        return None
-    value = loads(text)
-    return value if isinstance(value, (dict, list)) else None
 
 
 def _is_blob(text: str) -> bool:
@@ -115,7 +107,9 @@ class DocumentMaker:
 
     def add(self, frame: TimedFrame) -> Iterator[Doc]:
         """The documents that this frame finishes: texts that it ends, and its own."""
-        data = _data(frame)
+        if frame.raw is None or frame.verdict == "comment":
+            return
+        data = parsed(read_fields(frame.raw, bom=frame.seq == 1).data)
         if data is None:
             return
         made = self._made(frame, data)
@@ -128,7 +122,9 @@ class DocumentMaker:
             yield from self._say(frame, payload, spaced(delta))
             return
         yield from self._end(frame.type, as_dict(payload.get("item")))
-        yield _event(frame, data)
+        text, (says, near) = "\n".join(filter(None, (frame.type, text_in(data)))), _says(frame, payload)
+        seq, at = frame.seq, frame.offset_ns
+        yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, near)
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
         """Return the documents that a frame of an API with other deltas finishes; None for an event like others."""
@@ -214,19 +210,6 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
     text = "\n".join(filter(None, (f"{exchange.response.status} {request.method} {path_of(request.target)}", text)))
     at = exchange.response.at_ns
     return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
-
-
-def _data(frame: TimedFrame) -> Any:
-    """The JSON of a frame, or its text if it has none; None for a comment."""
-    if frame.raw is None or frame.verdict == "comment":
-        return None
-    return parsed(read_fields(frame.raw, bom=frame.seq == 1).data)
-
-
-def _event(frame: TimedFrame, data: Any) -> Doc:
-    text = "\n".join(filter(None, (frame.type, text_in(data))))
-    says, near = _says(frame, as_dict(data))
-    return Doc("event", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, spaced(text), says, near)
 
 
 def _own_id(payload: dict[str, Any]) -> str | None:

@@ -162,12 +162,12 @@ def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
     calls: dict[str, list[int | None]] = defaultdict(list)
     for tool in (tool for turn in turns for tool in turn.tools):
         calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
-    return tuple(sorted((_tool(name, took) for name, took in calls.items()), key=lambda tool: -(tool.total_s or 0)))
-
-
-def _tool(name: str, took: list[int | None]) -> ToolStats:
-    answered = [ns for ns in took if ns is not None]
-    return ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(max(answered, default=None)))
+    found = []
+    for name, took in calls.items():
+        answered = [ns for ns in took if ns is not None]
+        longest = max(answered, default=None)
+        found.append(ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(longest)))
+    return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
 
 
 def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:

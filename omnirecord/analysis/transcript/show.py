@@ -88,15 +88,16 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        used = spent_in(turn, calls)
-        yield turn_row(
-            turn,
-            stopped,
-            None if why is None else why.row(),
-            told.begun_ns,
-            list(map(call_row, calls.of(turn))),
-            used.row() if used else None,
-        )
+        conclusion = None if why is None else why.row()
+        yield _row(turn, calls, stopped=stopped, conclusion=conclusion, begun_ns=told.begun_ns)
+
+
+def _row(turn: Turn, calls: ModelCalls, **more: Any) -> dict[str, Any]:
+    """Return the object of a turn with its model calls, and where its time went."""
+    used = spent_in(turn, calls)
+    return turn_row(
+        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None, **more
+    )
 
 
 class _Session(GrowingSession):
@@ -193,7 +194,10 @@ class Following:
                 yield from failures(self._page, session.untold)
                 session.untold = []
                 continue
-            turns = self._unfolding(session, linked)
+            numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
+            numbers = numbers & session.by_number.keys() - {turn.number for turn in session.turns}
+            late = [session.by_number[number] for number in sorted(numbers)]  # earlier turns with new calls
+            turns = [*late, *session.turns]
             lines = [line for turn in turns for line in self._news(session, turn, linked, last=last)]
             lines += failures(page, session.untold)
             session.untold = []
@@ -206,7 +210,7 @@ class Following:
                 self._astray_calls.interrupt()
             yield from self._named(session, lines)
         alone = not self._growing.all
-        yield from self._astray_calls.lines(self._page, astray, self._store.recordings, alone=alone)
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
 
     def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
@@ -228,13 +232,6 @@ class Following:
             elif self._is_whole:
                 astray.append(link)
         return linked, astray
-
-    def _unfolding(self, session: _Session, linked: dict[TurnKey, list[Link]]) -> list[UnfoldingTurn]:
-        """Return the turns that may have new lines: earlier ones with new calls, and the last ones."""
-        numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
-        numbers -= {turn.number for turn in session.turns}
-        late = [session.by_number[number] for number in sorted(numbers) if number in session.by_number]
-        return [*late, *session.turns]
 
     def _news(
         self, session: _Session, turn: UnfoldingTurn, linked: dict[TurnKey, list[Link]], *, last: bool
@@ -266,20 +263,18 @@ class Following:
                 for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
                     pass
                 if turn.is_told and not was_told:
-                    yield self._row(session.turn(turn.draft, turn.number))
+                    yield _row(session.turn(turn.draft, turn.number), self._growing.calls)
         for link in self._growing.calls.astray if last and self._is_whole else ():
             yield row_without_turn(link.call.recording, call_row(link))
-
-    def _row(self, turn: Turn) -> dict[str, Any]:
-        calls = self._growing.calls
-        used = spent_in(turn, calls)
-        return turn_row(turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None)
 
     def _wholes(self) -> dict[_Session, Session]:
         """Return the complete sessions; nothing follows."""
         context = Context(self._store)
-        wholes = {session: _whole(session, context) for session in self._sessions}
+        wholes = {}
         for session in self._sessions:
+            exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+            wholes[session] = replace(whole, failures=tuple(session.failed))
             session.take_up()
         return wholes
 
@@ -296,12 +291,6 @@ class Following:
         """Return the lines, with the session's name before each if there are several sessions."""
         name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
-
-
-def _whole(session: _Session, context: Context) -> Session:
-    exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-    whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
-    return replace(whole, failures=tuple(session.failed))
 
 
 def _head(session: _Session, page: Page) -> str:

@@ -207,7 +207,9 @@ def failed_requests(
             if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
                 severity = "note"
             if severity is not None:
-                found.append(_failed(x, severity, answer(x)))
+                code, message = error_in(answer(x))
+                method, path = x.request.method, path_of(x.request.target)
+                found.append(FailedRequest(x.exchange, x.request.at_ns, method, path, status, code, message, severity))
     return found
 
 
@@ -236,14 +238,6 @@ def _complaint(value: Any) -> str:
     one = as_dict(value)
     place = ".".join(map(str, as_list(one.get("loc"))))
     return joined([place, as_text(one.get("msg"))], ": ")
-
-
-def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:
-    code, message = error_in(answer)
-    status = x.response.status if x.response else 0
-    return FailedRequest(
-        x.exchange, x.request.at_ns, x.request.method, path_of(x.request.target), status, code, message, severity
-    )
 
 
 def severity_of(
