@@ -67,35 +67,40 @@ def patterns_in(value: Any) -> Iterator[re.Pattern[Any]]:
         yield of
 
 
-def uses_of(name: str, module: ModuleType) -> set[str]:
-    """Returns the methods that a module calls on this global; all of them where it hands the expression on."""
-    found: set[str] = set()
-    tree = tree_of(module)
-    called = {node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == name:
-            found.add(node.attr)
-        elif isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load) and node not in called:
-            found |= {"search", "match", "fullmatch"}
-    return found & METHODS
+@cache
+def uses(module: ModuleType) -> dict[str, set[str]]:
+    """Returns the methods that a module calls on each name; all of them where it hands the expression on."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    nodes = list(ast.walk(tree_of(module)))
+    called = {node.value for node in nodes if isinstance(node, ast.Attribute)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found[node.value.id].add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node not in called:
+            found[node.id] |= {"search", "match", "fullmatch"}
+    return {name: methods & METHODS for name, methods in found.items()}
 
 
 @cache
 def compiled() -> dict[str, tuple[re.Pattern[Any], frozenset[str]]]:
     """Returns every expression that exists once the package is imported, by its first name, with its uses."""
     names: dict[re.Pattern[Any], str] = {}
-    uses: defaultdict[re.Pattern[Any], set[str]] = defaultdict(set)
+    found: defaultdict[re.Pattern[Any], set[str]] = defaultdict(set)
     for where, module in modules().items():
         for name, value in vars(module).items():
             for pattern in patterns_in(value):
                 names.setdefault(pattern, f"{where.removeprefix('omnirecord.')}.{name}")
-                uses[pattern] |= uses_of(name, module) or ({"match"} if isinstance(value, re.Pattern) else METHODS)
-    return {name: (pattern, frozenset(uses[pattern])) for pattern, name in names.items()}
+                found[pattern] |= uses(module).get(name) or ({"match"} if isinstance(value, re.Pattern) else METHODS)
+    return {name: (pattern, frozenset(found[pattern])) for pattern, name in names.items()}
 
 
-def calls() -> Iterator[tuple[str, ast.Call, bool]]:
+@cache
+def calls() -> list[tuple[str, ast.Call, bool]]:
     """Each call of the module `re`: where it stands, and whether that is at the top of a module."""
+    found: list[tuple[str, ast.Call, bool]] = []
     for where, module in modules().items():
+        if not re.search(r"\bre\.\w+\(", Path(module.__file__ or "").read_text()):
+            continue
         tree = tree_of(module)
         inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f)}
         for node in ast.walk(tree):
@@ -106,7 +111,8 @@ def calls() -> Iterator[tuple[str, ast.Call, bool]]:
                 and node.func.value.id == "re"
                 and node.func.attr in {*METHODS, "compile"}
             ):
-                yield where.removeprefix("omnirecord."), node, id(node) not in inside
+                found.append((where.removeprefix("omnirecord."), node, id(node) not in inside))
+    return found
 
 
 def literals() -> dict[str, tuple[re.Pattern[Any], frozenset[str]]]:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
+from tests.support.examples import each
 from tests.support.mangled import FOLDER, mangled
 
 COMMANDS: list[tuple[str, ...]] = [
@@ -56,13 +57,14 @@ def all_hold(seed: int, folder: Path) -> None:
     assert run(("diff", "--json", str(cassette)), cassette).output == "", "it differs from itself"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@each("seed", range(8))
 def test_every_command_takes_whatever_a_cassette_holds(seed: int, tmp_path: Path) -> None:
     all_hold(seed, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.long] * (n >= 8)) for n in range(4, 100)])
+@pytest.mark.long
+@each("seed", range(8, 100))
 def test_every_command_takes_more_of_it(seed: int, tmp_path: Path) -> None:
     all_hold(seed, tmp_path)
 

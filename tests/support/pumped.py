@@ -14,8 +14,9 @@ SIZE = 4096
 """Characters in the longest input; the others have half and a quarter as many."""
 _FAST = 0.0008
 """Seconds of CPU time for the longest input that are too few for a quadratic expression: it takes 2 to 100 ms."""
-_FAST_AT_A_QUARTER = _FAST / 64
-"""Seconds for a quarter of that input, after which even a cubic expression takes no longer than `_FAST` for all."""
+_FAST_AT_A_QUARTER = _FAST / 16
+"""Seconds for a quarter of that input, after which a quadratic expression takes no longer than `_FAST` for all of it. A
+cubic one takes more for the quarter, which is 1,024 characters."""
 _SURELY_SLOW = 0.2
 """Seconds of CPU time for the longest input that no linear expression takes: it would be 50 µs for each character."""
 _GROWTH = 2.8

@@ -10,8 +10,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.transcript.sentences import Page
@@ -164,14 +162,10 @@ def text(line: str) -> str:
     return line[15:] if line[:2] == "  " and line[2:4] != "Wh" else line
 
 
-@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
-@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
-@given(seed=st.integers(0, 1000))
-def test_wherever_the_looks_fall_the_same_is_told(
-    path: Path, seed: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@each("path", CASSETTES)
+def test_wherever_the_looks_fall_the_same_is_told(path: Path, tmp_path: Path) -> None:
     whole = Counter(map(text, told(open_store(path))))
-    assert Counter(map(text, followed(path, tmp_path_factory.mktemp("f"), random.Random(seed)))) == whole
+    assert Counter(map(text, followed(path, tmp_path, random.Random(path.stem)))) == whole
 
 
 @each("path", CASSETTES)
