@@ -13,7 +13,7 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from . import killing, machine, memory, playing, reading, recording, starting
+from . import killing, machine, memory, playing, reading, recording, shipping, starting
 from .curves import CURVES
 from .errors import Unusable
 from .measure import Benchmark, Outcome, Row, Settings, measure
@@ -21,7 +21,7 @@ from .page import titles, write
 from .profiling import SAMPLED, sampled
 from .table import show
 
-MODULES = (recording, killing, playing, reading, starting)
+MODULES = (recording, shipping, killing, playing, reading, starting)
 ALL: dict[str, Benchmark] = {one.name: one for module in MODULES for one in module.BENCHMARKS}
 
 
@@ -70,7 +70,7 @@ def run(
     """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then.
 
     \b
-    throughput latency busy hops memory large kill
+    throughput latency busy hops memory large shipping kill
     replay replay-timing replay-crowd
     reading-1000 reading-10000 reading-100000 start
     """

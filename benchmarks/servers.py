@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .ports import free_port
@@ -24,9 +25,10 @@ def bare_proxy(loop: str, upstream: str, pinned: bool = False) -> Process:
     return start(loop, "benchmarks.bare_proxy", [upstream, str(port)], port, pinned)
 
 
-def recorder(loop: str, upstream: str, db: Path, pinned: bool = False) -> Process:
+def recorder(loop: str, upstream: str, db: Path, pinned: bool = False, more: Sequence[str] = ()) -> Process:
+    """Omnirecord's proxy. `more`: further options of it."""
     port = free_port()
-    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db), "--quiet"]
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db), "--quiet", *more]
     return start(loop, "omnirecord", arguments, port, pinned)
 
 

@@ -17,6 +17,7 @@ from benchmarks.load import Shape, Source, check, receive
 from benchmarks.measure import Benchmark, Contender, Metric, Outcome, Settings, measure
 from benchmarks.page import marked
 from benchmarks.recording import contenders, latency
+from benchmarks.shipping import rotated
 from benchmarks.whole import faults_of
 
 THREE = Shape(1, 3)
@@ -73,6 +74,16 @@ def test_a_recording_is_measured_and_held_against_what_was_sent(tmp_path: Path) 
     (ours,) = [one for one in contenders(Shape(2, 0, rate=50), latency, settings) if one.name == "omnirecord asyncio"]
     faults: list[str] = []
     assert {"p50", "p99", "CPU", "verdicts", "disk"} == ours.run(faults).keys()
+    assert not faults
+
+
+@needs_a_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("ships", [False, True])
+def test_a_proxy_that_ships_is_measured_and_its_lake_has_every_event(tmp_path: Path, ships: bool) -> None:
+    faults: list[str] = []
+    found = rotated("asyncio", Shape(2, 0, rate=50), Settings(0.2, tmp_path), faults, ships=ships)
+    assert found.keys() == {"p50", "p99", "CPU"}
     assert not faults
 
 

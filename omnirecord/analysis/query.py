@@ -11,6 +11,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
+from ..cassette.select import Source
 from ..cassette.sql import Result
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.query import Query, pending
@@ -20,12 +21,11 @@ from ..text import dumps
 from .columns import COLUMNS
 from .doctor.doctor import examine
 from .doctor.finding import Finding
-from .gather import model_calls
+from .gather import model_calls, whole_sessions
 from .model_calls.values import Link, ModelCalls
 from .sessions import Summary, summaries
 from .stats.stats import measured, waited
 from .stats.values import SessionStats, cost, count, total
-from .transcript.show import sessions
 from .turns.values import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
@@ -52,7 +52,7 @@ def query_of(store: Store) -> Query:
 class Analysis:
     """The rows of the computed tables. What two tables need is computed once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Source) -> None:
         self._store = store
 
     @cached_property
@@ -65,7 +65,7 @@ class Analysis:
 
     @cached_property
     def _told(self) -> list[Session]:
-        return list(sessions(self._store))
+        return list(whole_sessions(self._store))
 
     @cached_property
     def _summaries(self) -> list[Summary]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import chain
+from operator import attrgetter
+from typing import NamedTuple
 
-from ..cassette.sqlite import Store
+from ..cassette.select import Source
 from ..errors import __version__
-from ..model import Exchange, TimedFrame
+from ..model import Exchange, Recording, TimedFrame
+from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
@@ -27,6 +30,7 @@ from .turns.values import Session
 from .validate import Problem, Tally, validation
 
 Frames = Callable[[Exchange], Iterable[TimedFrame]]
+_LENGTH = attrgetter("length")
 _PARSED = 64 << 20
 """Bytes of a session's frames up to which their parsed payloads are kept for the next analysis."""
 _ODD = 50_000
@@ -43,15 +47,28 @@ class _Read(NamedTuple):
 
 
 class Whole(Analysis):
-    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store."""
+    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
+    `tells_problems`: whether `problems` will be called."""
 
-    def __init__(self, store: Store, recording: int, frames: Frames | None = None) -> None:
+    def __init__(
+        self, store: Source, recording: int, frames: Frames | None = None, *, tells_problems: bool = True
+    ) -> None:
         super().__init__(store)
-        self._recording = store.recording(recording)
+        (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
         self._context, self.parents = Context(store), store.parents()
         self._sessions: list[_Read] = []
-        self._problems = _Problems(store, recording)
+        self._problems = _Problems(store, self._recording) if tells_problems else None
+
+    @property
+    def examined(self) -> list[Finding]:
+        """The findings of `doctor`."""
+        return self._findings
+
+    @property
+    def measured(self) -> list[SessionStats]:
+        """The numbers of `stats`."""
+        return self._stats
 
     @cached_property
     def _findings(self) -> list[Finding]:
@@ -60,17 +77,17 @@ class Whole(Analysis):
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
         """Read the streams of a session into all analyses."""
         exchanges, acts, held = list(exchanges), checks.acts, Held()
-        streams = [(x, list(held.of(self._frames(x)))) for x in exchanges if x.stream is not None]
-        frames = [frame for _, some in streams for frame in some]
-        payload = _Payloads(frames) if sum(frame.length for frame in frames) <= _PARSED else parsed
+        streams = [(x, held.all(self._frames(x))) for x in exchanges if x.stream is not None]
+        frames = [*chain.from_iterable(some for _, some in streams)]
+        payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
-            self._problems.add(x, some, payload)
+            if self._problems is not None:
+                self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
-        for heard in line if around.request is None else ():
-            builder.add(heard)
+        builder.add_all(line if around.request is None else ())
         told = builder.session(exchanges, parent_id, around)
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
@@ -105,33 +122,28 @@ class Whole(Analysis):
     def problems(self) -> list[Problem]:
         """Return the problems of `validate`."""
         _ = self._findings
-        return self._problems.all()
+        return [] if self._problems is None else self._problems.all()
 
 
-class _Payloads:
-    """The payloads of frames, parsed once."""
-
-    def __init__(self, frames: Iterable[TimedFrame]) -> None:
-        read = parsed.__wrapped__  # without its cache of one frame
-        self._known = {id(frame): read(frame) for frame in frames}
-
-    def __call__(self, frame: TimedFrame) -> dict[str, Any]:
-        return self._known[id(frame)]
+def _payloads(frames: Sequence[TimedFrame]) -> Payload:
+    """Return the payloads of frames, parsed once."""
+    read = parsed.__wrapped__  # without its cache of one frame
+    known = {id(frame): read(frame) for frame in frames}
+    return lambda frame: known[id(frame)]
 
 
 class _Problems:
     """The problems of a recording. An event that the same version judged as valid is not judged again."""
 
-    def __init__(self, store: Store, recording: int) -> None:
-        self._store, self._recording = store, recording
-        self._contract = store.contract_of(recording)
-        value = store.recording(recording)
-        self._trusts = value.version == __version__ and value.contract == self._contract.name
+    def __init__(self, store: Source, recording: Recording) -> None:
+        self._store, self._recording = store, recording.recording
+        self._contract = store.contract_of(self._recording)
+        self._trusts = recording.version == __version__ and recording.contract == self._contract.name
         self._done: dict[int, list[TimedFrame]] = {}
         """The frames with problems, by stream."""
         self._count = 0
 
-    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Callable[[TimedFrame], dict[str, Any]]) -> None:
+    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
         """Add all frames of a stream."""
         if not self._trusts or not frames:
             return

@@ -29,7 +29,7 @@ from pydantic import ValidationError
 from ..model import Verdict
 from ..text import clip
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
-from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
+from ..wire.strict_json import MalformedError, as_dict, parse, parse_quickly, without_surrogates
 from .events import Event, UntypedEvent, sequence_number, type_name
 from .known_fields import OPEN, Known, Steps
 from .shapes import LONGEST, Shapes
@@ -176,7 +176,7 @@ class Contract:
         types: Iterable[str],
         check: Check,
         names: Names = lambda _: OPEN,
-        odd: Check = lambda _type, _data: (),
+        odd: Check | None = None,
         shapes: Shapes | None = None,
         models: Mapping[str, type[Event]] = MappingProxyType({}),
         api: Api = OMNIGENTS,
@@ -188,6 +188,7 @@ class Contract:
         """The event types it knows."""
         self._check = check
         self._odd = odd
+        self._plain: dict[int, bool] = {}
         self._names = names
         self._known: dict[str, Known] = {}
         self._models = models
@@ -309,7 +310,26 @@ class Contract:
         if type_ not in self.types:
             return []
         unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
-        return [*unknown, *self._odd(type_, data)]
+        return unknown if self._odd is None else [*unknown, *self._odd(type_, data)]
+
+    def plain(self, raw: bytes) -> str | None:
+        """Return the type of a valid event in which nothing is unheard of, if its shape tells; else None."""
+        shapes = self.shapes
+        if shapes is None or self._odd is not None or len(raw) > LONGEST:
+            return None
+        last = shapes.last
+        if raw.startswith(last.head) and last.match(raw, last.at) and self._plain.get(id(last)):
+            return last.type
+        raw = with_lf(raw)
+        type_ = shapes.type_of(raw)
+        if type_ is None:
+            self._judge_and_learn(read_fields(raw), raw, shapes)
+            return None
+        is_plain = self._plain.get(id(shapes.last))  # shapes stay
+        if is_plain is None:
+            found = self.unheard_of(type_, as_dict(parse_quickly(raw[data_start(raw) : -2])))
+            is_plain = self._plain[id(shapes.last)] = not found
+        return type_ if is_plain else None
 
     def place(self, type_: str | None, issue: Issue) -> str:
         """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""

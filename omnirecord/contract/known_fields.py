@@ -49,7 +49,8 @@ class Known:
     def unknown(self, value: Any, steps: Steps = ()) -> list[Steps]:
         """Return the paths of unknown names in a value, without those below an unknown name."""
         found: list[Steps] = []
-        self._look(value, steps, found)
+        if not (type(value) is dict and self._has_all(value)):
+            self._look(value, steps, found)
         return found
 
     def _look(self, value: Any, steps: Steps, found: list[Steps]) -> None:
@@ -62,7 +63,7 @@ class Known:
 
     def _look_in(self, value: dict[str, Any], steps: Steps, found: list[Steps]) -> None:
         fields = self._fields
-        if value.keys() <= fields.keys() and _NESTED.isdisjoint(map(type, value.values())):  # nearly always
+        if self._has_all(value):
             return
         for name, inner in value.items():
             place = fields.get(name) or self.field(name)
@@ -70,6 +71,10 @@ class Known:
                 found.append((*steps, name))
             elif isinstance(inner, dict | list):
                 place._look(inner, (*steps, name), found)
+
+    def _has_all(self, value: dict[str, Any]) -> bool:
+        """Whether every name is known, and nothing is nested: nearly always."""
+        return value.keys() <= self._fields.keys() and _NESTED.isdisjoint(map(type, value.values()))
 
     def path(self, steps: Steps) -> str:
         """The steps as the path that all events of this shape share: `output[*].type`, `usage_by_model.*.cost`."""

@@ -175,7 +175,8 @@ def is_text(table: FrameTable) -> bool:
 def underived(table: FrameTable) -> list[int]:
     """Return the numbers of the reads that `derived_reads` does not find without them."""
     came, sent, ends = table.came, table.sent, table.ends
-    is_usual = len(ends) == len(table.sizes) and list(accumulate(table.sizes)) == ends
+    last_ends = dict(zip(table.reads, ends, strict=True))  # of the frames that a read completed
+    is_usual = all(table.sizes) and [*last_ends.values()] == [*accumulate(table.sizes)]
     if is_usual and all(map(operator.lt, came, islice(came, 1, None))):
         return []
     found, pos, at = [], 0, 0

@@ -16,9 +16,9 @@ from functools import cache
 from typing import Any
 
 from ..analysis.doctor.doctor import examine
-from ..analysis.stats.stats import measured
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
+from ..analysis.whole import Whole
 from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import UsageError
@@ -123,11 +123,12 @@ def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
     sessions = [one for one in rows.sessions() if wanted.sessions is None or one in wanted.sessions]
     known = set(sessions) | {None} if wanted.sessions is None or None in wanted.sessions else set(sessions)
     made.sessions = sum(one is not None for one in sessions)
+    whole = Whole(rows, rows.recordings()[0].recording, tells_problems=False) if "stats" in job.analyses else None
     if "doctor" in job.analyses:
-        found = examine(rows)
+        found = examine(rows) if whole is None else whole.examined
         made.rows["doctor"] = [one.row() | mark for one in found if one.session_id in known]
-    if "stats" in job.analyses:
-        numbers = measured(rows)
+    if whole is not None:
+        numbers = whole.measured
         made.rows["stats"] = [stats_row(one) | mark for one in numbers if one.session_id in known]
     if "validate" in job.analyses:
         contract = None if job.contract is None else _contract(job.contract)

@@ -179,14 +179,16 @@ class Reader:
 
     def _of_object(self, table: str, one: File, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
         file = self._file(f"{table}/{one.path}", one.size)
-        columns = [name for name in schema.names if name in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)
+        columns = [name for name in schema.names if name in there]
         groups = [
             number for number in range(file.metadata.num_row_groups)
             if may_have(file.metadata.row_group(number), ids)
         ]  # fmt: skip
         if not groups:
             return
-        rows = conformed(file.read_row_groups(groups, columns=columns), schema)
+        is_large = one.size > _WHOLE  # else a thread for each column costs more than it saves
+        rows = conformed(file.read_row_groups(groups, columns=columns, use_threads=is_large), schema)
         if one.least != one.most:
             rows = rows.filter(pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
         yield rows

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -106,6 +107,23 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
         ids = pq.read_table(tmp_path / "lake" / "events" / one.path, partitioning=None)["recording_id"].to_pylist()
         assert ids == sorted(ids)
         assert (one.least, one.most) == (ids[0], ids[-1])
+
+
+def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 120)
+    url = str(tmp_path / "lake")
+    shipped(url, SHIPPED[:6])
+    compact(Lake(url))
+
+    groups = 0
+    for one in files_of(Lake(url), "events")[0]:
+        file = pq.ParquetFile(tmp_path / "lake" / "events" / one.path)
+        found = [file.read_row_group(number, ["recording_id"]) for number in range(file.num_row_groups)]
+        groups += len(found)
+        for rows, after in pairwise(found):
+            is_same = rows["recording_id"][-1] == after["recording_id"][0]
+            assert rows.num_rows == 120 if is_same else rows.num_rows >= 120 // 4
+    assert groups > 4
 
 
 def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,16 +163,20 @@ class Event(NamedTuple):
     ref: FrameRef
 
 
-Handler = Callable[[Event], None]
+Handler = Callable[[Event], object]
 Handlers = Mapping[str, Handler]
 
 
-def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:
-    """The frames of one stream as events."""
+def events(
+    frames: Iterable[TimedFrame], payload: Payload = payload, skips: Callable[[TimedFrame], bool] = lambda _: False
+) -> Iterator[Event]:
+    """The frames of one stream as events. `skips`: whether to leave one out."""
     coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
+        if skips(frame):
+            continue
         data = payload(frame)
         number = data.get("sequence_number")
         stream, seq, at_ns = frame.stream, frame.seq, frame.offset_ns

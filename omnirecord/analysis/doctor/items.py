@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,8 @@ from urllib.parse import parse_qs
 from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
-from ...text import counted
-from ...wire.strict_json import as_dict, as_list, as_text, text_of, written
+from ...text import counted, same_start
+from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
@@ -55,10 +54,10 @@ def reads_stored_state(x: Exchange) -> bool:
 
 def stored_state_of(x: Exchange, answer: bytes) -> StoredState | None:
     """The stored state in an answer; None if the answer is no JSON."""
-    try:
-        data = as_dict(json.loads(answer))
-    except (ValueError, RecursionError):
+    found = loads(answer)
+    if found is None and answer.strip() != b"null":
         return None
+    data = as_dict(found)
     assert x.response is not None
     at_ns = x.response.at_ns if x.response.end_ns is None else x.response.end_ns
     query = parse_qs(query_of(x.request.target))
@@ -225,11 +224,12 @@ class StreamedText:
         ended = dict.fromkeys(protocol.ENDS, self._end)
         begun = dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin)
         return {
-            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self._delta, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
+            protocol.RESPONSE_OUTPUT_TEXT_DELTA: self.add, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
             protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
         }  # fmt: skip
 
-    def _delta(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
+        """Add a delta."""
         delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))
         if message != self._message and self._parts:
             self._clear()
@@ -241,6 +241,11 @@ class StreamedText:
             self._parts.append(delta)
             self._last = event.ref
             self._first = self._first or self._last
+
+    def goes_on(self, parts: list[str], last: FrameRef) -> None:
+        """Add the texts of deltas that follow a delta of the same message."""
+        self._parts += parts
+        self._last = last
 
     def _begin(self, _event: Event) -> None:
         self._clear()
@@ -325,7 +330,7 @@ def _length(text: str) -> str:
 
 def _difference(text: str, stored: str) -> str:
     """The position of the first difference, with both texts from there on."""
-    same = next((n for n, (a, b) in enumerate(zip(text, stored, strict=False)) if a != b), min(len(text), len(stored)))
+    same = same_start(text, stored)
     begin = max(same - 10, 0)
     streamed, item = said(text[begin:], 40), said(stored[begin:], 40)
     return f"from character {same + 1:,} on, the stream has {streamed!r}, the item {item!r}"

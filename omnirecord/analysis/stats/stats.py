@@ -10,19 +10,19 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.source import Source
-from ...model import Exchange, TimedFrame, wall_clock
+from ...cassette.select import Source
+from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.spent import FirstToken, Span, first_token, union
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
-from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
+from ..turns.session_builder import Around, MergedFrame, by_stream, merged
 from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,
@@ -46,6 +46,7 @@ from .values import (
 )
 
 _MS = 1_000_000
+_LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
 _NO_CALLS = ModelCalls()
 
 
@@ -75,10 +76,11 @@ def measure(
     """
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
-    streams = list(_streams(exchanges, frames))
+    of = by_stream(frames)
+    streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
     spans = union(stream.span for stream in streams)
-    told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
+    told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
@@ -97,7 +99,8 @@ def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dic
     """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
     if len(streams) == 1:
         return {name: getattr(streams[0].stats, name) for name in ("proxy_delay_ms", "never_sent")}
-    return {"proxy_delay_ms": _delays(frames), "never_sent": _unsent(frames)}
+    events = _events(frames)
+    return {"proxy_delay_ms": _delays(events), "never_sent": _unsent(events)}
 
 
 def without_times(value: Any) -> Any:
@@ -114,12 +117,12 @@ def without_times(value: Any) -> Any:
 
 def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
     """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
-    events = [heard.frame for heard in line if _is_event(heard.frame)]
+    events = _events(heard.frame for heard in line)
     data = [event for event in events if event.type not in protocol.HEARTBEATS]
     heartbeats = len(events) - len(data)
     return {
         "events": len(events), "events_by_type": _counted(map(type_of, events)),
-        "verdicts": _counted(heard.frame.verdict for heard in line), "heartbeats": heartbeats,
+        "verdicts": _counted(map(_VERDICT_HEARD, line)), "heartbeats": heartbeats,
         "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
         "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
         "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
@@ -159,12 +162,12 @@ def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
     calls: dict[str, list[int | None]] = defaultdict(list)
     for tool in (tool for turn in turns for tool in turn.tools):
         calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
-    return tuple(sorted((_tool(name, took) for name, took in calls.items()), key=lambda tool: -(tool.total_s or 0)))
-
-
-def _tool(name: str, took: list[int | None]) -> ToolStats:
-    answered = [ns for ns in took if ns is not None]
-    return ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(max(answered, default=None)))
+    found = []
+    for name, took in calls.items():
+        answered = [ns for ns in took if ns is not None]
+        longest = max(answered, default=None)
+        found.append(ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(longest)))
+    return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
 
 
 def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:
@@ -283,10 +286,7 @@ def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | N
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
     """Return the numbers of the calls without a turn, by recording."""
-    by: dict[int, list[Link]] = {}
-    for link in calls.astray:
-        by.setdefault(link.call.recording, []).append(link)
-    for recording, links in by.items():
+    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
         found = model_stats(links)
         if found is not None:
             yield recording, found
@@ -313,19 +313,14 @@ class _Stream:
 
     @cached_property
     def stats(self) -> StreamStats:
-        x, events = self.exchange, [frame for frame in self.frames if _is_event(frame)]
+        x, events = self.exchange, _events(self.frames)
         asked = x.request.at_ns
         return StreamStats(
             stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
             first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
-            frames=len(self.frames), events=len(events), content_bytes=sum(frame.length for frame in self.frames),
-            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(self.frames), never_sent=_unsent(self.frames),
+            frames=len(self.frames), events=len(events), content_bytes=sum(map(_LENGTH, self.frames)),
+            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
         )  # fmt: skip
-
-
-def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
-    streams = by_stream(frames)
-    yield from (_Stream(x, streams.get(x.stream, [])) for x in exchanges if x.stream is not None)
 
 
 def _end(x: Exchange) -> int:
@@ -334,8 +329,8 @@ def _end(x: Exchange) -> int:
     return max(x.request.at_ns, answered, x.end_ns or 0)
 
 
-def _is_event(frame: TimedFrame) -> bool:
-    return frame.verdict != "comment"
+def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
+    return [frame for frame in frames if frame.verdict != "comment"]
 
 
 def _joined(line: Iterable[MergedFrame]) -> set[int]:
@@ -350,10 +345,9 @@ def _counted(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _delays(frames: Iterable[TimedFrame]) -> Spread | None:
-    sent = ((frame.sent_ns, frame.offset_ns) for frame in frames if _is_event(frame))
-    return spread((None if at is None else at - offset for at, offset in sent), _MS)
+def _delays(events: Iterable[TimedFrame]) -> Spread | None:
+    return spread([one.sent_ns - one.offset_ns for one in events if one.sent_ns is not None], _MS)
 
 
-def _unsent(frames: Iterable[TimedFrame]) -> int:
-    return sum(frame.sent_ns is None for frame in frames if _is_event(frame))
+def _unsent(events: Iterable[TimedFrame]) -> int:
+    return [one.sent_ns for one in events].count(None)

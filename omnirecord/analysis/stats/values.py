@@ -11,13 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from statistics import quantiles
 from typing import Any
 
 from ...model import LIMIT, Ending, TimedFrame
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
-from ..model_calls.spent import Span
+from ..model_calls.values import Span
 from ..turns.conclusion import Conclusion
 from ..turns.values import Ended, Turn, TurnUsage
 
@@ -254,8 +253,12 @@ def percentiles(ordered: Sequence[int]) -> tuple[float, float]:
     """The median and the 99th percentile of at least one number, interpolated: `statistics.quantiles`, `inclusive`."""
     if len(ordered) == 1:
         return ordered[0], ordered[0]
-    cuts = quantiles(ordered, n=100, method="inclusive")
-    return cuts[49], cuts[98]
+    return _cut(ordered, 50), _cut(ordered, 99)
+
+
+def _cut(ordered: Sequence[int], percent: int) -> float:
+    place, part = divmod(percent * (len(ordered) - 1), 100)
+    return (ordered[place] * (100 - part) + ordered[place + 1] * part) / 100
 
 
 def spread(values_ns: Iterable[int | None], unit: int = NS) -> Spread | None:

@@ -17,6 +17,8 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -31,7 +33,10 @@ from .draft import Draft
 from .requests import Act, deleted_at
 from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
+_new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
+_STREAM = attrgetter("stream")
+_AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
 SUBSCRIBING = 50_000_000
 """Time between a subscription and the first frame of its stream, at most, in ns."""
 _ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
@@ -53,6 +58,7 @@ class Around(NamedTuple):
 
 
 ALONE = Around()
+UNKNOWN_AFTERMATH = Aftermath(())
 
 
 class SessionBuilder:
@@ -86,6 +92,19 @@ class SessionBuilder:
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
 
+    def add_all(self, line: Iterable[MergedFrame]) -> None:
+        """Add frames in order. Most are deltas of the same text."""
+        payload, turns, of_text = self._payload, self.turns, protocol.RESPONSE_OUTPUT_TEXT_DELTA
+        for heard in line:
+            frame, in_snapshot = heard
+            if (
+                frame.type == of_text and not in_snapshot and frame.verdict == "valid" and turns.open is not None
+                and turns.open.goes_on(frame.offset_ns, payload(frame))
+            ):  # fmt: skip
+                self.last_ns = frame.offset_ns
+            else:
+                self.add(heard)
+
     def finish(self, until_ns: int | None = None) -> list[Draft]:
         """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
         return self.turns.finish(max(until_ns or 0, self.last_ns))
@@ -101,31 +120,28 @@ class SessionBuilder:
             _delete(drafts, deleted_ns, listenings)
         self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
-        ends = [x.end_ns for x in exchanges]
-        begun_ns = min(x.request.at_ns for x in exchanges)
+        turns = [with_leavings(with_absences(turn, absences), leavings) for turn in told]
+        session = self.so_far(exchanges, parent_id, turns, aftermath, around.last_known_ns)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
         status, status_ns = _status(self.turns, around.snapshot)
-        return Session(
-            recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
-            ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=listenings,
-            turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
-            status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
-            heartbeats=self.heartbeats,
-            started_at=wall_clock(started_at, begun_ns) if started_at else None,
-            until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
-            request=around.request,
+        return replace(
+            session, status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
+            heartbeats=self.heartbeats, started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
+            deleted_ns=deleted_ns, request=around.request,
         )  # fmt: skip
 
-    def so_far(self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Sequence[Turn]) -> Session:
+    def so_far(
+        self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
+        aftermath: Aftermath = UNKNOWN_AFTERMATH, last_known_ns: int = 0,
+    ) -> Session:  # fmt: skip
         """Return the session while frames follow. `turns`: as they are now."""
         first, ends = exchanges[0], [x.end_ns for x in exchanges]
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id,
             begun_ns=min(x.request.at_ns for x in exchanges),
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=tuple(_listening(x, Aftermath(())) for x in exchanges if x.stream is not None),
-            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, 0) for x in exchanges)),
+            streams=tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None),
+            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:
@@ -144,30 +160,16 @@ class SessionBuilder:
 
 
 def session_of(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    around: Around = ALONE,
-    *,
-    parent_id: str | None = None,
-    long_silence: int = LONG_SILENCE,
-) -> Session:
-    """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
-
-    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `long_silence`: length of a
-    silence that is kept, at least, in ns.
-    """
-    return session_with_drafts(exchanges, frames, acts, around, parent_id=parent_id, long_silence=long_silence)[0]
-
-
-def session_with_drafts(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], around: Around, *,
-    parent_id: str | None, long_silence: int,
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
+    parent_id: str | None = None, long_silence: int = LONG_SILENCE,
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
-    """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
+    """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
+
+    `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
+    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
+    """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
-    for heard in merged(frames) if around.request is None else ():
-        builder.add(heard)
+    builder.add_all(merged(frames) if around.request is None else ())
     return builder.session(exchanges, parent_id, around), builder.told
 
 
@@ -227,15 +229,16 @@ def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
 def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
     """Return the frames of each stream."""
     streams: dict[int, list[TimedFrame]] = {}
-    for frame in frames:
-        streams.setdefault(frame.stream, []).append(frame)
+    for stream, some in groupby(frames, key=_STREAM):
+        streams.setdefault(stream, []).extend(some)
     return streams
 
 
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for stream in by_stream(frames).values():
         length = connect_snapshot_length(stream)
-        yield [MergedFrame(frame, number < length) for number, frame in enumerate(stream)]
+        flags = chain(repeat(True, length), repeat(False))
+        yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
 
 
 class _Merge:
@@ -256,10 +259,10 @@ class _Merge:
         new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
         self._heard += new
         self._unlisted += new
-        self._last_ns = max([self._last_ns, *(heard.at_ns for heard in new)])
+        self._last_ns = max([self._last_ns, *map(_AT_NS, new)])
 
     def heard(self) -> list[MergedFrame]:
-        return sorted(self._heard, key=attrgetter("at_ns"))
+        return sorted(self._heard, key=_AT_NS)
 
     def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
         """Return the frames without a copy on the other streams from that time on; each copy counts once."""
