@@ -207,6 +207,7 @@ def test_the_printed_questions_are_answered(told: Told) -> None:
             assert (done.exit_code, done.stderr, bool(done.stdout)) == (0, "", True), words
 
 
+@pytest.mark.long
 def test_the_first_command_installs_what_the_example_needs(tmp_path: Path) -> None:
     uv = shutil.which("uv") or shutil.which("uv", path=ROOT / ".tools" / "bin")
     if uv is None:

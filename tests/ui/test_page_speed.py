@@ -18,7 +18,7 @@ from tests.support.watchdog import slowness
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timed]
 EVENTS = 100_000
 TURN = 400
-TRIES = 3
+TRIES = 5
 FRAMES = """async ([ms, moves]) => {
   const one = document.querySelector('.scrubber'), lanes = document.querySelector('.lanes-box')
   const ways = {

@@ -79,7 +79,7 @@ def test_a_second_client_still_gets_what_the_first_got_before_the_pause() -> Non
     assert other.hears() == ["heartbeat", "a"]
 
 
-def test_a_step_lets_one_event_pass_and_takes_no_time() -> None:
+def test_a_step_lets_one_event_pass_and_takes_no_time_and_it_plays_on_from_there() -> None:
     stage = Stage(steady())
     listener = stage.opens()
     heard = []
@@ -88,14 +88,6 @@ def test_a_step_lets_one_event_pass_and_takes_no_time() -> None:
         heard.append(listener.hears())
     assert heard == [["heartbeat"], ["a"], ["b"], ["c"]]
     assert stage.now == 0
-
-
-def test_after_steps_it_plays_on_from_there() -> None:
-    stage = Stage(steady())
-    listener = stage.opens()
-    for _ in range(3):
-        steps(stage)
-        listener.hears()
     stage.controls.play(stage.now)
     assert listener.next_in() == 1.0
 
