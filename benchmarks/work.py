@@ -25,6 +25,8 @@ from types import FrameType
 from typing import Any
 
 import omnirecord
+from omnirecord.analysis.whole import Whole
+from omnirecord.cassette.open import open_store
 from omnirecord.cli import main as command
 from omnirecord.recorder.queue import ExchangeRecorder
 from omnirecord.recorder.thread import RecorderThread
@@ -232,8 +234,17 @@ def reading(folder: Path) -> Iterator[tuple[str, int]]:
     yield "doctor: calls", counted(lambda: omnirecord.doctor(db))
     yield "stats: calls", counted(lambda: omnirecord.stats(db))
     yield "validate: calls", counted(lambda: omnirecord.validate(db))
+    yield "all facts of a lake: calls", counted(lambda: facts(db))
     yield "search, first: calls", counted(lambda: omnirecord.search(db, "tide"))
     yield "search, again: calls", counted(lambda: omnirecord.search(db, "tide"))
+
+
+def facts(db: Path) -> None:
+    """The analyses with which a recording is shipped, in one pass."""
+    with contextlib.closing(open_store(db)) as store:
+        told = Whole(store, 1)
+        for table in (told.sessions, told.turns, told.tools, told.approvals, told.findings, told.problems):
+            list(table())
 
 
 def counted(function: Callable[[], object]) -> int:

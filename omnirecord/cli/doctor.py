@@ -37,11 +37,11 @@ fail_on_option = click.option(
 @decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
-    """List failures in sessions, the cause first: turns without an end, lost events, silences, dead runners.
+    """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
-    A runner is the process that runs an agent. SESSION is an id, or the beginning of an id. Without SESSION, the
-    command examines all sessions of the cassette. Each finding names its events as STREAM:EVENT, with the numbers that
-    `omnirecord events` prints.
+    The cause of a failure comes first. A runner is the process that runs an agent. SESSION is an id, or the beginning
+    of an id. Without SESSION, the command examines all sessions of the cassette. Each finding names its events as
+    STREAM:EVENT, with the numbers that `omnirecord events` prints.
 
     The exit code is 1 if a finding has at least the severity of --fail-on.
 

@@ -78,7 +78,8 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract: the event types that the server may send. omnigent (default), documented, openai-responses,"
+    help="Contract: the event types that the server may send. omnigent is the default. documented has the types of"
+    " Omnigent's reference page. Others are openai-responses,"
     " openai-chat, anthropic-messages, auto (depends on the path of a request), none (no check), or the path of an"
     " openapi.json. NAME=CONTRACT is for the upstream with this NAME (default: auto). Repeatable.",
 )  # fmt: skip
@@ -97,8 +98,8 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
-    help="Start a new cassette at SIZE (500MB) or after DURATION (1h). --db is then a link to the newest cassette."
-    " Repeatable: the limit that is reached first applies.",
+    help="Start a new cassette at SIZE, such as 500MB, or after DURATION, such as 1h. --db is then a link to the"
+    " newest cassette. Repeatable: the limit that is reached first applies.",
 )  # fmt: skip
 @click.option(
     "--keep", multiple=True, metavar="N|DURATION|SIZE",
@@ -127,7 +128,8 @@ TRUSTS = (
 )
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Serve a page for browsers. Default: the port after --listen, or a free port. --ui turns on --control.",
+    help="Serve a page for browsers. Default: the port number after that of --listen, or a free port. --ui"
+    " turns on --control.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -146,7 +148,7 @@ def proxy(
     through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.
 
     Stderr shows messages, answers, tools, approvals and failures. For an upstream with a NAME, stderr shows a line for
-    each request. With --json, stderr shows these lines only on a terminal.
+    each request. With --json, stderr shows all of this only on a terminal.
 
     \b
     Example:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
 @click.option(
     "--max-gap", type=float, metavar="S",
-    help="Shorten longer gaps to S seconds. --speed then applies to the shortened gaps.",
+    help="Shorten gaps that are longer than S seconds to S seconds. After that, --speed divides all gaps.",
 )  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
@@ -87,8 +87,9 @@ def serve(
 ) -> None:  # fmt: skip
     """Replay a cassette as a server, which sends the same answers as the recorded server.
 
-    The replay keeps the recorded gaps between events, and waits for the recorded messages of the client. It never
-    connects to another server. A request that was not recorded gets a 404, which names the nearest recorded requests.
+    The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits for
+    one. It never connects to another server. A request that was not recorded gets a 404, which lists the most similar
+    recorded requests.
 
     On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
     replay.

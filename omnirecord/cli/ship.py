@@ -51,7 +51,8 @@ def ship(
     to it. PATH is a cassette, or a folder with cassettes.
 
     The command skips a recording that is in the lake, or that expired from the lake. So each recording is shipped once,
-    even if several `ship` commands run at the same time or are killed. Exit code 1 if a recording was not shipped.
+    even if several `ship` commands run at the same time or are killed. Exit code 1
+    if a recording is not in the lake afterwards.
 
     \b
     Examples:

@@ -109,6 +109,7 @@ def test_many_tests_in_several_workers_never_fail(project: pytest.Pytester) -> N
 
 
 @pytest.mark.timed
+@pytest.mark.long
 def test_one_costs_less_than_fifty_milliseconds_beside_the_clients_own_time(project: pytest.Pytester) -> None:
     """At the most: what the server's thread computes while it starts is counted twice."""
     add(project, COST.replace("LIMIT", f"{50 * slowness():g}"))

@@ -374,6 +374,8 @@ def test_a_run_that_does_not_use_it_pays_less_than_ten_milliseconds_and_loads_no
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
         _, took, *modules = next(line for line in done.stdout.splitlines() if line.startswith("COST")).split()
         best = min(best, float(took))
+        if best < 0.010:
+            break
     loaded = {name.partition(".")[0] for name in modules}
     assert loaded & {"aiohttp", "pydantic", "sqlite3", "jiter", "asyncio", "ssl", "socket", "rich", "click"} == set()
     assert {name for name in modules if name.startswith("omnirecord")} == {

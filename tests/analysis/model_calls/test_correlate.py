@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.model_calls.correlate import linked
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from tests.support.both_hops import World, ns
-from tests.support.examples import each
+from tests.support.examples import each, examples
 from tests.support.watchdog import slowness
 
 
@@ -238,14 +238,14 @@ def made(sessions: list, *, unique: bool, same_ids: bool, skew: float | None = N
     return world
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans())
 def test_whole_recordings_have_no_wrong_link(sessions: list, same_ids: bool) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=same_ids)
     assert not wrong(world, of(world))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS)
 def test_answers_that_differ_link_every_answered_call(sessions: list) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=True, same_ids=False)
@@ -254,7 +254,7 @@ def test_answers_that_differ_link_every_answered_call(sessions: list) -> None:  
     assert all(link.turn is not None for link in found.links if link.call.ending == "completed")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_missing_exchanges_make_no_exact_link_wrong(
     sessions: list, unique: bool, same_ids: bool, chance: random.Random  # type: ignore[type-arg]
@@ -266,7 +266,7 @@ def test_missing_exchanges_make_no_exact_link_wrong(
     assert not [link for link in wrong(world, found) if link.certainty == "exact" or (unique and link.call.texts)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.randoms(use_true_random=False))
 def test_the_order_of_calls_and_sessions_does_not_matter(sessions: list, chance: random.Random) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=False)
@@ -279,7 +279,7 @@ def test_the_order_of_calls_and_sessions_does_not_matter(sessions: list, chance:
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.sampled_from([-1e6, -60.0, -0.5, 0.5, 60.0, 1e6]))
 def test_clocks_that_differ_make_no_exact_link_wrong(sessions: list, skew: float) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=True, same_ids=False, skew=skew)

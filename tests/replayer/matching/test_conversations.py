@@ -12,7 +12,7 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.model import Exchange, Headers, Request, Response
-from omnirecord.replayer.matching import Asked, Lookup, Rules
+from omnirecord.replayer.matching import Asked, Lookup, Rules, conversations
 from omnirecord.replayer.matching.conversations import Conversations
 from omnirecord.replayer.matching.key import Incoming
 from tests.support.examples import each
@@ -234,8 +234,9 @@ def test_a_miss_with_a_long_text_makes_no_call_for_each_character() -> None:
     assert calls(1_000_000) < calls(1_000) + 200
 
 
-def test_a_miss_reads_few_recorded_requests_if_they_are_large() -> None:
-    bodies = [json.dumps(ask("x" * 3_000_000 + str(n))).encode() for n in range(4)]
+def test_a_miss_reads_few_recorded_requests_if_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "_READ_BYTES", 400_000)
+    bodies = [json.dumps(ask("x" * 300_000 + str(n))).encode() for n in range(4)]
     read: list[int] = []
     answer = Response(1, 2, 200, "OK", ())
     exchanges = [
