@@ -143,7 +143,11 @@ class Tally:
             self._seen.add(plain)
             return
         fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
-        judgement = contract.examine(fields) if frame.verdict != "truncated" else _cut_off(frame, fields)
+        if frame.verdict != "truncated":
+            judgement = contract.examine(fields)
+        else:
+            cut = "was cut off" if frame.raw is not None else "was too large, or its bytes could not be kept"
+            judgement = Judgement("truncated", issues=(Issue("", cut, "truncated"),), data=fields.data)
         if judgement.verdict not in _COUNTED:
             return
         self._verdicts[judgement.verdict] += 1
@@ -187,12 +191,6 @@ class Tally:
         *first, last = held or ("",)
         names = f"{', '.join(first)} and {last}" if first else last
         return Validation(names, events, dict(self._verdicts), tuple(problems), tuple(sorted(unseen)))
-
-
-def _cut_off(frame: TimedFrame, fields: Frame) -> Judgement:
-    """What every contract says of a frame that was kept in part, or not at all."""
-    said = "was cut off" if frame.raw is not None else "was too large, or its bytes could not be kept"
-    return Judgement("truncated", issues=(Issue("", said, "truncated"),), data=fields.data)
 
 
 def _example(issue: Issue, fields: Frame, data: Any) -> str:

@@ -171,16 +171,14 @@ def _curl(store: Store, x: Exchange) -> str:
 
 def exchanges_with(store: Store, numbers: list[int], words: str) -> list[int]:
     """The exchanges that contain a text in the shown part of a body or message. Case does not matter."""
-    wanted = words.lower()
-    return [
-        x.exchange for x in store.numbered(numbers)
-        if any(isinstance(one, str) and wanted in one.lower() for one in _texts(exchange_of(store, x)))
-    ]  # fmt: skip
-
-
-def _texts(row: Row) -> Iterator[Any]:
-    yield from (((row[side] or {}).get("body") or {}).get("text") for side in ("request", "response"))
-    yield from (one["data"] for one in row["messages"])
+    wanted, found = words.lower(), list[int]()
+    for x in store.numbered(numbers):
+        row = exchange_of(store, x)
+        texts = [((row[side] or {}).get("body") or {}).get("text") for side in ("request", "response")]
+        texts += [one["data"] for one in row["messages"]]
+        if any(isinstance(one, str) and wanted in one.lower() for one in texts):
+            found.append(x.exchange)
+    return found
 
 
 def message_rows(store: Store, x: Exchange) -> list[Row]:

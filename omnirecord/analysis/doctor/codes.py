@@ -323,6 +323,8 @@ _LOST = frozenset({
 """Effects of a party that is gone."""
 _UNHEARD = _LOST | {"items-missed", "truncated", "no-done", "turn-without-beginning", "text-differs-from-item"}
 """Effects of a time in which no client listened."""
+_HIDDEN = frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"})
+"""Effects of a bad end that the client was not told of."""
 _UNREAD = frozenset({
     "turn-unfinished", "turn-without-beginning", "tool-without-output", "output-without-call", "approval-unasked",
     "text-differs-from-item", "text-never-stored", "status-left-running", "message-not-taken", "items-missed",
@@ -331,16 +333,8 @@ _UNREAD = frozenset({
 """Effects of events that cannot be decoded."""
 
 _MAY_EXPLAIN: Mapping[str, frozenset[str]] = {
-    "model-failed-hidden": frozenset(
-        {
-            "model-rate-limited",
-            "model-retried",
-            "text-never-stored",
-            "text-differs-from-item",
-            "tokens-differ",
-        }
-    ),
-    "model-truncated-hidden": frozenset({"text-never-stored", "text-differs-from-item", "tokens-differ"}),
+    "model-failed-hidden": _HIDDEN | {"model-rate-limited", "model-retried"},
+    "model-truncated-hidden": _HIDDEN,
     "model-failed": _LOST | {"turn-failed", "model-retried", "retried", "turn-incomplete"},
     "model-truncated": frozenset({"turn-incomplete", "turn-failed"}),
     "model-rate-limited": frozenset({"model-retried", "retried", "silent-while-running"}),

@@ -86,9 +86,6 @@ class Sign:
     def level(self) -> Severity:
         return self.severity or CODES[self.code].severity
 
-    def overlaps(self, other: Sign) -> bool:
-        return self.since_ns <= other.until_ns and other.since_ns <= self.until_ns
-
 
 def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Finding:
     code = CODES[sign.code]
@@ -124,7 +121,8 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
 def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
     for cause in causes:
         is_strong_enough = cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
-        if sign.code in EXPLAINS[cause.code] and cause.overlaps(sign) and is_strong_enough:
+        overlaps = cause.since_ns <= sign.until_ns and sign.since_ns <= cause.until_ns
+        if sign.code in EXPLAINS[cause.code] and overlaps and is_strong_enough:
             return cause
     return None
 

@@ -229,8 +229,8 @@ class _Correlation:
             return not {one.call_id for one in call.tool_calls} & {tool.call_id for tool in turn.tools}
         if (whole and not is_finished) or not call.texts or not turn.messages:
             return False
-        said = [plain(passage.text) for passage in turn.messages]
-        return not any(_overlap(plain(text), one) for text in call.texts for one in said)
+        heard, said = [plain(passage.text) for passage in turn.messages], map(plain, call.texts)
+        return not any(text.startswith(one) or one.startswith(text) for text in said for one in heard)
 
     def _by_equal_texts(self, numbers: Iterable[int], places: Sequence[int]) -> None:
         """Link calls to turns with the same text; then those of which one side was cut."""
@@ -378,11 +378,6 @@ def order(call: ModelCall) -> tuple[int, int, int]:
 
 def _compared(text: str, *, cut: bool) -> str:
     return plain(text)[: _SHORT if cut else None]
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Return whether one text begins with the other."""
-    return one.startswith(other) or other.startswith(one)
 
 
 def _is_about(messages: Sequence[str], turn: Turn) -> bool:

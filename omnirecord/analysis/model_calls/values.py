@@ -216,7 +216,8 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
     lengths, spans = [0], list[Span]()
     for some in (approvals, models, waits, tools):
-        spans = union([*spans, *_covered(some, begin, end)])
+        within = ((max(begin, a), min(end, b)) for a, b in some)
+        spans = union([*spans, *((a, b) for a, b in within if b > a)])
         lengths.append(sum(b - a for a, b in spans))
     approval_ns, model_ns, wait_ns, tool_ns = (b - a for a, b in pairwise(lengths))
     return TimeSpent(
@@ -248,11 +249,6 @@ def first_token(links: Sequence[Link], posted_ns: int, token_ns: int) -> FirstTo
 
 def _first(*times: int | None) -> int:
     return next(one for one in times if one is not None)
-
-
-def _covered(spans: Iterable[Span], begin: int, end: int) -> list[Span]:
-    """Return the spans within a turn."""
-    return [(max(begin, a), min(end, b)) for a, b in spans if min(end, b) > max(begin, a)]
 
 
 def union(spans: Iterable[Span]) -> list[Span]:

@@ -58,10 +58,11 @@ def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Pa
             yield Line("", "blank")
         page = top.since(min(x.request.at_ns for x in exchanges))
         yield from page.wrapped(_head(store, recording, exchanges), "head", "", "  ")
-        entries = [
-            entry for x in exchanges
-            for entry in (request_entry(store, x), *_events(store, x, full=page.full), *end_entries(store, x))
-        ]  # fmt: skip
+        entries = []
+        for x in exchanges:
+            frames = store.frames(x) if x.stream is not None else ()
+            told = (event_entry(x, frame, full=page.full) for frame in frames)
+            entries += [request_entry(store, x), *told, *end_entries(store, x)]
         for entry in sorted(entries):
             yield from line_of(page, entry)
 
@@ -82,11 +83,6 @@ def _head(store: Store, recording: int, exchanges: Sequence[Exchange]) -> str:
     until_ns, begun_ns = max(end for _, end in times), min(begin for begin, _ in times)
     counts = [counted(len(exchanges), "request"), counted(len(streams), "stream"), counted(events, "event")]
     return " · ".join(["Requests of an unknown API", f"recording {recording}", *counts, seconds(until_ns - begun_ns)])
-
-
-def _events(store: Store, x: Exchange, *, full: bool) -> Iterator[_Entry]:
-    frames = store.frames(x) if x.stream is not None else ()
-    return (event_entry(x, frame, full=full) for frame in frames)
 
 
 def request_entry(store: Store, x: Exchange) -> _Entry:

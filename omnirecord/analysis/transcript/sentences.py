@@ -245,7 +245,9 @@ def silence(page: Page, one: Silence) -> str:
 
 def end(page: Page, turn: Turn) -> str:
     """Return how a turn ended, its pace and its usage."""
-    parts = [_how(page, turn), *_pace(turn), _stored(turn)]
+    # A text that does not equal the stored one has a line of its own.
+    compared = [passage.as_stored for passage in turn.messages if passage.as_stored is not None]
+    parts = [_how(page, turn), *_pace(turn), "text stored as streamed" if compared and all(compared) else ""]
     parts += [usage(turn.usage)] if turn.usage else []
     parts += [f"agent {one_line(turn.agent)}"] if turn.agent else []
     parts += [f"model {one_line(turn.model)}"] if turn.model and turn.model != turn.agent else []
@@ -275,12 +277,6 @@ def _pace(turn: Turn) -> Iterator[str]:
         if pace.deltas_per_s is not None:
             rate = f"then {pace.deltas_per_s:,.{0 if pace.deltas_per_s >= 10 else 1}f} deltas/s"
         yield f"first token after {seconds(pace.first_ns)}" + (f", {rate}" if pace.deltas > 1 else "")
-
-
-def _stored(turn: Turn) -> str:
-    """Return that the streamed text equals the stored one. A text that does not has a line of its own."""
-    compared = [passage.as_stored for passage in turn.messages if passage.as_stored is not None]
-    return "text stored as streamed" if compared and all(compared) else ""
 
 
 def usage(used: TurnUsage) -> str:
