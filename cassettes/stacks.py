@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from omnirecord.cassette.compressed import packed
 from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.wire.content_coding import packed
 from tests.omnigent_rig.provider import Provider, Step
 from tests.omnigent_rig.script import SCRIPT
 from tests.omnigent_rig.stack import Stack

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .analysis.search.search import Found
     from .analysis.stats.values import SessionStats
     from .analysis.validate import Validation
-    from .cassette.api import Cassette
+    from .cassette.open import Cassette
     from .cassette.scrub import Leak
     from .recorder.proxy.server import Proxy
     from .replayer.blocking import Replay
@@ -255,7 +255,7 @@ def open_cassette(path: str | Path) -> Cassette:
 
     Raises `UsageError` or `CassetteError`.
     """
-    from .cassette.api import open_cassette
+    from .cassette.open import open_cassette
 
     return open_cassette(path)
 

@@ -7,13 +7,15 @@ of that start. All values are frozen.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, TypeVar, get_args
 
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 FORMAT_VERSION = 1
 """The version of the cassette format, in both forms. A newer version is refused."""
 
@@ -155,20 +157,6 @@ class Read:
     """Bytes on the wire: compressed, if the response was."""
 
 
-@dataclass(frozen=True, slots=True)
-class StreamColumns:
-    """A stream whose every byte is recorded and in a frame, as columns.
-
-    `frame_ends` and `read_ends` are offsets in `body`, in bytes. `times` has the arrival of each read, in ns.
-    """
-
-    body: bytes
-    frame_ends: Sequence[int]
-    read_ends: Sequence[int]
-    times: Sequence[int]
-    sizes: Sequence[int]
-
-
 class TimedFrame(NamedTuple):
     """One recorded frame of a stream, with its verdict. A tuple, since it is made in a third of the time."""
 
@@ -209,6 +197,14 @@ class Incident:
     recording: int
     at_ns: int
     message: str
+
+
+def by_key(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    """Return the values by their keys: each key with all that have it, in order."""
+    found: dict[K, list[T]] = {}
+    for one in values:
+        found.setdefault(key(one), []).append(one)
+    return found
 
 
 def clocks(recordings: Iterable[Recording]) -> dict[int, int]:

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _QUOTED = re.compile(r"(?::|(?<!\s))\s+(?:b|bytearray\(b)['\"]")
@@ -37,6 +37,15 @@ def unquoted(text: str) -> str:
 def clip(text: str, limit: int) -> str:
     """Return at most `limit` characters of the text; an ellipsis marks the cut."""
     return text if len(text) <= limit else f"{text[: max(limit - 1, 0)]}…"
+
+
+def same_start(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return the length of the beginning that two texts, or two lists, share."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
+    return low
 
 
 def counted(count: int, noun: str) -> str:

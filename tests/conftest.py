@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,32 +79,48 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = {_TESTS / path: number for number, path in enumerate(_LONGEST)}
     paths = {item.path for item in items}
     watched = {path for path in paths if os.path.relpath(path, _TESTS).startswith(_OF_SERVERS)}
+    real, heavy = set(), set()
     for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
         if item.path in watched:
             item.add_marker(pytest.mark.watched(most=_MOST_ELSEWHERE))
         # Not autouse, which costs each test a third of a millisecond. The cases of a test share the list.
-        is_watched = isinstance(item, pytest.Function) and item.get_closest_marker("watched")
+        is_watched = isinstance(item, pytest.Function) and (item.path in watched or "watched" in marks)
         if is_watched and "_watched" not in item.fixturenames:
             item.fixturenames.insert(0, "_watched")
-    real = {item.path for item in items if item.get_closest_marker("real")}
-    heavy = {item.path for item in items if any(map(item.get_closest_marker, _HEAVY))}
-    items.sort(key=lambda item: (first.get(item.path, len(first)), item.path not in real, item.path not in heavy))
-    if not config.getoption("--long"):
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="one more of what is tested already: runs with --long"))
+        if "long" in marks and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="one more of what is tested already: runs with --long"))
+        if "real" in marks:
+            real.add(item.path)
+        if not marks.isdisjoint(_HEAVY):
+            heavy.add(item.path)
+    rank = {path: (first.get(path, len(first)), path not in real, path not in heavy) for path in paths}
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Iterator[None]:
-    """Ten thousand tests are a million objects that stay: garbage collections meanwhile are half of the CPU time, and
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Thousands of tests are a million objects that stay: garbage collections meanwhile are half of the CPU time, and
     later ones would look at them again."""
     gc.disable()
     try:
+        _import_share(session.config)
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _import_share(config: pytest.Config) -> None:
+    """In a new clone, let each worker compile its share of the test files first, and read the others from the cache.
+    Otherwise all workers would compile all files, in the same order at the same time."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None or config.getoption("file_or_dir"):
+        return
+    number, count = int(worker["workerid"].removeprefix("gw")), worker["workercount"]
+    for path in sorted(_TESTS.rglob("test_*.py"))[number::count]:
+        with suppress(Exception, pytest.skip.Exception):  # the collection imports it again, and reports the error
+            importlib.import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
 
 
 @pytest.fixture

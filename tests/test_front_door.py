@@ -5,10 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 import omnirecord
 from omnirecord import errors
+from tests.support.examples import each
 
 HEAVY = {"aiohttp", "pydantic", "sqlite3", "sqlite_utils", "rich", "click", "asyncio", "jsonschema_rs"}
 
@@ -42,6 +41,6 @@ def test_help_imports_no_server_and_no_model() -> None:
     assert set(out.splitlines()[-1].split()) & {"aiohttp", "pydantic", "sqlite3", "rich"} == set()
 
 
-@pytest.mark.parametrize("name", ["record", "replay", "open_cassette", "validate", "diff", "doctor", "stats"])
+@each("name", ["record", "replay", "open_cassette", "validate", "diff", "doctor", "stats"])
 def test_each_way_in_says_what_it_raises(name: str) -> None:
     assert "raises" in (getattr(omnirecord, name).__doc__ or "").lower()

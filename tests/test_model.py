@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from omnirecord.model import VERDICTS, Read, wall_clock
+from tests.support.examples import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("started_at", "offset_ns", "at"),
     [
         ("2026-01-02T03:04:05+00:00", 0, "2026-01-02T03:04:05.000000Z"),

@@ -24,6 +24,7 @@ from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
 from omnirecord.replayer.player.session_ids import Renaming
 from omnirecord.wire.limits import Retention
+from tests.support.examples import each
 from tests.support.pumped import slow
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "
 BOUNDED = {
     "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
     "replayer.event_address.grammar._WORD": "the same",
-    "replayer.faults.grammar.TIME": "the same",
+    "replayer.faults.verbs._TIME": "the same",
     "ui.viewer._IMPORT": "searches the scripts of the package itself",
 }
 """Expressions that may be superlinear, and why that does no harm."""
@@ -182,7 +183,7 @@ def test_an_expression_of_the_page_takes_linear_time() -> None:
             assert slow(re.compile(source), {"search"}) is None, (name, source)
 
 
-@pytest.mark.parametrize(
+@each(
     ("source", "method"),
     [
         (r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", "fullmatch"),

@@ -7,22 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
-from ..cassette.select import the_session, with_children
-from ..cassette.source import Source
+from ..cassette.select import Source, the_session, with_children
 from ..contract.judge import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
+from .apis import api_name, is_unknown, request_text
 from .model_calls.correlate import linked
 from .model_calls.values import ModelCalls
-from .other_apis import UNKNOWN, api_name, request_text
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
-from .turns.session_builder import Around, session_with_drafts
+from .turns.session_builder import Around, session_of
 from .turns.values import LONG_SILENCE, Session
 
 
@@ -72,8 +71,7 @@ class Gathered:
     @property
     def has_turns(self) -> bool:
         """Whether its events may make turns: False for a stream of an unknown API."""
-        first = self.exchanges[0]
-        return first.session_id is not None or api_name(self._store, first) != UNKNOWN
+        return not is_unknown(self._store, self.exchanges[0])
 
     def frames(self) -> Iterator[TimedFrame]:
         """Return the frames of all its streams, stream by stream."""
@@ -93,14 +91,11 @@ class Gathered:
         self, around: Around, frames: Iterable[TimedFrame] | None = None, long_silence: int = LONG_SILENCE
     ) -> tuple[Session, list[Draft]]:
         """Return the session, and the drafts of its turns. `frames`: by default all."""
-        return session_with_drafts(
+        told, drafts = session_of(
             self.exchanges, self.frames() if frames is None else frames, self.acts, around, parent_id=self.parent_id,
             long_silence=long_silence,
         )  # fmt: skip
-
-    def failures(self) -> tuple[FailedRequest, ...]:
-        """Return its failed requests."""
-        return tuple(failures_in(self._store, self.exchanges, self.acts))
+        return replace(told, failures=tuple(failures_in(self._store, self.exchanges, self.acts))), drafts
 
 
 def gathered(
@@ -183,11 +178,25 @@ def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None 
     return linked(calls, told if calls else (), store.recordings())
 
 
-def whole_sessions(store: Source) -> Iterator[Session]:
-    """Return each session of each recording, with all texts."""
+def whole_sessions(
+    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
+) -> Iterator[Session]:
+    """Return each session of each recording, and each stream without a session, with all texts.
+
+    `session`: only that one; with `family`, also those of its sub-agents, and of theirs.
+    """
+    return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence, family=family))
+
+
+def sessions_with_drafts(
+    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False,
+    takes: Callable[[Exchange], bool] = lambda _: True,
+) -> Iterator[tuple[Session, list[Draft]]]:  # fmt: skip
+    """Return the sessions as `whole_sessions` does, each with the drafts of its turns. `takes`: whether the session of
+    an exchange is wanted."""
     context = Context(store)
-    for one in gathered(store):
-        yield one.told(context.of(one.exchanges))[0]
+    for one in gathered(store, session, family=family, takes=takes):
+        yield one.told(context.of(one.exchanges), long_silence=long_silence)
 
 
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:
@@ -229,8 +238,7 @@ class Context:
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
         aftermath, started_at, first = self._aftermaths[recording], self._started.get(recording), exchanges[0]
-        is_other = first.session_id is None and api_name(self._store, first) == UNKNOWN
-        request = request_text(self._store, first) if is_other else None
+        request = request_text(self._store, first) if is_unknown(self._store, first) else None
         return Around(snapshot, aftermath, started_at, self._last_known.get(recording, 0), request)
 
 
@@ -271,7 +279,7 @@ def _outlined(one: Gathered, context: Context, known: Known) -> Session:
     key = around.started_at, first.recording, tuple((x.exchange, x.end_ns, x.ending) for x in one.exchanges)
     if key in known:
         return known[key]
-    told = replace(one.told(around, one.outline())[0], failures=one.failures())
+    told = one.told(around, one.outline())[0]
     # A later exchange may show what a server did after it ended a stream.
     if all(x.end_ns is not None and (x.stream is None or x.ending not in ENDED_BY_SERVER) for x in one.exchanges):
         known[key] = told

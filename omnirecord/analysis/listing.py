@@ -19,7 +19,7 @@ from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, w
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .gather import conclusions
+from .gather import Concluded, conclusions
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -72,7 +72,7 @@ def exchange_row(store: Store, x: Exchange) -> Row:
         "first_byte_s": (x.response.at_ns - x.request.at_ns) / NS if x.response and x.has_times else None,
         "first_event_s": (first[0].offset_ns - x.request.at_ns) / NS if first else None,
         "upstream": store.recording(x.recording).upstream,
-        "verdicts": _counts(store, x)[0] if x.stream is not None else None,
+        "verdicts": store.tally(x)[0] if x.stream is not None else None,
         "request": {"headers": [[*one] for one in x.request.headers], **_content(store, x, "request")},
         "response": response, "messages": [_message(one) for one in store.messages(x.exchange)],
     }  # fmt: skip
@@ -97,7 +97,8 @@ def stream_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
     clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
     for x in store.streams():
-        verdicts, frames, size = _counts(store, x)
+        verdicts, size = store.tally(x)
+        frames = sum(verdicts.values())
         yield {
             "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
             "party_name": party_name(x),
@@ -112,17 +113,27 @@ def stream_rows(store: Store) -> Iterator[Row]:
 def session_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
     hops = _hops(store)
-    for gathered, told, conclusion in conclusions(store):
-        exchanges = gathered.exchanges
-        streams = [x for x in exchanges if x.stream is not None]
-        last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
-        yield {
-            "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
-            "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
-            "events": sum(_events(store, x) for x in streams), "last_status": last_status,
-            "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
-            "conclusion": conclusion.row(), "hop": hops[told.recording],
-        }  # fmt: skip
+    for one in conclusions(store):
+        yield {**session_row(store, one, verdicts_of(store, one)), "hop": hops[one.session.recording]}
+
+
+def session_row(store: Store, one: Concluded, verdicts: Counter[str]) -> Row:
+    """Return the row of a session without its hop. `verdicts`: the number of its frames by verdict."""
+    exchanges, told, conclusion = one.gathered.exchanges, one.session, one.conclusion
+    streams = [x for x in exchanges if x.stream is not None]
+    last_status = next((one for one in map(store.last_status, reversed(streams)) if one is not None), None)
+    return {
+        "recording": told.recording, "session_id": told.session_id, "started_at": told.started_at,
+        "duration_s": conclusion.duration_s, "streams": len(streams), "exchanges": len(exchanges),
+        "events": verdicts.total() - verdicts["comment"], "last_status": last_status,
+        "ending": conclusion.ending or exchanges[-1].ending, "parent_session_id": told.parent_id,
+        "conclusion": conclusion.row(),
+    }  # fmt: skip
+
+
+def verdicts_of(store: Store, one: Concluded) -> Counter[str]:
+    """Return the number of frames of a session by verdict."""
+    return sum((Counter(store.tally(x)[0]) for x in one.gathered.exchanges if x.stream is not None), Counter[str]())
 
 
 @dataclass(frozen=True)
@@ -224,17 +235,6 @@ def _clock(store: Store) -> Callable[[int, int], str]:
 
 def _hops(store: Store) -> dict[int, str | None]:
     return {r.recording: r.hop for r in store.recordings()}
-
-
-def _counts(store: Store, x: Exchange) -> tuple[dict[str, int], int, int]:
-    """Return verdicts, number of frames and bytes of a stream."""
-    verdicts, size = store.tally(x)
-    return verdicts, sum(verdicts.values()), size
-
-
-def _events(store: Store, x: Exchange) -> int:
-    verdicts, frames, _ = _counts(store, x)
-    return frames - verdicts.get("comment", 0)
 
 
 def _lasting(store: Store) -> Callable[[Exchange], float | None]:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
-from ..cassette.source import Source
+from ..cassette.select import Source
 from ..cassette.sql import Result
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.query import Query, pending
@@ -21,12 +21,11 @@ from ..text import dumps
 from .columns import COLUMNS
 from .doctor.doctor import examine
 from .doctor.finding import Finding
-from .gather import model_calls
+from .gather import model_calls, whole_sessions
 from .model_calls.values import Link, ModelCalls
 from .sessions import Summary, summaries
 from .stats.stats import measured, waited
 from .stats.values import SessionStats, cost, count, total
-from .transcript.show import sessions
 from .turns.values import Approval, Session, Tool, Turn
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
@@ -66,7 +65,7 @@ class Analysis:
 
     @cached_property
     def _told(self) -> list[Session]:
-        return list(sessions(self._store))
+        return list(whole_sessions(self._store))
 
     @cached_property
     def _summaries(self) -> list[Summary]:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cassette.select import named_session
-from ..cassette.source import Source
+from ..cassette.select import Source, named_session
 from ..errors import UsageError
 from ..model import wall_clock
 from .doctor.doctor import examine

@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from ..cassette.contracts import load
-from ..cassette.select import the_session
-from ..cassette.source import Source
+from ..cassette.select import Source, the_session
 from ..contract.events import type_name
 from ..contract.judge import Contract, Issue, Judgement, ProblemKind
 from ..contract.known_fields import Steps
@@ -25,7 +24,7 @@ from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..text import clip, counted, one_line
 from ..wire.sse import Frame, read_fields
-from .summary import summary
+from .apis import summary
 
 KINDS: tuple[ProblemKind, ...] = get_args(ProblemKind)
 MANY_NAMES = 100

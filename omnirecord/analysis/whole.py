@@ -12,7 +12,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from ..cassette.source import Source
+from ..cassette.select import Source
 from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame
 from ..wire.strict_json import Payload

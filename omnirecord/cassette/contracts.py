@@ -7,7 +7,7 @@ from functools import cache
 from os import PathLike, fspath
 
 from ..contract.judge import ByPath, Contract
-from ..contract.none import NoContract
+from ..contract.models import NoContract
 from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import UsageError
 from ..model import Exchange
 from ..text import dumps
-from .compressed import SUFFIX, named, packed
+from ..wire.content_coding import packed
 from .files import folder_for, itself, put, whole_or_not
 from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
@@ -24,10 +24,17 @@ from .sqlite.compressed import copy_database
 from .sqlite.schema import clear_errors
 from .sqlite.search_index import remove_index
 
+SUFFIX = ".zst"
 _ROWS = 5000
 """Rows per transaction."""
 _PIECE = 1 << 20
 _BESIDE = ("-wal", "-shm", "-journal", "-lock")
+
+
+def named(path: Path) -> tuple[str, bool]:
+    """Return the suffix of the content in a file name, such as `.db`, and whether the file is compressed."""
+    is_packed = path.suffix == SUFFIX
+    return (path.with_suffix("") if is_packed else path).suffix, is_packed
 
 
 def exported(

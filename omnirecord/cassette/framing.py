@@ -99,17 +99,17 @@ class Framer:
     def portions(
         self, first: int, sizes: Sequence[int], data: bytes, *, runs: bool
     ) -> Iterator[Sequence[Framed | Run]]:
-        """Yield the result of `feed_runs` or `feed_reads` in portions, so that memory is bounded.
-
-        Take all portions before the next call.
+        """Take the bytes of several reads from number `first` on; yield the frames that they complete, in portions, so
+        that memory is bounded. `runs`: similar frames are one `Run`. Take all portions before the next call.
         """
         if self.decodes:
             for read, part in enumerate(_parts(sizes, data), first):
                 yield from self._decoded(read, part)
-        elif len(data) <= _LARGE:
-            yield self.feed_runs(first, sizes, data) if runs else self.feed_reads(first, sizes, data)
+            return
+        ends = list(accumulate(sizes))
+        if len(data) <= _LARGE:
+            yield self._feed_runs(first, ends, data) if runs else self._feed(first, data, ends)
         else:
-            ends = list(accumulate(sizes))
             for at in range(0, len(data), PORTION):
                 yield self._feed(first, data[at : at + PORTION], [end - at for end in ends])
 
@@ -148,20 +148,8 @@ class Framer:
             " and its bytes are stored as received"
         )
 
-    def feed_reads(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed]:
-        """Take the bytes of several reads from number `first` on, with less work than one call for each."""
-        if len(sizes) == 1 or not data:
-            return self.feed(first, data)
-        if self.decodes:
-            return [one for read, part in enumerate(_parts(sizes, data), first) for one in self.feed(read, part)]
-        return self._feed(first, data, list(accumulate(sizes)))
-
-    def feed_runs(self, first: int, sizes: Sequence[int], data: bytes) -> list[Framed | Run]:
-        """Like `feed_reads`, but return similar frames as runs."""
-        if self.decodes:
-            return [*self.feed_reads(first, sizes, data)]
+    def _feed_runs(self, first: int, ends: Sequence[int], data: bytes) -> list[Framed | Run]:
         found: list[Framed | Run] = []
-        ends = list(accumulate(sizes))
         start, stop = 0, 0 if self._parser.is_between else _behind_frame(data, 0)
         while True:
             if stop > start:

@@ -24,8 +24,7 @@ from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
-from .compressed import named
-from .export import refuse_leftovers, write_lines
+from .export import named, refuse_leftovers, write_lines
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children

@@ -1,21 +1,51 @@
 """Finds the cassette, session or stream that a name means, and the part of a recording between two times.
 
 Unknown names raise `UsageError` with the known names. A number is a time in seconds from a zero, `11:28:19` is a time
-of day, and other times are ISO 8601. Times without a zone are UTC.
+of day, and other times are ISO 8601. Times without a zone are UTC. `Source` is what an analysis reads: an open
+cassette, or rows from elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 from math import isfinite
 from pathlib import Path
+from typing import Protocol
 
+from ..contract.judge import Contract
 from ..errors import UsageError
-from ..model import Recording, moment_of
+from ..model import Exchange, Incident, Recording, Side, TimedFrame, moment_of
 from ..omnigent.routes import unknown_sessions
-from .source import Source
+
+
+class Source(Protocol):
+    """Recordings with their exchanges, frames and bodies. `sqlite.Store` describes each method."""
+
+    def recordings(self) -> list[Recording]: ...
+
+    def contract_of(self, recording: int, /) -> Contract: ...
+
+    def exchanges(
+        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
+        by_clients: bool = False, in_session: bool = False,
+    ) -> list[Exchange]: ...  # fmt: skip
+
+    def streams(self, session_id: str | None = None, /) -> list[Exchange]: ...
+
+    def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
+
+    def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
+
+    def decoded_body(self, x: Exchange, side: Side, /) -> bytes: ...
+
+    def incidents(self) -> list[Incident]: ...
+
+    def last_known_ns(self, recording: int, /) -> int: ...
+
+    def parents(self) -> dict[str, str]: ...
+
 
 _LISTED = 5
 

@@ -39,9 +39,11 @@ from .verify import verify
 def main() -> None:
     """A flight recorder for agent event streams.
 
-    Put `omnirecord proxy` between a client and its server: every byte passes, every event is kept. Serve what was
-    recorded with `omnirecord serve`, see what happened with `show`, and what was wrong with `doctor`. A CASSETTE is a
-    .db or a .jsonl file, compressed (.zst) or not; CASSETTE#SESSION is one session of it, - is standard input.
+    Put `omnirecord proxy` between a client and its server. The proxy passes the bytes through, and records every event.
+    `serve` replays a recording to a client, `show` prints a recording, and `doctor` lists failures and their causes.
+
+    A CASSETTE is a .db or .jsonl file with one or more recordings, compressed (.zst) or not. CASSETTE#SESSION is one
+    session of a cassette. Use "-" to read a cassette from standard input.
 
     \b
     Example:
@@ -51,10 +53,10 @@ def main() -> None:
 
 SECTIONS = {
     "Record and replay": (proxy, serve, verify, demo),
-    "What happened": (sessions, show, ui, tail, ls, events, request, search, query),
-    "What was wrong, how fast, what differs": (doctor, validate, stats, diff),
-    "Files": (export, import_, scrub),
-    "Many recorders": (ship, lake),
+    "Read recordings": (sessions, show, ui, tail, ls, events, request, search, query),
+    "Diagnose, measure, compare": (doctor, validate, stats, diff),
+    "Copy and convert": (export, import_, scrub),
+    "Keep the recordings of many recorders": (ship, lake),
 }
 
 for title, commands in SECTIONS.items():

@@ -220,21 +220,23 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print only J
 decoded_option = click.option(
     "--max-decoded", metavar="SIZE", expose_value=False,
     callback=lambda _context, _option, value: max_decoded(MAX_DECODED if value is None else value),
-    help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 B.",
+    help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 bytes.",
 )  # fmt: skip
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Also mask secrets in the content of events, before the recorder writes it.",
+        help="Mask secrets in the content of events, in addition to credentials, before the recorder writes the"
+        " events.",
     ),
     click.option(
         "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-        help="With --redact content, also mask words that begin with PREFIX; repeatable.",
+        help="With --redact content, also mask words that begin with PREFIX. Repeatable.",
     ),
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms that replace secrets; created if missing. Default: the user's key file.",
+    help="Key file for the pseudonyms: the texts that replace secrets. Created if missing. Default: the user's key"
+    " file.",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from .common import DATABASE, decoded_option, is_terminal, json_option, print_ro
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
-    from .screen import Screen
+    from .live import Screen
 
 Say = Callable[[str], None]
 
@@ -72,19 +72,21 @@ async def _run_clients(cassette: Path, url: str) -> None:
     import asyncio
 
     from ..cassette.open import open_store
-    from ..replayer.recorded_client import Rerun
+    from ..replayer.verify import Rerun
 
     with closing(await asyncio.to_thread(open_store, cassette)) as store:
         for recording in store.recordings():
             await Rerun(store, recording.recording, url).run()
 
 
-@click.command(short_help="Replay, record, show and verify a shipped cassette.")
+@click.command(short_help="Replay, record, show and verify an example cassette.")
 @click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
 @decoded_option
 @json_option
 def demo(db: Path | None, as_json: bool) -> None:
-    """Replay a shipped session, record it through the proxy, show it and verify it, without a network.
+    """Replay an example session, record the replay through the proxy, then show and verify the recording.
+
+    The command needs no network.
 
     \b
     Example:
@@ -92,7 +94,7 @@ def demo(db: Path | None, as_json: bool) -> None:
     """
     import asyncio
 
-    from .screen import Screen
+    from .live import Screen
 
     screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo

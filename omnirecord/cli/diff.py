@@ -18,18 +18,19 @@ _COLOURS = {"gone": "red", "new": "green"}
 @click.command(short_help="Compare two sessions by meaning.")
 @click.argument("a", type=NAMED)
 @click.argument("b", type=NAMED)
-@click.option("--session", metavar="ID", help="Only this session, in both; its id may be shortened.")
+@click.option("--session", metavar="ID", help="Only this session, in both cassettes; the id may be shortened.")
 @click.option(
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
-    help="Report times that differ by more than S seconds.",
+    help="Report durations that differ by more than S seconds.",
 )  # fmt: skip
 @decoded_option
 @json_option
 def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
-    """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, timing.
+    """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, durations.
 
-    A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. Ids,
-    times, sequence numbers, and the division of text into deltas do not count. Exit code 1 if more than timing differs.
+    A and B are cassettes, or one session of a cassette each: CASSETTE#SESSION, where the id may be shortened. The
+    comparison ignores ids, dates, sequence numbers, and the boundaries of deltas (pieces of text). Exit code 1 if there
+    is a difference other than in durations.
 
     \b
     Example:

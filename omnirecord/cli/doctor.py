@@ -30,18 +30,20 @@ fail_on_option = click.option(
 )  # fmt: skip
 
 
-@click.command(short_help="Diagnose sessions: what was wrong, and why.")
+@click.command(short_help="List failures in sessions, and their causes.")
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option
 @decoded_option
 @json_option
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
-    """Diagnose sessions: turns without an end, lost events, silences, dead runners. The cause comes first.
+    """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
-    It examines all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Each finding has its
-    events, as STREAM:EVENT, like `omnirecord events`. The exit code is 1 if a finding has the severity of --fail-on or
-    a worse one.
+    The cause of a failure comes first. A runner is the process that runs an agent. SESSION is an id, or the beginning
+    of an id. Without SESSION, the command examines all sessions of the cassette. Each finding names its events as
+    STREAM:EVENT, with the numbers that `omnirecord events` prints.
+
+    The exit code is 1 if a finding has at least the severity of --fail-on.
 
     \b
     Example:

@@ -31,14 +31,18 @@ _TYPE, _TYPE_NARROW = 34, 26
 @cassette_argument
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
-@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'session.*'.")
-@click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, such as 'session.*'.")
+@click.option(
+    "--verdict", type=click.Choice(VERDICTS),
+    help="Only events with this verdict: the result of the check against the contract.",
+)  # fmt: skip
 @click.option(
     "--since", metavar="T",
-    help="Only events from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+    help="Only events from T on. T is in seconds from the session's start, a time of day in UTC such as 14:03:00, or a"
+    " time in ISO 8601.",
 )  # fmt: skip
 @click.option("--until", metavar="T", help="Only events up to T.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Most events to print.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Highest number of events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -48,7 +52,8 @@ def events(
 ) -> None:  # fmt: skip
     """Print recorded events with their times and verdicts, stream by stream.
 
-    Exit code 1 if --type is given and no event has such a type.
+    A verdict says whether an event fits the contract: the event types that the server may send. With --type, the exit
+    code is 1 if no event matches.
 
     \b
     Example:
@@ -94,7 +99,7 @@ def event_lines(
 ) -> Iterator[str]:
     """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
     recording, session and stream; by default the recording's start."""
-    from ..analysis.summary import summary
+    from ..analysis.apis import summary
 
     stream, before, begun = None, 0, 0
     wide = _TYPE if terminal_width(_NARROW) == _NARROW else _TYPE_NARROW

@@ -36,23 +36,26 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
 @click.option(
     "--format", "form", type=click.Choice(list(FORMATS)),
     help="jsonl: the cassette as text. sse: the decoded body of one stream, byte for byte. zst: the cassette,"
-    " compressed. html: a scrubbed page in one file, to share. datasette: metadata for Datasette, which opens the"
-    " cassette itself. Default: by the name of --output.",
+    " compressed. html: a page in one file, to share. datasette: metadata for Datasette, which opens the"
+    " cassette itself. Default: the suffix of --output selects the format.",
 )  # fmt: skip
-@click.option("--stream", type=int, metavar="N", help="Stream to write as sse; required if there are several.")
+@click.option(
+    "--stream", type=int, metavar="N",
+    help="Number of the stream to write as sse; required if the cassette contains several streams.",
+)  # fmt: skip
 @click.option("--session", metavar="ID", help="Only this session and its sub-agents; the id may be shortened.")
 @click.option(
     "--redact", type=click.Choice(["content", "named", "none"]),
-    help="Secrets to remove from html. content: also values that look like a secret (default). named: only fields"
-    " with a secret's name. none: nothing.",
+    help="Secrets to remove from html. named: the values of fields whose names suggest a secret. content (default):"
+    " also other values that look like a secret. none: remove nothing.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="For html, also remove words that begin with PREFIX; repeatable.",
+    help="Also remove words that begin with PREFIX from html. Repeatable.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
-    help="File to write; - is stdout (default). A pipe or a device is never replaced.",
+    help='File to write. Use "-" for stdout (default).',
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -60,12 +63,11 @@ def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write a cassette as text (jsonl), compressed (zst), the body of one of its streams (sse), or a page (html).
+    """Write a cassette as text (jsonl), as a compressed file (zst) or as a page (html), or write one stream (sse).
 
-    With CASSETTE#SESSION or --session, write only that session and its sub-agents.
-
-    Every command reads a compressed cassette as it is. The page opens in any browser, without server or network. With
-    --format datasette, write descriptions of its views for `datasette CASSETTE -m FILE`.
+    With CASSETTE#SESSION or --session, write only that session and its sub-agents. Every command reads a compressed
+    cassette. The page opens in any browser, without a server and without a network. With --format datasette, write a
+    metadata file for `datasette CASSETTE -m FILE`.
 
     \b
     Example:

@@ -25,12 +25,13 @@ Rows = list[dict[str, Any]]
 )  # fmt: skip
 @click.option(
     "--hop", "hops", multiple=True, metavar="NAME[=FILE]",
-    help="Name of the hop of the recordings in FILE that have none, such as model=laptop.db. Repeatable.",
+    help="Name of the hop (the connection to one upstream), such as model=laptop.db. The option applies to recordings"
+    " in FILE whose hop has no name. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--shift", "shifts", multiple=True, metavar="[NAME|FILE=]S",
-    help="Correction of the clock of a recorder, such as model=+1.5s or laptop.db=-250ms: it moves the start of the"
-    " recordings. Repeatable.",
+    help="Correction of a recorder's clock, such as model=+1.5s or laptop.db=-250ms. It moves the start of the"
+    " recordings of this hop or file. Repeatable.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -39,8 +40,8 @@ def import_(
 ) -> None:  # fmt: skip
     """Append cassettes of any form, or the raw body of one stream, to a cassette.
 
-    It imports all FILEs or nothing: if a line is invalid, the cassette stays unchanged. - reads standard input. The
-    recordings of several recorders are placed by their UTC start.
+    The command imports all FILEs, or none of them: if a line is invalid, the cassette stays unchanged. Use "-" to read
+    from standard input. The UTC start times put the recordings of several recorders on one time axis.
 
     \b
     Example:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from ..lake.check import TableState
 
 
-@click.group(cls=Group, short_help="Ask, fetch and keep the recordings of many recorders.")
+@click.group(cls=Group, short_help="Query, fetch and keep the recordings of many recorders.")
 def lake() -> None:
-    """Keep the recordings of many recorders in one place, and ask over all of them.
+    """Keep the recordings of many recorders in one place, the lake, and query all of them.
 
-    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the environment,
-    under the names of AWS, Google or Azure. The commands need the extra packages: pip install "omnirecord[lake]"
+    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the
+    environment variables of AWS, Google or Azure. The commands need extra packages: pip install "omnirecord[lake]"
 
     \b
     Example:
@@ -31,13 +31,13 @@ def lake() -> None:
     """
 
 
-@click.command(short_help="Make a lake, or complete an older one.")
+@click.command(short_help="Make a lake, or add missing tables to an older lake.")
 @click.argument("url")
 @json_option
 def init(url: str, as_json: bool) -> None:
-    """Make a lake: its marker and its tables. An older lake gets the tables and columns that it lacks.
+    """Make a lake: its marker file and its tables. In an existing lake, add missing tables and columns.
 
-    A store without conditional PUT is refused, because two shippers could overwrite each other's commits.
+    The command refuses a store without conditional PUT, because two shippers could overwrite each other's commits.
 
     \b
     Example:
@@ -57,15 +57,15 @@ def init(url: str, as_json: bool) -> None:
                    f" {visible(marker.created_by)}; its tables are complete")  # fmt: skip
 
 
-@click.command(short_help="State of a lake: tables, sizes, orphans.")
+@click.command(short_help="Print the state of a lake: tables, sizes, problems.")
 @click.argument("url")
 @json_option
 @click.pass_context
 def check(context: click.Context, url: str, as_json: bool) -> None:
-    """Print the state of a lake: its tables with their commits, rows, files and bytes, and what is wrong with it.
+    """Print the state of a lake: its tables with their commits, rows, files and bytes, and its problems.
 
-    Also write and remove a small object, if these credentials can, to see whether the store has conditional PUT. Exit
-    with 1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
+    If the credentials allow writing, the command also writes and removes a small object, to test conditional PUT. Exit
+    code 1 if a table or a column is missing or cannot be read, or if two shippers could overwrite each other's commits.
 
     \b
     Example:
@@ -111,6 +111,6 @@ def _row(one: TableState) -> dict[str, str]:
 
 
 lake.add_section("Make", (init, check))
-lake.add_section("Ask", (sessions, sql, get))
-lake.add_section("Analyse with this version", (doctor, stats, validate))
-lake.add_section("Keep", (compact, expire))
+lake.add_section("Query", (sessions, sql, get))
+lake.add_section("Analyse with the installed version", (doctor, stats, validate))
+lake.add_section("Maintain", (compact, expire))

@@ -33,45 +33,48 @@ _FORMS = (".db", ".jsonl")
     "findings",
     multiple=True,
     metavar="CODE",
-    help="Only sessions with this finding of doctor. Repeatable: with one of them.",
+    help="Only sessions with this finding of doctor. Repeatable: one finding is enough.",
 )
-@click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
+@click.option(
+    "--since", metavar="T",
+    help="Only sessions active since T: a time in ISO 8601, or a duration before now, such as 2h.",
+)  # fmt: skip
 @click.option(
     "--label",
     "labels",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only sessions of recordings with this label. Repeatable: with all of them.",
+    help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
 )
 @click.option(
     "--status",
     "statuses",
     multiple=True,
     type=click.Choice(_OUTCOMES),
-    help="Only sessions that ended so. Repeatable: in one of these ways.",
+    help="Only sessions with this status: how the session ended. Repeatable: one status is enough.",
 )
 @click.option(
     "--model",
     "models",
     multiple=True,
     metavar="GLOB",
-    help="Only sessions whose last turn had this model; * stands for any text. Repeatable: with one of them.",
+    help="Only sessions whose last turn used this model; * stands for any text. Repeatable: one model is enough.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
     metavar="N",
-    help=f"Largest number of sessions, the newest first; 0: all. Default: {_SHOWN}, with --json all.",
+    help=f"Highest number of sessions; 0 lists all. Default: {_SHOWN}; with --json, all.",
 )
 @json_option
 def sessions(
     url: str, findings: tuple[str, ...], since: str | None, labels: tuple[str, ...], statuses: tuple[str, ...],
     models: tuple[str, ...], limit: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """List the sessions of a lake, the newest first: when, what was asked first, how it ended, the worst finding.
+    """List the sessions of a lake, the newest first: start, first question, how each ended, the worst finding.
 
-    A session whose parts are in several recordings is one line, with their number in the column of parts. All options
-    together choose the sessions.
+    A session with parts in several recordings is one line. The column `parts` then shows the number of recordings. A
+    session must match all given options.
 
     \b
     Examples:
@@ -132,15 +135,15 @@ def _line(row: dict[str, Any]) -> Line:
     )  # fmt: skip
 
 
-@click.command(short_help="Ask in SQL over all recordings.")
+@click.command(short_help="Run SQL over all recordings.")
 @click.argument("url")
 @sql_options
 @json_option
 def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool) -> None:
-    """Run one SQL statement over a lake, read-only, and print its rows. The SQL is DuckDB's.
+    """Run one SQL statement in DuckDB's dialect over a lake, read-only, and print the resulting rows.
 
-    Without SQL, list the tables and views with their columns. If SQL is -, read it from standard input. A query sees
-    complete recordings only, and reads no file outside of the lake.
+    Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. A query sees
+    only complete recordings, and reads no file outside the lake.
 
     \b
     Examples:
@@ -172,18 +175,19 @@ def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, st
     type=OUTPUT,
     required=True,
     metavar="FILE",
-    help="Cassette to write: .db or .jsonl, also with .zst; it must not exist. - is stdout, as .jsonl.",
+    help='Cassette to write: .db or .jsonl, also with .zst. The file must not exist. Use "-" for stdout (.jsonl).',
 )
 @click.option(
-    "--stream", type=int, metavar="N", help="Only stream N of a recording; SESSION is then the recording id."
+    "--stream", type=int, metavar="N", help="Only stream N of a recording. SESSION is then the recording id."
 )  # fmt: skip
 @decoded_option
 @json_option
 def get(url: str, session: str, output: Path, stream: int | None, as_json: bool) -> None:
     """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
 
-    SESSION is a session id, or the beginning of one. Every recording that holds a part of the session gives its part.
-    A stream without a session is named by its recording id and --stream; `lake sessions --json` has both.
+    SESSION is a session id, or the beginning of one. If several recordings contain parts of the session, the command
+    writes all parts. For a stream without a session, give the recording id as SESSION, and the number of the stream as
+    --stream. `lake sessions --json` prints both.
 
     \b
     Example:
@@ -220,7 +224,7 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
 
 def _form_of(output: Path) -> tuple[bool, bool]:
     """Return whether the output is text, and whether it is compressed. Raises `UsageError`."""
-    from ..cassette.compressed import named
+    from ..cassette.export import named
 
     if output is STDOUT:
         return True, False

@@ -32,17 +32,21 @@ Rows = list[dict[str, Any]]
 fleet_options = options(
     click.argument("url", metavar="URL"),
     click.option(
-        "--since", metavar="T", help="Only sessions that began at T or later: ISO 8601, or a duration as in 2h."
+        "--since", metavar="T",
+        help="Only sessions that began at T or later: a time in ISO 8601, or a duration before now, such as 2h.",
     ),
-    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Worker processes (default: the number of CPUs)."),
+    click.option(
+        "--jobs", type=click.IntRange(1), metavar="N",
+        help="Number of worker processes (default: the number of CPUs).",
+    ),
     click.option(
         "--shard", metavar="I/N",
-        help="Only part I of N: whole session trees, by a hash of the session id. All parts together are everything.",
+        help="Only part I of N parts. A hash of the session id assigns each session, with its sub-agents, to one part.",
     ),
 )  # fmt: skip
 
 
-@click.command(short_help="Diagnose all sessions with this version.")
+@click.command(short_help="List failures in all sessions, and their causes.")
 @fleet_options
 @fail_on_option
 @json_option
@@ -51,10 +55,12 @@ def doctor(
     context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, fail_on: str,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Diagnose all sessions of a lake with this version: findings by code, then the worst sessions.
+    """List failures in all sessions of a lake: findings by code, then the worst sessions.
 
-    The table `findings` has the findings of the version that shipped each recording. Exit with 1 if a finding has the
-    severity of --fail-on or a worse one, and with 2 if a recording was not analysed.
+    The installed version analyses the sessions again. The table `findings` contains the findings of the version that
+    shipped each recording.
+
+    Exit code 1 if a finding has at least the severity of --fail-on, 2 if a recording was not analysed.
 
     \b
     Example:
@@ -68,16 +74,16 @@ def doctor(
     _exit(context, failures, any(row["severity"] in severe for row in rows))
 
 
-@click.command(short_help="Measure all sessions with this version.")
+@click.command(short_help="Measure all sessions.")
 @fleet_options
 @json_option
 @click.pass_context
 def stats(
     context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, as_json: bool
 ) -> None:
-    """Measure all sessions of a lake with this version: medians, then the sessions with the slowest first token.
+    """Measure all sessions of a lake: medians, then the sessions with the slowest first token.
 
-    Exit with 2 if a recording was not analysed.
+    Exit code 2 if a recording was not analysed.
 
     \b
     Example:
@@ -90,12 +96,12 @@ def stats(
     _exit(context, failures, False)
 
 
-@click.command(short_help="Check all events with this version.")
+@click.command(short_help="Check all events against a contract.")
 @fleet_options
 @click.option(
     "--contract", metavar="NAME|FILE",
-    help="omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a schema:"
-    " an openapi.json of any version, or a JSON Schema. Default: the contract of each recording.",
+    help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file (an"
+    " openapi.json of any version, or a JSON Schema). Default: the contract of each recording.",
 )  # fmt: skip
 @json_option
 @click.pass_context
@@ -103,10 +109,10 @@ def validate(
     context: click.Context, url: str, since: str | None, jobs: int | None, shard: str | None, contract: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Check all events of a lake against a contract, with this version: each kind of problem once, the worst first.
+    """Check all events of a lake against a contract, which defines the event types that a server may send.
 
-    With --json, a problem has a row in each session. Exit with 1 if any event is invalid or malformed, and with 2 if a
-    recording was not analysed.
+    The output lists each kind of problem once, the worst first. With --json, a problem has one row for each session.
+    Exit code 1 if any event is invalid or malformed, 2 if a recording was not analysed.
 
     \b
     Example:

@@ -25,25 +25,27 @@ _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 
 _retain = click.option(
     "--retain", metavar="DURATION", default="7d", show_default=True,
-    help="Age at which an object is removed: since it left its table, or since it was written without a commit.",
+    help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
+    " its table, or was written without a commit.",
 )  # fmt: skip
 _dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
 
 
-@click.command(short_help="Merge small objects, and remove those that no table needs.")
+@click.command(short_help="Merge small objects, and remove unused objects.")
 @click.argument("url", metavar="URL")
 @click.option(
     "--target-size", metavar="SIZE", default="128MiB", show_default=True,
-    help="Size of a merged object. Objects of half this size or more stay as they are.",
+    help="Size of a merged object. Objects of at least half this size do not change.",
 )  # fmt: skip
 @_retain
 @_dry_run
 @json_option
 def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: bool) -> None:
-    """Merge the small objects of each day of a lake, so that queries read fewer of them. Run it once a day.
+    """Merge the small objects of each day of a lake, so that queries read fewer objects. Run the command once a day.
 
-    It also removes objects that left their table, or that a killed process left without a commit, --retain ago. Several
-    shippers, compactions and queries may run at the same time, and a killed run leaves a consistent lake.
+    The command also removes unused objects after --retain. Unused objects have left their table, or a killed process
+    wrote them without a commit. Several shippers, compactions and queries may run at the same time. If the command is
+    killed, the lake stays consistent.
 
     \b
     Example:
@@ -107,17 +109,18 @@ def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, a
 @click.argument("url", metavar="URL")
 @click.option(
     "--older-than", metavar="DURATION", required=True,
-    help="Age, as in 90d. A day expires when all of it is older; a recording belongs to the UTC day of its start.",
+    help="Age, such as 90d. A day expires when the whole day is older. A recording belongs to the UTC day of its"
+    " start.",
 )  # fmt: skip
-@click.option("--yes", is_flag=True, help="Remove without a question.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @_retain
 @_dry_run
 @json_option
 def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_json: bool) -> None:
-    """Remove the days of a lake that are older than an age. On a terminal it asks before, unless --yes is given.
+    """Remove the days of a lake that are older than DURATION. On a terminal, the command asks for confirmation.
 
-    The days leave the tables at once, and the store when --retain has passed, at the next expire or compact. A
-    recording that expired is not accepted again.
+    The days leave the tables at once. Their objects leave the store after --retain, at the next expire or compact. The
+    lake does not accept an expired recording again.
 
     \b
     Example:

@@ -33,12 +33,12 @@ FILE = click.Path(readable=False, path_type=Path)
 PLACES = (
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key for --tls-cert, if it is in another file."),
+    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key, unless --tls-cert contains the key (PEM)."),
 )  # fmt: skip
 LISTENS = (
     click.option(
         "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
-        help="Address for clients; port 0 takes a free port.",
+        help="Address for clients; port 0 selects a free port.",
     ),
     *PLACES,
 )  # fmt: skip

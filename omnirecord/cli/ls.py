@@ -27,9 +27,9 @@ from .common import (
 
 @click.command(short_help="List sessions, exchanges, streams or recordings of a cassette.")
 @cassette_argument
-@click.option("--exchanges", is_flag=True, help="List every request and WebSocket.")
+@click.option("--exchanges", is_flag=True, help="List every exchange: a request with its response, or a WebSocket.")
 @click.option("--streams", is_flag=True, help="List every event stream.")
-@click.option("--recordings", is_flag=True, help="List every recording: its id, its run, its labels.")
+@click.option("--recordings", is_flag=True, help="List every recording with its id and its labels.")
 @decoded_option
 @json_option
 def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json: bool) -> None:

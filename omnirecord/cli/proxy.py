@@ -55,21 +55,21 @@ _SHORT = 0.0005
 TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option("--key", type=FILE, metavar="FILE", help="Private key for --cert, if it is in another file (PEM)."),
+    click.option("--key", type=FILE, metavar="FILE", help="Private key, unless --cert contains the key (PEM)."),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
 
-@click.command(short_help="Record what passes between clients and a server.")
+@click.command(short_help="Record the traffic between clients and a server.")
 @click.option(
     "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
-    help="URL of the server; may have a path prefix. Repeatable: a further upstream has a NAME, such as"
-    " model=https://api.openai.com, and a recording of its own in the cassette.",
+    help="URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"
+    " model=https://api.openai.com. The cassette gets one recording for each upstream.",
 )  # fmt: skip
 @click.option(
     "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
-    help=f"Address for clients (default: {LISTEN}); port 0 takes a free port. With NAME, for the upstream of that name"
-    " (default: a free port of the same host). Repeatable.",
+    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. NAME=HOST:PORT is the address for the"
+    " upstream with this NAME (default: a free port of the same host). Repeatable.",
 )  # fmt: skip
 @options(*TRUSTS, *PLACES)
 @click.option(
@@ -78,49 +78,58 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract that judges events (default: omnigent): omnigent, documented, openai-responses, openai-chat,"
-    " anthropic-messages, auto (by the path of a request), none, or the path of an openapi.json. With NAME, for the"
-    " upstream of that name (default: auto). Repeatable.",
+    help="Contract: the event types that the server may send. omnigent is the default. documented has the types of"
+    " Omnigent's reference page. Others are openai-responses,"
+    " openai-chat, anthropic-messages, auto (depends on the path of a request), none (no check), or the path of an"
+    " openapi.json. NAME=CONTRACT is for the upstream with this NAME (default: auto). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
-    help="Bytes of each stream to read ahead if the client is slow; 0 turns it off.",
+    help="Bytes of each stream to read ahead if the client is slow; 0 turns reading ahead off.",
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
-    help="Add an id to every event, and resume a reconnecting client after its Last-Event-ID.",
+    help="Add an id to every event. A client that reconnects with a Last-Event-ID gets the events after this id."
+    " Default: off. This option changes the bytes of the stream.",
 )  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="With --resume, seconds that a stream waits for its client to reconnect (default: 30).",
+    help="With --resume, seconds to wait until a disconnected client reconnects (default: 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
-    help="Start a new cassette at SIZE (500MB) or after DURATION (1h); --db then links to the newest. Repeatable: the"
-    " limit that is reached first applies.",
+    help="Start a new cassette at SIZE, such as 500MB, or after DURATION, such as 1h. --db is then a link to the"
+    " newest cassette. Repeatable: the limit that is reached first applies.",
 )  # fmt: skip
 @click.option(
     "--keep", multiple=True, metavar="N|DURATION|SIZE",
-    help="With --rotate, cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy removes"
-    " older ones. Repeatable.",
+    help="With --rotate, full cassettes to keep: a number (10), a maximum age (7d) or a total size (5GB). The proxy"
+    " removes older cassettes. Default: keep all. Repeatable.",
 )  # fmt: skip
-@click.option("--ship", metavar="URL", help="Lake to which a process of its own ships each closed cassette.")
+@click.option(
+    "--ship", metavar="URL",
+    help="Copy each full cassette to this lake: a folder or a bucket with the recordings of many recorders.",
+)  # fmt: skip
 @click.option(
     "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
-    help="With --ship and --keep, cassettes to keep that --keep would remove and the lake lacks. Above SIZE, the proxy"
-    " removes the oldest of them, with a warning.",
+    help="With --ship, --keep does not remove cassettes that are not yet in the lake, up to this total size. Above"
+    " SIZE, the proxy removes the oldest of these cassettes, with a warning.",
 )  # fmt: skip
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE",
-    help="Label of the recording, such as branch=main; replaces that of OMNIRECORD_LABELS (a=b,c=d). Repeatable.",
+    help="Label of the recording, such as branch=main. It overrides a label with the same KEY in OMNIRECORD_LABELS"
+    " (a=b,c=d). Repeatable.",
 )  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors while recording.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
-@click.option("--control", is_flag=True, help="Serve the recording below /-/omnirecord/, for `omnirecord tail URL`.")
+@click.option(
+    "--control", is_flag=True, help="Let `omnirecord tail URL` read the recording, at addresses below /-/omnirecord/."
+)
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Serve a page for browsers (default: on the port after --listen, or a free one). Includes --control.",
+    help="Serve a page for browsers. Default: the port number after that of --listen, or a free port. --ui"
+    " turns on --control.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -133,11 +142,13 @@ def proxy(
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Record the traffic between clients and the server at URL.
+    """Record the traffic between clients and a server: the upstream.
 
-    Point clients at the printed address instead of the server's. Every byte passes through unchanged, and every event
-    is recorded as it arrives. Stderr shows messages, answers, tools, approvals and failures, and of an upstream with a
-    name a line for each request; with --json, only on a terminal. Ctrl-C stops the recorder.
+    Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
+    through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.
+
+    Stderr shows messages, answers, tools, approvals and failures. For an upstream with a NAME, stderr shows a line for
+    each request. With --json, stderr shows all of this only on a terminal.
 
     \b
     Example:
@@ -149,8 +160,7 @@ def proxy(
     from ..recorder.proxy.targets import by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
-    from .live import Live
-    from .screen import Screen
+    from .live import Live, Screen
 
     if resume_for is not None and not resume:
         raise UsageError("--resume-for needs --resume")

@@ -52,13 +52,13 @@ sql_options = options(
     ),
     click.option(
         "-p", "--param", "params", type=(str, str), multiple=True, metavar="NAME VALUE",
-        help="Value of the parameter :NAME in the SQL; repeatable. An integer or a decimal is a number.",
+        help="Value of the parameter :NAME in the SQL. VALUE is a number if it looks like one, else text. Repeatable.",
     ),
 )  # fmt: skip
 """The argument SQL and the options of a command that runs it."""
 
 
-@click.command(short_help="Ask in SQL: sessions, turns, tools, findings, events.")
+@click.command(short_help="Run SQL over sessions, turns, tools, findings, events.")
 @cassette_argument
 @sql_options
 @decoded_option
@@ -66,9 +66,9 @@ sql_options = options(
 def query(
     cassette: Path, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool
 ) -> None:
-    """Run one SQL statement over a cassette, read-only, and print its rows.
+    """Run one SQL statement over a cassette, read-only, and print the resulting rows.
 
-    Without SQL, list the tables and views with their columns. If SQL is -, read it from standard input. The tables
+    Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. The tables
     sessions, turns, tools, approvals, model_calls and findings are computed if the SQL names them.
 
     \b

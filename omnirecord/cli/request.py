@@ -53,12 +53,15 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
         return int(digits)
 
 
-@click.command(short_help="Show one exchange in full, or as a curl command.")
+@click.command(short_help="Show one request with its response, or as a curl command.")
 @cassette_argument
 @click.argument("number", metavar="N", type=_Number())
 @click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
-@click.option("--base-url", metavar="URL", help="Server for --curl (default: the recorded upstream).")
-@click.option("--body", type=click.Choice(["request", "response"]), help="Write only this body, byte for byte.")
+@click.option("--base-url", metavar="URL", help="URL of the server for --curl (default: the recorded server).")
+@click.option(
+    "--body", type=click.Choice(["request", "response"]),
+    help="Write only the bytes of this body, without content coding.",
+)  # fmt: skip
 @click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="File for --body (default: stdout).")
 @decoded_option
 @json_option
@@ -66,9 +69,10 @@ def request(
     cassette: Path, number: int, curl: bool, base_url: str | None, body: str | None, output: Path | None,
     as_json: bool, session: str | None = None,
 ) -> None:  # fmt: skip
-    """Show one exchange in full: request, answer, header fields, bodies, WebSocket messages, times.
+    """Show one exchange in full: request, response, header fields, bodies, WebSocket messages, times.
 
-    N is its number in `omnirecord ls CASSETTE --exchanges`. Bodies are shown without their content coding.
+    An exchange is a request with its response, or a WebSocket. N is the number of the exchange in `omnirecord ls
+    CASSETTE --exchanges`. Bodies are decoded: the output contains no gzip or other content coding.
 
     \b
     Examples:

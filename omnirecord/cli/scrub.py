@@ -30,22 +30,24 @@ if TYPE_CHECKING:
     from ..cassette.scrub import Leak
 
 
-@click.command(short_help="Write a copy without secrets, or find the secrets.")
+@click.command(short_help="Write a copy without secrets, or list the secrets.")
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "-o", "--output", metavar="FILE", type=OUTPUT,
-    help="File of the copy: .db or .jsonl, also with .zst; another name keeps the cassette's form. - is stdout.",
+    help='File of the copy: .db or .jsonl, also with .zst. Any other name keeps the form of the cassette. Use "-" for'
+    " stdout.",
 )  # fmt: skip
 @click.option(
-    "--check", is_flag=True, help="List the secrets that are left, and write nothing; exit 1 if there are any."
+    "--check", is_flag=True, help="List the remaining secrets, and write nothing. Exit code 1 if a secret remains."
 )
 @click.option(
     "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
-    help="content: also values that look like a secret; named: only fields with a secret's name.",
+    help="Secrets to remove. named: the values of fields whose names suggest a secret. content: also other values that"
+    " look like a secret.",
 )  # fmt: skip
 @click.option(
     "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="Also remove words that begin with PREFIX; repeatable.",
+    help="Also remove words that begin with PREFIX. Repeatable.",
 )  # fmt: skip
 @pseudonym_key_option
 @json_option
@@ -55,10 +57,10 @@ def scrub(
     context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Write a copy of a cassette without its secrets. Replaced secrets are counted, never shown.
+    """Write a copy of a cassette without its secrets. The output counts the replaced secrets, and never shows them.
 
-    With --check, list the secrets that are left in any number of cassettes. Of CASSETTE#SESSION, copy only that session
-    and its sub-agents.
+    With CASSETTE#SESSION, copy only that session and its sub-agents. With --check, list the remaining secrets of one or
+    more cassettes.
 
     \b
     Example:

@@ -27,18 +27,20 @@ _HEAD = 58
     "--type",
     "type_glob",
     metavar="GLOB",
-    help="Only events of these types, as in 'response.*'; or parts of prompts, as in 'prompt.*'.",
+    help="Only events of these types, such as 'response.*', or parts of prompts, such as 'prompt.*'.",
 )
 @click.option("--calls", is_flag=True, help="Only hits in model calls: prompts, and answers of the model.")
 @click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
 @click.option(
     "--since", metavar="T",
-    help="Only hits from T on: seconds from the session's start, a time of day (UTC) as in 14:03:00, or ISO 8601.",
+    help="Only hits from T on. T is in seconds from the session's start, a time of day in UTC such as 14:03:00, or a"
+    " time in ISO 8601.",
 )  # fmt: skip
 @click.option("--until", metavar="T", help="Only hits up to T.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Most hits to show."
-)
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+    help="Highest number of hits to show.",
+)  # fmt: skip
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -46,9 +48,10 @@ def search(
     cassette: Path, query: tuple[str, ...], type_glob: str | None, calls: bool, session: str | None, since: str | None,
     until: str | None, limit: int, absolute: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Search events, tool calls, requests, prompts, and messages concatenated from their deltas.
+    """Search the text of events, tool calls, requests, prompts, and messages joined from their deltas.
 
-    A hit has all words of QUERY. "a phrase", begin*, OR and NOT work as usual. Exit code 1 if nothing is found.
+    A hit contains all words of QUERY. QUERY may contain "a phrase", begin*, OR and NOT. Exit code 1 if the search finds
+    nothing.
 
     \b
     Example:

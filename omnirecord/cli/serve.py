@@ -25,20 +25,24 @@ if TYPE_CHECKING:
 @options(*LISTENS)
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
-    help="original: as recorded; compressed: as --speed 10 --max-gap 5; instant: wait only for the client's requests.",
+    help="original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"
+    " the replay waits only for requests of the client.",
 )  # fmt: skip
-@click.option("--speed", type=float, metavar="N", help="Play N times as fast.")
-@click.option("--max-gap", type=float, metavar="S", help="Shorten longer gaps to S seconds, then apply --speed.")
+@click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
+@click.option(
+    "--max-gap", type=float, metavar="S",
+    help="Shorten gaps that are longer than S seconds to S seconds. After that, --speed divides all gaps.",
+)  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Requests that the replay waits for before it sends later events (default: messages, interrupts, answers to"
-    " approvals); repeatable.",
+    help="Requests that the replay waits for before it sends later events. Default: messages, interrupts, answers to"
+    " approvals. Repeatable.",
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
-    help="Seconds to wait for a request of the client; the replay then continues without it (default: no limit). In"
-    " pytest, see gate_timeout in docs/pytest.md.",
+    help="Seconds to wait for a request of the client. The replay then continues without the request. Default: no"
+    " limit. For pytest, see gate_timeout in docs/pytest.md.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
@@ -46,29 +50,32 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, as in 'model' (default: the first hop that has requests). See"
-    " docs/model-replay.md.",
+    help="Name of the hop to replay, such as model. A hop is the connection to one upstream. Default: the first hop"
+    " with requests. See docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="Rule for matching requests, as in 'ignore query limit'; 'body' compares whole bodies. Repeatable. See"
-    " docs/matching.md.",
+    help="Rule that decides which recorded answer a request gets, such as 'ignore query limit'. The rule 'body'"
+    " compares whole bodies. Repeatable. See docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
-    help=f"Fault to inject, as in 'cut before {RESPONSE_COMPLETED} by reset'; repeatable. See docs/faults.md.",
+    help=f"Fault to inject, such as 'cut before {RESPONSE_COMPLETED} by reset'. Repeatable. See docs/faults.md.",
 )  # fmt: skip
 @click.option(
     "--chunks", metavar="recorded|frame|byte|random:SEED",
-    help="Size of each write: as recorded, a frame, a byte, or a random number of bytes.",
+    help="Size of each write: as recorded (default), a frame (one event), a byte, or a random number of bytes. SEED"
+    " makes the random numbers repeatable.",
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
-    help="Add an id to events that have none, and resume a reconnecting client after its Last-Event-ID.",
+    help="Add an id to each event without an id. A client that reconnects with a Last-Event-ID gets the events after"
+    " this id. This option changes the bytes of the stream.",
 )  # fmt: skip
 @click.option(
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
-    help="Web UI for browsers if the cassette has none; off serves only recorded files. See docs/web-ui.md.",
+    help="Web UI for browsers if the cassette contains none. auto: the web UI of an installed omnigent. FOLDER: the web"
+    " UI in this folder. off: none. See docs/web-ui.md.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -78,11 +85,14 @@ def serve(
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Replay a cassette as a server: it answers a client as the recorded server did.
+    """Replay a cassette as a server, which sends the same answers as the recorded server.
 
-    The replay keeps the recorded gaps between events, and waits for the recorded messages of the client. It never
-    connects to another server. An unrecorded request gets a 404 that names the nearest requests. On a terminal, space
-    pauses, `.` steps to the next event, + and - change the speed. Ctrl-C stops the replay.
+    The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits for
+    one. It never connects to another server. A request that was not recorded gets a 404, which lists the most similar
+    recorded requests.
+
+    On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
+    replay.
 
     \b
     Example:

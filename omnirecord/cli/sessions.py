@@ -45,19 +45,22 @@ _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown"
 _SEVERE = {"error": "red", "warning": "yellow"}
 
 
-@click.command(short_help="List sessions: what was asked, how it ended.")
+@click.command(short_help="List sessions, with the first question and how each ended.")
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
-    "--failed", is_flag=True, help="Only sessions that failed, have no end, or have a finding of severity error."
+    "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
 )
-@click.option("--since", metavar="T", help="Only sessions active since T: a time in ISO 8601, or a duration as in 2h.")
+@click.option(
+    "--since", metavar="T",
+    help="Only sessions active since T: a time in ISO 8601, or a duration before now, such as 2h.",
+)  # fmt: skip
 @decoded_option
 @json_option
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
-    """List the sessions of cassettes, one line each: when, what was asked first, how it ended, the worst finding.
+    """List the sessions of cassettes: start, first question, how each ended, and the worst finding of `doctor`.
 
-    A CASSETTE may be a folder: then all cassettes in it are listed, for instance the files of a recorder that rotates.
-    CASSETTE#SESSION is one session, and - reads a cassette from standard input.
+    CASSETTE may be a folder with cassettes, for instance the folder of `proxy --rotate`. CASSETTE#SESSION is one
+    session. Use "-" to read a cassette from standard input.
 
     \b
     Examples:

@@ -26,17 +26,18 @@ if TYPE_CHECKING:
     from ..lake.ship import Shipped, Shipper
 
 
-@click.command(short_help="Copy recordings to a lake, each once.")
+@click.command(short_help="Copy recordings to a lake.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=CASSETTE)
 @click.option("--lake", "url", required=True, metavar="URL", help="Lake to ship to: a folder, s3://, gs:// or az://.")
-@click.option("--watch", is_flag=True, help="Go on: ship each cassette when its recorder has closed it.")
 @click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE",
-    help="Label of the recordings in the lake; replaces a recorded one with that key. Repeatable.",
+    "--watch", is_flag=True,
+    help="Continue until Ctrl-C, and ship each cassette after its recorder closes it.",
 )  # fmt: skip
 @click.option(
-    "--redact", type=click.Choice(["content"]), help="While shipping, mask values in content that look like a secret."
-)
+    "--label", "labels", multiple=True, metavar="KEY=VALUE",
+    help="Label of the recordings in the lake. It overrides a recorded label with the same KEY. Repeatable.",
+)  # fmt: skip
+@click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @pseudonym_key_option
 @decoded_option
 @json_option
@@ -44,10 +45,14 @@ def ship(
     paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,
     pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Copy the recordings of closed cassettes to a lake. The cassettes stay as they are.
+    """Copy the recordings of closed cassettes to a lake. The cassettes do not change.
 
-    A PATH may be a folder: then all cassettes in it are shipped. A recording that the lake has or had is left out, also
-    if several ships run at once or were killed. Exit with 1 if a recording was not shipped.
+    A lake is a folder or a bucket with the recordings of many recorders. A cassette is closed when no recorder writes
+    to it. PATH is a cassette, or a folder with cassettes.
+
+    The command skips a recording that is in the lake, or that expired from the lake. So each recording is shipped once,
+    even if several `ship` commands run at the same time or are killed. Exit code 1
+    if a recording is not in the lake afterwards.
 
     \b
     Examples:

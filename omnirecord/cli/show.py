@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from ..analysis.transcript import Line
-    from ..analysis.transcript.unfolding import Following
+    from ..analysis.transcript.sentences import Line
+    from ..analysis.transcript.show import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -42,8 +42,11 @@ _HEIGHT = 12
 @click.option(
     "--silence", type=float, default=5.0, metavar="S", help="Shortest silence to print, in seconds (default: 5)."
 )
-@click.option("--width", type=int, metavar="N", help="Columns of a line (default: those of the terminal, at most 100).")
-@click.option("--follow", is_flag=True, help="Continue while the session is recorded; Ctrl-C ends it.")
+@click.option(
+    "--width", type=int, metavar="N",
+    help="Width of a line in columns. Default: the width of the terminal, at most 100.",
+)  # fmt: skip
+@click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
 @json_option
@@ -57,30 +60,27 @@ def show(
     absolute: bool,
     as_json: bool,
 ) -> None:
-    """Print sessions turn by turn: how each ended and why, its messages, answers, tools and approvals.
+    """Print sessions turn by turn: messages, answers, tools and approvals, and how and why each session ended.
 
-    It prints all sessions of the cassette, or only SESSION: an id, or the beginning of an id. Sub-agents are printed
-    inside their parents.
+    SESSION is an id, or the beginning of an id. Without SESSION, the command prints all sessions of the cassette. The
+    turns of a sub-agent are inside the turn of its parent.
 
     \b
     Example:
       omnirecord show session.db
     """
-    from ..analysis.transcript.show import lines_of, rows_of
-    from ..analysis.transcript.unfolding import Following
+    from ..analysis.transcript.sentences import Page
+    from ..analysis.transcript.show import Following, lines_of, rows_of
     from ..cassette.open import open_store
 
-    long_silence, columns = _ns(silence), _columns(width)
+    long_silence, page = _ns(silence), Page(_columns(width), full, zero_ns=0 if absolute else None)
     with closing(open_store(cassette)) as store:
         if follow:
-            _follow(
-                Following(store, session, width=columns, full=full, long_silence=long_silence, absolute=absolute),
-                as_json=as_json,
-            )
+            _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
         elif as_json:
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
-            lines = lines_of(store, session, columns, full=full, long_silence=long_silence, absolute=absolute)
+            lines = lines_of(store, session, page, long_silence=long_silence)
             _print(console(), _prepared(lines, cassette))
 
 

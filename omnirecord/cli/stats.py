@@ -62,9 +62,10 @@ _SHORTEST_ID = 9
 @decoded_option
 @json_option
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
-    """Measure sessions: time to the first token, tokens a second, gaps, tools, approvals, usage, the proxy's delay.
+    """Measure sessions: time to the first token, tokens per second, gaps, tools, approvals, usage, the proxy's delay.
 
-    It prints a table of all sessions, or all figures of SESSION: an id, or its beginning.
+    Without SESSION, the command prints a table of all sessions. With SESSION, an id or the beginning of an id, the
+    command prints all figures of this session.
 
     \b
     Example:

@@ -88,7 +88,7 @@ class Stderr(logging.Handler):
                 line = f"omnirecord: {lost} lines more could not be written here in time\n{line}"
             try:
                 self._before()
-                _write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
+                write_all(self._fd, f"{line}\n".encode("utf-8", "backslashreplace"))
             except OSError:
                 pass  # stderr is closed
             finally:
@@ -103,7 +103,7 @@ class Stderr(logging.Handler):
         done.join(_LAST_WORDS)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
 

@@ -15,12 +15,15 @@ LAST, LAST_FOLDED = 10, 100
 """Number of earlier events to show: with a line each, and folded."""
 
 
-@click.command(short_help="Follow a recording live.")
+@click.command(short_help="Print the events of a recording as they arrive.")
 @click.argument("source", metavar="CASSETTE|URL", type=NAMED)
 @click.option("--session", metavar="ID", help="Only streams of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
-@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, as in 'response.*'.")
-@click.option("--verdict", type=click.Choice(VERDICTS), help="Only events with this verdict.")
+@click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, such as 'response.*'.")
+@click.option(
+    "--verdict", type=click.Choice(VERDICTS),
+    help="Only events with this verdict: the result of the check against the contract.",
+)  # fmt: skip
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
     "-n", "--last", type=click.IntRange(min=0), metavar="N",
@@ -28,23 +31,23 @@ LAST, LAST_FOLDED = 10, 100
 )  # fmt: skip
 @click.option(
     "--token", envvar="OMNIRECORD_TOKEN", show_envvar=True, metavar="TOKEN",
-    help="Token of a proxy that is reachable beyond loopback; the proxy prints it at its start.",
+    help="Token of a proxy that is reachable beyond loopback. The proxy prints the token at its start.",
 )  # fmt: skip
 @click.option(
     "--ca", type=click.Path(readable=False, path_type=Path), metavar="FILE",
     help="CA bundle that verifies the certificate of an https proxy (PEM).",
 )  # fmt: skip
-@click.option("--retry", is_flag=True, help="Wait for a file or session to appear, and for the next recording.")
+@click.option("--retry", is_flag=True, help="Wait for a missing file or session, and for the next recording.")
 @decoded_option
 @json_option
 def tail(
     source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, verbose: bool,
     last: int | None, token: str | None, ca: Path | None, retry: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Show the last events of a recording, then new ones as they arrive, until the recording ends or Ctrl-C.
+    """Print the last events of a recording, then new events as they arrive, until the recording ends or Ctrl-C.
 
-    The source is a file, or the URL of a proxy that was started with --control. Consecutive deltas are one
-    line. With --type, --verdict, --verbose or --json, each event has its own line.
+    The source is a cassette, or the URL of a proxy with --control. Consecutive deltas (pieces of text) are one line.
+    With --type, --verdict, --verbose or --json, each event has its own line.
 
     \b
     Example:
@@ -62,7 +65,7 @@ def tail(
             print_rows(follow(source, wanted, last=last, retry=retry, token=token, ca=ca, say=_say_aside))
         return
     from ..analysis.live import LiveView
-    from .screen import Screen
+    from .live import Screen
 
     screen, view = Screen(), LiveView(every=every)
     try:

@@ -27,20 +27,21 @@ _MARKER = "omnirecord.json"
 @click.argument("other", type=NAMED, required=False)
 @click.option(
     "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
-    help="Address of the page; port 0 takes a free port.",
+    help="Address of the page; port 0 selects a free port.",
 )  # fmt: skip
 @options(*LISTENS[1:])
-@click.option("--no-browser", is_flag=True, help="Print the address of the page; open no browser.")
+@click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
 @decoded_option
 @json_option
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
-    """Show a cassette as a page in a browser: conversation, playhead, timeline, every event, findings.
+    """Show a cassette as a page in a browser: conversation, timeline, every event, findings.
 
-    On a terminal it opens in the browser. A cassette that is being recorded is followed. With OTHER, the two are
-    compared side by side, as diff does it; each may name a session, as CASSETTE#SESSION. Ctrl-C stops it.
+    On a terminal, the command opens the page in the browser. During a recording, the page shows new events as they
+    arrive. With OTHER, the page shows the differences of both cassettes side by side. CASSETTE and OTHER may be one
+    session: CASSETTE#SESSION. Ctrl-C stops the command.
 
-    CASSETTE may be a lake: its folder, s3://, gs:// or az://. The page then lists all its sessions, opens and compares
-    them, and shows trends by day.
+    CASSETTE may also be a lake, which contains the recordings of many recorders: a folder, or a URL with s3://, gs://
+    or az://. The page then lists all sessions of the lake, and shows trends by day.
 
     \b
     Examples:

@@ -42,11 +42,11 @@ _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 @click.option(
     "--contract",
     metavar="NAME|FILE",
-    help="omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a schema:"
-    " an openapi.json of any version, or a JSON Schema. Default: the contract of the recording.",
+    help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file (an"
+    " openapi.json of any version, or a JSON Schema). Default: the contract of the recording.",
 )
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
-@click.option("--unseen", is_flag=True, help="Also list types of the contract without any event.")
+@click.option("--unseen", is_flag=True, help="Also list types of the contract that no event has.")
 @json_option
 @click.pass_context
 @decoded_option
@@ -55,8 +55,9 @@ def validate(
 ) -> None:
     """Check recorded events against a contract: unknown types and fields, missing fields, wrong kinds.
 
-    With the openapi.json of another version, it lists the changes on the wire. Exit code 1 if any event is invalid or
-    malformed; unknown types and fields do not count.
+    A contract defines the event types that a server may send. With the openapi.json of another Omnigent version as the
+    contract, the command lists the changed events and fields. Exit code 1 if any event is invalid or malformed. Unknown
+    types and fields do not affect the exit code.
 
     \b
     Example:

@@ -11,20 +11,20 @@ from ..text import visible
 from .common import Failure, cassette_argument, decoded_option, json_option, print_rows, shown
 
 
-@click.command(short_help="Replay a cassette, and compare bytes and timing.")
+@click.command(short_help="Compare a replay of a cassette with the recording.")
 @cassette_argument
 @click.option(
     "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
-    help="As for serve.",
+    help="Same as --timing of serve.",
 )  # fmt: skip
-@click.option("--speed", type=float, metavar="N", help="As for serve.")
-@click.option("--max-gap", type=float, metavar="S", help="As for serve.")
+@click.option("--speed", type=float, metavar="N", help="Same as --speed of serve.")
+@click.option("--max-gap", type=float, metavar="S", help="Same as --max-gap of serve.")
 @decoded_option
 @json_option
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
-    """Replay a cassette, and compare the bytes and timing of every stream with the recording.
+    """Replay a cassette, and compare the bytes and times of every stream with the recording.
 
-    Exit code 1 if they differ.
+    Exit code 1 if the bytes differ, or if the cassette contains no stream.
 
     \b
     Example:

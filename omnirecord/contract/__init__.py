@@ -2,7 +2,7 @@
 
 - `judge`: from a frame to its verdict (`Contract`), and the rules of an API for its streams (`Api`). `ByPath` is chosen
   for each exchange.
-- `models`, `openapi`, `none`: contracts of pydantic models, of an OpenAPI document, and of an unknown API.
+- `models`, `openapi`: contracts of pydantic models and of an unknown API; of an OpenAPI document or a JSON Schema.
 - `events`: the base classes of models. `known_fields`: the fields that a contract names. `shapes`: the shapes of valid
   events, so that equal ones need no parsing.
 """

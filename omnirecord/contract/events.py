@@ -77,6 +77,15 @@ class Event(BaseModel):
     """The number in the turn. It restarts with each turn and skips numbers; null on `session.*` events."""
 
 
+def by_type(base: type[Event]) -> Mapping[str, type[Event]]:
+    """Return the models below a base by their types. A model without a `type` of its own is a base for others."""
+    found: dict[str, type[Event]] = {}
+    for model in base.__subclasses__():
+        own = types_of(model) if "type" in model.__annotations__ else ()
+        found |= {**dict.fromkeys(own, model), **by_type(model)}
+    return found
+
+
 class UntypedEvent(Event):
     """An event that fits no model: its fields are all here, none of them checked."""
 

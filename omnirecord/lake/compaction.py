@@ -36,6 +36,8 @@ TARGET = 128 << 20
 _GROUP_ROWS = 100_000
 _GROUP_BYTES = 32 << 20
 """Limits of a row group: rows, and bytes in memory."""
+_ENOUGH = 4
+"""A row group of `events` ends with a recording if it has this part of the limits: `get` then reads few other rows."""
 _ATTEMPTS = 20
 _FEWEST = 2
 """Files that are worth a merge."""
@@ -173,6 +175,7 @@ def _move(sources: list[tuple[str, int, _Source]], output: _Output) -> None:
     _, number, source = heapq.heappop(sources)
     for rows in source.next_recording():
         output.add(rows)
+    output.end_recording()
     if source.recording is not None:
         heapq.heappush(sources, (source.recording, number, source))
 
@@ -231,6 +234,11 @@ class _Output:
             if self._count >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
                 self._flush()
 
+    def end_recording(self) -> None:
+        is_enough = self._count >= _GROUP_ROWS // _ENOUGH or self._bytes >= _GROUP_BYTES // _ENOUGH
+        if is_enough and self._wanted.table == "events":
+            self._flush()
+
     def _flush(self) -> None:
         """Write a row group; end the object if it has its size."""
         if not self._waiting:
@@ -238,7 +246,9 @@ class _Output:
         rows = pa.concat_tables(self._waiting)
         if self._sink is None:
             self._sink = io.BytesIO()
-            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema, rows.num_rows))
+            self._writer = pq.ParquetWriter(
+                self._sink, self._schema, **options(self._wanted.table, self._schema, rows.num_rows)
+            )
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting, self._count, self._bytes = [], 0, 0
         if self._sink.tell() >= self._target:

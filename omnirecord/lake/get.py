@@ -37,6 +37,8 @@ _DAYS = timedelta(days=1)
 runner only, and such a part has no row in `sessions`."""
 
 _PARENT = "parent_session_id"
+_TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads")
+"""The tables that are read for every session with a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,12 @@ class Fetch:
     """
 
     def __init__(self, lake: Lake, name: str, stream: int | None = None) -> None:
-        self._stream, self._query = stream, LakeQuery(lake)
+        self._query = LakeQuery(lake)
+        self._exchanges: dict[str, list[int]]
+        """The numbers of the exchanges of each recording."""
         with ExitStack() as failed:
             failed.enter_context(self._query)
+            self._query.open(*_TABLES)
             if stream is None:
                 self._find_session(name)
             else:
@@ -69,14 +74,15 @@ class Fetch:
         self.exchanges = self.events = 0
 
     def _find_stream(self, name: str, stream: int) -> None:
-        one = _the_recording(sorted(self._query.recording_ids()), name)
+        one = _the_recording(sorted(self._query.recordings()), name)
         self._recordings = self._rows_of([one])
         where = pc.field("stream").is_valid()
-        found = self._query.scan("exchanges", ("stream", "session_id"), where=where, recordings=[one])
+        found = self._query.scan("exchanges", ("stream", "session_id", "exchange"), where=where, recordings=[one])
         sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
             there = f"there are {_listed(list(map(str, sessions)))}" if sessions else "it has none"
             raise UsageError(f"recording {one} has no stream {stream}: {there}")
+        self._exchanges = {one: found.filter(pc.field("stream") == stream)["exchange"].to_pylist()}
         session = sessions[stream]
         self.found = Found(session, () if session is None else (session,), (one,))
 
@@ -86,8 +92,11 @@ class Fetch:
         known, days = the_session(self._query, name, rows)
         tree, days = _tree(self._query, known, days, rows)
         with self._query.narrowed(days=days) as near:
-            of = near.scan("exchanges", ("recording_id", "session_id"), where=pc.field("session_id").isin(tree))
-        self._recordings = self._rows_of(of["recording_id"].unique().to_pylist())
+            of = near.scan("exchanges", ("recording_id", "exchange"), among={"session_id": tree})
+        self._exchanges = defaultdict(list)
+        for recording, exchange in tuples(of, *of.column_names):
+            self._exchanges[recording].append(exchange)
+        self._recordings = self._rows_of(self._exchanges)
         self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
@@ -105,7 +114,7 @@ class Fetch:
 
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the values of the lines. Numbers are those of the recordings' cassettes, where they are free."""
-        parts = [Part(self._query, row, self.found.sessions, self._stream) for row in self._recordings]
+        parts = [Part(self._query, row, self._exchanges[row[0]]) for row in self._recordings]
         last, heads, groups = Numbers(0, 0, 0), [], joined(parts)
         for some in groups:
             last = numbered(some, last)
@@ -188,7 +197,7 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
         tree = _below(root_of(session, parents), children)
         if len(tree) == 1:
             return [session], near
-        of_tree = query.scan("sessions", ("day", "session_id"), where=pc.field("session_id").isin(sorted(tree)))["day"]
+        of_tree = query.scan("sessions", ("day",), among={"session_id": tree})["day"]
         known = min(days[0], pc.min(of_tree).as_py()), max(days[1], pc.max(of_tree).as_py())
         if known == days:
             return sorted(tree), near

@@ -22,11 +22,13 @@ _NUMBERS = frozenset({"at", "offset_ns", "sent_ns", "at_ns", "seq", "n", "starte
 _SKIPPING = frozenset({*MEASURED, "exchange", "stream", "type", "verdict"})
 """Columns with statistics in the file, by which an engine skips row groups. Those of all columns are a quarter of a
 small file."""
+_UNIQUE = frozenset({("events", "raw"), ("sessions", "session_id")})
+"""Columns without a dictionary, by table: most of their values differ."""
 _FEW = 32
 """Rows up to which a column has no dictionary: the dictionary is a page of its own, and most values differ."""
 _SMALL = 4096
-"""Rows in the first batch up to which a file has no statistics: they are a tenth of a small file, whose row group is
-read at once. The Delta log has those by which an engine skips the file."""
+"""Rows in the first batch up to which a file has no statistics. They are a tenth of a small file, and skip none of its
+rows: it is one row group. The Delta log has the statistics that skip the file."""
 _PAGE = 8 << 20
 """Size of a page in bytes, before compression: a larger one repeats more."""
 
@@ -47,7 +49,9 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._sink, self._schema, **options(self._schema, rows.num_rows))
+            self._writer = pq.ParquetWriter(
+                self._sink, self._schema, **options(self._table, self._schema, rows.num_rows)
+            )
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
 
@@ -59,12 +63,12 @@ class Encoder:
         return self._sink.getvalue()
 
 
-def options(schema: pa.Schema, rows: int) -> dict[str, Any]:
+def options(table: str, schema: pa.Schema, rows: int) -> dict[str, Any]:
     """Return the options of pyarrow for the columns of a table. `rows`: the number of rows in the first batch."""
     numbers = [name for name in schema.names if name in _NUMBERS]
     others = [
         name for name in schema.names
-        if name not in numbers and name != "raw" and not pa.types.is_nested(schema.field(name).type)
+        if name not in numbers and (table, name) not in _UNIQUE and not pa.types.is_nested(schema.field(name).type)
     ]  # fmt: skip
     is_small = rows <= _SMALL
     return {

@@ -16,7 +16,6 @@ from operator import gt, itemgetter
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..cassette.jsonl import reads_values, text
 from .columns import EPOCH, Times, derived_reads, start_of
@@ -121,15 +120,14 @@ class _Rows:
 
 
 class Part:
-    """The part of a session tree that one recording holds: the exchanges of these sessions, or one stream.
+    """The part of a session tree, or of a stream, that one recording holds: these exchanges.
 
     `row`: the recording's values of `COLUMNS`.
     """
 
-    def __init__(self, query: LakeQuery, row: Row, sessions: Sequence[str], stream: int | None = None) -> None:
+    def __init__(self, query: LakeQuery, row: Row, exchanges: Sequence[int]) -> None:
         self._query, self.row, self._id = query, row, row[0]
-        ours = pc.field("session_id").isin(sessions) if stream is None else pc.field("stream") == stream
-        found = query.scan("exchanges", _EXCHANGES, where=ours, recordings=[self._id])
+        found = query.scan("exchanges", _EXCHANGES, among={"exchange": exchanges}, recordings=[self._id])
         found = found.sort_by([("request_at_ns", "ascending"), ("exchange", "ascending")])
         self._exchanges = list(tuples(found, *_EXCHANGES))
         self.began_ns = (start_of(row[2]) - EPOCH) // timedelta(microseconds=1) * 1000
@@ -198,7 +196,7 @@ class Part:
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> _Rows:
         if not exchanges:
             return _Rows(None, columns)
-        rows = self._query.scan(table, ("exchange", *columns), recordings=[self._id], exchanges=exchanges)
+        rows = self._query.scan(table, ("exchange", *columns), recordings=[self._id], among={"exchange": exchanges})
         return _Rows(rows, columns)
 
     def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:

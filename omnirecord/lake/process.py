@@ -62,7 +62,7 @@ def _stand_back() -> None:
     if os.getsid(0) == os.getpid():
         with suppress(OSError):  # another system, or no groups
             _AUTOGROUP.write_text(str(_NICE))
-    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of deltalake and of obstore, which read it at their first use
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of deltalake and obstore, which start them later
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
 

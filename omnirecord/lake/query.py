@@ -30,7 +30,7 @@ from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
-from .scan import scanned
+from .scan import Kept, scanned, tuples
 from .tables import PARTITION, SCHEMAS
 from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
@@ -70,7 +70,8 @@ class LakeQuery:
         self._lake, self._memory = lake, memory
         self._files: dict[str, Files] = {}
         self._days, self._only = (date.min, date.max), None  # type: tuple[date, date], frozenset[str] | None
-        self._complete: set[str] | None = None
+        self._complete: dict[str, str] | None = None
+        self._kept = Kept()
         self._is_mixed = False  # whether a file of an older version lacks a column of the others
         self._defined: set[str] = set()
         self._held: set[str] = set()
@@ -98,12 +99,22 @@ class LakeQuery:
         """
         made = LakeQuery(self._lake, self._folder)
         made._files, made._days, made._complete = self._files, days or self._days, self._complete
+        made._kept = self._kept
         made._only = self._only if recordings is None else frozenset(recordings)
         return made
 
-    def recording_ids(self) -> frozenset[str]:
-        """Return the ids of the complete recordings. Raises `LakeError`."""
-        return frozenset(self._recordings())
+    def recordings(self) -> Mapping[str, str]:
+        """Return the UTC days of the complete recordings, `YYYY-MM-DD`, by their ids. Raises `LakeError`."""
+        return self._recordings()
+
+    def open(self, *names: str) -> None:
+        """Read the logs of these tables at the same time. Raises `LakeError`."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(self._files_of, names))
+
+    def files(self, name: str) -> list[File]:
+        """Return the files of a table that may have rows of complete recordings. Raises `LakeError`."""
+        return self._visible(self._files_of(name)[0], self._only)
 
     def close(self) -> None:
         """Close the connection, and remove what it wrote to the temporary folder."""
@@ -143,23 +154,25 @@ class LakeQuery:
 
     def scan(
         self, name: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None,
-        recordings: Collection[str] | None = None, exchanges: Collection[int] | None = None,
+        among: Mapping[str, Collection[Any]] | None = None, recordings: Collection[str] | None = None,
+        files: Sequence[File] | None = None,
     ) -> pa.Table:  # fmt: skip
         """Return rows of a table without DuckDB, all columns by default. Raises `LakeError`.
 
-        `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted. `exchanges`: the numbers of
-        their exchanges.
+        `where`: which rows. `among`: the values of columns whose rows are wanted. `recordings`: the ids of their
+        recordings. `files`: those to read, of `files`.
         """
         found, schema = self._files_of(name)
         known = self._recordings()
         asked = self._only if recordings is None else recordings
-        only = None if asked is None else known.intersection(asked)
-        files = [one for one in self._visible(found) if only is None or one.may_hold(only)]
+        only: Collection[str] | None = None if asked is None else known.keys() & asked
+        files = self._visible(found if files is None else files, only)
         if only is None and any(one.recording_id is None for one in files):
             only = known
         wanted = schema if columns is None else pa.schema([one for one in schema if one.name in columns])
         try:
-            return scanned(self._lake, name, files, wanted, where=where, recordings=only, exchanges=exchanges)
+            of = {**(among or {}), **({} if only is None else {"recording_id": only})}
+            return scanned(self._lake, name, files, wanted, where=where, among=of, kept=self._kept)
         except LakeError as error:
             if isinstance(error.__cause__, FileNotFoundError | NotFoundError):
                 raise self._missing(str(error.__cause__)) from error
@@ -261,35 +274,38 @@ class LakeQuery:
             self._files[name] = files, schema
         return self._files[name]
 
-    def _recordings(self) -> set[str]:
-        """Return the ids of the complete recordings."""
+    def _recordings(self) -> dict[str, str]:
+        """Return the days of the complete recordings by their ids. A recording has one day in all tables."""
         if self._complete is None:
             files, schema = self._files_of("recordings")
-            self._complete = {one.recording_id for one in files if one.recording_id is not None}
+            self._complete = {one.recording_id: one.day for one in files if one.recording_id is not None}
             if merged := [one for one in files if one.recording_id is None]:
-                ids = scanned(self._lake, "recordings", merged, pa.schema([schema.field("recording_id")]))
-                self._complete.update(ids["recording_id"].to_pylist())
+                own = pa.schema([schema.field("recording_id"), schema.field(PARTITION)])
+                for id_, day in tuples(scanned(self._lake, "recordings", merged, own), *own.names):
+                    self._complete[id_] = f"{day}"
         return self._complete
 
-    def _name_complete(self, known: set[str]) -> None:
+    def _name_complete(self, known: Iterable[str]) -> None:
         """Put the ids of the complete recordings into a table, once."""
         if _COMPLETE not in self._held:
             self.hold(_COMPLETE, pa.table({"recording_id": pa.array(sorted(known), pa.string())}))
 
-    def _visible(self, files: Iterable[File]) -> list[File]:
-        """Return the files of the wanted days that may have rows of complete recordings."""
+    def _visible(self, files: Iterable[File], only: Collection[str] | None) -> list[File]:
+        """Return the files of the wanted days that may have rows of complete recordings, or of these recordings."""
         first, last = (one.isoformat() for one in self._days)
         known = self._recordings()
-        return [
+        found = [
             one for one in files
             if first <= one.day <= last and (one.recording_id is None or one.recording_id in known)
         ]  # fmt: skip
+        if only is None:
+            return found
+        days = {known[one] for one in only if one in known}
+        return [one for one in found if one.day in days and one.may_hold(only)]
 
-    def _select(self, name: str, files: list[File], schema: pa.Schema, known: set[str]) -> str:
+    def _select(self, name: str, files: list[File], schema: pa.Schema, known: Iterable[str]) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        files = self._visible(files)
-        if self._only is not None:
-            files = [one for one in files if one.may_hold(self._only)]
+        files = self._visible(files, self._only)
         single = [one for one in files if one.recording_id is not None]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]

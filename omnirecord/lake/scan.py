@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date
-from itertools import accumulate, groupby, islice
+from functools import reduce
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from .damage import naming
 from .files import File
 from .location import Lake
-from .tables import PARTITION
+from .tables import PARTITION, SCHEMAS
 
 WHOLE = 8 << 20
 """Size in bytes up to which an object is read in one request."""
@@ -28,8 +28,10 @@ _REQUESTS = 32
 """Objects of a store that are read at a time."""
 _CPUS = 4
 """Files of a folder that are read at a time, at most."""
-_AT_ONCE = 256
-"""Objects whose rows are filtered together."""
+_IN_MEMORY = 32 << 20
+"""Bytes of row groups that are in memory at a time, per file. A larger row group is alone."""
+_KEPT = 64 << 20
+"""Bytes of objects that a query keeps for its next look."""
 _SMALL = 64 << 10
 """Size in bytes up to which a file of a folder is read at once."""
 _RECORDING, _EXCHANGE = "recording_id", "exchange"
@@ -41,62 +43,107 @@ _TOGETHER = 16
 
 def scanned(
     lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: pc.Expression | None = None,
-    recordings: Collection[str] | None = None, exchanges: Collection[int] | None = None,
+    among: Mapping[str, Collection[Any]] | None = None, kept: Kept | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
-    `where`: which rows. `recordings`: the ids of the recordings whose rows are wanted, all by default. `exchanges`: the
-    numbers of their exchanges.
+    `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
+    groups without them are skipped. `kept`: objects that were read before; it gets those that are read now.
     """
-    wanted = _Wanted(
-        schema, where, None if recordings is None else sorted(recordings),
-        None if exchanges is None else sorted(exchanges),
-    )  # fmt: skip
+    wanted = {column: _Among(column, values) for column, values in (among or {}).items()}
+    more = [SCHEMAS[name].field(column) for column in wanted if column not in schema.names]
+    read_as = pa.schema([*schema, *more])
 
     def read(some: Sequence[File]) -> pa.Table:
-        return pa.concat_tables([
-            _with_own(of, [_rows(lake, name, one, wanted) for one in of], schema)
-            for of in (list(alike) for _, alike in groupby(some, key=lambda one: one.recording_id is None))
+        rows = pa.concat_tables([
+            _rows(lake, name, list(alike), read_as, wanted, kept)
+            for _, alike in groupby(some, key=lambda one: one.recording_id is None)
         ])  # fmt: skip
+        for one in wanted.values():
+            rows = rows.filter(one.mask(rows))
+        rows = rows if where is None else rows.filter(where)
+        return rows.select(schema.names) if more else rows
 
-    found, left = [schema.empty_table()], iter(files)
-    many, each = (min(_CPUS, os.cpu_count() or 1), _TOGETHER) if lake.is_local else (_REQUESTS, 1)
+    many = min(_CPUS, os.cpu_count() or 1) if lake.is_local else _REQUESTS
+    each = max(1, min(_TOGETHER, len(files) // many)) if lake.is_local else 1
     with lake.failures(), ThreadPoolExecutor(many) as threads:
-        while some := list(islice(left, _AT_ONCE)):
-            rows = pa.concat_tables(threads.map(read, (some[at : at + each] for at in range(0, len(some), each))))
-            found.append(rows if where is None else rows.filter(where))
-    return pa.concat_tables(found)
+        found = threads.map(read, (files[at : at + each] for at in range(0, len(files), each)))
+        return pa.concat_tables([schema.empty_table(), *found])
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The rows and columns that are read. Ids and numbers are sorted; None for all."""
+class Kept:
+    """Objects of a store that a query reads again: small ones, as many as fit. Objects never change."""
 
-    schema: pa.Schema
-    where: pc.Expression | None
-    recordings: list[str] | None
-    exchanges: list[int] | None
+    def __init__(self) -> None:
+        self._objects: dict[str, Any] = {}
+        self._room = _KEPT
+
+    def bytes_of(self, lake: Lake, path: str) -> Any:
+        """Return the bytes of an object."""
+        found = self._objects.get(path)
+        if found is None:
+            found = lake.objects.get(path).bytes()
+            if len(found) <= self._room:
+                self._room -= len(found)
+                self._objects[path] = found
+        return found
 
 
-def _rows(lake: Lake, name: str, one: File, wanted: _Wanted) -> pa.Table:
-    """Return the wanted rows of a file, without the columns that have one value in all of them."""
-    path, own = f"{name}/{one.path}", _own(one)
-    stored = pa.schema([field for field in wanted.schema if field.name not in own] or [wanted.schema.field(_RECORDING)])
-    with naming(lake, path):
-        file = opened(lake, path, one.size)
-        filters = {_RECORDING: None if _RECORDING in own else wanted.recordings, _EXCHANGE: wanted.exchanges}
-        of = {column: values for column, values in filters.items() if values is not None}
-        if not of:
-            rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
-            return _conformed(rows, stored, file.metadata.num_rows)
-        found = [stored.empty_table()]
-        for number in range(file.num_row_groups):  # one at a time: all of them may not fit into memory
-            if all(may_have(file.metadata.row_group(number), values, column) for column, values in of.items()):
-                rows = file.read_row_group(number, [*dict.fromkeys([*of, *stored.names])], use_threads=False)
-                for column, values in of.items():
-                    rows = rows.filter(pc.is_in(rows[column], pa.array(values, rows.schema.field(column).type)))
-                found.append(_conformed(rows, stored, rows.num_rows))
-        return pa.concat_tables(found)
+class _Among:
+    """Values of a column whose rows are wanted."""
+
+    def __init__(self, column: str, values: Collection[Any]) -> None:
+        self.column, self.values = column, sorted(values)
+        self._array = pa.array(self.values, pa.string() if column != _EXCHANGE else pa.int32())
+
+    def mask(self, rows: pa.Table) -> pa.ChunkedArray:
+        """Return which rows have one of them."""
+        column = rows[self.column]
+        array = self._array if self._array.type.equals(column.type) else self._array.cast(column.type)
+        return pc.is_in(column, array)
+
+
+def _rows(
+    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, among: Mapping[str, _Among], kept: Kept | None
+) -> pa.Table:  # fmt: skip
+    """Return the columns of a schema of files, each of one recording, or each of several.
+
+    A small file gives all rows, since those of many files are filtered faster together.
+    """
+    own = [_own(one) for one in files]
+    stored = pa.schema([field for field in schema if field.name not in own[0]] or [schema.field(_RECORDING)])
+    of = [one for one in among.values() if one.column not in own[0]]
+    found = []
+    for one in files:
+        path = f"{name}/{one.path}"
+        with naming(lake, path):
+            file = opened(lake, path, one.size, kept)
+            if not of or (one.size <= _SMALL and file.num_row_groups == 1):
+                rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
+                found.append(_conformed(rows, stored, file.metadata.num_rows))
+                continue
+            some = [stored.empty_table()]
+            for groups in _groups(file.metadata, of):
+                rows = file.read_row_groups(groups, stored.names, use_threads=False)
+                rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
+                some.append(_conformed(rows, stored, rows.num_rows))
+            found.append(pa.concat_tables(some))
+    return _with_own(own, found, schema)
+
+
+def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
+    """Yield the row groups that may have wanted rows, as many together as fit into memory."""
+    some, size = list[int](), 0
+    for number in range(of.num_row_groups):
+        group = of.row_group(number)
+        if all(may_have(group, one.values, one.column) for one in among):
+            if some and size + group.total_byte_size > _IN_MEMORY:
+                yield some
+                some, size = [], 0
+            some.append(number)
+            size += group.total_byte_size
+    if some:
+        yield some
 
 
 def _own(one: File) -> dict[str, Any]:
@@ -105,10 +152,13 @@ def _own(one: File) -> dict[str, Any]:
     return day if one.recording_id is None else {**day, _RECORDING: one.recording_id}
 
 
-def _with_own(files: Sequence[File], found: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Return the rows of files with all columns of a schema. Either all files have one recording, or none."""
+def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
+    """Return the rows of files with all columns of a schema. `own`: the columns that have one value in all rows."""
     rows, columns = pa.concat_tables(found), []
-    own, ends = list(map(_own, files)), pa.array(accumulate(one.num_rows for one in found), pa.int32())
+    if not rows.num_rows:
+        return schema.empty_table()
+    own = [one for one, some in zip(own, found, strict=True) if some.num_rows]
+    ends = pa.array(accumulate(some.num_rows for some in found if some.num_rows), pa.int32())
     for field in schema:
         if field.name in own[0] and field.name not in rows.column_names:
             values = pa.array([one[field.name] for one in own], field.type)
@@ -118,13 +168,15 @@ def _with_own(files: Sequence[File], found: Sequence[pa.Table], schema: pa.Schem
     return pa.table(columns, schema=schema)
 
 
-def opened(lake: Lake, path: str, size: int) -> pq.ParquetFile:
+def opened(lake: Lake, path: str, size: int, kept: Kept | None = None) -> pq.ParquetFile:
     """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
     if lake.is_local and size > _SMALL:
         return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
     if size > WHOLE:
         return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
-    return _in_memory(Path(f"{lake.url}/{path}").read_bytes() if lake.is_local else lake.objects.get(path).bytes())
+    if lake.is_local:
+        return _in_memory(Path(f"{lake.url}/{path}").read_bytes())
+    return _in_memory(lake.objects.get(path).bytes() if kept is None else kept.bytes_of(lake, path))
 
 
 def _in_memory(data: Any) -> pq.ParquetFile:

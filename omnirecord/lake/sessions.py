@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .files import File
 from .query import LakeQuery
 from .scan import tuples
 from .tables import CHILDREN, SCHEMAS
@@ -43,10 +43,12 @@ class Wanted:
 
 
 _CHOOSING = ("recording_id", "session_id", "stream", "started_at", "duration_s")
-"""The columns of `sessions` that are read of all recordings."""
+"""The columns of `sessions` by which sessions are chosen."""
 _PART = ("session_id", "started_at", "recording_id")
 _OWN = tuple(name for name in SHOWN if name in SCHEMAS["sessions"].names)
 _OF_RECORDINGS = ("recording_id", "started_at", "server_version", "labels")
+_FILES, _ROWS = 16, 20_000
+"""Files of `sessions`, or their rows, that are read together first, at least."""
 _DAY = timedelta(days=1)
 _ALL = 1 << 62
 _SPLIT = f"SELECT {', '.join(SHOWN)} FROM whole_sessions WHERE session_id IN (SELECT unnest($ids))"
@@ -58,30 +60,27 @@ Parts = dict[str, list[str]]
 def sessions(query: LakeQuery, wanted: Wanted, limit: int | None = None) -> Iterator[Row]:
     """Yield the sessions, the newest first, at most `limit`. Raises `LakeError`.
 
-    A few columns of all sessions are read; the findings and the rest only of the newest ones that may match. Rows are
-    those of the view `whole_sessions`. DuckDB is needed for sessions in several recordings only.
+    With a limit, the newest files of `sessions` are read until there are enough sessions; of the other files, only what
+    tells whether a part of these is there. Rows are those of the view `whole_sessions`. DuckDB is needed for sessions
+    in several recordings only.
     """
+    query.open("recordings", "sessions", *(["findings"] if wanted.findings else []))
     is_late = bool(wanted.statuses or wanted.models)  # whole sessions are needed to choose them
-    many = _ALL if limit is None else 4 * limit if is_late or wanted.findings else limit
-    left, chosen = limit, _chosen(query, wanted, many)
-    for some in chosen if is_late or limit is None else _first(chosen, limit):
-        rows = [one for one in _whole(query, some) if _matches(one, wanted)]
-        yield from rows if left is None else rows[:left]
-        if left is not None:
-            left -= len(rows)
-            if left <= 0:
-                return
-
-
-def _first(chosen: Iterable[Parts], limit: int) -> Iterator[Parts]:
-    """Yield the first sessions together, `limit` of them if there are as many."""
-    found: Parts = {}
-    for some in chosen:
-        found |= some
-        if len(found) >= limit:
-            break
-    if found:
-        yield dict(islice(found.items(), limit))
+    enough = _ALL if limit is None else limit
+    rows, waiting = list[Row](), Parts()
+    for some in _chosen(query, wanted, limit if limit is None or not is_late else 4 * limit):
+        waiting |= some
+        if is_late or len(rows) + len(waiting) >= enough:
+            rows += (one for one in _whole(query, waiting) if _matches(one, wanted))
+            waiting.clear()
+        if len(rows) >= enough:
+            rows = _checked(query, rows)
+            if len(rows) >= enough:
+                break
+    else:
+        rows += (one for one in _whole(query, waiting) if _matches(one, wanted))
+        rows = _checked(query, rows, is_all=limit is None)
+    yield from rows[:limit]
 
 
 def _matches(row: Row, wanted: Wanted) -> bool:
@@ -89,38 +88,78 @@ def _matches(row: Row, wanted: Wanted) -> bool:
     return (not wanted.statuses or row["outcome"] in wanted.statuses) and (is_model or not wanted.models)
 
 
-def _chosen(query: LakeQuery, wanted: Wanted, many: int) -> Iterator[Parts]:
-    """Yield the sessions that may match, the newest first: first of `many`, then of more and more."""
+def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Parts]:
+    """Yield the sessions that may match, the newest first: about `limit`, then more and more; without one, all.
+
+    A session with an earlier part in a file that is not read yet comes twice: first with some of its recordings, later
+    with all.
+    """
     columns = _CHOOSING if wanted.since is not None else _CHOOSING[:-1]
-    rows = query.scan("sessions", columns)
-    if wanted.since is not None:
-        until = _until(rows)
-        rows = _with_a_part(rows, pc.greater_equal(until, pa.scalar(wanted.since, until.type)))
-    if wanted.labels:
-        labels = query.scan("recordings", ("recording_id", "labels"))
-        for one in wanted.labels.items():
-            ids = [id_ for id_, of in zip(*map(pa.ChunkedArray.to_pylist, labels.columns), strict=True) if one in of]
-            rows = _with_a_part(rows, pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
-    read, have = set[str](), set[str]()
-    if wanted.findings and many == _ALL:
-        have.update(_of_findings(query, wanted.findings, None))
-        rows = rows.filter(
-            pc.or_(pc.is_null(rows["session_id"]), pc.is_in(rows["session_id"], pa.array(have, pa.string())))
-        )
-    begun, at = rows["started_at"].combine_chunks(), 0
-    newest = pc.array_sort_indices(begun, order="descending")
-    while at < rows.num_rows:
-        end = _behind_equals(begun, newest, min(at + many, rows.num_rows))
-        some, at = _parts(rows, newest[at:end]), end
-        if wanted.findings and many < _ALL:
-            left = {one for recordings in some.values() for one in recordings} - read
-            read |= left
-            have.update(_of_findings(query, wanted.findings, left))
+    left = sorted(query.files("sessions"), key=lambda one: (one.newest is None, one.newest or 0))
+    found, having, labelled = list[pa.Table](), set[str](), set[str]()
+    after, many = _ALL, _ALL if limit is None else limit  # type: int | None, int
+    while left:
+        before, files = after, _newest(left, many, 1 << len(found))
+        after = left[-1].newest if left else None
+        recordings = None if limit is None else _held(query, files)
         if wanted.findings:
-            some = {key: recordings for key, recordings in some.items() if key in have}
-        if some:
+            having.update(_of_findings(query, wanted.findings, recordings))
+        if wanted.labels:
+            labelled.update(_of_labels(query, wanted.labels, recordings))
+        where = _is_of(having) if wanted.findings else None
+        found.append(query.scan("sessions", columns, files=files, where=where if limit is None else None))
+        rows = pa.concat_tables(found)
+        if where is not None:
+            rows = rows.filter(where)
+        if wanted.since is not None:
+            until = _until(rows)
+            rows = _with_a_part(rows, pc.greater_equal(until, pa.scalar(wanted.since, until.type)))
+        if wanted.labels:
+            rows = _with_a_part(rows, pc.is_in(rows["recording_id"], pa.array(labelled, pa.string())))
+        for some in _begun_between(rows, after, before, many):
+            if wanted.findings:
+                some = {key: recordings for key, recordings in some.items() if key in having}
             yield some
         many = min(2 * many, _ALL)
+
+
+def _newest(left: list[File], many: int, times: int) -> list[File]:
+    """Remove the newest files from the end of the list, and return them. They have `many` rows, or more."""
+    taken, rows = list[File](), 0
+    while left and (rows < many or max(len(taken) / _FILES, rows / _ROWS) < times or left[-1].newest is None):
+        taken.append(left.pop())
+        rows += taken[-1].rows or 0
+    return taken
+
+
+def _is_of(sessions: Collection[str]) -> pc.Expression:
+    """Return which rows are of these sessions, or of none."""
+    ids = pc.field("session_id")
+    return ids.is_null() | ids.isin(pa.array(sessions, pa.string()))
+
+
+def _held(query: LakeQuery, files: Sequence[File]) -> set[str]:
+    """Return the ids of the recordings whose rows may be in these files."""
+    days = {one.day for one in files if one.recording_id is None}
+    several = {id_ for id_, day in query.recordings().items() if day in days}
+    return several | {one.recording_id for one in files if one.recording_id is not None}
+
+
+def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: int) -> Iterator[Parts]:
+    """Yield the sessions that began after a time and not after another one, the newest first, `many` at a time.
+
+    Times are in µs since 1970. Without `after`, those without a start are among them.
+    """
+    begun = rows["started_at"].combine_chunks().cast(pa.int64())
+    is_between = pc.less_equal(begun, before)
+    if after is not None:
+        is_between = pc.and_(is_between, pc.greater(begun, after))
+    places = pc.indices_nonzero(pc.fill_null(is_between, after is None))
+    newest, at = places.take(pc.array_sort_indices(begun.take(places), order="descending")), 0
+    while at < len(newest):
+        end = _behind_equals(begun, newest, min(at + many, len(newest)))
+        yield _parts(rows, newest[at:end])
+        many, at = min(2 * many, _ALL), end
 
 
 def _until(rows: pa.Table) -> pa.ChunkedArray:
@@ -174,17 +213,21 @@ def _key(recording_id: str, session_id: str | None, stream: int | None) -> str:
 def _of_findings(query: LakeQuery, codes: Sequence[str], recordings: Collection[str] | None) -> Iterator[str]:
     """Yield the keys of the sessions with one of these findings, of all recordings by default."""
     names = ["recording_id", "session_id", "stream"]
-    rows = query.scan("findings", [*names, "code"], where=pc.field("code").isin(list(codes)), recordings=recordings)
+    rows = query.scan("findings", names, among={"code": codes}, recordings=recordings)
     return map(_key, *(rows[name].to_pylist() for name in names))
 
 
+def _of_labels(query: LakeQuery, labels: Mapping[str, str], recordings: Collection[str] | None) -> Iterator[str]:
+    """Yield those of the recordings that have these labels, of all recordings by default."""
+    rows = query.scan("recordings", ("recording_id", "labels"), recordings=recordings)
+    return (id_ for id_, of in tuples(rows, *rows.column_names) if labels.items() <= dict(of or ()).items())
+
+
 def _whole(query: LakeQuery, found: Parts) -> list[Row]:
-    """Return the rows of `whole_sessions` of these sessions."""
+    """Return the rows of `whole_sessions` of these sessions, with a parent only if the session's own rows tell it."""
     recordings = {one for some in found.values() for one in some}
-    rows = query.scan("sessions", ["recording_id", *_OWN, CHILDREN], recordings=recordings)
-    parents = _parents(rows)
-    ids = pc.field("session_id")
-    rows = rows.filter(ids.is_null() | ids.isin(list(found))).drop_columns([CHILDREN])
+    of: Any = {"where": _is_of(found)} if any(" " in key for key in found) else {"among": {"session_id": found}}
+    rows = query.scan("sessions", ["recording_id", *_OWN], recordings=recordings, **of)
     of_recordings = query.scan("recordings", _OF_RECORDINGS, recordings=recordings)
     told = {one.pop("recording_id"): one for one in _plain_rows(of_recordings)}
     made = list[Row]()
@@ -197,7 +240,6 @@ def _whole(query: LakeQuery, found: Parts) -> list[Row]:
             row["recordings"] = [recording_id]
             made.append({name: row[name] for name in SHOWN})
     made += _split(query, {key: some for key, some in found.items() if len(some) > 1}, of_recordings)
-    _add_parents(query, made, parents, recordings)
     made.sort(key=lambda one: (one["session_id"] is None, one["session_id"], one["stream"]))
     return sorted(made, key=lambda one: str(one["started_at"] or ""), reverse=True)
 
@@ -228,30 +270,34 @@ def _split(query: LakeQuery, found: Parts, recordings: pa.Table) -> Iterator[Row
             yield dict(zip(SHOWN, map(plain, values), strict=True))
 
 
-def _add_parents(query: LakeQuery, rows: Sequence[Row], parents: Mapping[str, str], known: Collection[str]) -> None:
-    """Add the parents that only a stream tells, maybe in a recording of about the same time without the session.
+def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> list[Row]:
+    """Return the rows of sessions that have all their recordings, with the parents that only a stream tells.
 
-    `parents`: those that the recordings `known` tell.
+    Such a parent is looked for in the same recordings, and in those of about the same time. `is_all`: no session lacks
+    a recording.
     """
-    without = [row for row in rows if row["session_id"] not in parents and row["parent_session_id"] is None]
-    times = [datetime.fromisoformat(row["started_at"]) for row in without if row["started_at"] is not None]
-    more = dict[str, str]()
-    if times:
-        days = min(times).date() - _DAY, max(times).date() + _DAY
-        with query.narrowed(days=days) as near:
-            others = query.recording_ids().difference(known)
-            where = pc.field(CHILDREN).is_valid()
-            more = _parents(near.scan("sessions", ["session_id", CHILDREN], where=where, recordings=others))
-    for row in rows:
-        id_ = row["session_id"]
-        row["parent_session_id"] = row["parent_session_id"] or parents.get(id_) or more.get(id_)
-
-
-def _parents(rows: pa.Table) -> dict[str, str]:
-    """Return the parent of each session that the streams of its parent tell."""
-    some = rows.select(["session_id", CHILDREN]).filter(pc.is_valid(rows[CHILDREN]))
-    pairs = zip(*(column.to_pylist() for column in some.columns), strict=True)
-    return {child: parent for parent, children in pairs for child in children}
+    ids = [] if is_all else sorted({row["session_id"] for row in rows if row["session_id"] is not None})
+    without = [row for row in rows if row["parent_session_id"] is None]
+    begun = [datetime.fromisoformat(row["started_at"]).date() for row in without if row["started_at"] is not None]
+    first, last = (f"{min(begun) - _DAY}", f"{max(begun) + _DAY}") if begun else ("~", "")
+    own = {query.recordings()[id_] for row in rows for id_ in row["recordings"]}
+    near, far = list[File](), list[File]()
+    for one in query.files("sessions"):
+        if one.day in own or first <= one.day <= last:
+            near.append(one)
+        elif one.may_hold_session(ids):
+            far.append(one)
+    found = query.scan("sessions", ("session_id", "recording_id", CHILDREN), files=near)
+    others = query.scan("sessions", ("session_id", "recording_id"), files=far, among={"session_id": ids})
+    parts, is_wanted = defaultdict[str, set[str]](set), pc.is_in(found["session_id"], pa.array(ids, pa.string()))
+    for some in (found.filter(is_wanted), others):
+        for session_id, recording_id in tuples(some, "session_id", "recording_id"):
+            parts[session_id].add(recording_id)
+    named = found.filter(pc.is_valid(found[CHILDREN]))
+    parents = {child: parent for parent, of in tuples(named, "session_id", CHILDREN) for child in of}
+    for row in without:
+        row["parent_session_id"] = parents.get(row["session_id"])
+    return [row for row in rows if row["session_id"] not in parts or parts[row["session_id"]] == {*row["recordings"]}]
 
 
 def root_of(session_id: str, parents: Mapping[str, str]) -> str:

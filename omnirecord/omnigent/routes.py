@@ -4,6 +4,10 @@ A target is in origin form: `/v1/sessions/abc/stream?idle=true`.
 
 Credentials tell clients apart. A tunnel token shows a runner, and so does a request that only runners send: Omnigent
 0.5.1 sends the token for its tunnel alone.
+
+The version of the server: `GET /v1/info`, `GET /api/version` and `GET /.well-known/omnigent.json` tell it. So does the
+request in a runner's tunnel that begins a session. No header has it. `/openapi.json` has another version, that of the
+API document. The `hello` of a tunnel has the version of the runner.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ..model import Exchange, Headers
@@ -210,3 +215,42 @@ def _client(user_agent: str) -> str:
     known = next((name for begin, name in _CLIENTS if lower.startswith(begin)), None)
     product = user_agent.split("/", 1)[0].split(" ", 1)[0]
     return known or product[:_LONGEST] or "client"
+
+
+_VERSION_KEYS = {
+    "/v1/info": "server_version",
+    "/api/version": "version",
+    "/.well-known/omnigent.json": "server_version",
+}
+_BEGINS = "session_init"
+"""The key of a request in a tunnel that begins a session."""
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")
+
+
+def version_key(method: str, target: str) -> str | None:
+    """Return the key of the version in the answer to such a request; None if the answer tells none."""
+    return _VERSION_KEYS.get(path_of(target)) if method == "GET" else None
+
+
+def version_in(body: bytes, key: str) -> str | None:
+    """Return the version in an answer, or None."""
+    from ..wire.strict_json import as_dict, loads  # the command line imports this module, and does without the parser
+
+    return _version(as_dict(loads(body)).get(key))
+
+
+def version_in_message(data: bytes) -> str | None:
+    """Return the version in a message of the server to a runner, or None. Other messages are not parsed."""
+    if _BEGINS.encode() not in data:
+        return None
+    from ..wire.strict_json import as_dict, loads
+
+    frame = as_dict(loads(data))
+    body = frame.get("body")
+    if frame.get("kind") != "request" or not isinstance(body, str):
+        return None
+    return _version(as_dict(as_dict(loads(body)).get(_BEGINS)).get("server_version"))
+
+
+def _version(value: Any) -> str | None:
+    return value if isinstance(value, str) and _VERSION.fullmatch(value) else None

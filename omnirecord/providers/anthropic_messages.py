@@ -7,13 +7,10 @@ each model with its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from ..contract.events import ByType, Event, Shape, types_of
+from ..contract.events import ByType, Event, Shape, by_type, types_of
 from ..contract.judge import Api, Contract
 from ..contract.models import of_models
 
@@ -252,14 +249,18 @@ class ErrorObject(Shape):
     message: str
 
 
-class MessageStartEvent(Event):
+class MessagesEvent(Event):
+    """The base of all events."""
+
+
+class MessageStartEvent(MessagesEvent):
     """A message begins."""
 
     type: Literal["message_start"]
     message: Message
 
 
-class ContentBlockStartEvent(Event):
+class ContentBlockStartEvent(MessagesEvent):
     """A block of the content begins."""
 
     type: Literal["content_block_start"]
@@ -267,7 +268,7 @@ class ContentBlockStartEvent(Event):
     content_block: ContentBlock
 
 
-class ContentBlockDeltaEvent(Event):
+class ContentBlockDeltaEvent(MessagesEvent):
     """A piece of a block."""
 
     type: Literal["content_block_delta"]
@@ -275,14 +276,14 @@ class ContentBlockDeltaEvent(Event):
     delta: BlockDelta
 
 
-class ContentBlockStopEvent(Event):
+class ContentBlockStopEvent(MessagesEvent):
     """A block of the content is complete."""
 
     type: Literal["content_block_stop"]
     index: int
 
 
-class MessageDeltaEvent(Event):
+class MessageDeltaEvent(MessagesEvent):
     """How the message stopped, and its usage."""
 
     type: Literal["message_delta"]
@@ -292,19 +293,19 @@ class MessageDeltaEvent(Event):
     input_transformations: list[Any] | None = None
 
 
-class MessageStopEvent(Event):
+class MessageStopEvent(MessagesEvent):
     """The message is complete: the end of the stream."""
 
     type: Literal["message_stop"]
 
 
-class PingEvent(Event):
+class PingEvent(MessagesEvent):
     """The stream is alive."""
 
     type: Literal["ping"]
 
 
-class ErrorEvent(Event):
+class ErrorEvent(MessagesEvent):
     """The server failed: the end of the stream."""
 
     type: Literal["error"]
@@ -312,19 +313,7 @@ class ErrorEvent(Event):
     request_id: str | None = None
 
 
-AnyEvent = (
-    MessageStartEvent
-    | ContentBlockStartEvent
-    | ContentBlockDeltaEvent
-    | ContentBlockStopEvent
-    | MessageDeltaEvent
-    | MessageStopEvent
-    | PingEvent
-    | ErrorEvent
-)
-MessageStreamEvent = Annotated[AnyEvent, Field(discriminator="type")]
-"""Any event of the API; `type` tells them apart."""
-EVENTS: Mapping[str, type[Event]] = {name: model for model in get_args(AnyEvent) for name in types_of(model)}
+EVENTS = by_type(MessagesEvent)
 """The model of each type."""
 ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
 """The types that end a stream."""

@@ -9,13 +9,10 @@ clients accept one. The truth is the SDK: `tests/providers/test_sdk_models.py` c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import Field
-
-from ..contract.events import Event, types_of
+from ..contract.events import Event, by_type, types_of
 from ..contract.judge import Api, Contract
 from ..contract.models import of_models
 from .responses_objects import Item, Part, Response, SummaryText
@@ -306,45 +303,7 @@ class ToolProgressEvent(_OfItem):
     ]
 
 
-AnyEvent = (
-    CreatedEvent
-    | QueuedEvent
-    | InProgressEvent
-    | CompletedEvent
-    | FailedEvent
-    | IncompleteEvent
-    | ErrorEvent
-    | OutputItemAddedEvent
-    | OutputItemDoneEvent
-    | ContentPartAddedEvent
-    | ContentPartDoneEvent
-    | OutputTextDeltaEvent
-    | OutputTextDoneEvent
-    | AnnotationAddedEvent
-    | RefusalDeltaEvent
-    | RefusalDoneEvent
-    | ReasoningTextDeltaEvent
-    | ReasoningTextDoneEvent
-    | ReasoningSummaryPartAddedEvent
-    | ReasoningSummaryPartDoneEvent
-    | ReasoningSummaryTextDeltaEvent
-    | ReasoningSummaryTextDoneEvent
-    | FunctionCallArgumentsDeltaEvent
-    | FunctionCallArgumentsDoneEvent
-    | McpCallArgumentsDeltaEvent
-    | McpCallArgumentsDoneEvent
-    | CustomToolCallInputDeltaEvent
-    | CustomToolCallInputDoneEvent
-    | CodeDeltaEvent
-    | CodeDoneEvent
-    | PartialImageEvent
-    | AudioDeltaEvent
-    | AudioDoneEvent
-    | ToolProgressEvent
-)
-ResponseStreamEvent = Annotated[AnyEvent, Field(discriminator="type")]
-"""Any event of the API; `type` tells them apart."""
-EVENTS: Mapping[str, type[Event]] = {name: model for model in get_args(AnyEvent) for name in types_of(model)}
+EVENTS = by_type(NumberedEvent)
 """The model of each type."""
 ENDS = tuple(name for model in (CompletedEvent, FailedEvent, IncompleteEvent, ErrorEvent) for name in types_of(model))
 """The types that end a stream."""

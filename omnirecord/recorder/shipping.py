@@ -9,21 +9,19 @@ import json
 import logging
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 from ..server.timers import Complaint, monotonic
 from ..text import counted
-from ..wire.limits import max_decoded
 from .intervals import RESTART_AFTER, RESTART_AT_MOST
+from .supervisor import child, how_it_ended
 
 SHIP_WITHIN = 60.0
 """Seconds for which an ending recorder waits for its last files to be shipped."""
 _STAYS = 30.0
 """Seconds after which a process counts as well."""
-_BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from omnirecord.lake.process import main; main()"
 
 log = logging.getLogger("omnirecord")
 
@@ -60,8 +58,7 @@ class Shipping:
 
     def _once(self) -> str:
         """Run a process to its end; return what happened to it."""
-        words = [sys.executable, "-P", "-c", _BOOT, self.url, str(self._db), "rotates" if self._rotates else "one"]
-        words += [str(max_decoded()), json.dumps(sys.path)]
+        words = child("omnirecord.lake.process", self.url, str(self._db), "rotates" if self._rotates else "one")
         try:
             with self._lock:
                 if self._is_ending.is_set():
@@ -76,7 +73,7 @@ class Shipping:
             for line in process.stdout:
                 self._hear(line)
         code = process.wait()
-        return f"the process that ships ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})"
+        return f"the process that ships ended ({how_it_ended(code)})"
 
     def _hear(self, line: str) -> None:
         said = json.loads(line)

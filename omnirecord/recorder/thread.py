@@ -51,7 +51,7 @@ from .intervals import (
 from .queue import ExchangeRecorder, RecordQueue, amount
 from .rows.frames import FrameMaker
 from .rows.operations import HELD, Requested
-from .worker.supervisor import WorkerSupervisor
+from .supervisor import WorkerSupervisor
 
 Named = tuple[str, str | None, str]
 """A hop with a name: the name, the upstream, the name or path of the contract."""

@@ -2,10 +2,16 @@
 
 It runs a replay server on loopback and a rerun of the recorded clients. Opens of streams are gates here, as messages
 are, so that each stream opens at its recorded time.
+
+`Rerun` sends the recorded requests again, to any server. A request is due once its client has received everything that
+preceded the recorded request: the bytes of the streams, and the answers. So a rerun keeps the order of cause and effect
+with any timing, without a clock. Requests of runners and WebSockets are left out.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,12 +20,16 @@ from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+from yarl import URL
+
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
+from ..model import Exchange, Headers
 from ..omnigent.protocol import ConnectSnapshot
+from ..wire.headers import end_to_end
 from .player.plan import hops_of
-from .player.timing import NS, Scale, Timing
-from .recorded_client import Rerun, StreamSeen
+from .player.timeline import NS, Scale, Timing
 from .server import Replay
 
 
@@ -133,3 +143,154 @@ def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int
         if position == len(arrivals):
             return
         yield arrivals[position][1]
+
+
+STUCK_AFTER = 15.0
+"""Seconds without a byte, beyond the longest expected gap, after which a rerun is given up."""
+_NOT_SENT = ("host", "content-length", "accept-encoding", "expect")
+_SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
+
+
+@dataclass(slots=True)
+class StreamSeen:
+    """A stream as the rerun received it."""
+
+    exchange: Exchange
+    expected: int
+    """Recorded bytes on the wire."""
+    body: bytearray = field(default_factory=bytearray)
+    arrivals: list[tuple[int, int]] = field(default_factory=list)
+    """For each read: the bytes so far, and the time in ns on the monotonic clock."""
+    cut: bool = False
+    """Whether it ended without a clean end."""
+
+
+class Rerun:
+    """The requests of one recording, sent again to `base_url` and to no other server. `streams`: received so far."""
+
+    def __init__(self, store: Store, recording: int, base_url: str, *, streams_only: bool = False) -> None:
+        self._store = store
+        self._base = base_url.rstrip("/")
+        self._exchanges = [
+            x
+            for x in store.exchanges(recording=recording, by_clients=True)
+            if x.kind != "websocket"
+            and x.response is not None
+            and (not streams_only or x.kind == "sse" or x.request.method == "POST")
+        ]
+        self._moved = asyncio.Event()
+        self._answered: set[int] = set()
+        self._sizes: dict[int, tuple[list[int], list[int]]] = {}
+        self._begun: list[Exchange] = []  # sent, and not answered in full
+        self.streams: dict[int, StreamSeen] = {}
+        self.failed: dict[int, str] = {}
+        """Why a request got no answer, by exchange."""
+
+    async def run(self, longest_wait: float = 0.0) -> None:
+        """Send all requests, and return when all are answered and every stream has ended.
+
+        Raises `TimeoutError` after `longest_wait` + 15 seconds without a byte.
+        """
+        async with _client() as client, asyncio.TaskGroup() as group:
+            watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
+            made = []
+            for x in self._exchanges:  # in order of time
+                while not self._is_time(x):
+                    await self._moved.wait()
+                self._begun.append(x)
+                made.append(group.create_task(self._make(client, x)))
+            await asyncio.gather(*made)
+            watch.cancel()
+
+    async def _watch(self, patience: float) -> None:
+        while True:
+            moved = self._moved
+            try:
+                async with asyncio.timeout(patience):
+                    await moved.wait()
+            except TimeoutError:
+                stuck = [x.request.target for x in self._exchanges if not self._is_through(x)]
+                raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
+
+    def _is_through(self, x: Exchange) -> bool:
+        return x.exchange in self._answered
+
+    async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
+        try:
+            await self._request(client, x)
+        except (aiohttp.ClientError, ValueError) as error:
+            if x.exchange in self.streams:
+                self.streams[x.exchange].cut = True
+            else:
+                self.failed[x.exchange] = f"{type(error).__name__}: {error}"
+        self._answered.add(x.exchange)
+        self._move()
+
+    async def _request(self, client: aiohttp.ClientSession, x: Exchange) -> None:
+        body = self._store.body(x.exchange, "request")
+        url = URL(self._base + x.request.target, encoded=True)
+        if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
+            raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
+        headers = _sent(x.request.headers, x)
+        async with client.request(
+            x.request.method, url, headers=headers, data=body or None, allow_redirects=False
+        ) as response:
+            await self._receive(response, x)
+
+    async def _receive(self, response: aiohttp.ClientResponse, x: Exchange) -> None:
+        if x.kind != "sse":
+            await response.read()
+            return
+        seen = self.streams[x.exchange] = StreamSeen(x, x.response_bytes)
+        self._move()
+        if not seen.expected and x.ending not in _SERVER_ENDS:
+            return
+        async for data in response.content.iter_any():
+            seen.body += data
+            seen.arrivals.append((len(seen.body), time.monotonic_ns()))
+            self._move()
+            if x.ending not in _SERVER_ENDS and len(seen.body) >= seen.expected:
+                return  # the recorded client left here
+
+    def _move(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _is_time(self, x: Exchange) -> bool:
+        """Whether everything that came before this request was recorded has come again."""
+        at = x.request.at_ns
+        self._begun = [y for y in self._begun if not self._is_through(y)]
+        return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
+
+    def _has_seen(self, y: Exchange, at: int) -> bool:
+        """Whether an open response has reached its recorded length at `at`, in ns."""
+        if y.kind != "sse":
+            return y.end_ns is None or y.end_ns >= at
+        seen = self.streams.get(y.exchange)
+        # It has to be open: the order of opens decides which recorded stream a client gets.
+        return seen is not None and len(seen.body) >= self._bytes_before(y, at)
+
+    def _bytes_before(self, y: Exchange, at: int) -> int:
+        if y.exchange not in self._sizes:
+            reads = self._store.reads(y.exchange)
+            ends = list(accumulate(read.size for read in reads))
+            self._sizes[y.exchange] = [read.offset_ns for read in reads], ends
+        offsets, ends = self._sizes[y.exchange]
+        count = bisect_left(offsets, at)
+        return ends[count - 1] if count else 0
+
+
+def _client() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+    )
+
+
+def _sent(headers: Headers, x: Exchange) -> Headers:
+    """Return the recorded header fields without those of the connection. A stream is requested in its coding."""
+    kept = _NOT_SENT if x.kind != "sse" else tuple(name for name in _NOT_SENT if name != "accept-encoding")
+    return end_to_end(headers, but=kept)

@@ -15,8 +15,7 @@ from functools import partial
 from ..errors import ServerError
 from ..server.timers import Timers, wake
 from .player import Answering, Playing
-from .player.timeline import Gate, Timeline
-from .player.timing import NS
+from .player.timeline import NS, Gate, Timeline
 
 log = logging.getLogger("omnirecord")
 

@@ -13,20 +13,21 @@ from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
+from ..analysis.apis import is_unknown
 from ..analysis.follow.sessions import GrowingSession, GrowingSessions
-from ..analysis.gather import model_calls, whole_sessions
-from ..analysis.model_calls.moves import Move, Piece, Place, moves
-from ..analysis.model_calls.spent import time_spent
-from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, turns_of
-from ..analysis.other_apis import UNKNOWN, api_name
+from ..analysis.gather import ModelHops, model_calls, whole_sessions
+from ..analysis.model_calls.pairing import Move, Piece, Place, moves
+from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
 from ..analysis.search.search import Hit
 from ..analysis.transcript.calls import spent
 from ..analysis.turns.values import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError
+from ..model import by_key
 from ..omnigent import protocol
 from ..providers.conversation import Conversation, Tool
 from ..providers.parts import Item
+from ..text import clip
 from ..wire.strict_json import as_text, payload
 from .events import Key, Options, key_of_session, number_in, read_key
 
@@ -86,7 +87,7 @@ class CallAnswers:
         if self._growing is None or self._growing[0] != inode:
             self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
         growing = self._growing[1]
-        for _ in growing.look(store, lambda x: x.session_id is None and api_name(store, x) == UNKNOWN):
+        for _ in growing.look(store, lambda x: is_unknown(store, x)):
             pass  # the page lists other requests elsewhere
         return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 
@@ -106,14 +107,8 @@ class Hops:
     @classmethod
     def of(cls, store: Store) -> Hops:
         """Return the calls of a whole cassette. Without a model hop, no session is read."""
-        sessions: list[Session] = []
-
-        def told() -> list[Session]:
-            sessions.extend(whole_sessions(store))
-            return sessions
-
-        found = model_calls(store, told)
-        return cls(sessions, found)
+        sessions = list(whole_sessions(store)) if ModelHops(store) else []
+        return cls(sessions, model_calls(store, lambda: sessions))
 
     def session(self, turn: TurnKey) -> Session | None:
         return self._of.get((turn.recording, turn.session_id))
@@ -130,6 +125,13 @@ class Hops:
             }  # fmt: skip
         return found
 
+    def row(self, link: Link) -> Row:
+        """Return `call_line`, made once as long as the link stays the same."""
+        kept = self.rows.get(link.call.exchange)
+        if kept is None or kept[0] is not link:
+            kept = self.rows[link.call.exchange] = link, call_line(self, link)
+        return kept[1]
+
     def moves(self, store: Store, turn: TurnKey) -> dict[Place, Move]:
         """Return the moves between the deltas of a turn, and of the model calls that are linked to it."""
         if turn not in self._moves:
@@ -140,26 +142,20 @@ class Hops:
         session = self.session(key)
         if session is None:
             return {}
-        begin, end = _bounds(session, key.turn)
         turn = session.turns[key.turn - 1]
+        end = session.turns[key.turn].begin_ns if key.turn < len(session.turns) else float("inf")
         links = self.calls.of(turn)
         found: dict[Place, Move] = {}
         for one in session.streams:
             if one.stream not in self._pieces:
                 self._pieces[one.stream] = list(_pieces(store, one.stream))
-            heard = [(kind, piece) for kind, piece in self._pieces[one.stream] if begin <= piece.at_ns < end]
+            heard = [(kind, piece) for kind, piece in self._pieces[one.stream] if turn.begin_ns <= piece.at_ns < end]
             for wanted in (0, 1):
                 client = [piece for kind, piece in heard if kind == wanted]
                 said = [part for link in links for part in _said(link, reasoning=wanted == 1)]
                 for place, move in moves(client, said).items():
                     found.setdefault(place, move)
         return found
-
-
-def _bounds(session: Session, number: int) -> tuple[int, float]:
-    """Return the begin of a turn and of the next one."""
-    turns = session.turns
-    return turns[number - 1].begin_ns, turns[number].begin_ns if number < len(turns) else float("inf")
 
 
 def _pieces(store: Store, stream: int) -> Iterator[tuple[int, Piece]]:
@@ -174,12 +170,11 @@ def _pieces(store: Store, stream: int) -> Iterator[tuple[int, Piece]]:
 
 def _said(link: Link, *, reasoning: bool) -> list[list[Piece]]:
     """Return the deltas of each text of a call, on the clock of the turn."""
-    parts: dict[int, list[Piece]] = {}
-    for one in link.call.deltas:
-        if (one.part < 0) == reasoning:
-            piece = Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text)
-            parts.setdefault(one.part, []).append(piece)
-    return [parts[part] for part in sorted(parts)]
+    parts = by_key((one for one in link.call.deltas if (one.part < 0) == reasoning), lambda one: one.part)
+    return [
+        [Piece(link.call.stream or 0, one.seq, one.at_ns + link.shift_ns, one.text) for one in parts[part]]
+        for part in sorted(parts)
+    ]
 
 
 def calls(hops: Hops, key: Key | None = None) -> Row:
@@ -191,7 +186,7 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
         if family is None or any((one.recording, one.session_id) in family for one in turns_of(link))
     ]  # fmt: skip
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
-    rows = [kept_line(hops, link) for link in found[:MOST]]
+    rows = [hops.row(link) for link in found[:MOST]]
     told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
     return {
         "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
@@ -210,23 +205,15 @@ def _spent(hops: Hops, sessions: list[Session]) -> Iterator[Row]:
                 yield {"key": str(key_of_session(session)), "turn": turn.turn, "sentence": said}
 
 
-def kept_line(hops: Hops, link: Link) -> Row:
-    """Return `call_line`, made once as long as the link stays the same."""
-    kept = hops.rows.get(link.call.exchange)
-    if kept is None or kept[0] is not link:
-        kept = hops.rows[link.call.exchange] = link, call_line(hops, link)
-    return kept[1]
-
-
 def call_line(hops: Hops, link: Link) -> Row:
     """Return a call as in `show --json`, with the beginnings of its texts, and the page's key of its session."""
     row = call_row(link)
     conversation = link.call.conversation
-    row["asked"] = _clip(conversation.asked if conversation else "", SAID)
-    row["said"] = _clip(row.pop("text"), SAID)
+    row["asked"] = clip(conversation.asked if conversation else "", SAID)
+    row["said"] = clip(row.pop("text"), SAID)
     row["tools"] = [one["name"] for one in row.pop("tool_calls")]
     del row["reasoning"]
-    row["error"] = None if row["error"] is None else _clip(row["error"], SAID)
+    row["error"] = None if row["error"] is None else clip(row["error"], SAID)
     row["key"], row["turn"] = _place(hops, link.turn)
     row["candidates"] = [dict(zip(("key", "turn"), _place(hops, one), strict=True)) for one in link.candidates]
     row["shift_ns"] = link.shift_ns
@@ -237,10 +224,6 @@ def call_line(hops: Hops, link: Link) -> Row:
 def _place(hops: Hops, turn: TurnKey | None) -> tuple[str | None, int | None]:
     session = None if turn is None else hops.session(turn)
     return (None, None) if session is None or turn is None else (str(key_of_session(session)), turn.turn)
-
-
-def _clip(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def call(hops: Hops, number: int, until: int | None = None, shown: int = SHOWN) -> Row:
@@ -275,21 +258,23 @@ def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
     return {
         "model": conversation.model, "is_streamed": conversation.is_streamed,
         "instructions": _shown(conversation.instructions, shown),
-        "tools": [_tool(one, shown) for one in conversation.tools[:ITEMS]],
+        "tools": [
+            {"name": one.name, "description": _shown(one.description, shown), "schema": _shown(_schema(one), shown)}
+            for one in conversation.tools[:ITEMS]
+        ],
         "more_tools": max(0, len(conversation.tools) - ITEMS),
         "settings": [list(one) for one in conversation.settings], "previous_id": conversation.previous_id,
-        "begin": begin, "items": [_item(one, shown) for one in items[begin:end]], "count": len(items),
+        "begin": begin, "count": len(items),
+        "items": [
+            {"kind": one.kind, "label": one.label, "name": one.name, "call_id": one.call_id,
+             **_shown(text_of_item(one), shown)}
+            for one in items[begin:end]
+        ],
     }  # fmt: skip
 
 
-def _tool(tool: Tool, shown: int) -> Row:
-    schema = "" if tool.schema is None else json.dumps(tool.schema, ensure_ascii=False)
-    return {"name": tool.name, "description": _shown(tool.description, shown), "schema": _shown(schema, shown)}
-
-
-def _item(item: Item, shown: int) -> Row:
-    return {"kind": item.kind, "label": item.label, "name": item.name, "call_id": item.call_id,
-            **_shown(text_of_item(item), shown)}  # fmt: skip
+def _schema(tool: Tool) -> str:
+    return "" if tool.schema is None else json.dumps(tool.schema, ensure_ascii=False)
 
 
 def text_of_item(item: Item) -> str:
@@ -332,7 +317,7 @@ def _part(link: Link, kind: str, at: int) -> str | None:
         return text_of_item(conversation.items[at])
     if kind in ("description", "schema") and at < len(conversation.tools):
         tool = conversation.tools[at]
-        return tool.description if kind == "description" else json.dumps(tool.schema, ensure_ascii=False)
+        return tool.description if kind == "description" else _schema(tool)
     return None
 
 

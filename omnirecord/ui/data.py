@@ -12,8 +12,6 @@ merged ones. An exported file searches the documents that `omnirecord search` ha
 from __future__ import annotations
 
 import re
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -33,13 +31,14 @@ from ..analysis.gather import (
     gathered,
     is_model_hop,
     model_calls,
+    sessions_with_drafts,
     strays,
     without_calls,
 )
-from ..analysis.model_calls.values import ModelCalls
+from ..analysis.listing import session_row, verdicts_of
 from ..analysis.search.query import everything
 from ..analysis.search.search import search, update_index
-from ..analysis.transcript.show import sessions_with_drafts, turn_rows
+from ..analysis.transcript.show import turn_rows
 from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session
@@ -76,7 +75,6 @@ MOST_OTHERS = 500
 """Most listed requests without a session, those of runners included."""
 HITS = 200
 """Most hits of a search."""
-Told = tuple[Session, list[Draft]]
 
 
 def comparison(store: Store, a: str, b: str) -> Row:
@@ -120,7 +118,8 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
         [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
     ]  # fmt: skip
     linked = model_calls(store)
-    found = by_session(*([_diff_session(one, linked) for one in side] for side in sides), tolerance_s=TOLERANCE_S)
+    read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
+    found = by_session(*read, tolerance_s=TOLERANCE_S)
     return [
         {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
@@ -132,16 +131,10 @@ def _key_of(one: Gathered) -> str:
     return str(key_of_exchange(one.exchanges[0]))
 
 
-def _diff_session(one: Gathered, linked: ModelCalls) -> DiffSession:
-    return diff_session(
-        one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None, calls=linked, has_turns=one.has_turns
-    )
-
-
 def _session_with(store: Store, key: Key) -> DiffSession:
     for one in gathered(store, key.session_id):
         if key_of_exchange(one.exchanges[0]) == key:
-            return _diff_session(one, model_calls(store))
+            return diff_session(one, model_calls(store), one.frames())
     raise UsageError(f"the cassette holds no session {key}")
 
 
@@ -168,17 +161,15 @@ def search_data(store: Store, exchanges: set[int], hops: Hops | None = None) -> 
 
 def _search_row(doc: Doc, x: Exchange, same: int, text: int) -> Row:
     is_request = doc.kind in ("request", "answer")
-    row = {
+    row: Row = {
         "recording": x.recording, "session_id": x.session_id, "stream": None if is_request else x.stream,
         "exchange": x.exchange if is_request else None, "seq": doc.first_seq, "type": doc.type, "at": doc.first_ns,
         "same": same, "text": text,
     }  # fmt: skip
-    return {**row, "marks": _steps(doc.marks)} if doc.marks else row
-
-
-def _steps(marks: array[int]) -> list[int]:
-    """The differences of (position, event, position, event…): small numbers take less space."""
-    return [one - before for one, before in zip(marks, [0, marks[1], *marks], strict=False)]
+    if doc.marks:  # position, event, position, event…: their differences take less space
+        before = [0, doc.marks[1], *doc.marks]
+        row["marks"] = [one - earlier for one, earlier in zip(doc.marks, before, strict=False)]
+    return row
 
 
 class Answers:
@@ -197,7 +188,9 @@ class Answers:
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
             "events": lambda store, asked: columns(store, number_in(asked, "stream"), number_in(asked, "after", 0)),
-            "summaries": _summaries,
+            "summaries": lambda store, asked: summaries(
+                store, number_in(asked, "stream"), number_in(asked, "after", 0), number_in(asked, "count", SUMMARIES)
+            ),
             "event": lambda store, asked: event(store, number_in(asked, "stream"), number_in(asked, "seq")),
             "exchange": lambda store, asked: exchange(store, number_in(asked, "exchange")),
             "matching": _matching,
@@ -257,12 +250,6 @@ class Answers:
         return {"hits": rows, "total": found.total}
 
 
-def _summaries(store: Store, asked: Options) -> Any:
-    return summaries(
-        store, number_in(asked, "stream"), number_in(asked, "after", 0), number_in(asked, "count", SUMMARIES)
-    )
-
-
 def _matching(store: Store, asked: Options) -> Any:
     words = asked.get("text", "")
     return {
@@ -307,54 +294,45 @@ def findings(store: Store, session: str | None = None) -> list[Row]:
     for x in store.exchanges():
         for what in (x.stream, x.session_id):
             recordings.setdefault(what, set()).add(x.recording)
-    return [
-        {**one.row(), "recording": _only(recordings.get(one.stream or one.session_id))}
-        for one in examine(store, session)
-    ]  # fmt: skip
-
-
-def _only(found: set[int] | None) -> int | None:
-    return next(iter(found)) if found is not None and len(found) == 1 else None
+    only = {what: min(found) for what, found in recordings.items() if len(found) == 1}
+    return [{**one.row(), "recording": only.get(one.stream or one.session_id)} for one in examine(store, session)]
 
 
 def _session(store: Store, one: Concluded) -> Row:
-    told, exchanges = one.session, one.gathered.exchanges
+    told, exchanges, verdicts = one.session, one.gathered.exchanges, verdicts_of(store, one)
     streams = [x for x in exchanges if x.stream is not None]
-    verdicts = sum((Counter(store.tally(x)[0]) for x in streams), Counter[str]())
-    said = (store.last_status(x) for x in reversed(streams))
     return {
+        **session_row(store, one, verdicts),
         "key": str(key_of_exchange(exchanges[0])),
-        "recording": told.recording,
-        "session_id": told.session_id,
         "stream": one.stream,
-        "parent_session_id": told.parent_id,
-        "started_at": told.started_at,
         "begun_ns": told.begun_ns,
         "ended_ns": told.until_ns,
-        "streams": len(streams),
         "stream_numbers": [x.stream for x in streams],
         "path": exchanges[0].request.target,
-        "exchanges": len(exchanges),
-        "events": verdicts.total() - verdicts["comment"],
         "verdicts": verdicts,
         "bytes": sum(x.response_bytes for x in streams),
-        "last_status": next((status for status in said if status is not None), None),
-        "ending": one.conclusion.ending or exchanges[-1].ending,
         "asked": one.conclusion.asked,
-        "conclusion": one.conclusion.row(),
     }
 
 
 def session_data(store: Store, key: Key) -> Row:
     """A session and its sub-agents, the session itself first. Raises `UsageError` if the cassette has none such."""
-    family = list(_family(store, key))
-    family.sort(key=lambda one: key_of_session(one[0]) != key)
+
+    def takes(first: Exchange) -> bool:
+        is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)
+        return first.recording == key.recording and is_stream
+
+    found = sessions_with_drafts(store, key.session_id, family=key.session_id is not None, takes=takes)
+    family = sorted(found, key=lambda one: key_of_session(one[0]) != key)
     if not family or key_of_session(family[0][0]) != key:
         raise UsageError(f"the cassette holds no session {key}")
     started_at = store.recording(key.recording).started_at
     by_id = {(told.recording, told.session_id): told for told, _ in family}
     ids = {told.session_id for told, _ in family if told.session_id is not None}
-    exchanges = [x for x in store.exchanges(recording=key.recording) if _is_of(x, ids, key)]
+    exchanges = [
+        x for x in store.exchanges(recording=key.recording)
+        if x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
+    ]  # fmt: skip
     return {
         "key": str(key),
         "started_at": started_at,
@@ -366,23 +344,13 @@ def session_data(store: Store, key: Key) -> Row:
     }
 
 
-def _family(store: Store, key: Key) -> list[Told]:
-    family = key.session_id is not None
-    return list(sessions_with_drafts(store, key.session_id, family=family, recording=key.recording, stream=key.stream))
-
-
-def _is_of(x: Exchange, ids: set[str], key: Key) -> bool:
-    return x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
-
-
 def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
     why = concluded(told, children_of(told, by_id))
-    title = told.snapshot.title if told.snapshot else None
     return {
         "key": str(key_of_session(told)),
         "session_id": told.session_id,
         "parent_id": told.parent_id,
-        "title": title,
+        "title": told.snapshot.title if told.snapshot else None,
         "begun_ns": told.begun_ns,
         "ended_ns": told.until_ns,
         "status": told.status,

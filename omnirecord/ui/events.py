@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from ..analysis.apis import summary
 from ..analysis.curl import curl_of
 from ..analysis.listing import event_row
-from ..analysis.summary import summary
 from ..analysis.turns.values import Session
 from ..cassette.jsonl import text
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import VERDICTS, Exchange, Message, TimedFrame
+from ..model import VERDICTS, Exchange, TimedFrame
 from ..omnigent.routes import party_name
 from ..wire.headers import header
 from ..wire.sse import read_fields
@@ -104,13 +104,12 @@ def matching(store: Store, streams: list[int], words: str) -> dict[str, list[int
     """The numbers of the events whose frame contains a text, by stream. Case does not matter."""
     wanted = words.lower()
     return {
-        str(stream): [frame.seq for frame in _frames(store, stream, 0) if wanted in _shown(frame)]
+        str(stream): [
+            frame.seq for frame in _frames(store, stream, 0)
+            if wanted in (frame.raw or b"").decode("utf-8", "replace").lower()
+        ]
         for stream in streams
     }  # fmt: skip
-
-
-def _shown(frame: TimedFrame) -> str:
-    return "" if frame.raw is None else frame.raw.decode("utf-8", "replace").lower()
 
 
 def _frames(store: Store, stream: int, after: int) -> Iterator[TimedFrame]:
@@ -154,7 +153,11 @@ def exchange_of(store: Store, x: Exchange) -> Row:
             "reason": x.response.reason, "headers": x.response.headers,
             "body": None if x.kind == "sse" else _shown_body(store.decoded_body(x, "response")),
         },
-        "messages": [_message(one) for one in messages[:MESSAGES]],
+        "messages": [
+            {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data),
+             "data": beginning(one.data, LONGEST_BODY)}
+            for one in messages[:MESSAGES]
+        ],
         "more_messages": len(messages) > MESSAGES,
     }  # fmt: skip
 
@@ -187,11 +190,6 @@ def message_rows(store: Store, x: Exchange) -> list[Row]:
          "says": beginning(one.data, SAYS)}
         for place, one in enumerate(islice(store.messages(x.exchange), MESSAGES))
     ]  # fmt: skip
-
-
-def _message(one: Message) -> Row:
-    data = beginning(one.data, LONGEST_BODY)
-    return {"at_ns": one.at_ns, "dir": one.dir, "opcode": one.opcode, "size": len(one.data), "data": data}
 
 
 def _shown_body(data: bytes) -> Row:

@@ -61,7 +61,10 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
     rows = [row for row in whole["sessions"] if row["key"] in shown]
     ids = {row["session_id"] for row in rows}
     hops = Hops.of(store)
-    linked = _calls(hops, rows, everything=wanted is None)
+    linked: Row = {}  # by the key of a session; under an empty key those of the cassette
+    if hops.calls.is_recorded:
+        linked = {row["key"]: calls(hops, read_key(row["key"])) for row in rows}
+        linked |= {"": calls(hops)} if wanted is None else {}
     numbered = {one["exchange"]: one for found in linked.values() for one in found["calls"]}
     others = whole["others"] if wanted is None else []
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
@@ -84,16 +87,11 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
         "calls": linked,
         "call": {str(number): call(hops, number, shown=WHOLE_TEXT) for number in numbered},
         "moves": all_moves(store, hops, shown) if numbered else {},
-        "comparisons": _comparisons(store, [row["key"] for row in rows]),
+        "comparisons": {
+            f"{a['key']} {b['key']}": comparison(store, a["key"], b["key"])
+            for a, b in (combinations(rows, 2) if len(rows) <= MOST_COMPARED else ())
+        },
     }
-
-
-def _calls(hops: Hops, rows: list[Row], *, everything: bool) -> Row:
-    """The model calls of each session, by its key; under an empty key those of the cassette."""
-    if not hops.calls.is_recorded:
-        return {}
-    found = {row["key"]: calls(hops, read_key(row["key"])) for row in rows}
-    return {**found, "": calls(hops)} if everything else found
 
 
 def _stream(store: Store, x: Exchange, held: Held) -> Row:
@@ -107,12 +105,6 @@ def _stream(store: Store, x: Exchange, held: Held) -> Row:
         "summaries": [summary_of(frame) for frame in frames],
         "events": [[row[name] for name in names] for row in (event_of(x, frame, started_at) for frame in frames)],
     }
-
-
-def _comparisons(store: Store, keys: list[str]) -> Row:
-    if len(keys) > MOST_COMPARED:
-        return {}
-    return {f"{a} {b}": comparison(store, a, b) for a, b in combinations(keys, 2)}
 
 
 @contextmanager

@@ -84,7 +84,11 @@ class Shown:
         except BaseException:
             self.close()
             raise
-        self.place = _place(*keys, are_two=b is not None)
+        asked = {name: key for name, key in zip("ab", keys, strict=True) if key is not None}
+        if b is not None:
+            self.place = "#/compare" + (f"?{urlencode(asked)}" if asked else "")
+        else:
+            self.place = f"#/session/{quote(asked['a'], safe='')}" if asked else ""
 
     def _together(self, a: Path, b: Path) -> None:
         self._folder = TemporaryFolder("ui")
@@ -94,7 +98,8 @@ class Shown:
         except BaseException:
             self.close()
             raise
-        self.files = {recording: _names(a, b)[place] for recording, place in of.items()}
+        names = (a.name, b.name) if a.name != b.name else (str(a), str(b) if a != b else f"{b} (again)")
+        self.files = {recording: names[place] for recording, place in of.items()}
 
     def _key(self, source: Path, session: str | None, name: str | None) -> str | None:
         """The page's key of a session in `source`. `session`: its id, or the start of it."""
@@ -109,20 +114,6 @@ class Shown:
     def close(self) -> None:
         if self._folder is not None:
             self._folder.cleanup()
-
-
-def _names(a: Path, b: Path) -> tuple[str, str]:
-    """Names that differ, for the page."""
-    if a.name != b.name:
-        return a.name, b.name
-    return (str(a), str(b)) if a != b else (str(a), f"{b} (again)")
-
-
-def _place(a: str | None, b: str | None, *, are_two: bool) -> str:
-    if are_two:
-        asked = {name: key for name, key in (("a", a), ("b", b)) if key is not None}
-        return "#/compare" + (f"?{urlencode(asked)}" if asked else "")
-    return "" if a is None else f"#/session/{quote(a, safe='')}"
 
 
 class PageServer(ABC):
@@ -315,7 +306,9 @@ class PageHandler:
         if request.method not in ("GET", "HEAD"):
             return error_response(405, "method_not_allowed", f"omnirecord: {path} takes only GET")
         if name in TYPES:
-            return self._file(name)
+            page = self._page()
+            text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
+            return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)
         data = path.removeprefix(DATA)
         if not path.startswith(DATA) or data not in self._answers:
             return error_response(404, "not_found", f"omnirecord: the page is at {UI}")
@@ -324,7 +317,7 @@ class PageHandler:
     async def _data(self, name: str, asked: dict[str, str]) -> web.Response:
         loop = asyncio.get_running_loop()
         try:
-            made = await loop.run_in_executor(self._threads, self._made, name, asked)
+            made = await loop.run_in_executor(self._threads, lambda: dumps(self._answers.answer(name, asked)).encode())
         except UsageError as error:
             return error_response(400, "bad_request", f"omnirecord: {error}")
         except CassetteError as error:
@@ -332,11 +325,3 @@ class PageHandler:
         except LakeError as error:
             return error_response(502, "lake_failed", f"omnirecord: {error}")
         return web.Response(body=made, content_type="application/json", headers=_HEADERS)
-
-    def _made(self, name: str, asked: dict[str, str]) -> bytes:
-        return dumps(self._answers.answer(name, asked)).encode()
-
-    def _file(self, name: str) -> web.Response:
-        page = self._page()
-        text = {"": page.html, "page.js": page.script, "page.css": page.style}[name]
-        return web.Response(text=text, content_type=TYPES[name], charset="utf-8", headers=_HEADERS)

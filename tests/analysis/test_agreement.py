@@ -16,7 +16,7 @@ from omnirecord.cli import main
 from omnirecord.text import clip, one_line, seconds
 from omnirecord.ui.data import Answers
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta, heartbeat, status
-from tests.support.examples import a_third
+from tests.support.examples import a_third, each
 
 CASSETTES = sorted(SHIPPED.rglob("*.jsonl"))
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ def of_the_page(path: Path) -> tuple[list[Row], dict[tuple[int, str | None], Row
     return listed, data
 
 
-@pytest.mark.parametrize("path", a_third(CASSETTES), ids=lambda path: path.stem)
+@each("path", a_third(CASSETTES))
 def test_all_commands_conclude_the_same(path: Path) -> None:
     listed, data = of_the_page(path)
     expected = {key(row): row["conclusion"] for row in rows("sessions", path)}
@@ -59,7 +59,7 @@ def test_all_commands_conclude_the_same(path: Path) -> None:
     assert shown == {name: expected[name] for name in shown}
 
 
-@pytest.mark.parametrize("path", a_third(CASSETTES), ids=lambda path: path.stem)
+@each("path", a_third(CASSETTES))
 def test_a_session_lasts_equally_long_everywhere(path: Path) -> None:
     listed, data = of_the_page(path)
     expected = {key(row): row["duration_s"] for row in rows("sessions", path)}
@@ -72,7 +72,7 @@ def test_a_session_lasts_equally_long_everywhere(path: Path) -> None:
             assert (row["ended_ns"] - row["begun_ns"]) / 1e9 == (expected[name] or 0)
 
 
-@pytest.mark.parametrize("path", a_third(CASSETTES), ids=lambda path: path.stem)
+@each("path", a_third(CASSETTES))
 def test_the_lines_for_a_person_have_that_conclusion(path: Path) -> None:
     shown = printed("show", path, "--full", "--width", "10000").splitlines()
     examined = re.sub(r"\n  (?=\S)", " ", printed("doctor", path))
@@ -90,7 +90,7 @@ def test_the_lines_for_a_person_have_that_conclusion(path: Path) -> None:
             assert conclusion["verdict"] in shown
 
 
-@pytest.mark.parametrize("path", a_third(CASSETTES), ids=lambda path: path.stem)
+@each("path", a_third(CASSETTES))
 def test_doctor_finds_nothing_that_the_conclusion_denies(path: Path) -> None:
     found = rows("doctor", path)
     for row in rows("sessions", path):

@@ -26,6 +26,7 @@ from omnirecord.model import Headers
 from omnirecord.ui.events import exchange
 from omnirecord.wire.headers import header
 from tests.support.cassettes import HEALTHY, Made
+from tests.support.examples import each
 
 PSEUDONYM = "omnirecord-redacted-0123456789ab"
 OTHER = "omnirecord-redacted-ba9876543210"
@@ -93,7 +94,7 @@ def command_of(tape: Made, url: str, number: int = 1) -> str:
         return curl_of(x, store.body(number, "request"), url).text
 
 
-@pytest.mark.parametrize("name", BODIES)
+@each("name", BODIES)
 def test_any_body_arrives_as_it_was(name: str, server: Server) -> None:
     tape = Made()
     tape.post("/v1/sessions/s/events?a=%20b", 0.0, body=BODIES[name], sent=TEXT)
@@ -104,7 +105,7 @@ def test_any_body_arrives_as_it_was(name: str, server: Server) -> None:
     assert sorted(fields) == sorted(TEXT)
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS"])
+@each("method", ["GET", "POST", "PATCH", "DELETE", "HEAD", "OPTIONS"])
 def test_the_method_and_the_target_are_the_recorded_ones(method: str, server: Server) -> None:
     tape = Made()
     tape.request(method, "/a/../[b]/{c}?x='$y", 0.0, sent=(("Content-Length", "0"), ("X-Empty", "")))

@@ -22,7 +22,7 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.cassette.sqlite.views import SELECTS
 from omnirecord.errors import UsageError
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, completed, created, delta, event
-from tests.support.examples import a_third
+from tests.support.examples import a_third, each
 from tests.support.hop_tapes import both_hops
 
 CASSETTES = sorted([*SHIPPED.rglob("*.jsonl"), *SHIPPED.rglob("*.jsonl.zst")])
@@ -40,7 +40,7 @@ def store() -> Iterator[Store]:
         yield opened
 
 
-@pytest.mark.parametrize("path", a_third(CASSETTES, 1), ids=lambda path: path.name.partition(".")[0])
+@each("path", a_third(CASSETTES, 1))
 def test_each_table_agrees_with_the_json_of_its_command(path: Path) -> None:
     with closing(open_store(path)) as opened:
         told, stats = [one.row("") for one in summaries(opened)], [stats_row(one) for one in measured(opened)]

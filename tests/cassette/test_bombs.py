@@ -31,6 +31,7 @@ from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
 from omnirecord.wire.websocket import MessageReader
 from tests.support import forked
 from tests.support.bombs import EVENT, MIB, OMNIGENT, cassette
+from tests.support.examples import each
 from tests.wire.test_websocket import DEFLATE, Squeezer, frame
 
 if sys.version_info >= (3, 14):
@@ -64,7 +65,7 @@ def counted(path: Path) -> int:
         return sum(1 for _ in store.frames(stream))
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@each("coding", CODINGS)
 def test_the_same_events_are_made_up_to_the_limit_however_the_stream_is_cut(coding: str) -> None:
     body = CODINGS[coding](EVENTS)
     for size in (len(body), 97):
@@ -78,7 +79,7 @@ def test_the_same_events_are_made_up_to_the_limit_however_the_stream_is_cut(codi
         assert framer.feed(10**6, body) == framer.skip(10**6, 5) == framer.close() == []
 
 
-@pytest.mark.parametrize("coding", CODINGS)
+@each("coding", CODINGS)
 def test_what_a_read_decodes_to_is_never_held_as_a_whole(coding: str) -> None:
     body = CODINGS[coding](EVENTS)
     framer, seen = Framer(coding, OMNIGENT), 0
@@ -239,7 +240,7 @@ def test_the_limit_is_a_size(given: str | int, size: int) -> None:
     assert omnirecord.max_decoded(given) == omnirecord.max_decoded() == size
 
 
-@pytest.mark.parametrize("given", ["", "2", "1h", "-1MB", 0, -1])
+@each("given", ["", "2", "1h", "-1MB", 0, -1])
 def test_a_limit_that_is_no_size_is_refused(given: str | int) -> None:
     with pytest.raises(UsageError, match=r"^--max-decoded .* cannot be used: give a size as in 2GB$"):
         max_decoded(given)

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette.compressed import MAGIC, PackingError, lines, most_of, named, packed, unpacked
+from omnirecord.cassette.export import named
+from omnirecord.cassette.open import lines
+from omnirecord.wire.content_coding import ZSTD_MAGIC, PackingError, packed, unpacked
+from tests.support.examples import each
 
 TEXT = b"".join(b'{"stream": 1, "seq": %d}\n' % n for n in range(5000))
 MOST = 1 << 24
@@ -27,7 +30,7 @@ def back(data: bytes, size: int = 100, most: int = MOST) -> bytes:
 @given(st.binary(max_size=5000), st.integers(1, 700), st.integers(1, 700))
 def test_what_was_packed_comes_back_whatever_the_pieces(data: bytes, going: int, coming: int) -> None:
     made = b"".join(packed(cut(data, going)))
-    assert made.startswith(MAGIC)
+    assert made.startswith(ZSTD_MAGIC)
     assert back(made, coming) == data
 
 
@@ -45,7 +48,7 @@ def test_whatever_byte_is_changed_the_damage_is_told() -> None:
             back(spoiled)
 
 
-@pytest.mark.parametrize("end", [0, 3, 20, -5, -1])
+@each("end", [0, 3, 20, -5, -1])
 def test_an_end_that_is_missing_is_told(end: int) -> None:
     with pytest.raises(PackingError, match="its end is missing"):
         back(b"".join(packed([TEXT]))[:end])
@@ -66,17 +69,13 @@ def test_a_bomb_is_unpacked_no_further_than_it_may() -> None:
     assert len(back(bomb, most=64 << 20)) == 64 << 20
 
 
-def test_a_larger_file_may_be_more() -> None:
-    assert (most_of(10, 1000), most_of(1_000_000, 1000)) == (1000, 100_000_000)
-
-
 @given(st.lists(st.sampled_from([b"a", b"", b"\n", b"\r\n", b"b\nc", b"\n\n"]), max_size=12), st.integers(1, 5))
 def test_lines_are_those_that_a_file_gives(pieces: list[bytes], size: int) -> None:
     whole = b"".join(pieces)
     assert list(lines(cut(whole, size))) == io.BytesIO(whole).readlines()
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "says"),
     [
         ("a.db", (".db", False)), ("a.db.zst", (".db", True)), ("a.b.jsonl.zst", (".jsonl", True)),

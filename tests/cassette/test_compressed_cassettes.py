@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import omnirecord
-from omnirecord.cassette.compressed import packed
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Writer, is_database
 from omnirecord.cassette.sqlite.compressed import IN_MEMORY, connect
 from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
+from omnirecord.wire.content_coding import packed
 from tests.cli.test_cli import run
 from tests.support.cassettes import HEALTHY, conversation
 

@@ -6,14 +6,13 @@ import gzip
 import sys
 from itertools import pairwise
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.omnigent.contract import Contract, load
 from omnirecord.wire.headers import header, is_event_stream
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 OMNIGENT = load("omnigent")
 PING = b'event: response.heartbeat\ndata: {"type":"response.heartbeat"}\n\n'
@@ -89,7 +88,8 @@ def test_reads_that_are_fed_together_make_what_they_make_one_by_one(
     for size in [*groups, *[1] * len(reads)]:
         some = reads[at : at + size]
         expected = [one for n, read in enumerate(some, at) for one in one_by_one.feed(n, read)]
-        assert (together.feed_reads(at, [len(read) for read in some], b"".join(some)) if some else []) == expected
+        portions = together.portions(at, [len(read) for read in some], b"".join(some), runs=False) if some else []
+        assert [one for portion in portions for one in portion] == expected
         assert together.cut == one_by_one.cut
         at += size
     assert together.close() == one_by_one.close()
@@ -230,7 +230,7 @@ def test_cut_counts_the_content_that_is_in_frames() -> None:
     assert one.cut == 16
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "is_one"),
     [
         ("text/event-stream", True),

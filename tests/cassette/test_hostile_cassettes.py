@@ -10,7 +10,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from omnirecord.model import wall_clock
 from omnirecord.wire.content_coding import PIECE
 from tests.cassette.jsonl.test_jsonl import everything_made, saved
 from tests.support.cassettes import child, conversation
+from tests.support.examples import each
 
 
 def read_all(store: Store) -> None:
@@ -106,13 +109,22 @@ UPDATES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("script", UPDATES, ids=[one[:60] for one in UPDATES])
-def test_a_db_with_anything_in_it_is_damaged_and_no_traceback(tmp_path: Path, script: str) -> None:
+@cache
+def healthy() -> bytes:
+    """Return the file of a cassette that can be read."""
     made = everything_made()
     made.stream("u", 8.0, (8.0, child("c")))
-    path = made.save(tmp_path / "a.db")
-    with closing(open_store(path)) as store:
-        read_all(store)
+    with TemporaryDirectory() as folder:
+        path = made.save(Path(folder) / "a.db")
+        with closing(open_store(path)) as store:
+            read_all(store)
+        return path.read_bytes()
+
+
+@each("script", UPDATES)
+def test_a_db_with_anything_in_it_is_damaged_and_no_traceback(tmp_path: Path, script: str) -> None:
+    path = tmp_path / "a.db"
+    path.write_bytes(healthy())
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(script)
 
@@ -185,13 +197,13 @@ FORMS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FORMS)
+@each("name", FORMS)
 def test_text_that_would_make_another_message_of_it_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(BrokenCassette, match=r"a\.jsonl, line \d+: "):
         open_store(edited(tmp_path, FORMS[name]))
 
 
-@pytest.mark.parametrize("target", ["*", "/[a]", "/{a}?{b}", "/a'b\"c<d>|e^f`", "/x?a=%zz", "//host/x", "/\ufffd"])
+@each("target", ["*", "/[a]", "/{a}?{b}", "/a'b\"c<d>|e^f`", "/x?a=%zz", "//host/x", "/\ufffd"])
 def test_odd_targets_that_the_proxy_records_are_read(tmp_path: Path, target: str) -> None:
     with closing(open_store(edited(tmp_path, lambda f: f[1]["request"].update(target=target)))) as store:
         assert store.exchanges()[0].request.target == target

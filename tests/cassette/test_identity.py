@@ -28,6 +28,7 @@ from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.rows.frames import FrameMaker
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.examples import each
 from tests.support.older import aged
 
 STARTED = "2026-01-02T03:04:05.678000+00:00"
@@ -192,7 +193,7 @@ def test_a_scrubbed_copy_of_an_older_cassette_has_its_id(tmp_path: Path) -> None
     assert [set(ids(path)) for path in forms(tmp_path / "copy.db")] == [set(ids(older))] * 5
 
 
-@pytest.mark.parametrize("version", [*OLDER, None])
+@each("version", [*OLDER, None])
 def test_query_reads_the_ids_of_every_version(version: int | None, tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "now.db")
     if version is not None:
@@ -220,7 +221,7 @@ def test_a_reader_of_version_4_goes_on_when_a_recorder_migrates_the_file(tmp_pat
         assert (store.recordings(), store.exchanges()) == before
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     ["recording_id = 'x'", "recording_id = '../../etc/passwd'", "run_id = 5", "labels = '[]'", "labels = '{\"a\": 1}'",
      "labels = '{'", "labels = '{\"a\": \"\\ud800\"}'", "server_version = x'00'", "hop = ''", "hop = 'a b'",
@@ -235,7 +236,7 @@ def test_an_invalid_identity_is_a_damaged_file(change: str, tmp_path: Path) -> N
         store.recordings()
 
 
-@pytest.mark.parametrize(
+@each(
     "more",
     [{"recording_id": "x"}, {"run_id": "A" * 36}, {"labels": {"a": 1}}, {"labels": []}, {"server_version": 5},
      {"hop": ""}, {"hop": "a b"}, {"hop": "a" * 33}, {"hop": 5}],
@@ -283,12 +284,12 @@ def test_labels_are_sorted_by_key() -> None:
     assert list(labels_of(["b=1", "a=1"], {})) == ["a", "b"]
 
 
-@pytest.mark.parametrize("key", ["branch", "ci/job.name_1-x", "9", "A" * 63])
+@each("key", ["branch", "ci/job.name_1-x", "9", "A" * 63])
 def test_a_key_has_letters_digits_and_a_few_characters(key: str) -> None:
     assert labels_of([f"{key}=é ü"], {}) == {key: "é ü"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "sentence"),
     [
         (["branch"], "--label 'branch' is no label: write KEY=VALUE, as in branch=main"),

@@ -17,6 +17,7 @@ from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.model import Recording
+from tests.support.examples import each
 
 
 def made(path: Path, started: str, hop: str | None = None, **fields: Any) -> Path:
@@ -88,7 +89,7 @@ def test_a_db_is_imported_as_it_is(tmp_path: Path) -> None:
     assert (code, recordings(tmp_path / "b.db")) == (0, recordings(a))
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         (["a", "a"], "import it once"),
@@ -129,8 +130,6 @@ def test_the_output_is_no_input(tmp_path: Path) -> None:
         join([str(a)], a)
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("+1.5s", 1.5), ("-250ms", -0.25), ("2 min", 120.0), ("1h", 3600.0), ("3", 3.0)]
-)
+@each(("text", "seconds"), [("+1.5s", 1.5), ("-250ms", -0.25), ("2 min", 120.0), ("1h", 3600.0), ("3", 3.0)])
 def test_a_shift_is_a_number_with_a_unit(text: str, seconds: float) -> None:
     assert parse_shift(text) == seconds

@@ -15,6 +15,7 @@ import omnirecord
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cli import main
 from tests.support.cassettes import SHIPPED, delta, event, heartbeat, status
+from tests.support.examples import each
 
 RESPONSE = {"id": "r", "status": "in_progress", "model": "m", "created_at": 1}
 WORDS = [f"Hi {n} " for n in range(80)]
@@ -58,14 +59,14 @@ def rows(*words: str | Path) -> list[Any]:
     return [json.loads(line) for line in run(*words, "--json").splitlines()]
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@each("body", BODIES.values())
 def test_nothing_above_a_note_is_found_at_its_end(tmp_path: Path, body: bytes) -> None:
     found = omnirecord.doctor(imported(tmp_path, body))
     assert [(one.code, one.message) for one in found if one.severity != "note"] == []
     assert not [one for one in found if re.search(r"\d s\b", one.message)]
 
 
-@pytest.mark.parametrize("name", ["text", "tool", "approval", "interrupt", "two_clients", "turns", "subagent"])
+@each("name", ["text", "tool", "approval", "interrupt", "two_clients", "turns", "subagent"])
 def test_the_body_of_a_healthy_stream_gives_nothing_above_a_note(tmp_path: Path, name: str) -> None:
     with closing(open_store(SHIPPED / f"{name}.jsonl")) as store:
         bodies = [b"".join(store.content(x)) for x in store.streams()]
@@ -105,8 +106,8 @@ def test_its_columns_are_empty(tmp_path: Path) -> None:
 COMMANDS = ["ls", "sessions", "events", "show", "stats", "tail", "tail --verbose", "request 1", "doctor", "search Hi"]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("body", ["in a turn", "between turns"])
+@each("command", COMMANDS)
+@each("body", ["in a turn", "between turns"])
 def test_no_line_for_a_person_names_a_time(tmp_path: Path, command: str, body: str) -> None:
     name, *words = command.split()
     shown = run(name, imported(tmp_path, BODIES[body]), *words)

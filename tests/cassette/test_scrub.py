@@ -25,6 +25,7 @@ from omnirecord.errors import CassetteError, UsageError
 from omnirecord.replayer.verify import verify
 from tests.support import wire
 from tests.support.cassettes import JSON, SSE, Made, delta, event, heartbeat
+from tests.support.examples import each
 from tests.support.wire import ask, bytes_on_disk
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent / "cassettes").glob("*.jsonl"))
@@ -143,7 +144,7 @@ def same_but_for_secrets(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-@pytest.mark.parametrize("cassette", CASSETTES, ids=lambda path: path.stem)
+@each("cassette", CASSETTES)
 def test_a_healthy_cassette_is_copied_as_it_is(cassette: Path, tmp_path: Path) -> None:
     assert scrub(cassette, tmp_path / "copy.jsonl") == []
     assert (tmp_path / "copy.jsonl").read_bytes() == cassette.read_bytes()

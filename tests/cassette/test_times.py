@@ -10,6 +10,7 @@ from omnirecord.cassette.select import Given, moment, span
 from omnirecord.errors import UsageError
 from omnirecord.model import Recording
 from tests.support.cassettes import ns
+from tests.support.examples import each
 
 RECORDING = Recording(1, "2026-01-02T23:50:00.000000+00:00", "0", "omnigent", None)
 ZERO = 5.0
@@ -20,7 +21,7 @@ def at(value: Given) -> float:
     return span(RECORDING, moment("since", value), None, ns(ZERO))[0] / 1e9
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "seconds"),
     [
         ("2.5", 7.5), (2, 7.0), ("-1", 4.0),
@@ -42,7 +43,7 @@ def test_a_time_of_day_is_read_as_one() -> None:
     assert moment("since", "14:03") == time(14, 3)
 
 
-@pytest.mark.parametrize("given", ["", "soon", "25:00", "nan", "inf", "2026-13-01", "1:2:3:4"])
+@each("given", ["", "soon", "25:00", "nan", "inf", "2026-13-01", "1:2:3:4"])
 def test_what_is_no_time_gets_a_sentence(given: str) -> None:
     with pytest.raises(UsageError, match="is no time: give seconds"):
         moment("--since", given)

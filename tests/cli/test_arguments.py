@@ -21,6 +21,7 @@ from omnirecord.cli import main
 from omnirecord.cli.arguments import CassetteType
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, child, created
+from tests.support.examples import each
 
 LEAVES: dict[str, click.Command] = {
     **{name: one for name, one in main.commands.items() if not isinstance(one, click.Group)},
@@ -78,17 +79,17 @@ def test_every_command_but_those_that_record_reads_a_cassette() -> None:
     assert others == {"proxy", "demo", "ship"}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@each("name", COMMANDS)
 def test_every_command_has_json(name: str) -> None:
     assert any("--json" in one.opts for one in LEAVES[name].params)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@each("name", COMMANDS)
 def test_a_wrong_call_of_any_command_is_an_object_with_json(name: str) -> None:
     assert "--no-such" in failure(run(*name.split(), "--json", "--no-such"))["error"]
 
 
-@pytest.mark.parametrize("name", READERS)
+@each("name", READERS)
 def test_a_missing_cassette_is_an_object_with_json(name: str, tmp_path: Path) -> None:
     found = failure(run(name, tmp_path / "none.db", *more(name, tmp_path), "--json"))
     assert "none.db does not exist" in found["error"]
@@ -103,7 +104,7 @@ def test_without_json_an_error_is_a_sentence(tmp_path: Path) -> None:
     assert run("ls", tmp_path / "none.db").stderr.startswith("Error: ")
 
 
-@pytest.mark.parametrize("name", READERS)
+@each("name", READERS)
 def test_every_command_reads_a_cassette_from_standard_input(name: str, tmp_path: Path) -> None:
     found = done(name, "-", tmp_path, stdin=HEALTHY["subagent"])
     assert found.code in (0, 1), found.errors
@@ -111,7 +112,7 @@ def test_every_command_reads_a_cassette_from_standard_input(name: str, tmp_path:
     assert not (tmp_path / "-").exists()
 
 
-@pytest.mark.parametrize("name", READERS)
+@each("name", READERS)
 def test_every_command_takes_one_session_of_a_cassette(name: str, tmp_path: Path) -> None:
     found = done(name, f"{HEALTHY['subagent']}#{CHILD[:3]}", tmp_path, number=6)
     assert found.code in (0, 1), found.errors
@@ -120,7 +121,7 @@ def test_every_command_takes_one_session_of_a_cassette(name: str, tmp_path: Path
     assert rows or name in ("doctor", "validate", "scrub")
 
 
-@pytest.mark.parametrize("name", [name for name in READERS if name != "diff"])
+@each("name", [name for name in READERS if name != "diff"])
 def test_a_session_that_is_not_there_gets_a_sentence_with_the_nearest(name: str, tmp_path: Path) -> None:
     result = run(name, f"{HEALTHY['subagent']}#9a9199", *more(name, tmp_path))
     assert result.exit_code in (1, 2)
@@ -161,14 +162,11 @@ def test_what_is_wrong_with_standard_input_is_said_by_its_name() -> None:
 
 
 def test_a_terminal_as_standard_input_is_refused() -> None:
-    said, code = forked.on_a_terminal("ls", "/dev/null")
-    assert code == 2
     ours, theirs = os.openpty()
-    command = [sys.executable, "-m", "omnirecord", "ls", "-"]
-    found = subprocess.run(command, stdin=theirs, capture_output=True, text=True, check=False, timeout=30)
+    found = forked.run(["ls", "-"], stdin=Path(os.ttyname(theirs)))
     os.close(ours)
     os.close(theirs)
-    assert (found.returncode, "is a terminal here" in found.stderr) == (2, True), said
+    assert (found.code, b"is a terminal here" in found.errors) == (2, True)
 
 
 def test_a_file_that_is_called_dash_is_named_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,16 +300,8 @@ def test_one_session_is_served_and_no_other(two: Path, tmp_path: Path) -> None:
     assert f"{two}#586".encode() in found.out
 
 
-ENDLESS = {
-    "request": ["4", "--body", "response"],
-    "events": ["--limit", "20"],
-    "export": ["--format", "sse", "-o", "-"],
-}
-
-
-@pytest.mark.parametrize("name", ENDLESS)
-def test_a_reader_that_goes_away_ends_it_without_a_word(name: str) -> None:
-    words = " ".join([name, str(HEALTHY["text"]), *ENDLESS[name]])
+def test_a_reader_that_goes_away_ends_it_without_a_word() -> None:
+    words = f"request {HEALTHY['text']} 4 --body response"
     command = f"{sys.executable} -m omnirecord {words} | head -n 1 >/dev/null"
     found = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
     assert found.stderr == b""

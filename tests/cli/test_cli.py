@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from tests.support.cassettes import conversation
+from tests.support.examples import each
 from tests.support.hop_tapes import model_hop
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
@@ -50,9 +51,9 @@ def rows(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.fixture(params=["db", "jsonl"])
+@pytest.fixture(params=["db", pytest.param("jsonl", marks=pytest.mark.long)])
 def cassette(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A real session, in each of the two forms."""
+    """A real session as a database, and with `--long` as text, too."""
     text = tmp_path / "session.jsonl"
     shutil.copy(CASSETTES / "approval.jsonl", text)
     if request.param == "jsonl":
@@ -119,7 +120,7 @@ def test_events_of_what_is_not_there_is_a_mistake(cassette: Path, option: str, v
     assert "there are" in result.stderr
 
 
-@pytest.mark.parametrize("words", [["events"], ["ls"], ["export", "--format", "jsonl"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [["ls"], ["export", "--format", "jsonl"]], ids=lambda words: words[0])
 def test_a_full_disk_under_the_output_gets_a_sentence(words: list[str], cassette: Path) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "omnirecord", words[0], str(cassette), *words[1:]]
@@ -218,7 +219,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
+@each("command", COMMANDS)
 def test_a_wrong_file_gets_one_sentence_and_is_left_as_it_was(command: list[str], tmp_path: Path) -> None:
     for path, says in wrong_files(tmp_path):
         before = path.read_bytes() if path.is_file() else None
@@ -294,11 +295,10 @@ def test_a_proxy_that_cannot_be_gets_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [["--timing", "instant", "--speed", "2"], ["--timing", "instant", "--max-gap", "1"], ["--speed", "0"],
      ["--max-gap", "-1"], ["--gate", "POST"], ["--no-gate", "--gate", "POST /x"], ["--listen", "host:"]],
-    ids=" ".join,
 )  # fmt: skip
 def test_a_replay_that_cannot_be_gets_one_sentence(words: list[str], cassette: Path) -> None:
     result = run("serve", cassette, "--listen", "127.0.0.1:0", *words)

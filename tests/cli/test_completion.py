@@ -14,9 +14,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.select import session_ids
+from omnirecord.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "commands.md").read_text()
@@ -70,11 +72,10 @@ def test_the_line_of_each_shell_runs(shell: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_there_is_a_script_for_each_shell(shell: str, folder: Path) -> None:
-    done = subprocess.run(
-        ["omnirecord"], env={**environment(folder), "_OMNIRECORD_COMPLETE": f"{shell}_source"}, timeout=60,
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+def test_there_is_a_script_for_each_shell(shell: str) -> None:
+    environment = {"_OMNIRECORD_COMPLETE": f"{shell}_source"}
+    done = CliRunner().invoke(main, [], prog_name="omnirecord", env=environment)
+    assert done.exit_code == 0
     assert f"_OMNIRECORD_COMPLETE={shell}_complete" in done.stdout
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pytest
 from click.testing import CliRunner
 
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, created, delta, event, status
+from tests.support.examples import each
 from tests.support.hop_tapes import RESPONSES, asked, ending, model_hop, opening, user, word
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
@@ -74,7 +74,7 @@ def test_two_cassettes_without_a_session_have_nothing_to_compare(tmp_path: Path)
     assert "  the session\n    content the session, only in B:\n" in out
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "said"),
     [
         (("nowhere.db", TEXT), "nowhere.db does not exist"),

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import Made, completed, event, heartbeat, status
+from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.hop_tapes import both_hops
 
@@ -54,8 +55,8 @@ def test_a_finding_is_told_with_its_events_its_reason_and_what_to_do() -> None:
         "\n"
         "note    turn-interrupted  1:13\n"
         "        the user interrupted the turn\n"
-        "        why: The user stopped the turn. It has no answer, and the live server ends it without a\n"
-        "        response.* event.\n"
+        "        why: The user stopped the turn, so the turn has no complete answer. Omnigent's server ends\n"
+        "        an interrupted turn without a response.* event.\n"
         "        next: Nothing to do, unless the interrupt was a mistake.\n"
     )
 
@@ -71,7 +72,7 @@ def test_json_is_one_object_a_line_with_fixed_keys() -> None:
     assert run(FOLDER / "text.jsonl", "--json").stdout == ""
 
 
-@pytest.mark.parametrize(
+@each(
     ("cassette", "fail_on", "code"),
     [
         ("text", "note", 0), ("interrupt", "note", 1), ("interrupt", "warning", 0), ("interrupt", "error", 0),
@@ -157,7 +158,7 @@ def test_a_hint_names_the_cassette_and_a_refused_call_its_exchange(tmp_path: Pat
     path = tmp_path / "my run.db"
     both_hops().save(path)
     out = " ".join(run(path).stdout.split())
-    assert f"omnirecord show '{path}' has each call." in out
+    assert f"omnirecord show '{path}' prints each call." in out
     assert "(exchange 4)" in out
     assert "CASSETTE" not in out
 

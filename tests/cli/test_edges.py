@@ -27,11 +27,12 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.lookup import difference, line, nearest
-from omnirecord.replayer.player.timing import timing_of
+from omnirecord.replayer.player.timeline import timing_of
 from omnirecord.server.listener import parse_listen
 from omnirecord.wire.limits import checked_seconds
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, completed, created, delta
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 OMNIRECORD = [sys.executable, "-m", "omnirecord"]
@@ -101,7 +102,7 @@ READING = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("words", READING, ids=" ".join)
+@each("words", READING)
 def test_without_stdout_there_is_no_traceback(words: list[str], cassette: Path) -> None:
     done = forked.run([words[0], cassette, *words[1:]], has_stdout=False)
     assert done.code in (0, 2)
@@ -126,11 +127,11 @@ run()
     ("while_importing", "words"),
     [
         ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
-        ("omnirecord.analysis.transcript.show", ["show"]),
-        ("omnirecord.analysis.stats.stats", ["stats"]), ("omnirecord.analysis.validate", ["validate"]),
-        ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
-        ("omnirecord.analysis.search.search", ["search", "notes"]),
-        ("omnirecord.analysis.listing", ["events"]),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in (
+            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats.stats", ["stats"]),
+            ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
+            ("omnirecord.analysis.search.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
+        )),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )  # fmt: skip
@@ -154,12 +155,11 @@ def test_where_stdout_has_not_all_characters_the_others_are_escapes(tmp_path: Pa
     made.stream("s", 1.0, (1.0, created()), (2.0, delta(said)), (3.0, completed()))
     text = made.save(tmp_path / "a.db")
     assert "caf\u00e9 \\u2026 \\ud83d\\ude00" in in_encoding("latin-1", "show", text)
-    rows = [in_encoding(name, "show", "--json", text) for name in ("utf-8", "latin-1")]
-    assert json.loads(rows[0]) == json.loads(rows[1])
+    assert json.loads(in_encoding("latin-1", "show", "--json", text)) == json.loads(run("show", "--json", text).stdout)
 
 
-@pytest.mark.parametrize("columns", ["0", "1", "20"])
-@pytest.mark.parametrize("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]], ids=str)
+@each("columns", ["0", "1", "20"])
+@each("words", [["show"], ["doctor"], ["stats"], ["validate"], ["ls"], ["search", "notes"]])
 def test_a_terminal_of_any_width_shows_something(words: list[str], columns: str, cassette: Path) -> None:
     errors = cassette.with_name("errors")
     shown, code = forked.on_a_terminal(words[0], cassette, *words[1:], errors=errors, COLUMNS=columns)
@@ -174,7 +174,7 @@ def test_events_have_room_for_what_they_say_on_80_columns(tmp_path: Path) -> Non
     assert max(map(len, shown.splitlines()[1:])) <= 80
 
 
-@pytest.mark.parametrize("words", [["events"], ["events", "--json"], ["export", "--format", "sse"]], ids=str)
+@pytest.mark.parametrize("words", [["events"], ["export", "--format", "sse"]], ids=str)
 def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -184,7 +184,7 @@ def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Pa
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("name", ["proxy", "serve"])
+@pytest.mark.parametrize("name", ["proxy", pytest.param("serve", marks=pytest.mark.long)])
 def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Path) -> None:
     with subprocess.Popen(
         commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -231,8 +231,9 @@ def test_a_signal_that_interrupts_the_handler_of_another_does_not_block_for_ever
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["proxy", "serve"])
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("first", "name"), [(signal.SIGINT, "proxy"), (signal.SIGTERM, "serve"), (signal.SIGHUP, "proxy")]
+)
 def test_further_signals_do_not_change_the_exit_code(first: signal.Signals, name: str, cassette: Path) -> None:
     with subprocess.Popen(
         commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -264,20 +265,19 @@ def test_on_a_terminal_it_says_at_the_end_what_there_is(name: str, said: str, ca
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])
+@each("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])
 def test_a_port_that_is_none_gets_a_sentence(port: str) -> None:
     with pytest.raises(UsageError, match="is no HOST:PORT"):
         parse_listen(f"127.0.0.1:{port}", allow_remote=False)
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--speed", "1e-320"], ["--speed", "nan"], ["--speed", "1e300"], ["--max-gap", "1e308"], ["--max-gap", "-1"],
         ["--max-gap", "nan"], ["--skip-gates-after", "-1"], ["--skip-gates-after", "nan"],
         ["--skip-gates-after", "1e308"], ["--gate-timeout", "-1"],
     ],
-    ids=" ".join,
 )  # fmt: skip
 def test_a_time_that_no_clock_can_keep_is_refused(words: list[str], cassette: Path) -> None:
     done = run("serve", cassette, *ANYWHERE, *words)

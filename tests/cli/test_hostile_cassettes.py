@@ -24,6 +24,7 @@ from omnirecord.replayer.server import Replay
 from omnirecord.wire.sse import Frame
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.examples import each
 from tests.support.wire import ask, get
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\u2066\x08\r\x7f\x00"
@@ -128,7 +129,7 @@ def harmful(text: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@each("name", COMMANDS)
 def test_nothing_of_it_acts_on_a_terminal(name: str, cassette: Path) -> None:
     shown, code = on_a_terminal(words_of(name, cassette))
     assert code in (0, 1, 2)
@@ -146,9 +147,7 @@ def on_a_terminal(words: list[str]) -> tuple[str, int | None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [name for name in COMMANDS if "export" not in name and name not in ("serve", "ui", "query events")]
-)
+@each("name", [name for name in COMMANDS if "export" not in name and name not in ("serve", "ui", "query events")])
 def test_nor_as_json(name: str, cassette: Path) -> None:
     done = forked.run(words_of(name, cassette, "--json"))
     assert done.code in (0, 1, 2), done.errors

@@ -27,7 +27,7 @@ from omnirecord.cli.live import Live
 from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
 from tests.support.cassettes import delta, event, heartbeat
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Upstream, Wire, chunk, connected, get
 
 RESPONSE = {"status": "in_progress", "model": "m", "created_at": 1}
@@ -258,7 +258,10 @@ async def test_on_a_terminal_a_text_grows_in_its_line_and_a_failure_is_red(
 async def test_in_a_pipe_there_are_finished_lines_without_control_characters(
     tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
-    async with Upstream(talk) as upstream, Process(upstream.url, tmp_path / "a.db", *options, json=False) as proxy:
+    async with (
+        Upstream(talk) as upstream,
+        ForkedProcess(upstream.url, tmp_path / "a.db", *options, json=False) as proxy,
+    ):
         async with connected(proxy.url, get("/v1/sessions/s/stream")) as client:
             await client.until(wire.END)
         await frames_are_stored(tmp_path / "a.db")
@@ -270,7 +273,7 @@ async def test_in_a_pipe_there_are_finished_lines_without_control_characters(
 
 @pytest.mark.slow
 async def test_a_program_that_reads_json_gets_nothing_on_stderr(tmp_path: Path) -> None:
-    async with Upstream(talk) as upstream, Process(upstream.url, tmp_path / "a.db") as proxy:
+    async with Upstream(talk) as upstream, ForkedProcess(upstream.url, tmp_path / "a.db") as proxy:
         async with connected(proxy.url, get("/v1/sessions/s/stream")) as client:
             await client.until(wire.END)
         await frames_are_stored(tmp_path / "a.db")

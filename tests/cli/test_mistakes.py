@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from omnirecord.cli import main
 from omnirecord.cli.proxy import _look_up
 from omnirecord.cli.stderr import busy, progress
+from tests.support.examples import each
 from tests.support.process import ForkedProcess
 from tests.support.wire import nobody_listens
 
@@ -27,7 +28,7 @@ def said(*words: str) -> str:
     return result.stderr
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "sentence"),
     [
         ("record", "No such command 'record'. Did you mean omnirecord proxy? Try: omnirecord --help"),
@@ -68,7 +69,7 @@ def test_every_error_has_one_form(tmp_path: Path) -> None:
     assert said("proxy", "--upstream", "ftp://x").startswith("Error: ")
 
 
-@pytest.mark.parametrize("command", ["show", "doctor", "serve", "ls", "validate"])
+@each("command", ["show", "doctor", "serve", "ls", "validate"])
 def test_the_body_of_a_stream_has_to_be_imported_first(tmp_path: Path, command: str) -> None:
     body = tmp_path / "a body.sse"
     body.write_bytes(SSE)

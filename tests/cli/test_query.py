@@ -23,6 +23,7 @@ from omnirecord.cli import main
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, conversation, delta, heartbeat
+from tests.support.examples import each
 from tests.support.older import aged
 
 CASSETTE = HEALTHY["approval"]
@@ -75,7 +76,7 @@ def test_no_row_is_said_on_stderr_and_is_no_failure() -> None:
     assert run(CASSETTE, "SELECT * FROM events WHERE seq > 1000").stdout == ""
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "kind"),
     [("3", "integer"), ("-3", "integer"), ("0.5", "real"), ("007", "text"), ("1e5", "text"), ("1.10", "text"),
      ("99999999999999999999", "text"), ("", "text"), ("ab", "text")],
@@ -155,7 +156,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("sql", "said"), MISTAKES, ids=[ascii(sql) for sql, _ in MISTAKES])
+@each(("sql", "said"), MISTAKES)
 def test_a_mistake_is_one_sentence(sql: str, said: str) -> None:
     done = run(CASSETTE, sql)
     assert (done.exit_code, done.stdout) == (2, "")

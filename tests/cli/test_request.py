@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, Made, completed, delta
+from tests.support.examples import each
 
 APPROVAL = HEALTHY["approval"]
 SESSION = "04cc962c53894fceb438253de1a3c240"
@@ -151,7 +152,7 @@ def test_the_row_of_a_request_begins_with_that_of_ls() -> None:
         assert list(row)[: len(before)] == list(before)
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "said"),
     [
         ([99], "holds no exchange 99: it has 1, 2"),
@@ -187,7 +188,7 @@ def late(tmp_path: Path) -> Path:
     return tape.save(tmp_path / "late.db")
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "seqs"),
     [
         (["--since", "3"], [4, 5, 6]), (["--until", "1"], [1, 2]), (["--since", "1", "--until", "2.5"], [2, 3]),

@@ -22,6 +22,7 @@ from omnirecord.cli.sessions import lines_of
 from omnirecord.errors import UsageError
 from omnirecord.wire.limits import since
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made
+from tests.support.examples import each
 from tests.support.hop_tapes import model_hop
 
 KEYS = [
@@ -85,7 +86,7 @@ def test_no_failed_session_is_said() -> None:
     assert run(HEALTHY["text"], "--failed").stdout == f"no failed session in {HEALTHY['text']}\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [("2h", "2026-11-27T10:00:00+00:00"), ("7d", "2026-11-20T12:00:00+00:00"),
      ("2026-11-25", "2026-11-25T00:00:00+00:00"), ("2026-11-25T10:00+02:00", "2026-11-25T10:00:00+02:00")],
@@ -94,7 +95,7 @@ def test_since_is_a_duration_or_a_time(text: str, expected: str) -> None:
     assert since(text, datetime(2026, 11, 27, 12, tzinfo=UTC)).isoformat() == expected
 
 
-@pytest.mark.parametrize("text", ["2x", "", "5GB", "yesterday"])
+@each("text", ["2x", "", "5GB", "yesterday"])
 def test_another_since_is_refused_with_what_may_be_given(text: str) -> None:
     with pytest.raises(UsageError, match="give a duration as in 2h or 7d"):
         since(text, datetime(2026, 11, 27, 12, tzinfo=UTC))
@@ -124,8 +125,8 @@ def test_80_columns_still_say_how_it_ended() -> None:
     assert "  Failed: the runner was lost,…  " in line
 
 
-@pytest.mark.parametrize("what", [None, "streams", "exchanges"])
-@pytest.mark.parametrize("name", ["two_clients", "subagent"])
+@each("what", [None, "streams", "exchanges"])
+@each("name", ["two_clients", "subagent"])
 def test_a_list_of_a_cassette_fits_80_columns(name: str, what: str | None) -> None:
     rows_of = {None: session_rows, "streams": stream_rows, "exchanges": exchange_rows}[what]
     with closing(open_store(HEALTHY[name])) as store:
@@ -143,8 +144,8 @@ def test_a_table_cuts_the_widest_column_first_then_leaves_some_out() -> None:
 
 def test_it_is_what_help_lists_first() -> None:
     listed = CliRunner().invoke(main, ["--help"]).stdout
-    what_happened = listed.partition("What happened:")[2].strip()
-    assert what_happened.startswith("sessions ")
+    reading = listed.partition("Read recordings:")[2].strip()
+    assert reading.startswith("sessions ")
 
 
 def test_a_cassette_with_model_calls_alone_names_their_number(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from omnirecord import UsageError
 from omnirecord.cassette.contracts import NAMES, load
+from tests.support.examples import each
 
 AUTO = load("auto")
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "name"),
     [
         ("/v1/responses", "openai-responses"),
@@ -35,7 +36,7 @@ def test_the_end_of_the_path_decides(target: str, name: str) -> None:
     assert AUTO.of(target) is load(name)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "auto"])
+@each("name", [name for name in NAMES if name != "auto"])
 def test_every_other_contract_is_that_of_every_path(name: str) -> None:
     contract = load(name)
     assert contract.name == name

@@ -15,10 +15,10 @@ from omnirecord.contract.judge import path_of
 from omnirecord.contract.known_fields import Known, Steps
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
 from omnirecord.omnigent.events import MODELS
-from tests.omnigent.contract.test_agreement import mutants
+from tests.omnigent.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 ASKS = "response.elicitation_request"
 EXAMPLES = WITH_MORE | {ASKS: edited(WITH_MORE[ASKS], "params.x-mcp")}
@@ -47,13 +47,13 @@ def _with_more(event: Any, path: str) -> Any:
     return event
 
 
-@pytest.mark.parametrize("type_", EXAMPLES)
+@each("type_", EXAMPLES)
 def test_an_example_of_each_type_has_no_unknown_field_and_one_more_is_unknown(type_: str) -> None:
     assert OMNIGENT.unheard_of(type_, EXAMPLES[type_]) == []
     assert new_in(type_, "") == ["new"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path"),
     [
         ("session.presence", "viewers[]"),
@@ -71,7 +71,7 @@ def test_a_field_that_nobody_names_is_found_at_any_depth(type_: str, path: str) 
     assert new_in(type_, path) == [f"{path}.new".replace("[]", "[0]")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path"),
     [
         ("response.output_item.done", "item"),
@@ -87,7 +87,7 @@ def test_nothing_is_unknown_in_what_is_open(type_: str, path: str) -> None:
     assert new_in(type_, path) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path"),
     [
         ("session.todos", "todos[]"),
@@ -100,7 +100,7 @@ def test_the_page_gives_some_of_that_a_shape_by_name(type_: str, path: str) -> N
     assert new_in(type_, path, DOCUMENTED) == [f"{path}.new".replace("[]", "[0]")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "more"),
     [
         ("session.status", {"background_tasks": None, "blocked_on": None, "background_task_count": 1}),
@@ -234,7 +234,7 @@ def test_the_names_of_a_map_are_data() -> None:
     assert known(schema).path(("models", "gpt-4.1[0]", "y")) == "models.*.y"
 
 
-@pytest.mark.parametrize(
+@each(
     "schema",
     [
         True,

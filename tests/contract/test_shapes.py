@@ -17,13 +17,13 @@ from pydantic import BaseModel
 from omnirecord.contract import judge
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.contract.shapes import LONGEST
-from omnirecord.omnigent.contract.documented import SHAPES, VALUES, documented, omnigent
+from omnirecord.omnigent.contract import SHAPES, VALUES, documented, omnigent
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events import objects as nested
 from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.contract_cases import EXAMPLES
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 TYPE = b"response.output_text.delta"
 DELTA = b'event: %s\ndata: {"type":"%s","sequence_number":5,"delta":"Hi"}\n\n' % (TYPE, TYPE)
@@ -82,7 +82,7 @@ def test_what_was_seen_often_has_a_shape_and_what_is_large_or_listed_has_none() 
         assert not by_shape(WITH_SHAPES["documented"], raw)
 
 
-@pytest.mark.parametrize("data", [b'"a"', b'"\xc3\xa9\\n\\"\\u00e9"', b'"\\ud83d\\ude00"', b'"\xff"', b'""'], ids=repr)
+@each("data", [b'"a"', b'"\xc3\xa9\\n\\"\\u00e9"', b'"\\ud83d\\ude00"', b'"\xff"', b'""'])
 def test_other_words_and_numbers_have_the_same_shape(data: bytes) -> None:
     contract = WITH_SHAPES["omnigent"]
     for number in (b"0", b"-1", b"123456789012345"):
@@ -102,7 +102,7 @@ def taught(raw: bytes) -> Contract:
     return contract
 
 
-@pytest.mark.parametrize(
+@each(
     ("what", "instead"),
     [
         (b'"Hi"', b'"\\ud800"'),
@@ -240,7 +240,7 @@ def models() -> list[type[BaseModel]]:
     return [*MODELS.values(), *shapes]
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+@each("model", models())
 def test_no_model_tests_its_values_by_a_function(model: type[BaseModel]) -> None:
     """Annotations have to say it all: shapes go by them."""
     tests = model.__pydantic_decorators__

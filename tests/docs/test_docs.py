@@ -7,17 +7,20 @@ import shlex
 import shutil
 import signal
 import tomllib
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.lake.location import Lake
 from tests.support import forked
+from tests.support.examples import each
 from tests.support.lakes import shipped, split
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,12 +70,14 @@ def run(line: str, folder: Path) -> forked.Done:
     """Run an example as it stands; a server until it is ready, on a free port, then stopped with Ctrl-C."""
     words = shlex.split(line.partition("  # ")[0])[1:]
     if words[0] not in SERVERS:
-        return forked.run(words, folder)
+        with chdir(folder):
+            done = CliRunner().invoke(main, words, catch_exceptions=False)
+        return forked.Done(done.exit_code, done.stdout_bytes, done.stderr_bytes)
     words += [] if "--listen" in words else ["--listen", "127.0.0.1:0"]
     return forked.run(words, folder, stopped_by=signal.SIGINT)
 
 
-@pytest.mark.parametrize(("page", "line"), [*examples(), *help_examples()], ids=lambda value: value)
+@each(("line", "page"), {line: page for page, line in [*examples(), *help_examples()]}.items())
 def test_an_example_runs(page: str, line: str, folder: Path) -> None:
     done = run(line, folder)
     assert done.code == (1 if line.endswith("# exits with 1") else 0), f"{page}: {done.errors!r}"
@@ -128,7 +133,7 @@ def test_the_index_links_every_page() -> None:
 def test_every_row_about_security_names_tests_that_are_there() -> None:
     page = (ROOT / "docs" / "security.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| ")]
-    heads = [line for line in rows if line == "| | held by |"]
+    heads = [line for line in rows if line == "| promise | test |"]
     named = [
         re.findall(r"`([\w/]*test_\w+\.py)`", row.rpartition("|")[0].rpartition("|")[2])
         for row in rows

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from omnirecord.analysis.doctor.codes import CODES, EXPLAINS
 from tests.support.doctor_examples import BLOCK, DOCS, EXAMPLES, block_of, story_of
+from tests.support.examples import each
 
 PAGES = DOCS / "doctor"
 
@@ -16,7 +15,7 @@ def test_there_is_a_page_for_each_code_and_no_other() -> None:
     assert {page.stem for page in PAGES.glob("*.md")} == set(CODES) == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("code", CODES)
+@each("code", CODES)
 def test_its_example_is_what_the_command_prints(code: str) -> None:
     page = (PAGES / f"{code}.md").read_text()
     assert BLOCK.findall(page) == [block_of(code)]
@@ -24,7 +23,7 @@ def test_its_example_is_what_the_command_prints(code: str) -> None:
     assert story_of(EXAMPLES[code]) in page
 
 
-@pytest.mark.parametrize("code", CODES)
+@each("code", CODES)
 def test_it_says_what_the_code_says(code: str) -> None:
     page, told = (PAGES / f"{code}.md").read_text(), CODES[code]
     assert page.startswith(f"# `{code}`\n\n{told.severity.capitalize()}. {told.why}\n")

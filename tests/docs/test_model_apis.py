@@ -11,6 +11,7 @@ import pytest
 from omnirecord import record
 from omnirecord.cassette.contracts import NAMES, load
 from tests.omnigent_rig.provider import Answer
+from tests.support.examples import each
 from tests.support.providers import ModelApis
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "model-apis.md").read_text()
@@ -21,7 +22,7 @@ def test_the_table_has_every_contract() -> None:
     assert [row[0].strip("`") for row in ROWS] == list(NAMES)
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row[0] not in ("`auto`", "`none`")], ids=lambda row: row[0])
+@each("row", [row for row in ROWS if row[0] not in ("`auto`", "`none`")])
 def test_the_table_has_what_ends_a_stream(row: list[str]) -> None:
     api = load(row[0].strip("`")).api
     told = set(re.findall(r"`([^`]+)`", row[3])) - {"omnigent"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.replayer.faults.grammar import parse_fault
+from omnirecord.replayer.faults.verbs import parse_fault
 from omnirecord.replayer.matching import Rules
 from tests.omnigent_rig.provider import Answer
 from tests.replayer.matching.test_conversations import ask, lookup, request
 from tests.support.providers import ModelApis
+from tests.support.pytest_suite import OPTIONS
 
 pytest_plugins = ["pytester"]
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "model-replay.md").read_text()
@@ -37,12 +39,11 @@ async def recorded(path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_the_test_of_the_page_passes(pytester: pytest.Pytester) -> None:
+def test_the_test_of_the_page_passes(pytester: pytest.Pytester) -> None:
     (code,) = (block for block in BLOCKS if "def test_" in block)
-    await recorded(pytester.path / "cassettes" / "agent.jsonl")
+    asyncio.run(recorded(pytester.path / "cassettes" / "agent.jsonl"))
     pytester.makepyfile(code)
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-q")
-    done.assert_outcomes(passed=1)
+    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=1)
 
 
 def test_the_miss_of_the_page_is_told_so() -> None:

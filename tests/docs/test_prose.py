@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import pytest
 
 from omnirecord.cli import main
+from tests.support.examples import each
 from tests.support.prose import files, of_file, of_help, of_labels, of_markdown, of_python, problems
 
 
@@ -18,12 +18,12 @@ def test_every_file_is_plain() -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("command", [main, *main.commands.values()], ids=lambda command: command.name)
+@each("command", [main, *main.commands.values()])
 def test_the_help_of_a_command_is_plain(command: click.Command) -> None:
     assert of_help(command) == []
 
 
-@pytest.mark.parametrize(
+@each(
     "sentence",
     [
         "Resume behind the id of who comes back.",
@@ -44,7 +44,7 @@ def test_a_vague_noun_is_found(sentence: str) -> None:
     assert len(told(sentence)) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "The client that closes is named.",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.support import forked
+from tests.support.examples import each
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = {
@@ -27,7 +26,7 @@ def shown(name: str) -> str:
     return done.out.decode()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@each("page", PAGES)
 def test_what_a_page_shows_is_what_is_printed(page: Path) -> None:
     blocks = BLOCK.findall(page.read_text())
     assert len(blocks) == PAGES[page]

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.cassette import jsonl
 from omnirecord.cassette.open import open_store
-from omnirecord.replayer.recorded_client import Rerun
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify import Verification, compare, verify
+from omnirecord.replayer.verify import Rerun, Verification, compare, verify
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED
 from tests.support.whatwg import CHUNKINGS
 
@@ -68,7 +67,7 @@ def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
 
 def test_the_shell_command_of_the_tool_cassette_ran() -> None:
     store = open_store(HEALTHY["tool"])
-    (told,) = sessions(store)
+    (told,) = whole_sessions(store)
     store.close()
     ((tool,),) = (turn.tools for turn in told.turns)
     assert json.loads(tool.output or "{}")["stdout"] == "3 poem.txt\n"

@@ -9,7 +9,7 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.doctor.codes import CODES
-from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.conclusion import concluded
 from omnirecord.cassette import jsonl
 from omnirecord.cassette.export import sse_bytes
@@ -120,7 +120,7 @@ def test_no_path_of_a_machine_is_in_it_and_reading_and_writing_it_changes_no_byt
 
 def test_a_tool_call_that_comes_again_after_an_interrupt_is_no_second_turn() -> None:
     store = open_store(CORPUS["interrupted_tool"].path)
-    (told,) = sessions(store)
+    (told,) = whole_sessions(store)
     store.close()
     assert [(turn.ended, [tool.name for tool in turn.tools]) for turn in told.turns] == [
         ("interrupted", ["sys_os_shell"])
@@ -129,6 +129,6 @@ def test_a_tool_call_that_comes_again_after_an_interrupt_is_no_second_turn() -> 
 
 def test_an_answer_after_the_denial_is_told_as_late() -> None:
     store = open_store(CORPUS["approval_too_late"].path)
-    (told,) = sessions(store)
+    (told,) = whole_sessions(store)
     store.close()
     assert concluded(told).verdict.startswith("Failed: the answer to the approval came too late")

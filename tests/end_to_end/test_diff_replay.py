@@ -18,7 +18,7 @@ WAYS: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-FOR_ALL = ({}, {"chunks": "random:7"})
+FOR_ALL = ({},)
 """Ways in which all cassettes are played. The other ways have some cassettes, and all with --long."""
 SOME = {"approval", "reconnect", "two_clients"}
 

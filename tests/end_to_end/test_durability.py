@@ -85,7 +85,7 @@ def oldest_lost(listener: Listener, kept: bytes, killed: float) -> float:
 @pytest.mark.timed
 async def test_what_reached_a_client_survives_a_kill_at_any_moment(tmp_path: Path, long: bool, figure: Figure) -> None:
     """Recordings in one file, each killed at another moment; each next one finishes what was left behind."""
-    db, rounds = tmp_path / "run.db", 100 if long else 5
+    db, rounds = tmp_path / "run.db", 100 if long else 3
     moments = random.Random(7)
     received: list[bytes] = []
     oldest = 0.0

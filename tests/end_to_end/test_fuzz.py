@@ -18,7 +18,7 @@ from tests.support.examples import examples
 from tests.support.fuzz import fuzz
 from tests.support.fuzzing import TARGETS, Target, in_time
 
-MOMENT = examples(130)
+MOMENT = examples(80)
 """Inputs of each target: some seconds for all of them."""
 
 

@@ -26,7 +26,9 @@ FIRST = b"response.completed"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rotation", [[], ["--rotate", "1h"]], ids=["one file", "rotation"])
+@pytest.mark.parametrize(
+    "rotation", [pytest.param([], marks=pytest.mark.long), ["--rotate", "1h"]], ids=["one file", "rotation"]
+)
 def test_a_proxy_ships_its_recording_though_the_store_failed_meanwhile(
     rotation: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

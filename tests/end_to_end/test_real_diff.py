@@ -65,10 +65,15 @@ async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         yield Rig(stack, tmp_path_factory.mktemp("diff"))
 
 
+@pytest.mark.parametrize("name", ["text", "tool", "approval", "turns"])
+async def test_two_shipped_recordings_of_a_conversation_differ_in_nothing_but_timing(name: str) -> None:
+    found = omnirecord.diff(CASSETTES / f"{name}.jsonl", CASSETTES / "both_hops" / f"both_{name}.jsonl")
+    assert [one for one in found if one.kind != "timing"] == []
+
+
+@pytest.mark.long
 @pytest.mark.timed  # a busy server tells of a terminal in every conversation
-@pytest.mark.parametrize(
-    "scenario", [name if name == "tool" else pytest.param(name, marks=pytest.mark.long) for name in ALIKE]
-)
+@pytest.mark.parametrize("scenario", ALIKE)
 async def test_a_conversation_had_twice_differs_in_nothing_but_timing(rig: Rig, scenario: str) -> None:
     once, again = await rig.record_alike(scenario, f"{scenario}-1"), await rig.record_alike(scenario, f"{scenario}-2")
     for a, b in ((once, again), (CASSETTES / f"{scenario}.jsonl", once)):

@@ -110,8 +110,10 @@ ASKS: dict[str, tuple[str, str, Ask]] = {
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("ask", ASKS)
-@pytest.mark.parametrize(("status", "name"), statuses().items())
+@pytest.mark.parametrize(("status", "name", "ask"), [
+    pytest.param(status, name, ask, marks=[pytest.mark.long] * (number % 3 != kind % 3))
+    for number, (status, name) in enumerate(statuses().items()) for kind, ask in enumerate(ASKS)
+])  # fmt: skip
 async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status: int, name: str, ask: str) -> None:
     tape, requests, call = ASKS[ask]
     fault = f"answer {requests} with {status}"

@@ -114,7 +114,9 @@ async def test_a_curl_that_is_killed_in_a_turn_comes_back_and_nothing_is_lost_or
     assert {frame.verdict for frame in ours} == {"valid"}
 
 
-@pytest.mark.parametrize("name", ["text", "reconnect", "two_clients"])
+@pytest.mark.parametrize(
+    "name", ["reconnect", *(pytest.param(x, marks=pytest.mark.long) for x in ("text", "two_clients"))]
+)
 async def test_the_real_client_works_unchanged_on_a_stamped_stream(rig: Rig, name: str) -> None:
     seen = await SCENARIOS[name](rig.proxy.url, rig.runner_id)
     assert seen.text == getattr(script.SCRIPT[script.EXPLAIN], "text", None)

@@ -38,7 +38,7 @@ async def test_a_session_is_followed_by_file_and_by_url_and_both_print_the_same(
         Tail(db, "--last", "1000") as by_file,
         Tail(proxy.url, "--last", "1000") as by_url,
     ):
-        for name in ("approval", "subagent", "two_clients"):
+        for name in ("approval", "two_clients"):
             await SCENARIOS[name](proxy.url, shared_stack.runner_id)
         assert (await proxy.end(signal.SIGINT))[0] == 0
         file, url = await by_file.rest(), await by_url.rest()

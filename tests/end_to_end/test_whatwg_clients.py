@@ -19,6 +19,8 @@ from tests.support.whatwg import CASES, CHUNKINGS, Event
 SLOWLY = "slowly"
 """Recorded byte by byte and played with its time. Without time in between, a reader may get many writes at once."""
 GAP = 0.002
+IN_SHORT = ("recorded", "random:1", SLOWLY)
+"""Without `--long`: in one read, in random pieces, and byte by byte."""
 CLIENTS: dict[str, Callable[[str, list[str]], Awaitable[Heard]]] = {
     "httpx-sse": sse_clients.by_httpx_sse,
     "aiohttp": sse_clients.by_aiohttp,
@@ -68,7 +70,7 @@ def expected(client: str) -> dict[str, list[Event]]:
 
 @pytest.mark.parametrize(
     "chunking",
-    [pytest.param(one, marks=[pytest.mark.long] * (one in ("random:2", "random:3"))) for one in (*CHUNKINGS, SLOWLY)],
+    [pytest.param(one, marks=[pytest.mark.long] * (one not in IN_SHORT)) for one in (*CHUNKINGS, SLOWLY)],
 )
 @pytest.mark.parametrize("client", CLIENTS)
 async def test_a_client_hears_what_the_standard_says_but_for_what_is_known(
@@ -82,9 +84,9 @@ async def test_a_client_hears_what_the_standard_says_but_for_what_is_known(
 
 @pytest.mark.slow
 @pytest.mark.browser
-async def test_a_browser_hears_what_the_standard_says(tape: Path) -> None:
+async def test_a_browser_hears_what_the_standard_says(tape: Path, long: bool) -> None:
     async with sse_clients.browser() as page:
-        for chunking in (*CHUNKINGS, SLOWLY):
+        for chunking in (*CHUNKINGS, SLOWLY) if long else IN_SHORT:
             async with served(tape, chunking) as server:
                 heard = await sse_clients.by_event_source(page, server.url, targets(chunking), TYPES)
                 assert server.unmatched == []

@@ -17,9 +17,9 @@ import pytest
 from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.tables import TABLES
 from tests.support.lakes import shipped
-from tests.support.stores import each_lake_url
+from tests.support.stores import lake_url
 
-__all__ = ["each_lake_url"]
+__all__ = ["lake_url"]
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "lake-engines.md").read_text()
@@ -88,13 +88,13 @@ def _value(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def test_all_engines_give_the_same_answers(each_lake_url: str, tmp_path: Path, figure: Any) -> None:
-    filled(each_lake_url, tmp_path)
-    found = {engine: answers(engine, each_lake_url, tmp_path) for engine in STATEMENTS}
+def test_all_engines_give_the_same_answers(lake_url: str, tmp_path: Path, figure: Any) -> None:
+    filled(lake_url, tmp_path)
+    found = {engine: answers(engine, lake_url, tmp_path) for engine in STATEMENTS}
 
     asked = {engine: rows for engine, rows in found.items() if not isinstance(rows, str)}
     for engine, why in found.items():
-        figure(f"{engine} over {each_lake_url.partition('://')[0] if '://' in each_lake_url else 'a folder'}",
+        figure(f"{engine} over {lake_url.partition('://')[0] if '://' in lake_url else 'a folder'}",
                why if isinstance(why, str) else "asked")  # fmt: skip
     assert all(len(rows) == len(QUERIES) and all(rows) for rows in asked.values())
     assert all(rows == asked["duckdb"] for rows in asked.values()), asked

@@ -447,7 +447,7 @@ class TestInABrowser:
     def test_the_focus_can_be_seen(self, browser: Any, shown: str) -> None:
         with opened(browser, shown) as page:
             page.wait_for_selector(".lake-table")
-            for _ in range(40):
+            for _ in range(20):
                 page.keyboard.press("Tab")
                 outline = page.evaluate("() => getComputedStyle(document.activeElement).outline")
                 assert "none" not in outline, page.evaluate("document.activeElement.outerHTML.slice(0, 100)")

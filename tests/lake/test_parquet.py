@@ -14,7 +14,7 @@ from tests.support.lakes import shipped
 
 
 def test_a_large_file_has_statistics_of_the_columns_that_skip_rows_only() -> None:
-    stated = options(SCHEMAS["events"], 5000)["write_statistics"]
+    stated = options("events", SCHEMAS["events"], 5000)["write_statistics"]
     assert set(stated) == {"recording_id", "session_id", "exchange", "stream", "at", "type", "verdict"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ from omnirecord.lake.extract import extracted
 from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.query import NAMES, LakeQuery
-from omnirecord.lake.sessions import SHOWN as SHOWN_COLUMNS
 from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.tables import SCHEMAS
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, status
-from tests.support.lake_sessions import again, ship
+from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.lakes import shipped, split
 from tests.support.stores import bucket_url, lake_url, shared_moto
 
@@ -260,7 +258,7 @@ def test_a_mistake_that_speaks_of_damage_stays_one_of_the_query(query: LakeQuery
 
 
 @pytest.mark.parametrize(
-    "name", ["turns", "approval", *(pytest.param(x, marks=pytest.mark.long) for x in ("text", "tool"))]
+    "name", ["turns", *(pytest.param(x, marks=pytest.mark.long) for x in ("approval", "text", "tool"))]
 )
 def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url: str, tmp_path: Path) -> None:
     columns = "session_id, turn, asked, ended, model, text, input_tokens, output_tokens, tools, response_id"
@@ -304,54 +302,8 @@ def test_a_sub_agent_has_its_parent_also_from_the_recording_of_another_proxy(tmp
     assert sum(one is not None for (one,) in parents) == 1
 
 
-# `lake sessions`
-
-
-def chosen(lake: Lake, **filters: Any) -> set[str]:
-    limit = filters.pop("limit", None)
-    with LakeQuery(lake) as query:
-        return {one["asked"] for one in sessions(query, Wanted(**filters), limit)}
-
-
-def test_the_filters_of_sessions_all_apply(lake: Lake) -> None:
-    every = chosen(lake)
-    assert len(every) == 5
-    assert chosen(lake, findings=["tool-without-output"]) == {"Wait until the tide turns."}
-    assert chosen(lake, statuses=["finished"]) < every
-    assert chosen(lake, labels={"team": "blue"}) == every
-    assert chosen(lake, labels={"team": "red"}) == set()
-    assert chosen(lake, models=["stand*", "x"]) == every
-    assert chosen(lake, models=["x"]) == set()
-    assert chosen(lake, since=datetime(2026, 11, 25, 20, 3, 50, tzinfo=UTC)) <= {"Wait until the tide turns."}
-    assert chosen(lake, findings=["tool-without-output"], statuses=["finished"]) == set()
-    assert len(chosen(lake, limit=2)) == 2
-
-
-def test_the_rows_of_sessions_are_those_of_the_view(tmp_path: Path) -> None:
-    parts = [*split(HEALTHY["subagent"], tmp_path), HEALTHY["text"], TROUBLED["tool_hangs"]]
-    lake = shipped(str(tmp_path / "lake"), *parts)
-    tape = Made()
-    tape.stream("/feed", 0.5, (1.0, status("running")))
-    shipped(lake.url, tape.save(tmp_path / "tape.db"))
-    for _ in ("as shipped", "compacted"):
-        with LakeQuery(lake) as query:
-            expected = query.run(f"SELECT {', '.join(SHOWN_COLUMNS)} FROM whole_sessions ORDER BY started_at DESC")
-            assert list(sessions(query, Wanted())) == [
-                dict(zip(SHOWN_COLUMNS, row, strict=True)) for row in expected.rows
-            ]
-        for name in SCHEMAS:
-            lake.table(name).optimize.compact()
-
-
-def test_a_limit_gives_the_newest_sessions_that_match(tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"))
-    lake.init()
-    names = ["tool_hangs", "text", "text", "text", "tool_hangs", "text", "text", "tool_hangs"]
-    days = range(20, 28)
-    ship(lake, [again(tmp_path, name, f"2026-11-{day}", day) for name, day in zip(names, days, strict=True)])
-    with LakeQuery(lake) as query:
-        every = list(sessions(query, Wanted(findings=["tool-without-output"])))
-        assert [row["started_at"][:10] for row in every] == ["2026-11-27", "2026-11-24", "2026-11-20"]
-        for limit in (1, 2, 3, 9):
-            assert list(sessions(query, Wanted(findings=["tool-without-output"]), limit)) == every[:limit]
-            assert list(sessions(query, Wanted(statuses=["unfinished"]), limit)) == every[:limit]
+def test_a_scan_among_values_gives_their_rows_only(lake: Lake, query: LakeQuery) -> None:
+    found = query.scan("exchanges", ["recording_id"], among={"exchange": [19]})
+    rows = ask(lake, "SELECT recording_id FROM exchanges WHERE exchange = 19")
+    assert sorted(found["recording_id"].to_pylist()) == sorted(one for (one,) in rows) != []
+    assert query.scan("exchanges", ["recording_id"], among={"exchange": []}).num_rows == 0

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,11 +31,13 @@ from tests.support.stores import each_lake_url, lake_url
 
 __all__ = ["each_lake_url", "lake_url"]
 ROOT = Path(__file__).parent.parent.parent
-SHIPPED = sorted((ROOT / "cassettes").glob("*.jsonl"))
+SHIPPED = sorted((ROOT / "cassettes").glob("*.jsonl"))[:6]
+MODEL_CALLS = sorted((ROOT / "cassettes" / "corpus").glob("model_*.jsonl"))[:2]
+"""Cassettes of another day."""
 NOW = timedelta(0)
 
 
-def shipped(url: str, paths: list[Path] = SHIPPED) -> list[str]:
+def shipped(url: str, paths: list[Path] = SHIPPED[:4]) -> list[str]:
     """Ship cassettes; return the status of each recording."""
     return statuses(url, *paths)
 
@@ -93,11 +96,11 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
 ) -> None:
     monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 60)
     url = str(tmp_path / "lake")
-    shipped(url, SHIPPED[:4])
+    shipped(url)
     shipped(url, SHIPPED[4:])
     lake = Lake(url)
     compact(lake)
-    shipped(url, sorted((ROOT / "cassettes" / "corpus").glob("model_*.jsonl")))
+    shipped(url, MODEL_CALLS)
     compact(lake)
 
     for one in files_of(lake, "events")[0]:
@@ -106,10 +109,27 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
         assert (one.least, one.most) == (ids[0], ids[-1])
 
 
+def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 120)
+    url = str(tmp_path / "lake")
+    shipped(url, SHIPPED[:6])
+    compact(Lake(url))
+
+    groups = 0
+    for one in files_of(Lake(url), "events")[0]:
+        file = pq.ParquetFile(tmp_path / "lake" / "events" / one.path)
+        found = [file.read_row_group(number, ["recording_id"]) for number in range(file.num_row_groups)]
+        groups += len(found)
+        for rows, after in pairwise(found):
+            is_same = rows["recording_id"][-1] == after["recording_id"][0]
+            assert rows.num_rows == 120 if is_same else rows.num_rows >= 120 // 4
+    assert groups > 4
+
+
 def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 20)
     url = str(tmp_path / "lake")
-    shipped(url, SHIPPED[:6])
+    shipped(url)
     lake = Lake(url)
     before = content(lake)
 
@@ -120,12 +140,12 @@ def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.M
     assert content(lake) == before
 
 
-def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(each_lake_url: str) -> None:
+def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(lake_url: str) -> None:
     some = SHIPPED[:2]
-    assert set(shipped(each_lake_url, some)) == {"shipped"}
-    lake = Lake(each_lake_url)
+    assert set(shipped(lake_url, some)) == {"shipped"}
+    lake = Lake(lake_url)
     assert compact(lake).objects
-    assert set(shipped(each_lake_url, some)) == {"there already"}
+    assert set(shipped(lake_url, some)) == {"there already"}
 
     assert list(expire(lake, date(2100, 1, 1)))
     for name in TABLES:
@@ -133,13 +153,13 @@ def test_what_was_compacted_expired_and_vacuumed_does_not_come_back(each_lake_ur
     assert list(shorten_log(lake, TABLES)) == list(TABLES)
 
     assert objects(lake, "events") == set()
-    assert set(shipped(each_lake_url, some)) == {"there already"}
+    assert set(shipped(lake_url, some)) == {"there already"}
     assert not any(content(lake).values())
 
 
 def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_path: Path) -> None:
     url, log = str(tmp_path / "lake"), tmp_path / "lake" / "events" / "_delta_log"
-    shipped(url, SHIPPED[:4])
+    shipped(url)
     lake = Lake(url)
     list(expire(lake, date(2100, 1, 1)))
     for name in TABLES:  # as if 30 days had passed
@@ -147,7 +167,7 @@ def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_
     list(shorten_log(lake, TABLES))
 
     assert len(list(log.glob("*.json"))) == 1
-    assert set(shipped(url, SHIPPED[:4])) == {"there already"}
+    assert set(shipped(url)) == {"there already"}
     assert not any(content(lake).values())
 
 
@@ -170,7 +190,7 @@ def test_two_compactions_at_once_double_no_row(each_lake_url: str) -> None:
 
 
 def test_a_plan_that_is_older_than_another_compaction_doubles_no_row(lake_url: str) -> None:
-    shipped(lake_url, SHIPPED[:4])
+    shipped(lake_url)
     lake = Lake(lake_url)
     before, plans = content(lake), [one for name in TABLES for one in merges(lake, name, 1 << 20)]
     assert compact(Lake(lake_url)).objects
@@ -184,7 +204,7 @@ def test_a_plan_that_is_older_than_another_compaction_doubles_no_row(lake_url: s
 
 
 def test_an_expiry_during_a_compaction_brings_nothing_back(lake_url: str) -> None:
-    shipped(lake_url, SHIPPED[:4])
+    shipped(lake_url)
     lake = Lake(lake_url)
     (first, *_) = merges(lake, "events", 1 << 20)
     slow = merge(lake, first, Merged(), 1 << 20)
@@ -196,9 +216,10 @@ def test_an_expiry_during_a_compaction_brings_nothing_back(lake_url: str) -> Non
     assert not any(content(lake).values())
 
 
-def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path) -> None:
+def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path, long: bool) -> None:
+    """With `--long`, two compactions run, and more recordings are shipped."""
     alone, url = str(tmp_path / "alone"), str(tmp_path / "lake")
-    some = SHIPPED[:6]
+    some = SHIPPED if long else SHIPPED[:4]
     shipped(alone, some)
     shipped(url, SHIPPED[:2])
     done, errors = threading.Event(), list[BaseException]()
@@ -210,7 +231,7 @@ def test_shippers_and_compactions_at_once_lose_no_row(tmp_path: Path) -> None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=compacting) for _ in range(2)]
+    threads = [threading.Thread(target=compacting) for _ in range(2 if long else 1)]
     for thread in threads:
         thread.start()
     try:
@@ -245,7 +266,7 @@ def test_a_compaction_that_is_killed_at_any_moment_leaves_a_consistent_lake(
     shipped(url, SHIPPED[:1])
     lake = Lake(url)
     expected: dict[str, int] = {}
-    for number in range(20 if long else 2):
+    for number in range(20 if long else 1):
         some = [SHIPPED[1 + number % (len(SHIPPED) - 1)]]
         shipped(url, some)
         expected = counts(lake)
@@ -269,7 +290,7 @@ def test_a_compaction_that_is_killed_at_any_moment_leaves_a_consistent_lake(
 
 def test_an_interrupted_merge_leaves_no_object(tmp_path: Path) -> None:
     url = str(tmp_path / "lake")
-    shipped(url, SHIPPED[:3])
+    shipped(url)
     lake = Lake(url)
     before = objects(lake, "events")
     for one in merges(lake, "events", 1 << 20):
@@ -279,7 +300,7 @@ def test_an_interrupted_merge_leaves_no_object(tmp_path: Path) -> None:
 
 
 def test_orphans_and_removed_objects_stay_until_they_are_old(lake_url: str) -> None:
-    shipped(lake_url, SHIPPED[:3])
+    shipped(lake_url)
     lake = Lake(lake_url)
     lake.objects.put("events/day=2026-11-27/of-a-killed-shipper.parquet", b"")
     compact(lake)
@@ -299,7 +320,7 @@ def test_only_whole_days_expire() -> None:
 
 def test_expiry_takes_the_days_before_a_day_and_no_others(tmp_path: Path) -> None:
     url = str(tmp_path / "lake")
-    shipped(url, [*SHIPPED[:3], *sorted((ROOT / "cassettes" / "corpus").glob("model_*.jsonl"))])
+    shipped(url, [*SHIPPED[:2], *MODEL_CALLS])
     lake = Lake(url)
     days = sorted({one.day for one in files_of(lake, "recordings")[0]})
     assert len(days) > 1
@@ -323,7 +344,7 @@ def test_a_lake_that_fails_says_so_in_a_sentence(tmp_path: Path) -> None:
 @pytest.fixture
 def folder_lake(tmp_path: Path) -> str:
     url = str(tmp_path / "lake")
-    shipped(url, SHIPPED[:4])
+    shipped(url)
     return url
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from omnirecord.analysis.listing import exchange_rows, stream_rows
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Headers
 from omnirecord.omnigent import routes
-from omnirecord.omnigent.routes import Parties, party_name
+from omnirecord.omnigent.routes import Parties, party_name, version_in, version_in_message, version_key
 from omnirecord.redaction.redactor import credentials
 from tests.support.cassettes import Made
+from tests.support.examples import each
 
 TOKEN: Headers = (("X-Omnigent-Runner-Tunnel-Token", "t"),)
 ALICE: Headers = (("Authorization", "Bearer a"),)
@@ -23,7 +24,7 @@ EVALUATES = ("POST", f"{SESSION}/policies/evaluate")
 STREAM = ("GET", f"{SESSION}/stream")
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "session", "below"),
     [
         ("/v1/sessions/abc", "abc", ""),
@@ -54,7 +55,7 @@ def test_a_target_is_a_path_and_a_query() -> None:
     assert (routes.path_of("/a"), routes.query_of("/a")) == ("/a", "")
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "target", "is_gate"),
     [
         ("POST", "/v1/sessions/abc/events", True),
@@ -72,7 +73,7 @@ def test_a_gate_is_a_post_that_moves_a_session_on(method: str, target: str, is_g
     assert routes.is_gate(method, target) is is_gate
 
 
-@pytest.mark.parametrize(
+@each(
     ("question", "yes", "no"),
     [
         (
@@ -146,7 +147,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("agent", NAMES)
+@each("agent", NAMES)
 def test_a_client_is_called_by_its_user_agent(agent: str) -> None:
     tape = Made()
     tape.get(SESSION, 1.0, sent=(("User-Agent", agent),))
@@ -169,3 +170,64 @@ def test_the_shipped_sessions_are_those_of_the_python_client() -> None:
     store = open_store(Path(__file__).parent.parent.parent / "cassettes" / "text.jsonl")
     assert {party_name(x) for x in store.exchanges()} == {"Python client"}
     store.close()
+
+
+@each(
+    ("method", "target", "key"),
+    [
+        ("GET", "/v1/info", "server_version"),
+        ("GET", "/v1/info?x=1", "server_version"),
+        ("GET", "/api/version", "version"),
+        ("GET", "/.well-known/omnigent.json", "server_version"),
+        ("POST", "/v1/info", None),
+        ("GET", "/v1/info/", None),
+        ("GET", "/other/v1/info", None),
+        ("GET", "/openapi.json", None),
+    ],
+)
+def test_the_path_has_to_be_exact(method: str, target: str, key: str | None) -> None:
+    assert version_key(method, target) == key
+
+
+@each(
+    ("body", "version"),
+    [
+        (b'{"version": "0.19.1"}', "0.19.1"),
+        (b'{"version": "0.20.0.dev0+g1a2b"}', "0.20.0.dev0+g1a2b"),
+        (b'{"version": 5}', None),
+        (b'{"version": ""}', None),
+        (b'{"version": "a b"}', None),
+        (b'{"version": "' + b"1" * 65 + b'"}', None),
+        (b'{"other": "0.19.1"}', None),
+        (b"[]", None),
+        (b"{", None),
+        (b"\xff", None),
+        (b"", None),
+        (b"[" * 100_000, None),
+    ],
+)
+def test_a_version_is_a_short_text_without_blanks(body: bytes, version: str | None) -> None:
+    assert version_in(body, "version") == version
+
+
+def begins(body: Any, **more: Any) -> bytes:
+    frame = {"kind": "request", "id": "1", "method": "POST", "path": "/v1/sessions", "encoding": "utf-8"} | more
+    return json.dumps({**frame, "body": body if isinstance(body, str) else json.dumps(body)}).encode()
+
+
+@each(
+    ("data", "version"),
+    [
+        (begins({"session_id": "s", "session_init": {"server_version": "0.19.1"}}), "0.19.1"),
+        (begins({"session_init": {"server_version": "0.19.1"}}, kind="response.body"), None),
+        (begins({"session_init": ["server_version"]}), None),
+        (begins({"session_init": {}}), None),
+        (begins({"text": '"session_init": {"server_version": "6.6.6"}'}), None),
+        (begins("session_init"), None),
+        (b'{"kind": "request", "body": {"session_init": {"server_version": "1"}}}', None),
+        (b'{"kind": "hello", "runner_version": "0.19.1"}', None),
+        (b"session_init", None),
+    ],
+)
+def test_only_the_request_that_begins_a_session_tells_it_in_a_tunnel(data: bytes, version: str | None) -> None:
+    assert version_in_message(data) == version

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.summary import _SUMMARIES, SUMMARY, short_id, summary
 from omnirecord.text import visible
+from tests.support.examples import each
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -29,7 +29,7 @@ def item(**fields: Any) -> dict[str, Any]:
     return {"item": fields}
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "data", "said"),
     [
         ("response.output_text.delta", {"delta": "Hello wor"}, '"Hello wor"'),

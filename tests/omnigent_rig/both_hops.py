@@ -60,12 +60,12 @@ SCRIPT: Mapping[str, Step] = {
 }  # fmt: skip
 
 
-async def parallel(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+async def parallel(base_url: str, runner_id: str, joined: Joined | None = None, *, sessions: int = SESSIONS) -> Seen:
     """Five sessions that say the same: a greeting one after the other, which starts their harnesses; then at once a
     question, and one that needs a tool."""
     async with AsyncExitStack() as stack:
         talks = []
-        for _ in range(SESSIONS):
+        for _ in range(sessions):
             talk = await stack.enter_async_context(conversation(base_url, runner_id, agents.WITH_SHELL, joined))
             await talk.ask(GREET)
             talks.append(talk)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from omnirecord.model import Ending, Exchange, Kind, Request, Response, TimedFrame, Verdict
 from omnirecord.providers.call import CallUsage, ModelCall, api_of, call_of
+from tests.support.examples import each
 
 Data = dict[str, Any]
 MS = 1_000_000
@@ -131,7 +132,7 @@ def test_a_response_asks_for_a_tool() -> None:
     assert call.first_token_ns == 20 * MS
 
 
-@pytest.mark.parametrize(
+@each(
     ("events", "expected"),
     [
         (
@@ -156,7 +157,7 @@ def test_a_response_that_did_not_complete_has_its_reason(events: list[Data], exp
     assert (call.text, call.cut_by) == ("Half", None)
 
 
-@pytest.mark.parametrize(
+@each(
     ("ending", "by"),
     [("client_left", "client"), ("eof", "provider"), ("upstream_lost", "provider"), ("recorder_killed", "recorder")],
 )
@@ -247,7 +248,7 @@ def test_a_streamed_chat_has_its_text_tools_and_usage() -> None:
     assert call.first_token_ns == 20 * MS
 
 
-@pytest.mark.parametrize(
+@each(
     ("reason", "ending"),
     [("stop", "completed"), ("length", "incomplete"), ("content_filter", "incomplete"), ("function_call", "completed")],
 )
@@ -313,7 +314,7 @@ def test_a_streamed_message_has_its_text_tools_and_all_input_tokens() -> None:
     assert (call.first_token_ns, call.response_id) == (30 * MS, "msg_1")
 
 
-@pytest.mark.parametrize(
+@each(
     ("stop", "ending"),
     [("end_turn", "completed"), ("max_tokens", "incomplete"), ("refusal", "incomplete"), (None, "completed")],
 )
@@ -355,13 +356,13 @@ def test_a_request_for_something_else_is_no_call() -> None:
     assert api_of("POST", "/openai/deployments/x/chat/completions?api-version=1") == "openai-chat"
 
 
-@pytest.mark.parametrize("response", [{"status": [], "output": 7, "usage": [1]}, {"status": "done"}, 7, None])
+@each("response", [{"status": [], "output": 7, "usage": [1]}, {"status": "done"}, 7, None])
 def test_the_type_of_an_event_says_that_a_response_is_complete(response: Any) -> None:
     call = streamed(RESPONSES, text("Hi"), {"type": "response.completed", "response": response})
     assert (call.ending, call.reason, call.ended_ns) == ("completed", None, 20 * MS)
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "type_", "ending"),
     [
         (RESPONSES, "response.completed", "completed"),
@@ -371,7 +372,7 @@ def test_the_type_of_an_event_says_that_a_response_is_complete(response: Any) ->
         (MESSAGES, "error", "failed"),
     ],
 )
-@pytest.mark.parametrize("data", ["[]", "{", "{}"])
+@each("data", ["[]", "{", "{}"])
 def test_an_end_event_that_cannot_be_read_is_the_end(path: str, type_: str, ending: str, data: str) -> None:
     raw = f"event: {type_}\ndata: {data}\n\n".encode()
     frame = TimedFrame(3, 1, 10 * MS, None, raw, len(raw), None, "malformed", ())
@@ -417,7 +418,7 @@ def test_a_negative_count_of_tokens_is_not_reported() -> None:
 LATE: Data = {"type": "error", "code": "rate_limit_exceeded", "error": {"type": "overloaded_error", "message": "Late."}}
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "events", "reason"),
     [
         (RESPONSES, [text("Hi"), response("completed"), LATE], None),

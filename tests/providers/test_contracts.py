@@ -13,6 +13,7 @@ from omnirecord.cassette.contracts import load
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
 from omnirecord.wire.sse import Frame, Parser, read_fields
+from tests.support.examples import each
 
 RESPONSES, CHAT, MESSAGES = load("openai-responses"), load("openai-chat"), load("anthropic-messages")
 DELTA = {
@@ -41,7 +42,7 @@ def said(judgement: Judgement) -> tuple[str, str | None, list[str]]:
     return judgement.verdict, judgement.type, [f"{i.path} {i.message}".strip() for i in judgement.issues]
 
 
-@pytest.mark.parametrize(
+@each(
     ("contract", "data", "event", "expected"),
     [
         (RESPONSES, DELTA, "response.output_text.delta", ("valid", DELTA["type"], [])),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.providers.conversation import Conversation, Difference, conversation_of, differences
+from tests.support.examples import each
 
 HEX = "c6dde6498cf3476ebdda786dfb6f4cfa"
 SCHEMA = {
@@ -210,9 +211,7 @@ def test_the_path_tells_the_api_where_it_is_known() -> None:
     assert conversation_of(body, "/v1/responses") is None
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"null", b"[]", b"\xff", b'{"messages": 3}', b'{"input": 3}', 3, None, b"[" * 9999]
-)
+@each("body", [b"", b"{", b"null", b"[]", b"\xff", b'{"messages": 3}', b'{"input": 3}', 3, None, b"[" * 9999])
 def test_a_body_that_is_no_such_request_is_none(body: Any) -> None:
     assert conversation_of(body) is None
     assert conversation_of(body, "/v1/responses") is None

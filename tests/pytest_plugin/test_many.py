@@ -101,14 +101,15 @@ def add(project: pytest.Pytester, source: str) -> None:
     (project.path / "test_it.py").rename(project.path / "tests" / "test_it.py")
 
 
-def test_many_tests_in_several_workers_never_fail(project: pytest.Pytester, long: bool) -> None:
-    """200 in four workers with `--long`, else 24 in two."""
-    times, workers = (50, 4) if long else (6, 2)
-    add(project, MANY.replace("TIMES", str(times)))
-    project.runpytest_subprocess(*OPTIONS, "-n", str(workers)).assert_outcomes(passed=4 * times)
+@pytest.mark.long
+def test_many_tests_in_several_workers_never_fail(project: pytest.Pytester) -> None:
+    """Two workers on one cassette, and the real client, have tests of their own in `test_plugin.py` and the example."""
+    add(project, MANY.replace("TIMES", "50"))
+    project.runpytest_subprocess(*OPTIONS, "-n", "4").assert_outcomes(passed=200)
 
 
 @pytest.mark.timed
+@pytest.mark.long
 def test_one_costs_less_than_fifty_milliseconds_beside_the_clients_own_time(project: pytest.Pytester) -> None:
     """At the most: what the server's thread computes while it starts is counted twice."""
     add(project, COST.replace("LIMIT", f"{50 * slowness():g}"))

@@ -90,14 +90,14 @@ def test_two_workers_on_one_cassette_never_see_each_other(suite: Suite) -> None:
         from client import talk
 
         @pytest.mark.omnirecord("talk.jsonl")
-        @pytest.mark.parametrize("n", range(20))
+        @pytest.mark.parametrize("n", range(10))
         def test_talk(omnirecord_server, n):
             assert "response.completed" in talk(omnirecord_server.url)
             omnirecord_server.assert_all_matched()
             assert len(omnirecord_server.requests) == 3
     """
     )
-    suite.run_apart("-n", "2").assert_outcomes(passed=20)
+    suite.run_apart("-n", "2").assert_outcomes(passed=10)
 
 
 def test_time_that_is_frozen_does_not_stop_a_replay(suite: Suite) -> None:
@@ -374,6 +374,8 @@ def test_a_run_that_does_not_use_it_pays_less_than_ten_milliseconds_and_loads_no
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
         _, took, *modules = next(line for line in done.stdout.splitlines() if line.startswith("COST")).split()
         best = min(best, float(took))
+        if best < 0.010:
+            break
     loaded = {name.partition(".")[0] for name in modules}
     assert loaded & {"aiohttp", "pydantic", "sqlite3", "jiter", "asyncio", "ssl", "socket", "rich", "click"} == set()
     assert {name for name in modules if name.startswith("omnirecord")} == {

@@ -100,7 +100,7 @@ def test_a_lake_that_cannot_be_one_is_refused_before_the_proxy_starts(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rotate", [(), "1h"], ids=["one file", "rotation"])
+@pytest.mark.parametrize("rotate", [(), pytest.param("1h", marks=pytest.mark.long)], ids=["one file", "rotation"])
 def test_a_program_that_leaves_its_proxy_has_shipped_its_recording(tmp_path: Path, rotate: str | tuple[()]) -> None:
     lake = Lake(str(tmp_path / "lake"))
     lake.init()

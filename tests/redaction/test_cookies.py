@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redaction.names import is_attribute, is_session_cookie, map_subprotocols, split_cookie
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 COOKIE = re.compile(r"(\s*)([^=]{1,256}=)?(.*?)(\s*)", re.DOTALL)
 ATTRIBUTE = re.compile(
@@ -76,7 +75,7 @@ def test_the_same_credential_of_a_subprotocol_is_changed_as_with_the_pattern(val
     assert map_subprotocols(value, "<{}>".format) == changed
 
 
-@pytest.mark.parametrize(
+@each(
     ("value", "changed"),
     [
         ("v1, bearer.abc", "v1, bearer.<abc>"),

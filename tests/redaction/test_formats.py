@@ -23,7 +23,7 @@ from omnirecord.redaction.redactor import (
 )
 from omnirecord.replayer.matching.key import key_of
 from tests.redaction.test_redactor import CUTS, in_pieces
-from tests.support.examples import examples
+from tests.support.examples import a_third, each, examples
 from tests.support.watchdog import slowness
 
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=16, max_size=60).map(lambda text: text + "7")
@@ -118,7 +118,7 @@ def test_clients_with_other_secrets_match(format: str, secret: str, other: str) 
     assert body_without_secrets(recorded) == body_without_secrets(planted(format, other))
 
 
-@pytest.mark.parametrize("format", [format for format in FORMATS if "JSON" in format or "UTF-16" in format])
+@each("format", [format for format in FORMATS if "JSON" in format or "UTF-16" in format])
 def test_json_is_still_json(format: str) -> None:
     if FORMATS[format].lstrip(b"\xff\xfe\0")[:1] in (b"{", b"["):
         json.loads(Redactor(b"key").message(planted(format, "SECRETSECRETSECRET")))
@@ -145,7 +145,7 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize("data", KEPT)
+@each("data", KEPT)
 def test_what_only_looks_like_a_secret_stays(data: bytes) -> None:
     assert Redactor(b"key").message(data) == data
 
@@ -190,7 +190,7 @@ PUMPS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pump", PUMPS, ids=repr)
+@each("pump", a_third(PUMPS))
 def test_a_pumped_body_takes_time_in_proportion(pump: bytes) -> None:
     """25 KB take less than 0.2 s of CPU time; a quadratic expression takes more than 2 s."""
     redactor = Redactor(b"key")
@@ -219,7 +219,7 @@ TARGETS = {
 }
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@each("target", TARGETS)
 def test_of_a_target_only_the_secret_changes(target: str) -> None:
     redacted = Redactor(b"key").target(target % "hunter2")
 
@@ -230,7 +230,7 @@ def test_of_a_target_only_the_secret_changes(target: str) -> None:
     assert key_of("GET", redacted) == key_of("GET", target % "another7")
 
 
-@pytest.mark.parametrize(
+@each(
     "target", ["/p?a=1;b=2", "/p;v=1/q", "/p?u=http://h:80/&mail=a@b", "/git/ssh://git@h/x", "/a;b", "/p?q=a%3db%20%ff"]
 )
 def test_a_target_without_a_secret_stays(target: str) -> None:
@@ -247,7 +247,7 @@ HEADER_VALUES = {
 }
 
 
-@pytest.mark.parametrize("value", HEADER_VALUES)
+@each("value", HEADER_VALUES)
 def test_of_a_header_only_the_secret_changes(value: str) -> None:
     redactor = Redactor(b"key")
     ((_, redacted),) = once = redactor.headers((("X-Any", value.replace("%s", "hunter2")),))
@@ -272,8 +272,8 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("line", BESIDE)
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b""])
+@each("line", BESIDE)
+@each("end", [b"\n", b"\r\n", b"\r", b""])
 def test_beside_the_data_of_a_stream_a_secret_is_masked_at_every_moment(line: bytes, end: bytes) -> None:
     stream = b'data: {"a": 1}\n' + line + end
     for size in (1, 3, len(stream)):
@@ -296,7 +296,7 @@ def test_a_long_comment_is_masked_to_its_end() -> None:
     assert b"".join(piece.data for piece in pieces) == b": token=" + b"*" * 200_000
 
 
-@pytest.mark.parametrize(
+@each(
     ("reason", "safe"),
     [
         (b"token=hunter2", b"token=*******"),
@@ -337,7 +337,7 @@ SECRET_NAMES = [
 FIELD = b'{"%s": "Hunter2-or-another0secret"}'
 
 
-@pytest.mark.parametrize("name", SECRET_NAMES)
+@each("name", SECRET_NAMES)
 def test_each_name_of_the_table_is_found_in_any_case_and_with_any_character_escaped(name: str) -> None:
     escaped = [name[:n] + f"\\u{ord(name[n]):04x}" + name[n + 1 :] for n in range(len(name))]
     for spelt in (name, name.upper() if name.isascii() else name, name.title(), *escaped):

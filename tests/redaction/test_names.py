@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from omnirecord.redaction.names import (
     words,
 )
 from omnirecord.redaction.redactor import Redactor
+from tests.support.examples import each
 from tests.support.secret_names import PAGE, page
 from tests.support.secret_vocabularies import ALL, NOT_SECRETS
 
@@ -45,25 +45,25 @@ def test_the_page_says_what_the_table_says() -> None:
     assert PAGE.read_text() == page(), "run: python -m tests.support.secret_names"
 
 
-@pytest.mark.parametrize("name", HEADERS.split())
+@each("name", HEADERS.split())
 def test_a_header_of_such_a_name_is_a_secret(name: str) -> None:
     assert is_secret_header(name)
     assert is_secret_header(name.upper())
 
 
-@pytest.mark.parametrize("name", HARMLESS_HEADERS.split())
+@each("name", HARMLESS_HEADERS.split())
 def test_a_header_that_is_known_to_be_harmless_stays(name: str) -> None:
     assert not is_secret_header(name)
     assert Redactor(b"key").headers(((name, "true"),)) == ((name, "true"),)
 
 
-@pytest.mark.parametrize("name", FIELDS.split())
+@each("name", FIELDS.split())
 def test_a_field_of_such_a_name_is_a_secret(name: str) -> None:
     out = Redactor(b"key").message(f'{{"{name}": "hunter2"}}'.encode())
     assert b"hunter2" not in out
 
 
-@pytest.mark.parametrize("name", OURS.split())
+@each("name", OURS.split())
 def test_a_field_that_omnigent_needs_stays(name: str) -> None:
     data = f'{{"{name}": "conv_0123456789abcdef0123", "x": {{"{name}": 5}}}}'.encode()
     assert Redactor(b"key").message(data) == data
@@ -77,14 +77,14 @@ def test_some_fields_are_secrets_if_they_look_like_one() -> None:
     assert out.count(b"omnirecord-redacted-") == 2
 
 
-@pytest.mark.parametrize("phrase", [phrase for phrases in HARMLESS.values() for phrase in phrases])
+@each("phrase", [phrase for phrases in HARMLESS.values() for phrase in phrases])
 def test_an_exception_holds_in_every_spelling(phrase: str) -> None:
     for name in (phrase.replace(" ", "-"), phrase.replace(" ", "_").upper(), phrase.title().replace(" ", "")):
         assert not is_secret(name)
         assert not is_secret_header(f"X-{name}")
 
 
-@pytest.mark.parametrize(("source", "what", "name"), [(source, what, name) for source, what, name, _, _ in ALL])
+@each(("source", "what", "name"), [(source, what, name) for source, what, name, _, _ in ALL])
 def test_what_others_take_for_a_secret_is_one_or_has_a_reason(source: str, what: str, name: str) -> None:
     reasons = [why for why, names in NOT_SECRETS.items() if name in _spelled(names, what)]
     ours = {"field": may_be_secret_field, "header": is_secret_header, "query": may_be_secret}[what](name)

@@ -16,6 +16,7 @@ from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.pseudonyms import UserKey, user_key
+from tests.support.examples import each
 
 KEY = "0123456789abcdef" * 4
 IS_ROOT = os.geteuid() == 0
@@ -88,7 +89,7 @@ def test_a_file_that_a_killed_recorder_left_empty_is_filled(home: Path) -> None:
     assert len(path.read_text()) == 65
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "mode", "says"),
     [
         (KEY[:-1], 0o600, "64 hexadecimal digits"),

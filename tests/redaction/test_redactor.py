@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.redaction.redactor import Redactor, credentials, without_secrets
+from tests.support.examples import each, examples
 
 PSEUDONYM = Redactor(b"key").pseudonym
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ", min_size=16, max_size=60).map(lambda text: text + "0/+=")
@@ -67,7 +68,7 @@ def in_pieces(redactor: Redactor, data: bytes, cuts: list[int]) -> bytes:
 
 
 @pytest.mark.parametrize("place", PLACES)
-@settings(deadline=None, max_examples=30)  # each is cut three ways, once into single bytes
+@settings(deadline=None, max_examples=examples(30))  # each is cut three ways, once into single bytes
 @given(secret=SECRETS, cuts=CUTS)
 def test_a_secret_never_comes_out_however_the_body_is_cut(place: str, secret: str, cuts: list[int]) -> None:
     data = planted(place, secret)
@@ -91,7 +92,7 @@ def test_a_redacted_body_stays_as_it_is(place: str, secret: str) -> None:
     assert redactor.counts.total() == count
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if PLACES[place][:1] in (b"{", b"[")])
+@each("place", [place for place in PLACES if PLACES[place][:1] in (b"{", b"[")])
 def test_redacted_json_is_still_json_and_differs_in_the_secret_alone(place: str) -> None:
     if "cut off" in place:
         return
@@ -141,7 +142,7 @@ def test_a_body_without_a_secrets_name_is_not_changed_by_a_byte(data: bytes, cut
     assert in_pieces(Redactor(b"key"), data, cuts) == data
 
 
-@pytest.mark.parametrize(
+@each(
     "data",
     [
         b'{"max_tokens": 5, "input_tokens": 1e3, "tokens": [1, 2], "tokens_": ["a"], "token_count": "7"}',
@@ -185,7 +186,7 @@ def test_one_secret_is_one_pseudonym_wherever_it_stands() -> None:
     assert PSEUDONYM(PSEUDONYM("s3cret")) == PSEUDONYM("s3cret")
 
 
-@pytest.mark.parametrize("extra", [-1, 0, 1, 100_000])
+@each("extra", [-1, 0, 1, 100_000])
 def test_a_secret_of_any_length_is_masked_without_being_held(extra: int) -> None:
     body = Redactor(b"key").body()
     secret = b"s" * (64 * 1024 + extra)
@@ -228,7 +229,7 @@ def test_base64_without_a_secret_stays_byte_for_byte() -> None:
         assert Redactor(b"key").message(data) == data
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "redacted"),
     [
         ("Authorization", "Bearer s", "Bearer <s>"),

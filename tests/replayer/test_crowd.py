@@ -21,7 +21,7 @@ from tests.support.stage import EVENTS
 from tests.support.watchdog import slowness
 from tests.support.wire import ask, connected, get
 
-STREAMS, EVENTS_EACH = 100, 80
+STREAMS, EVENTS_EACH = 100, 40
 
 
 def crowd() -> tuple[Made, list[list[float]]]:
@@ -102,7 +102,8 @@ async def test_one_stream_keeps_its_time_within_two_milliseconds(tmp_path: Path)
 
 
 @pytest.mark.slow
-async def test_a_thousand_clients_at_once_get_every_byte(tmp_path: Path) -> None:
+async def test_many_clients_at_once_get_every_byte(tmp_path: Path, long: bool) -> None:
+    """A thousand with `--long`, otherwise 300."""
     tape, bodies = Made(), []
     for number in range(5):
         reads = [(1.0 + n / 100, delta(f"{number}.{n} {'word ' * 40}")) for n in range(600)]
@@ -115,7 +116,7 @@ async def test_a_thousand_clients_at_once_get_every_byte(tmp_path: Path) -> None
             await all_there.wait()
             return await wire.body(headers) == (bodies[number], True)
 
-    with files_for(3000) as files:
+    with files_for(3000 if long else 900) as files:
         clients = files // 3
         all_there = asyncio.Barrier(clients)
         path = tape.save(tmp_path / "tape.db")
@@ -136,10 +137,11 @@ def files_for(wanted: int) -> Iterator[int]:
 
 
 @pytest.mark.slow
-async def test_three_hundred_replays_live_in_one_process_and_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_many_replays_live_in_one_process_and_leave_nothing_behind(tmp_path: Path, long: bool) -> None:
+    """Three hundred with `--long`, otherwise 80."""
     path = conversation().save(tmp_path / "tape.db")
     before, most = len(list(Path("/proc/self/fd").iterdir())), resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    count = min(300, most // 8)
+    count = min(300 if long else 80, most // 8)
 
     async def once(server: Replay) -> list[str]:
         async with connected(server.url, get(STREAM)) as wire:

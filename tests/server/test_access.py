@@ -7,6 +7,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.model import Headers
 from omnirecord.server.access import Guard, checked_token, is_loopback
+from tests.support.examples import each
 
 TOKEN = "0123456789abcdef"
 LOCAL = Guard(["127.0.0.1"])
@@ -23,7 +24,7 @@ def status(
     return 200 if refusal is None else refusal.status
 
 
-@pytest.mark.parametrize("host", [
+@each("host", [
     "localhost", "LOCALHOST:6868", "localhost.", "127.0.0.1", "127.0.0.1:80", "127.8.8.8", "[::1]", "[::1]:6868",
     "[0:0:0:0:0:0:0:1]:1", " localhost ",
 ])  # fmt: skip
@@ -31,7 +32,7 @@ def test_a_name_of_loopback_may_be_asked_for(host: str) -> None:
     assert status(host=host) == 200
 
 
-@pytest.mark.parametrize("host", [
+@each("host", [
     "evil.example", "localhost.evil.example", "evil-localhost", "127.0.0.1.evil.example", "192.168.1.5", "0.0.0.0", "",
     "[::]", "[::1", "::1", "[::1]x", "[evil.example]", "localhost:6868:1", "localhost@evil.example", "evil@localhost",
     "localhost/", "localhost, evil.example", "a b", "\u2460", "localhost:x", "127.1", "2130706433",
@@ -46,7 +47,7 @@ def test_a_request_has_exactly_one_host() -> None:
         assert LOCAL.refusal("GET", "/x", hosts) is not None
 
 
-@pytest.mark.parametrize("target", ["http://localhost/x", "http://evil.example/x", "*", ""])
+@each("target", ["http://localhost/x", "http://evil.example/x", "*", ""])
 def test_a_target_that_names_a_host_of_its_own_is_refused(target: str) -> None:
     assert status(target=target) == 403
 
@@ -61,7 +62,7 @@ def test_what_a_server_listens_on_is_its_name_and_with_every_address_it_is_every
     assert status(host="192.168.1.6", guard=named) == status(host="evil.example", guard=anywhere) == 403
 
 
-@pytest.mark.parametrize("origin", [
+@each("origin", [
     "http://evil.example", "null", "http://[", "", "http://localhost", "http://localhost:3000", "http://127.0.0.1:6868",
     "localhost:6868", "http://localhost:6868, http://evil.example",
 ])  # fmt: skip
@@ -69,7 +70,7 @@ def test_a_page_of_another_origin_is_refused(origin: str) -> None:
     assert status(("Origin", origin)) == 403
 
 
-@pytest.mark.parametrize(("site", "expected"), [
+@each(("site", "expected"), [
     ("same-origin", 200), ("none", 200), ("cross-site", 403), ("same-site", 403), ("", 403), ("Same-Origin, x", 403),
 ])  # fmt: skip
 def test_what_a_browser_says_was_asked_for_from_elsewhere_is_refused(site: str, expected: int) -> None:
@@ -80,7 +81,7 @@ def test_a_page_of_ours_may_use_it() -> None:
     assert status(("Origin", "http://localhost:6868"), ("Sec-Fetch-Site", "same-origin")) == 200
 
 
-@pytest.mark.parametrize("field", [
+@each("field", [
     ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "none"), ("Sec-Fetch-Dest", "empty"),
     ("Sec-Fetch-User", "?1"), ("Origin", "http://localhost:6868"), ("Referer", "http://localhost:6868/"),
     ("Cookie", "a=b"), ("Accept-Language", "en-GB,en;q=0.5"), ("Upgrade-Insecure-Requests", "1"),
@@ -101,8 +102,8 @@ def test_where_pages_are_not_ours_a_tool_still_may(fields: Headers) -> None:
     assert status(*fields, guard=Guard(["127.0.0.1"], has_pages=False)) == 200
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS", "X"])
-@pytest.mark.parametrize(("headers", "expected"), [
+@each("method", ["POST", "PUT", "OPTIONS", "X"])
+@each(("headers", "expected"), [
     ((), 415),
     ((("Content-Type", "text/plain"),), 415),
     ((("Content-Type", "text/plain; application/json"),), 415),
@@ -115,7 +116,7 @@ def test_what_a_form_could_send_changes_nothing(method: str, headers: Headers, e
     assert status(*headers, method=method) == expected
 
 
-@pytest.mark.parametrize(("given", "expected"), [
+@each(("given", "expected"), [
     (None, 401), ("", 401), (TOKEN, 401), (f"Basic {TOKEN}", 401), (f"Bearer {TOKEN}x", 401),
     (f"Bearer {TOKEN[:-1]}", 401), ("Bearer", 401),
     ("Bearer \udcff\u00e9", 401), (f"Bearer {TOKEN}", 200), (f"bearer  {TOKEN} ", 200),
@@ -132,12 +133,12 @@ def test_a_token_opens_nothing_to_a_page_or_to_another_name() -> None:
     assert status(bearer, guard=guard, method="POST") == 415
 
 
-@pytest.mark.parametrize("token", ["", "short", "x" * 15, "x" * 16 + "\n", "x" * 16 + " y", "é" * 16])
+@each("token", ["", "short", "x" * 15, "x" * 16 + "\n", "x" * 16 + " y", "é" * 16])
 def test_a_token_that_could_be_guessed_or_not_be_sent_is_refused(token: str) -> None:
     with pytest.raises(UsageError, match=r"TOKEN has to be 16 letters.*openssl rand"):
         checked_token(token, "TOKEN")
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "127.1", "localhost.evil.example", "LOCALHOST", "10.0.0.1", " "])
+@each("host", ["", "0.0.0.0", "::", "127.1", "localhost.evil.example", "LOCALHOST", "10.0.0.1", " "])
 def test_what_is_not_plainly_loopback_is_not(host: str) -> None:
     assert not is_loopback(host)

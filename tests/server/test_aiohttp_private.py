@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import aiohttp
-import pytest
 
 import omnirecord
+from tests.support.examples import each
 
 ADAPTER = "omnirecord.server.aiohttp_private"
 PRIVATE = {
@@ -76,12 +76,12 @@ def _is_class(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.ClassDef) and node.name == name
 
 
-@pytest.mark.parametrize("path", UNDOCUMENTED)
+@each("path", UNDOCUMENTED)
 def test_aiohttp_has_this_undocumented_name(path: str) -> None:
     assert _named(path) is not None, _lacks(path)
 
 
-@pytest.mark.parametrize(("owner", "name"), _ATTRIBUTES, ids=[f"{owner}.{name}" for owner, name in _ATTRIBUTES])
+@each(("owner", "name"), _ATTRIBUTES)
 def test_aiohttp_has_this_private_attribute(owner: str, name: str) -> None:
     found = _named(owner)
     assert isinstance(found, type), _lacks(owner)
@@ -120,14 +120,14 @@ def _modules() -> Iterator[str]:
 MODULES = sorted(_modules())
 
 
-@pytest.mark.parametrize("module", MODULES)
+@each("module", MODULES)
 def test_no_other_module_imports_an_undocumented_module_of_aiohttp(module: str) -> None:
     imports = [node for node in ast.walk(_tree(module)) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]
     assert [name for name in names if name.startswith("aiohttp.") and name != "aiohttp.web"] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@each("module", MODULES)
 def test_no_other_module_uses_a_private_attribute_of_aiohttp(module: str) -> None:
     known = {name for owner in (*PRIVATE, "aiohttp.web.BaseRequest") for name in _attributes(_named(owner))}  # type: ignore[arg-type]
     private = {name for name in known if _is_private(name)}
@@ -135,7 +135,7 @@ def test_no_other_module_uses_a_private_attribute_of_aiohttp(module: str) -> Non
     assert [node.attr for node in others if node.attr in private] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@each("module", MODULES)
 def test_no_class_of_another_module_uses_a_private_attribute_of_its_base_class(module: str) -> None:
     for node in ast.walk(_tree(module)):
         owner = getattr(importlib.import_module(module), node.name, None) if isinstance(node, ast.ClassDef) else None

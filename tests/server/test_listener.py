@@ -17,6 +17,7 @@ from omnirecord.replayer.server import Replay
 from omnirecord.server.listener import TOKEN_VARIABLE, Listener, Place, error_response
 from tests.support import forked
 from tests.support.cassettes import conversation
+from tests.support.examples import each
 from tests.support.wire import ask, get, nobody_listens, opened
 
 STATE = "/-/omnirecord/state"
@@ -27,7 +28,7 @@ async def state(url: str, *lines: str) -> int:
     return int((await ask(url, get(STATE, *lines, host="localhost"))).status.split()[1])
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "127.1", "example.com", "192.168.1.5"])
+@each("host", ["0.0.0.0", "::", "", "127.1", "example.com", "192.168.1.5"])
 def test_from_python_too_only_loopback_is_listened_on_unless_allowed(host: str, tmp_path: Path) -> None:
     for make in (
         lambda: omnirecord.record(nobody_listens(), tmp_path / "a.db", host=host),

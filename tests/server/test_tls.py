@@ -26,6 +26,7 @@ from omnirecord.replayer.server import Replay
 from omnirecord.server.tls import Trust, explained, listening_context
 from tests.recorder.proxy.test_websocket import HELLO, TEXT, echo, switching, ws
 from tests.support.cassettes import conversation
+from tests.support.examples import each
 from tests.support.later import later
 from tests.support.wire import (
     Upstream,
@@ -212,7 +213,7 @@ async def test_an_upstream_that_speaks_no_tls_is_told_as_that(tmp_path: Path) ->
             assert says in await told(upstream.url.replace("http", "https"), tmp_path)
 
 
-@pytest.mark.parametrize(("reason", "says"), [
+@each(("reason", "says"), [
     ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "wants a certificate of the client"),
     ("SSLV3_ALERT_BAD_CERTIFICATE", "does not take the client certificate"),
     ("TLSV1_ALERT_UNKNOWN_CA", "does not trust the authority"),

@@ -6,15 +6,15 @@ store = made.store()
 
 from __future__ import annotations
 
-import atexit
 import functools
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
-from omnirecord.model import Ending, Exchange
+from omnirecord.model import Ending, Exchange, Side
 from omnirecord.replayer.event_address import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty
 from omnirecord.replayer.parts import Part
@@ -33,15 +33,14 @@ ENDINGS: dict[str, Ending] = {
 
 def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]], None] | None = None) -> Made:
     """The cassette with these faults. `change` may alter what is given to `Made.stream` or `Made.request`."""
-    store = _recorded(path)
-    streams = store.streams()
-    bound = Faults.parse(faults).bind(Stream(x.stream or 0, list(store.frames(x))) for x in streams)
-    made, recordings = Made(), iter(store.recordings()[1:])
-    for x in store.exchanges():
+    source = _recorded(path)
+    bound = Faults.parse(faults).bind(Stream(number, list(frames)) for number, frames in source.frames.items())
+    made, recordings = Made(), iter(source.recordings[1:])
+    for x in source.exchanges:
         while made.recordings < x.recording:
             following = next(recordings)
             made.another_recording(following.hop, following.contract)
-        fields = _stream(store, x, bound) if x.stream is not None else _request(store, x, bound)
+        fields = _stream(source, x, bound) if x.stream is not None else _request(source, x, bound)
         if change is not None:
             change(x, fields)
         if x.stream is not None:
@@ -51,17 +50,29 @@ def faulted(path: Path, *faults: str, change: Callable[[Exchange, dict[str, Any]
     return made
 
 
+class _Recorded:
+    """A cassette that is read once: some get hundreds of faults."""
+
+    def __init__(self, store: Store) -> None:
+        self.recordings, self.exchanges = store.recordings(), store.exchanges()
+        self.frames = {x.stream: tuple(store.frames(x)) for x in self.exchanges if x.stream is not None}
+        self._asked = {x.exchange: store.body(x.exchange, "request") for x in self.exchanges}
+        self._answers = {x.exchange: store.body(x.exchange, "response") for x in self.exchanges if x.stream is None}
+
+    def body(self, x: Exchange, side: Side) -> bytes:
+        return (self._asked if side == "request" else self._answers)[x.exchange]
+
+
 @functools.cache
-def _recorded(path: Path) -> Store:
-    """Opened once: some get hundreds of faults."""
-    store = open_store(path)
-    atexit.register(store.close)
-    return store
+def _recorded(path: Path) -> _Recorded:
+    with closing(open_store(path)) as store:
+        return _Recorded(store)
 
 
-def _stream(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
+def _stream(source: _Recorded, x: Exchange, bound: Bound) -> dict[str, Any]:
     assert x.response
-    parts = [Part(f.offset_ns, f.raw or b"", stream=f.stream, seq=f.seq, read=n) for n, f in enumerate(store.frames(x))]
+    frames = source.frames[x.stream or 0]
+    parts = [Part(f.offset_ns, f.raw or b"", stream=f.stream, seq=f.seq, read=n) for n, f in enumerate(frames)]
     faulty = bound.on(x.stream or 0, parts)
     if faulty.by:
         bound.happened(faulty.by)
@@ -70,7 +81,7 @@ def _stream(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
     return {
         "session": x.request.target, "at": x.response.at_ns / 1e9, "reads": reads, "ending": ending, "end": end,
         "method": x.request.method, "headers": x.response.headers, "party": x.party, "asked": x.request.at_ns / 1e9,
-        "body": store.body(x.exchange, "request"),
+        "body": source.body(x, "request"),
     }  # fmt: skip
 
 
@@ -87,14 +98,14 @@ def _is_done(faulty: Faulty) -> bool:
     return any(part.data.strip() == b"data: [DONE]" for part in faulty.parts)
 
 
-def _request(store: Store, x: Exchange, bound: Bound) -> dict[str, Any]:
+def _request(source: _Recorded, x: Exchange, bound: Bound) -> dict[str, Any]:
     response = x.response
     fault = bound.on_request(x.request.method, x.request.target)
     injected = fault.answer.status if fault and fault.answer else 0
     status = injected or (response.status if response else 0)
-    answer = b'{"error": {"code": "injected"}}' if injected else store.body(x.exchange, "response")
+    answer = b'{"error": {"code": "injected"}}' if injected else source.body(x, "response")
     return {
         "method": x.request.method, "target": x.request.target, "at": x.request.at_ns / 1e9,
-        "until": (x.end_ns or x.request.at_ns) / 1e9, "status": status, "body": store.body(x.exchange, "request"),
+        "until": (x.end_ns or x.request.at_ns) / 1e9, "status": status, "body": source.body(x, "request"),
         "answer": answer, "party": x.party, "ending": x.ending, "answered": response is not None,
     }  # fmt: skip

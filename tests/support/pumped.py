@@ -14,6 +14,8 @@ SIZE = 4096
 """Characters in the longest input; the others have half and a quarter as many."""
 _FAST = 0.0008
 """Seconds of CPU time for the longest input that are too few for a quadratic expression: it takes 2 to 100 ms."""
+_FAST_AT_A_QUARTER = _FAST / 64
+"""Seconds for a quarter of that input, after which even a cubic expression takes no longer than `_FAST` for all."""
 _SURELY_SLOW = 0.2
 """Seconds of CPU time for the longest input that no linear expression takes: it would be 50 µs for each character."""
 _GROWTH = 2.8
@@ -39,7 +41,13 @@ def slow(pattern: re.Pattern[Any], methods: Iterable[str]) -> str | None:
 def _is_slow(pattern: re.Pattern[Any], method: str, prefix: str, pump: str, suffix: str) -> bool:
     """Returns whether the CPU time grows faster than linearly. If it seems to, the best of three runs counts, and of
     three such measurements all have to agree: other processes make single ones grow."""
-    texts = [_text(pattern, prefix + pump * (SIZE // part // len(pump)) + suffix) for part in (4, 2, 1)]
+
+    def text(part: int) -> Any:
+        return _text(pattern, prefix + pump * (SIZE // part // len(pump)) + suffix)
+
+    if _took(pattern, method, quarter := text(4)) < _FAST_AT_A_QUARTER:
+        return False
+    texts = [quarter, text(2), text(1)]
     if (took := _took(pattern, method, texts[-1])) < _FAST:
         return False
     if took > _SURELY_SLOW:

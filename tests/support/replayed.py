@@ -9,7 +9,7 @@ from typing import Any
 
 import omnirecord
 from omnirecord.cassette.open import open_store
-from omnirecord.replayer.recorded_client import Rerun
+from omnirecord.replayer.verify import Rerun
 
 QUIET_S = 2.0
 """How long nothing comes before a client leaves that waits for what a fault took away."""

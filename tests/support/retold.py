@@ -8,6 +8,7 @@ from pathlib import Path
 
 from omnirecord.analysis.diff.diff import DiffSession, diff_session
 from omnirecord.analysis.gather import Gathered, gathered
+from omnirecord.analysis.model_calls.values import ModelCalls
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, TimedFrame
@@ -21,14 +22,13 @@ class Recorded:
     """The sessions of a cassette, read once."""
 
     def __init__(self, path: Path) -> None:
-        store = open_store(path)
+        store = self.store = open_store(path)
         self.sessions: list[Gathered] = list(gathered(store))
         self.streams = [Stream(x.stream or 0, list(store.frames(x))) for x in store.streams()]
         self._frames = {stream.number: list(stream.frames) for stream in self.streams}
         self._reads = {
             x.stream: [(read.offset_ns, read.size) for read in store.reads(x.exchange)] for x in store.streams()
         }
-        store.close()
 
     def frames(self, stream: int) -> list[TimedFrame]:
         return self._frames[stream]
@@ -45,7 +45,7 @@ class Recorded:
                 x, made = self._faulty(x, bound)
                 frames += made
             exchanges.append(x)
-        return diff_session(exchanges, frames, one.acts, is_child=one.parent_id is not None)
+        return diff_session(replace(one, exchanges=exchanges), ModelCalls(), frames)
 
     def _faulty(self, x: Exchange, bound: Bound) -> tuple[Exchange, list[TimedFrame]]:
         number = x.stream or 0

@@ -23,6 +23,7 @@ from omnirecord.providers.call import call_of
 from omnirecord.ui.calls import ITEMS, SAID, SHOWN, Hops, all_moves, calls
 from omnirecord.ui.data import Answers
 from tests.support.cassettes import HEALTHY, SHIPPED, Made
+from tests.support.examples import each
 from tests.support.hop_tapes import ANSWER, ASKED, asked, both_hops, model_hop, user
 from tests.support.live_rows import live_rows
 
@@ -137,7 +138,7 @@ def test_an_event_without_a_partner_leads_nowhere(answers: Answers) -> None:
     assert ask(answers, "move", stream=9, seq=1) is None
 
 
-@pytest.mark.parametrize("path", sorted((SHIPPED / "both_hops").glob("*.jsonl")), ids=lambda path: path.stem)
+@each("path", sorted((SHIPPED / "both_hops").glob("*.jsonl")))
 def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path: Path) -> None:
     with closing(open_store(path)) as store:
         hops = Hops.of(store)
@@ -152,7 +153,7 @@ def test_each_text_delta_of_a_real_client_leads_to_the_model_that_wrote_it(path:
     assert {(one["by"], one["gap_ns"] > 0) for one in found.values()} == {("text", True)}
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "given"),
     [("call", {"exchange": 1}), ("call", {"exchange": "x"}), ("call", {"exchange": 99}), ("part", {"exchange": 6}),
      ("part", {"exchange": 6, "part": "item.99"}), ("part", {"exchange": 6, "part": "item.x"}), ("move", {"stream": 1}),

@@ -16,6 +16,7 @@ from omnirecord.errors import UsageError
 from omnirecord.ui.data import Answers
 from omnirecord.ui.events import Key, columns, read_key
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
+from tests.support.examples import each
 
 SHIPPED = {**HEALTHY, **TROUBLED}
 
@@ -25,7 +26,7 @@ def ask(path: Path, name: str, **asked: Any) -> Any:
         return answers.answer(name, {key: str(value) for key, value in asked.items()})
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@each("name", SHIPPED)
 def test_turns_are_those_of_show(name: str) -> None:
     sessions = ask(SHIPPED[name], "overview")["sessions"]
     told = [turn for one in sessions for turn in ask(SHIPPED[name], "session", key=one["key"])["family"][0]["turns"]]
@@ -33,7 +34,7 @@ def test_turns_are_those_of_show(name: str) -> None:
         assert told == list(rows_of(store, None))
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@each("name", SHIPPED)
 def test_the_list_has_what_ls_has(name: str) -> None:
     listed = ask(SHIPPED[name], "overview")["sessions"]
     with closing(open_store(SHIPPED[name])) as store:
@@ -115,9 +116,7 @@ def test_an_exchange_is_told_with_its_bodies() -> None:
     assert told["messages"] == []
 
 
-@pytest.mark.parametrize(
-    "text", ["", "1", "1.session", "x.session.a", "1.stream.", "1.stream.-1", "1.other.2", "\u0661.session.a"]
-)
+@each("text", ["", "1", "1.session", "x.session.a", "1.stream.", "1.stream.-1", "1.other.2", "\u0661.session.a"])
 def test_what_names_no_session_is_said_to(text: str) -> None:
     with pytest.raises(UsageError, match="names no session"):
         read_key(text) if text != "1.session" else read_key("1.sessio.")

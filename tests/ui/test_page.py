@@ -125,7 +125,7 @@ def cut(cassette: Path, part: float) -> tuple[int, Session]:
         at_ns = frames[int(part * len(frames))].offset_ns
         acts = [act for act in one.acts if act.at_ns <= at_ns]
         frames = [frame for frame in one.frames() if frame.offset_ns <= at_ns]
-        return at_ns, session_of(one.exchanges, frames, acts)
+        return at_ns, session_of(one.exchanges, frames, acts)[0]
 
 
 def told_key(cassette: Path) -> str:

@@ -15,8 +15,8 @@ import pytest_asyncio
 from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.replayer.recorded_client import Rerun
 from omnirecord.replayer.server import Replay
+from omnirecord.replayer.verify import Rerun
 from tests.omnigent_rig.provider import Answer
 from tests.support.cassettes import HEALTHY
 from tests.support.providers import ModelApis

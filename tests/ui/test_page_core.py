@@ -19,6 +19,7 @@ from omnirecord.ui.events import columns, key_of_exchange
 from omnirecord.ui.viewer import joined
 from tests.support.browsing import chromium_running
 from tests.support.cassettes import HEALTHY
+from tests.support.examples import each
 from tests.support.whatwg import CASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -66,7 +67,7 @@ def test_no_gap_is_played_longer_than_the_cap_and_there_is_a_way_back(run: Run) 
             "(moments, cap) => { const pace = pacing(moments, 0, 1e11, cap ?? Infinity), all = [0, ...moments, 1e11];"
             " return [pace.duration, all.map(at => toPlay(pace, at)), all.map(at => toTime(pace, toPlay(pace, at)))] }"
         )
-        duration, played, back = run("pacing.js", script, moments, cap)
+        duration, played, back = run("scale.js", script, moments, cap)
         gaps = [min(b - a, cap or 10**12) for a, b in pairwise([0, *moments, 10**11])]
         assert [b - a for a, b in pairwise(played)] == pytest.approx(gaps, abs=2)
         assert duration == pytest.approx(sum(gaps))
@@ -105,7 +106,7 @@ def test_an_event_stream_is_read_as_the_standard_says_however_it_is_cut(run: Run
         if len(text) > 100_000 or "retry" in name:
             continue
         for size in (1, 7, 10**6):
-            found = run("sse.js", script, text, size)
+            found = run("source.js", script, text, size)
             assert found == [[one.type, one.data, one.last_event_id] for one in events], (name, size)
 
 
@@ -115,17 +116,17 @@ def test_json_keeps_its_numbers_and_what_is_none_is_none(run: Run) -> None:
         " const show = one => one && [one.kind, one.parts?.map(pair) ?? one.text]; return show(readJson(text)) }"
     )
     numbers = [[n, ["number", text]] for n, text in enumerate(("1e400", "12345678901234567890", "-0.0"))]
-    found = run("jsontext.js", script, '{"a": [1e400, 12345678901234567890, -0.0], "a": null}')
+    found = run("facts.js", script, '{"a": [1e400, 12345678901234567890, -0.0], "a": null}')
     assert found == ["object", [["a", ["array", numbers]], ["a", ["word", "null"]]]]
     for text in ("", "{", '{"a"}', "[1,]", "nul", '"\\x"', "1 2", "[" * 5000, '{"a":1}}'):
-        assert run("jsontext.js", script, text) is None, text
+        assert run("facts.js", script, text) is None, text
     for value in ({"__proto__": {"a": 1}}, [], {}, "é\u2028", {"": [[]]}):
-        assert run("jsontext.js", "text => readJson(text) !== null", json.dumps(value))
+        assert run("facts.js", "text => readJson(text) !== null", json.dumps(value))
 
 
 def test_a_path_of_an_issue_is_found_in_the_data(run: Run) -> None:
-    assert run("jsontext.js", "(a, b) => samePath(a, b)", "response.output[0].id", "response.output.0.id")
-    assert not run("jsontext.js", "(a, b) => samePath(a, b)", "response.output[1].id", "response.output.0.id")
+    assert run("facts.js", "(a, b) => samePath(a, b)", "response.output[0].id", "response.output.0.id")
+    assert not run("facts.js", "(a, b) => samePath(a, b)", "response.output[1].id", "response.output.0.id")
 
 
 def test_zooming_keeps_what_is_under_the_pointer_and_never_leaves_the_session(run: Run) -> None:
@@ -146,7 +147,7 @@ def test_zooming_keeps_what_is_under_the_pointer_and_never_leaves_the_session(ru
     assert after == pytest.approx(before)
 
 
-@pytest.mark.parametrize(
+@each(
     ("glob", "fits"),
     [
         ("", True), ("delta", True), ("response.*.delta", True), ("*.text", False), ("a+b", False),
@@ -166,7 +167,7 @@ def test_an_address_leads_back_to_where_it_was_taken(run: Run) -> None:
     assert run("routes.js", "read", "#/session/%E0%A4%A") == {"view": "session", "key": "%E0%A4%A"}
 
 
-@pytest.mark.parametrize("name", ["turns", "reconnect", "responses", "subagent"])
+@each("name", ["turns", "reconnect", "responses", "subagent"])
 def test_texts_grow_to_what_show_tells_and_never_shrink(run: Run, name: str) -> None:
     with closing(open_store(HEALTHY[name])) as store:
         key = key_of_exchange(next(iter(gathered(store))).exchanges[0])
@@ -195,20 +196,20 @@ MARKED = "# Plan\nRun `make x` **now**:\n```sh\n# no heading\nmake **x** `y`\n``
 
 
 def test_markdown_is_marked_and_every_sign_of_it_is_kept(run: Run) -> None:
-    assert run("markdown.js", "markdownIn", MARKED) == [
+    assert run("entries.js", "markdownIn", MARKED) == [
         ["heading", "# Plan\n"], ["plain", "Run "], ["code", "`make x`"], ["plain", " "], ["strong", "**now**"],
         ["plain", ":\n"], ["fence", "```sh\n# no heading\nmake **x** `y`\n```\n"], ["plain", "Done, 2 ** 3 ** 4."],
     ]  # fmt: skip
     random.seed(11)
     signs = ["`", "```", "**", "\n", "# ", "~~~", "a b", "<script>", "\u202e", " "]
     texts = ["".join(random.choices(signs, k=30)) for _ in range(300)] + [MARKED[:n] for n in range(len(MARKED))]
-    joined_again = run("markdown.js", "texts => texts.map(one => markdownIn(one).map(two => two[1]).join(''))", texts)
+    joined_again = run("entries.js", "texts => texts.map(one => markdownIn(one).map(two => two[1]).join(''))", texts)
     assert joined_again == texts
 
 
 def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) -> None:
     script = "texts => { const t = performance.now(); texts.forEach(markdownIn); return performance.now() - t }"
-    assert run("markdown.js", script, [one * 100_000 for one in ("`", "*", "`a", "**a", "``` ", "\n```\n")]) < 2000
+    assert run("entries.js", script, [one * 100_000 for one in ("`", "*", "`a", "**a", "``` ", "\n```\n")]) < 2000
 
 
 def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(run: Run) -> None:
@@ -224,7 +225,7 @@ def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(r
     assert run("deck.js", script)
 
 
-@pytest.mark.parametrize(
+@each(
     ("answered", "resolved", "action", "unanswered"),
     [
         (3, 4, "accept", False), (3, 4, "decline", False), (None, 4, "accept", False), (3, None, None, False),

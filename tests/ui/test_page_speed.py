@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browsing import chromium_running, opened, settled
+from tests.support.browsing import chromium_running, eventually, opened, settled
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.watchdog import slowness
 
@@ -75,28 +75,32 @@ def browser() -> Iterator[Any]:
         yield running
 
 
-def test_it_is_painted_within_a_second(browser: Any, url: str) -> None:
+@pytest.fixture(scope="module")
+def page(browser: Any, url: str) -> Iterator[Any]:
     with opened(browser, url) as page:
         page.set_default_timeout(30_000)
-        page.wait_for_selector(".event")
-        painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        listed = page.evaluate("performance.now()")
-        assert painted < 1000 * slowness()
-        assert listed < 3000 * slowness()
-        settled(page)
-        assert page.inner_text(".wire-count").startswith("100,")
+        yield page
+
+
+def test_it_is_painted_within_a_second(page: Any) -> None:
+    page.wait_for_selector(".event")
+    painted = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    listed = page.evaluate("performance.now()")
+    assert painted < 1000 * slowness()
+    assert listed < 3000 * slowness()
+    settled(page)
+    assert page.inner_text(".wire-count").startswith("100,")
 
 
 @pytest.fixture(scope="module")
-def wire(browser: Any, url: str) -> Iterator[Any]:
+def wire(page: Any, url: str) -> Any:
     """The page with all events as rows."""
-    with opened(browser, f"{url}#/session/1.session.s?tab=wire&fold=no") as page:
-        page.set_default_timeout(30_000)
-        settled(page)
-        assert page.locator(".wire-space").evaluate("one => one.offsetHeight") > EVENTS, "every delta is a row"
-        yield page
+    page.goto(f"{url}#/session/1.session.s?tab=wire&fold=no")
+    settled(page)
+    eventually(lambda: page.locator(".wire-space").evaluate("one => one.offsetHeight") > EVENTS)  # a row for each delta
+    return page
 
 
 @pytest.mark.parametrize("moves", ["scroll", "scrub", "zoom"])
 def test_it_moves_at_fifty_frames_a_second(wire: Any, moves: str) -> None:
-    assert any(wire.evaluate(FRAMES, [2000, moves]) >= 50 for _ in range(TRIES))
+    assert any(wire.evaluate(FRAMES, [1000, moves]) >= 50 for _ in range(TRIES))

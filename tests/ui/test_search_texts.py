@@ -85,7 +85,7 @@ def test_a_query_is_read_as_the_command_reads_it(run: Run) -> None:
             "text => readQuery(text).map(one => [one.wanted, one.unwanted]"
             ".map(side => side.map(term => [term.text, term.begins, term.isSign])))"
         )
-        assert run("query.js", script, text) == told, text
+        assert run("lookup.js", script, text) == told, text
 
 
 def test_of_what_is_not_in_the_file_nothing_is_found(cassette: Path) -> None:

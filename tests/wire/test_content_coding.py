@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import omnirecord
 from omnirecord.wire.content_coding import _CODINGS, PIECE, CodingError, Identity, decoder
+from tests.support.examples import each
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -70,7 +71,7 @@ def test_the_content_comes_out_however_the_body_is_cut(name: str, data: bytes, c
     assert decode(coding, body, range(len(body))) == data
 
 
-@pytest.mark.parametrize("name", ["gzip", "deflate", "deflate without a zlib header", "br", "zstd"])
+@each("name", ["gzip", "deflate", "deflate without a zlib header", "br", "zstd"])
 def test_a_bomb_comes_out_whole_and_in_small_pieces(name: str) -> None:
     coding, encode = CODINGS[name]
     for size in (PIECE - 1, PIECE, PIECE + 1, PIECE + 100, 2 * PIECE + 200, 20 * PIECE + 3):
@@ -87,7 +88,7 @@ def test_a_bomb_in_a_bomb_is_never_whole_either() -> None:
     assert max(sizes) <= PIECE
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "gzip, br"])
+@each("coding", ["gzip", "br", "zstd", "deflate", "gzip, br"])
 def test_what_was_flushed_is_there_at_once(coding: str) -> None:
     """A live stream is flushed at every event; the reader must not wait for more than that."""
     if coding == "zstd":
@@ -108,13 +109,13 @@ def _flushed_gzip(wbits: int) -> bytes:
     return deflate.compress(b"data: a\n\n") + deflate.flush(zlib.Z_SYNC_FLUSH)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip"])
+@each("coding", ["gzip", "deflate", "br", "zstd", "identity, gzip"])
 def test_a_body_that_is_not_what_it_says_raises_coding_error(coding: str) -> None:
     with pytest.raises(CodingError, match="not what its Content-Encoding says"):
         decode(coding, b"\xffdata: this was never compressed\n\n" * 9)
 
 
-@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+@each("name", ["gzip", "deflate", "br", "zstd"])
 def test_what_follows_the_end_of_a_body_raises_coding_error(name: str) -> None:
     coding, encode = CODINGS[name]
     with pytest.raises(CodingError):
@@ -130,7 +131,7 @@ def test_a_wrong_checksum_raises_coding_error_behind_the_content() -> None:
         b"".join(one.decode(bytes(8)))
 
 
-@pytest.mark.parametrize("coding", ["compress", "gzip, snappy", "identity;q=1", "*"])
+@each("coding", ["compress", "gzip, snappy", "identity;q=1", "*"])
 def test_a_coding_that_is_not_known_raises_coding_error_by_its_name(coding: str) -> None:
     with pytest.raises(CodingError, match=r"content coding '(compress|snappy|identity;q=1|\*)' is not known"):
         decoder(coding)
@@ -142,7 +143,7 @@ def test_no_coding_is_told_apart_from_some() -> None:
     assert not isinstance(decoder("gzip"), Identity)
 
 
-@pytest.mark.parametrize("name", sorted(_CODINGS))
+@each("name", sorted(_CODINGS))
 def test_a_coding_is_known_to_recording_redaction_and_reading_by_one_table(name: str) -> None:
     """A second table that lacks a coding would store bodies with their secrets."""
     package = Path(omnirecord.__file__).parent

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from omnirecord.wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id, stamp
 from omnirecord.wire.sse import Frame, Parser
+from tests.support.examples import each
 from tests.wire.test_sse import CUTS, STREAMS
 
 BOM = b"\xef\xbb\xbf"
@@ -22,7 +22,7 @@ def test_an_id_says_which_stream_and_which_frame(stream: int, seq: int) -> None:
     assert parse_event_id(event_id(stream, seq)) == (stream, seq)
 
 
-@pytest.mark.parametrize(
+@each(
     "text", ["", "2", "2.", ".26", "2.26.1", "-2.26", "02.26", "2.0", "2,26", "2.26 ", "2.26\n", "٢.٢", "2." + "9" * 19]
 )
 def test_what_is_no_id_of_ours_names_nothing(text: str) -> None:
@@ -59,13 +59,13 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize("name", STAMPED)
+@each("name", STAMPED)
 def test_an_event_gets_its_id_before_its_data_in_its_own_line_ending(name: str) -> None:
     frame, stamped = STAMPED[name]
     assert stamp(frame, "2.26") == stamped
 
 
-@pytest.mark.parametrize("name", LEFT)
+@each("name", LEFT)
 def test_what_is_no_event_or_has_an_id_is_left_as_it_is(name: str) -> None:
     assert stamp(LEFT[name], "2.26") == LEFT[name]
 
@@ -140,7 +140,7 @@ def test_a_frame_that_is_too_large_ends_the_stamping_and_loses_nothing(
     assert joined(over) == b"data: " + b"x" * 100 + data
 
 
-@pytest.mark.parametrize("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r"])
+@each("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r"])
 def test_an_event_is_passed_on_with_the_byte_that_completes_it(end: bytes) -> None:
     stamper = StreamStamper(3)
     head = b"data: x" + end[:-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from omnirecord.wire.headers import (
     asks_for_websocket,
     connection_options,
@@ -12,6 +10,7 @@ from omnirecord.wire.headers import (
     printable,
     without,
 )
+from tests.support.examples import each
 
 
 def test_hop_by_hop_fields_stay_behind_in_any_case() -> None:
@@ -51,7 +50,7 @@ def test_connection_options_are_lower_case_tokens_of_all_lines() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "asked"),
     [
         ((("Connection", "Upgrade"), ("Upgrade", "websocket")), True),

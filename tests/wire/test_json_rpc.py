@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from omnirecord.wire.json_rpc import answered_to, message_of, without_ids
+from tests.support.examples import each
 
 CALL = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "x", "_meta": {"progressToken": 3}}}
 LATER: dict[str, Any] = {**CALL, "id": 9, "params": {"name": "x", "_meta": {"progressToken": 9}}}
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "kind"),
     [
         (CALL, "request"),
@@ -27,7 +26,7 @@ def test_a_message_has_a_kind(data: Any, kind: str) -> None:
     assert message.kind == kind
 
 
-@pytest.mark.parametrize("data", [None, [], "x", {}, {"jsonrpc": "1.0", "method": "a"}, {"jsonrpc": "2.0", "id": 1}])
+@each("data", [None, [], "x", {}, {"jsonrpc": "1.0", "method": "a"}, {"jsonrpc": "2.0", "id": 1}])
 def test_other_values_are_no_messages(data: Any) -> None:
     assert message_of(data) is None
 

@@ -8,9 +8,10 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.wire.limits import Retention, Rotation, retention, rotation
+from tests.support.examples import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "read"),
     [
         ((), None),
@@ -27,7 +28,7 @@ def test_a_rotation_is_read(given: Any, read: Rotation | None) -> None:
     assert rotation(given) == read
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "read"),
     [
         ((), Retention()),
@@ -40,7 +41,7 @@ def test_a_retention_is_read(given: Any, read: Retention) -> None:
     assert retention(given) == read
 
 
-@pytest.mark.parametrize(
+@each(
     "given",
     ["", "MB", "10", "-1MB", "0MB", "1e3MB", "1 hour", "٣MB", "1MB 1h", "9" * 400 + "MB", "9" * 400 + "h", "0s"],
 )
@@ -49,7 +50,7 @@ def test_what_is_no_rotation_is_refused(given: str) -> None:
         rotation(given)
 
 
-@pytest.mark.parametrize("given", ["", "0", "-1", "1.5", "x", "9" * 20])
+@each("given", ["", "0", "-1", "1.5", "x", "9" * 20])
 def test_what_is_no_retention_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match=r"--keep .* cannot be used: give a number of files as in 10, a time as in 7d"):
         retention(given)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.wire.normal import ID, TIME, Ids, Normal
+from tests.support.examples import each
 
 HEX = "c6dde6498cf3476ebdda786dfb6f4cfa"
 
@@ -17,7 +17,7 @@ def of(value: Any, name: str = "") -> Any:
     return Normal().of(value, name)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         HEX, f"conv_{HEX}", "resp_857adf3a6c024a1bb9b4a78c", "fc_48df84dbd7a0", "subagent_248097aac811",
@@ -29,7 +29,7 @@ def test_an_id_of_a_known_shape_is_one_wherever_it_stands(text: str) -> None:
     assert Normal().said(f"the {text} of it") == f"the {ID} of it"
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     ["deadbeef", "resp_ok", "a_face", "sys_os_shell", "/home/me/file", "12345678", "call_me_tomorrow", "/tmp/x.txt"],
 )
@@ -49,9 +49,7 @@ def test_times_are_alike_and_none_is_no_time() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "text", ["2026-01-02T03:04:05.123456+00:00", "2026-01-02 03:04:05", "Nov 25 19:42", "Nov 25 19:42:01 UTC 2026"]
-)
+@each("text", ["2026-01-02T03:04:05.123456+00:00", "2026-01-02 03:04:05", "Nov 25 19:42", "Nov 25 19:42:01 UTC 2026"])
 def test_a_date_in_a_tool_s_output_is_none_of_its_meaning_but_in_what_is_said_it_is(text: str) -> None:
     assert Normal().written(f"at {text}.") == f"at {TIME}."
     assert Normal().said(f"at {text}.") == f"at {text}."

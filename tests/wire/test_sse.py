@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from omnirecord.wire import sse
 from omnirecord.wire.sse import Frame, Parser, last_end, read_fields
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.whatwg import CASES, CUTTING, FRAMES, dispatched, events_of
 
 TOKENS = st.sampled_from([
@@ -35,7 +35,7 @@ def parse(data: bytes, cuts: list[int] | range | tuple[int, ...] = (), limit: in
     return frames + parser.close()
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@each("name", FRAMES)
 def test_a_frame_has_the_fields_that_the_standard_gives_it(name: str) -> None:
     data, fields = FRAMES[name]
 
@@ -43,7 +43,7 @@ def test_a_frame_has_the_fields_that_the_standard_gives_it(name: str) -> None:
     assert parse(data, range(len(data))) == [Frame(data, len(data), True, **fields)]
 
 
-@pytest.mark.parametrize("name", CUTTING)
+@each("name", CUTTING)
 def test_a_frame_ends_behind_its_blank_line(name: str) -> None:
     data, raws = CUTTING[name]
 
@@ -149,7 +149,7 @@ def test_fields_are_read_when_they_are_asked_for_and_once() -> None:
         frame.color  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_a_stream_has_the_events_that_an_event_source_fires(name: str) -> None:
     data, events = CASES[name]
 
@@ -203,7 +203,7 @@ def searched(feed: Any) -> int:
     return total
 
 
-@pytest.mark.parametrize("piece", [b"x" * 1024, b"\n" * 1024, b"\r\n" * 512, b"a\r" * 512], ids=repr)
+@each("piece", [b"x" * 1024, b"\n" * 1024, b"\r\n" * 512, b"a\r" * 512])
 def test_the_work_is_linear_however_long_a_frame_is(piece: bytes) -> None:
     def feed() -> None:
         parser = Parser()

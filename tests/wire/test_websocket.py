@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.model import Direction
 from omnirecord.wire import websocket
 from omnirecord.wire.websocket import MessageReader
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 MASK = b"\x37\xfa\x21\x3d"
@@ -69,8 +69,8 @@ def read(data: bytes, direction: Direction = "down", extensions: str | None = No
     return whole
 
 
-@pytest.mark.parametrize("direction", ["up", "down"])
-@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+@each("direction", ["up", "down"])
+@each("size", [0, 1, 125, 126, 65535, 65536])
 def test_a_message_of_any_length_is_read(direction: Direction, size: int) -> None:
     assert reader(direction).feed(frame(BINARY, bytes(size), direction)) == [(BINARY, bytes(size))]
 
@@ -94,8 +94,8 @@ def test_a_control_frame_between_fragments_comes_first_and_leaves_the_message_wh
     assert read(data, "up") == [(PING, b"1"), (PONG, b"2"), (BINARY, b"abc")]
 
 
-@pytest.mark.parametrize("direction", ["up", "down"])
-@pytest.mark.parametrize("takeover", [True, False])
+@each("direction", ["up", "down"])
+@each("takeover", [True, False])
 def test_compressed_messages_are_read_with_and_without_context(direction: Direction, takeover: bool) -> None:
     side = "server" if direction == "down" else "client"
     squeeze = Squeezer(takeover=takeover)
@@ -137,7 +137,7 @@ def test_a_message_whose_deflate_ends_with_a_final_block_is_read() -> None:
     assert read(frame(TEXT, hello, rsv1=True) * 2, extensions=DEFLATE) == [(TEXT, b"Hello")] * 2
 
 
-@pytest.mark.parametrize(
+@each(
     "accepted",
     [
         f"{DEFLATE}; server_max_window_bits=9; client_max_window_bits=9",
@@ -197,7 +197,7 @@ BROKEN: dict[str, tuple[bytes, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@each("name", BROKEN)
 def test_broken_input_ends_the_record_and_never_raises(name: str) -> None:
     data, extensions = BROKEN[name]
     one = reader(extensions=extensions)

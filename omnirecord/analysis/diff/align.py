@@ -14,6 +14,8 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any, Literal, NamedTuple, TypeVar
 
+from ...text import same_start
+
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
 SMALL = 10_000
@@ -78,16 +80,12 @@ def matches(a: list[str], b: list[str], depth: int = _DEPTH) -> list[tuple[int, 
     """Pairs of indexes with equal keys, rising on both sides."""
     if (len(a), a) > (len(b), b):
         return [(i, j) for j, i in matches(b, a, depth)]
-    head = _common(a, b)
-    tail = _common(a[head:][::-1], b[head:][::-1])
+    head = same_start(a, b)
+    tail = same_start(a[head:][::-1], b[head:][::-1])
     left, right = a[head : len(a) - tail], b[head : len(b) - tail]
     found = [(n, n) for n in range(head)]
     found += [(head + i, head + j) for i, j in _inner(left, right, depth)]
     return found + [(len(a) - n, len(b) - n) for n in range(tail, 0, -1)]
-
-
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    return next((n for n, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), min(len(a), len(b)))
 
 
 def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
@@ -210,11 +208,11 @@ def _words(text: str) -> list[str]:
 
 def _ends(a: str, b: str) -> tuple[int, int]:
     """The number of equal characters at the start and, of the rest, at the end; whole words only."""
-    head = _equal_start(a, b)
+    head = same_start(a, b)
     while head and head < max(len(a), len(b)) and _in_word(a, head) | _in_word(b, head):
         head -= 1
     left, right = a[head:], b[head:]
-    tail = _equal_start(left[::-1], right[::-1])
+    tail = same_start(left[::-1], right[::-1])
     while tail and (_in_word(left, len(left) - tail) or _in_word(right, len(right) - tail)):
         tail -= 1
     return head, tail
@@ -222,14 +220,6 @@ def _ends(a: str, b: str) -> tuple[int, int]:
 
 def _in_word(text: str, place: int) -> bool:
     return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
-
-
-def _equal_start(a: str, b: str) -> int:
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if a[low:middle] == b[low:middle] else (low, middle - 1)
-    return low
 
 
 def _shortened(found: list[Span]) -> Iterator[Span]:

@@ -18,19 +18,17 @@ from typing import Any
 from ...cassette.open import open_store
 from ...cassette.select import named_session
 from ...errors import UsageError
-from ...model import Exchange, TimedFrame
+from ...model import TimedFrame
 from ...wire.normal import Ids, Normal
-from ..gather import gathered, model_calls
+from ..gather import Gathered, gathered, model_calls
 from ..model_calls.values import Link, ModelCalls
 from ..turns.draft import Draft
-from ..turns.requests import Act
 from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.values import Turn
 from .align import Pair, aligned, moved
-from .calls import Told, compare_calls
 from .differences import Difference, Differences, Kind
 from .normalize import IGNORED, Step, Steps
-from .turns import EventComparison, compare_timing, compare_turn, paired
+from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that the server or the network caused, not the client or the recorder."""
@@ -137,10 +135,7 @@ def _sessions_of(
         is_only = len(sessions) == 1
         for one in sessions if is_only else watch(sessions, label):
             frames = watch(one.frames(), label) if is_only else one.frames()
-            yield diff_session(
-                one.exchanges, frames, one.acts, is_child=one.parent_id is not None, calls=calls,
-                has_turns=one.has_turns,
-            )  # fmt: skip
+            yield diff_session(one, calls, frames)
 
 
 def compare(
@@ -180,18 +175,13 @@ class _StepsByTurn:
         self.steps.setdefault(draft, Steps()).add(heard.frame)
 
 
-def diff_session(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], *, is_child: bool = False,
-    calls: ModelCalls | None = None, has_turns: bool = True,
-) -> DiffSession:  # fmt: skip
-    """A session of one recording, ready to compare. `exchanges`: all of that session, at least one. `calls`: those of
-    the cassette. `has_turns`: False for a stream of an unknown API."""
-    calls = ModelCalls() if calls is None else calls
-    acts = list(acts)
-    builder = SessionBuilder(acts, is_child=is_child)
+def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
+    """A session of one recording, ready to compare. `calls`: those of the cassette. `frames`: those of its streams."""
+    exchanges, is_child = one.exchanges, one.parent_id is not None
+    builder = SessionBuilder(one.acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    steps_by_turn, line = _StepsByTurn(builder, has_turns=has_turns), merged(frames)
+    steps_by_turn, line = _StepsByTurn(builder, has_turns=one.has_turns), merged(frames)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
@@ -208,7 +198,7 @@ def diff_session(
     return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
         deviations,
-        [(act.kind, act.text or act.action or "", act.refused) for act in acts if act.refused],
+        [(act.kind, act.text or act.action or "", act.refused) for act in one.acts if act.refused],
         all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
         calls.is_recorded,
     )  # fmt: skip
@@ -264,7 +254,7 @@ def _differences(
 
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
     """Sessions are paired by their questions; the rest in order."""
-    pairs = aligned(a, b, _asked_at_all, _asked_first)
+    pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
     left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
     rest = zip_longest(*left)
@@ -273,10 +263,6 @@ def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
 
 def _asked_at_all(one: DiffSession) -> str:
     return f"{one.is_child} " + "\0\0".join(_asked(turn) for turn in one.turns)
-
-
-def _asked_first(one: DiffSession) -> str:
-    return f"{one.is_child} " + (_asked(one.turns[0]) if one.turns else "")
 
 
 def _asked(one: DiffTurn) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from ...text import as_json, clip, counted, visible
 from ...wire.normal import Ids, Normal, is_absent, role
-from ..summary import summary
+from ..apis import summary
 from .align import Span, middle_out, spans
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing", "calls"]

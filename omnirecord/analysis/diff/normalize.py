@@ -103,15 +103,10 @@ class Steps:
             normal = Normal()
             run.key = _digest(f"{run.key} {normal.written(''.join(run.parts or ()))}")
             run.ids += tuple(normal.ids)
-        return _settled(self.steps)
-
-
-def _settled(steps: list[Step]) -> list[Step]:
-    """The steps, with adjacent steps of one group in a fixed order."""
-    made: list[Step] = []
-    for _, group in groupby(steps, lambda step: step.group or id(step)):
-        made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
-    return made
+        made: list[Step] = []  # adjacent steps of one group are in a fixed order
+        for _, group in groupby(self.steps, lambda step: step.group or id(step)):
+            made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
+        return made
 
 
 def _step(frame: TimedFrame, data: Any) -> Step:
@@ -124,11 +119,8 @@ def _step(frame: TimedFrame, data: Any) -> Step:
         key = _digest(json.dumps(normal.of(data)))
     except RecursionError:
         key = _digest(repr(frame.raw))
-    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), _family(data), _group(label, data))
-
-
-def _family(data: Data) -> str:
-    return as_text(as_dict(data.get("item")).get("type")) or ""
+    family = as_text(as_dict(data.get("item")).get("type")) or ""
+    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), family, _group(label, data))
 
 
 def _group(type_: str, data: Data) -> str | None:

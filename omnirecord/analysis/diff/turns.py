@@ -1,13 +1,23 @@
-"""The comparison of two turns: messages, tools, approvals, end, usage, timing; then their events and their order."""
+"""The comparison of two turns: messages, tools, approvals, end, usage, timing; their events; their model calls.
+
+Of each request to a model: the model, attempts, endings, tokens, and the first difference of its conversation.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
+from ...providers.call import ModelCall
+from ...providers.conversation import Conversation, differences
+from ...providers.parts import canonical
 from ...wire.normal import Normal, role
+from ...wire.strict_json import loads
+from ..model_calls.values import Link, requests_of
 from ..turns.values import Tool, Turn
 from .align import Pair, aligned, moved
 from .differences import Differences, Kind, nulls
@@ -15,6 +25,7 @@ from .normalize import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000
+_OF_TOOL = ("name", "arguments", "output", "status")
 
 
 def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
@@ -54,20 +65,10 @@ def _tools(out: Differences, path: str, a: Sequence[Tool], b: Sequence[Tool]) ->
 
     for i, j in aligned(a, b, whole, call, lambda tool: tool.name, pair_rest=True):
         one, other = _at(a, i), _at(b, j)
-        if one is None or other is None:
-            only = one or other
-            assert only is not None
-            out.explain(only.call_id)
-            out.add("tools", f"{path}[{_place(i, j)}]", _tool(one), _tool(other))
-        else:
+        if one is not None and other is not None:
             out.ids.bind(one.call_id, other.call_id)
-            _fields(out, "tools", f"{path}[{_place(i, j)}]", one, other, "name", "arguments", "output", "status")
-
-
-def _tool(tool: Tool | None) -> Any:
-    if tool is None:
-        return None
-    return {name: getattr(tool, name) for name in ("name", "arguments", "output", "status")}
+        if only := _fields(out, "tools", f"{path}[{_place(i, j)}]", one, other, *_OF_TOOL):
+            out.explain(only.call_id)
 
 
 def _all(
@@ -75,34 +76,32 @@ def _all(
     *fields: str,
 ) -> None:  # fmt: skip
     for i, j in aligned(a, b, lambda one: _said(key(one)), pair_rest=True):
-        one, other = _at(a, i), _at(b, j)
-        if one is None or other is None:
-            only = one or other
-            assert only is not None
+        if only := _fields(out, "content", f"{path}[{_place(i, j)}]", _at(a, i), _at(b, j), *fields):
             out.explain(about(only))
-            sides = [None if side is None else {name: getattr(side, name) for name in fields} for side in (one, other)]
-            out.add("content", f"{path}[{_place(i, j)}]", sides[0], sides[1])
-        else:
-            _fields(out, "content", f"{path}[{_place(i, j)}]", one, other, *fields)
 
 
-def _fields(out: Differences, kind: Kind, path: str, a: Any, b: Any, *names: str) -> None:
+def _fields(out: Differences, kind: Kind, path: str, a: T | None, b: T | None, *names: str) -> T | None:
+    """Add the differences of two values in these fields. If only one side has a value, add and return that."""
+    if a is None or b is None:
+        if a is not b:
+            out.add(kind, path, _said_fields(a, *names), _said_fields(b, *names))
+        return a or b
     for name in names:
         one, other = getattr(a, name), getattr(b, name)
         if not out.same_value(one, other):
             out.add(kind, f"{path}.{name}", one, other)
+    return None
+
+
+def _said_fields(value: Any, *names: str) -> dict[str, Any] | None:
+    return None if value is None else {name: getattr(value, name) for name in names}
 
 
 def _end(out: Differences, path: str, a: Turn, b: Turn) -> None:
     if a.ended != b.ended:
         out.add("content", f"{path}.ended", a.ended, b.ended)
         out.explain("end")
-    if a.error is None or b.error is None:
-        if a.error is not b.error:
-            one, other = (error and {"code": error.code, "message": error.message} for error in (a.error, b.error))
-            out.add("content", f"{path}.error", one, other)
-    else:
-        _fields(out, "content", f"{path}.error", a.error, b.error, "code", "message")
+    _fields(out, "content", f"{path}.error", a.error, b.error, "code", "message")
     _fields(out, "content", path, a, b, "agent")
 
 
@@ -111,11 +110,7 @@ _USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "
 
 def _usage(out: Differences, path: str, a: Turn, b: Turn) -> None:
     _fields(out, "usage", path, a, b, "model")
-    if a.usage is not None and b.usage is not None:
-        _fields(out, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE)
-    elif a.usage is not b.usage:
-        one, other = (usage and {name: getattr(usage, name) for name in _USAGE} for usage in (a.usage, b.usage))
-        out.add("usage", f"{path}.usage", one, other)
+    if _fields(out, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE):
         out.explain("usage")
 
 
@@ -166,7 +161,9 @@ class EventComparison:
         for i, j in self._unlike:
             one, other = None if i is None else self._a[i], None if j is None else self._b[j]
             if one is not None and other is not None:
-                self._changed(f"{self._path}{names[0].of(i)}", one, other)
+                for below, name, mine, theirs in self._out.unlike(one.data, other.data):
+                    kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
+                    self._out.add_once(kind, f"{self._path}{names[0].of(i)}{below}", mine, theirs, one.label)
             else:
                 only, name = (one, names[0].of(i)) if one is not None else (other, names[1].of(j))
                 assert only is not None
@@ -177,11 +174,6 @@ class EventComparison:
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)
-
-    def _changed(self, path: str, a: Step, b: Step) -> None:
-        for below, name, one, other in self._out.unlike(a.data, b.data):
-            kind: Kind = "timing" if role(name) == "length" else _kind(a, below)
-            self._out.add_once(kind, path + below, one, other, a.label)
 
     def _nulls(self, path: str, a: Step, b: Step) -> None:
         """Add fields that are null on one side and missing on the other: once per event type."""
@@ -269,3 +261,101 @@ def _kind(step: Step, path: str) -> Kind:
 def paired(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs in an order that does not depend on which side is first."""
     return sorted(pairs, key=lambda pair: (min(n for n in pair if n is not None), pair[0] is None))
+
+
+_ITEM = re.compile(r"item (\d+)(?: \(.*?\))?(, its call)?\Z", re.DOTALL)
+_HEADS = ("API", "model", "stream", "instructions")
+_OF_CALL = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+Told = set[tuple[object, object]]
+"""Pairs of texts that are reported."""
+
+
+def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Link], told: Told) -> None:
+    """Add the differences of the model calls of two turns, or without a path, of two cassettes. `told`: of the session;
+    a later request repeats the messages of earlier ones."""
+    for found in out.found:
+        if isinstance(found.a, str) and isinstance(found.b, str):
+            told.update(zip(_forms(found.a), _forms(found.b), strict=True))
+    sides = requests_of(a), requests_of(b)
+    for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
+        one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]
+        at = f"{path}.model_calls[{j if i is None else i}]".lstrip(".")
+        if one is None or other is None:
+            out.add("calls", at, one and _summary(one), other and _summary(other))
+            continue
+        mine, theirs = _summary(one), _summary(other)
+        for name in ("model", "attempts", "endings"):
+            if mine[name] != theirs[name]:
+                out.add("calls", f"{at}.{name}", mine[name], theirs[name])
+        _fields(out, "calls", f"{at}.usage", one[-1].call.usage, other[-1].call.usage, *_OF_CALL)
+        if not path:  # a turn has these
+            _answers(out, at, one[-1].call, other[-1].call)
+        conversations = one[-1].call.conversation, other[-1].call.conversation
+        if conversations[0] is not None and conversations[1] is not None:
+            _conversations(out, f"{at}.request", conversations[0], conversations[1], told)
+
+
+def _forms(text: str) -> Iterator[str]:
+    """A text as it is, and as JSON with sorted keys."""
+    yield text
+    value = loads(text)
+    yield canonical(value) if isinstance(value, (dict, list)) else text
+
+
+def _key(attempts: Sequence[Link]) -> str:
+    call = attempts[-1].call
+    asked = "" if call.conversation is None else call.conversation.asked
+    return f"{asked}\0{call.text}\0{[one.name for one in call.tool_calls]}"
+
+
+def _summary(attempts: Sequence[Link]) -> dict[str, Any]:
+    """The facts of a request that are compared."""
+    call, usage = attempts[-1].call, attempts[-1].call.usage
+    return {
+        "model": call.model, "attempts": max(call.attempt, len(attempts)),
+        "endings": ", ".join(_ending(link) for link in attempts),
+        "usage": None if usage is None else {name: getattr(usage, name) for name in _OF_CALL},
+    }  # fmt: skip
+
+
+def _ending(link: Link) -> str:
+    call = link.call
+    return call.ending if call.ending == "completed" or not call.reason else f"{call.ending} ({call.reason})"
+
+
+def _answers(out: Differences, path: str, a: ModelCall, b: ModelCall) -> None:
+    """Add the differences of the texts and tool calls of two answers."""
+    for n, (text, got) in enumerate(zip_longest(a.texts, b.texts)):
+        if not out.same_text(text, got):
+            out.add("calls", f"{path}.texts[{n}]", text, got)
+    for n, (mine, theirs) in enumerate(zip_longest(a.tool_calls, b.tool_calls)):
+        one, other = _said_fields(mine, "name", "arguments"), _said_fields(theirs, "name", "arguments")
+        if not out.same_value(one, other):
+            out.add("calls", f"{path}.tool_calls[{n}]", one, other)
+
+
+def _conversations(out: Differences, path: str, a: Conversation, b: Conversation, told: Told) -> None:
+    """Add the first difference that is not reported yet. Models are compared by the names of the provider.
+
+    If one side has more messages, only the first message that differs counts: after it, others stand at each place.
+    """
+    is_shifted = len(a.items) != len(b.items)
+    for one in differences(a, b):
+        if one.where == "model":
+            continue
+        if (one.recorded, one.got) not in told:
+            told.add((one.recorded, one.got))
+            out.add("calls", f"{path}.{_name(one.where)}", one.recorded, one.got)
+            return
+        if is_shifted and _ITEM.match(one.where):
+            return
+
+
+def _name(where: str) -> str:
+    """The place of a difference as a path."""
+    item = _ITEM.match(where)
+    if item is not None:
+        return f"messages[{int(item[1]) - 1}]" + (".call" if item[2] else "")
+    if where.startswith("tool "):
+        return f"tools[{where.removeprefix('tool ')}]"
+    return where if where in _HEADS else f"settings.{where}"

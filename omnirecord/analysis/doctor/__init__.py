@@ -5,8 +5,7 @@ Each file of checks is named after its subject:
 - `events`: single events (contract, order, copies)
 - `items`: texts and items, on the stream and as stored
 - `turns`: how turns end, the session's status
-- `tools`: tools and sub-agents
-- `approvals`
+- `tools`: tools, sub-agents, approvals
 - `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
 - `stream`: heartbeats, silences, a slow reader, `[DONE]`
 

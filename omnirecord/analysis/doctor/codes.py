@@ -26,38 +26,41 @@ _error, _warning, _note = partial(Code, "error"), partial(Code, "warning"), part
 CODES: Mapping[str, Code] = {
     # What only the hop to the model shows: the client was told otherwise, or the cause of a failure.
     "model-failed-hidden": _error(
-        "The provider failed, but the client was told that the turn is completed. Its text may end in the middle.",
-        "Run omnirecord show CASSETTE: it has the calls of each turn. Then read the provider's error, and ask again.",
+        "The provider failed, but the client was told that the turn is completed. The answer may end in the middle.",
+        "Run omnirecord show CASSETTE, which prints the calls of each turn. Then read the provider's error, and ask"
+        " again.",
     ),
     "model-truncated-hidden": _error(
-        "The model was stopped before its answer was complete, but the client was told that the turn is completed.",
+        "The model was stopped before the answer was complete, but the client was told that the turn is completed.",
         "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
     ),
     "model-failed": _error(
-        "The provider refused, failed or cut the call, so the model gave no complete answer.",
-        "Run omnirecord show CASSETTE: it has the provider's error, or the answer up to the cut. For a refused request,"
-        " omnirecord request CASSETTE N.",
+        "The provider refused the call or failed, or the answer was cut. So the model gave no complete answer.",
+        "Run omnirecord show CASSETTE, which prints the provider's error, or the answer up to the cut. For a refused"
+        " request, run omnirecord request CASSETTE N.",
     ),
     "model-truncated": _warning(
-        "The model was stopped before its answer was complete.",
+        "The model was stopped before the answer was complete.",
         "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
     ),
     "model-rate-limited": _warning(
-        "The provider refused calls because of a rate limit or of its load. The caller waits, or gives up.",
-        "Compare the limits of the account with the calls at that time. omnirecord show CASSETTE has each call.",
+        "The provider refused calls, because a rate limit was reached or the provider was overloaded. The turn waits,"
+        " or fails.",
+        "Compare the limits of the account with the calls at that time. omnirecord show CASSETTE prints each call.",
     ),
     # The most specific cause first: a restarted server forgot a question.
     "approval-lost": _error(
-        "A restarted server does not know earlier questions. It accepts the answer, but the agent does nothing.",
+        "A restarted server does not know the questions from before the restart. If a client answers such a question,"
+        " the server accepts the answer, but the agent does nothing.",
         "Send the message again. After a reconnect, a client should discard open questions and read the snapshot.",
     ),
     # A party is gone.
     "upstream-unreachable": _error(
-        "These requests never reached the server: it is down, or the proxy's --upstream is wrong.",
+        "Requests did not reach the server. The server is down, or the proxy's --upstream is wrong.",
         "Request the server's /health from the machine on which the proxy runs.",
     ),
     "runner-disconnected": _error(
-        "The runner is gone, so no event will end the turn, and clients keep showing Working…",
+        "The runner is gone, so no event will end the turn. Clients keep showing Working…",
         "Read the runner's log around the last event. Then start the runner and send the message again.",
     ),
     "runner-restarted": _error(
@@ -66,91 +69,95 @@ CODES: Mapping[str, Code] = {
         "Find in the runner's log why it stopped. A client should drop a turn's text when its response id changes.",
     ),
     "session-deleted": _error(
-        "A client deleted the session while its turn ran. The stream stays open, but carries only heartbeats.",
+        "A client deleted the session in the middle of a turn. The stream stays open, but carries only heartbeats.",
         "Find the client that sent the DELETE. A listening client should close its stream when a read returns 404.",
     ),
     "server-stopped": _error(
-        "The server ended the stream without [DONE], so a client cannot tell this end from a finished session.",
+        "The server ended the stream without [DONE]. So a client cannot tell whether the session is finished.",
         "Read the server's log at that second. A client should reconnect at once and read the snapshot first.",
     ),
     "reader-dropped": _error(
-        "Once 1,024 events wait for a client, the server discards them and ends its stream. The events are lost.",
-        "Find out why the client read so slowly. It should reconnect at once and read the snapshot first.",
+        "When 1,024 events wait for a client, the server discards these events and ends the client's stream.",
+        "Find out why the client read so slowly. The client should reconnect at once and read the snapshot first.",
     ),
     "upstream-lost": _error(
         "The connection to the server broke in the middle of a response. The rest of the response never arrived.",
         "Read the server's log at that second (was it killed?). Then check the network between server and proxy.",
     ),
     "heartbeats-stopped": _error(
-        "The server sends a heartbeat every 15 s. A stream without heartbeats is dead, although its connection looks"
-        " open.",
+        "The server sends a session heartbeat every 15 s. A stream without heartbeats is dead, although the connection"
+        " looks open.",
         "Check the network between server and proxy. A client should reconnect after 45 s without a byte.",
     ),
     "recorder-killed": _warning(
-        "The recording ends where the recorder was killed, not where the session ended.",
+        "The recording ends at the time when the recorder was killed. The session may have continued.",
         "Find out what killed the proxy. Only the server's snapshot has the rest of the session.",
     ),
     "recorder-stopped": _note(
-        "The proxy was stopped during a turn, so the recording does not have the rest of it.",
-        "Read the server's snapshot of this session: it has the rest.",
+        "The proxy was stopped during a turn, so the recording does not have the rest of the turn.",
+        "Read the server's snapshot of this session, which has the rest of the turn.",
     ),
     "recording-degraded": _warning(
-        "For a while the recorder could not write everything. Events that seem lost may only be missing in the"
-        " recording.",
+        "For a time, the recorder could not record everything. Events that are missing in the recording may have"
+        " reached the client.",
         "Check the free space and the speed of the disk at that time.",
     ),
     "stream-not-decoded": _warning(
-        "omnirecord cannot decode the events of this stream. Events that seem lost may be in its bytes.",
+        "omnirecord cannot decode the events of this stream. Events that seem lost may be in the undecoded bytes.",
         "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
     "other-api": _note(
-        "The recorder judged these events by Omnigent's contract, which says nothing about another API. Its verdicts"
-        " on them are left out here.",
+        "The events belong to another API, but the recorder validated them against Omnigent's contract. doctor ignores"
+        " these verdicts.",
         "Record with --contract auto for a model API, with none for another, or with a schema. Check this recording"
         " with omnirecord validate CASSETTE --contract FILE.",
     ),
     # Events that are broken, repeated or out of order.
     "malformed": _error(
-        "A client cannot parse such an event: it skips the event, or stops.",
+        "A client cannot parse the event. The client skips the event, or stops.",
         "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "A client that reads the event: line sees another type than a client that reads the type in the data.",
+        "The event: line and the data of the event have different types. So clients that read different places see"
+        " different types.",
         "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
-        "A typed client drops such an event, often without an error.",
-        "Run omnirecord validate CASSETTE: it lists every field that does not fit.",
+        "A client with typed events drops an invalid event, often without an error.",
+        "Run omnirecord validate CASSETTE, which lists every field that does not fit.",
     ),
     "contract-unknown": _warning(
-        "A client that does not know the type skips the event. The server may be newer than the contract.",
+        "The contract does not have the type of the event. The server may be newer than the contract. A client that"
+        " does not know the type skips the event.",
         "Run omnirecord validate CASSETTE --contract openapi.json, with the file of this server's version.",
     ),
     "event-repeated": _error(
-        "The same event arrived twice. A client that concatenates deltas shows its text twice.",
+        "The same event arrived twice. A client that concatenates deltas shows the text twice.",
         "Look for a proxy between server and recorder that retries. Clients should deduplicate by id.",
     ),
     "sequence-repeats": _warning(
-        "Two events of one turn have the same sequence number. One may be a copy, or was changed on the way.",
+        "Two events of one turn have the same sequence number. One of the two may be a copy, or may have been changed"
+        " on the way.",
         "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
-        "Events of one turn arrived in another order than the server sent them. Text made of their deltas is garbled.",
-        "Read the events around it. Then check for another proxy between server and recorder.",
+        "Events of one turn arrived in another order than the server sent them. A client that concatenates the deltas"
+        " shows a garbled text.",
+        "Read the events around this one. Then check for another proxy between server and recorder.",
     ),
     # Behaviour of agent, model and clients.
     "approval-unanswered": _error(
-        "The agent does nothing until its question is answered. The server denies the question after its own time"
-        " limit, or when the client closes the POST that raised the question.",
+        "The agent waits until its question is answered. The server denies the question after a time limit, or when"
+        " the client closes the POST that raised the question.",
         "Check whether a client showed the question. The server does not send an open question again; only the"
-        " snapshot has it. Then check the timeout of the client's POST.",
+        " snapshot contains the question. Then check the timeout of the client's POST.",
     ),
     "approval-too-late": _error(
-        "The server had already denied the question. It accepts a late answer, but the agent does nothing.",
+        "The server had already denied the question. The server accepts a late answer, but the agent does nothing.",
         "Send the message again, and answer in time. Then check the timeout of the client's POST.",
     ),
     "child-unfinished": _warning(
-        "The parent waits for its sub-agent, and the sub-agent never reported its end.",
+        "The parent session waits for a sub-agent, and the sub-agent never reported its end.",
         "Run omnirecord doctor CASSETTE with the id of the sub-agent's session.",
     ),
     "turn-failed": _error(
@@ -158,38 +165,40 @@ CODES: Mapping[str, Code] = {
         "Read the error's code and message. Then read the log of the runner or of the model's provider.",
     ),
     "message-refused": _error(
-        "The server refused the client's message, so the agent does not act on it.",
-        "Read the body of the answer, and check whether a runner was online.",
+        "The server refused the client's message, so the agent does not get the message.",
+        "Read the body of the server's response, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server refused or failed a client's request. A failed write changed nothing. After a failed read, the"
-        " client has old data or none.",
+        "The server refused a client's request, or failed to process the request. A failed write changed nothing."
+        " After a failed read, the client has old data or no data.",
         "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
     ),
     "runner-silent": _error(
-        "The server sends heartbeats, but the runner stopped in the middle of a turn: it was killed, or it hangs. The"
-        " server reports that after about 90 s, or never.",
+        "The server sends heartbeats, but the runner stopped in the middle of a turn: the runner was killed, or hangs."
+        " The server reports a lost runner after about 90 s, or never.",
         "Check the runner's process (GET /v1/runners/ID/status) and its log.",
     ),
     "model-silent": _error(
-        "The runner sends heartbeats, but the model sends nothing, so the turn hangs.",
+        "The runner sends response heartbeats, but the model sends nothing. So the turn hangs.",
         "Check the model's provider, and the runner's timeout for the model.",
     ),
     "reconnect-missed": _error(
-        "The stream does not repeat missed events. A client that does not read the snapshot after a reconnect keeps"
-        " showing Working…",
+        "After a reconnect, the stream repeats only the text of an unfinished turn, not the other missed events. A"
+        " client that does not read the session's snapshot keeps showing Working…",
         "Check that the client reads GET /v1/sessions/ID after each reconnect, and uses its status.",
     ),
     "tool-failed": _warning(
-        "A tool call failed. The agent continues without the result, and may retry or invent one.",
+        "A tool call failed. The agent continues without the result. The agent may call the tool again, or invent a"
+        " result.",
         "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
-        "No client listened while the agent continued. The server stores only the items of the later output.",
+        "The agent continued, but no client listened. Of the later events, the server stores only the items: messages"
+        " and tool calls.",
         "Find out why the client closed its stream: its own timeout, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
-        "The agent called a tool and never got the output: the tool hangs, or the output was lost.",
+        "The agent called a tool and never got the output. The tool hangs, or the output was lost.",
         "Check the tool with the arguments of the call, then read the runner's log.",
     ),
     "message-not-taken": _error(
@@ -198,31 +207,32 @@ CODES: Mapping[str, Code] = {
     ),
     # Effects of those above, or of a lost event.
     "turn-unfinished": _error(
-        "No event ended the turn. A client that waits for its end waits forever.",
+        "No event ended the turn. A client that waits for the end of the turn waits forever.",
         "Read the last events of the turn, and check in the session's snapshot whether the answer was stored.",
     ),
     "turn-without-beginning": _warning(
-        "A turn ended, but no event began it. A client may show its text under the previous turn.",
+        "A turn ended, but no event began the turn. A client may show the text of the turn under the previous turn.",
         "Read the events before the first event of the turn.",
     ),
     "event-after-end": _warning(
-        "A client that stops reading a turn at its end misses this event.",
+        "An event of a turn arrived after the end of the turn. A client that stops reading at the end misses the"
+        " event.",
         "Check the order in which the server sent the events. Then check for another proxy before the recorder.",
     ),
     "turn-incomplete": _warning(
-        "The answer is not complete.",
+        "The server reported the turn as incomplete, so the answer may stop in the middle.",
         "Read the reason in the response: a limit of the model or of the agent.",
     ),
     "output-without-call": _warning(
-        "A tool output arrived without its call. A client cannot show the call that the output belongs to.",
-        "Read the events before it: the call may have been lost.",
+        "A tool output arrived without the tool call. A client cannot show the call to which the output belongs.",
+        "Read the events before the output: the call may have been lost.",
     ),
     "approval-unasked": _warning(
-        "A question was resolved that the stream never carried, so the client could not show it.",
-        "Read the events before it: the question may have been lost.",
+        "The stream carried the end of a question, but not the question. So the client could not show the question.",
+        "Read the events before the end of the question: the question may have been lost.",
     ),
     "approval-answered-twice": _warning(
-        "One question got two answers, and only one of them counts.",
+        "One question got two answers, and only one of the answers counts.",
         "Find the sender of each answer: two clients, or one client that retried.",
     ),
     "approval-asked-again": _note(
@@ -230,23 +240,23 @@ CODES: Mapping[str, Code] = {
         "Check that the client deduplicates questions by elicitation_id.",
     ),
     "text-differs-from-item": _error(
-        "The streamed text differs from the stored text, so after a reload the user reads a different text.",
+        "The streamed text differs from the stored text. After a reload, the user reads a different text.",
         "Read the deltas of this text. A client should replace them by the item's text when the item arrives.",
     ),
     "text-never-stored": _warning(
-        "The user saw a text that no stored item has: after a reload it is gone.",
+        "The user saw a text that no stored item contains. After a reload, the text is gone.",
         "Read the session's items: GET /v1/sessions/ID/items.",
     ),
     "item-differs-from-stored": _warning(
-        "An item on the stream differs from the same item in the server's answer to a read.",
+        "An item on the stream differs from the same item in the server's answer to a read request.",
         "Compare both texts: omnirecord events, and the answer of the exchange.",
     ),
     "items-missed": _warning(
-        "The server stored items that no stream carried. A client that only listens does not have them.",
+        "The server stored items that no stream carried. A client that only reads streams does not have these items.",
         "Check which clients were connected at that time. A client should read the items after each reconnect.",
     ),
     "items-never-stored": _warning(
-        "The stream carried items that the server did not store: after a reload they are gone.",
+        "The stream carried items that the server did not store. After a reload, these items are gone.",
         "Read the server's log. Check whether the session was switched, compacted or cleared in between.",
     ),
     "status-unknown-transition": _warning(
@@ -254,50 +264,53 @@ CODES: Mapping[str, Code] = {
         "Read the events around the change, and check whether a status was lost.",
     ),
     "status-left-running": _warning(
-        "The turn is over, but the last status on the stream says that the session runs. Clients keep showing Working…",
+        "The turn is over, but the last status on the stream says that the session is running. Clients keep showing"
+        " Working…",
         "Check whether a status was lost, and read the status in the session's snapshot.",
     ),
     "silent-while-running": _warning(
-        "The session was running, but no event arrived for a long time. To users it looks stuck.",
+        "The session was running, but only heartbeats arrived for a long time. To users, the session looks stuck.",
         "Find out what the turn waited for: the model, a tool, a sub-agent. omnirecord show marks the silences.",
     ),
     "heartbeats-late": _warning(
-        "The server sends a heartbeat every 15 s. Proxies and clients close a stream that is silent for much longer.",
+        "The server sends a session heartbeat every 15 s. Proxies and clients close a stream that is silent for much"
+        " longer.",
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
     "no-done": _error(
-        "A complete answer of the API ends with [DONE] or a last event. Without it, a client cannot tell a complete"
-        " stream from a cut one.",
+        "A complete answer of this API ends with [DONE] or a final event. Without this end, a client cannot tell a"
+        " complete stream from a cut stream.",
         "Read the server's log at that second, and check whether the response was completed.",
     ),
     "truncated": _warning(
-        "An event was cut, or was too large to be recorded. Its content is lost.",
+        "An event was cut, or was too large to be recorded. The recording does not have the whole event.",
         "Check how its stream ended, and how large the event was.",
     ),
     "reader-slow": _warning(
-        "The client received events long after they arrived at the proxy. At 1,024 waiting events, the server drops"
-        " the client.",
+        "The client received events long after the proxy received them. When 1,024 events wait for a client, the"
+        " server ends the client's stream.",
         "Find out what the client does between two reads.",
     ),
     "tokens-differ": _warning(
-        "The client was told other token counts than the provider reports, so the costs that it shows may be wrong.",
+        "The client was told other token counts than the provider reports. So the client may show wrong costs.",
         "Compare the usage of each call in omnirecord show CASSETTE --json with the usage of the turn.",
     ),
     # Notes.
     "model-retried": _note(
-        "A call to the model was sent more than once while the user waited.",
+        "A request to the model was sent more than once while the user waited.",
         "Read the errors of the earlier attempts in omnirecord show CASSETTE. A rate limit or an overload passes.",
     ),
     "retried": _note(
-        "Something failed and was retried while the user waited.",
+        "A model call or a tool call failed and was retried while the user waited.",
         "Read the error in the message: the provider's or the tool's.",
     ),
     "turn-interrupted": _note(
-        "The user stopped the turn. It has no answer, and the live server ends it without a response.* event.",
+        "The user stopped the turn, so the turn has no complete answer. Omnigent's server ends an interrupted turn"
+        " without a response.* event.",
         "Nothing to do, unless the interrupt was a mistake.",
     ),
     "reconnected": _note(
-        "A client reconnected. The server sent the open text again, so only reasoning text was lost.",
+        "A client reconnected. The server sent the text of the unfinished turn again, but no reasoning text.",
         "Find out why the previous stream ended.",
     ),
 }  # fmt: skip

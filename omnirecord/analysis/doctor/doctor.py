@@ -10,27 +10,25 @@ from pathlib import Path
 
 from ...cassette.contracts import load
 from ...cassette.open import open_store
-from ...cassette.select import the_session
-from ...cassette.source import Source
+from ...cassette.select import Source, the_session
 from ...contract.judge import OMNIGENTS, Api
-from ...model import Exchange, TimedFrame
+from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
+from ..apis import FOREIGN, is_foreign
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
-from ..other_apis import FOREIGN, is_foreign
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
-from .approvals import Approvals
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
 from .finding import Finding, Sign, explained, in_order, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
-from .tools import Children, Tools
+from .tools import Approvals, Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
@@ -50,7 +48,8 @@ def examine(
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
     only, wanted = recording, None if session is None else the_session(store, session)
-    recordings, model = _by_recording(store, recording), ModelChecks(store)
+    exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
+    recordings = by_key(exchanges, lambda x: x.recording)
     troubles = list(_of_recordings(store, recordings, recording))
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
@@ -81,19 +80,18 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
         yield sign_at("other-api", message, refs[:1], since_ns=0)
 
 
-def _by_recording(store: Source, recording: int | None) -> dict[int, list[Exchange]]:
-    recordings: dict[int, list[Exchange]] = {}
-    for x in without_calls(store, store.exchanges(recording=recording)):
-        recordings.setdefault(x.recording, []).append(x)
-    return recordings
-
-
 def _examined(
     store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
+
+    def api(x: Exchange) -> Api:
+        return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
+
     for recording, exchanges in recordings.items():
-        upstream, excused, deleted = Upstream.of(exchanges), _excuse(store, recording), _deleted(exchanges)
+        upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
+        deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
+        deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
         clients = [x for x in exchanges if x.party != "runner"]
         if wanted is None and (failed := failures_in(store, strays(clients))):
             yield recording, SessionChecks(None, upstream=upstream, failed=failed)
@@ -101,25 +99,15 @@ def _examined(
             if wanted in (None, session_id := group[0].session_id):
                 acts, states = list(acts_in(store, group)), _stored_states(store, group)
                 failed = failures_in(store, group, acts)
-                one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, partial(_api, store))
+                one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
                 read(one, group)
                 yield recording, one
-
-
-def _api(store: Source, x: Exchange) -> Api:
-    return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
 
 
 def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
     for x in exchanges:
         if x.stream is not None:
             checks.read(x, store.frames(x))
-
-
-def _deleted(exchanges: Iterable[Exchange]) -> dict[str, int]:
-    """The sessions that clients deleted, with the time in ns."""
-    found = ((x.session_id, deleted_at([x])) for x in exchanges if x.session_id is not None)
-    return {session_id: at_ns for session_id, at_ns in found if session_id is not None and at_ns is not None}
 
 
 def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
@@ -216,11 +204,14 @@ class SessionChecks:
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""
-        until = self._until()
+        ends = [one.end_ns(self.upstream.last_known_ns) or 0 for one in self.streams]
+        until = max([0, *ends, *(one.activity.last.at_ns for one in self.streams if one.activity.last)])
         for one in self.streams:
             yield from one.signs(self.upstream.last_known_ns)
         endings = Endings(self.streams, self.snapshots, self.upstream)
-        missed = list(self._missed())
+        begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
+        posted = {act.item_id for act in self.acts if act.item_id is not None}
+        missed = list(self.items.signs(self.snapshots, min(begun, default=None), posted))
         deleted_ns = self.deleted.get(self.session_id or "")
         yield from chain(endings.signs(), missed, reconnects(self.streams, endings, missed))
         yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
@@ -230,29 +221,17 @@ class SessionChecks:
         yield from self._of_all_streams(until, at_rest)
 
     def _of_all_streams(self, until: int, at_rest: Collection[str]) -> Iterator[Sign]:
+        """`until`: the time in ns until which a client listened."""
         stops = [turn.until_ns for one in self.streams for turn in one.turns.all if turn.interrupted]
         joined = {one.stream for one in self.streams if one.joined}
         pending = {id_ for snapshot in self.snapshots for id_ in snapshot.pending}
         yield from self.tools.signs(until, stops, joined, is_open=self._is_open)
-        yield from self.approvals.signs(self.acts, until, pending, self._cuts(), is_open=self._is_open)
+        ends = (one.exchange for one in self.streams if one.exchange.ending in ENDED_BY_SERVER)
+        cuts = [x.end_ns for x in ends if x.end_ns]  # the server ended a stream, or the connection broke
+        yield from self.approvals.signs(self.acts, until, pending, cuts, is_open=self._is_open)
         yield from self.children.signs(until, at_rest, self.deleted, is_open=self._is_open)
-
-    def _missed(self) -> Iterator[Sign]:
-        begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
-        posted = {act.item_id for act in self.acts if act.item_id is not None}
-        return self.items.signs(self.snapshots, min(begun, default=None), posted)
-
-    def _cuts(self) -> list[int]:
-        """Times in ns at which the server ended a stream, or the connection broke."""
-        return [x.end_ns for x in (one.exchange for one in self.streams) if x.end_ns and x.ending in ENDED_BY_SERVER]
 
     @property
     def _is_open(self) -> bool:
         """Whether the ending of a stream is unknown, so that nothing counts as missing at its end."""
         return any(one.exchange.ending == "unknown" for one in self.streams)
-
-    def _until(self) -> int:
-        """The time in ns until which a client listened."""
-        ends: Sequence[int] = [one.end_ns(self.upstream.last_known_ns) or 0 for one in self.streams]
-        seen = [one.activity.last.at_ns for one in self.streams if one.activity.last]
-        return max([0, *ends, *seen])

@@ -13,16 +13,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ...model import Exchange
+from ...model import Exchange, by_key
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import party_name
 from ...text import counted, joined
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, group_key
-from .approvals import Approvals
 from .finding import SECOND, Severity, Sign, said, seconds, sign_at
 from .items import Items, StoredState
 from .stream import LATE, LONG, QUIET, StreamChecks
+from .tools import Approvals
 from .turns import Turn
 
 _SOON = 3 * SECOND
@@ -93,8 +93,12 @@ class Endings:
             if one.is_other:
                 yield from self._of_other(one)
                 continue
-            turn = one.cut()
-            yield from self._between_turns(one) if turn is None else self._in_turn(one, turn)
+            if (turn := one.cut()) is not None:
+                yield from self._in_turn(one, turn)
+            elif one.exchange.ending in ENDED_BY_SERVER and one.is_session:  # never without a reason
+                yield from self._server_ended(one, "between two turns", "warning")
+            elif one.exchange.ending == "recorder_killed":
+                yield from self._recorder_ended(one, "recorder-killed")
 
     def _of_other(self, one: StreamChecks) -> Iterator[Sign]:
         """The end of a stream of an unknown API: only a break of the connection is known to be none."""
@@ -107,13 +111,6 @@ class Endings:
             since = last.at_ns if last else x.request.at_ns
             code = _RECORDER.get(x.ending, "upstream-lost")
             yield Sign(code, f"{how}{after}{gone}", since, end_ns, one.stream, (last.seq,) if last else ())
-
-    def _between_turns(self, one: StreamChecks) -> Iterator[Sign]:
-        """A server never ends a session's stream without a reason."""
-        if one.exchange.ending in ENDED_BY_SERVER and one.is_session:
-            yield from self._server_ended(one, "between two turns", "warning")
-        elif one.exchange.ending == "recorder_killed":
-            yield from self._recorder_ended(one, "recorder-killed")
 
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """If the turn was silent already, a client that left later is not the reason."""
@@ -140,8 +137,11 @@ class Endings:
             yield from self._server_ended(one, "in the middle of a turn", severity, since_ns=turn.first.at_ns)
         elif ending in _RECORDER:
             yield from self._recorder_ended(one, _RECORDER[ending])
-        elif ending == "client_left" and (has_no_end or self._others_listened(one)):
-            yield self._client_left(one, turn, has_no_end=has_no_end)
+        elif ending == "client_left":
+            left_ns, known_ns = one.exchange.end_ns or 0, self._upstream.last_known_ns
+            others = (other.exchange for other in self._listenings if other is not one)
+            if has_no_end or any(x.request.at_ns < left_ns < (x.end_ns or known_ns) for x in others):
+                yield self._client_left(one, turn, has_no_end=has_no_end)
 
     def has_no_end(self, one: StreamChecks, turn: Turn) -> bool:
         """Whether no stream carried the end of the turn."""
@@ -153,12 +153,6 @@ class Endings:
 
     def _until(self, one: StreamChecks, turn: Turn) -> int:
         return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
-
-    def _others_listened(self, one: StreamChecks) -> bool:
-        """Whether another stream was open when the client left."""
-        end = one.exchange.end_ns or 0
-        streams = (other.exchange for other in self._listenings if other is not one)
-        return any(x.request.at_ns < end < (x.end_ns or self._upstream.last_known_ns) for x in streams)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
@@ -300,10 +294,7 @@ def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sig
 
 def failures(failed: Sequence[FailedRequest]) -> Iterator[Sign]:
     """Failed requests; those of one kind with the same answer are one sign."""
-    groups: dict[tuple[object, ...], list[FailedRequest]] = {}
-    for one in failed:
-        groups.setdefault(group_key(one), []).append(one)
-    for (first, *more), _ in zip(groups.values(), range(_MOST), strict=False):
+    for first, *more in islice(by_key(failed, group_key).values(), _MOST):
         how = "failed" if first.status >= 500 else "was refused"
         what = f"{first.method} {said(first.path, 100)} {how} (exchange {first.exchange}): {said(first.why, 160)}"
         message = f"{counted(len(more) + 1, 'request')} failed alike, the first: {what}" if more else what

@@ -51,14 +51,11 @@ def _keys(event: Event) -> Iterable[Key]:
         return [("contract-unknown", type_, "")]
     if event.verdict != "invalid":
         return []
-    issues = event.frame.issues[:5] or (("", "does not fit"),)
-    return [_invalid(type_, path, message) for path, message in issues]
-
-
-def _invalid(type_: str, path: str, message: str) -> Key:
-    if path == "event" and message.startswith("differs"):
-        return ("event-type-differs", type_, "")
-    return ("contract-invalid", type_, said(f"{path} {message}".strip(), 100))
+    return [
+        ("event-type-differs", type_, "") if path == "event" and message.startswith("differs")
+        else ("contract-invalid", type_, said(f"{path} {message}".strip(), 100))
+        for path, message in event.frame.issues[:5] or (("", "does not fit"),)
+    ]  # fmt: skip
 
 
 def _sentence(code: str, type_: str, problem: str, count: int) -> str:
@@ -129,7 +126,10 @@ class Order:
         if event.type in protocol.RESPONSE_BEGINS:
             last = self._begin(event, last)
         if self._ended is not None and last is not None and number < last:
-            self._after_end(event, number)
+            if number > self._top:
+                self._late.add(event)
+            else:
+                self._ended = None  # the start of this turn did not arrive
         elif last is not None and number == last:
             self._same(event)
         elif last is not None and number < last:
@@ -154,12 +154,6 @@ class Order:
         is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner starts the turn again
         self._begun = self._open = id_
         return None if is_other or (is_over and not is_same) else last
-
-    def _after_end(self, event: Event, number: int) -> None:
-        if number > self._top:
-            self._late.add(event)
-        else:
-            self._ended = None  # the start of this turn did not arrive
 
     def _same(self, event: Event) -> None:
         if event.frame.raw == self._last_raw:

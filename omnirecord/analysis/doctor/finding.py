@@ -163,7 +163,7 @@ class Event(NamedTuple):
     ref: FrameRef
 
 
-Handler = Callable[[Event], None]
+Handler = Callable[[Event], object]
 Handlers = Mapping[str, Handler]
 
 

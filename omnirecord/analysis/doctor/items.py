@@ -18,7 +18,7 @@ from urllib.parse import parse_qs
 from ...model import Exchange
 from ...omnigent import protocol
 from ...omnigent.routes import below_session, query_of
-from ...text import counted
+from ...text import counted, same_start
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
@@ -330,7 +330,7 @@ def _length(text: str) -> str:
 
 def _difference(text: str, stored: str) -> str:
     """The position of the first difference, with both texts from there on."""
-    same = next((n for n, (a, b) in enumerate(zip(text, stored, strict=False)) if a != b), min(len(text), len(stored)))
+    same = same_start(text, stored)
     begin = max(same - 10, 0)
     streamed, item = said(text[begin:], 40), said(stored[begin:], 40)
     return f"from character {same + 1:,} on, the stream has {streamed!r}, the item {item!r}"

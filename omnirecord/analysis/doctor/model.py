@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ...cassette.source import Source
+from ...cassette.select import Source
+from ...model import by_key
 from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
@@ -103,15 +104,12 @@ def _retried(request: Sequence[Link], where: str = "") -> Iterator[Sign]:
     if len(request) < 2:
         return
     first, last = request[0], request[-1]
-    failed = ", ".join(dict.fromkeys(_short(link) for link in request[:-1]))
+    calls = [link.call for link in request[:-1]]
+    told = [f"{one.status or 'no answer'} {said(one.reason, 40) if one.reason else one.ending}" for one in calls]
+    failed = ", ".join(dict.fromkeys(told))
     later = seconds(max(last.started_ns - first.started_ns, 0))
     end = f"the last attempt began {later} after the first" if last.call.has_answer else "no attempt succeeded"
     yield _sign("model-retried", f"a request was sent {len(request)} times{where} ({failed}); {end}", request)
-
-
-def _short(link: Link) -> str:
-    call = link.call
-    return f"{call.status or 'no answer'} {said(call.reason, 40) if call.reason else call.ending}"
 
 
 def _limited(links: Sequence[Link], where: str = "") -> Iterator[Sign]:
@@ -141,9 +139,7 @@ def _tokens(turn: Turn, links: Sequence[Link]) -> Iterator[Sign]:
 
 def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
     """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
-    kinds: dict[tuple[tuple[str, str | None], ...], list[list[Link]]] = {}
-    for request in requests_of(links):
-        kinds.setdefault(tuple((link.call.ending, link.call.reason) for link in request), []).append(request)
+    kinds = by_key(requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request))
     for requests in kinds.values():
         yield [*_failed(requests), *_limited([link for request in requests for link in request]), *_again(requests)]
 

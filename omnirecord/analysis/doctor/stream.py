@@ -17,8 +17,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
-from ..other_apis import FOREIGN, UNKNOWN
-from .deltas import Deltas
+from ..apis import FOREIGN, UNKNOWN
 from .events import Contract, Order
 from .finding import (
     SECOND,
@@ -102,14 +101,10 @@ class Activity:
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from map(_silent, self.silences)
-        if self._beats and self.last and end_ns is not None and end_ns - self.last.at_ns > LATE:
-            yield self._stopped(self.last, end_ns)
-
-    def _stopped(self, last: FrameRef, end_ns: int) -> Sign:
-        quiet = end_ns - last.at_ns
-        message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
-        severity: Severity = "error" if quiet > STOPPED else "warning"
-        return sign_at("heartbeats-stopped", message, [last], until_ns=end_ns, severity=severity)
+        if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
+            message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
+            severity = "error" if quiet > STOPPED else "warning"
+            yield sign_at("heartbeats-stopped", message, [self.last], until_ns=end_ns, severity=severity)
 
 
 def _silent(silence: Silence) -> Sign:
@@ -138,6 +133,66 @@ _OF_A_TURN = frozenset(
 """Types that never begin a turn: a stream that starts with one joined in the middle."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
+
+
+AT_MOST = 1 * SECOND
+"""Longest time in ns before such a delta, and between its arrival and its sending: no check reports that."""
+
+
+class Deltas:
+    """Deltas in a row that only lengthen a text: the checks of a stream take them at once.
+
+    They follow the last event of a stream, a delta of the same message. None is odd: each is valid, came soon, was sent
+    at once, and has a higher sequence number.
+    """
+
+    def __init__(self, payload: Payload) -> None:
+        self._payload = payload
+        self._begun = False
+        self.last: TimedFrame
+        self._message: str | None = None
+        self._before: TimedFrame | None = None
+        self.parts: list[str] = []
+        """Their texts."""
+        self.number = 0
+        """The sequence number of the last one."""
+
+    def begin(self, event: Event) -> None:
+        """Begin after this event, if it is a delta."""
+        delta, message = event.data.get("delta"), event.data.get("message_id")
+        self._begun = (
+            event.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA and event.verdict == "valid" and not event.in_snapshot
+            and event.number is not None and type(delta) is str and bool(delta)
+            and (message is None or type(message) is str)
+        )  # fmt: skip
+        if self.parts:
+            self.parts = []
+        self.last, self.number, self._message = event.frame, event.number or 0, message
+
+    def takes(self, frame: TimedFrame) -> bool:
+        """Add a frame. If it is another event, or odd, return False."""
+        if not self._begun or frame.type != protocol.RESPONSE_OUTPUT_TEXT_DELTA or frame.verdict != "valid":
+            return False
+        data, at_ns, sent_ns = self._payload(frame), frame.offset_ns, frame.sent_ns
+        number, delta = data.get("sequence_number"), data.get("delta")
+        if (
+            type(number) is not int or number <= self.number or type(delta) is not str or not delta
+            or data.get("message_id") != self._message or at_ns - self.last.offset_ns > AT_MOST
+            or sent_ns is None or sent_ns - at_ns > AT_MOST
+        ):  # fmt: skip
+            return False
+        self.parts.append(delta)
+        self._before, self.last, self.number = self.last, frame, number
+        return True
+
+    def refs(self) -> tuple[FrameRef, FrameRef]:
+        """Return the last two events."""
+        assert self._before is not None
+        return _ref(self._before), _ref(self.last)
+
+
+def _ref(frame: TimedFrame) -> FrameRef:
+    return FrameRef(frame.stream, frame.seq, frame.offset_ns)
 
 
 class StreamChecks:

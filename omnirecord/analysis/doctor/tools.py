@@ -1,22 +1,33 @@
-"""Checks of tool calls and sub-agents, over all streams of a session.
+"""Checks of tool calls, sub-agents and approvals, over all streams of a session.
 
 `Tools`: calls and their outputs, by call id. `Children`: did each child session end, and was its failure seen?
+`Approvals`: the agent's questions and their answers, by elicitation id.
+
+The live server sends `response.elicitation_resolved` twice. It does not send a pending question to a client that
+connects later; only the session's snapshot has it. The server denies a question after its own time limit, or when the
+client closes the POST that raised it. A denial has no event of its own. 60 s after an unanswered question, the server
+sends a `response.elicitation_resolved` whose action is null.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ...omnigent import protocol
-from ...wire.strict_json import as_dict, as_text, failure_in, written
+from ...wire.strict_json import as_dict, as_text, failure_in, text_of, written
+from ..turns.requests import Act
 from .finding import SECOND, Event, FrameRef, Handlers, Severity, Sign, said, seconds, sign_at
 from .turns import fault
 
 _MOST = 50
 _UNDER_WAY = frozenset({"launching", "queued", "in_progress", "running", "waiting", "pending"})
 _PATIENCE = 10 * SECOND
-"""Time in ns without an event during which a sub-agent may still be working."""
+"""Time in ns that a user may take to answer, a sub-agent to send an event, and the server to continue."""
+_TOGETHER = 1 * SECOND
+"""Longest time in ns between the end of a POST and the denial that it caused."""
 
 
 @dataclass(eq=False)
@@ -129,14 +140,11 @@ class Children:
         self.known: dict[str, Child] = {}
 
     def handlers(self) -> Handlers:
-        return {protocol.SESSION_CREATED: self._created, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
+        return {protocol.SESSION_CREATED: self._child, protocol.SESSION_CHILD_SESSION_UPDATED: self._updated}
 
     def _child(self, event: Event) -> Child | None:
         id_ = as_text(event.data.get("child_session_id"))
         return None if id_ is None else self.known.setdefault(id_, Child(event.ref, event.ref))
-
-    def _created(self, event: Event) -> None:
-        self._child(event)
 
     def _updated(self, event: Event) -> None:
         child, fields = self._child(event), as_dict(event.data.get("child"))
@@ -155,11 +163,12 @@ class Children:
     ) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams. `deleted`: deleted sessions, with
         their times in ns. `is_open`: whether the endings of the streams are unknown."""
+        severity: Severity | None
         for id_, child in list(self.known.items())[:_MOST]:
             if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
                 message = f"the session of the sub-agent {said(child.title or id_)} was deleted while it worked"
                 refs = list(dict.fromkeys([child.first, child.last]))
-                severity: Severity | None = None if child.status in _UNDER_WAY else "warning"  # the parent continues
+                severity = None if child.status in _UNDER_WAY else "warning"  # the parent continues
                 yield sign_at(
                     "session-deleted", message, refs, since_ns=deleted[id_], until_ns=until_ns, about=id_,
                     severity=severity,
@@ -176,11 +185,188 @@ class Children:
                 message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
                 may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
                 refs = list(dict.fromkeys([child.first, child.last]))
-                yield sign_at(
-                    "child-unfinished",
-                    message,
-                    refs,
-                    until_ns=until_ns,
-                    about=id_,
-                    severity="note" if may_work else None,
-                )
+                severity = "note" if may_work else None
+                yield sign_at("child-unfinished", message, refs, until_ns=until_ns, about=id_, severity=severity)
+
+
+class _Facts(NamedTuple):
+    """The facts about a session that each of its questions needs."""
+
+    posts: list[Act]
+    """The messages of clients."""
+    until_ns: int
+    cuts: Sequence[int]
+    is_open: bool
+
+
+class Approvals:
+    """The questions of one session."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, list[FrameRef]] = defaultdict(list)
+        self.messages: dict[str, str] = {}
+        self.resolved: dict[str, list[FrameRef]] = defaultdict(list)
+        self.decided: dict[str, FrameRef] = {}
+        """The first event that resolved a question with an action."""
+        self.actions: dict[str, set[str]] = defaultdict(set)
+        self.denials: list[FrameRef] = []
+        self._worked: FrameRef | None = None
+        """The last event that shows the agent at work."""
+
+    def handlers(self) -> Handlers:
+        return {
+            protocol.RESPONSE_ELICITATION_REQUEST: self._ask, protocol.RESPONSE_ELICITATION_RESOLVED: self._resolve,
+            protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._work,
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._work),
+        }  # fmt: skip
+
+    def _ask(self, event: Event) -> None:
+        id_ = as_text(event.data.get("elicitation_id"))
+        if id_ is not None:
+            self.asked[id_].append(event.ref)
+            message = as_text(as_dict(event.data.get("params")).get("message")) or ""
+            self.messages.setdefault(id_, said(message))
+
+    def _resolve(self, event: Event) -> None:
+        id_ = as_text(event.data.get("elicitation_id"))
+        if id_ is not None:
+            self.resolved[id_].append(event.ref)
+            if (action := as_text(event.data.get("action"))) is not None:
+                self.actions[id_].add(action)
+                self.decided.setdefault(id_, event.ref)
+
+    def _item(self, event: Event) -> None:
+        """An item of the agent, or the server's text for a refused message or call."""
+        item = as_dict(event.data.get("item"))
+        if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
+            protocol.DENIED_TEXT
+        ):
+            self.denials.append(event.ref)
+        else:
+            self._work(event)
+
+    def _work(self, event: Event) -> None:
+        if self._worked is None or _when(event.ref) > _when(self._worked):
+            self._worked = event.ref
+
+    def signs(
+        self, acts: Sequence[Act], until_ns: int, in_snapshots: Collection[str], cuts: Sequence[int], *, is_open: bool
+    ) -> Iterator[Sign]:
+        """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
+        a stream. `is_open`: whether the endings of the streams are unknown."""
+        facts = _Facts([act for act in acts if act.kind == "message"], until_ns, cuts, is_open)
+        answers: dict[str, list[Act]] = defaultdict(list)
+        for act in acts:
+            if act.kind == "answer" and not act.refused and act.elicitation_id is not None:
+                answers[act.elicitation_id].append(act)
+        for id_, refs in list(self.asked.items())[:_MOST]:
+            yield from self._of(id_, refs, answers.get(id_, []), facts)
+        for id_, refs in list(self.resolved.items())[:_MOST]:
+            if id_ not in self.asked and id_ not in in_snapshots:
+                what = f"the question {said(id_)} was resolved"
+                if given := answers.get(id_):
+                    what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
+                message = f"{what}, but no event had raised it"
+                yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
+
+    def _of(self, id_: str, refs: list[FrameRef], answers: list[Act], facts: _Facts) -> Iterator[Sign]:
+        name = f"the question {self.messages[id_]!r}"
+        settled, first = self.resolved.get(id_, []), self.decided.get(id_)
+        decided = min([(act.at_ns, 0) for act in answers] + ([_when(first)] if first else []), default=None)
+        denied = min((one for one in self.denials if _when(one) >= _when(refs[0])), key=_when, default=None)
+        # If the agent worked after a question was resolved, its answer was not recorded.
+        worked = settled and self._worked is not None and _when(self._worked) > _when(settled[0])
+        if decided is None and not (worked and denied is None):
+            yield _unanswered(name, refs[0], denied, settled, facts)
+        elif decided is not None and denied is not None and decided > _when(denied):
+            yield self._too_late(id_, name, refs[0], denied, answers, facts.posts)
+        elif answers and (lost := self._lost(name, refs[0], answers[0], facts)):
+            yield lost
+        given = {act.action for act in answers if act.action is not None} | self.actions.get(id_, set())
+        actions = [act.action for act in answers] if len(answers) > 1 else sorted(given)
+        if len(actions) > 1:
+            times = f"{len(answers)} times" if len(answers) > 1 else "more than once"
+            message = f"{name} was answered {times}: {', '.join(map(said, actions))}"
+            yield sign_at("approval-answered-twice", message, [*refs[:1], *settled])
+        yield from _again(name, refs, settled)
+
+    def _too_late(
+        self, id_: str, name: str, asked: FrameRef, denied: FrameRef, answers: list[Act], posts: list[Act]
+    ) -> Sign:
+        """A late answer. Only a late `accept` is an error: any other answer agrees with the denial."""
+        action = answers[0].action if answers else min(self.actions[id_])
+        decided = self.decided.get(id_)
+        at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
+        severity: Severity | None = None if action == "accept" else "note"
+        message = (
+            f"{name} was not answered in time{_denied(asked, denied, posts)};"
+            f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
+        )
+        refs = [asked, denied, *([decided] if decided else [])]
+        return sign_at("approval-too-late", message, refs, until_ns=max(at_ns, denied.at_ns), severity=severity)
+
+    def _lost(self, name: str, asked: FrameRef, answer: Act, facts: _Facts) -> Sign | None:
+        """An answer to a restarted server, which accepts it without knowing the question."""
+        worked = self._worked is not None and self._worked.at_ns > answer.at_ns
+        waited = facts.until_ns - answer.at_ns
+        if worked or waited < _PATIENCE or not any(asked.at_ns <= cut < answer.at_ns for cut in facts.cuts):
+            return None
+        message = (
+            f"{name} was asked before the server went away; the answer {said(answer.action)} (exchange"
+            f" {answer.exchange}) was accepted, but no event followed in {seconds(waited)}"
+        )
+        return sign_at("approval-lost", message, [asked], until_ns=facts.until_ns)
+
+
+def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: list[FrameRef], facts: _Facts) -> Sign:
+    until_ns = facts.until_ns
+    if denied is not None:
+        message = f"{name} was not answered{_denied(asked, denied, facts.posts)}"
+        return sign_at("approval-unanswered", message, [asked, denied, *settled[:1]], until_ns=until_ns)
+    if settled:
+        message = f"{name} was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
+        return sign_at("approval-unanswered", message, [asked, settled[0]], until_ns=until_ns)
+    if facts.is_open:
+        message = f"{name} has no answer in this file, which does not say how the stream ended"
+        return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity="note")
+    severity: Severity | None = None if until_ns - asked.at_ns > _PATIENCE else "warning"
+    raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
+    post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
+    closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
+    message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
+    return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
+
+
+def _when(ref: FrameRef) -> tuple[int, int]:
+    """The sort key of events; imported bodies have no times, only sequences."""
+    return ref.at_ns, ref.seq
+
+
+def _after(ns: int, form: str = " after {}", unknown: str = "") -> str:
+    return form.format(seconds(ns)) if ns > 0 else unknown
+
+
+def _lasted(post: Act) -> str:
+    return f" {seconds((post.end_ns or 0) - post.at_ns)} after sending it"
+
+
+def _denied(asked: FrameRef, denied: FrameRef, posts: Iterable[Act]) -> str:
+    """The reason of a denial, as far as the recording shows it."""
+    after = denied.at_ns - asked.at_ns
+    waited = (post for post in posts if post.end_ns is not None and post.at_ns <= asked.at_ns <= post.end_ns)
+    post = next((post for post in waited if abs((post.end_ns or 0) - denied.at_ns) < _TOGETHER), None)
+    if post is not None and post.client_left:
+        return f": the client closed its own POST (exchange {post.exchange}){_lasted(post)}, so the server denied it"
+    return f"; the server denied it{_after(after)}{', its own time limit' if post is not None else ''}"
+
+
+def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator[Sign]:
+    """A question that was sent again: twice on one stream, or on a later stream after it was resolved."""
+    streams = [ref.stream for ref in refs]
+    is_twice = len(set(streams)) < len(streams)
+    over = min((ref.at_ns for ref in settled), default=None)
+    is_late = over is not None and any(ref.at_ns > over and ref.stream != refs[0].stream for ref in refs)
+    if is_twice or is_late:
+        severity: Severity | None = "warning" if is_late else None
+        message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
+        yield sign_at("approval-asked-again", message, refs, severity=severity)

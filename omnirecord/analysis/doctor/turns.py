@@ -78,7 +78,7 @@ class Turns:
         return {
             protocol.SESSION_STATUS: self._status,
             protocol.SESSION_INTERRUPTED: self._interrupted,
-            protocol.TURN_STARTED: self._started,
+            protocol.TURN_STARTED: self._turn,
             protocol.SESSION_INPUT_CONSUMED: self._input,
             protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
             protocol.RESPONSE_ELICITATION_REQUEST: self._asked,
@@ -113,9 +113,6 @@ class Turns:
             self.open.ended, self.open.end = ended, event.ref
         self.open = self.input = None
 
-    def _started(self, event: Event) -> None:
-        self._turn(event)
-
     def _begin(self, event: Event) -> None:
         id_, last = _response_id(event), self.all[-1] if self.all else None
         if self.open is None and last is not None and id_ is not None and last.id == id_:
@@ -123,24 +120,23 @@ class Turns:
         if self.open is not None and self.open.id not in (None, id_) and id_ is not None:
             if self.open.interrupted or self.open.is_followed or event.in_snapshot:
                 self._close(event, "rest" if self.open.interrupted else "unfinished")
-            else:
-                self._restart(event, self.open)
+            else:  # the same turn starts again under another response id; open calls and questions are lost
+                last_event = self.open.spoke[0] if self.open.spoke else self.open.first
+                self.open.attempts.append((self.open.id or "", last_event, event.ref))
+                self.open.id = None
+                self.open.waits.clear()
         turn = self._turn(event)
         turn.id = turn.id or id_
-
-    def _restart(self, event: Event, turn: Turn) -> None:
-        """Start the same turn again under another response id. Open calls and questions are lost."""
-        last = turn.spoke[0] if turn.spoke else turn.first
-        turn.attempts.append((turn.id or "", last, event.ref))
-        turn.id = None
-        turn.waits.clear()
 
     def _end(self, event: Event) -> None:
         id_, last = _response_id(event) or "", self.all[-1] if self.all else None
         if self.open is None and last is not None and last.id == id_:
             self._end_late(event, last)
             return
-        self._contradicts(event)
+        status = as_text(as_dict(event.data.get("response")).get("status"))
+        if status not in (None, protocol.ENDS[event.type or ""]):
+            message = f"a {said(event.type)} whose response has the status {said(status)}"
+            self._signs.append(sign_at("contract-invalid", message, [event.ref]))
         turn = self._turn(event)
         if turn.id is None and not id_.startswith("deny_") and turn.was_asked and event.number is not None:
             message = f"the response {said(id_)} ended, but no event began it"
@@ -155,13 +151,6 @@ class Turns:
             self._signs.append(sign_at("event-after-end", message, [last.end or last.last, event.ref]))
         if last.ended in ("unfinished", "rest"):
             last.ended, last.end, last.error = protocol.ENDS[event.type or ""], event.ref, _error(event)
-
-    def _contradicts(self, event: Event) -> None:
-        """Report an end whose type and whose response's status differ."""
-        status = as_text(as_dict(event.data.get("response")).get("status"))
-        if status not in (None, protocol.ENDS[event.type or ""]):
-            message = f"a {said(event.type)} whose response has the status {said(status)}"
-            self._signs.append(sign_at("contract-invalid", message, [event.ref]))
 
     def _status(self, event: Event) -> None:
         status = event.data.get("status")
@@ -350,12 +339,7 @@ class Statuses:
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
         for (before, after), group in self._odd.items():
             yield group.sign("status-unknown-transition", f"the status went from {before} to {after}")
-        if self._ended and self.ref and self.last in WORKING:
-            yield self._left(self._ended, self.ref, end_ns)
-
-    def _left(self, ended: FrameRef, ref: FrameRef, end_ns: int | None) -> Sign:
-        """A status that never left running: a note if the client left right after the turn."""
-        soon = end_ns is None or end_ns - ended.at_ns < _SOON
-        severity: Severity = "note" if soon else "warning"
-        message = f"the turn ended, and the last status is still {said(self.last)}"
-        return sign_at("status-left-running", message, [ref, ended], since_ns=ended.at_ns, severity=severity)
+        if (ended := self._ended) and self.ref and self.last in WORKING:  # a note if the client left right after it
+            severity: Severity = "note" if end_ns is None or end_ns - ended.at_ns < _SOON else "warning"
+            message = f"the turn ended, and the last status is still {said(self.last)}"
+            yield sign_at("status-left-running", message, [self.ref, ended], since_ns=ended.at_ns, severity=severity)

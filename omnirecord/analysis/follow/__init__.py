@@ -9,7 +9,7 @@ been read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -60,7 +60,7 @@ class Follower:
     def bookmark(self) -> str:
         """The position, from which another follower can go on."""
         rotated = self._rotated
-        return _bookmark((file, rotated.stamp(file.path) if rotated else None) for file in self._files)
+        return ";".join(_written(file, rotated.stamp(file.path) if rotated else None) for file in self._files)
 
     def read(self) -> Batch:
         """Return the new rows. Raises `CassetteError`, and `UsageError` if a wanted session or stream is missing and no
@@ -69,8 +69,8 @@ class Follower:
         self._look_for(newest)
         parts = list(self._parts())
         has_more, is_recorded = parts[-1].has_more, any(part.is_recorded for part in parts)
-        if not is_recorded and self._is_followed_by_another(newest):
-            has_more = is_recorded = True
+        if not is_recorded and (now := itself(self._path)) != newest and now.exists():
+            has_more = is_recorded = True  # a newer file has been created since the last look
         return Batch([part for part in parts if part.rows or part.requests or part.left_out], has_more, is_recorded)
 
     def _parts(self) -> Iterator[Part]:
@@ -83,11 +83,6 @@ class Follower:
             waiting |= file.going_on
             if not part.is_recorded and file is not self._files[-1]:
                 self._files.remove(file)
-
-    def _is_followed_by_another(self, newest: Path) -> bool:
-        """Return whether a newer file has been created since the last look."""
-        now = itself(self._path)
-        return now != newest and now.exists()
 
     def _look_for(self, newest: Path) -> None:
         """Update the files to read."""
@@ -126,22 +121,19 @@ class _Place:
     cursor: Cursor
 
 
-def _bookmark(files: Iterable[tuple[File, str | None]]) -> str:
-    """Return the bookmark of these files, each with its stamp."""
-    return ";".join(_written(file, stamp) for file, stamp in files)
-
-
 def _written(file: File, stamp: str | None) -> str:
+    """Return the bookmark of one file. `stamp`: of a rotated file."""
     at, cursor = f"@{stamp}" if stamp else "", file.cursor or Cursor()
     return ",".join([file.cassette + at, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
 
 
 def _places_in(bookmark: str) -> list[_Place]:
     """Return the places in a bookmark; none if the text is no bookmark."""
-    found = [_PLACE.fullmatch(one) for one in bookmark.split(";")]
-    return [] if None in found else [_place(*one.groups()) for one in found if one]
-
-
-def _place(cassette: str, stamp: str | None, highest: str, streams: str) -> _Place:
-    pairs = (pair.split(":") for pair in streams.split(",")[1:])
-    return _Place(cassette, stamp, Cursor(int(highest), {int(stream): int(seq) for stream, seq in pairs}))
+    places = []
+    for one in bookmark.split(";"):
+        if (found := _PLACE.fullmatch(one)) is None:
+            return []
+        cassette, stamp, highest, streams = found.groups()
+        at = (pair.split(":") for pair in streams.split(",")[1:])
+        places.append(_Place(cassette, stamp, Cursor(int(highest), {int(one): int(seq) for one, seq in at})))
+    return places

@@ -141,7 +141,8 @@ class Requests:
             self.begin(store, ())
         for x in store.newer(self._last or 0, self._open):
             self._last = max(self._last or 0, x.exchange)
-            is_over = x.end_ns is not None or not (x.ending == "open" or _goes_on(store, x))
+            is_waited_for = x.ending == "done" and store.is_being_recorded  # for the end of its stream, after `[DONE]`
+            is_over = x.end_ns is not None or not (x.ending == "open" or is_waited_for)
             if is_over and x.kind == "sse" and x.ending != "done":
                 x = next(iter(store.numbered([x.exchange])), x)  # [DONE] may be in bytes that have no frames yet
             if self._wanted.takes_session(x.session_id):
@@ -160,11 +161,6 @@ class Requests:
             yield _row(store, x, act, is_over=False)
         if is_over:
             yield _row(store, x, act, is_over=True)
-
-
-def _goes_on(store: Store, x: Exchange) -> bool:
-    """Return whether a stream has sent `[DONE]` and the recorder still waits for its end."""
-    return x.ending == "done" and x.end_ns is None and store.is_being_recorded
 
 
 def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool) -> Row:

@@ -27,7 +27,7 @@ from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
 from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
-from ..summary import summary
+from ..apis import summary
 from ..turns.requests import READS
 from .events import Kind, Line, Make, Row, State, event_lines
 
@@ -305,7 +305,9 @@ class LiveView:
                 session.fold.is_partial = True
 
     def _event(self, row: Row, name: str) -> Iterator[Line]:
-        session = self._session(name)
+        if name not in self._sessions:
+            self._sessions[name] = _Session(State(self._requests.answered))
+        session = self._sessions[name]
         if (delta := _delta(row)) is not None:
             self._last = name
             fold, (type_, text) = session.fold, delta
@@ -322,11 +324,6 @@ class LiveView:
             yield told
         if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             yield from self._finish(session)
-
-    def _session(self, name: str) -> _Session:
-        if name not in self._sessions:
-            self._sessions[name] = _Session(State(self._requests.answered))
-        return self._sessions[name]
 
     def _finish(self, session: _Session) -> Iterator[Line]:
         if session.fold is not None:

@@ -11,7 +11,7 @@ from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
 from ...text import cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
-from ..summary import summary
+from ..apis import summary
 
 Kind = Literal["asked", "said", "thought", "tool", "approval", "child", "trouble", "warning", "note", "end"]
 _TIME = 9
@@ -81,7 +81,7 @@ class Line:
         fixed = cells(head) + cells(end) + bool(head) + bool(end)
         if text:
             left = max(room - fixed, _LEAST)
-            text = cut(text, left) if self.keeps == "begin" else cut_before(text, left)
+            text = cut(text, left) if self.keeps == "begin" else cut(text[::-1], left)[::-1]
         return cut(joined([head, text, end]), room)
 
 
@@ -98,11 +98,6 @@ def _wrapped(text: str, room: int) -> Iterator[str]:
 def cut(text: str, room: int) -> str:
     """Return the beginning of a text, in at most `room` columns."""
     return text if cells(text) <= room else fitting(text, max(room - 1, 0)) + "…"
-
-
-def cut_before(text: str, room: int) -> str:
-    """Return the end of a text, in at most `room` columns."""
-    return text if cells(text) <= room else "…" + fitting(text[::-1], max(room - 1, 0))[::-1]
 
 
 @dataclass(slots=True)

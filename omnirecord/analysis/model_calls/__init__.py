@@ -3,8 +3,7 @@
     found = linked(calls, sessions, recordings)
     for link in found.of(turn): ...
 
-- `values`: `Link`, `ModelCalls`, and the objects of `show --json`.
-- `correlate`: the rules. `features`: messages and history as keys, `pairing`: equal texts by their times, `retries`:
-  attempts of one request.
-- `spent`: where the time of a turn went.
+- `values`: `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went.
+- `correlate`: the rules. `places`: turns by message and history, `pairing`: equal texts by their times, the attempts of
+  one request, and moves between the deltas of both hops.
 """

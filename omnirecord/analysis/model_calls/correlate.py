@@ -9,11 +9,11 @@ The evidence, strongest first:
 2. `conversation`, likely: the last user message and the history before it are those of a turn. The streamed text is
    there too, at the right time (`pairing`). Ids of earlier answers connect the calls of a session (`threads`): if one
    of them shows the session, all do.
-3. `retry`, likely: another attempt of the same request has a turn (`retries`).
+3. `retry`, likely: another attempt of the same request has a turn (`Attempts`).
 4. `time`, likely: exactly one turn was open when the call started, and its message is in the request.
 
 A call with several possible turns is `ambiguous`, and names them. Evidence beats times: if the texts show that the
-clocks of two recorders differ, the times of the calls are shifted (`clocks`).
+clocks of two recorders differ, the times of the calls are shifted (`Clocks`).
 """
 
 from __future__ import annotations
@@ -23,18 +23,32 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from ...model import Recording
+from ...model import Recording, by_key
 from ...providers.call import ModelCall
 from ..turns.values import Session, Turn
-from .clocks import Clocks, Seen
-from .features import NOTHING, Asked, History, Key, asked_of, beginning, plain
-from .pairing import Heard, Said, pairs, threads
-from .places import MOST_OPEN, NO_HISTORIES, Places, open_at
-from .retries import Attempts
+from .pairing import Attempts, Heard, Said, pairs, threads
+from .places import (
+    MOST_OPEN,
+    NO_HISTORIES,
+    NOTHING,
+    Asked,
+    Clocks,
+    History,
+    Key,
+    Places,
+    Seen,
+    asked_of,
+    open_at,
+    plain,
+)
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
+
+
+_SHORT = 16
+"""Characters of the beginning of a text that are compared if one side was cut."""
 
 
 class _Found(NamedTuple):
@@ -53,7 +67,7 @@ def linked(
     """
     clocks = Clocks(recordings)
     return _Correlation(
-        sorted(calls, key=_order), Places(sessions, clocks, histories), clocks, asked or evidence_of
+        sorted(calls, key=order), Places(sessions, clocks, histories), clocks, asked or evidence_of
     ).result()
 
 
@@ -70,12 +84,9 @@ class _Correlation:
         self._asked = list(map(asked, calls))
         self._found: dict[int, _Found] = {}
         self._issued = Counter(one.call_id for call in calls for one in call.tool_calls)
-        zeros = [self._clocks.zero(call.recording) for call in calls]
-        ends = [
-            None if call.ended_ns is None else zero + call.ended_ns for zero, call in zip(zeros, calls, strict=True)
-        ]
-        starts = [zero + call.started_ns for zero, call in zip(zeros, calls, strict=True)]
-        self._attempts = Attempts(calls, starts, ends)
+        zeros = [(call, self._clocks.zero(call.recording)) for call in calls]
+        ends = [None if call.ended_ns is None else zero + call.ended_ns for call, zero in zeros]
+        self._attempts = Attempts(calls, [zero + call.started_ns for call, zero in zeros], ends)
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 
     def result(self) -> ModelCalls:
@@ -137,12 +148,9 @@ class _Correlation:
     def _groups(self, sessions: Sequence[int | None]) -> _Groups:
         """Return the calls without a link by their most specific key that a turn has, with the turns that have it.
         `sessions`: those that ids of tools show."""
-        found: dict[Key, list[int]] = {}
-        for number, session in enumerate(sessions):
-            key = None if number in self._found else self._key(number, session)
-            if key is not None:
-                found.setdefault(key, []).append(number)
-        return {(key, tuple(self._places.by_key[key])): numbers for key, numbers in found.items()}
+        left = (number for number in range(len(sessions)) if number not in self._found)
+        found = by_key(left, lambda number: self._key(number, sessions[number]))
+        return {(key, tuple(self._places.by_key[key])): some for key, some in found.items() if key is not None}
 
     def _key(self, number: int, session: int | None = None) -> Key | None:
         """Return the most specific key of a call that a turn has. `session`: a turn of this one."""
@@ -226,17 +234,18 @@ class _Correlation:
 
     def _by_equal_texts(self, numbers: Iterable[int], places: Sequence[int]) -> None:
         """Link calls to turns with the same text; then those of which one side was cut."""
-        of: dict[int, list[int]] = {}
-        for place in places:
-            of.setdefault(self._places[place].turn.recording, []).append(place)
         for cut in (False, True):
-            for client, some in of.items():
-                left: dict[int, list[int]] = {}
-                for number in numbers:
-                    if number not in self._found:
-                        left.setdefault(self._calls[number].recording, []).append(number)
-                for model, calls in left.items():
+            for client, some in self._by_client(places).items():
+                for model, calls in self._by_model(n for n in numbers if n not in self._found).items():
                     self._pair(model, client, calls, some, cut=cut)
+
+    def _by_client(self, places: Iterable[int]) -> dict[int, list[int]]:
+        """Return turns by their recording."""
+        return by_key(places, lambda place: self._places[place].turn.recording)
+
+    def _by_model(self, numbers: Iterable[int]) -> dict[int, list[int]]:
+        """Return calls by their recording."""
+        return by_key(numbers, lambda number: self._calls[number].recording)
 
     def _pair(self, model: int, client: int, numbers: Iterable[int], places: Iterable[int], *, cut: bool) -> None:
         said: dict[str, list[Said]] = {}
@@ -314,12 +323,7 @@ class _Correlation:
 
     def _open(self, numbers: Iterable[int], places: Iterable[int]) -> Iterator[tuple[int, list[int]]]:
         """Return for each call the turns that were open when it started, at most `MOST_OPEN` and one more."""
-        by_client: dict[int, list[int]] = {}
-        for place in places:
-            by_client.setdefault(self._places[place].turn.recording, []).append(place)
-        by_model: dict[int, list[int]] = {}
-        for number in numbers:
-            by_model.setdefault(self._calls[number].recording, []).append(number)
+        by_client, by_model = self._by_client(places), self._by_model(numbers)
         found: dict[int, list[int]] = {number: [] for some in by_model.values() for number in some}
         for model, some in by_model.items():
             for client, all_ in by_client.items():
@@ -334,13 +338,9 @@ class _Correlation:
 
     def _join_attempts(self) -> None:
         """Take equal requests of one turn for attempts of one request, if the earlier one has no answer."""
-        by: dict[tuple[int, object], list[int]] = {}
-        for number, found in self._found.items():
-            call = self._calls[number]
-            if found.certainty != "ambiguous" and call.conversation is not None:
-                by.setdefault((found.places[0], call.conversation), []).append(number)
-        for group in by.values():
-            for before, after in pairwise(sorted(group)):
+        sure = [n for n in sorted(self._found) if self._is_sure(n) and self._calls[n].conversation is not None]
+        for group in by_key(sure, lambda n: (self._found[n].places[0], self._calls[n].conversation)).values():
+            for before, after in pairwise(group):
                 if not self._calls[before].has_answer and self._attempts.of(before) != self._attempts.of(after):
                     self._attempts.join(before, after)
 
@@ -371,12 +371,13 @@ class _Correlation:
         return (self._clocks.offset(*pair) for pair in used)
 
 
-def _order(call: ModelCall) -> tuple[int, int, int]:
+def order(call: ModelCall) -> tuple[int, int, int]:
+    """Return the sort key of calls: recording, start, exchange."""
     return call.recording, call.started_ns, call.exchange
 
 
 def _compared(text: str, *, cut: bool) -> str:
-    return beginning(plain(text)) if cut else plain(text)
+    return plain(text)[: _SHORT if cut else None]
 
 
 def _overlap(one: str, other: str) -> bool:

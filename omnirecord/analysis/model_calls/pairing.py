@@ -1,19 +1,29 @@
-"""Pairs streamed texts that are equal: which text of a model is which text on the client hop. And connects the calls of
-one session by the provider's ids (`threads`). Pure.
+"""Which model calls belong together, and which text of a model is which text on the client hop. Pure.
+
+`threads` connects the calls of one session by the provider's ids. `Attempts` connects the attempts of one request by
+equal conversations, the retry count of the SDK, and the time.
 
 A text reaches the client after the model streamed it, and a call starts during its turn. So most texts are possible for
 few calls only. If no call is missing, a text that is possible for one call only is a pair with it; if no text is
 missing, so is a call with one possible text. A pair leaves fewer possibilities for the others.
+
+`moves` leads from a delta of the client hop to the delta of the model that caused it, and back. A client delta came
+from the model delta that holds its last character. If the text of the client does not hold the text of the call, times
+decide: the last model delta before the client delta. A model delta after the last one of the client has no partner.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+from typing import Literal, NamedTuple
 
+from ...model import by_key
 from ...providers.call import ModelCall
-from .features import is_counted
+from ...text import same_start
+from .places import is_counted
 
 LATEST = 10_000_000_000
 """Delay in ns of a text on its way to the client, at most."""
@@ -87,12 +97,35 @@ def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
     return found
 
 
+class Groups:
+    """The numbers below `count` in groups that `links` connect."""
+
+    def __init__(self, count: int, links: Iterable[tuple[int, int]] = ()) -> None:
+        self._first = list(range(count))
+        for one, other in links:
+            self.join(one, other)
+
+    def join(self, before: int, after: int) -> None:
+        """Put both into one group. Its number is that of the group of `before`."""
+        self._first[self.of(after)] = self.of(before)
+
+    def of(self, number: int) -> int:
+        """Return the number of a group: one of its members, the first one if the members were joined in order."""
+        while self._first[number] != number:
+            self._first[number] = self._first[self._first[number]]
+            number = self._first[number]
+        return number
+
+    def groups(self) -> Iterable[list[int]]:
+        """Return the members of each group, by their first."""
+        return by_key(range(len(self._first)), self.of).values()
+
+
 def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
     """Return the calls in groups that share possible texts."""
     by_text: dict[int, int] = {}
-    return _connected(
-        len(texts), ((call, by_text.setdefault(place, call)) for call, places in enumerate(texts) for place in places)
-    )
+    links = ((by_text.setdefault(place, call), call) for call, places in enumerate(texts) for place in places)
+    return Groups(len(texts), links).groups()
 
 
 def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
@@ -105,25 +138,7 @@ def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
             owners[id_] = number if owners.get(id_, number) == number else None
     named = ((number, owners.get(id_)) for number, call in enumerate(calls) for id_ in call.history_ids)
     links = ((number, owner) for number, owner in named if owner is not None)
-    return [group for group in _connected(len(calls), links) if len(group) > 1]
-
-
-def _connected(count: int, links: Iterable[tuple[int, int]]) -> Iterable[list[int]]:
-    """Return the numbers below `count` in groups that these links connect."""
-    root = list(range(count))
-
-    def top(number: int) -> int:
-        while root[number] != number:
-            root[number] = root[root[number]]
-            number = root[number]
-        return number
-
-    for one, other in links:
-        root[top(one)] = top(other)
-    found: dict[int, list[int]] = {}
-    for number in range(count):
-        found.setdefault(top(number), []).append(number)
-    return found.values()
+    return [group for group in Groups(len(calls), links).groups() if len(group) > 1]
 
 
 def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
@@ -155,3 +170,183 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
             by_text.get(text, set()).discard(call)
             waiting += [(None, text)] if by_place else []
     return settled
+
+
+LONGEST_WAIT = 600_000_000_000
+"""Time in ns between two attempts, at most."""
+
+
+class Attempts(Groups):
+    """The attempts of each request: a group has the index of the first attempt in `calls`. Linear."""
+
+    def __init__(self, calls: Sequence[ModelCall], starts: Sequence[int], ends: Sequence[int | None]) -> None:
+        """`starts` and `ends`: the times of the calls on one clock, in ns."""
+        super().__init__(len(calls))
+        self.unsure: set[int] = set()
+        """The calls whose request may be another one: several could be."""
+        waiting: dict[tuple[object, int], deque[int]] = {}
+        for number in sorted(range(len(calls)), key=lambda n: (starts[n], calls[n].attempt, n)):
+            call = calls[number]
+            if call.conversation is None:
+                continue
+            same = call.recording, call.conversation
+            if call.attempt > 1:
+                before = self._before(waiting.get((same, call.attempt - 1)), starts[number], ends)
+                if before is not None:
+                    self.join(before, number)
+            if not call.has_answer:
+                waiting.setdefault((same, call.attempt), deque()).append(number)
+
+    def _before(self, waiting: deque[int] | None, start_ns: int, ends: Sequence[int | None]) -> int | None:
+        """Return the attempt before, and drop it: the oldest one that is over. If several are, the choice is unsure."""
+        while waiting and start_ns - (ends[waiting[0]] or start_ns) > LONGEST_WAIT:
+            waiting.popleft()
+        if not waiting:
+            return None
+        over = [n for n in list(waiting)[:2] if (ends[n] is not None and (ends[n] or 0) <= start_ns)]
+        if not over:
+            return None
+        if len(over) > 1:
+            self.unsure.update(over)
+        waiting.remove(over[0])
+        return over[0]
+
+    def join(self, before: int, after: int) -> None:
+        """Note that both calls are attempts of one request."""
+        if before in self.unsure:
+            self.unsure.add(after)
+        super().join(before, after)
+
+
+_LEAST = 16
+"""Fewest characters of an equal beginning that connect two texts which differ later."""
+
+
+class Piece(NamedTuple):
+    """A delta. Its time is on the clock of the turn, in ns."""
+
+    stream: int
+    seq: int
+    at_ns: int
+    text: str
+
+
+class Move(NamedTuple):
+    """The partner of a delta on the other hop."""
+
+    stream: int
+    seq: int
+    by: Literal["text", "time"]
+    gap_ns: int
+    """From the model to the client."""
+
+
+Place = tuple[int, int]
+"""Stream and number of a delta."""
+
+
+class _Text:
+    """Deltas as one text."""
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        self.pieces = pieces
+        self.text = "".join(one.text for one in pieces)
+        self.ends = list(accumulate(len(one.text) for one in pieces))
+
+    def at(self, position: int) -> Piece:
+        """Return the piece that holds the character at a position."""
+        return self.pieces[bisect_right(self.ends, position)]
+
+
+class _Span(NamedTuple):
+    """A part of the client's text that equals the beginning of a text of the model."""
+
+    begin: int
+    length: int
+    model: _Text
+
+
+def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Place, Move]:
+    """Return the partner of each delta that has one.
+
+    `client`: the deltas of one stream in one turn, in order. `calls`: those of each text of the model, in order.
+    """
+    heard, said = _Text([one for one in client if one.text]), [_Text([p for p in one if p.text]) for one in calls]
+    all_said = sorted((piece for one in said for piece in one.pieces), key=lambda piece: piece.at_ns)
+    if not heard.pieces or not all_said:
+        return {}
+    found: dict[Place, Move] = {}
+    spans = _spans(heard.text, said)
+    for one in spans:
+        for piece, end in zip(one.model.pieces, one.model.ends, strict=True):
+            if end <= one.length:
+                _add(found, piece, heard.at(one.begin + end - 1), "text", piece)
+    times = [piece.at_ns for piece in all_said]
+    for piece, end, span in zip(heard.pieces, heard.ends, _last_with(heard.ends, spans), strict=True):
+        if span is not None:
+            model = span.model.at(end - 1 - span.begin)
+            _add(found, piece, model, "text", model)
+        else:
+            model = all_said[max(0, bisect_right(times, piece.at_ns) - 1)]
+            _add(found, piece, model, "time", model)
+    heard_at = [piece.at_ns for piece in heard.pieces]
+    for piece in all_said:
+        if (piece.stream, piece.seq) not in found:
+            after = bisect_left(heard_at, piece.at_ns)
+            if after < len(heard_at):  # else it did not reach the client
+                _add(found, piece, heard.pieces[after], "time", piece)
+    return found
+
+
+def _last_with(ends: Iterable[int], spans: Iterable[_Span]) -> Iterator[_Span | None]:
+    """Yield the last span that holds the character before each of these places, which rise; None without one."""
+    coming, begun = deque(spans), list[_Span]()
+    for end in ends:
+        while coming and coming[0].begin < end:
+            begun.append(coming.popleft())
+        while begun and begun[-1].begin + begun[-1].length < end:
+            begun.pop()
+        yield begun[-1] if begun else None
+
+
+def _add(found: dict[Place, Move], of: Piece, to: Piece, by: Literal["text", "time"], model: Piece) -> None:
+    client = to if model is of else of
+    found[of.stream, of.seq] = Move(to.stream, to.seq, by, client.at_ns - model.at_ns)
+
+
+def _spans(heard: str, said: Sequence[_Text]) -> list[_Span]:
+    """Return the parts of the client's text that equal a text of the model, or its beginning, by their places. Those of
+    a cut call and of its retry overlap: the longer one is the later one."""
+    found: list[_Span] = []
+    cursor = 0
+    left: list[_Text] = []
+    for one in said:
+        at = heard.find(one.text, cursor) if one.text else -1
+        at = heard.find(one.text) if one.text and at < 0 else at
+        if at < 0:
+            left.append(one)
+        else:
+            found.append(_Span(at, len(one.text), one))
+            cursor = max(cursor, at + len(one.text))
+    for one in left:
+        span = _beginning(heard, one, found)
+        if span is not None:
+            found.append(span)
+    return sorted(found, key=lambda span: (span.begin, span.length))
+
+
+def _beginning(heard: str, one: _Text, taken: Sequence[_Span]) -> _Span | None:
+    """Return the longest beginning of a text that stands in a free part of the client's text."""
+    free, at = list[tuple[int, int]](), 0
+    for span in sorted(taken, key=lambda span: span.begin):
+        free.append((at, span.begin))
+        at = max(at, span.begin + span.length)
+    best: _Span | None = None
+    for begin, end in [*free, (at, len(heard))]:
+        if begin >= end:
+            continue
+        length = same_start(heard[begin : min(end, begin + len(one.text))], one.text)
+        is_enough = length >= _LEAST or (length > 0 and begin + length == end) or (0 < length == len(one.text))
+        if is_enough and (best is None or length > best.length):
+            best = _Span(begin, length, one)
+    return best

@@ -1,15 +1,210 @@
-"""The turns of a cassette, found by message, history, tool call and time. Pure."""
+"""The turns of a cassette, found by message, history, tool call and time; with the recordings on one clock. Pure.
+
+The evidence in a request's conversation and in a turn are keys that can be compared in constant time. A message is a
+run of user texts with nothing between them. White space does not count.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from ...model import Recording
+from ...omnigent.protocol import INTERRUPTED_TEXT
 from ...providers.call import ToolRequest
+from ...providers.conversation import Conversation
 from ...wire.strict_json import loads
 from ..turns.values import Session, Tool, Turn
-from .clocks import Clocks
-from .features import START, Asked, History, Key, is_counted, plain, turn_keys
+from .values import Offset
+
+CAUSAL = 1_000_000
+"""Difference in ns of two times of one recorder, at most, if the first one caused the second."""
+SKEW = 100_000_000
+"""The same for two recorders whose clocks agree."""
+
+
+class Seen(NamedTuple):
+    """A text or a tool call on both hops."""
+
+    delay_ns: int
+    """From the model to the client, by the wall clocks."""
+    fits: bool
+    """Whether the times of its call and its turn fit."""
+
+
+class Clocks:
+    """The recordings of a cassette with their starts in ns since 1970, and the assumed offsets between them."""
+
+    def __init__(self, recordings: Iterable[Recording]) -> None:
+        self._runs = {one.recording: one.run_id for one in recordings if one.run_id is not None}
+        self._zeros = {one.recording: since_1970(one.started_at) for one in recordings}
+        self._offsets: dict[tuple[int, int], Offset] = {}
+
+    def zero(self, recording: int) -> int:
+        return self._zeros.get(recording, 0)
+
+    def measure(self, model: int, client: int, seen: Sequence[Seen]) -> None:
+        """Set the offset of a recording of model calls to one of turns. It is 0 if the times fit as they are, else the
+        shortest delay that was seen."""
+        if not self._is_one(model, client) and sum(one.fits for one in seen) * 2 < len(seen):
+            offset_ns = min(one.delay_ns for one in seen)
+            self._offsets[model, client] = Offset(model, client, offset_ns, "texts")
+
+    def offset(self, model: int, client: int) -> Offset:
+        """Return the assumed offset of a recording of model calls to one of turns."""
+        known = self._offsets.get((model, client))
+        if known is None:
+            by_run = self._is_one(model, client)
+            known = self._offsets[model, client] = Offset(model, client, 0, "run" if by_run else "wall clock")
+        return known
+
+    def slack(self, model: int, client: int) -> int:
+        """Return the difference in ns that two times may have, at most."""
+        return CAUSAL if self.offset(model, client).by == "run" else SKEW
+
+    def at(self, model: int, ns: int, client: int) -> int:
+        """Return a time of a model call in ns since 1970, on the clock of the turns."""
+        return self.zero(model) + ns + self.offset(model, client).offset_ns
+
+    def _is_one(self, model: int, client: int) -> bool:
+        run = self._runs.get(model)
+        return model == client or (run is not None and run == self._runs.get(client))
+
+
+def since_1970(started_at: str) -> int:
+    """Return a time in ns since 1970."""
+    at = datetime.fromisoformat(started_at)
+    return (at - datetime(1970, 1, 1, tzinfo=at.tzinfo)) // timedelta(microseconds=1) * 1000
+
+
+Key = tuple[object, ...]
+
+
+class Asked(NamedTuple):
+    """What a conversation shows of the turn and the session that it belongs to."""
+
+    keys: tuple[Key, ...]
+    """From the most to the least specific: the whole history of messages, the last answer, the last message."""
+    messages: tuple[str, ...]
+    """The last message, as a whole and its last part."""
+    new_ids: tuple[str, ...]
+    """The ids of the tool outputs after the last message: they belong to the same turn."""
+    old_ids: tuple[str, ...]
+    """The other ids of tools: they belong to the same session."""
+    history: Key | None = None
+    """The key of the whole history, if it has an earlier message."""
+    outputs: Mapping[str, str] = {}
+    """The outputs of tools with counted ids, by id."""
+
+
+NOTHING = Asked((), (), (), ())
+_COUNTED = re.compile(r"(?:[A-Za-z][A-Za-z_.:-]*)?[0-9]{0,3}")
+"""Ids that a provider may count from 1 in each answer."""
+
+
+def is_counted(call_id: str) -> bool:
+    """Return whether a provider may have counted a tool call, so that other calls have the same id: `call_1`."""
+    return _COUNTED.fullmatch(call_id) is not None
+
+
+def asked_of(conversation: Conversation) -> Asked:
+    """Return the evidence in a request."""
+    history, said = hash(()), ""
+    run: list[str] = []
+    last: tuple[str, ...] = ()
+    said_before, before, prefix = "", "", history
+    new: dict[str, None] = {}
+    old: dict[str, None] = {}
+    outputs: dict[str, str] = {}
+    for item in conversation.items:
+        if item.kind == "user":
+            text = plain(item.text)
+            if not text or text.startswith(INTERRUPTED_TEXT):
+                continue
+            if not run:
+                before, said_before, prefix = (last[0] if last else ""), said, history
+                old |= new
+                new = {}
+            run.append(text)
+            last = tuple(dict.fromkeys((" ".join(run), run[-1])))
+            history = hash((prefix, last[0]))
+        elif item.kind != "system":
+            run = []
+            if item.kind == "assistant":
+                said = plain(item.text) or said
+            elif item.call_id is not None:
+                (new if item.kind == "output" else old)[item.call_id] = None
+                if item.kind == "output" and is_counted(item.call_id):
+                    outputs[item.call_id] = plain(item.text)
+    return Asked(
+        tuple(_keys(last, history, said_before, before)), last, tuple(new), tuple(id_ for id_ in old if id_ not in new),
+        ("history", history) if before else None, outputs,
+    )  # fmt: skip
+
+
+def _keys(messages: tuple[str, ...], history: int, said: str, before: str) -> Iterator[Key]:
+    if messages:
+        yield ("history", history)
+    for message in messages:
+        yield from _message_keys(message, said, before)
+
+
+def _message_keys(message: str, said: str, before: str) -> Iterator[Key]:
+    if said:
+        yield ("answer", message, said)
+    if before:
+        yield ("before", message, before)
+    yield ("message", message)
+
+
+class History(NamedTuple):
+    """The messages of a session before a turn."""
+
+    digest: int = hash(())
+    said: str = ""
+    """The last answer."""
+    before: str = ""
+    """The last message."""
+
+
+START = History()
+
+
+def turn_keys(turns: Iterable[Turn], history: History = START) -> Iterator[list[Key]]:
+    """Return the keys of each turn of a session, in order. `history`: before the first one."""
+    for turn in turns:
+        keys, history = _with_history(turn, history)
+        yield keys
+
+
+def history_after(turns: Iterable[Turn], history: History) -> History:
+    """Return the history after further turns."""
+    for turn in turns:
+        history = _with_history(turn, history)[1]
+    return history
+
+
+def _with_history(turn: Turn, history: History) -> tuple[list[Key], History]:
+    """Return the keys of a turn, and the history after it. A denied message never reaches the model."""
+    texts = [text for text in (plain(one.text) for one in turn.asked) if text]
+    message = " ".join(texts)
+    own = hash((history.digest, message)) if message else history.digest
+    keys: list[Key] = [("history", own)] if message else []
+    for text in dict.fromkeys((message, *texts[-1:], *texts[:1])):
+        if text:
+            keys += _message_keys(text, history.said, history.before)
+    if turn.ended != "denied":
+        said = next((plain(one.text) for one in reversed(turn.messages) if one.text.strip()), history.said)
+        history = History(own, said, message or history.before)
+    return list(dict.fromkeys(keys)), history
+
+
+def plain(text: str) -> str:
+    """Return the text with single spaces."""
+    return " ".join(text.split())
+
 
 MOST_OPEN = 64
 """Most open turns that are returned for one time."""

@@ -1,9 +1,13 @@
-"""The documents of the index: one per event, per text of deltas, per request. Pure; linear in the frames.
+"""The documents of the index. Pure; linear in the frames.
+
+There is one per event, per text of deltas, and per request. A model call has one per message, per tool, for its
+instructions, and per text of its answer.
 
 1. The deltas of one text make one document, which maps its characters to the events that carried them.
 2. Several texts may be open at a time: each message, call and kind of delta has its own. Certain events end them.
 3. Documents with the same content have the same `says`. Examples are a message's deltas and its stored item, a posted
-   message and its `session.input.consumed`, an event on two streams.
+   message and its `session.input.consumed`, an event on two streams. Later requests to a model repeat the messages of
+   earlier ones: they are one hit, at the first call that has it.
 
 The text of a JSON value is every string in it; JSON inside strings is unpacked. No recorded value makes this fail.
 
@@ -16,12 +20,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, digest
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
+from ...providers.answers import READERS, Answer
+from ...providers.conversation import Api, conversation_of
+from ...providers.parts import Item
 from ...wire.sse import read_fields
 from ...wire.strict_json import as_dict, as_text, loads, parsed, text_of, written
 from ..turns.requests import act_of, may_have_failed
@@ -67,22 +75,14 @@ def text_in(value: Any) -> str:
         elif isinstance(one, list):
             todo += [(v, depth) for v in reversed(one)]
         elif isinstance(one, str):
-            inner = _unpacked(one) if depth < _DEEPEST else None
-            if inner is not None:
+            inner = loads(one) if depth < _DEEPEST and one[:1] in ("{", "[") else None  # its escapes would hide words
+            if isinstance(inner, (dict, list)):
                 todo.append((inner, depth + 1))
             elif one and not _is_blob(one):
                 found.append(one[:_MOST])
         elif type(one) in (int, float):
             found.append(str(one))
     return "\n".join(found)
-
-
-def _unpacked(text: str) -> Any:
-    """The JSON object or list in a string; None without one. Escapes in it would hide words."""
-    if text[:1] not in ("{", "["):
-        return None
-    value = loads(text)
-    return value if isinstance(value, (dict, list)) else None
 
 
 def _is_blob(text: str) -> bool:
@@ -107,7 +107,9 @@ class DocumentMaker:
 
     def add(self, frame: TimedFrame) -> Iterator[Doc]:
         """The documents that this frame finishes: texts that it ends, and its own."""
-        data = _data(frame)
+        if frame.raw is None or frame.verdict == "comment":
+            return
+        data = parsed(read_fields(frame.raw, bom=frame.seq == 1).data)
         if data is None:
             return
         made = self._made(frame, data)
@@ -120,7 +122,9 @@ class DocumentMaker:
             yield from self._say(frame, payload, spaced(delta))
             return
         yield from self._end(frame.type, as_dict(payload.get("item")))
-        yield _event(frame, data)
+        text, (says, near) = "\n".join(filter(None, (frame.type, text_in(data)))), _says(frame, payload)
+        seq, at = frame.seq, frame.offset_ns
+        yield Doc("event", frame.type, seq, seq, at, at, spaced(text), says, near)
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:  # noqa: ARG002
         """Return the documents that a frame of an API with other deltas finishes; None for an event like others."""
@@ -208,19 +212,6 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
     return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
 
 
-def _data(frame: TimedFrame) -> Any:
-    """The JSON of a frame, or its text if it has none; None for a comment."""
-    if frame.raw is None or frame.verdict == "comment":
-        return None
-    return parsed(read_fields(frame.raw, bom=frame.seq == 1).data)
-
-
-def _event(frame: TimedFrame, data: Any) -> Doc:
-    text = "\n".join(filter(None, (frame.type, text_in(data))))
-    says, near = _says(frame, as_dict(data))
-    return Doc("event", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, spaced(text), says, near)
-
-
 def _own_id(payload: dict[str, Any]) -> str | None:
     return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
 
@@ -269,3 +260,110 @@ def _says(frame: TimedFrame, data: dict[str, Any]) -> tuple[int, int]:
 
 def _itself(frame: TimedFrame) -> tuple[int, int]:
     return digest("event", frame.raw or b""), COPIES_NEAR
+
+
+PROMPT = "prompt"
+"""The types of the parts of a request begin with it: `prompt.user`, `prompt.tool`."""
+ANSWER = "answer"
+"""The types of the parts of an answer that is no stream begin with it: `answer.assistant`, `answer.call`."""
+
+
+def of_call(x: Exchange, body: bytes) -> list[Doc]:
+    """Return the documents of a request to a model API. A body that is no conversation is one document."""
+    conversation = conversation_of(body, x.request.target)
+    if conversation is None:
+        found = of_request(x, body)
+        return [] if found is None else [found]
+    at = x.request.at_ns
+    parts = [("instructions", conversation.instructions, digest(PROMPT, "instructions", conversation.instructions))]
+    for tool in conversation.tools:
+        text = "\n".join(filter(None, (tool.name, tool.description, text_in(tool.schema))))
+        parts.append(("tool", text, digest(PROMPT, "tool", text)))
+    parts += [(item.kind, _text(item), _message_says(item)) for item in conversation.items]
+    return [
+        Doc("request", f"{PROMPT}.{kind}", None, None, at, at, spaced(text), says, EVER)
+        for kind, text, says in parts if text
+    ]  # fmt: skip
+
+
+def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
+    """Return the documents of an answer that is no stream: one for each text and tool call."""
+    if x.response is None or x.kind != "http":
+        return []
+    answer = READERS[api]()
+    answer.whole(as_dict(loads(body)))
+    at = x.response.at_ns
+    return [
+        Doc("answer", f"{ANSWER}.{kind}", None, None, at, at, spaced(text), says, EVER)
+        for kind, text, says in _parts_of(answer) if text
+    ]  # fmt: skip
+
+
+def _parts_of(answer: Answer) -> Iterator[tuple[str, str, int]]:
+    """Return the texts, the thoughts and the tool calls of an answer: kind, text and digest."""
+    for text in map("".join, answer.texts.values()):
+        yield "assistant", text, digest("assistant", text.strip())
+    if thought := "".join(answer.reasoning):
+        yield "reasoning", thought, digest("thought", thought.strip())
+    for tool in (one.request() for one in answer.tools.values()):
+        text = "\n".join(filter(None, (tool.name, text_in(tool.arguments))))
+        yield "call", text, digest("call", tool.call_id, tool.name, written(tool.arguments))
+
+
+def _text(item: Item) -> str:
+    said = item.text if item.value is None else text_in(item.value)
+    return "\n".join(filter(None, (item.name, said)))
+
+
+def _message_says(item: Item) -> int:
+    """Return the digest of a message: that of the answer in which the model wrote it, if it is one."""
+    match item.kind:
+        case "user" | "assistant":
+            return digest(item.kind, item.text.strip())
+        case "reasoning":
+            return digest("thought", item.text.strip())
+        case "call" if item.call_id:
+            return digest("call", item.call_id, item.name, written(item.text or item.value))
+        case "output" if item.call_id:
+            return digest("output", item.call_id, (item.text or written(item.value) or "").strip())
+    return digest(PROMPT, item.kind, item.name, _text(item))
+
+
+class AnswerDocuments(DocumentMaker):
+    """Makes documents of the frames of an answer. An event that repeats a streamed text makes the same document."""
+
+    def __init__(self, api: Api, under_way: list[Doc]) -> None:
+        super().__init__(under_way)
+        self._api = api
+
+    def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:
+        """Return the documents that a frame of an answer finishes; None for an event like others."""
+        if not isinstance(data, dict):
+            return None
+        one = READERS[self._api]()
+        one.event(data)
+        if self._api == "openai-responses":
+            is_delta = frame.type is not None and frame.type.endswith(".delta")
+            return None if is_delta or one.error is not None else self._repeated(frame, one)
+        pieces = [(f"assistant:m:{place}", "".join(parts)) for place, parts in one.texts.items()]
+        pieces += [("thought:m:", "".join(one.reasoning))] if one.reasoning else []
+        pieces += [(f"arguments:m:{key}", "".join(tool.parts)) for key, tool in one.tools.items() if tool.parts]
+        if not pieces and one.ending is None:
+            return None
+        for key, text in pieces:
+            self.grow(frame, key, spaced(text))
+        return self.close_all() if one.ending is not None else iter(())
+
+    def _repeated(self, frame: TimedFrame, one: Answer) -> Iterator[Doc] | None:
+        """Return the documents of an event with whole texts or tool calls; None without any."""
+        at, seq = frame.offset_ns, frame.seq
+        docs = [
+            Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER) for _, text, says in _parts_of(one)
+        ]
+        ended = self._end(frame.type, {}) if one.ending is None else self.close_all()
+        return chain(ended, docs) if docs else None
+
+    def _joined(self, key: str) -> Doc:
+        doc = super()._joined(key)
+        doc.near_ns = EVER if doc.near_ns != COPIES_NEAR else doc.near_ns
+        return doc

@@ -79,18 +79,14 @@ def parse(text: str) -> Query:
     clauses: list[tuple[list[Term], list[Term]]] = [([], [])]
     negated = False
     for number, token in enumerate(tokens):
-        if isinstance(token, str) and _is_between(tokens, number):
+        # An operator has an operand on each side.
+        if isinstance(token, str) and 0 < number < len(tokens) - 1 and isinstance(tokens[number + 1], Term):
             clauses += [([], [])] if token == "OR" else []
             negated = token == "NOT"
         else:
             clauses[-1][negated].append(token if isinstance(token, Term) else Term(token))
             negated = False
     return tuple(Clause(tuple(wanted), tuple(unwanted)) for wanted, unwanted in clauses)
-
-
-def _is_between(tokens: list[Term | str], number: int) -> bool:
-    """Whether an operator has an operand on each side."""
-    return 0 < number < len(tokens) - 1 and isinstance(tokens[number + 1], Term)
 
 
 def _tokens(text: str) -> Iterator[Term | str]:

@@ -15,6 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,8 +31,7 @@ from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
-from .documents import DocumentMaker, of_answer, of_request
-from .prompts import AnswerDocuments, of_call, of_whole_answer
+from .documents import AnswerDocuments, DocumentMaker, of_answer, of_call, of_request, of_whole_answer
 from .query import (
     WIDTH,
     Filter,
@@ -213,18 +213,13 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
         if x is None:
             raise StaleIndex
         hit, link = _hit(store, match, x, recordings[x.recording], asked), links.get(match.exchange)
-        begun_ns = zero(x.recording, x.session_id, x.stream) if link is None else _begun_ns(link, zero)
-        made.append((match.session, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
-    return (hit for _, hit in sorted(made, key=lambda one: (one[0], *_in_call(one[1]), one[1].row["offset_ns"])))
-
-
-def _begun_ns(link: Link, zero: Callable[[int, str | None, int | None], int]) -> int:
-    """The start of the session of a call, on the clock of the call."""
-    return 0 if link.turn is None else zero(link.turn.recording, link.turn.session_id, None) - link.shift_ns
-
-
-def _in_call(hit: Hit) -> tuple[int, int]:
-    return (0, 0) if hit.call is None else (hit.call.call.started_ns, hit.call.call.exchange)
+        begun_ns, of_call = zero(x.recording, x.session_id, x.stream), (0, 0)
+        if link is not None:  # the start of the session of its turn, on the clock of the call
+            turn, of_call = link.turn, (link.call.started_ns, link.call.exchange)
+            begun_ns = 0 if turn is None else zero(turn.recording, turn.session_id, None) - link.shift_ns
+        place = match.session, *of_call, hit.row["offset_ns"]
+        made.append((place, replace(hit, begun_ns=begun_ns, call=link, calls=match.exchanges)))
+    return (hit for _, hit in sorted(made, key=itemgetter(0)))
 
 
 def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search) -> Hit:

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...cassette.open import open_store
-from ...cassette.source import Source
-from ...model import Exchange, TimedFrame, wall_clock
+from ...cassette.select import Source
+from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.spent import FirstToken, Span, first_token, union
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
-from ..turns.session_builder import Around, MergedFrame, by_stream, merged, session_of
+from ..turns.session_builder import Around, MergedFrame, by_stream, merged
 from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,
@@ -77,10 +76,11 @@ def measure(
     """
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
-    streams = list(_streams(exchanges, frames))
+    of = by_stream(frames)
+    streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
     until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
     spans = union(stream.span for stream in streams)
-    told = told or session_of(exchanges, frames, acts, Around(started_at=started_at), parent_id=one.parent_id)
+    told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
@@ -162,12 +162,12 @@ def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
     calls: dict[str, list[int | None]] = defaultdict(list)
     for tool in (tool for turn in turns for tool in turn.tools):
         calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
-    return tuple(sorted((_tool(name, took) for name, took in calls.items()), key=lambda tool: -(tool.total_s or 0)))
-
-
-def _tool(name: str, took: list[int | None]) -> ToolStats:
-    answered = [ns for ns in took if ns is not None]
-    return ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(max(answered, default=None)))
+    found = []
+    for name, took in calls.items():
+        answered = [ns for ns in took if ns is not None]
+        longest = max(answered, default=None)
+        found.append(ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(longest)))
+    return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
 
 
 def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:
@@ -286,10 +286,7 @@ def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | N
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
     """Return the numbers of the calls without a turn, by recording."""
-    by: dict[int, list[Link]] = {}
-    for link in calls.astray:
-        by.setdefault(link.call.recording, []).append(link)
-    for recording, links in by.items():
+    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
         found = model_stats(links)
         if found is not None:
             yield recording, found
@@ -324,11 +321,6 @@ class _Stream:
             frames=len(self.frames), events=len(events), content_bytes=sum(map(_LENGTH, self.frames)),
             wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
         )  # fmt: skip
-
-
-def _streams(exchanges: Iterable[Exchange], frames: Iterable[TimedFrame]) -> Iterator[_Stream]:
-    streams = by_stream(frames)
-    yield from (_Stream(x, streams.get(x.stream, [])) for x in exchanges if x.stream is not None)
 
 
 def _end(x: Exchange) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ...model import Recording
+from ...model import Recording, by_key
 from ...providers.call import ModelCall
 from ...text import counted, joined, one_line, seconds
 from ...wire.strict_json import failure_in
-from ..model_calls.spent import TimeSpent
-from ..model_calls.values import Link, ModelCalls, requests_of
+from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
 from .sentences import COLUMN, Kind, Line, Page, Piece
 
@@ -103,25 +102,15 @@ def _seconds(ns: int) -> str:
 
 def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording], *, alone: bool) -> Iterator[Line]:
     """Return the calls without a turn. `alone`: the cassette has nothing else."""
-    links = found.astray
-    by: dict[int, list[Link]] = {}
-    for link in links:
-        by.setdefault(link.call.recording, []).append(link)
-    known: Mapping[int, Recording] = {one.recording: one for one in recordings}
-    blank = not alone
-    for recording, some in by.items():
-        if blank:
+    lines = AstrayCalls()
+    for number, some in enumerate(by_key(found.astray, lambda link: link.call.recording).values()):
+        if number or not alone:
             yield Line("", "blank")
-        blank = True
-        yield from page.wrapped(_head(known.get(recording), len(some), alone=alone), "head", "", "  ")
-        numbers = {request[0].request: n for n, request in enumerate(requests_of(some), 1)}
-        told_before = set[str]()
-        for link in some:
-            yield from _call(page, link, numbers[link.request], told_before)
+        yield from lines.of(page, some, lambda: recordings, alone=alone, count=len(some))
 
 
 class AstrayCalls:
-    """The lines of calls without a turn while they are recorded."""
+    """The lines of calls without a turn, also while they are recorded."""
 
     def __init__(self) -> None:
         self._numbers: dict[int, dict[int, int]] = {}
@@ -133,15 +122,17 @@ class AstrayCalls:
         """Note that other lines came: the next call needs a head."""
         self._under = None
 
-    def lines(
-        self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool
-    ) -> Iterator[Line]:
-        """Return the lines of further calls. `alone`: there are no sessions."""
+    def of(
+        self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool,
+        count: int | None = None,
+    ) -> Iterator[Line]:  # fmt: skip
+        """Return the lines of further calls. `alone`: there are no sessions. `count`: the number of calls, if all are
+        known."""
         for link in links:
             recording = link.call.recording
             if recording != self._under:
                 known = next((one for one in recordings() if one.recording == recording), None)
-                yield from page.wrapped(_head(known, None, alone=alone), "head", "", "  ")
+                yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
                 self._under = recording
             numbers = self._numbers.setdefault(recording, {})
             number = numbers.setdefault(link.request, len(numbers) + 1)

@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...cassette.sqlite import Store
-from ...contract.none import NAME as NONE
-from ...model import Exchange, TimedFrame
+from ...contract.models import NONE
+from ...model import Exchange, TimedFrame, by_key
 from ...text import cells, clip, counted, fitting, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import loads, payload_of
+from ..apis import call_text, is_unknown, request_text, summary
 from ..gather import without_calls
-from ..other_apis import UNKNOWN, api_name, call_text, request_text
-from ..summary import summary
 from .sentences import ENDINGS, Kind, Line, Page
 
 _TIME, _PLACE, _NAME = 9, 7, 28
@@ -42,27 +41,22 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
     """Return the exchanges of clients with unknown APIs, by recording. A recording in which no stream is of an unknown
     API has some only if its contract is `none`. All are of an unknown API if all streams are, and there is no session.
     """
-    found: dict[int, list[Exchange]] = {}
     exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
-    others = {x.exchange for x in exchanges if x.session_id is None and api_name(store, x) == UNKNOWN}
+    others = {x.exchange for x in exchanges if is_unknown(store, x)}
     mixed = {x.recording for x in exchanges if x.exchange not in others and (x.session_id or x.kind == "sse")}
     with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
-    for x in exchanges:
-        if x.exchange in others or x.recording in with_streams - mixed:
-            found.setdefault(x.recording, []).append(x)
-    named = {one.recording: one.contract for one in store.recordings()}
-    return {number: some for number, some in found.items() if number in with_streams or named.get(number) == NONE}
+    wanted = [x for x in exchanges if x.exchange in others or x.recording in with_streams - mixed]
+    named = with_streams | {one.recording for one in store.recordings() if one.contract == NONE}
+    return {number: some for number, some in by_key(wanted, lambda x: x.recording).items() if number in named}
 
 
-def lines_of_others(
-    store: Store, others: Mapping[int, list[Exchange]], page: Page, *, absolute: bool = False
-) -> Iterator[Line]:
+def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:
     """Yield the lines about unknown APIs, an empty line between two recordings. `others`: their exchanges."""
+    top = page
     for number, (recording, exchanges) in enumerate(others.items()):
         if number:
             yield Line("", "blank")
-        begun_ns = min(x.request.at_ns for x in exchanges)
-        page.zero_ns = 0 if absolute else begun_ns
+        page = top.since(min(x.request.at_ns for x in exchanges))
         yield from page.wrapped(_head(store, recording, exchanges), "head", "", "  ")
         entries = [
             entry for x in exchanges
@@ -151,9 +145,8 @@ class LiveOthers:
 
     def takes(self, x: Exchange) -> bool:
         """Take the current state of an exchange, if it is of an unknown API."""
-        is_one = x.exchange in self._seen or (
-            x.session_id is None and x.kind == "sse" and x.party != "runner" and api_name(self._store, x) == UNKNOWN
-        )
+        may_be = x.session_id is None and x.kind == "sse" and x.party != "runner"
+        is_one = x.exchange in self._seen or (may_be and is_unknown(self._store, x))
         if is_one:
             self._open[x.exchange] = x
             self._begun_ns = x.request.at_ns if self._begun_ns is None else self._begun_ns

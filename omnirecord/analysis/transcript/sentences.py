@@ -99,7 +99,7 @@ class Page:
     full: bool = False
     cuts: list[int] = field(default_factory=list)
     """The number of characters that each cut left out."""
-    zero_ns: int | None = 0
+    zero_ns: int | None = None
     """The zero of times, in ns; None: the beginning of each top session."""
 
     def wrapped(self, text: str, kind: Kind, first: str = "", rest: str = "") -> Iterator[Line]:

@@ -7,17 +7,17 @@ nested too deep, or unknown to its parent, stands by itself.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from ...model import Recording
 from ...text import clip, counted, one_line, seconds
-from ..model_calls.spent import spent_in
-from ..model_calls.values import ModelCalls
+from ..model_calls.values import ModelCalls, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest
 from ..turns.values import Child, Session
 from . import sentences
-from .calls import call_pieces, spent
+from .calls import astray_lines, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
 from .turn import turn_lines
 
@@ -27,6 +27,35 @@ NO_CALLS = ModelCalls()
 _INDENT = "    | "
 _STREAMS = 6
 """Number of streams of a session that are named, at most."""
+
+
+def transcript(
+    sessions: Iterable[Session], page: Page | None = None, *, astray: Sequence[FailedRequest] = (),
+    calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (), with_astray_calls: bool = True,
+) -> Iterator[Line]:  # fmt: skip
+    """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
+
+    `astray`: failed requests without a session. `calls`: the model calls; those without a turn come last, if
+    `with_astray_calls`. `recordings`: of the cassette.
+    """
+    page = page or Page()
+    empty = True
+    for line in Tree(sessions, page, calls).lines():
+        empty = False
+        yield line
+    if with_astray_calls and calls.astray:
+        yield from astray_lines(page, calls, recordings, alone=empty)
+        empty = False
+    if empty:
+        yield Line("no sessions", "note")
+    if astray := told_failures(astray):
+        yield Line("", "blank")
+        yield Line("Requests without a session", "head")
+        yield from failures(page, astray)
+    if empty:
+        return
+    if page.cuts:
+        yield from page.wrapped("(what is long was cut: --full tells all of it)", "more")
 
 
 class Tree:

@@ -1,6 +1,6 @@
 """The turns of a session, from its exchanges, frames and client actions. No I/O, no clock, no printing.
 
-    session = session_of(exchanges, frames, acts)
+    session, drafts = session_of(exchanges, frames, acts)
     for turn in session.turns: ...
 
 - `session_builder` makes one sequence of frames out of a session's streams, so that each event is in it once. It gives

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
 from ...omnigent.routes import below_session
-from ...text import seconds
+from ...text import joined, seconds
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from .draft import Draft
 from .requests import Act, Posts
@@ -270,8 +270,9 @@ class Aftermath:
         following = self._after(self._all, x)
         if following is not None and following.ending == "upstream_unreachable":
             return "gone"
-        answered = following is not None and following.response is not None
-        return "answered" if answered or self._outlived(x.end_ns) else None
+        number = bisect_right(self._streams, x.end_ns, key=_request_at)
+        outlived = number > 0 and self._longest[number - 1] > x.end_ns + TOGETHER  # another stream lasted longer
+        return "answered" if outlived or (following is not None and following.response is not None) else None
 
     @staticmethod
     def _after(exchanges: list[Exchange], x: Exchange) -> Exchange | None:
@@ -279,18 +280,15 @@ class Aftermath:
         number = bisect_right(exchanges, x.end_ns or 0, key=_request_at)
         return exchanges[number] if number < len(exchanges) else None
 
-    def _outlived(self, end_ns: int) -> bool:
-        """Return whether another stream, open at that time, lasted longer."""
-        number = bisect_right(self._streams, end_ns, key=_request_at)
-        return number > 0 and self._longest[number - 1] > end_ns + TOGETHER
-
 
 def add_item(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     """Add a finished item to the turn it belongs to."""
     item = as_dict(data.get("item"))
     type_ = as_text(item.get("type")) or "item"
     if type_ == "function_call_output":
-        _tool_output(builder, at_ns, item)
+        call_id = as_text(item.get("call_id")) or "?"
+        draft = builder.owners.get(call_id) or builder.turn(at_ns)
+        draft.hand_back(call_id, written(item.get("output")) or "", as_text(item.get("status")), at_ns)
     elif type_ not in _SILENT and item:
         draft = _owner(builder, at_ns, as_text(item.get("response_id")), as_text(item.get("call_id")))
         draft.break_thoughts() if type_ != "reasoning" else None
@@ -326,7 +324,8 @@ def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: s
             Trouble(at_ns, "error", as_text(item.get("source")), None, code, message, place=draft.events)
         )
     else:
-        draft.note(_named(type_, item), at_ns)
+        told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary"))
+        draft.note(joined([type_.replace("_", " "), told], ": "), at_ns)
 
 
 def _message(draft: Draft, at_ns: int, item: Data) -> None:
@@ -346,18 +345,6 @@ def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
         draft.think(text, at_ns, whole=True)
 
 
-def _tool_output(builder: TurnBuilder, at_ns: int, item: Data) -> None:
-    call_id = as_text(item.get("call_id")) or "?"
-    draft = builder.owners.get(call_id) or builder.turn(at_ns)
-    output = written(item.get("output"))
-    draft.hand_back(call_id, output if output is not None else "", as_text(item.get("status")), at_ns)
-
-
-def _named(type_: str, item: Data) -> str:
-    told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary")) or ""
-    return f"{type_.replace('_', ' ')}: {told}" if told else type_.replace("_", " ")
-
-
 def is_snapshot(exchange: Exchange) -> bool:
     """Return whether an exchange is a successful GET of a session."""
     answered = exchange.response is not None and exchange.response.status == 200
@@ -373,18 +360,14 @@ def snapshot_of(exchange: Exchange, response: bytes) -> Snapshot | None:
 def snapshot_in(exchange: Exchange, data: Data) -> Snapshot:
     """Return the state of a session from the JSON object that answered this exchange."""
     pending, online = data.get("pending_elicitations"), data.get("runner_online")
-    ids = map(_elicitation_id, as_list(pending))
+    asked = ((as_text(one), as_dict(one)) for one in as_list(pending))
+    ids = (id_ or as_text(one.get("elicitation_id")) or as_text(one.get("id")) for id_, one in asked)
     return Snapshot(
         exchange.request.at_ns, as_text(data.get("status")), as_text(data.get("title")),
         as_text(data.get("agent_name")), as_text(data.get("llm_model")),
         online if isinstance(online, bool) else None, tuple(id_ for id_ in ids if id_ is not None),
         _last_said(data.get("items")),
     )  # fmt: skip
-
-
-def _elicitation_id(value: Any) -> str | None:
-    data = as_dict(value)
-    return as_text(value) or as_text(data.get("elicitation_id")) or as_text(data.get("id"))
 
 
 def _last_said(items: Any) -> str | None:

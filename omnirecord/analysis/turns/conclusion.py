@@ -9,14 +9,14 @@ session, the connected parties, and the first question.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
-from .values import Fault, Listening, Session, Turn
-from .why_stopped import AT_REST, LONG_QUIET, Code, is_waited_for, last_stream, stopped
+from .values import Child, Listening, Session, Turn
+from .why_stopped import AT_REST, LONG_QUIET, Code, because, is_waited_for, last_stream, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
@@ -100,8 +100,10 @@ def _asked(session: Session) -> str | None:
 
 def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
     turn = session.turns[-1] if session.turns else None
-    if session.request is not None and last is not None:
-        return _of_stream(session, last)
+    if session.request is not None and last is not None:  # a stream of an unknown API
+        outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
+        at_ns = last.from_ns if word == "since" else _until(session, last) if word else None
+        return _Verdict(outcome, said, word, at_ns)
     if code == "still_recording":
         return _recording(turn, last)
     if turn is None:
@@ -112,15 +114,8 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
         return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(session, last))
     if code in _TOLD:
         return _TOLD[code](session, turn)
-    outcome: Outcome = "finished" if code in AT_REST else "unfinished"
+    outcome = "finished" if code in AT_REST else "unfinished"
     return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
-
-
-def _of_stream(session: Session, last: Listening) -> _Verdict:
-    """Return the verdict on a stream of an unknown API."""
-    outcome, said, word = _OF_STREAMS.get(last.ending, _OF_STREAMS["unknown"])
-    at_ns = last.from_ns if word == "since" else _until(session, last) if word else None
-    return _Verdict(outcome, said, word, at_ns)
 
 
 def _nothing(session: Session, code: Code) -> _Verdict:
@@ -161,15 +156,12 @@ def _approval(turn: Turn) -> _Verdict | None:
 def _unanswered(_session: Session, turn: Turn) -> _Verdict:
     if turn.ended == "unfinished" and (found := _approval(turn)):
         return found
-    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > _end(turn)]
+    end_ns = turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
+    late = [one.answered_ns for one in turn.approvals if one.answered_ns is not None and one.answered_ns > end_ns]
     if late:
         return _Verdict("failed", "Failed: the answer to the approval came too late", "at", late[-1])
     asked = [one.asked_ns for one in turn.approvals if one.answered_ns is None]
     return _Verdict("failed", "Failed: no answer to the approval asked", "at", max(asked, default=None))
-
-
-def _end(turn: Turn) -> int:
-    return turn.last_event_ns if turn.ended_ns is None else turn.ended_ns
 
 
 def _without_effect(turn: Turn) -> _Verdict | None:
@@ -188,27 +180,25 @@ def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _V
     if tools and quiet >= patience:
         said = f"Unfinished: waiting for the tool {_named(tools[-1].name)}"
         return _Verdict("unfinished", said, "since", tools[-1].called_ns)
-    children = [child for child in turn.children if is_waited_for(child)]
-    if children and quiet >= patience:
-        return _child(children[-1].title or children[-1].session_id, children[-1].spawned_ns)
+    if quiet >= patience and (found := _child(turn.children)):
+        return found
     if quiet >= LONG_QUIET:
         return _Verdict("unfinished", "Unfinished: no sign of the agent", "since", turn.last_event_ns)
     return None
 
 
-def _child(name: str, at_ns: int | None) -> _Verdict:
-    return _Verdict("unfinished", f"Unfinished: waiting for the sub-agent {_named(name)}", "since", at_ns)
+def _child(children: Iterable[Child]) -> _Verdict | None:
+    """Return the verdict on a wait for the last of these sub-agents that works; None if none works."""
+    waited_for = [child for child in children if is_waited_for(child)]
+    if not waited_for:
+        return None
+    name = _named(waited_for[-1].title or waited_for[-1].session_id)
+    return _Verdict("unfinished", f"Unfinished: waiting for the sub-agent {name}", "since", waited_for[-1].spawned_ns)
 
 
 def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
-    children = [child for one in session.turns for child in one.children if is_waited_for(child)]
-    if not children:
-        return _Verdict("unfinished", "Unfinished: a sub-agent was at work", "since", turn.ended_ns)
-    return _child(children[-1].title or children[-1].session_id, children[-1].spawned_ns)
-
-
-def _because(error: Fault | None) -> str:
-    return f": {_named(error.why, _MOST_WHY)}" if error and error.why else ""
+    found = _child(child for one in session.turns for child in one.children)
+    return found or _Verdict("unfinished", "Unfinished: a sub-agent was at work", "since", turn.ended_ns)
 
 
 def _named(text: str, most: int = _MOST_NAMED) -> str:
@@ -217,7 +207,7 @@ def _named(text: str, most: int = _MOST_NAMED) -> str:
 
 def _ended(said: str, outcome: Outcome = "finished") -> Callable[[Session, Turn], _Verdict]:
     """Return a function for the verdict on a turn with an end, and its error."""
-    return lambda _, turn: _Verdict(outcome, f"{said}{_because(turn.error)}", "at", turn.ended_ns)
+    return lambda _, turn: _Verdict(outcome, f"{said}{because(turn.error, _MOST_WHY)}", "at", turn.ended_ns)
 
 
 def _runner_lost(_session: Session, turn: Turn) -> _Verdict:

@@ -8,7 +8,7 @@ Growth: a text at a given time is the beginning of `Passage.text`, as long as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -288,7 +288,7 @@ class Draft:
             last_event_ns=max(self.last_ns, self.started_ns), ended=self.ended, error=self.error,
             text="\n\n".join(passage.text for passage in _passages(self.messages[self.begun[0] :])),
             reasoning="\n\n".join(passage.text for passage in _passages(self.thoughts[self.begun[1] :])),
-            messages=messages, thoughts=thoughts, tools=tuple(self._tools()),
+            messages=messages, thoughts=thoughts, tools=tuple(map(self._told, self.tools.values())),
             approvals=tuple(map(answered, self.approvals.values())), children=tuple(self.children.values()),
             response_id=self.response_id, agent=self.agent, model=self.model, usage=self.usage,
             troubles=tuple(self.troubles), notes=tuple(self.notes), longest_silence=self.longest,
@@ -296,10 +296,10 @@ class Draft:
             heartbeats=self.heartbeats, restarts_ns=tuple(self.restarts), joined_ns=self.joined_ns,
         )  # fmt: skip
 
-    def _tools(self) -> Iterator[Tool]:
-        for tool in self.tools.values():
-            printed = self.printed.get(tool.call_id)
-            yield replace(tool, output=printed.text) if printed and tool.output is None else tool
+    def _told(self, tool: Tool) -> Tool:
+        """Return a tool call; while it runs, with its output so far."""
+        printed = self.printed.get(tool.call_id)
+        return replace(tool, output=printed.text) if printed and tool.output is None else tool
 
 
 def _passages(blocks: list[Block]) -> tuple[Passage, ...]:
@@ -327,13 +327,9 @@ def pace_of(turn: Turn) -> Pace:
     begin = min((passage.first_ns for passage in streamed), default=None)
     is_known = begin is not None and turn.asked_ns is not None and begin > turn.asked_ns
     first_ns = (begin or 0) - (turn.asked_ns or 0) if is_known else None
-    return Pace(first_ns, sum(passage.pieces for passage in streamed), _rate(streamed))
-
-
-def _rate(streamed: list[Passage]) -> float | None:
-    gaps = sum(passage.pieces - 1 for passage in streamed)
-    took = sum(passage.last_ns - passage.first_ns for passage in streamed)
-    return gaps * 1e9 / took if gaps > 0 and took >= _AT_ONCE else None
+    deltas = sum(passage.pieces for passage in streamed)
+    gaps, took = deltas - len(streamed), sum(passage.last_ns - passage.first_ns for passage in streamed)
+    return Pace(first_ns, deltas, gaps * 1e9 / took if gaps > 0 and took >= _AT_ONCE else None)
 
 
 Marks = list[int]
@@ -344,8 +340,8 @@ def growth_of(draft: Draft) -> dict[str, Any]:
     """Return the marks of a turn's messages and thoughts, in the order of their passages; and by call id the output of
     running tools: `[text, marks]`."""
     return {
-        "messages": _all(draft.messages),
-        "thoughts": _all(draft.thoughts),
+        "messages": [marks(block) for block in draft.messages if block.text or block.stored],
+        "thoughts": [marks(block) for block in draft.thoughts if block.text or block.stored],
         "printed": {call_id: [block.text, marks(block)] for call_id, block in draft.printed.items()},
     }
 
@@ -363,7 +359,3 @@ def marks(block: Block) -> Marks:
 
 def units(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _all(blocks: Iterable[Block]) -> list[Marks]:
-    return [marks(block) for block in blocks if block.text or block.stored]

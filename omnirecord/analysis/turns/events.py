@@ -64,7 +64,8 @@ def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
 def _end(builder: TurnBuilder, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:
     response = as_dict(data.get("response"))
     id_, last = as_text(response.get("id")), builder.latest()
-    if last is not None and builder.open is None and (not is_response or _is_late(last, id_)):
+    is_late = last is not None and (not last.terminal or (id_ is not None and id_ == last.response_id))
+    if last is not None and builder.open is None and (not is_response or is_late):
         _settle(last, response)
         last.terminal = last.terminal or is_response
         if last.ended == "unfinished":
@@ -76,10 +77,6 @@ def _end(builder: TurnBuilder, at_ns: int, data: Data, ended: Ended, *, is_respo
     if protocol.is_denial(id_):
         ended = "denied"
     builder.close(ended, at_ns, _why(draft, data, ended))
-
-
-def _is_late(last: Draft, id_: str | None) -> bool:
-    return not last.terminal or (id_ is not None and id_ == last.response_id)
 
 
 def _settle(draft: Draft, response: Data) -> None:

@@ -76,8 +76,10 @@ def may_act(exchange: Exchange) -> bool:
 
 def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
     """Return the client action in an exchange, or None. The bodies are without a content coding."""
-    if exchange.kind == "sse" and exchange.request.method == "POST":
-        return _query(exchange, as_dict(loads(request)))
+    if exchange.kind == "sse" and exchange.request.method == "POST":  # its answer is the stream, as in older versions
+        if not (text := text_of(as_dict(loads(request)).get("input"))):
+            return None
+        return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange)
     if not is_gate(exchange.request.method, exchange.request.target):
         return None
     rest = (below_session(exchange.request.target) or "").split("/")
@@ -85,12 +87,6 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
         action = as_text(as_dict(loads(request)).get("action"))
         return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
     return _event(exchange, as_dict(loads(request)), response)
-
-
-def _query(exchange: Exchange, body: dict[str, Any]) -> Act | None:
-    """Return the message of a POST whose answer is the stream, as in older versions."""
-    text = text_of(body.get("input"))
-    return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange) if text else None
 
 
 def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
@@ -211,7 +207,9 @@ def failed_requests(
             if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
                 severity = "note"
             if severity is not None:
-                found.append(_failed(x, severity, answer(x)))
+                code, message = error_in(answer(x))
+                method, path = x.request.method, path_of(x.request.target)
+                found.append(FailedRequest(x.exchange, x.request.at_ns, method, path, status, code, message, severity))
     return found
 
 
@@ -240,14 +238,6 @@ def _complaint(value: Any) -> str:
     one = as_dict(value)
     place = ".".join(map(str, as_list(one.get("loc"))))
     return joined([place, as_text(one.get("msg"))], ": ")
-
-
-def _failed(x: Exchange, severity: Literal["note", "warning", "error"], answer: bytes) -> FailedRequest:
-    code, message = error_in(answer)
-    status = x.response.status if x.response else 0
-    return FailedRequest(
-        x.exchange, x.request.at_ns, x.request.method, path_of(x.request.target), status, code, message, severity
-    )
 
 
 def severity_of(

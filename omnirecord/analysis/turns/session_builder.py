@@ -17,6 +17,7 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import NamedTuple
@@ -57,6 +58,7 @@ class Around(NamedTuple):
 
 
 ALONE = Around()
+UNKNOWN_AFTERMATH = Aftermath(())
 
 
 class SessionBuilder:
@@ -118,31 +120,28 @@ class SessionBuilder:
             _delete(drafts, deleted_ns, listenings)
         self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
-        ends = [x.end_ns for x in exchanges]
-        begun_ns = min(x.request.at_ns for x in exchanges)
+        turns = [with_leavings(with_absences(turn, absences), leavings) for turn in told]
+        session = self.so_far(exchanges, parent_id, turns, aftermath, around.last_known_ns)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
         status, status_ns = _status(self.turns, around.snapshot)
-        return Session(
-            recording=first.recording, session_id=first.session_id, parent_id=parent_id, begun_ns=begun_ns,
-            ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=listenings,
-            turns=tuple(with_leavings(with_absences(turn, absences), leavings) for turn in told),
-            status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
-            heartbeats=self.heartbeats,
-            started_at=wall_clock(started_at, begun_ns) if started_at else None,
-            until_ns=max(self.last_ns, *(_until(x, around.last_known_ns) for x in exchanges)), deleted_ns=deleted_ns,
-            request=around.request,
+        return replace(
+            session, status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
+            heartbeats=self.heartbeats, started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
+            deleted_ns=deleted_ns, request=around.request,
         )  # fmt: skip
 
-    def so_far(self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Sequence[Turn]) -> Session:
+    def so_far(
+        self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
+        aftermath: Aftermath = UNKNOWN_AFTERMATH, last_known_ns: int = 0,
+    ) -> Session:  # fmt: skip
         """Return the session while frames follow. `turns`: as they are now."""
         first, ends = exchanges[0], [x.end_ns for x in exchanges]
         return Session(
             recording=first.recording, session_id=first.session_id, parent_id=parent_id,
             begun_ns=min(x.request.at_ns for x in exchanges),
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=tuple(_listening(x, Aftermath(())) for x in exchanges if x.stream is not None),
-            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, 0) for x in exchanges)),
+            streams=tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None),
+            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
         )  # fmt: skip
 
     def _keepalive(self, heard: MergedFrame) -> None:
@@ -161,27 +160,14 @@ class SessionBuilder:
 
 
 def session_of(
-    exchanges: Sequence[Exchange],
-    frames: Iterable[TimedFrame],
-    acts: Iterable[Act] = (),
-    around: Around = ALONE,
-    *,
-    parent_id: str | None = None,
-    long_silence: int = LONG_SILENCE,
-) -> Session:
-    """Return one session of one recording. `exchanges`: all of the session in that recording, at least one.
-
-    `frames`: of all its streams, each stream's in order. `acts`: the client actions. `long_silence`: length of a
-    silence that is kept, at least, in ns.
-    """
-    return session_with_drafts(exchanges, frames, acts, around, parent_id=parent_id, long_silence=long_silence)[0]
-
-
-def session_with_drafts(
-    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act], around: Around, *,
-    parent_id: str | None, long_silence: int,
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
+    parent_id: str | None = None, long_silence: int = LONG_SILENCE,
 ) -> tuple[Session, list[Draft]]:  # fmt: skip
-    """Return the session as `session_of` does, and the drafts of its turns, which have the growth of their texts."""
+    """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
+
+    `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
+    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
+    """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     builder.add_all(merged(frames) if around.request is None else ())
     return builder.session(exchanges, parent_id, around), builder.told

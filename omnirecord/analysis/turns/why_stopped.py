@@ -15,7 +15,7 @@ from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
-from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
@@ -118,7 +118,9 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     if session.status == "failed":
         return _State("failed", "The last turn was finished, but then the session failed.")
     for child in (child for turn in session.turns for child in turn.children):
-        if _is_at_work(child, sessions.get(child.session_id)):
+        own = sessions.get(child.session_id)
+        is_over = own is not None and own.turns and own.turns[-1].ended != "unfinished"
+        if is_waited_for(child) and not is_over:  # by its own turns if it is recorded, else by its status at the parent
             name = _quoted(child.title or child.session_id)
             return _State("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
                           " The recording does not have its end.")  # fmt: skip
@@ -128,12 +130,6 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
 def is_waited_for(child: Child) -> bool:
     """Return whether the parent has no end of a sub-agent."""
     return child.status in _AT_WORK
-
-
-def _is_at_work(child: Child, told: Session | None) -> bool:
-    """Return whether a sub-agent works: by its own turns if it is recorded, else by its last status at the parent."""
-    is_over = told is not None and told.turns and told.turns[-1].ended != "unfinished"
-    return is_waited_for(child) and not is_over
 
 
 def _ended(turn: Turn) -> _State:
@@ -146,7 +142,8 @@ def _ended(turn: Turn) -> _State:
             after = _after(unanswered.asked_ns, turn.ended_ns)
             late = "" if unanswered.action is None else " An answer came too late and changed nothing."
             asked = f"No answer came when the agent asked for approval ({_quoted(unanswered.message)})"
-            if _is_by_leaving(unanswered, turn.ended_ns):
+            left_ns, ended_ns = unanswered.left_ns, turn.ended_ns
+            if left_ns is not None and ended_ns is not None and abs(left_ns - ended_ns) < _TOGETHER:
                 how = f": the client closed the POST of its message{after}, so the server denied it."
             else:
                 how = f", so{after} the server denied it."
@@ -155,8 +152,8 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "interrupted":
         return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
     if turn.ended == "cancelled":
-        return _State("cancelled", f"The last turn was cancelled{_because(error)}.")
-    return _State("incomplete", f"The agent stopped before its answer was complete{_because(error)}.")
+        return _State("cancelled", f"The last turn was cancelled{because(error).rstrip('.')}.")
+    return _State("incomplete", f"The agent stopped before its answer was complete{because(error).rstrip('.')}.")
 
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
@@ -165,24 +162,15 @@ def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
     return at_ns is None or (one.action == "accept" and ended_ns is not None and at_ns > ended_ns)
 
 
-def _is_by_leaving(one: Approval, ended_ns: int | None) -> bool:
-    """Return whether the server denied an approval because the client closed the POST that raised it."""
-    return None not in (one.left_ns, ended_ns) and abs((one.left_ns or 0) - (ended_ns or 0)) < _TOGETHER
-
-
 def _failed(turn: Turn, error: Fault | None) -> _State:
     if error is not None and error.code == RUNNER_DISCONNECTED:
+        last = turn.silences[-1] if turn.silences else None
+        quiet = f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
         said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
-        return _State("runner_lost", f"{said}{_quiet_before(turn)}.")
+        return _State("runner_lost", f"{said}{quiet}.")
     if not turn.events:
-        return _State("refused", f"The server refused the last message{_because(error)}.")
-    return _State("failed", f"The last turn failed{_because(error)}.")
-
-
-def _quiet_before(turn: Turn) -> str:
-    """Return the duration without an event before the server noticed the loss."""
-    last = turn.silences[-1] if turn.silences else None
-    return f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
+        return _State("refused", f"The server refused the last message{because(error).rstrip('.')}.")
+    return _State("failed", f"The last turn failed{because(error).rstrip('.')}.")
 
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
@@ -202,8 +190,10 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
         return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
     if at_rest:
+        answer = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
+        unheard = f", with this answer: {_quoted(answer)}" if answer and answer not in turn.text else ""
         return _State("end_missed", "The last turn was over, but no client was connected when its end came. Later the"
-                      f" server reported the session as {session.status}{_unheard(turn, snapshot)}."
+                      f" server reported the session as {session.status}{unheard}."
                       )  # fmt: skip
     heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
     away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
@@ -212,12 +202,6 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
                       " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
                       )  # fmt: skip
     return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
-
-
-def _unheard(turn: Turn, snapshot: Snapshot | None) -> str:
-    """Return the answer that no stream has."""
-    said = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
-    return f", with this answer: {_quoted(said)}" if said and said not in turn.text else ""
 
 
 def _on(turn: Turn) -> str:
@@ -276,7 +260,9 @@ def _end(session: Session, last: Listening, state: _State) -> str:
     if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
         how = f"then {how}"  # how long that took has been told
     else:
-        how = _timed(how, _when(session, turn, last, state))
+        what = re.match(r"[^:,]*", how)  # the time comes before the first colon or comma
+        place = what.end() if what else 0
+        how = f"{how[:place]}{_when(session, turn, last, state)}{how[place:]}"
     if state.code is None:
         return f"{_capital(how)}. Later events are not in the recording."
     normal = state.code in AT_REST and last.ending == "client_left"
@@ -296,12 +282,6 @@ def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -
     return _after(turn.ended_ns, last.until_ns, "{} later")
 
 
-def _timed(how: str, when: str) -> str:
-    """Return the text with the time before its first colon or comma."""
-    what = re.match(r"[^:,]*", how)
-    return f"{how[: what.end()]}{when}{how[what.end() :]}" if what else how
-
-
 def _server_ended(last: Listening, *, cut: bool) -> str:
     if last.ending == "upstream_lost":
         how = "the connection to the server broke"
@@ -317,8 +297,9 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
     return how + after[last.server_after]
 
 
-def _because(error: Fault | None) -> str:
-    return f": {clip(one_line(error.why), 240).rstrip('.')}" if error and error.why else ""
+def because(error: Fault | None, most: int = 240) -> str:
+    """Return an error in at most `most` characters, after a colon; empty without one."""
+    return f": {clip(one_line(error.why), most)}" if error and error.why else ""
 
 
 def _after(from_ns: int, until_ns: int | None, form: str = " after{}") -> str:

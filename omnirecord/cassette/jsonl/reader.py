@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import jiter
@@ -259,7 +259,7 @@ class Reader:
         length = sum(size for size, _ in spans)
         if framer.decodes:
             wire = list(_coded(begun, value.response))
-            lost = sum(part.size for part in wire if part.data is None)
+            lost = sum(sum(part.sizes) for part in wire if part.data is None)
             self._check_size(begun, "body", len(value.response.body or b"") + lost)
             yield from stream_rows.read_blocks(exchange, begun.reads, (part.data for part in wire))
             made = _made(framer, wire)
@@ -316,10 +316,10 @@ class _Expected(Contract):
 
 
 class _Part(NamedTuple):
-    """The bytes on the wire of one read; `data` is None if they are lost."""
+    """Bytes on the wire of the reads from number `read` on; `data` is None if they are lost."""
 
     read: int
-    size: int
+    sizes: list[int]
     data: bytes | None
 
 
@@ -349,9 +349,9 @@ def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
     """Yield the frames of the bytes, made as the recorder made them."""
     for part in wire:
         if part.data is None:
-            yield from framer.skip(part.read, part.size)
+            yield from framer.skip(part.read, sum(part.sizes))
             continue
-        for some in framer.portions(part.read, [part.size], part.data, runs=False):
+        for some in framer.portions(part.read, part.sizes, part.data, runs=False):
             yield from some  # type: ignore[misc]  # without runs
     yield from framer.close()
 
@@ -361,30 +361,19 @@ def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
     body, at = response.body or b"", 0
     for n, (_, _, size) in enumerate(begun.reads):
         if n in response.lost:
-            yield _Part(n, size, None)
+            yield _Part(n, [size], None)
         else:
-            yield _Part(n, size, body[at : at + size])
+            yield _Part(n, [size], body[at : at + size])
             at += size
 
 
 def _plain(begun: _Begun) -> Iterator[_Part]:
-    """Yield the bytes of frames, split by reads. A frame with lost bytes is whole and belongs to its last read."""
+    """Yield the bytes of each frame, with its reads. A frame with lost bytes belongs to its last read."""
     ends = list(accumulate(size for *_, size in begun.reads))
     start = 0
     for frame in begun.frames:
         end = start + _length(frame)
-        read = bisect_left(ends, end)
-        if frame.raw is None or read == 0 or ends[read - 1] <= start:
-            yield _Part(read, end - start, frame.raw)
-        else:
-            yield from _cut(frame.raw, start, ends)
+        first, last = bisect_right(ends, start), bisect_left(ends, end)
+        sizes = [after - before for before, after in pairwise([start, *ends[first:last], end])]
+        yield _Part(first, sizes, frame.raw) if frame.raw is not None else _Part(last, [end - start], None)
         start = end
-
-
-def _cut(raw: bytes, start: int, ends: list[int]) -> Iterator[_Part]:
-    at = 0
-    while at < len(raw):
-        read = bisect_right(ends, start + at)
-        step = ends[read] - start - at if read < len(ends) else len(raw)
-        yield _Part(read, min(step, len(raw) - at), raw[at : at + step])
-        at += step

@@ -104,11 +104,10 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def _headers(text: Any) -> Headers:
-    return checked_headers(_pairs(text, "headers"))
+    return checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
 
 
-def _pairs(text: Any, what: str) -> tuple[tuple[str, str], ...]:
-    value = json.loads(_short(text, what))
+def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
     if type(value) is not list:
         raise ValueError(f"{what}: no list")
     for pair in value:
@@ -201,19 +200,6 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
 
 
-def ends_of(row: Any) -> tuple[list[int], int, bool]:
-    """Return the end of each frame in the content, the start of the block, and whether bytes of a frame were lost.
-
-    `row` has the columns `FRAME_BLOCK_COLUMNS`; offsets are in bytes.
-    """
-    seq, frames, start, _, ends, *_, more = row
-    _size(seq, "seq"), _size(start, "the start of a frame block")
-    found = [start + end for end in _sizes(json.loads(_short(ends, "a list")), frames, LIMIT)]
-    if [start, *found] != sorted([start, *found]):
-        raise ValueError("a frame ends before it begins")
-    return found, start, more is not None and "lost" in _str(more, "more")
-
-
 def _sizes(values: Any, count: Any, below: int) -> list[int]:
     if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
         raise ValueError("a frame block has not one entry for each frame")
@@ -224,11 +210,7 @@ def _sizes(values: Any, count: Any, below: int) -> list[int]:
 
 def issues_of(more: Any) -> tuple[tuple[str, str], ...]:
     """Return the path and the message of each issue in the rare properties of a frame."""
-    found = more.get("issues", ())
-    for pair in found:
-        if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
-            raise ValueError("issues: no list of pairs of text")
-    return tuple((path, message) for path, message in found)
+    return _pairs(more.get("issues", []), "issues")
 
 
 def message_of(row: Any) -> Message:

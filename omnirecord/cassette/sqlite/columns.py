@@ -7,11 +7,11 @@ import sqlite3
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, repeat
+from itertools import repeat
 
-from ...model import VERDICTS, Exchange, StreamColumns, TimedFrame, Verdict
-from .checked import FRAME_BLOCK_COLUMNS, ends_of, frame_columns_of, issues_of
-from .stream_reads import from_byte, from_read
+from ...model import VERDICTS, Exchange, TimedFrame, Verdict
+from .checked import FRAME_BLOCK_COLUMNS, frame_columns_of, issues_of
+from .stream_reads import from_read
 
 _new = tuple.__new__
 _BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
@@ -82,23 +82,3 @@ def _add_reads(made: FrameTable, connection: sqlite3.Connection, exchange: int) 
         data.append(block.data)
     made.body, made.came, made.sent, made.sizes = b"".join(data), came, sent, sizes
     return len(made.body) == (made.ends[-1] if made.ends else 0) and max(made.reads, default=-1) < len(sizes)
-
-
-def stream_columns(connection: sqlite3.Connection, exchange: Exchange) -> StreamColumns | None:
-    """Return the same without types and verdicts, in less time."""
-    ends, times, sizes, data = array("q"), array("q"), array("q"), []
-    for row in connection.execute(_BLOCKS, (exchange.stream,)):
-        first, start, more = ends_of(row)
-        if (row[0], start) != (len(ends) + 1, ends[-1] if ends else 0) or more:
-            return None
-        ends.extend(first)
-    for block in from_byte(connection, exchange.exchange, 0):
-        if block.data is None:
-            return None
-        times.extend(block.offset_ns + came for came in block.came)
-        sizes.extend(block.sizes)
-        data.append(block.data)
-    body = b"".join(data)
-    if len(body) != (ends[-1] if ends else 0):
-        return None
-    return StreamColumns(body, ends, array("q", accumulate(sizes)), times, sizes)

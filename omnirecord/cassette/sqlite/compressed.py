@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import BrokenCassette
-from ..compressed import MAGIC, PackingError, most_of, unpacked
+from ...wire.content_coding import ZSTD_MAGIC, PackingError, unpacked
 from ..files import TemporaryFolder, copied_aside, folder_for, temporary
 from .disk import clear_writing
 from .migrations import forget_key
@@ -28,6 +28,8 @@ IN_MEMORY = 32 << 20
 """Largest database that is decompressed into memory, in bytes."""
 FREE = 1 << 30
 """Limit of decompressed bytes for a small file: 1 GiB needs no warning."""
+_RATIO = 100
+"""Highest accepted compression ratio; cassettes shrink to between a tenth and a thirtieth."""
 _PIECE = 1 << 20
 JOURNAL = slice(18, 20)
 """Bytes of a database header that say that it has a log; a compressed database has none."""
@@ -36,14 +38,14 @@ JOURNAL = slice(18, 20)
 def begins_packed(path: Path) -> bool:
     """Whether the file begins as a file compressed with zstd. Raises `OSError`."""
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
 
 
 def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
     """Yield the decompressed bytes. Raises `BrokenCassette`. `free`: limit of bytes for a small file."""
     try:
         with path.open("rb") as file:
-            most = most_of(os.fstat(file.fileno()).st_size, free)
+            most = max(free, _RATIO * os.fstat(file.fileno()).st_size)
             yield from unpacked(iter(lambda: file.read(_PIECE), b""), most)
     except PackingError as error:
         raise BrokenCassette(

@@ -20,6 +20,7 @@ from ..framing import Framed, Span, cut
 from . import rows, stream_rows
 from .checked import DAMAGED as DAMAGED
 from .disk import transaction
+from .untrusted import tables_in
 from .views import VIEW_NAMES
 
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
@@ -88,12 +89,7 @@ SCHEMAS: dict[int, str] = {
     4: _EXCHANGES + _BLOCKS + _TALLIES + _OTHERS,
 }
 """The original tables of each version. Tables that are the same today are repeated, since today's tables may change."""
-TABLES: dict[int, frozenset[str]] = {
-    1: frozenset({*_SHARED, "chunks", "reads", "frames"}),
-    2: frozenset({*_SHARED, "chunks", "reads", "frames"}),
-    3: frozenset({*_SHARED, "chunks", "reads", "frames", "tallies"}),
-    4: frozenset({*_SHARED, "chunks", "pieces", "pages", "landmarks", "tallies"}),
-}
+TABLES = {version: tables_in(schema) for version, schema in SCHEMAS.items()}
 _AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;
 CREATE TEMP VIEW frame_blocks AS SELECT * FROM main.pages;
 CREATE TEMP VIEW recordings AS SELECT *, derived_id(recording) AS recording_id, NULL AS run_id, NULL AS labels,

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...model import Exchange, StreamColumns, Streaming, TimedFrame
+from ...model import Exchange, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
@@ -33,7 +33,7 @@ from .checked import (  # fmt: skip
     pair_of,
     payload_of,
 )
-from .columns import FrameTable, frame_table, stream_columns
+from .columns import FrameTable, frame_table
 from .stream_reads import (
     Content,
     Recent,
@@ -192,14 +192,8 @@ class Store(Tables):
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
                 )  # fmt: skip
 
-    def columns(self, exchange: Exchange) -> StreamColumns | None:
-        """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""
-        if is_coded(exchange):
-            return None
-        return next(self._checked(lambda: iter([stream_columns(self._connection, exchange)])))
-
     def frame_table(self, exchange: Exchange) -> FrameTable | None:
-        """Return a whole stream as columns with verdicts; None in the same cases as `columns`."""
+        """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""
         if is_coded(exchange):
             return None
         return next(self._checked(lambda: iter([frame_table(self._connection, exchange)])))

@@ -41,6 +41,7 @@ from .untrusted import (
     refuse_foreign_journal,
     refuse_other_kinds,
     refuse_others,
+    tables_in,
 )
 from .views import VIEWS, define_ids
 
@@ -97,10 +98,7 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 {VIEWS}"""
 
-TABLES = frozenset({
-    "meta", "recordings", "exchanges", "chunks", "read_blocks", "frame_blocks", "landmarks", "tallies", "messages",
-    "incidents",
-})  # fmt: skip
+TABLES = tables_in(SCHEMA)
 
 
 def is_sqlite(path: Path) -> bool:

@@ -7,6 +7,7 @@ tables only, and a writer accepts only a schema that equals the one of omnirecor
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 from pathlib import Path
@@ -22,6 +23,11 @@ _FLAGS = ("SQLITE_DBCONFIG_DEFENSIVE", True), ("SQLITE_DBCONFIG_ENABLE_VIEW", Fa
     "SQLITE_DBCONFIG_ENABLE_TRIGGER", False
 )  # fmt: skip
 _OBJECTS = "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master"
+
+
+def tables_in(schema: str) -> frozenset[str]:
+    """Return the names of the tables that a schema creates."""
+    return frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema))
 
 
 def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:

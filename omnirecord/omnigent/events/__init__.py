@@ -12,18 +12,13 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from ...contract.events import Event
+from ...contract.events import Event, types_of
 from .response import ResponseEvents
 from .session import SessionEvents
 
 ServerStreamEvent = Annotated[SessionEvents | ResponseEvents, Field(discriminator="type")]
 """Any event of Omnigent's: the reference page's 43 and the live union's 55, 56 together. `type` tells them apart."""
-
-
-def _type_of(model: type[Event]) -> str:
-    (name,) = get_args(model.model_fields["type"].annotation)
-    return str(name)
-
-
-MODELS: Mapping[str, type[Event]] = {_type_of(model): model for model in get_args(SessionEvents | ResponseEvents)}
+MODELS: Mapping[str, type[Event]] = {
+    name: model for model in get_args(SessionEvents | ResponseEvents) for name in types_of(model)
+}
 """The model of each type."""

@@ -21,11 +21,14 @@ from .objects import (
 )
 
 
-class SessionStatusEvent(Event):
+class _OfConversation(Event):
+    conversation_id: str
+
+
+class SessionStatusEvent(_OfConversation):
     """The session went from one state to another."""
 
     type: Literal["session.status"]
-    conversation_id: str
     status: Literal["idle", "launching", "running", "waiting", "failed"]
     response_id: str | None = None
     error: ErrorDetail | None = None
@@ -55,21 +58,19 @@ class SessionInterruptedEvent(Event):
     data: SessionInterruptedPayload
 
 
-class SessionCreatedEvent(Event):
+class SessionCreatedEvent(_OfConversation):
     """The session has a new child session, for a sub-agent."""
 
     type: Literal["session.created"]
-    conversation_id: str
     child_session_id: str
     agent_id: str | None = None
     parent_session_id: str | None = None
 
 
-class SessionChildSessionUpdatedEvent(Event):
+class SessionChildSessionUpdatedEvent(_OfConversation):
     """Something changed in a child session."""
 
     type: Literal["session.child_session.updated"]
-    conversation_id: str
     child_session_id: str
     child: dict[str, Any]
 
@@ -79,54 +80,48 @@ class SessionChildSessionUpdatedEvent(Event):
         return ChildSessionSummary.fit(self.child)
 
 
-class SessionAgentChangedEvent(Event):
+class SessionAgentChangedEvent(_OfConversation):
     """The session was handed to another agent."""
 
     type: Literal["session.agent_changed"]
-    conversation_id: str
     agent_id: str
     agent_name: str
 
 
-class SessionModelEvent(Event):
+class SessionModelEvent(_OfConversation):
     """The session uses this model from now on."""
 
     type: Literal["session.model"]
-    conversation_id: str
     model: str
 
 
-class SessionUsageEvent(Event):
+class SessionUsageEvent(_OfConversation):
     """Tokens and cost of the session so far."""
 
     type: Literal["session.usage"]
-    conversation_id: str
     context_tokens: int | None = None
     context_window: int | None = None
     total_cost_usd: float | None = None
     usage_by_model: dict[str, ModelUsage] | None = None
 
 
-class SessionPresenceEvent(Event):
+class SessionPresenceEvent(_OfConversation):
     """The users with an open stream of the session: the whole list each time."""
 
     type: Literal["session.presence"]
-    conversation_id: str
     viewers: list[PresenceViewer]
 
 
-class SessionSkillsEvent(Event):
+class SessionSkillsEvent(_OfConversation):
     """The session's skills are known (on the page, and no longer in the live union)."""
 
     type: Literal["session.skills"]
-    conversation_id: str
 
 
-class SessionTodosEvent(Event):
+class SessionTodosEvent(_OfConversation):
     """The whole todo list of the agent."""
 
     type: Literal["session.todos"]
-    conversation_id: str
     todos: list[dict[str, Any]]
 
     @property
@@ -137,21 +132,19 @@ class SessionTodosEvent(Event):
         return fitting if len(fitting) == len(entries) else None
 
 
-class SessionSandboxStatusEvent(Event):
+class SessionSandboxStatusEvent(_OfConversation):
     """How far the session's sandbox has got."""
 
     type: Literal["session.sandbox_status"]
-    conversation_id: str
     stage: Literal["provisioning", "cloning", "starting", "connecting", "ready", "failed"]
     error: str | None = None
     provider: str | None = None
 
 
-class SessionTerminalPendingEvent(Event):
+class SessionTerminalPendingEvent(_OfConversation):
     """A terminal is being made, or has been."""
 
     type: Literal["session.terminal_pending"]
-    conversation_id: str
     pending: bool
 
 
@@ -192,59 +185,52 @@ class SessionChangedFilesInvalidatedEvent(Event):
     environment_id: str = "default"
 
 
-class SessionTitleEvent(Event):
+class SessionTitleEvent(_OfConversation):
     """The session has a new title (not on the page)."""
 
     type: Literal["session.title"]
-    conversation_id: str
     title: str
 
 
-class SessionReasoningEffortEvent(Event):
+class SessionReasoningEffortEvent(_OfConversation):
     """How hard the model is to think from now on (not on the page)."""
 
     type: Literal["session.reasoning_effort"]
-    conversation_id: str
     reasoning_effort: str | None = None
 
 
-class SessionCollaborationModeEvent(Event):
+class SessionCollaborationModeEvent(_OfConversation):
     """The session's collaboration mode changed (not on the page)."""
 
     type: Literal["session.collaboration_mode"]
-    conversation_id: str
     mode: str
 
 
-class SessionPermissionModeEvent(Event):
+class SessionPermissionModeEvent(_OfConversation):
     """The permission mode changed: the actions that need no approval (not on the page)."""
 
     type: Literal["session.permission_mode"]
-    conversation_id: str
     permission_mode: str
 
 
-class SessionCodexApprovalModeEvent(Event):
+class SessionCodexApprovalModeEvent(_OfConversation):
     """The approval mode of a Codex agent changed (not on the page)."""
 
     type: Literal["session.codex_approval_mode"]
-    conversation_id: str
     approval_mode: str
 
 
-class SessionMcpStartupEvent(Event):
+class SessionMcpStartupEvent(_OfConversation):
     """How far the session's MCP servers have got, by name (not on the page)."""
 
     type: Literal["session.mcp_startup"]
-    conversation_id: str
     servers: dict[str, McpServerStartup]
 
 
-class SessionModelOptionsEvent(Event):
+class SessionModelOptionsEvent(_OfConversation):
     """The choice of models is another one now (not on the page)."""
 
     type: Literal["session.model_options"]
-    conversation_id: str
 
 
 class SessionInputConsumedPayload(Shape):
@@ -264,20 +250,18 @@ class SessionInputConsumedEvent(Event):
     data: SessionInputConsumedPayload
 
 
-class SessionSupersededEvent(Event):
+class SessionSupersededEvent(_OfConversation):
     """Another session goes on in this one's place (not on the page)."""
 
     type: Literal["session.superseded"]
-    conversation_id: str
     target_conversation_id: str
     reason: Literal["clear"] = "clear"
 
 
-class SessionBtwSidechatEvent(Event):
+class SessionBtwSidechatEvent(_OfConversation):
     """A question asked in passing, and its answer (not on the page)."""
 
     type: Literal["session.btw_sidechat"]
-    conversation_id: str
     question: str
     answer: str
     truncated: bool = False

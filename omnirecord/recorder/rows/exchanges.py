@@ -18,8 +18,7 @@ from ...cassette.sqlite import Writer, rows
 from ...cassette.sqlite.rows import Row
 from ...cassette.sqlite.stream_rows import ReadBlocks, reads_sent
 from ...model import CLOSE, Headers, Side
-from ...omnigent.routes import creates_session, is_tunnel, session_of
-from ...omnigent.server_version import version_in, version_in_message, version_key
+from ...omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
 from ...redaction.coded import CodedBody, MaskedStream, body
 from ...redaction.redactor import JsonMask, Redactor
 from ...redaction.utf16 import BodyFilter

@@ -1,6 +1,6 @@
 """Faults to inject into a replay, by event: `cut before response.completed by reset`. No I/O and no clock.
 
-`Faults.parse` reads them (`verbs`, `grammar`). `Faults.bind` finds their events in a recording (`bound`).
+`Faults.parse` reads them (`verbs`). `Faults.bind` finds their events in a recording (`bound`).
 `Bound.on` takes the parts of a stream and returns those that a client gets (`apply`). `docs/faults.md` describes each
 fault on the wire.
 """

@@ -20,8 +20,7 @@ from ...omnigent.routes import path_of
 from ..event_address import Address, Stream, is_event, listed, name_of
 from ..parts import Part
 from .apply import BoundFault, Faulty, Key, Layout, Silence, UnfitError, edited, inside_a_character
-from .grammar import parse_fault
-from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, Stall, StopHeartbeats, Swap
+from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, Stall, StopHeartbeats, Swap, parse_fault
 
 RequestLine = tuple[str, str]
 """Method and target of a request."""

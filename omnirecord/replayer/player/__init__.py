@@ -13,7 +13,7 @@ from .options import Options, options
 from .plan import GateRule
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .player import Player
-from .timing import Timing
+from .timeline import Timing
 
 __all__ = [
     "Answering", "Controls", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options",

@@ -21,8 +21,7 @@ from ..parts import Part
 from .plan import ReplayPlan
 from .playback import Playthrough
 from .stream_choice import StreamChoice
-from .timeline import SortKey, sort_key
-from .timing import FASTEST, NS, SLOWEST, Timing
+from .timeline import NS, SortKey, Timing, check_speed, sort_key
 
 Predicate = Callable[[TimedFrame], bool]
 
@@ -114,24 +113,24 @@ class Controls:
 
     @property
     def paused(self) -> bool:
-        return self._streams.defaults.paused
+        return self._streams.paused
 
     @property
     def speed(self) -> float:
         """How many times as fast as recorded it plays, apart from capped gaps."""
-        return self._streams.defaults.speed * self._timing.speed
+        return self._streams.speed * self._timing.speed
 
     def pause(self, now: int, which: str | None = None) -> None:
         """Stop the streams. Other answers still go out."""
         if which is None:
-            self._streams.defaults.paused = True
+            self._streams.paused = True
         for run in self._all_of(which):
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
         """Continue after a pause."""
         if which is None:
-            self._streams.defaults.paused = False
+            self._streams.paused = False
         for run in self._all_of(which):
             run.timeline.play(now)
 
@@ -139,10 +138,9 @@ class Controls:
         """Play so many times as fast as recorded. Raises `UsageError` with timing `instant`, or outside the range."""
         if self._timing.instant:
             raise UsageError("timing 'instant' has no gaps to make shorter or longer: serve with another timing")
-        if not SLOWEST <= speed <= FASTEST:
-            raise UsageError(f"speed {speed:g} must be over 0, from {SLOWEST:g} to {FASTEST:g}: 2 is twice as fast")
+        check_speed(speed)
         if which is None:
-            self._streams.defaults.speed = speed / self._timing.speed
+            self._streams.speed = speed / self._timing.speed
         for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 

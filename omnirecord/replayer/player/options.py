@@ -13,7 +13,7 @@ from ..faults import Faults
 from ..matching import DEFAULT, Rules, rules_of
 from .plan import GateRule, gate_rule
 from .stream_parts import Chunks, chunks_of
-from .timing import Timing, timing_of
+from .timeline import Timing, timing_of
 
 
 @dataclass(frozen=True, slots=True)

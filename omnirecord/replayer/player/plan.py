@@ -31,7 +31,7 @@ from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address import Stream
 from ..parts import Part
 from .stream_parts import StreamParts, coded_parts, parts_of
-from .timing import NS
+from .timeline import NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +179,6 @@ class ReplayPlan:
                 found.append(x)
         return found
 
-    def points(self, exchanges: Iterable[Exchange]) -> Sequence[int]:
-        """Return the offsets of all reads of these streams, ascending, in ns."""
-        return array("q", sorted({offset for x in exchanges if x.stream for offset in self._reads(x)[0]}))
-
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
         """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""
         if exchange.exchange not in self._when:
@@ -194,7 +190,8 @@ class ReplayPlan:
     def points_of(self, root: str) -> Sequence[int]:
         """Return the offsets of all reads of a session tree, ascending, in ns. Cached."""
         if root not in self._points:
-            self._points[root] = self.points(x for one in self.trees[root].sessions for x in one.opens)
+            streams = (x for one in self.trees[root].sessions for x in one.opens if x.stream)
+            self._points[root] = array("q", sorted({offset for x in streams for offset in self._reads(x)[0]}))
         return self._points[root]
 
     def points_of_stream(self, exchange: Exchange) -> Sequence[int]:
@@ -202,7 +199,7 @@ class ReplayPlan:
         name = f"stream {exchange.stream}"
         if name not in self._points:
             self.parts(exchange)  # reads the times, too
-            self._points[name] = self.points([exchange])
+            self._points[name] = array("q", sorted(set(self._reads(exchange)[0])))
         return self._points[name]
 
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
@@ -327,17 +324,16 @@ class ReplayPlan:
         return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
-        known = self._frames.get(exchange.exchange)
-        content = self._store.columns(exchange) if known is None else None
-        if content is not None:
+        table = self._store.frame_table(exchange)
+        if table is not None:
             zero = self._zero[exchange.recording]
-            self._when[exchange.exchange] = array("q", (at + zero for at in content.times)), array("q", content.sizes)
+            self._when[exchange.exchange] = array("q", (at + zero for at in table.came)), array("q", table.sizes)
             snapshot_end = connect_snapshot_length(self._read_frames(exchange))
-            return StreamParts.of(content, exchange.stream or 0, snapshot_end, zero)
+            return StreamParts(table, exchange.stream or 0, snapshot_end, zero)
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
-        return parts_of(reads, self._read_frames(exchange) if known is None else known)
+        return parts_of(reads, self._read_frames(exchange))
 
 
 def hops_of(recordings: Iterable[Recording]) -> list[str | None]:

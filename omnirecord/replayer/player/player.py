@@ -1,21 +1,27 @@
 """The player: takes a request and the time, and decides the answer. No socket and no clock.
 
-One `Playthrough` is one playing of a session tree, with its own playhead; a new `POST /v1/sessions` for a session that
-was played already begins a new one. Sessions never wait for each other.
+A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
+begins another `Playthrough`. Sessions never wait for each other.
+
+An answer to a JSON-RPC request has the ids of the new request in place of the recorded ones. A client counts its
+requests, and does not take an answer with another id. If the ids are equal, no byte changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
 from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, opens_session_stream, session_of
+from ...wire.json_rpc import Message, answered_to
+from ...wire.strict_json import loads
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
+from ..parts import Part, frames_of
 from .controls import Controls
-from .json_rpc import answer_to, differ, parts_to
 from .options import Options
 from .plan import ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates, begun_at
@@ -218,7 +224,7 @@ class Player:
     def _to(self, request: Incoming, decision: Playing | Answering) -> Playing | Answering:
         """Return an answer; that to a JSON-RPC request with the ids of this request."""
         calls = self._lookup.calls(request, decision.exchange)
-        if calls is None or not differ(*calls):
+        if calls is None or not ids_differ(*calls):
             return decision
         if isinstance(decision, Answering):
             return answer_to(decision, *calls)
@@ -229,10 +235,63 @@ class Player:
         self.streams.made.add(exchange.exchange)
         self.mismatches += self._lookup.mismatches(request, exchange)
         at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
-        lasts = int(self._timing.gap(end - at) / self.streams.defaults.speed)
+        lasts = int(self._timing.gap(end - at) / self.streams.speed)
         earliest, body = now + lasts, self._plan.body(exchange)
         if session is None or request.method in READS:
             return Answering(exchange, body, earliest)
         timeline = self.streams.playthrough(session).timeline
         gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
         return Answering(exchange, body, earliest, gates, timeline)
+
+
+_DATA = b"data:"
+
+
+def answer_to(answer: Answering, recorded: Message, asked: Message) -> Answering:
+    """Return an answer with the ids of the new request. A compressed body that has others goes out decompressed."""
+    data = loads(answer.content or b"")
+    changed = _with_ids(data, recorded, asked)
+    return answer if changed is data else answer.with_content(_json(changed))
+
+
+def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterator[Part]:
+    """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
+    for frame in frames_of(parts):
+        raw = b"".join(part.data for part in frame)
+        changed = _frame_to(raw, recorded, asked)
+        if changed is None:
+            yield from frame
+            continue
+        yield from (replace(part, data=b"") for part in frame[:-1])
+        yield replace(frame[-1], data=changed)
+
+
+def ids_differ(recorded: Message, asked: Message) -> bool:
+    """Return whether the answer to the recorded request has to be changed for the new one."""
+    return (recorded.id, recorded.progress_token) != (asked.id, asked.progress_token)
+
+
+def _frame_to(raw: bytes, recorded: Message, asked: Message) -> bytes | None:
+    """Return the changed bytes of a frame; None if nothing changes."""
+    lines = raw.splitlines(keepends=True)
+    data = [line for line in lines if line.startswith(_DATA)]
+    value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
+    changed = _with_ids(value, recorded, asked)
+    if changed is value:
+        return None
+    ending = data[0][len(data[0].rstrip(b"\r\n")) :]
+    at = lines.index(data[0])
+    rest = [line for line in lines[at:] if not line.startswith(_DATA)]
+    return b"".join([*lines[:at], b"data: " + _json(changed) + ending, *rest])
+
+
+def _with_ids(value: Any, recorded: Message, asked: Message) -> Any:
+    """Return a message, or a batch of messages, with other ids; the same object if nothing changes."""
+    if not isinstance(value, list):
+        return answered_to(value, recorded, asked)
+    changed = [answered_to(one, recorded, asked) for one in value]
+    return value if all(a is b for a, b in zip(value, changed, strict=True)) else changed
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

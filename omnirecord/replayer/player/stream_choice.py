@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import dropwhile
 from typing import Any
 
@@ -26,16 +25,7 @@ from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
 from .stream_parts import decoded_parts
-from .timeline import Gate, Timeline, scale_of
-from .timing import Clock, Scale
-
-
-@dataclass(slots=True)
-class PlaybackDefaults:
-    """Speed and pause of new playthroughs."""
-
-    speed: float = 1.0
-    paused: bool = False
+from .timeline import Gate, Scale, Timeline, scale_of
 
 
 class StreamChoice:
@@ -49,7 +39,8 @@ class StreamChoice:
         self._renames = options.rules.maps_sessions
         self.effects = Effects(plan, options.faults, resume=options.resume)
         self._scales: dict[str, Scale] = {}
-        self.defaults = PlaybackDefaults()
+        self.speed, self.paused = 1.0, False
+        """Speed and pause of new playthroughs."""
         self.begun: Callable[[Playthrough], None] = lambda _: None
         """Called with each new playthrough."""
         self.playthroughs: dict[str, Playthrough] = {}
@@ -106,8 +97,8 @@ class StreamChoice:
         gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in replies]
         if name not in self._scales:
             self._scales[name] = scale_of(points, gates, self._timing)
-        clock = Clock(self.defaults.speed, paused=self.defaults.paused)
-        timeline = Timeline(points, gates, self._timing, clock, self._scales[name])
+        scale = self._scales[name]
+        timeline = Timeline(points, gates, self._timing, scale, speed=self.speed, paused=self.paused)
         run = Playthrough(name, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
         self.begun(run)
         return run
@@ -211,7 +202,7 @@ class StreamChoice:
         run = self._begin(name, start_of(exchange), Tree(), replies, points)
         self.alone.append(run)
         lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
-        playing = self._recorded(run, exchange, now + int(lasts / self.defaults.speed))
+        playing = self._recorded(run, exchange, now + int(lasts / self.speed))
         playing.begins_at = playing.opened_at
         return playing
 

@@ -10,12 +10,13 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, tee
+from itertools import accumulate, pairwise
 from random import Random
 from typing import overload
 
+from ...cassette.sqlite.columns import FrameTable
 from ...errors import UsageError
-from ...model import StreamColumns, TimedFrame
+from ...model import TimedFrame
 from ...omnigent.protocol import connect_snapshot_length
 from ..parts import Part, frames_of
 
@@ -39,58 +40,27 @@ class StreamParts(Sequence[Part]):
     """The parts of one recorded stream, in order. `bursts`: by the number of their first part; none if offsets go back,
     since the last part of a burst has to be its latest."""
 
-    def __init__(self, parts: Iterable[tuple[int, int, int, bytes]], stream: int, snapshot_end: int) -> None:
-        """`parts`: offset in ns, frame, read and bytes of each. `snapshot_end`: the last frame of the connect
-        snapshot."""
+    def __init__(self, table: FrameTable, stream: int, snapshot_end: int, zero: int = 0) -> None:
+        """`snapshot_end`: the last frame of the connect snapshot. `zero`: ns to add to the times of the table."""
         self._stream = stream
         self._snapshot_end = snapshot_end
-        self._offsets, self._seqs, self._reads = array("q"), array("q"), array("q")
+        frame_ends, read_ends = table.ends, list(accumulate(table.sizes))
+        cuts = sorted({*frame_ends, *read_ends} - {0})
+        self._seqs = array("q", (1 + bisect_left(frame_ends, cut) for cut in cuts))
+        self._reads = array("q", (bisect_left(read_ends, cut) for cut in cuts))
+        self._offsets = array("q", (table.came[read] + zero for read in self._reads))
         self._ends = array("q")  # of each part, within its burst
         self._firsts = array("q")  # of each burst
         self._data: list[bytes] = []
-        self._lay_down(parts)
-        self._cut_to_pieces()
-
-    def _cut_to_pieces(self) -> None:
-        in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
-        self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
-
-    @classmethod
-    def of(cls, content: StreamColumns, stream: int, snapshot_end: int, zero: int = 0) -> StreamParts:
-        """Return the parts of a stream that is stored in columns, faster than part by part. `zero`: ns to add to its
-        times."""
-        made = cls((), stream, snapshot_end)
-        cuts = sorted({*content.frame_ends, *content.read_ends} - {0})
-        made._seqs.extend(1 + bisect_left(content.frame_ends, cut) for cut in cuts)
-        made._reads.extend(bisect_left(content.read_ends, cut) for cut in cuts)
-        made._offsets.extend(content.times[read] + zero for read in made._reads)
         first = start = 0
         while first < len(cuts):
             upto = min(len(cuts), bisect_left(cuts, start + BURST, first) + 1)
-            made._firsts.append(first)
-            made._ends.extend(cut - start for cut in cuts[first:upto])
-            made._data.append(content.body[start : cuts[upto - 1]])
+            self._firsts.append(first)
+            self._ends.extend(cut - start for cut in cuts[first:upto])
+            self._data.append(table.body[start : cuts[upto - 1]])
             first, start = upto, cuts[upto - 1]
-        made._cut_to_pieces()
-        return made
-
-    def _lay_down(self, parts: Iterable[tuple[int, int, int, bytes]]) -> None:
-        datas: list[bytes] = []
-        size = 0
-        for offset_ns, seq, read, data in parts:
-            if not datas:
-                self._firsts.append(len(self._ends))
-            size += len(data)
-            datas.append(data)
-            self._offsets.append(offset_ns)
-            self._seqs.append(seq)
-            self._reads.append(read)
-            self._ends.append(size)
-            if size >= BURST:
-                self._data.append(b"".join(datas))
-                datas, size = [], 0
-        if datas:
-            self._data.append(b"".join(datas))
+        in_order = all(map(int.__le__, self._offsets, self._offsets[1:]))
+        self.bursts = {burst: self._burst(n) for n, burst in enumerate(self._firsts)} if in_order else {}
 
     def _burst(self, number: int) -> Burst:
         first = self._firsts[number]
@@ -202,27 +172,23 @@ Reads = Iterable[tuple[int, int]]
 
 def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
     """Return a part for each read and frame that share bytes, in order. An oversized frame has no bytes."""
-    frames, ahead = tee(frames)  # a stream may be long: only its snapshot is read twice
-    first = next(ahead, None)
-    if first is None:
-        return StreamParts((), 0, 0)
-    end = connect_snapshot_length(chain([first], ahead))
-    del ahead
-    return StreamParts(_overlaps(reads, frames), first.stream, end)
+    frames = list(frames)
+    bounds = list(accumulate((frame.length for frame in frames), initial=0))
+    kept = list(accumulate((len(frame.raw or b"") for frame in frames), initial=0))
 
+    def kept_before(byte: int) -> int:
+        """Return the number of kept bytes before an offset in the stream."""
+        last = bisect_right(bounds, byte) - 1
+        return min(kept[last] + byte - bounds[last], kept[min(last + 1, len(frames))])
 
-def _overlaps(reads: Reads, frames: Iterable[TimedFrame]) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield the offset, frame number, read number and bytes that each read has of each frame."""
-    rest = iter(frames)
-    frame, at = next(rest, None), 0
-    for number, (offset_ns, size) in enumerate(reads):
-        while size and frame is not None:
-            end = min(frame.length, at + size)
-            if frame.raw:
-                yield offset_ns, frame.seq, number, frame.raw[at:end]
-            size, at = size - (end - at), end
-            if at == frame.length:
-                frame, at = next(rest, None), 0
+    came, sizes = list[int](), list[int]()
+    for offset_ns, size in reads:
+        came.append(offset_ns)
+        sizes.append(size)
+    ends = [kept_before(end) for end in accumulate(sizes, initial=0)]
+    body = b"".join(frame.raw or b"" for frame in frames)
+    table = FrameTable(body, kept[1:], came=came, sizes=[end - start for start, end in pairwise(ends)])
+    return StreamParts(table, frames[0].stream if frames else 0, connect_snapshot_length(frames))
 
 
 def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]) -> list[Part]:

@@ -1,10 +1,232 @@
-// The list of model calls outside the turns, and one call as a page of its own.
+// One model call in full, also as a page of its own: facts, answer, request, events, headers and raw bodies. And the
+// list of model calls outside the turns. Long texts are cut, and load whole on demand.
 
-import { CallPanel, callTitle, partnerLine } from './callpanel.js'
-import { callEnding, callTokens, isBadCall, linkSentence } from './calls.js'
+import { callEnding, callName, callTokens, isBadCall, linkSentence } from './calls.js'
 import { add, copyButtons, fill, h, tableBox } from './dom.js'
+import { exchangeHalves, factList } from './facts.js'
 import { write } from './routes.js'
-import { clip, count, moment, momentAt, oneLine, seconds } from './words.js'
+import { clip, clock, count, gap, moment, momentAt, oneLine, seconds } from './words.js'
+
+const LONG_PIECE = 20_000 // characters of a long text in one element, so that the browser lays out only visible ones
+const AROUND = 12 // events that are shown before the selected one
+const SHOWN_EVENTS = 60 // events that are shown at once
+
+// `source`; `begin`: the zero of the times, in ns; `go(delta)`: selects an event of the call.
+export class CallPanel {
+  constructor({ source, begin, go }) {
+    Object.assign(this, { source, begin, go })
+  }
+
+  // The parts of the panel. `call`: the answer of the server; `full`: its exchange.
+  parts(call, full) {
+    const asked = call.request_body
+    return [
+      factList(this.facts(call)),
+      h('h3', {}, 'Answer'),
+      this.answer(call),
+      asked ? this.request(call, asked) : h('p', { class: 'remark' }, 'The request is no conversation of this API.'),
+      this.events(call),
+      h('h3', {}, 'Raw'),
+      exchangeHalves(full),
+    ]
+  }
+
+  facts(one) {
+    const since = at => (at === null ? 'never' : `after ${seconds(at - one.started_ns)}`)
+    return [
+      ['model', `${one.model ?? 'not named'} · ${one.api}`],
+      ['status', one.status === null ? 'no answer' : String(one.status)],
+      ['ending', h('span', { class: isBadCall(one) ? 'error-text' : '' }, callEnding(one))],
+      ['started', clock(one.started_ns - this.begin, 3)],
+      one.error ? ['error', h('span', { class: 'error-text' }, one.error)] : null,
+      ['first byte', since(one.first_byte_ns)],
+      ['first token', one.stream === null ? 'not streamed' : since(one.first_token_ns)],
+      ['took', one.ended_ns === null ? 'still open' : seconds(one.ended_ns - one.started_ns)],
+      ['attempt', `${one.attempt} of request ${one.request}`],
+      ['tokens', callTokens(one) || 'not reported'],
+      ['turn', this.turns(one)],
+      ['response', one.response_id ?? 'no id'],
+    ]
+  }
+
+  // The turn of a call, or the turns that are possible, with links.
+  turns(one) {
+    const sure = linkSentence(one),
+      places = one.key === null ? one.candidates : [one]
+    const links = places.map(({ key, turn }) =>
+      key === null ? '' : h('a', { href: write({ view: 'session', key, call: one.exchange }) }, `turn ${turn}`),
+    )
+    return h('span', {}, ...links.flatMap((link, i) => (i ? [', ', link] : [link])), links.length ? ` (${sure})` : sure)
+  }
+
+  answer({ answer, exchange }) {
+    const { texts, reasoning, tools } = answer
+    const parts = [
+      reasoning.text ? this.entry('reasoning', 'reasoning', reasoning, exchange, 'reasoning') : '',
+      ...texts.map((one, i) => this.entry('assistant', 'assistant', one, exchange, `text.${i}`)),
+      ...tools.map((one, i) => this.entry('call', `call of ${one.name}`, one, exchange, `argument.${i}`, one.call_id)),
+    ].filter(Boolean)
+    return parts.length ? parts : h('p', { class: 'remark' }, 'No text and no tool call.')
+  }
+
+  request({ exchange }, asked) {
+    const { instructions, tools, settings, count: many } = asked
+    const list = h('div', { class: 'said-list' })
+    this.items(list, exchange, asked)
+    return [
+      h('h3', {}, `Request: ${count(many, 'message')}`),
+      asked.previous_id ? h('p', { class: 'remark' }, 'It continues ', h('code', {}, asked.previous_id), '.') : '',
+      instructions.text
+        ? h('details', {}, h('summary', {}, `Instructions, ${sizeOf(instructions)}`), this.text(instructions, exchange, 'instructions'))
+        : '',
+      tools.length
+        ? h('details', {}, h('summary', {}, count(tools.length + asked.more_tools, 'tool')), ...tools.map((one, i) => this.tool(one, exchange, i)))
+        : '',
+      settings.length
+        ? h('details', {}, h('summary', {}, count(settings.length, 'setting')), factList(settings.map(([name, value]) => [name, h('code', {}, value)])))
+        : '',
+      list,
+    ]
+  }
+
+  // Put the messages of a request before those in the list, with a button for earlier ones.
+  items(list, exchange, { begin, items }) {
+    const rows = items.map((one, i) => this.entry(one.kind, one.kind === 'output' && one.name ? `${one.label} ${one.name}` : one.label, one, exchange, `item.${begin + i}`, one.call_id))
+    const earlier = begin
+      ? h('button', { type: 'button', class: 'quiet', onclick: event => this.earlier(event.target, list, exchange, begin) }, `Show earlier messages (${begin.toLocaleString('en')} more)`)
+      : ''
+    list.prepend(...(earlier ? [earlier] : []), ...rows)
+  }
+
+  async earlier(button, list, exchange, until) {
+    const known = await this.source.ask('call', { exchange, until })
+    button.remove()
+    this.items(list, exchange, known.request_body)
+  }
+
+  entry(kind, label, text, exchange, part, id) {
+    return h(
+      'div',
+      { class: `said-item by-${kind}` },
+      h('div', { class: 'who' }, label, id ? h('code', {}, id) : ''),
+      text.text ? this.text(text, exchange, part) : h('p', { class: 'remark' }, '(empty)'),
+    )
+  }
+
+  tool({ name, description, schema }, exchange, i) {
+    return h(
+      'details',
+      { class: 'said-item' },
+      h('summary', {}, h('span', { class: 'tool-name' }, name)),
+      description.text ? this.text(description, exchange, `description.${i}`) : '',
+      schema.text ? this.text(schema, exchange, `schema.${i}`) : '',
+    )
+  }
+
+  // A text, with a button that loads the rest of it.
+  text({ text, cut }, exchange, part) {
+    const body = h('pre', { class: 'raw', dir: 'auto' }, text)
+    if (cut === null) return body
+    const box = h('div', {}, body)
+    const whole = async event => {
+      event.target.disabled = true
+      try {
+        const found = await this.source.ask('part', { exchange, part })
+        fill(box, ...pieces(found.text), found.cut ? h('p', { class: 'remark' }, `The first part of ${sizeOf(found)}.`) : '')
+      } catch (problem) {
+        add(box, [h('p', { class: 'problem' }, problem.message)])
+      }
+    }
+    add(box, [h('button', { type: 'button', class: 'quiet', onclick: whole }, `Show all of ${sizeOf({ text, cut })}`)])
+    return box
+  }
+
+  // ---- events
+
+  events({ stream, exchange, shift_ns: shift }) {
+    if (stream === null) return ''
+    this.list = h('ol', { class: 'call-events' })
+    this.chosen = h('div', { class: 'call-event', tabindex: '-1' })
+    Object.assign(this, { stream, exchange, shift })
+    return [h('h3', {}, 'Events'), this.list, this.chosen]
+  }
+
+  // Show the events around one, which is selected. Returns its time; null if there is none.
+  async showEvents(delta) {
+    const { source, stream } = this,
+      after = Math.max(0, (delta ?? 1) - 1 - AROUND)
+    const columns = await source.ask('events', { stream, after }),
+      { rows } = await source.ask('summaries', { stream, after, count: SHOWN_EVENTS })
+    const said = new Map(rows)
+    let at = 0,
+      found = null
+    const lines = []
+    const many = Math.min(columns.seq.length, SHOWN_EVENTS)
+    for (let i = 0; i < many; i++) {
+      at += columns.dt[i]
+      const seq = columns.seq[i]
+      if (seq === delta) found = at + this.shift
+      lines.push(this.line(seq, at + this.shift, columns.types[columns.type[i]], said.get(seq) ?? '', seq === delta))
+    }
+    const last = columns.seq[many - 1]
+    fill(
+      this.list,
+      after ? h('li', {}, this.jump('Earlier events', Math.max(1, after - SHOWN_EVENTS + AROUND + 2))) : '',
+      ...lines,
+      columns.seq.length > many || columns.more ? h('li', {}, this.jump('Later events', last + AROUND)) : '',
+    )
+    return found
+  }
+
+  jump(name, delta) {
+    return h('button', { type: 'button', class: 'quiet', onclick: () => this.showEvents(delta) }, name)
+  }
+
+  line(seq, at, type, said, is) {
+    return h(
+      'li',
+      { class: is ? 'selected' : '' },
+      h(
+        'button',
+        { type: 'button', class: 'call-line', 'aria-current': is ? 'true' : null, onclick: () => this.go(seq) },
+        h('span', { class: 'took' }, `${seq} · ${clock(at - this.begin, 3)}`),
+        h('span', { class: 'type' }, type ?? ''),
+        h('span', { class: 'snippet' }, clip(oneLine(said), 200)),
+      ),
+    )
+  }
+}
+
+// The partner of a delta on the other hop. `go` moves there.
+export function partnerLine(move, go) {
+  const where = move.exchange === null ? `client event ${move.stream}:${move.seq}` : `model call ${move.exchange}, event ${move.seq}`
+  const how = move.gap_ns >= 0 ? `${gap(move.gap_ns)} ${move.exchange === null ? 'later' : 'earlier'}` : `${gap(-move.gap_ns)} ${move.exchange === null ? 'earlier' : 'later'}`
+  return h(
+    'span',
+    { class: 'partner' },
+    h('button', { type: 'button', class: 'event-link', title: 'Move to the other hop (c)', onclick: go }, where),
+    ` ${how}, ${move.by === 'text' ? 'same text' : 'nearest by time: the texts differ'}`,
+  )
+}
+
+
+
+function sizeOf({ text, cut }) {
+  return `${(cut ?? text.length).toLocaleString('en')} characters`
+}
+
+// A long text in several elements.
+function pieces(text) {
+  const found = []
+  for (let at = 0; at < text.length; at += LONG_PIECE)
+    found.push(h('pre', { class: 'raw piece', dir: 'auto' }, text.slice(at, at + LONG_PIECE)))
+  return found
+}
+
+// The title of a call.
+export function callTitle(one) {
+  return [`Model call ${one.exchange} `, h('span', { class: 'type' }, callName(one))]
+}
 
 const CALL_HEADS = ['Call', 'Start', 'First token', 'Duration', 'Tokens', 'Ending']
 const SHOWN_CALLS = 500

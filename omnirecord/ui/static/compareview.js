@@ -109,7 +109,8 @@ export class CompareView {
 function side(told, place) {
   const turn = told.turns[place]
   if (!turn) return h('div', { class: 'side-turn missing' }, 'not there')
-  const begin = turn.asked_ns ?? turn.started_ns
+  const begin = turn.asked_ns ?? turn.started_ns,
+    last = turn.ended_ns ?? turn.last_event_ns ?? turn.started_ns
   return h(
     'div',
     { class: 'side-turn' },
@@ -122,15 +123,12 @@ function side(told, place) {
       'p',
       { class: 'remark' },
       `${turn.ended}${turn.ended_ns === null ? '' : ` after ${seconds(turn.ended_ns - begin)}`} · `,
-      h('a', { href: write({ view: 'session', key: told.key, t: (lastOf(turn) - told.begun_ns) / 1e9 }) }, 'look there'),
+      h('a', { href: write({ view: 'session', key: told.key, t: (last - told.begun_ns) / 1e9 }) }, 'look there'),
     ),
   )
 }
 
-// The end of a turn, or else its last known time.
-function lastOf(turn) {
-  return turn.ended_ns ?? turn.last_event_ns ?? turn.started_ns
-}
+
 
 function differences(found, prefix) {
   if (!found.length) return ''

@@ -3,7 +3,7 @@
 import { callRows } from './calls.js'
 import { ALL, passing, passingOthers } from './filters.js'
 import { silencesOf, timed } from './lanes.js'
-import { Lines, othersOf } from './lines.js'
+import { Lines, nameOf, othersOf } from './lines.js'
 import { Playhead } from './playhead.js'
 import { write } from './routes.js'
 import { script } from './talk.js'
@@ -193,16 +193,15 @@ export class Deck extends Playhead {
   // Move from a delta to its partner on the other hop.
   async hopAcross() {
     const { selected, table } = this
-    const place = selected?.row !== undefined ? { stream: table.stream[selected.row], seq: table.seq[selected.row] } : this.placeInCall()
+    const call = this.calls.find(one => one.exchange === selected?.call && one.stream !== null)
+    let place = null
+    if (selected?.row !== undefined) place = { stream: table.stream[selected.row], seq: table.seq[selected.row] }
+    else if (call && selected.delta) place = { stream: call.stream, seq: selected.delta }
     const move = place && this.calls.length ? await this.source.ask('move', place) : null
     if (move) this.goAlong(move)
   }
 
-  placeInCall() {
-    const { selected } = this,
-      one = this.calls.find(call => call.exchange === selected?.call)
-    return one && selected.delta && one.stream !== null ? { stream: one.stream, seq: selected.delta } : null
-  }
+
 
   goAlong({ key, exchange, stream, seq }) {
     const isHere = exchange === null ? this.pointAt(stream, seq) : this.pointAtCall(exchange, seq)
@@ -213,8 +212,7 @@ export class Deck extends Playhead {
   timeOf({ row, exchange, message, call, delta }) {
     if (row !== undefined) return this.table.at[row]
     if (call !== undefined) return this.deltaTimes.get(`${call}.${delta}`) ?? this.calls.find(one => one.exchange === call)?.started_ns
-    const name = message === undefined ? `${exchange}` : `${exchange}.${message}`
-    return this.others.find(other => other.name === name)?.at
+    return this.others.find(other => other.name === nameOf({ exchange, message }))?.at
   }
 
   setFilter(change) {

@@ -1,11 +1,9 @@
 // One event or request in full: the raw frame, the parsed data with its problems, and both times.
 
-import { CallPanel, callTitle, partnerLine } from './callpanel.js'
-import { showEvent } from './callsview.js'
+import { CallPanel, callTitle, partnerLine, showEvent } from './callsview.js'
 import { add, button, copyButtons, fill, h, icon } from './dom.js'
-import { exchangeParts, factList, latin, tree } from './facts.js'
-import { readJson } from './jsontext.js'
-import { dataOf } from './sse.js'
+import { exchangeParts, factList, latin, readJson, tree } from './facts.js'
+import { dataOf } from './source.js'
 import { VERDICTS } from './table.js'
 import { NO_TIMES, clock, count, gap, momentAt, size } from './words.js'
 

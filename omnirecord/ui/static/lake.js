@@ -1,9 +1,8 @@
 // The page on a lake: the list of its sessions, and trends by day. The address has the view and its filters.
 
 import { fill, h } from './dom.js'
-import { lakeAddress, lakeRoute } from './lakefilter.js'
+import { LakeView, lakeAddress, lakeRoute } from './lakeview.js'
 import { LakeSessions } from './lakelist.js'
-import { LakeView } from './lakeview.js'
 import { Plot } from './plot.js'
 import { Shell, store, token } from './shell.js'
 import { Server } from './source.js'

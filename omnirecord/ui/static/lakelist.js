@@ -1,8 +1,7 @@
 // The sessions of a lake, page by page.
 
-import { add, chooser, fill, h, tableBox } from './dom.js'
-import { lakeAddress } from './lakefilter.js'
-import { LakeView } from './lakeview.js'
+import { chooser, fill, h, tableBox } from './dom.js'
+import { LakeView, lakeAddress } from './lakeview.js'
 import { clip, count, moment, oneLine, seconds, sessionName } from './words.js'
 
 const COLUMNS_OF_LAKE = ['', 'Session', 'Start, UTC', 'Duration', 'Turns', 'Model', 'First token', 'Worst finding', 'Ending']
@@ -114,8 +113,8 @@ export class LakeSessions extends LakeView {
     const [a, b] = [...this.chosen.keys()].map(encodeURIComponent),
       many = this.chosen.size
     this.compare.hidden = many === 0
-    fill(this.compare)
-    add(this.compare, [
+    fill(
+      this.compare,
       h('span', {}, [...this.chosen.values()].map(one => `“${clip(one, 40)}”`).join(' and '), ' · '),
       many === 2
         ? h('a', { class: 'primary', href: `compare/a=${a}/b=${b}/` }, 'Compare these two sessions')
@@ -123,7 +122,7 @@ export class LakeSessions extends LakeView {
           ? 'choose a second session to compare '
           : 'choose exactly two sessions to compare ',
       h('button', { type: 'button', class: 'quiet', onclick: () => this.unchoose() }, 'Choose none'),
-    ])
+    )
   }
 
   unchoose() {

@@ -63,13 +63,12 @@ function item(kind, from, to, label, tone, ref) {
 function turnItem(turn, end) {
   const from = turn.asked_ns === null ? turn.started_ns : Math.min(turn.started_ns, turn.asked_ns)
   const asked = turn.asked[0]?.text ?? '(what was asked is not recorded)'
-  const to = turn.ended_ns ?? Math.max(turn.last_event_ns, silentUntil(turn))
+  const silences = turn.silences.map(one => one.from_ns + one.length_ns)
+  const to = turn.ended_ns ?? Math.max(turn.last_event_ns, ...silences)
   return item('turn', from, Math.min(to, end), `${turn.turn} · ${asked}`, turn.ended, { turn: turn.turn })
 }
 
-function silentUntil(turn) {
-  return Math.max(0, ...turn.silences.map(one => one.from_ns + one.length_ns))
-}
+
 
 function answerItems(turn) {
   const passage = (kind, one) =>
@@ -126,7 +125,8 @@ function childItems(main, others, end) {
 function connections(exchanges, end) {
   const parties = new Map()
   for (const x of exchanges.filter(x => x.kind === 'sse')) {
-    const label = partyName(x)
+    const name = x.party_name ?? x.party
+    const label = name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
     if (!parties.has(label)) parties.set(label, [])
     parties
       .get(label)
@@ -135,10 +135,7 @@ function connections(exchanges, end) {
   return [...parties].map(([label, items]) => lane('stream', label, items))
 }
 
-// The displayed name of a party.
-function partyName({ party, party_name: name = party }) {
-  return name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
-}
+
 
 function requestItem(x) {
   const label = `${x.method} ${x.target} ${x.status ?? ''}`.trim()

@@ -142,6 +142,7 @@ export class Lines {
   }
 }
 
-function nameOf({ exchange, message }) {
+// The name of a request, or of a message of it.
+export function nameOf({ exchange, message }) {
   return message === undefined ? `${exchange}` : `${exchange}.${message}`
 }

@@ -138,7 +138,8 @@ class App extends Shell {
     if (!this.overview.recordings.some(one => one.is_model_hop)) return
     const begun = performance.now()
     try {
-      this.view?.tellCalls?.(await this.source.ask('calls'))
+      const calls = await this.source.ask('calls')
+      if (this.view instanceof SessionsView) this.view.renew(this.overview, this.findings, calls)
     } catch (problem) {
       this.fail(problem)
     }

@@ -1,7 +1,6 @@
 // Draws the timeline: lanes on a canvas, redrawn only after a change.
 
-import { toPlay, toTime } from './pacing.js'
-import { playedAt, step, xOf } from './scale.js'
+import { playedAt, step, toPlay, toTime, xOf } from './scale.js'
 import { upTo } from './table.js'
 import { clip, clock, oneLine, seconds } from './words.js'
 

@@ -2,7 +2,7 @@
 // the changes: data, time, playing, selected, follow…
 
 import { momentsOf } from './calls.js'
-import { pacing, toPlay, toTime } from './pacing.js'
+import { pacing, toPlay, toTime } from './scale.js'
 import { Table, upTo } from './table.js'
 import { moments } from './talk.js'
 

@@ -76,7 +76,10 @@ class Sealed {
   async matching(streams, exchanges, text) {
     const wanted = text.toLowerCase(),
       holds = one => typeof one === 'string' && one.toLowerCase().includes(wanted)
-    const found = streams.map(stream => [stream, this.frames(stream).flatMap((raw, i) => (holds(raw) ? [i + 1] : []))])
+    const found = streams.map(stream => [
+      stream,
+      (this.data.streams[stream]?.events ?? []).flatMap(([raw], i) => (holds(raw) ? [i + 1] : [])),
+    ])
     return {
       streams: Object.fromEntries(found),
       exchanges: exchanges.filter(number => this.texts(number).some(holds)),
@@ -89,9 +92,7 @@ class Sealed {
     return [request?.body?.text, response?.body?.text, ...messages.map(one => one.data)]
   }
 
-  frames(stream) {
-    return (this.data.streams[stream]?.events ?? []).map(([raw]) => (typeof raw === 'string' ? raw : ''))
-  }
+
 
   search({ query }) {
     const found = hits(this.data.searched, query)
@@ -124,7 +125,7 @@ class Sealed {
   comparison({ a, b }) {
     const { comparisons } = this.data
     const found = comparisons[`${a} ${b}`] ?? turned(comparisons[`${b} ${a}`])
-    if (a === b) return { a, b, turns: alike(this.session({ key: a })), found: [] }
+    if (a === b) return { a, b, turns: this.session({ key: a }).family[0].turns.map((_, i) => [i, i]), found: [] }
     return found ?? missing('a comparison of these two; `omnirecord diff` compares any two')
   }
 }
@@ -135,10 +136,7 @@ function missing(what) {
   throw new Refused(`This file does not hold ${what}.`)
 }
 
-// The comparison of a session with itself.
-function alike({ family: [main] }) {
-  return main.turns.map((_, i) => [i, i])
-}
+
 
 // The comparison with the sides swapped.
 function turned(comparison) {

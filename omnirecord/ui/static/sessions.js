@@ -22,14 +22,9 @@ export class SessionsView {
     this.draw()
   }
 
-  // Show the model calls, which the server links after the list is shown.
-  tellCalls(calls) {
-    this.calls = calls
-    this.renew(this.overview, this.findings)
-  }
-
-  renew(overview, findings) {
-    Object.assign(this, { overview, findings })
+  // `calls`: the model calls, which the server links after the list is shown.
+  renew(overview, findings, calls = this.calls) {
+    Object.assign(this, { overview, findings, calls })
     const place = this.reached().indexOf(document.activeElement)
     this.draw()
     this.reached()[place]?.focus()
@@ -228,13 +223,11 @@ export class SessionsView {
     const [a, b] = [...this.chosen],
       many = this.chosen.size
     this.compare.hidden = many === 0
-    fill(this.compare)
-    add(this.compare, [
+    fill(
+      this.compare,
       many === 2
         ? h('a', { class: 'primary', href: write({ view: 'compare', a, b }) }, 'Compare these two sessions')
-        : many === 1
-          ? 'Choose a second session to compare.'
-          : 'Choose exactly two sessions to compare.',
-    ])
+        : `Choose ${many === 1 ? 'a second session' : 'exactly two sessions'} to compare.`,
+    )
   }
 }

@@ -127,9 +127,7 @@ export class Table {
     return this.verdict[row] === 0 || BEATS.has(this.types[this.type[row]])
   }
 
-  typeOf(row) {
-    return this.types[this.type[row]]
-  }
+
 
   rowOf(stream, seq) {
     return this.rows.get(stream)?.get(seq)

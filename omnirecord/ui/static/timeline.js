@@ -4,8 +4,7 @@
 import { button, fill, h, icon } from './dom.js'
 import { lanesOf, stretchesOf } from './lanes.js'
 import { BAR, BETWEEN, EVENTS, Picture, RULER } from './picture.js'
-import { shortened } from './pacing.js'
-import { following, isWhole, panned, playedAt, whole, zoomed } from './scale.js'
+import { following, isWhole, panned, playedAt, shortened, whole, zoomed } from './scale.js'
 import { clip, clock, oneLine, seconds } from './words.js'
 
 const NEAR = 5 // pixels within which a thin item is hit

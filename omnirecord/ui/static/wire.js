@@ -180,7 +180,7 @@ export class Wire {
     if (one.kind === 'message') return [`⇄${one.x.exchange}`, null, ...messageTexts(one.message)]
     const number = table.last.size > 1 ? `${table.stream[one.row]}:${table.seq[one.row]}` : `${table.seq[one.row]}`,
       before = table.gapBefore(one.place),
-      type = table.typeOf(one.row)
+      type = table.types[table.type[one.row]]
     if (one.kind === 'run') {
       return [number, before, `${one.isOpen ? '▾' : '▸'} ${type}`, this.runText(one)]
     }

@@ -16,7 +16,7 @@ def differences(a: Made, b: Made) -> list[Difference]:
     for tape in (a, b):
         store = tape.store()
         calls = model_calls(store)
-        sides.append([diff_session(one.exchanges, one.frames(), one.acts, calls=calls) for one in gathered(store)])
+        sides.append([diff_session(one, calls, one.frames()) for one in gathered(store)])
     return compare(sides[0], sides[1])
 
 

@@ -16,6 +16,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.cassette.select import named_session
 from tests.support.cassettes import Made, completed, created, delta, event, status
 from tests.support.cost import cost
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -53,7 +54,7 @@ def test_a_file_with_a_number_sign_in_its_name_is_meant_as_a_whole(tmp_path: Pat
     assert omnirecord.diff(odd, SUBAGENT) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("a", "more", "said"),
     [
         (f"{SUBAGENT}#nobody", {}, "no session begins with 'nobody'"),

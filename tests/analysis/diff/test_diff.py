@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import chain
+from itertools import chain, combinations_with_replacement
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from omnirecord.analysis.diff.diff import DiffSession, compare, diff_session
 from omnirecord.analysis.diff.differences import Difference
 from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.model_calls.values import ModelCalls
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
+from tests.support.examples import each
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").glob("*.jsonl"))
 
 
 def told(tape: Made) -> list[DiffSession]:
     store = tape.store()
-    return [
-        diff_session(one.exchanges, one.frames(), one.acts, is_child=one.parent_id is not None)
-        for one in gathered(store)
-    ]
+    return [diff_session(one, ModelCalls(), one.frames()) for one in gathered(store)]
 
 
 def tellings(path: Path) -> list[DiffSession]:
     store = open_store(path)
     try:
-        return [
-            diff_session(one.exchanges, list(one.frames()), one.acts, is_child=one.parent_id is not None)
-            for one in gathered(store)
-        ]
+        return [diff_session(one, ModelCalls(), list(one.frames())) for one in gathered(store)]
     finally:
         store.close()
 
@@ -82,7 +76,7 @@ def turn(question: str, answer: str, response: str = "r") -> list[bytes]:
 # What is no difference
 
 
-@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+@each("path", CASSETTES)
 def test_a_session_does_not_differ_from_itself(path: Path) -> None:
     assert compare(tellings(path), tellings(path), tolerance_s=0) == []
 
@@ -404,8 +398,7 @@ def test_it_is_a_difference_of_the_first_one_s_session_with_the_names_of_show() 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("a", CASSETTES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("b", CASSETTES, ids=lambda path: path.stem)
+@each(("a", "b"), combinations_with_replacement(CASSETTES, 2))
 def test_the_other_way_round_the_same_differs(a: Path, b: Path) -> None:
     there, back = compare(tellings(a), tellings(b)), compare(tellings(b), tellings(a))
     assert sorted((x.kind, unnumbered(x.path), repr(x.a), repr(x.b)) for x in there) == sorted(

@@ -12,6 +12,7 @@ from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made
+from tests.support.examples import each
 from tests.support.faulted import faulted
 
 HEALTHY = ("both_text", "both_tool", "both_approval", "both_subagent", "both_turns", "both_chat")
@@ -35,7 +36,7 @@ def codes(found: list[Finding]) -> list[tuple[str, str]]:
     return [(one.code, one.severity) for one in found]
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+@each("name", HEALTHY)
 def test_a_healthy_cassette_of_both_hops_has_no_warning(name: str) -> None:
     assert [one for one in found_in(name) if one.severity != "note"] == []
 
@@ -84,7 +85,7 @@ def test_a_good_call_alone_has_no_finding() -> None:
     assert [one.code for one in found if one.code not in ("contract-invalid", "event-type-differs")] == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("ending", "expected"),
     [("upstream_lost", ["model-failed"]), ("eof", ["model-failed"]), ("client_left", []), ("recorder_stopped", [])],
 )

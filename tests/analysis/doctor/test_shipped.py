@@ -14,6 +14,7 @@ from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import NotACassette, UsageError
 from tests.support.cassettes import Made, completed, delta, event, heartbeat, status
 from tests.support.cost import cost
+from tests.support.examples import each
 from tests.support.faulted import FOLDER, faulted
 from tests.support.watchdog import slowness
 
@@ -34,12 +35,12 @@ CAUSES = {
 }
 
 
-@pytest.mark.parametrize("path", HEALTHY, ids=lambda path: path.stem)
+@each("path", HEALTHY)
 def test_a_healthy_session_gives_nothing_above_a_note(path: Path) -> None:
     assert [finding for finding in omnirecord.doctor(path) if finding.severity != "note"] == []
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (FOLDER / "troubled").glob("*.jsonl")))
+@each("name", sorted(path.stem for path in (FOLDER / "troubled").glob("*.jsonl")))
 def test_the_first_finding_of_a_troubled_session_names_the_cause(name: str) -> None:
     found = omnirecord.doctor(FOLDER / "troubled" / f"{name}.jsonl")
     assert next(((one.code, one.severity) for one in found), None) == CAUSES[name]
@@ -139,5 +140,5 @@ def test_the_work_is_linear_in_the_events() -> None:
             took.append(time.process_time() - begun)
         return min(took)
 
-    small, large = big(10_000).store(), big(40_000).store()
+    small, large = big(4_000).store(), big(16_000).store()
     assert taken(large) < 8 * taken(small)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.analysis.doctor.test_doctor import beats, begin, call, codes, end, found, heard, item
 from tests.support.cassettes import Made, status
+from tests.support.examples import each
 
 
 def test_a_tool_that_hangs_is_told_before_the_turn_that_waits_for_it() -> None:
@@ -24,7 +23,7 @@ def tool_turn(arguments: str, then: str, answer: str) -> Made:
     return heard((2.0, status("running") + begin()), (2.1, first + second), (2.2, back), (2.3, end() + status("idle")))
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "told"),
     [
         ('{"stdout": "", "exit_code": 2}', "failed: exit code 2"),
@@ -40,9 +39,7 @@ def test_a_tool_that_fails_is_a_warning_that_says_how(answer: str, told: str) ->
     assert told in found(made)[0].message
 
 
-@pytest.mark.parametrize(
-    "answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}']
-)
+@each("answer", ["done", "[]", '{"error": null, "exit_code": 0}', '{"errors": 3}', '{"exit_code": "2"}'])
 def test_an_output_that_is_no_error_is_no_finding(answer: str) -> None:
     assert codes(tool_turn('{"command": "x"}', '{"command": "x"}', answer)) == []
 

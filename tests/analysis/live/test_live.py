@@ -14,6 +14,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.model import Ending
 from omnirecord.text import cells
 from tests.support.cassettes import HEALTHY, SHIPPED, TROUBLED, Made, delta, event, heartbeat
+from tests.support.examples import each
 from tests.support.hop_tapes import RESPONSES, opening
 
 
@@ -74,8 +75,8 @@ def test_deltas_are_counted_as_deltas_with_their_rate_and_the_last_words(tape: M
     assert shown.endswith("(21 deltas, 10/s, 2.00 s)  1:2")
 
 
-@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
-@pytest.mark.parametrize("every", [False, True])
+@each("path", [*HEALTHY.values(), *TROUBLED.values()])
+@each("every", [False, True])
 def test_no_line_is_wider_than_the_terminal_or_holds_a_control_character(path: Path, every: bool) -> None:
     for one in told(path, every=every):
         for width in (40, 80, 200):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
-import pytest
-
 from omnirecord.analysis.gather import calls_in, model_calls, whole_sessions
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
+from tests.support.examples import each
 
 BOTH = {path.name.partition(".")[0]: path for path in sorted((SHIPPED / "both_hops").glob("both_*.jsonl*"))}
 EXPECTED = {
@@ -41,7 +40,7 @@ def said(link: Link) -> tuple[int | None, str | None, str]:
     return link.turn and link.turn.turn, link.certainty, link.call.ending
 
 
-@pytest.mark.parametrize("name", [name for name in EXPECTED if name in BOTH])
+@each("name", [name for name in EXPECTED if name in BOTH])
 def test_each_call_belongs_to_its_turn(name: str) -> None:
     found, _ = read(name)
     assert [said(link) for link in found.links] == EXPECTED[name]
@@ -65,7 +64,7 @@ def test_three_requests_have_five_calls_of_which_two_are_retries() -> None:
     assert [(link.request, link.attempt) for link in found.links] == [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)]
 
 
-@pytest.mark.parametrize("name", BOTH)
+@each("name", BOTH)
 def test_no_call_is_linked_to_another_session(name: str) -> None:
     """The text of a call is the text of its turn, and its tools are the tools of its turn."""
     found, sessions = read(name)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omnirecord.analysis.model_calls.correlate import linked
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from tests.support.both_hops import World, ns
+from tests.support.examples import each, examples
 from tests.support.watchdog import slowness
 
 
@@ -197,7 +198,7 @@ def test_a_sub_agent_has_turns_of_its_own() -> None:
     assert not wrong(world, found)
 
 
-@pytest.mark.parametrize("skew", [-3600.0, -5.0, 0.05, 30.0, 86400.0])
+@each("skew", [-3600.0, -5.0, 0.05, 30.0, 86400.0])
 def test_evidence_beats_clocks_that_differ(skew: float) -> None:
     world, end = World(skew=skew), 0.0
     talk = world.session()
@@ -237,14 +238,14 @@ def made(sessions: list, *, unique: bool, same_ids: bool, skew: float | None = N
     return world
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans())
 def test_whole_recordings_have_no_wrong_link(sessions: list, same_ids: bool) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=same_ids)
     assert not wrong(world, of(world))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS)
 def test_answers_that_differ_link_every_answered_call(sessions: list) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=True, same_ids=False)
@@ -253,7 +254,7 @@ def test_answers_that_differ_link_every_answered_call(sessions: list) -> None:  
     assert all(link.turn is not None for link in found.links if link.call.ending == "completed")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
 def test_missing_exchanges_make_no_exact_link_wrong(
     sessions: list, unique: bool, same_ids: bool, chance: random.Random  # type: ignore[type-arg]
@@ -265,7 +266,7 @@ def test_missing_exchanges_make_no_exact_link_wrong(
     assert not [link for link in wrong(world, found) if link.certainty == "exact" or (unique and link.call.texts)]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.randoms(use_true_random=False))
 def test_the_order_of_calls_and_sessions_does_not_matter(sessions: list, chance: random.Random) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=False, same_ids=False)
@@ -278,7 +279,7 @@ def test_the_order_of_calls_and_sessions_does_not_matter(sessions: list, chance:
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(WORLDS, st.sampled_from([-1e6, -60.0, -0.5, 0.5, 60.0, 1e6]))
 def test_clocks_that_differ_make_no_exact_link_wrong(sessions: list, skew: float) -> None:  # type: ignore[type-arg]
     world = made(sessions, unique=True, same_ids=False, skew=skew)
@@ -287,11 +288,12 @@ def test_clocks_that_differ_make_no_exact_link_wrong(sessions: list, skew: float
 
 
 @pytest.mark.parametrize("kind", ["one session", "equal", "at once"])
-def test_the_work_is_linear(kind: str) -> None:
-    """5,000 calls and turns; the same message, answer and time in the worst case."""
+def test_the_work_is_linear(kind: str, long: bool) -> None:
+    """5,000 calls and turns with `--long`, otherwise 2,000; the same message, answer and time in the worst case."""
+    count = 5000 if long else 2000
     world = World()
     talk = world.session()
-    for number in range(5000):
+    for number in range(count):
         if kind == "one session":
             talk.history = []
             talk.turn("Go on", "And so on.", number * 1.0)
@@ -300,8 +302,8 @@ def test_the_work_is_linear(kind: str) -> None:
     sessions, recordings = world.sessions(), world.recordings()
     begun = time.process_time()
     found = linked(world.calls, sessions, recordings)
-    assert time.process_time() - begun < 6 * slowness()
-    assert len(found.links) == 5000
+    assert time.process_time() - begun < 6 * count / 5000 * slowness()
+    assert len(found.links) == count
 
 
 def lost_partners(id_: str, *, output: str = "42") -> World:
@@ -318,7 +320,7 @@ def lost_partners(id_: str, *, output: str = "42") -> World:
     return world
 
 
-@pytest.mark.parametrize("id_", ["call_1", "toolu_01", "functions.look:0", "7"])
+@each("id_", ["call_1", "toolu_01", "functions.look:0", "7"])
 def test_a_counted_id_alone_is_no_exact_evidence(id_: str) -> None:
     world = lost_partners(id_, output="43")
     assert not [link for link in of(world).links if link.certainty == "exact"]

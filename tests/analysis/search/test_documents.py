@@ -27,7 +27,7 @@ from omnirecord.analysis.search.query import (
 from omnirecord.cassette.sqlite.search_index import Doc
 from omnirecord.errors import UsageError
 from tests.support.cassettes import completed, created, delta, event, heartbeat, status
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.recorded import calls, recorded
 
 
@@ -35,7 +35,7 @@ def words(*texts: str) -> tuple[Term, ...]:
     return tuple(Term(text) for text in texts)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "query"),
     [
         ("one two", (Clause(words("one", "two")),)),
@@ -51,7 +51,7 @@ def test_words_phrases_prefixes_and_operators_mean_what_they_say(text: str, quer
     assert parse(text) == query
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "found"),
     [
         ("a AND", ["a", "AND"]),
@@ -71,7 +71,7 @@ def test_what_is_no_operator_is_a_word(text: str, found: list[str]) -> None:
     assert parse(text) == (Clause(words(*found)),)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "\0", '" "'])
+@each("text", ["", "  ", "\0", '" "'])
 def test_an_empty_query_is_a_mistake(text: str) -> None:
     with pytest.raises(UsageError, match="empty"):
         parse(text)
@@ -158,9 +158,7 @@ def test_texts_of_different_kinds_and_messages_grow_side_by_side() -> None:
     assert told(*two) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    "between", [created("r2"), completed(), status("idle"), said("one"), item(type="function_call")]
-)
+@each("between", [created("r2"), completed(), status("idle"), said("one"), item(type="function_call")])
 def test_a_text_ends_where_something_else_is_said_or_done(between: bytes) -> None:
     assert told(delta("one"), between, delta("two")) == ["one", "two"]
 

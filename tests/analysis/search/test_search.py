@@ -23,7 +23,7 @@ from omnirecord.cassette.open import import_file
 from omnirecord.errors import UsageError
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.watchdog import slowness
 
 SHIPPED = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -65,54 +65,49 @@ def snippets(found: Found) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path
-
-
-@pytest.fixture
 def always_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the cassette is, its index is a file."""
     monkeypatch.setattr(finding, "WORTH_A_FILE", 0)
 
 
-def test_a_word_that_came_in_pieces_is_found_where_it_begins(folder: Path) -> None:
-    path = talk(heartbeat(), delta("a fli"), delta("ght rec"), delta("order")).save(folder / "a.db")
+def test_a_word_that_came_in_pieces_is_found_where_it_begins(tmp_path: Path) -> None:
+    path = talk(heartbeat(), delta("a fli"), delta("ght rec"), delta("order")).save(tmp_path / "a.db")
     found = search(path, "flight")
     assert (found.total, places(found), snippets(found)) == (1, [(1, 2)], ["a [flight] recorder"])
     assert places(search(path, "recorder")) == [(1, 3)]
     assert found.hits[0].row["data"]["delta"] == "a fli"
 
 
-def test_a_message_its_stored_item_and_a_second_listener_are_one_hit(folder: Path) -> None:
+def test_a_message_its_stored_item_and_a_second_listener_are_one_hit(tmp_path: Path) -> None:
     tape = Made()
     said = [(3.0, created()), (3.1, delta("Hel")), (3.2, delta("lo")), (3.3, stored("Hello")), (3.4, completed())]
     tape.stream("s", 1.0, (1.0, heartbeat()), *said, end=5.0)
     tape.stream("s", 2.0, (2.0, heartbeat()), *said, end=5.0)
-    path = tape.save(folder / "a.db")
+    path = tape.save(tmp_path / "a.db")
     assert places(search(path, "hello")) == [(1, 3)]
     assert places(search(path, "m1")) == [(1, 5)], "what only the item says is told of the item"
     assert search(path, "completed").total == 1
 
 
-def test_a_client_that_heard_less_of_a_message_heard_the_same(folder: Path) -> None:
+def test_a_client_that_heard_less_of_a_message_heard_the_same(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (2.1, delta("A flight recor")), end=3.0)
     rest = [(40.0, heartbeat()), (40.0, created()), (40.0, delta("A flight recor", None)), (41.0, delta("der."))]
     tape.stream("s", 40.0, *rest, end=50.0)
-    path = tape.save(folder / "a.db")
+    path = tape.save(tmp_path / "a.db")
     assert places(search(path, "flight")) == [(1, 3)]
     assert places(search(path, "recorder")) == [(2, 3)]
 
 
-def test_what_is_said_twice_is_two_hits(folder: Path) -> None:
+def test_what_is_said_twice_is_two_hits(tmp_path: Path) -> None:
     frames = [consumed("again"), created("a"), delta("yes"), stored("yes"), completed("a")]
     frames += [consumed("again"), created("b"), delta("yes"), stored("yes"), completed("b")]
-    path = talk(*frames).save(folder / "a.db")
+    path = talk(*frames).save(tmp_path / "a.db")
     assert places(search(path, "yes")) == [(1, 3), (1, 8)]
     assert search(path, "again").total == 2
 
 
-def test_what_was_asked_is_found_though_no_event_says_it_and_once_where_one_does(folder: Path) -> None:
+def test_what_was_asked_is_found_though_no_event_says_it_and_once_where_one_does(tmp_path: Path) -> None:
     def asks(text: str) -> dict[str, Any]:
         return {"type": "message", "data": {"role": "user", "content": [{"type": "input_text", "text": text}]}}
 
@@ -120,7 +115,7 @@ def test_what_was_asked_is_found_though_no_event_says_it_and_once_where_one_does
     tape.post("/v1/sessions/s/events", 1.5, body=asks("heard by everybody"))
     tape.post("/v1/sessions/s/events", 9.0, body=asks("heard by nobody"), status=503)
     tape.post("/v1/sessions/s/events", 9.5, body=asks("said by a runner"), party="runner")
-    path = tape.save(folder / "a.db")
+    path = tape.save(tmp_path / "a.db")
     assert search(path, "everybody").total == 1
     (hit,) = search(path, "nobody").hits
     assert (hit.exchange, hit.row["stream"], hit.row["type"], hit.row["offset_ns"]) == (3, None, None, 9_000_000_000)
@@ -128,15 +123,15 @@ def test_what_was_asked_is_found_though_no_event_says_it_and_once_where_one_does
     assert search(path, "runner").total == 0
 
 
-def test_tool_payloads_are_searched_inside_of_their_json(folder: Path) -> None:
+def test_tool_payloads_are_searched_inside_of_their_json(tmp_path: Path) -> None:
     output = {"type": "function_call_output", "call_id": "c", "output": '{"stdout": "first\\nsecond", "exit_code": 7}'}
     frames = [tool("c", command="echo caf\u00e9"), tool("c", command="echo caf\u00e9")]
-    path = talk(*frames, event("response.output_item.done", item=output)).save(folder / "a.db")
+    path = talk(*frames, event("response.output_item.done", item=output)).save(tmp_path / "a.db")
     assert places(search(path, "cafe")) == [(1, 1)], "in progress and completed, it is one call"
     assert places(search(path, "second")) == places(search(path, "7")) == [(1, 3)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "found"),
     [
         ("CAFE", True), ("café", True), ("naive", True), ("世界", True), ("界", True), ("你界", False),
@@ -146,9 +141,9 @@ def test_tool_payloads_are_searched_inside_of_their_json(folder: Path) -> None:
         ("-> NOT foo", False), ("-> NOT ->", False),
     ],
 )  # fmt: skip
-def test_words_of_any_script_and_odd_signs_are_found(folder: Path, query: str, found: bool) -> None:
+def test_words_of_any_script_and_odd_signs_are_found(tmp_path: Path, query: str, found: bool) -> None:
     text = 'naïve Café 你好世界 서울에서 foo-bar it\'s "C:\\x" -> 🎉 Straße ПРИВЕТ'
-    path = talk(delta(text)).save(folder / "a.db")
+    path = talk(delta(text)).save(tmp_path / "a.db")
     assert search(path, query).total == found
 
 
@@ -171,20 +166,18 @@ def test_every_word_of_a_message_is_found_however_it_was_cut(word: str, size: in
         assert search(path, word).total == 1
 
 
-@pytest.mark.parametrize(
-    "query", ["a OR " * 49 + "a", "-> OR " * 49 + "a", "a NOT b OR " * 25, "z " * 99, "a " + "NOT b " * 49]
-)
-def test_a_long_query_is_answered(folder: Path, query: str) -> None:
-    path = talk(delta("a ->")).save(folder / "a.db")
+@each("query", ["a OR " * 49 + "a", "-> OR " * 49 + "a", "a NOT b OR " * 25, "z " * 99, "a " + "NOT b " * 49])
+def test_a_long_query_is_answered(tmp_path: Path, query: str) -> None:
+    path = talk(delta("a ->")).save(tmp_path / "a.db")
     assert search(path, query).total == ("z" not in query)
 
 
-def test_a_sign_inside_of_a_phrase_is_marked_with_it(folder: Path) -> None:
-    path = talk(delta("from a -> b on")).save(folder / "a.db")
+def test_a_sign_inside_of_a_phrase_is_marked_with_it(tmp_path: Path) -> None:
+    path = talk(delta("from a -> b on")).save(tmp_path / "a.db")
     assert snippets(search(path, '"a -> b" -> >')) == ["from [a -> b] on"]
 
 
-def test_all_hits_may_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_hits_may_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than SQLite takes as values of one query."""
     connect = sqlite3.connect
 
@@ -193,24 +186,24 @@ def test_all_hits_may_be_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 100)
         return connection
 
-    path = talk(*[status(f"word {n}") for n in range(200)]).save(folder / "a.db")
+    path = talk(*[status(f"word {n}") for n in range(200)]).save(tmp_path / "a.db")
     monkeypatch.setattr(sqlite3, "connect", limited)
     assert len(search(path, "word", limit=1_000).hits) == 200
 
 
-def test_thousands_of_recordings_are_narrowed_by_time(folder: Path) -> None:
+def test_thousands_of_recordings_are_narrowed_by_time(tmp_path: Path) -> None:
     tape = talk(status("word"))
     for _ in range(3000):
         tape.another_recording()
-    path = tape.save(folder / "a.db")
+    path = tape.save(tmp_path / "a.db")
     assert (search(path, "word", since=0).total, search(path, "word", since=2).total) == (1, 0)
 
 
-def test_hits_are_narrowed_by_type_session_and_time(folder: Path) -> None:
+def test_hits_are_narrowed_by_type_session_and_time(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("one", 1.0, (1.0, delta("word")), (2.0, status("word")), end=3.0)
     tape.stream("two", 11.0, (11.0, delta("word")), (12.0, status("word")), end=13.0)
-    path = tape.save(folder / "a.db")
+    path = tape.save(tmp_path / "a.db")
     assert places(search(path, "word", type="session.*")) == [(1, 2), (2, 2)]
     assert places(search(path, "word", session="tw")) == [(2, 1), (2, 2)]
     assert places(search(path, "word", since=0.5, until=1)) == [(1, 2), (2, 2)], "from the start of each session"
@@ -221,25 +214,25 @@ def test_hits_are_narrowed_by_type_session_and_time(folder: Path) -> None:
         search(path, "word", session="three")
 
 
-@pytest.mark.parametrize("time", ["yesterday", "nan", "inf", "25:00"])
+@each("time", ["yesterday", "nan", "inf", "25:00"])
 def test_a_time_that_is_none_is_a_mistake(time: str) -> None:
     with pytest.raises(UsageError, match="is no time"):
         moment("since", time)
 
 
-def test_the_first_hits_come_by_session_and_time_and_all_are_counted(folder: Path) -> None:
+def test_the_first_hits_come_by_session_and_time_and_all_are_counted(tmp_path: Path) -> None:
     tape = Made()
     tape.stream("late", 5.0, *((5.0 + n, status("word")) for n in range(5)), end=20.0)
     tape.stream("early", 1.0, *((1.0 + n, status("word")) for n in range(5)), end=20.0)
-    found = search(tape.save(folder / "a.db"), "word", limit=7)
+    found = search(tape.save(tmp_path / "a.db"), "word", limit=7)
     assert found.total == 10
     assert [hit.row["session_id"] for hit in found.hits] == ["early"] * 5 + ["late"] * 2
     assert [hit.row["seq"] for hit in found.hits] == [1, 2, 3, 4, 5, 1, 2]
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED.glob("*.jsonl")))
-def test_every_word_of_a_real_session_is_found(name: str, folder: Path) -> None:
-    path = folder / "a.db"
+@each("name", sorted(path.name for path in SHIPPED.glob("*.jsonl")))
+def test_every_word_of_a_real_session_is_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
     import_file(SHIPPED / name, path)
     with omnirecord.open_cassette(path) as cassette:
         for stream in cassette.streams():
@@ -260,7 +253,7 @@ def test_what_is_asked_twice_in_the_same_words_is_found_twice(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("always_a_file")
-def test_short_streams_and_requests_share_a_step(folder: Path) -> None:
+def test_short_streams_and_requests_share_a_step(tmp_path: Path) -> None:
     made = Made()
     for n in range(200):
         made.stream(f"s{n}", 1.0, (1.0, status("running")), (2.0, delta(f"word{n}")), end=3.0)
@@ -272,7 +265,7 @@ def test_short_streams_and_requests_share_a_step(folder: Path) -> None:
             taken.append(step)
             yield step
 
-    assert search(made.save(folder / "a.db"), "word*", watch=watch).total == 400
+    assert search(made.save(tmp_path / "a.db"), "word*", watch=watch).total == 400
     assert taken == [400, 0]
 
 
@@ -302,7 +295,7 @@ def large(path: Path, say: Callable[[int], bytes], count: int) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["turns", "one message", "items"])
-def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: Path, kind: str, long: bool) -> None:
+def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(tmp_path: Path, kind: str, long: bool) -> None:
     """Without `--long`, 10,000 events in a share of the time and of the memory."""
     count = 100_000 if long else 10_000
     share = count / 100_000
@@ -311,7 +304,7 @@ def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(folder: P
         return status("running") if n % 100 == 0 else delta(f" word{n}" if n % 7 else " wire")
 
     say = {"turns": turn, "one message": lambda n: delta(f" word{n} "), "items": lambda n: tool(f"c{n}", word=f"w{n}")}
-    path = large(folder / "a.db", say[kind], count)
+    path = large(tmp_path / "a.db", say[kind], count)
     script = f"""
         import json, time
         from omnirecord.analysis.search.search import search

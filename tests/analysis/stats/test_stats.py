@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.model_calls.spent import union
+from omnirecord.analysis.model_calls.values import union
 from omnirecord.analysis.stats import values
 from omnirecord.analysis.stats.stats import measured
 from omnirecord.analysis.stats.values import SessionStats, Spread, gaps_of, percentiles, stats_row
@@ -25,6 +25,7 @@ from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.errors import UsageError
 from tests.support.cassettes import DONE, Made, child, completed, created, delta, event, heartbeat, presence, status
 from tests.support.cost import cost
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -387,7 +388,7 @@ def ordered(values: list[int], q: float) -> float:
 ALONE = ["text", "tool", "approval", "failed", "interrupt", "responses"]
 
 
-@pytest.mark.parametrize("name", ALONE)
+@each("name", ALONE)
 def test_a_shipped_session_counted_without_our_code(name: str) -> None:
     path = ROOT / "cassettes" / f"{name}.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -436,7 +437,7 @@ def test_of_two_clients_the_one_that_stayed_heard_all_there_is() -> None:
     assert [stream.content_bytes for stream in found.streams] == [stream.bytes for stream in streams]
 
 
-@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+@each("path", CASSETTES)
 def test_counts_of_a_shipped_cassette_agree_with_each_other(path: Path) -> None:
     for found in omnirecord.stats(path):
         assert sum(found.events_by_type.values()) == found.events
@@ -449,7 +450,7 @@ def test_counts_of_a_shipped_cassette_agree_with_each_other(path: Path) -> None:
 KINDS = [kind for kind in vars(values).values() if isinstance(kind, type) and kind.__module__ == values.__name__]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@each("kind", KINDS)
 def test_the_page_has_the_fields_that_there_are(kind: Any) -> None:
     page = (ROOT / "docs" / "stats.md").read_text().partition(f"\n## {kind.__name__}\n")[2].partition("\n## ")[0]
     told = [

@@ -13,8 +13,8 @@ import pytest
 from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.stats.stats import measured, stats
-from omnirecord.analysis.transcript.show import lines_of, rows_of
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer
@@ -47,7 +47,7 @@ def only_calls() -> Made:
 
 def test_a_turn_has_its_calls_and_where_its_time_went() -> None:
     with closing(open_store(RETRIED)) as store:
-        lines = "\n".join(lines_of(store, None, 200))
+        lines = "\n".join(lines_of(store, None, Page(200)))
         (row,) = rows_of(store, None)
     assert lines.count(" model stand-in") == 6  # five calls, and the model of the turn
     assert "!! model stand-in: 429 refused" in lines
@@ -112,7 +112,7 @@ def written(folder: Path, tape: Made, looks: int) -> Iterator[list[str]]:
     left = live_rows(folder / "a.jsonl")
     size = len(left) // looks + 1
     with closing(Writer(folder / "a.db")) as writer:
-        following = Following(store := Store.open(folder / "a.db"), None, width=10_000)
+        following = Following(store := Store.open(folder / "a.db"), None, Page(10_000))
         for number in range(looks):
             writer.write(left[number * size : (number + 1) * size])
             following.look()
@@ -128,7 +128,7 @@ def test_a_followed_turn_has_its_model_calls_as_they_end_and_where_its_time_went
     looks = list(written(tmp_path, both_hops(), 40))
     lines = [line for look in looks for line in look]
     calls = [line[15:] for line in lines if "model gpt-5" in line]
-    whole = [str(line)[15:] for line in lines_of(both_hops().store(), None, 10_000) if "model gpt-5" in line]
+    whole = [str(line)[15:] for line in lines_of(both_hops().store(), None, Page(10_000)) if "model gpt-5" in line]
     assert calls == whole
     assert len(calls) == 3
     (refused,) = (number for number, look in enumerate(looks) if any("429 refused" in line for line in look))
@@ -180,7 +180,7 @@ def test_a_stream_of_an_unknown_path_has_no_turns_in_any_command(tmp_path: Path)
 @pytest.mark.parametrize("width", [40, 60, 200])
 def test_no_line_is_wider_than_asked(width: int) -> None:
     with closing(only_calls().store()) as store:
-        assert max(map(len, lines_of(store, None, width))) <= width
+        assert max(map(len, lines_of(store, None, Page(width)))) <= width
 
 
 def test_calls_alone_print_new_instructions_once() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.sessions import summaries
-from omnirecord.analysis.transcript.show import lines_of, rows_of
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Ending

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.show import lines_of, rows_of, sessions
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.gather import whole_sessions
+from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.transcript.show import Following, lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
 from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.cost import cost
+from tests.support.examples import each
 from tests.support.live_rows import live_rows
 from tests.support.watchdog import slowness
 
@@ -31,7 +33,7 @@ CASSETTES = [
 
 
 def ids(made: Made, session: str | None) -> list[str | None]:
-    return [one.session_id for one in sessions(made.store(), session, family=True)]
+    return [one.session_id for one in whole_sessions(made.store(), session, family=True)]
 
 
 def family(*pairs: tuple[str, str]) -> Made:
@@ -83,7 +85,7 @@ def test_the_objects_of_a_named_session_are_its_own_turns() -> None:
     json.dumps(rows)
 
 
-@pytest.mark.parametrize(
+@each(
     "pairs",
     [
         [("a", "b"), ("b", "a")],
@@ -129,9 +131,9 @@ def test_a_hundred_thousand_events_are_told_quickly_and_in_little_memory(
     assert spent.megabytes < 80 + 220 * share
 
 
-def told(store: Store, **options: object) -> list[str]:
+def told(store: Store) -> list[str]:
     """What a single look at the whole tells."""
-    following = Following(store, None, width=10_000, **options)  # type: ignore[arg-type]
+    following = Following(store, None, Page(10_000))
     following.look()
     lines = [str(line).partition(" | ")[2] or str(line) for line in following.news(last=True)]
     store.close()
@@ -142,7 +144,7 @@ def followed(path: Path, folder: Path, looks: random.Random) -> list[str]:
     """The same while the rows come bit by bit."""
     db, found, left = folder / f"{random.random()}.db", [], live_rows(path)
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), None, width=10_000)
+        following = Following(store := Store.open(db), None, Page(10_000))
         while left:
             number = looks.choice([40, 200])
             writer.write(left[:number])
@@ -172,7 +174,7 @@ def test_wherever_the_looks_fall_the_same_is_told(
     assert Counter(map(text, followed(path, tmp_path_factory.mktemp("f"), random.Random(seed)))) == whole
 
 
-@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+@each("path", CASSETTES)
 def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
     store = open_store(path)
     following = Following(store, None)
@@ -232,7 +234,7 @@ def test_several_sessions_are_told_behind_their_names() -> None:
 def test_what_grows_is_shown_and_its_end_is_kept_short(tmp_path: Path) -> None:
     db = tmp_path / "a.db"
     with closing(Writer(db)) as writer:
-        following = Following(store := Store.open(db), None, width=100)
+        following = Following(store := Store.open(db), None, Page(100))
         made = Made()
         item = {"type": "function_call", "call_id": "c", "name": "shell", "arguments": "{}", "status": "in_progress"}
         made.stream(
@@ -297,4 +299,4 @@ def test_many_sessions_that_are_there_already_are_not_quadratic() -> None:
         return time.process_time() - begin
 
     took(10)
-    assert took(800) < 8 * took(200)  # four times as much; it was sixteen
+    assert took(400) < 8 * took(100)  # four times as much; it was sixteen

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript import Page, transcript, turn_lines
-from omnirecord.analysis.transcript.sentences import wrap
+from omnirecord.analysis.transcript.sentences import Page, wrap
+from omnirecord.analysis.transcript.tree import transcript
+from omnirecord.analysis.transcript.turn import turn_lines
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import (
     Approval,
@@ -28,6 +28,7 @@ from omnirecord.analysis.turns.values import (
     TurnUsage,
 )
 from omnirecord.text import cells, seconds
+from tests.support.examples import each
 
 S = 1_000_000_000
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\u202egnp.exe\u2066\x9b31m"
@@ -85,7 +86,7 @@ def test_the_head_of_a_session() -> None:
 
 def test_a_stream_that_ended_too_early_is_told() -> None:
     streams = (listening("upstream_lost"), listening("open", 2, None))
-    (verdict, head, *_) = transcript([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], width=200)
+    (verdict, head, *_) = transcript([session(draft().freeze(1, "s", 1), streams=streams, parent_id="a1")], Page(200))
     assert verdict == "Recording: the agent works"
     assert head == (
         "Session 3dc0 · sub-agent of a1 · recording 1 · 1 turn · 2.90 s"
@@ -111,7 +112,7 @@ def test_a_stream_without_times_tells_none() -> None:
     made.say("Hello.", 0)
     made.end("completed", 0)
     one = Session(1, None, None, 0, 0, (listening("eof", until_ns=0),), (made.freeze(1, None, 1),))
-    assert list(transcript([one], width=120)) == [
+    assert list(transcript([one], Page(120))) == [
         "Finished",
         "A stream without a session · recording 1 · 1 turn · no times recorded",
         "  1            You: Hi",
@@ -194,7 +195,7 @@ def test_sub_agents() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("output", "shown"),
     [
         ("plain\ntext", "plain text"),
@@ -260,7 +261,7 @@ def test_words_stay_whole_and_lines_their_own() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("ns", "shown"),
     [
         (0, "0.00 s"),
@@ -290,7 +291,7 @@ def test_what_was_cut_can_be_had_in_full() -> None:
     made.call("c", "cat", "x" * 300, None, 3 * S)
     made.hand_back("c", "one\n" * 100, None, 4 * S)
     one = session(made.freeze(1, "s", 1))
-    cut, full = list(transcript([one], width=1000)), list(transcript([one], width=1000, full=True))
+    cut, full = list(transcript([one], Page(1000))), list(transcript([one], Page(1000, full=True)))
     assert "x… (60 more characters) -> one one" in cut[3]
     assert cut[-1] == "(what is long was cut: --full tells all of it)"
     assert sum(line.strip() == "one" for line in full) == 98
@@ -382,7 +383,7 @@ def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> 
     assert where == sorted(where)
 
 
-@pytest.mark.parametrize(
+@each(
     "ids",
     [
         [("a", "b", "b"), ("b", "a", "a")],
@@ -393,7 +394,7 @@ def test_a_later_turn_of_a_sub_agent_is_told_in_the_turn_in_which_it_began() -> 
     ],
 )
 def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, str | None, str | None]]) -> None:
-    text = "\n".join(transcript(family(*ids), width=200))
+    text = "\n".join(transcript(family(*ids), Page(200)))
     for name, *_ in ids:
         assert text.count(f"You: I am {name}\n") == 1
 
@@ -401,5 +402,5 @@ def test_every_session_is_told_once_whatever_their_parents(ids: list[tuple[str, 
 def test_each_line_knows_what_it_tells() -> None:
     made = draft()
     made.say("Hello.", 3 * S)
-    kinds = [line.kind for line in transcript([session(made.freeze(1, "s", 1))], width=200)]
+    kinds = [line.kind for line in transcript([session(made.freeze(1, "s", 1))], Page(200))]
     assert kinds == ["verdict", "head", "asked", "said", "end", "stop"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.builder import Absence, absences_of, leavings_of
 from omnirecord.analysis.turns.values import Listening
 from omnirecord.cassette.open import open_store
@@ -39,7 +39,7 @@ def test_a_client_that_leaves_while_another_listens_on_is_told() -> None:
     assert leavings_of([listening(0, 3), listening(5, None), listening(6, 7)]) == [7 * S]
     assert leavings_of([listening(0, 3)]) == leavings_of([]) == []
     store = open_store(CASSETTES / "two_clients.jsonl")
-    (one,) = sessions(store)
+    (one,) = whole_sessions(store)
     store.close()
     assert [note.text for note in one.turns[0].notes] == ["a client left; another one went on listening"]
 
@@ -48,7 +48,7 @@ def test_a_silence_knows_for_how_much_of_it_nobody_was_there() -> None:
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, status("running")), (2.0, created()), (3.0, delta("a")), end=4.0)
     made.stream("s", 14.0, (14.0, heartbeat()), (20.0, delta("b", 2)), (20.0, completed()), (20.0, status("idle")))
-    (one,) = sessions(made.store())
+    (one,) = whole_sessions(made.store())
     (turn,) = one.turns
     (silence,) = turn.silences
     assert (silence.length_ns, silence.unheard_ns) == (17 * S, 10 * S)
@@ -60,5 +60,5 @@ def test_what_was_missed_between_two_turns_is_of_neither() -> None:
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, status("running")), (2.0, created()), (3.0, completed()), end=4.0)
     made.stream("s", 14.0, (14.0, heartbeat()), (15.0, status("running")), (15.0, created("q")), (16.0, completed("q")))
-    (one,) = sessions(made.store())
+    (one,) = whole_sessions(made.store())
     assert not any("no client listened" in note.text for turn in one.turns for note in turn.notes)

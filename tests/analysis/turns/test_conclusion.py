@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from omnirecord.analysis.gather import Known, conclusions
 from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.analysis.turns.conclusion import Conclusion
@@ -22,6 +20,7 @@ from tests.support.cassettes import (
     heartbeat,
     status,
 )
+from tests.support.examples import each
 
 VERDICTS = {
     "approval_timed_out": "Failed: no answer to the approval asked at 19:51:04 UTC",
@@ -45,12 +44,12 @@ def made(tape: Made) -> Conclusion:
     return found.conclusion
 
 
-@pytest.mark.parametrize("name", VERDICTS)
+@each("name", VERDICTS)
 def test_the_verdict_has_the_reason_and_the_time(name: str) -> None:
     assert of(TROUBLED[name])[0].verdict == VERDICTS[name]
 
 
-@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
+@each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_an_outline_concludes_what_the_whole_story_does(path: Path) -> None:
     with closing(open_store(path)) as store:
         told = [row["conclusion"] for row in rows_of(store, None) if row["conclusion"] is not None]

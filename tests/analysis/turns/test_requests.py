@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner
 
 from omnirecord.analysis.doctor.doctor import examine
@@ -15,8 +14,8 @@ from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search.search import _request as index_request
 from omnirecord.analysis.search.search import search
 from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.transcript.show import lines_of
-from omnirecord.analysis.transcript.unfolding import Following
+from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index
@@ -25,6 +24,7 @@ from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.ui.data import overview
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.examples import each
 
 BUSY = {"error": {"code": "runner_unavailable", "message": "the runner boots"}}
 UNKNOWN = {"error": {"code": "not_found", "message": "Session not found"}}
@@ -45,7 +45,7 @@ def found(tape: Made) -> list[tuple[str, str, str | None]]:
 
 
 def shown(tape: Made) -> str:
-    return "\n".join(lines_of(tape.store(), None, 200))
+    return "\n".join(lines_of(tape.store(), None, Page(200)))
 
 
 def ask(tape: Made, *asked: tuple[str, str, int]) -> Made:
@@ -55,7 +55,7 @@ def ask(tape: Made, *asked: tuple[str, str, int]) -> Made:
     return tape
 
 
-@pytest.mark.parametrize("status", [400, 403, 409, 422, 500, 503])
+@each("status", [400, 403, 409, 422, 500, 503])
 def test_a_write_that_is_refused_is_an_error_told_with_the_servers_words(status: int) -> None:
     tape = bound(status)
     assert found(tape) == [("request-failed", "error", "s")]
@@ -71,7 +71,7 @@ def test_a_write_that_succeeds_when_it_is_tried_again_is_a_warning() -> None:
     assert found(tape) == [("request-failed", "warning", "s")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("asked", "severity"),
     [
         (("GET", "/v1/sessions/s/items", 500), "warning"),
@@ -172,7 +172,7 @@ def test_a_session_that_could_not_be_made_is_told_as_a_request_of_no_session(tmp
         "     0.00 s    !! POST /v1/sessions was refused: 422 body.metadata: Field required",
     ]  # fmt: skip
     with closing(open_store(tape.save(tmp_path / "made.db"))) as store:
-        following = Following(store, None, width=200)
+        following = Following(store, None, Page(200))
         following.look()
         assert [str(line) for line in following.news(last=True)] == [shown(tape).split("\n")[-1]]
 
@@ -196,7 +196,7 @@ def test_an_answer_that_comes_after_a_search_is_indexed_by_the_next_one() -> Non
     index.close()
 
 
-@pytest.mark.parametrize(
+@each(
     ("answer", "told"),
     [
         (b'{"error": {"code": "a", "message": "b"}}', ("a", "b")),

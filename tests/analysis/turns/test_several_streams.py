@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from omnirecord.analysis.turns.session_builder import merged
 from omnirecord.analysis.turns.values import Turn
 from omnirecord.wire.event_ids import event_id, stamp
@@ -24,6 +22,7 @@ from tests.analysis.turns.test_turns import (
     texts,
     turns,
 )
+from tests.support.examples import each
 
 
 def test_copies_of_an_event_are_copies_whatever_id_each_stream_gave_them() -> None:
@@ -52,7 +51,7 @@ def reconnected(heard: int, resent: str, live: int, away: int = 30 * MS) -> Turn
     return only([*first, *second])
 
 
-@pytest.mark.parametrize("away", [0, MS, 30 * MS, 5 * S])
+@each("away", [0, MS, 30 * MS, 5 * S])
 def test_text_in_flight_that_is_sent_again_is_no_new_text(away: int) -> None:
     assert reconnected(3, "A flight recorder", 3, away).text == "A flight recorder keeps all."
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from omnirecord.analysis.turns.requests import Act
 from tests.analysis.turns.test_turns import (
     DATA,
@@ -27,6 +25,7 @@ from tests.analysis.turns.test_turns import (
     texts,
     turns,
 )
+from tests.support.examples import each
 
 
 def test_a_call_comes_twice_and_is_one() -> None:
@@ -109,7 +108,7 @@ def test_an_interrupt_has_no_terminal_event() -> None:
     assert told[0].ended_ns == 6 * MS
 
 
-@pytest.mark.parametrize("last", [[end("incomplete")], [end("cancelled"), IDLE], [], [consumed("Next")]])
+@each("last", [[end("incomplete")], [end("cancelled"), IDLE], [], [consumed("Next")]])
 def test_however_an_interrupt_ends_it_is_one(last: list[DATA]) -> None:
     told = turns(stream(RUNNING, consumed("Tell"), begin(), *says("Once"), INTERRUPT, *last))
     assert told[0].ended == "interrupted"

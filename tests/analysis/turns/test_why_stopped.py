@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.transcript.show import sessions
+from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import Approval, Child, Fault, Listening, Session, Silence, Snapshot, Turn
 from omnirecord.analysis.turns.why_stopped import AT_REST, stopped
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
+from tests.support.examples import each
 
 S = 1_000_000_000
 CASSETTES = Path(__file__).parent.parent.parent.parent / "cassettes"
@@ -41,10 +42,10 @@ def why(one: Session, others: dict[str, Session] | None = None) -> tuple[str, st
     return told.code, told.sentence
 
 
-@pytest.mark.parametrize("path", sorted(CASSETTES.glob("*.jsonl")), ids=lambda path: path.stem)
+@each("path", sorted(CASSETTES.glob("*.jsonl")))
 def test_the_shipped_sessions_are_at_rest_but_for_the_one_that_failed(path: Path) -> None:
     store = open_store(path)
-    told = [stopped(one).code for one in sessions(store)]
+    told = [stopped(one).code for one in whole_sessions(store)]
     store.close()
     assert set(told) == {"failed" if path.stem == "failed" else "finished"}
 
@@ -58,7 +59,7 @@ def test_a_finished_session_ends_with_its_client_going_away() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("ending", "after", "code", "said"),
     [
         ("client_left", None, "client_left", "The client closed its stream 3.00 s after the last event. Later"),
@@ -192,7 +193,7 @@ def test_which_codes_leave_nothing_undone() -> None:
 
 
 def told(made: Made) -> list[str]:
-    return [stopped(one).code for one in sessions(made.store())]
+    return [stopped(one).code for one in whole_sessions(made.store())]
 
 
 def test_a_server_that_went_on_for_others_has_dropped_its_reader() -> None:
@@ -217,7 +218,7 @@ def test_a_server_with_another_epoch_was_restarted() -> None:
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), ending="eof", end=3.0,
                 headers=(kind, ("X-Omnigent-Stream-Epoch", "1-a")))  # fmt: skip
     made.stream("t", 9.0, (9.0, heartbeat()), headers=(kind, ("X-Omnigent-Stream-Epoch", "2-b")))
-    (first, _) = sessions(made.store())
+    (first, _) = whole_sessions(made.store())
     assert first.streams[0].server_after == "restarted"
 
 
@@ -227,7 +228,7 @@ def test_a_later_snapshot_tells_of_the_end_that_nobody_heard() -> None:
     made.get("/v1/sessions/s", 5.0, answer={"id": "s", "status": "idle", "title": "T", "pending_elicitations": [{}, 1]})
     made.stream("s", 5.1, (5.1, heartbeat()), end=9.0)
     assert told(made) == ["end_missed"]
-    (one,) = sessions(made.store())
+    (one,) = whole_sessions(made.store())
     assert (one.status, one.status_ns, one.snapshot and one.snapshot.title) == ("idle", 5 * S, "T")
 
 
@@ -235,7 +236,7 @@ def test_a_snapshot_that_is_none_tells_nothing() -> None:
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, created()), (2.5, completed()))
     made.get("/v1/sessions/s", 5.0, answer=b"[1")
-    (one,) = sessions(made.store())
+    (one,) = whole_sessions(made.store())
     assert one.snapshot is None
 
 
@@ -243,7 +244,7 @@ def test_what_a_hostile_session_says_is_one_harmless_line() -> None:
     evil = "\x1b]0;owned\x07\n\u202e" * 100
     made = Made()
     made.stream("s", 1.0, (1.0, heartbeat()), (2.0, event("response.failed", response={"error": {"message": evil}})))
-    (one,) = sessions(made.store())
+    (one,) = whole_sessions(made.store())
     sentence = stopped(one).sentence
     assert sentence.isprintable()
     assert len(sentence) < 400

@@ -13,6 +13,7 @@ import pytest
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import BrokenCassette, CassetteError, NewerCassette, NotACassette, UsageError
 from tests.cassette.jsonl.test_jsonl import saved
+from tests.support.examples import each
 
 Lines = list[dict[str, Any]]
 
@@ -83,7 +84,7 @@ BROKEN: dict[str, tuple[Callable[[Lines], int | None], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@each("name", BROKEN)
 def test_what_does_not_fit_is_refused_with_its_line(tmp_path: Path, name: str) -> None:
     _, text = saved(tmp_path)
     lines = [json.loads(line) for line in text.read_text().splitlines()]
@@ -118,7 +119,7 @@ def test_a_frame_that_its_bytes_do_not_make_is_refused(tmp_path: Path) -> None:
         open_store(text)
 
 
-@pytest.mark.parametrize("line_17", [b'{"exchange": ', b"\xff", b"[]", b"", b"[" * 100_000])
+@each("line_17", [b'{"exchange": ', b"\xff", b"[]", b"", b"[" * 100_000])
 def test_a_broken_line_17_names_line_17_and_changes_nothing(tmp_path: Path, line_17: bytes) -> None:
     db, text = saved(tmp_path)
     lines = text.read_bytes().splitlines()
@@ -132,7 +133,7 @@ def test_a_broken_line_17_names_line_17_and_changes_nothing(tmp_path: Path, line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.jsonl"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "error", "says"),
     [
         (b"", NotACassette, "is empty"),

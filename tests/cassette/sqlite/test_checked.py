@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from omnirecord.cassette.sqlite.checked import LIMIT, read_block_of
+from tests.support.examples import each
 
 
 def row(n: int = 0, start: int = 0, offset: int = 0, **read: Any) -> tuple[Any, ...]:
@@ -25,7 +26,7 @@ def test_its_times_may_be_as_large_as_the_limit_allows() -> None:
     assert read_block_of(row(came=1 - LIMIT))[4] == (0, 1 - LIMIT, 9)
 
 
-@pytest.mark.parametrize(
+@each(
     "large",
     [
         {"n": LIMIT}, {"start": LIMIT}, {"offset": LIMIT - 9}, {"offset": -LIMIT}, {"came": LIMIT}, {"came": -LIMIT},

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from omnirecord.cassette.framing import Framer, Run
 from omnirecord.cassette.sqlite.stream_rows import FrameColumns
 from omnirecord.contract.shapes import LONGEST
-from omnirecord.omnigent.contract import Contract
-from omnirecord.omnigent.contract.documented import omnigent
+from omnirecord.omnigent.contract import Contract, omnigent
 
 OMNIGENT = omnigent()
 """Of its own: what others have made it learn leaves no room for what is learnt here."""
@@ -49,10 +48,9 @@ def columns(data: bytes, cuts: list[int], rows: list[int], *, runs: bool) -> tup
     made, number, any_run = FrameColumns(), 0, False
     while number < len(reads):
         some = reads[number : number + (rows[number % len(rows)])]
-        feed = framer.feed_runs if runs else framer.feed_reads
-        found = feed(number, [len(one) for one in some], b"".join(some))
-        any_run = any_run or any(isinstance(one, Run) for one in found)
-        made.add(found)
+        for found in framer.portions(number, [len(one) for one in some], b"".join(some), runs=runs):
+            any_run = any_run or any(isinstance(one, Run) for one in found)
+            made.add(found)
         number += len(some)
     made.add(framer.close())
     return made, any_run
@@ -85,7 +83,9 @@ def test_what_only_ends_alike_is_no_part_of_a_run() -> None:
 
 def test_a_contract_that_knows_no_shapes_has_no_runs() -> None:
     blind = Contract("own", OMNIGENT.types, lambda _type, _data: ())
-    assert not any(isinstance(one, Run) for one in Framer(None, blind).feed_runs(0, [2000], delta("a") * 20))
+    data = delta("a") * 20
+    (found,) = Framer(None, blind).portions(0, [len(data)], data, runs=True)
+    assert not any(isinstance(one, Run) for one in found)
 
 
 def test_what_is_too_long_to_be_looked_up_is_no_run() -> None:

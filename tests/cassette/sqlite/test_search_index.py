@@ -11,12 +11,13 @@ import pytest
 
 from omnirecord.analysis.search.query import Filter, matches, parse
 from omnirecord.cassette.sqlite.search_index import EVER, Doc, Index, State, digest, path_beside
+from tests.support.examples import each
 
 THEN = State(7, [100, 5], [[1, "monday", "0", "omnigent", None]], is_closed=True, is_complete=True)
 GROWN = [*THEN.recordings, [2, "tuesday", "0", "omnigent", None]]
 
 
-@pytest.mark.parametrize(
+@each(
     ("now", "standing"),
     [
         (THEN, "current"),

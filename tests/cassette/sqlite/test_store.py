@@ -32,7 +32,7 @@ from omnirecord.errors import (
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import load
 from tests.support.cassettes import conversation, delta, heartbeat
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 OMNIGENT = load("omnigent")
 BODY = heartbeat() + delta("Hello") + b": hi\r\r" + delta("world") + b"data: cut o"
@@ -224,8 +224,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("opens", [Writer, Store.open], ids=["writer", "reader"])
-@pytest.mark.parametrize("name", REFUSED)
+@each("opens", [Writer, Store.open])
+@each("name", REFUSED)
 def test_what_is_no_cassette_is_refused_and_left_as_it_was(tmp_path: Path, name: str, opens: type[Writer]) -> None:
     make, error, says = REFUSED[name]
     path = tmp_path / "a.db"

@@ -14,6 +14,7 @@ from omnirecord.cassette.sqlite import Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.stream_reads import Content, ReadBlock, from_byte, from_read, reads, together
 from omnirecord.cassette.sqlite.views import spliced, with_sent
 from omnirecord.model import Read
+from tests.support.examples import each
 
 ONE = st.tuples(st.integers(-5, 10**12), st.none() | st.integers(0, 10**12), st.binary(max_size=9), st.booleans())
 GIVEN = st.lists(st.lists(ONE, max_size=6), max_size=4)
@@ -135,7 +136,7 @@ def test_what_is_masked_late_is_masked_where_it_is(writer: Writer) -> None:
     assert [piece.data for piece in from_read(writer.connection, 1, 0)] == [b"s**ret", b"m*re"]
 
 
-@pytest.mark.parametrize(("at", "made"), [(0, b"xbc"), (2, b"abx"), (3, b"abc"), (-1, b"abc")])
+@each(("at", "made"), [(0, b"xbc"), (2, b"abx"), (3, b"abc"), (-1, b"abc")])
 def test_other_bytes_go_nowhere_but_where_there_are_some(at: int, made: bytes) -> None:
     assert spliced(b"abc", at, b"x") == made
     assert spliced(None, at, b"x") is None

@@ -20,7 +20,9 @@ from omnirecord.errors import BrokenCassette, CassetteError, NotACassette
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.server import Replay
 from tests.cassette.test_hostile_cassettes import read_all
+from tests.support import forked
 from tests.support.cassettes import conversation
+from tests.support.examples import each
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT"
 HUGE = "zeroblob(1000000000)"
@@ -49,7 +51,7 @@ def crafted(folder: Path, script: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", READ)
+@each("name", READ)
 def test_what_is_no_plain_table_is_not_read(name: str, tmp_path: Path) -> None:
     path = crafted(tmp_path, READ[name])
     began = time.monotonic()
@@ -92,7 +94,7 @@ WRITE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", WRITE)
+@each("name", WRITE)
 def test_what_would_run_when_it_is_written_to_is_not_appended_to(name: str, tmp_path: Path) -> None:
     path = crafted(tmp_path, WRITE[name])
     before = path.read_bytes()
@@ -115,7 +117,7 @@ def test_a_reader_cannot_write_or_attach(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "says"), [
-    ("UPDATE chunks SET data = zeroblob(300000000);", "too big"),
+    pytest.param("UPDATE chunks SET data = zeroblob(300000000);", "too big", marks=pytest.mark.long),
     ("UPDATE read_blocks SET data = zeroblob(300000000);", "too big"),
 ])  # fmt: skip
 def test_a_value_that_is_too_large_is_not_read(script: str, says: str, tmp_path: Path) -> None:
@@ -173,20 +175,18 @@ def test_a_link_beside_it_is_not_followed(ending: str, tmp_path: Path) -> None:
 def test_a_pipe_beside_it_is_not_waited_for(ending: str, tmp_path: Path) -> None:
     path = conversation().save(tmp_path / "a.db")
     os.mkfifo(tmp_path / f"a.db{ending}")
-    code = f"from omnirecord.cli import main\nmain(['ls', {str(path)!r}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode in (0, 2), done.stderr
-    assert "Traceback" not in done.stderr
+    done = forked.run(["ls", path])
+    assert done.code in (0, 2), done.errors
+    assert b"Traceback" not in done.errors
 
 
 def test_a_pipe_in_its_place_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.db")
-    code = f"from omnirecord.cli import main\nmain(['ls', {str(tmp_path / 'a.db')!r}])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20)
-    assert (done.returncode, "is a pipe or a device: name a file" in done.stderr) == (2, True)
+    done = forked.run(["ls", tmp_path / "a.db"])
+    assert (done.code, b"is a pipe or a device: name a file" in done.errors) == (2, True)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@each("seed", range(40))
 def test_damaged_pages_are_damage_and_no_traceback(seed: int, tmp_path: Path) -> None:
     """Behind the first 100 bytes, which say what the file is, anything may stand."""
     dice = random.Random(seed)

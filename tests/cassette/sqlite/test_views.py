@@ -26,6 +26,7 @@ from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
 from tests.cassette.sqlite.test_store import begun, received
 from tests.support.cassettes import DONE, Made, child, completed, conversation, created, delta, event, heartbeat, zipped
+from tests.support.examples import each
 from tests.support.older import aged
 
 CASSETTES = sorted((Path(__file__).parent.parent.parent.parent / "cassettes").glob("*.jsonl"))
@@ -82,7 +83,7 @@ def test_a_gap_is_the_time_since_the_frame_before(tmp_path: Path) -> None:
     assert len(looked_at(path, "SELECT * FROM events WHERE gap_s > '0.4'")) == 2  # Datasette compares with text
 
 
-@pytest.mark.parametrize(("frame", "shown"), [
+@each(("frame", "shown"), [
     (b'event: x\r\ndata: {"type": "x"}\r\n\r\n', '{"type": "x"}'),
     (b'event: x\rdata:{"type": "x"}\r\r', '{"type": "x"}'),
     (b'data: {"type":\ndata: "x"}\n\n', 'data: {"type":\ndata: "x"}\n\n'),

@@ -10,11 +10,11 @@ from tests.end_to_end.hostile.row import Row
 from tests.end_to_end.hostile.rows_client import SHAPES, Shape
 from tests.end_to_end.hostile.rows_upstream import ROWS
 
-SAME = "as without the proxy"
+SAME = "the same as without the proxy"
 
 
 def upstream_lines() -> Iterator[str]:
-    yield "| result for the client | `ending` | actions of upstream |"
+    yield "| the client gets | `ending` | actions of upstream |"
     yield "|---|---|---|"
     yield from _lines((_upstream_result(row), row.name) for row in ROWS)
 
@@ -25,7 +25,7 @@ def _upstream_result(row: Row) -> str:
         status, _ = row.through
         seen = f"{status.decode() or 'the end of the connection'}: {row.why}"
     elif row.may_lack:
-        seen += "; bytes of the broken chunk may be missing"
+        seen += ", but bytes of the broken chunk may be missing"
     return f"{seen} | `{row.ending}`"
 
 

@@ -14,10 +14,10 @@ OK = b"HTTP/1.1 200 OK\r\n"
 HI = OK + b"Content-Length: 2\r\n\r\nhi"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 NOTHING = (b"", b"")
-HALF_A_HEAD: Any = {"through": NOTHING, "why": "a partial header section is not passed on"}
+HALF_A_HEAD: Any = {"through": NOTHING, "why": "the proxy passes on no partial header section"}
 REFUSED: Any = {
     "ending": "upstream_lost", "through": (b"502 Bad Gateway", None),
-    "why": "refused",
+    "why": "the proxy refuses the response",
 }  # fmt: skip
 TOO_LARGE: Any = {
     "ending": "upstream_lost", "through": (
@@ -25,10 +25,10 @@ TOO_LARGE: Any = {
         b'{"error": {"code": "upstream_answer", "message": "omnirecord does not pass on the upstream\'s answer:'
         b' its header section has more than 65,536 bytes or 1,000 fields"}}',
     ),
-    "why": "refused, over the limit of the proxy",
+    "why": "the response exceeds a limit of the proxy",
 }  # fmt: skip
-UNFOLDED: Any = {"through": (b"200 OK", b"hi"), "why": "unfolded, as RFC 9112 requires"}
-HELD_BACK: Any = {"through": (b"200 OK", b"hi"), "why": "without interim responses, which belong to one connection"}
+UNFOLDED: Any = {"through": (b"200 OK", b"hi"), "why": "the proxy unfolds the header, as RFC 9112 requires"}
+HELD_BACK: Any = {"through": (b"200 OK", b"hi"), "why": "the proxy passes on no interim responses"}
 
 
 def ends() -> list[Row]:
@@ -82,7 +82,7 @@ EMPTY_EXTENSION = Row(
     answers(STREAM + chunk(ONE) + b"5;\r\nhello\r\n0\r\n\r\n"),
     ending="upstream_lost",
     through=(b"200 OK", ONE),
-    why="the bytes before it, then a cut: RFC 9112 requires a name after the semicolon",
+    why="the bytes before the bad chunk, then a cut, since RFC 9112 requires a name after the semicolon",
 )
 
 
@@ -123,7 +123,7 @@ HEADERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "control characters in the reason": (b"HTTP/1.1 200 O\x01\x1b\x7fK\r\n" + TWO, {}),
     "a header that is not UTF-8": (OK + b"X-A: \xff\xc3\r\n" + TWO, {}),
     "lines that end in LF alone": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
-        {"through": (b"200 OK", b"hi"), "why": "passed on with the line ends of RFC 9112"}),
+        {"through": (b"200 OK", b"hi"), "why": "the proxy writes the line ends of RFC 9112"}),
     "an invalid HTTP version": (b"HTTP/9.9 200 OK\r\n" + TWO, REFUSED),
     "a status of four digits": (b"HTTP/1.1 2000 OK\r\n" + TWO, REFUSED),
     "a status of two digits": (b"HTTP/1.1 20 OK\r\n" + TWO, REFUSED),

@@ -62,6 +62,8 @@ FAULTS: dict[str, Fault] = {
     "the folder is removed": gone,
 }
 
+IN_SHORT = ("the file system is full", "the folder is removed")
+
 
 @pytest.fixture
 def folder(tmp_path: Path, fault: str) -> Iterator[Path]:
@@ -77,7 +79,9 @@ def folder(tmp_path: Path, fault: str) -> Iterator[Path]:
 
 @pytest.mark.timed
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [  # the others: `test_thread.py`, in the process of the test
+    one if one in IN_SHORT else pytest.param(one, marks=pytest.mark.long) for one in FAULTS
+])  # fmt: skip
 async def test_no_stream_is_delayed_and_what_came_meanwhile_is_in_the_file(
     fault: str, folder: Path, long: bool, figure: Figure
 ) -> None:

@@ -90,7 +90,7 @@ async def test_a_second_signal_does_not_wait_for_what_is_queued(tmp_path: Path) 
     async with (
         wire.Upstream(tiny_events) as upstream,
         Process(upstream.url, db, "--redact", "content") as proxy,
-        flooded(proxy, 50 * MIB),
+        flooded(proxy, 20 * MIB),
     ):
         began = time.monotonic()
         proxy.process.send_signal(signal.SIGTERM)

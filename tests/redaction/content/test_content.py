@@ -17,7 +17,7 @@ from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.content.streams import LINE
 from omnirecord.redaction.content.strings import masked, undone
 from omnirecord.wire.sse import Parser
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 
 SCANNER = Scanner()
 CUTS = st.lists(st.integers(0, 600), max_size=20)
@@ -102,14 +102,14 @@ def scanned(text: bytes, cuts: list[int], scanner: Scanner = SCANNER) -> bytes:
     return bytes(out)
 
 
-@pytest.mark.parametrize("kind", MASKED)
+@each("kind", MASKED)
 def test_a_secret_is_masked_behind_its_prefix(kind: str) -> None:
     text, safe = MASKED[kind]
     assert scanned(text.encode(), []).decode() == safe
     assert scanned(text.encode(), list(range(len(text)))).decode() == safe
 
 
-@pytest.mark.parametrize("text", KEPT)
+@each("text", KEPT)
 def test_what_only_looks_like_a_prefix_stays(text: str) -> None:
     assert scanned(text.encode(), []).decode() == text
     assert scanned(text.encode(), list(range(len(text)))).decode() == text
@@ -155,7 +155,7 @@ def test_what_begins_with_a_users_prefix_is_masked() -> None:
     assert scanned(b"acme_x1.y, tacme_x $2b$12 sk-A", [], scanner) == b"acme_**.*, tacme_x $2b$** sk-*"
 
 
-@pytest.mark.parametrize("prefix", ["ab", "", "a b c", 'a"bc', "a\\bc", "a*bc", "äbc", "x" * 65, "ab\nc"])
+@each("prefix", ["ab", "", "a b c", 'a"bc', "a\\bc", "a*bc", "äbc", "x" * 65, "ab\nc"])
 def test_a_prefix_that_cannot_be_looked_for_is_refused(prefix: str) -> None:
     with pytest.raises(UsageError, match="cannot be looked for"):
         Scanner([prefix])
@@ -272,11 +272,14 @@ BEFORE = [
 ]  # fmt: skip
 
 
+ENDS = ("response.created", "response.output_item.done", "turn.started", "message_stop")
+
+
 def has_all_stars(out: str | bytes, safe: str | bytes) -> bool:
     return len(out) == len(safe) and all(got in (must, "*", ord("*")) for got, must in zip(out, safe, strict=True))
 
 
-@pytest.mark.parametrize("kind", MASKED)
+@each("kind", MASKED)
 def test_no_secret_survives_because_of_what_an_earlier_delta_ended_with(kind: str) -> None:
     """It may have been another text, since not all have ids: the message before it, or a status."""
     text, safe = MASKED[kind]
@@ -286,11 +289,12 @@ def test_no_secret_survives_because_of_what_an_earlier_delta_ended_with(kind: st
             assert has_all_stars(out[-1], safe), before
 
 
-@pytest.mark.parametrize("kind", MASKED)
-def test_not_even_one_that_comes_in_pieces_in_a_new_turn(kind: str) -> None:
+@each("kind", MASKED)
+def test_not_even_one_that_comes_in_pieces_in_a_new_turn(kind: str, long: bool) -> None:
+    """Each end of a turn with each text before it with `--long`, otherwise each with some of them."""
     text, safe = MASKED[kind]
-    for before in BEFORE:
-        for ends in ("response.created", "response.output_item.done", "turn.started", "message_stop"):
+    for number, before in enumerate(BEFORE, len(text)):
+        for ends in ENDS if long else [ENDS[number % len(ENDS)]]:
             out = Disk().feed(b"".join([*deltas(before), event(ends, delta=""), *deltas("", *text)]))
             assert has_all_stars("".join(texts(out)[2:]), safe), (before, ends)
 
@@ -316,7 +320,7 @@ IDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "other"), IDS)
+@each(("one", "other"), IDS)
 def test_texts_that_come_in_turns_are_told_apart(one: dict[str, object], other: dict[str, object]) -> None:
     left = deltas("sk", "-A", "b1", "c d", **one)
     right = deltas("tas", "k-1 ", "ghp_", "zz", **other)
@@ -475,7 +479,7 @@ def test_what_is_masked_in_the_end_was_at_no_time_written(stream: bytes, cuts: l
         assert all(a == ord("*") for a, b, was in zip(before, whole, stream, strict=False) if b != was)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(FRAMES, st.lists(st.integers(0, 2 * LINE), max_size=5))
 @example(event("a.delta", delta="a\\nsk-Ab1\\nb"), [])
 def test_a_line_of_any_length_is_masked_the_same_however_it_is_cut(stream: bytes, cuts: list[int]) -> None:

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from itertools import pairwise
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from omnirecord.redaction.content.fields import NOTHING, scan
 from omnirecord.redaction.redactor import Redactor
 from tests.redaction.content.test_content import MASKED as PREFIXED
 from tests.redaction.content.test_content import Disk, deltas, event, has_all_stars, texts
+from tests.support.examples import each
 
 SCANNER = Scanner()
 MASKED = {
@@ -82,7 +82,7 @@ def scanned(text: bytes, cuts: list[int], *, strict: bool = False) -> bytes:
     return bytes(out)
 
 
-@pytest.mark.parametrize("form", MASKED)
+@each("form", MASKED)
 def test_a_named_secret_is_masked_in_its_place(form: str) -> None:
     text, safe = MASKED[form]
     assert scanned(text.encode(), []).decode() == safe
@@ -90,14 +90,14 @@ def test_a_named_secret_is_masked_in_its_place(form: str) -> None:
     assert scanned(safe.encode(), []).decode() == safe
 
 
-@pytest.mark.parametrize("text", KEPT)
+@each("text", KEPT)
 def test_text_without_a_named_secret_stays(text: str) -> None:
     assert scanned(text.encode(), []).decode() == text
     assert scanned(text.encode(), list(range(len(text)))).decode() == text
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-@pytest.mark.parametrize("form", MASKED)
+@each("size", [1, 3, 7, 1000])
+@each("form", MASKED)
 def test_a_named_secret_is_followed_through_the_deltas_of_its_text(form: str, size: int) -> None:
     text, safe = MASKED[form]
     pieces = [text[n : n + size] for n in range(0, len(text), size)]
@@ -107,7 +107,7 @@ def test_a_named_secret_is_followed_through_the_deltas_of_its_text(form: str, si
     assert disk.counts.total() >= 1
 
 
-@pytest.mark.parametrize("form", MASKED)
+@each("form", MASKED)
 def test_a_named_secret_is_masked_in_json_strings_at_any_depth(form: str) -> None:
     text, _ = MASKED[form]
     value: object = {"item": {"output": json.dumps({"stdout": json.dumps([text])})}}
@@ -276,7 +276,7 @@ def test_how_a_stream_was_cut_changes_nothing_in_the_end(stream: bytes, cuts: li
             json.loads(line[6:])
 
 
-@pytest.mark.parametrize(
+@each(
     "pieces", [("{'pin': '", "{'pin': '", '{"pass'), ("pwd: *",), ("pwd: a\x1f",), ("token=a",), ("{'pin': \"a'b\"}",)]
 )
 def test_masking_a_masked_stream_changes_nothing(pieces: tuple[str, ...]) -> None:
@@ -305,7 +305,7 @@ PUMPED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("pump", PUMPED)
+@each("pump", PUMPED)
 def test_hostile_text_is_read_in_linear_time(pump: bytes) -> None:
     def cost(size: int) -> float:
         text = (pump * (size // len(pump) + 1))[:size]
@@ -324,7 +324,7 @@ def test_the_dashes_of_an_option_may_come_in_two_deltas() -> None:
     assert texts(Disk().feed(b"".join(deltas("run -", "-token hunter2 -v")))) == ["run -", "-token ******* -v"]
 
 
-@pytest.mark.parametrize("form", [*MASKED, *PREFIXED])
+@each("form", [*MASKED, *PREFIXED])
 def test_a_secret_is_masked_in_an_event_that_is_like_the_last_ones(form: str) -> None:
     text, safe = {**MASKED, **PREFIXED}[form]
     stream = [event("x.delta", n=n, delta="a word. ", note="more. ", end=None) for n in range(8, 12)]

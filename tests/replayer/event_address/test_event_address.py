@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from omnirecord.errors import UsageError
 from omnirecord.replayer.event_address import Address, Stream, parse_address
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, presence, status
+from tests.support.examples import each
 from tests.support.recorded import calls, recorded
 
 ONE = recorded(
@@ -31,7 +32,7 @@ def refusal(text: str, streams: list[Stream] | None = None) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "meant"),
     [
         ("session.status", [(1, 3)]),
@@ -68,7 +69,7 @@ def test_an_event_is_found_as_a_person_names_it(text: str, meant: list[tuple[int
     assert parse_address(text).resolve([ONE]) == meant if meant else "there is no" in refusal(text, [ONE])
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "meant"),
     [
         ("2nd response.completed", [(2, 5)]),
@@ -89,7 +90,7 @@ def test_one_event_is_of_the_first_stream_that_has_it_and_every_event_of_all(
     assert found(text) == meant
 
 
-@pytest.mark.parametrize(
+@each(
     ("condition", "holds"),
     [
         ("n=1", True), ("n=1.0", True), ("n=true", False), ("n=2", False), ('n="1"', False),
@@ -132,7 +133,7 @@ def test_a_glob_does_not_match_the_end_marker() -> None:
     assert found("last *") == [(1, 9)]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "said"),
     [
         ("3rd response.completed", "there is no 3rd response.completed: stream 1 has 1 response.completed (frame 8),"
@@ -164,7 +165,7 @@ def test_a_cassette_without_streams_or_types_says_so() -> None:
     assert refusal("event in stream 1", [recorded(4)]).endswith("the cassette has stream 4")
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "said"),
     [
         ("", "where it ends, an event was expected"),

@@ -17,10 +17,11 @@ from tests.replayer.faults.test_faults import (
     played,
     without,
 )
+from tests.support.examples import each
 from tests.support.recorded import parts_of, recorded, wire
 
 
-@pytest.mark.parametrize(
+@each(
     ("fault", "end", "comes"),
     [
         ("cut before response.created", "clean", H1 + PRESENCE + RUNNING),

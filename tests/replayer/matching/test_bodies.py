@@ -9,6 +9,7 @@ import pytest
 from omnirecord.replayer.matching.bodies import COMPARED, first_unlike, value_of
 from omnirecord.replayer.player import Answering
 from tests.support.cassettes import Made
+from tests.support.examples import each
 from tests.support.stage import EVENTS, Stage
 
 UUIDS = "0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"
@@ -49,12 +50,12 @@ UNLIKE = {
 }
 
 
-@pytest.mark.parametrize("name", ALIKE)
+@each("name", ALIKE)
 def test_what_means_nothing_is_no_difference(name: str) -> None:
     assert unlike(*ALIKE[name]) is None
 
 
-@pytest.mark.parametrize("name", UNLIKE)
+@each("name", UNLIKE)
 def test_the_first_difference_is_shown(name: str) -> None:
     recorded, got, said = UNLIKE[name]
     assert unlike(recorded, got) == said
@@ -68,7 +69,7 @@ def test_a_body_that_is_nested_beyond_all_measure_is_compared_without_an_error()
     assert value_of(b"[" * 100_000, JSON) == "[" * 100_000
 
 
-@pytest.mark.parametrize(
+@each(
     ("kind", "one", "other", "is_same"),
     [
         ("application/x-www-form-urlencoded", b"a=1&b=2", b"b=2&a=1", True),

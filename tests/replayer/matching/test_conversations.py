@@ -12,9 +12,10 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.model import Exchange, Headers, Request, Response
-from omnirecord.replayer.matching import Asked, Lookup, Rules
+from omnirecord.replayer.matching import Asked, Lookup, Rules, conversations
 from omnirecord.replayer.matching.conversations import Conversations
 from omnirecord.replayer.matching.key import Incoming
+from tests.support.examples import each
 
 PATH = "/v1/responses"
 
@@ -67,7 +68,7 @@ def test_the_ids_of_a_client_select_the_answer_among_equal_conversations() -> No
     assert [answered(found, one, asked) for one in reversed(continued)] == [2, 1]
 
 
-@pytest.mark.parametrize(
+@each(
     "other",
     [
         {"model": "n"},
@@ -170,7 +171,7 @@ def test_tools_in_another_order_match() -> None:
     assert answered(lookup(ask("a", tools=tools)), ask("a", tools=tools[::-1]), set()) == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "told",
     [
         "Today's date is {0:%Y-%m-%d}.",
@@ -233,8 +234,9 @@ def test_a_miss_with_a_long_text_makes_no_call_for_each_character() -> None:
     assert calls(1_000_000) < calls(1_000) + 200
 
 
-def test_a_miss_reads_few_recorded_requests_if_they_are_large() -> None:
-    bodies = [json.dumps(ask("x" * 3_000_000 + str(n))).encode() for n in range(4)]
+def test_a_miss_reads_few_recorded_requests_if_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "_READ_BYTES", 400_000)
+    bodies = [json.dumps(ask("x" * 300_000 + str(n))).encode() for n in range(4)]
     read: list[int] = []
     answer = Response(1, 2, 200, "OK", ())
     exchanges = [

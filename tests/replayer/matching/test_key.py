@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from omnirecord.model import Headers
 from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.rules import Rules
+from tests.support.examples import each
 from tests.support.watchdog import slowness
 
 ALIKE = {
@@ -34,14 +35,14 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize("name", ALIKE)
+@each("name", ALIKE)
 def test_requests_match_whatever_their(name: str) -> None:
     one, other = ALIKE[name]
 
     assert key_of("GET", one) == key_of("GET", other)
 
 
-@pytest.mark.parametrize("name", DIFFERENT)
+@each("name", DIFFERENT)
 def test_requests_differ_by(name: str) -> None:
     one, other = DIFFERENT[name]
 
@@ -78,14 +79,14 @@ UNRULED = {
 }
 
 
-@pytest.mark.parametrize("name", RULED)
+@each("name", RULED)
 def test_a_rule_ignores(name: str) -> None:
     specs, one, other = RULED[name]
     rules = Rules.parse(specs)
     assert key_of("GET", one, rules=rules) == key_of("GET", other, rules=rules)
 
 
-@pytest.mark.parametrize("name", UNRULED)
+@each("name", UNRULED)
 def test_a_rule_does_not_ignore(name: str) -> None:
     specs, one, other = UNRULED[name]
     rules = Rules.parse(specs)

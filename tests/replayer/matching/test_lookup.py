@@ -15,6 +15,7 @@ from omnirecord.replayer.matching.lookup import Lookup
 from omnirecord.replayer.player import Answering, GateRule, Incoming, Mismatch
 from omnirecord.replayer.player.plan import ReplayPlan
 from tests.support.cassettes import Made, conversation, heartbeat
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Stage
 
 TEXT = "body $.data.text"
@@ -62,7 +63,7 @@ def test_a_body_that_says_something_else_is_a_miss_that_tells_both() -> None:
     ]
 
 
-@pytest.mark.parametrize("body", [b"", b"no json", b'{"data": {"text": "a"', {"data": {}}, [1]])
+@each("body", [b"", b"no json", b'{"data": {"text": "a"', {"data": {}}, [1]])
 def test_where_there_is_nothing_at_the_path_it_says_so(body: Any) -> None:
     miss = Stage(talk("a"), match=(TEXT,)).misses("POST", EVENTS, body=body)
     assert miss.nearest[0]["differs"] == 'body $.data.text: recorded "a", got nothing'
@@ -83,7 +84,7 @@ def test_several_values_at_a_path_are_compared_as_a_list() -> None:
     assert answered(stage, {"a": [{"x": 1.0, "y": 5}, {"x": 2}]}) == [b"1"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("recorded", "got", "equal"),
     [(1, 1.0, True), (1, True, False), ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True), ("1", 1, False), (None, 0, False)],
 )
@@ -395,7 +396,7 @@ def test_the_same_target_comes_before_a_masked_one() -> None:
     assert stage.reads("/k/sk-another?a=1") == {"n": 1}
 
 
-@pytest.mark.parametrize(
+@each(
     ("recorded", "asked"),
     [
         ("/k/sk-********", "/k/pk-other"), ("/k/sk-********", "/k/sk-a/b"), ("/k/sk-********?a=1", "/k/sk-other?a=2"),

@@ -9,6 +9,7 @@ from omnirecord.replayer.matching import Key, key_of
 from omnirecord.replayer.matching.lookup import NEAREST, Named, Ordered, difference, line, named, nearest
 from omnirecord.replayer.matching.rules import Rules
 from omnirecord.replayer.player import Miss
+from tests.support.examples import each
 
 TEAM = Rules.parse("add header x-team")
 
@@ -49,7 +50,7 @@ DIFFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", DIFFERENCES)
+@each("name", DIFFERENCES)
 def test_it_is_said_which_part_differs_and_how(name: str) -> None:
     got, recorded, said = DIFFERENCES[name]
     one, other = keys(got, recorded)
@@ -118,7 +119,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", LINES)
+@each("name", LINES)
 def test_a_line_marks_what_differs(name: str) -> None:
     got, recorded, said = LINES[name]
     one, other = keys(got, recorded)

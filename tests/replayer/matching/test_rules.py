@@ -23,6 +23,7 @@ from omnirecord.replayer.matching.rules import (
     spelled,
     values_at,
 )
+from tests.support.examples import each
 
 EVENTS = "/v1/sessions/abc/events"
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_-*?", min_size=1)
@@ -76,7 +77,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("spec", WRITTEN)
+@each("spec", WRITTEN)
 def test_case_and_spaces_do_not_matter(spec: str) -> None:
     assert parse_rule(spec) == WRITTEN[spec]
 
@@ -107,7 +108,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("spec", REFUSED)
+@each("spec", REFUSED)
 def test_what_is_no_rule_is_refused_with_the_word_that_is_wrong(spec: str) -> None:
     with pytest.raises(UsageError) as refused:
         Rules.parse([spec])
@@ -177,7 +178,7 @@ def test_a_body_that_is_too_deep_has_nothing(depth: int) -> None:
     assert values_at("$..x", body) == []
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "values"),
     [("$.a", ["1"]), ("$.b[*].c", ['"x"', '"y"']), ("$..c", ['"x"', '"y"']), ("$.b[?@.c == 'y'].c", ['"y"'])],
 )
@@ -185,7 +186,7 @@ def test_a_path_finds_what_rfc_9535_says(path: str, values: list[str]) -> None:
     assert values_at(path, b'{"a": 1.0, "b": [{"c": "x"}, {"c": "y"}]}') == values
 
 
-@pytest.mark.parametrize("path", ["", "a", "$.", "$[", "$ | $", "$.a b", "^"])
+@each("path", ["", "a", "$.", "$[", "$ | $", "$.a b", "^"])
 def test_what_is_no_path_is_told_in_one_line(path: str) -> None:
     said = json_path_problem(path)
     assert said

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.player import Playing
 from tests.support.cassettes import Made, delta, heartbeat, presence, status
+from tests.support.examples import examples
 from tests.support.recorded import calls
 from tests.support.stage import EVENTS, Listener, Stage
 
@@ -82,7 +83,7 @@ def story(actions: list[str], kind: type[Listener]) -> list[Any]:
     return told
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(ACTIONS)
 def test_pieces_tell_the_same_story_whatever_is_done_meanwhile(actions: list[str]) -> None:
     assert story(actions, Listener) == story(actions, PartByPart)

@@ -14,6 +14,7 @@ from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.stream_parts import LONGEST, chunks_of
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import DONE, Made, delta, heartbeat
+from tests.support.examples import each
 from tests.support.stage import Stage
 from tests.support.wire import connected, get
 
@@ -87,7 +88,7 @@ def test_no_way_of_cutting_loses_or_moves_a_byte(way: str, data: list[bytes], st
     assert b"".join(burst for part in parts for burst in cut(part.data)) == b"".join(data)
 
 
-@pytest.mark.parametrize("spec", ["", "frames", "byte:1", "random:", "random:x", "random:-1", "random:1.5", "RANDOM:1"])
+@each("spec", ["", "frames", "byte:1", "random:", "random:x", "random:-1", "random:1.5", "RANDOM:1"])
 def test_a_way_that_is_none_is_refused_with_those_there_are(spec: str) -> None:
     with pytest.raises(UsageError, match="recorded, frame, byte, random:SEED"):
         chunks_of(spec)

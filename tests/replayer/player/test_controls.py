@@ -9,6 +9,7 @@ from omnirecord.model import TimedFrame
 from omnirecord.replayer.player.controls import is_behind
 from omnirecord.replayer.player.playback import Playthrough
 from tests.support.cassettes import DONE, SSE, Made, child, conversation, delta, heartbeat, presence, status, zipped
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Listener, Stage
 
 
@@ -193,7 +194,7 @@ def test_what_is_looked_for_may_be_a_function() -> None:
     assert stage.opens().hears() == ["heartbeat", "a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("event", "heard"),
     [
         ("2nd response.output_text.delta", "ab"), ("last response.*", "abcdef"), ("#4", "abc"),
@@ -288,7 +289,7 @@ def test_there_is_no_speed_in_instant() -> None:
         Stage(steady(), "instant").controls.set_speed(2, 0)
 
 
-@pytest.mark.parametrize("speed", [0, -1, 1e-9, 1e10, float("nan")])
+@each("speed", [0, -1, 1e-9, 1e10, float("nan")])
 def test_a_speed_that_is_none_is_refused(speed: float) -> None:
     with pytest.raises(UsageError, match="must be over 0"):
         Stage(steady()).controls.set_speed(speed, 0)

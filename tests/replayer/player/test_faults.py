@@ -7,6 +7,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.replayer.player import Answering, Failing, Playing
 from tests.support.cassettes import DONE, Made, completed, conversation, created, delta, heartbeat, status, zipped
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Listener, Stage
 
 ANSWER = ["created", "Hel", "lo", "completed", "idle"]
@@ -21,7 +22,7 @@ def spoken(*faults: str, timing: str = "instant") -> tuple[Stage, Listener]:
     return stage, listener
 
 
-@pytest.mark.parametrize(
+@each(
     ("fault", "heard", "stop"),
     [
         ("drop response.created", ["running", "Hel", "lo", "completed", "idle"], "open"),
@@ -181,7 +182,7 @@ def test_after_a_reset_what_happened_once_happens_again() -> None:
     assert stage.opens().playing.fault == "clean"
 
 
-@pytest.mark.parametrize("chunks", ["recorded", "frame", "byte", "random:3"])
+@each("chunks", ["recorded", "frame", "byte", "random:3"])
 def test_however_it_is_cut_the_same_happens(chunks: str) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat() + delta("a") + delta("é")[:-12]), (1.5, delta("é")[-12:] + status("idle")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.cassettes import Made, conversation, delta, heartbeat, presence, status
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Stage
 
 GREETING = ["heartbeat", "presence"]
@@ -97,7 +98,7 @@ def test_a_read_in_which_the_connect_snapshot_ends_is_split_there() -> None:
     assert listener.waits()
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "status_", "party", "is_gate"),
     [
         (EVENTS, 202, "client", True),

@@ -14,7 +14,7 @@ from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import connect_snapshot_length
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
-from omnirecord.replayer.player.stream_parts import StreamParts
+from omnirecord.replayer.player.stream_parts import StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,
     TROUBLED,
@@ -28,6 +28,7 @@ from tests.support.cassettes import (
     status,
     zipped,
 )
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION
 
 
@@ -95,7 +96,7 @@ def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
     assert [gate.request.target for gate in gates] == ["/v1/sessions/b/stream", "/v1/sessions/a/stream"]
 
 
-@pytest.mark.parametrize("spec", ["POST", "POST ", "", " /v1/x"])
+@each("spec", ["POST", "POST ", "", " /v1/x"])
 def test_a_gate_that_is_no_method_and_glob_is_a_usage_error_that_shows_one(spec: str) -> None:
     with pytest.raises(UsageError, match=r"write for instance 'POST /v1/sessions/\*/events'"):
         gate_rule([spec])
@@ -121,7 +122,7 @@ def test_of_a_compressed_stream_whole_reads_are_the_connect_snapshot() -> None:
     assert [part.in_snapshot for part in made] == [True, False, False]
 
 
-@pytest.mark.parametrize(
+@each(
     ("reads", "count"),
     [
         ([(1.0, heartbeat())], 1),
@@ -186,19 +187,17 @@ def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None
     assert next(iter(made.parts(made.exchanges[3]))).data == heartbeat()
 
 
-@pytest.mark.parametrize("path", [*HEALTHY.values(), *TROUBLED.values()], ids=lambda path: path.stem)
+@each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_a_stream_read_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
-        whole, by_frames = ReplayPlan(store, gate_rule()), ReplayPlan(store, gate_rule())
+        whole = ReplayPlan(store, gate_rule())
         streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
         for x in streams:
-            by_frames.frames(x)  # known already, so the stream is laid down from these
-            one, other = whole.parts(x), by_frames.parts(x)
+            one, other = whole.parts(x), parts_of(zip(*whole._reads(x), strict=True), whole.frames(x))
             assert list(one) == list(other)
             assert isinstance(one, StreamParts)
-            assert isinstance(other, StreamParts)
             assert one.bursts == other.bursts
-        assert any(store.columns(x) is not None for x in streams) or not streams
+        assert any(store.frame_table(x) is not None for x in streams) or not streams
 
 
 def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
@@ -207,6 +206,6 @@ def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
     store = tape.store()
     store._connection.execute("DELETE FROM frame_blocks")
     store._connection.execute("DELETE FROM tallies")
-    assert store.columns(store.streams()[0]) is None
+    assert store.frame_table(store.streams()[0]) is None
     made = ReplayPlan(store, gate_rule())
     assert [part.data for part in made.parts(made.exchanges[0])] == [heartbeat(), b"data: cut o"]

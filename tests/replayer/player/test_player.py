@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Mismatch, NoContent, Refused, Updates
+from omnirecord.replayer.player.player import ids_differ, parts_to
+from omnirecord.wire.json_rpc import Message, message_of
 from tests.support.cassettes import JSON, Made, conversation, delta, ns
+from tests.support.examples import each
 from tests.support.stage import EVENTS, SESSION, Stage
 
 RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
@@ -111,7 +115,7 @@ def test_another_action_is_reported() -> None:
     assert [(m.field, m.recorded, m.got) for m in stage.player.mismatches] == [("action", "accept", "decline")]
 
 
-@pytest.mark.parametrize("body", [{"type": "message", "other": 1}, b"--x\r\nanother bundle", b'{"type": "mess', b""])
+@each("body", [{"type": "message", "other": 1}, b"--x\r\nanother bundle", b'{"type": "mess', b""])
 def test_nothing_else_about_a_body_is_reported(body: object) -> None:
     stage = Stage(conversation())
     stage.posts(body=body)
@@ -266,3 +270,36 @@ def test_what_a_runner_asked_or_nobody_answered_or_is_bookkeeping_does_not_count
     tape.get("/v1/x", 1.0, answered=False)
     tape.request("PUT", "/v1/sessions/s/read-state", 1.0)
     assert unplayed(Stage(tape)) == []
+
+
+def call(id_: int) -> Message:
+    found = message_of({"jsonrpc": "2.0", "id": id_, "method": "m"})
+    assert found is not None
+    return found
+
+
+def changed(*datas: bytes) -> list[bytes]:
+    parts = [Part(n, data, stream=1, seq=1) for n, data in enumerate(datas)]
+    return [part.data for part in parts_to(parts, call(1), call(22))]
+
+
+def test_a_frame_in_several_reads_goes_out_with_its_last_read() -> None:
+    frame = b'event: message\r\nid: 7\r\ndata: {"jsonrpc":"2.0","id":1,"result":{"t":"\xc3\xb6"}}\r\n\r\n'
+    assert changed(frame[:30], frame[30:]) == [b"", frame.replace(b'"id":1', b'"id":22')]
+
+
+def test_data_in_several_lines_becomes_one_line() -> None:
+    assert changed(b'data: {"jsonrpc": "2.0",\ndata: "id": 1, "result": 5}\nid: 3\n\n') == [
+        b'data: {"jsonrpc":"2.0","id":22,"result":5}\nid: 3\n\n'
+    ]
+
+
+def test_other_frames_keep_every_byte() -> None:
+    frames = [b": ping\n\n", b"data: text\n\n", b'data: {"jsonrpc": "2.0", "id": 5, "result": 1}\n\n', b"data:\n\n"]
+    for frame in frames:
+        assert changed(frame[:3], frame[3:]) == [frame[:3], frame[3:]]
+
+
+def test_equal_ids_change_nothing() -> None:
+    assert not ids_differ(call(1), call(1))
+    assert ids_differ(call(1), call(2))

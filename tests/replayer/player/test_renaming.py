@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.parts import Part, frames_of
 from omnirecord.replayer.player.session_ids import Renaming, is_plain
+from tests.support.examples import each
 
 ID = "04cc962c53894fceb438253de1a3c240"
 OTHER = "conv_9"
@@ -40,13 +41,13 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", RENAMED)
+@each("name", RENAMED)
 def test_an_id_is_renamed_in(name: str) -> None:
     text, renamed = RENAMED[name]
     assert MINE.string(text) == renamed
 
 
-@pytest.mark.parametrize("name", KEPT)
+@each("name", KEPT)
 def test_an_id_is_not_renamed_in(name: str) -> None:
     assert MINE.string(KEPT[name]) == KEPT[name]
 
@@ -65,7 +66,7 @@ def test_of_headers_the_values_are_renamed() -> None:
     assert MINE.headers(headers) == (("Location", "/v1/sessions/mine"), (ID, "1"))
 
 
-@pytest.mark.parametrize("name", ['a"b', "a b", "a/b", "a\nb", "é", "", "a" * 300])
+@each("name", ['a"b', "a b", "a/b", "a\nb", "é", "", "a" * 300])
 def test_a_name_that_would_have_to_be_escaped_is_refused(name: str) -> None:
     assert not is_plain(name)
     with pytest.raises(ValueError, match="escaped"):

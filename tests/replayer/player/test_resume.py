@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import Made, completed, conversation, created, delta, heartbeat, presence, status, zipped
-from tests.support.examples import examples
+from tests.support.examples import each, examples
 from tests.support.stage import Listener, Stage
 
 AGAIN = ["heartbeat", "presence", "running", "created", "Hel", "lo", "completed", "idle"]
@@ -43,7 +42,7 @@ def test_but_for_the_ids_it_is_the_recording() -> None:
     assert without == stage.tape.wire[1]
 
 
-@pytest.mark.parametrize("had", range(1, 9))
+@each("had", range(1, 9))
 def test_who_comes_back_gets_what_it_has_not_and_nothing_else(had: int) -> None:
     stage = Stage(conversation(), resume=True)
     listener = played(stage)
@@ -98,7 +97,7 @@ def test_what_a_client_came_back_to_counts_as_asked_for() -> None:
     assert stage.player.unplayed() == []
 
 
-@pytest.mark.parametrize("unknown", ["9.1", "1.99", "1", "x", "", "1.0", "0.1", "\udcff"])
+@each("unknown", ["9.1", "1.99", "1", "x", "", "1.0", "0.1", "\udcff"])
 def test_an_id_that_the_session_has_not_is_an_open_like_any_other(unknown: str) -> None:
     stage = Stage(conversation(), resume=True)
     assert stage.opens(last_event_id=unknown).hears() == ["heartbeat"]

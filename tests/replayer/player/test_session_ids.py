@@ -13,6 +13,7 @@ from omnirecord.omnigent.routes import with_session
 from omnirecord.replayer.player import Answering, Mismatch
 from omnirecord.replayer.player.session_ids import SessionMap
 from tests.support.cassettes import JSON, SSE, Made, child, delta, event, heartbeat, status, zipped
+from tests.support.examples import each
 from tests.support.stage import Stage
 
 ONE, TWO, CHILD = "conv_1111", "conv_2222", "conv_3333"
@@ -127,7 +128,7 @@ def test_an_id_that_is_asked_for_when_a_session_is_made_stands_for_that_one(fiel
     assert body(stage.posts("/v1/sessions", {field: "again"})) == {"id": "again"}
 
 
-@pytest.mark.parametrize("asked", [b"no json", b"[1]", {"id": 5}, {"id": "a/b"}, {"id": TWO}])
+@each("asked", [b"no json", b"[1]", {"id": 5}, {"id": "a/b"}, {"id": TWO}])
 def test_an_id_that_cannot_be_taken_is_not(asked: Any) -> None:
     tape = two_sessions()
     tape.post("/v1/sessions", 0.0, status=201, answer={"id": ONE})
@@ -256,7 +257,7 @@ def test_a_recorded_id_that_would_have_to_be_escaped_is_left_alone() -> None:
     assert (sessions.recorded("x"), sessions.recorded("mine")) == ("x", "c")
 
 
-@pytest.mark.parametrize(
+@each(
     ("target", "other"),
     [
         ("/v1/sessions/a/events?x=a", "/v1/sessions/b%2F/events?x=a"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.player.stream_choice import join_at_playhead, session_line, text_in_flight
 from omnirecord.wire.sse import read_fields
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, presence, status
+from tests.support.examples import each
 from tests.support.stage import gists
 
 LATER = 10**18
@@ -63,7 +62,7 @@ def test_the_text_so_far_is_told_as_the_server_tells_it() -> None:
     assert (made[1]["delta"], made[1]["sequence_number"]) == ("Hello", None)
 
 
-@pytest.mark.parametrize(
+@each(
     "end",
     [
         completed(),
@@ -96,7 +95,7 @@ def test_a_turn_that_begins_with_a_delta_has_no_response_to_tell_of() -> None:
     assert [one["type"] for one in in_flight(delta("a"))] == ["response.output_text.delta"]
 
 
-@pytest.mark.parametrize(
+@each(
     "odd",
     [
         event("response.created", response="none"), event("response.created"), delta(""), b": comment\n\n",

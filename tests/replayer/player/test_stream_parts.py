@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.model import StreamColumns
+from omnirecord.cassette.sqlite.columns import FrameTable
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.stream_parts import BURST, StreamParts
 
@@ -27,7 +25,11 @@ def laid(cuts: list[tuple[int, bool, int]]) -> tuple[list[Part], StreamParts]:
         Part(offset, bytes([n % 251]) * size, seq <= GREETING, STREAM, seq, n)
         for n, (offset, seq, (_, _, size)) in enumerate(zip(offsets, seqs, cuts, strict=True))
     ]
-    return parts, StreamParts(((x.offset_ns, x.seq, x.read, x.data) for x in parts), STREAM, GREETING)
+    frames = groupby(parts, key=lambda x: x.seq)
+    ends = list(accumulate(sum(len(x.data) for x in frame) for _, frame in frames))
+    body = b"".join(x.data for x in parts)
+    table = FrameTable(body, ends, came=[x.offset_ns for x in parts], sizes=[len(x.data) for x in parts])
+    return parts, StreamParts(table, STREAM, GREETING)
 
 
 @given(CUTS)
@@ -68,21 +70,6 @@ def test_of_an_empty_stream_there_is_nothing() -> None:
 
 
 def test_where_time_goes_back_nothing_is_joined_blindly() -> None:
-    strip = StreamParts([(5, 1, 0, b"a\n\n"), (4, 2, 1, b"b\n\n")], STREAM, 0)
+    strip = StreamParts(FrameTable(b"a\n\nb\n\n", [3, 6], came=[5, 4], sizes=[3, 3]), STREAM, 0)
     assert [part.offset_ns for part in strip] == [5, 4]
     assert strip.bursts == {}
-
-
-@given(st.lists(st.integers(1, 90_000), max_size=12), st.lists(st.integers(0, 90_000), max_size=12))
-def test_laid_down_as_a_whole_it_is_what_frames_and_reads_make_of_it(frames: list[int], reads: list[int]) -> None:
-    body = bytes(range(251)) * (sum(frames) // 251 + 1)
-    ends, at = list(accumulate(frames)), list(accumulate(reads))
-    body, at = body[: sum(frames)], [*(end for end in at if end < sum(frames)), sum(frames)]
-    content = StreamColumns(body, ends, at, [5 * n for n in range(len(at))], [])
-    bounds = sorted({0, *ends, *at})
-    parts = [
-        (5 * bisect_left(at, b), 1 + bisect_left(ends, b), bisect_left(at, b), body[a:b]) for a, b in pairwise(bounds)
-    ]
-    strip, other = StreamParts.of(content, STREAM, GREETING, 3), StreamParts(parts, STREAM, GREETING)
-    assert [replace(part, offset_ns=part.offset_ns - 3) for part in strip] == list(other)
-    assert [burst.data for burst in strip.bursts.values()] == [burst.data for burst in other.bursts.values()]

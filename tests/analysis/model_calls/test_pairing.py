@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.model_calls.moves import Piece, moves
+from omnirecord.analysis.model_calls.pairing import Piece, moves
 
 CLIENT, MODEL = 1, 2
 MS = 1_000_000

@@ -18,21 +18,28 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ...cassette.sqlite import Writer
-from ...server.timers import Complaint, monotonic
-from ...wire.limits import max_decoded
-from ..intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
-from ..rows.operations import Frames
-from .process import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+from ..cassette.sqlite import Writer
+from ..server.timers import Complaint, monotonic
+from ..wire.limits import max_decoded
+from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
+from .rows.operations import Frames
+from .worker import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
-    " from omnirecord.recorder.worker.process import main; main()"
-)
 _FIRST_FREE = 3
 """Descriptors below are those of a program's own input and output."""
 
 log = logging.getLogger("omnirecord")
+
+
+def child(module: str, *arguments: str) -> list[str]:
+    """Return the command of a process that calls `main` of a module. Further arguments: `max_decoded`, in bytes."""
+    boot = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from {module} import main; main()"
+    return [sys.executable, "-P", "-c", boot, *arguments, str(max_decoded()), json.dumps(sys.path)]
+
+
+def how_it_ended(code: int) -> str:
+    """Return the exit code of a process, or its signal, in words."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 class WorkerFrames(Frames):
@@ -197,8 +204,7 @@ class WorkerSupervisor:
         ours, its = socket.socketpair()
         with ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
-            words = [sys.executable, "-P", "-c", _BOOT, str(fd), json.dumps(self._contracts)]
-            words += [str(max_decoded()), json.dumps(sys.path)]
+            words = child("omnirecord.recorder.worker", str(fd), json.dumps(self._contracts))
             quiet = subprocess.DEVNULL
             pipe = Connection(ours.detach())
             listener = threading.Thread(target=self._listen, args=[pipe], name="omnirecord-frames", daemon=True)
@@ -275,7 +281,7 @@ class WorkerSupervisor:
         self._releasing.clear()
         for frames in self._files.values():
             frames.begin_again()
-        self._failed(f"the process that makes frames ended ({f'signal {-code}' if code < 0 else f'exit code {code}'})")
+        self._failed(f"the process that makes frames ended ({how_it_ended(code)})")
 
     def _failed(self, what: str) -> None:
         self._begin_at = monotonic() + self._pause

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from omnirecord.cassette.contracts import load
 from omnirecord.wire.sse import Parser
+from tests.support.examples import each
 
 NONE = load("none")
 
@@ -15,7 +14,7 @@ def judged(raw: bytes) -> list[tuple[str, str | None]]:
     return [(one.verdict, one.type) for one in map(NONE.judge, parser.feed(raw) + parser.close())]
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "verdict", "type_"),
     [
         (b'data: {"type": "RUN_STARTED"}\n\n', "valid", "RUN_STARTED"),

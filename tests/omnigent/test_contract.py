@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 import omnirecord.omnigent.contract
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.contract import (
+    REQUIRED,
     Contract,
     Event,
     Issue,
@@ -24,11 +25,11 @@ from omnirecord.omnigent.contract import (
     UntypedEvent,
     load,
 )
-from omnirecord.omnigent.contract.documented import REQUIRED
 from omnirecord.omnigent.events import MODELS
 from omnirecord.omnigent.events.objects import output_item
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
+from tests.support.examples import each
 
 # Verdicts
 
@@ -52,7 +53,7 @@ def test_an_oversized_frame_is_truncated_before_all_else() -> None:
     assert OMNIGENT.judge(frame(None, raw=None)) == Judgement("truncated")
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -106,7 +107,7 @@ def test_an_event_field_that_is_absent_empty_or_equal_is_fine(event: str | None)
     assert judge(EXAMPLES["session.model"], event=event).verdict == "valid"
 
 
-@pytest.mark.parametrize("number", [True, "7", 7.0, None, [7]])
+@each("number", [True, "7", 7.0, None, [7]])
 def test_a_sequence_number_that_is_no_integer_is_none(number: Any) -> None:
     assert judge({"type": "x", "sequence_number": number}).sequence_number is None
 
@@ -142,7 +143,7 @@ def test_there_are_56_types_and_the_page_has_43_of_them() -> None:
     assert DOCUMENTED.types < OMNIGENT.types
 
 
-@pytest.mark.parametrize("type_", EXAMPLES)
+@each("type_", EXAMPLES)
 def test_an_event_of_each_type_is_valid_and_so_is_one_with_its_required_fields_alone(type_: str) -> None:
     required = {name for name, field in MODELS[type_].model_fields.items() if field.is_required()}
     minimal = {name: value for name, value in EXAMPLES[type_].items() if name in required}
@@ -154,7 +155,7 @@ def test_an_event_of_each_type_is_valid_and_so_is_one_with_its_required_fields_a
         assert paths(judge(edited(minimal, name))) == [name]
 
 
-@pytest.mark.parametrize("type_", EXAMPLES)
+@each("type_", EXAMPLES)
 def test_each_type_has_a_model_that_keeps_every_field_and_says_what_it_is(type_: str) -> None:
     payload = {**EXAMPLES[type_], "unheard_of": {"a": [1]}}
     event = OMNIGENT.event(payload)
@@ -174,7 +175,7 @@ def test_the_union_takes_an_event_to_the_model_of_its_type() -> None:
 
 def test_a_session_as_a_live_server_sends_it_is_valid_up_to_where_it_was_cut() -> None:
     parser = Parser()
-    frames = parser.feed((Path(__file__).parents[2] / "support" / "contract_session.sse").read_bytes()) + parser.close()
+    frames = parser.feed((Path(__file__).parents[1] / "support" / "contract_session.sse").read_bytes()) + parser.close()
     verdicts = [OMNIGENT.judge(one).verdict for one in frames]
     assert verdicts == ["valid"] * 10 + ["sentinel", "truncated"]
 
@@ -182,14 +183,14 @@ def test_a_session_as_a_live_server_sends_it_is_valid_up_to_where_it_was_cut() -
 # The contract of the page
 
 
-@pytest.mark.parametrize("type_", REQUIRED)
+@each("type_", REQUIRED)
 def test_an_event_with_all_that_the_page_promises_is_documented(type_: str) -> None:
     assert judge({**EXAMPLES[type_], "unheard_of": 1}, DOCUMENTED) == Judgement(
         "valid", type_, EXAMPLES[type_]["sequence_number"], (), {**EXAMPLES[type_], "unheard_of": 1}
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path"),
     [(type_, path) for type_ in REQUIRED for path in ("sequence_number", *REQUIRED[type_].split())],
 )
@@ -201,7 +202,7 @@ def test_a_key_field_of_the_page_is_required_and_not_null(type_: str, path: str)
     assert (null.verdict, paths(null)) == ("invalid", [told])
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path"),
     [
         ("session.status", "response_id"),
@@ -219,7 +220,7 @@ def test_a_field_that_the_page_names_with_a_condition_is_optional(type_: str, pa
     assert judge(edited(EXAMPLES[type_], path, value=None), DOCUMENTED).verdict == "valid"
 
 
-@pytest.mark.parametrize(
+@each(
     ("type_", "path", "value"),
     [
         ("session.status", "status", "launching"),
@@ -261,7 +262,7 @@ def test_an_event_that_fits_no_model_keeps_its_fields_unchecked() -> None:
     assert event.model_dump(exclude_unset=True) == payload
 
 
-@pytest.mark.parametrize("payload", [{}, {"type": 5}, {"type": None}, {"type": ["x"], "model_extra": 1}])
+@each("payload", [{}, {"type": 5}, {"type": None}, {"type": ["x"], "model_extra": 1}])
 def test_an_event_without_a_usable_type_has_none(payload: dict[str, Any]) -> None:
     event = OMNIGENT.event(payload)
     assert (type(event), event.type) == (UntypedEvent, None)
@@ -273,7 +274,7 @@ def test_a_lone_surrogate_in_a_fields_name_costs_no_event_its_model() -> None:
     assert (event.model_extra or {}) == {"\ufffd": 1}
 
 
-@pytest.mark.parametrize(
+@each(
     ("item", "name"),
     [
         ({"type": "message", "content": [{"text": "a"}, {"image": 1}, {"text": "b"}]}, "MessageItem"),
@@ -369,7 +370,7 @@ def test_the_nullable_of_openapi_3_0_is_understood(tmp_path: Path) -> None:
     assert judge({"type": "ping", "n": "x"}, contract).verdict == "invalid"
 
 
-@pytest.mark.parametrize(
+@each(
     ("document", "said"),
     [
         ("{", "not JSON"),

@@ -15,9 +15,9 @@ from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
 from omnirecord.replayer.event_address import Stream, parse_address
 from omnirecord.replayer.faults import VERBS, Faults
-from omnirecord.replayer.faults.grammar import parse_fault
-from omnirecord.replayer.faults.verbs import time_text
+from omnirecord.replayer.faults.verbs import parse_fault, time_text
 from tests.replayer.event_address.test_event_address import ADDRESSES, VALUES
+from tests.support.examples import each
 
 
 def refusal(line: str) -> str:
@@ -26,7 +26,7 @@ def refusal(line: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "plain"),
     [
         ("drop 2nd session.status", None),
@@ -64,7 +64,7 @@ def test_a_fault_is_read_and_told_in_its_plainest_spelling(line: str, plain: str
     assert str(parse_fault(line)) == (plain or line)
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "said"),
     [
         ("", "cannot read the fault '': where it ends, a fault begins with one of drop, duplicate, swap"),
@@ -121,7 +121,7 @@ def test_what_cannot_be_read_is_refused_with_the_word_what_was_expected_and_an_e
     assert "write for instance" in message
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@each("verb", VERBS)
 def test_the_example_of_each_verb_is_a_fault_in_its_plainest_spelling(verb: str) -> None:
     assert str(parse_fault(VERBS[verb])) == VERBS[verb]
     assert VERBS[verb].split()[0] == verb
@@ -210,7 +210,7 @@ PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "faults.md").read_
 ROWS = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
 
 
-@pytest.mark.parametrize(
+@each(
     ("written", "plain"),
     [
         ("answer first two POST /x with 429", "answer first 2 POST /x with 429"),

@@ -1,4 +1,13 @@
-"""The contract `documented`: Omnigent's reference page. It is the models, applied strictly, and the tables below:
+"""Contracts, which judge events, and the models of Omnigent's events.
+
+    contract = load("omnigent")
+    contract.judge(frame).verdict
+    contract.event(data)
+
+`omnirecord.contract` has the engine. Every model of `omnigent/events/` can be imported from here.
+`cassette.contracts.load` also knows the contracts of other APIs.
+
+The contract `documented`: Omnigent's reference page. It is the models, applied strictly, and the tables below:
 
 - A key field without a condition on the page is required and not null. A field with a condition ("for terminal-backed
   sessions", "optional", "or null on legacy emissions") is optional.
@@ -17,19 +26,30 @@ numbers in strings are numbers, and other fields are allowed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import chain
+from os import PathLike, fspath
 from typing import Any
 
 from pydantic import ValidationError
 
-from ...contract.events import Event, Shape
-from ...contract.judge import Contract, Issue
-from ...contract.known_fields import Known, Steps
-from ...contract.models import check, issues_of, of_models
-from ...contract.shapes import Shapes
-from ..events import MODELS
-from ..events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
+from ..contract.events import Event as Event
+from ..contract.events import Shape as Shape
+from ..contract.events import UntypedEvent as UntypedEvent
+from ..contract.judge import Contract as Contract
+from ..contract.judge import Issue as Issue
+from ..contract.judge import Judgement as Judgement
+from ..contract.judge import ProblemKind as ProblemKind
+from ..contract.known_fields import Known, Steps
+from ..contract.models import check, issues_of, of_models
+from ..contract.shapes import Shapes
+from .events import MODELS
+from .events import ServerStreamEvent as ServerStreamEvent
+from .events.objects import *  # noqa: F403 - a new model is exported without a change here
+from .events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
+from .events.response import *  # noqa: F403
+from .events.session import *  # noqa: F403
 
 
 def omnigent() -> Contract:
@@ -101,7 +121,7 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "response.error": {"source": ("llm", "execution", "tool")},
 }
 
-ITEMS = ("message", "function_call", "function_call_output", "reasoning", "compaction")
+_ITEMS = ("message", "function_call", "function_call_output", "reasoning", "compaction")
 """The types of item that the page lists. An item of another one is no fault: its shape is left open."""
 
 SHAPES: Mapping[str, Mapping[str, type[Shape]]] = {
@@ -144,8 +164,8 @@ def _names(type_: str) -> Known:
 
 def _unlisted(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
     item = data.get("item") if type_ == "response.output_item.done" else None
-    if isinstance(item, dict) and "type" in item and item["type"] not in ITEMS:
-        yield Issue.at(("item", "type"), f"is none of {', '.join(ITEMS)}", "unknown value")
+    if isinstance(item, dict) and "type" in item and item["type"] not in _ITEMS:
+        yield Issue.at(("item", "type"), f"is none of {', '.join(_ITEMS)}", "unknown value")
 
 
 def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
@@ -195,3 +215,17 @@ def _at(data: Any, path: str) -> list[tuple[Steps, Any]]:
             arrays = [(steps, value) for steps, value in found if isinstance(value, list)]
             found = [((*steps, i), element) for steps, array in arrays for i, element in enumerate(array)]
     return found
+
+
+_NAMED = {"omnigent": cache(omnigent), "documented": cache(documented)}
+
+
+def load(name_or_path: str | PathLike[str], names: Sequence[str] = tuple(_NAMED)) -> Contract:
+    """Return the contract `omnigent`, `documented`, or that of the OpenAPI document at this path. Raises `UsageError`,
+    which lists the `names`."""
+    name = fspath(name_or_path)
+    if name in _NAMED:
+        return _NAMED[name]()
+    from ..contract.openapi import from_file  # it needs jsonschema-rs, which the named contracts do not
+
+    return from_file(name, MODELS, names)

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from omnirecord.recorder import files as file_module
+from omnirecord.recorder import supervisor
 from omnirecord.recorder.queue import ExchangeRecorder
 from omnirecord.recorder.thread import RecorderThread
-from omnirecord.recorder.worker import supervisor
 from omnirecord.wire.limits import Rotation
 from tests.support import wire
 from tests.support.process import Process, children

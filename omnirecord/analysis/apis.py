@@ -1,4 +1,4 @@
-"""Streams of APIs that no contract knows: which exchanges they are, and their requests in words.
+"""The APIs of a recording: which exchanges are of one that no contract knows, and requests and events in words.
 
 An exchange is of an unknown API if the contract of its recording says so (`none`; `auto` for other paths than those of
 the model APIs; a schema of another API). With Omnigent's contract, a stream is of an unknown API if neither its path
@@ -7,11 +7,15 @@ nor any of its events is Omnigent's.
 
 from __future__ import annotations
 
-from ..cassette.source import Source
+from typing import Any
+
+from ..cassette.select import Source
 from ..contract.judge import OMNIGENT, Api
 from ..model import Exchange
 from ..omnigent.routes import is_of_omnigent, path_of
-from ..text import clip, one_line
+from ..omnigent.summary import summary as of_omnigent
+from ..providers.summary import summary as of_provider
+from ..text import SUMMARY, clip, one_line
 from ..wire.json_rpc import Message, message_of
 from ..wire.strict_json import as_dict, loads
 
@@ -31,6 +35,11 @@ def api_name(store: Source, x: Exchange) -> str:
     return UNKNOWN if name == OMNIGENT and is_foreign(store, x) else name
 
 
+def is_unknown(store: Source, x: Exchange) -> bool:
+    """Return whether an exchange is of no session and of an unknown API."""
+    return x.session_id is None and api_name(store, x) == UNKNOWN
+
+
 def is_foreign(store: Source, x: Exchange) -> bool:
     """Return whether Omnigent's contract judged a stream in which no event is Omnigent's."""
     if x.stream is None or x.session_id is not None or is_of_omnigent(x.request.target):
@@ -38,6 +47,13 @@ def is_foreign(store: Source, x: Exchange) -> bool:
     if store.contract_of(x.recording).of(x.request.target).api.name != OMNIGENT:
         return False
     return all(frame.verdict not in ("valid", "invalid") for frame in store.frames(x))
+
+
+def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
+    """Return the summary of an event in at most `limit` characters. `data`: its payload as parsed JSON; as text if it
+    is no JSON; or None."""
+    told = of_provider(type_, data) if isinstance(data, dict) else None
+    return of_omnigent(type_, data if told is None else told, limit)
 
 
 def request_text(store: Source, x: Exchange) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from omnirecord.providers.conversation import api_of
-from omnirecord.providers.errors import error_body, retry_headers
+from omnirecord.replayer.send import error_body, retry_headers
+from tests.support.examples import each
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "kind"),
     [
         (400, "invalid_request_error"), (401, "authentication_error"), (429, "rate_limit_error"), (500, "api_error"),
@@ -20,7 +19,7 @@ def test_an_error_of_anthropic(status: int, kind: str) -> None:
     assert body == {"type": "error", "error": {"type": kind, "message": "No."}, "request_id": None}
 
 
-@pytest.mark.parametrize(
+@each(
     ("status", "kind", "code"),
     [
         (400, "invalid_request_error", None), (401, "invalid_request_error", "invalid_api_key"),

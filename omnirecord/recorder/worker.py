@@ -1,4 +1,9 @@
-"""The worker process: it makes frames of the streams that the recorder names, and ends with the recorder.
+"""The worker process makes the frames, so that cutting and validating them takes no GIL time of the event loop.
+
+The recording thread commits bytes as usual, and then tells the worker which streams have new bytes in the file
+(`supervisor`). The worker reads them there, makes frames and writes them on its own connection. No bytes pass between
+the two processes. Both can die at any moment. The worker has no state of its own: its successor, or the next recorder,
+begins again from the state of the file. It ends with the recorder.
 
 The messages between the two processes are pickled dataclasses: both run the same code.
 """
@@ -19,16 +24,16 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from ...cassette.contracts import load
-from ...cassette.sqlite import Writer
-from ...cassette.sqlite.writer import is_transient
-from ...contract.judge import Contract
-from ...server.background import reduce_gc
-from ...server.timers import monotonic
-from ...wire.limits import max_decoded
-from ..intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
-from ..rows.frames import FrameMaker
-from ..rows.operations import Rest
+from ..cassette.contracts import load
+from ..cassette.sqlite import Writer
+from ..cassette.sqlite.writer import is_transient
+from ..contract.judge import Contract
+from ..server.background import reduce_gc
+from ..server.timers import monotonic
+from ..wire.limits import max_decoded
+from .intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
+from .rows.frames import FrameMaker
+from .rows.operations import Rest
 
 
 @dataclass(slots=True)

@@ -1,0 +1,156 @@
+"""`lake sessions`: all filters apply, and a limit gives the newest sessions, also of those in several recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from omnirecord.lake.location import Lake
+from omnirecord.lake.query import LakeQuery
+from omnirecord.lake.sessions import SHOWN, Wanted, sessions
+from omnirecord.lake.tables import SCHEMAS
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, status
+from tests.support.front import Front, front
+from tests.support.lake_sessions import again, changed, ship
+from tests.support.lakes import shipped, split
+from tests.support.stores import bucket_url, shared_moto
+
+SOME = (HEALTHY["turns"], HEALTHY["tool"], HEALTHY["subagent"], TROUBLED["tool_hangs"])
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    return shipped(str(tmp_path_factory.mktemp("some") / "lake"), *SOME, labels={"team": "blue"})
+
+
+def chosen(lake: Lake, **filters: Any) -> set[str]:
+    limit = filters.pop("limit", None)
+    with LakeQuery(lake) as query:
+        return {one["asked"] for one in sessions(query, Wanted(**filters), limit)}
+
+
+def test_the_filters_of_sessions_all_apply(lake: Lake) -> None:
+    every = chosen(lake)
+    assert len(every) == 5
+    assert chosen(lake, findings=["tool-without-output"]) == {"Wait until the tide turns."}
+    assert chosen(lake, statuses=["finished"]) < every
+    assert chosen(lake, labels={"team": "blue"}) == every
+    assert chosen(lake, labels={"team": "red"}) == set()
+    assert chosen(lake, models=["stand*", "x"]) == every
+    assert chosen(lake, models=["x"]) == set()
+    assert chosen(lake, since=datetime(2026, 11, 25, 20, 3, 50, tzinfo=UTC)) <= {"Wait until the tide turns."}
+    assert chosen(lake, findings=["tool-without-output"], statuses=["finished"]) == set()
+    assert len(chosen(lake, limit=2)) == 2
+
+
+def test_the_rows_of_sessions_are_those_of_the_view(tmp_path: Path) -> None:
+    parts = [*split(HEALTHY["subagent"], tmp_path), HEALTHY["text"], TROUBLED["tool_hangs"]]
+    lake = shipped(str(tmp_path / "lake"), *parts)
+    tape = Made()
+    tape.stream("/feed", 0.5, (1.0, status("running")))
+    shipped(lake.url, tape.save(tmp_path / "tape.db"))
+    for _ in ("as shipped", "compacted"):
+        with LakeQuery(lake) as query:
+            expected = query.run(f"SELECT {', '.join(SHOWN)} FROM whole_sessions ORDER BY started_at DESC")
+            assert list(sessions(query, Wanted())) == [dict(zip(SHOWN, row, strict=True)) for row in expected.rows]
+        for name in SCHEMAS:
+            lake.table(name).optimize.compact()
+
+
+def test_a_limit_gives_the_newest_sessions_that_match(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    lake.init()
+    names = ["tool_hangs", "text", "text", "text", "tool_hangs", "text", "text", "tool_hangs"]
+    days = range(20, 28)
+    ship(lake, [again(tmp_path, name, f"2026-11-{day}", day) for name, day in zip(names, days, strict=True)])
+    with LakeQuery(lake) as query:
+        every = list(sessions(query, Wanted(findings=["tool-without-output"])))
+        assert [row["started_at"][:10] for row in every] == ["2026-11-27", "2026-11-24", "2026-11-20"]
+        for limit in (1, 2, 3, 9):
+            assert list(sessions(query, Wanted(findings=["tool-without-output"]), limit)) == every[:limit]
+            assert list(sessions(query, Wanted(statuses=["unfinished"]), limit)) == every[:limit]
+
+
+@pytest.fixture
+def few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file of `sessions` is read at a time."""
+    monkeypatch.setattr("omnirecord.lake.sessions._FILES", 1)
+    monkeypatch.setattr("omnirecord.lake.sessions._ROWS", 1)
+
+
+def of_many_days(folder: Path) -> Lake:
+    """A lake with a recording a day. The session of the first day has its streams in the recording of the last day."""
+    requests, streams = split(HEALTHY["subagent"], folder)
+    first = changed(requests.read_text(), folder / "first.jsonl", "2026-11-20", {"team": "blue"}, None)
+    last = changed(streams.read_text(), folder / "last.jsonl", "2026-11-27", {"team": "blue"}, None)
+    names = ["tool_hangs", "text", "tool_hangs", "text", "text"]
+    between = [again(folder, name, f"2026-11-{day}", day) for day, name in enumerate(names, 21)]
+    lake = Lake(str(folder / "lake"))
+    lake.init()
+    ship(lake, [first, *between, last])
+    return lake
+
+
+def assert_newest(lake: Lake) -> None:
+    """Each limit gives the first rows of the view that match."""
+    columns = ", ".join(SHOWN)
+    with LakeQuery(lake) as query:
+        result = query.run(f"SELECT {columns} FROM whole_sessions ORDER BY started_at DESC, session_id")
+        every = [dict(zip(SHOWN, row, strict=True)) for row in result.rows]
+    assert [len(one["recordings"]) for one in every].count(2) == 1
+    hanging = [row for row in every if row["finding_code"] == "tool-without-output"]
+    for wanted, expected in (
+        (Wanted(), every),
+        (Wanted(labels={"team": "blue"}), [row for row in every if row["labels"]]),
+        (Wanted(findings=["tool-without-output"]), hanging),
+        (Wanted(statuses=["finished"]), [row for row in every if row["outcome"] == "finished"]),
+        (Wanted(models=["no*"]), []),
+    ):
+        for limit in (2, len(every), None):
+            with LakeQuery(lake) as query:
+                assert list(sessions(query, wanted, limit)) == expected[:limit], (wanted, limit)
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_a_session_is_where_its_first_part_began(tmp_path: Path) -> None:
+    lake = of_many_days(tmp_path)
+    assert_newest(lake)
+    for name in SCHEMAS:
+        lake.table(name).optimize.compact()
+    assert_newest(lake)
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_a_lake_without_statistics_of_starts_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.lake.parquet.MEASURED", ("recording_id",))
+    assert_newest(of_many_days(tmp_path))
+
+
+@pytest.fixture
+def store() -> Iterator[Front]:
+    with front(shared_moto()["AWS_ENDPOINT_URL"]) as made:
+        yield made
+
+
+@pytest.mark.usefixtures("few_at_a_time")
+def test_only_findings_of_the_newest_recordings_are_read(
+    tmp_path: Path, store: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = bucket_url(shared_moto(), monkeypatch)
+    lake = Lake(url)
+    lake.init()
+    names = ["tool_hangs", "text", "text", "tool_hangs"]
+    ship(lake, [again(tmp_path, name, f"2026-11-{day}", day) for day, name in enumerate(names, 21)])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.url)
+    paths = list[str]()
+    store.refuse = lambda _method, path: paths.append(path) if ".parquet" in path else None
+
+    with LakeQuery(Lake(url)) as query:
+        assert len(list(sessions(query, Wanted(findings=["tool-without-output"]), 1))) == 1
+
+    of = {name: sum(f"/{name}/" in path for path in paths) for name in ("findings", "recordings", "sessions")}
+    assert of == {"findings": 1, "recordings": 1, "sessions": 2}  # the newest, and that of the day before
