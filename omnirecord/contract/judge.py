@@ -325,11 +325,9 @@ class Contract:
         if type_ is None:
             self._judge_and_learn(read_fields(raw), raw, shapes)
             return None
-        is_plain = self._plain.get(id(shapes.last))  # shapes stay
-        if is_plain is None:
-            found = self.unheard_of(type_, as_dict(parse_quickly(raw[data_start(raw) : -2])))
-            is_plain = self._plain[id(shapes.last)] = not found
-        return type_ if is_plain else None
+        if (key := id(shapes.last)) not in self._plain:  # shapes stay
+            self._plain[key] = not self.unheard_of(type_, as_dict(parse_quickly(raw[data_start(raw) : -2])))
+        return type_ if self._plain[key] else None
 
     def place(self, type_: str | None, issue: Issue) -> str:
         """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""

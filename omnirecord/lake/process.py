@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+
 from ..cassette.rotation import RotatedCassettes
 from ..errors import OmnirecordError
 from ..server.timers import monotonic
@@ -30,6 +32,7 @@ RELEASED_WITHIN = 30.0
 """Seconds for which the files of a recorder that is gone may stay locked: its second process may end later."""
 _NICE = 19
 """It takes only CPU time that the recorder leaves."""
+_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def main() -> None:
@@ -37,8 +40,7 @@ def main() -> None:
     _, url, db, kind, limit = sys.argv
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder
-    with suppress(OSError):
-        os.nice(_NICE)
+    _stand_back()
     max_decoded(int(limit))
     over = threading.Event()
     more: list[Path] = []
@@ -47,6 +49,22 @@ def main() -> None:
     watcher = Watcher(lambda: Shipper(lake), lambda: [*files.all(), *more], _tell, _say)
     run(watcher, over)
     os._exit(0)  # no wait for a store that does not answer
+
+
+def _stand_back() -> None:
+    """Leave CPU time to the recorder.
+
+    Linux may schedule each session as a group (autogroup). A nice value counts within its group only, and the group of
+    a session has a nice value of its own. This process leads a session.
+    """
+    with suppress(OSError):
+        os.nice(_NICE)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # another system, or no groups
+            _AUTOGROUP.write_text(str(_NICE))
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of deltalake and obstore, which start them later
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
 
 
 def run(watcher: Watcher, over: threading.Event, clock: Callable[[], float] = monotonic) -> None:
