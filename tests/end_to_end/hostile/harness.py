@@ -114,8 +114,10 @@ class Harness:
 
         def over() -> list[Exchange]:
             found = [one for one in wire.exchanges(self.db) if one.exchange > self._known]
-            is_over = any(one.request.target == "/alive" for one in found) and all(one.end_ns for one in found)
-            return found if is_over else []
+            alive = next((one.exchange for one in found if one.request.target == "/alive"), 0)
+            # An exchange that began before may be in the file after it.
+            are_all_there = {one.exchange for one in found}.issuperset(range(self._known + 1, alive + 1))
+            return found if alive and are_all_there and all(one.end_ns for one in found) else []
 
         found = await wire.eventually(over, patience)
         self._known = max(one.exchange for one in found)
