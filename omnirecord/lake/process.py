@@ -32,7 +32,6 @@ RELEASED_WITHIN = 30.0
 """Seconds for which the files of a recorder that is gone may stay locked: its second process may end later."""
 _NICE = 19
 """It takes only CPU time that the recorder leaves."""
-_AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def main() -> None:
@@ -54,14 +53,14 @@ def main() -> None:
 def _stand_back() -> None:
     """Leave CPU time to the recorder.
 
-    Linux may schedule each session as a group (autogroup). A nice value counts within its group only, and the group of
-    a session has a nice value of its own. This process leads a session.
+    On Linux, SCHED_IDLE lets the recorder's threads run as soon as they wake up. A nice value does not: a running
+    process keeps its time slice. Both count within a scheduling group only, and this process is in the recorder's.
     """
     with suppress(OSError):
         os.nice(_NICE)
-    if os.getsid(0) == os.getpid():
-        with suppress(OSError):  # another system, or no groups
-            _AUTOGROUP.write_text(str(_NICE))
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of deltalake and obstore, which start them later
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)

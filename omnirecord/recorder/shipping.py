@@ -64,7 +64,7 @@ class Shipping:
                 if self._is_ending.is_set():
                     return ""
                 self._process = process = subprocess.Popen(
-                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
                 )
         except (OSError, RuntimeError) as error:
             return f"the process that ships cannot be started: {error}"
