@@ -98,11 +98,11 @@ class Limit:
             signal.pthread_kill(main or 0, _SIGNAL or 0)
             grace = GRACE
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, frame: FrameType | None) -> None:
         """Cancel the tasks of a waiting event loop, so that the failure shows the test's lines; else raise. Main thread
-        only."""
+        only. A callback of a weak reference swallows what is raised in it: the next signal raises then."""
         __tracebackhide__ = True
-        if not self._interrupts or self._over.is_set():
+        if not self._interrupts or self._over.is_set() or swallows(frame):
             return
         if not self._has_cancelled and (loop := _waiting_loop()) is not None:
             self._has_cancelled = True
@@ -111,6 +111,11 @@ class Limit:
             loop.call_soon_threadsafe(lambda: None)  # wakes it
             return
         raise pytest.fail.Exception(f"omnirecord: {self.reason}")
+
+
+def swallows(frame: FrameType | None) -> bool:
+    """Return whether an exception that is raised in this frame may be lost."""
+    return frame is not None and frame.f_globals.get("__name__") in ("weakref", "_weakrefset")
 
 
 _LIMIT = pytest.StashKey[Limit]()

@@ -92,6 +92,7 @@ async def test_parallel_sessions_with_equal_prompts_get_an_answer_each(offline: 
     assert [one.text for one in (seen, *seen.others)] == ["The log of today has three entries."] * sessions
 
 
+@pytest.mark.long  # on a busy machine, Omnigent's sub-agent may ask without its browser tools
 async def test_a_recorded_subagent_works_without_a_provider(offline: Offline) -> None:
     cassette = SHIPPED / "both_hops" / "both_subagent.jsonl"
     async with omnirecord.replay(cassette, only="model", timing="instant", port=offline.port) as model:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 
 from omnirecord.pytest_plugin import limit
@@ -90,6 +93,13 @@ def test_a_test_whose_client_never_posts_fails_and_ends(
     output = " ".join(result.stdout.str().split())
     assert f"omnirecord: {reason}" in output
     assert "gate_timeout=S sets this limit, 0 means none; skip_gates_after=S continues without the request" in output
+
+
+def test_nothing_is_raised_in_a_callback_of_a_weak_reference() -> None:
+    of_callback: dict[str, Any] = {"__name__": "_weakrefset"}
+    exec("import sys\nframe = sys._getframe()", of_callback)
+    assert limit.swallows(of_callback["frame"])
+    assert not limit.swallows(sys._getframe())
 
 
 def test_the_section_shows_the_playhead_what_it_waits_for_and_what_came_instead(suite: Suite) -> None:
