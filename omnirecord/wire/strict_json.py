@@ -95,13 +95,8 @@ def payload_of(frame: TimedFrame) -> Any:
     raw = frame.raw
     if raw is None:
         return None
-    if start := data_start(raw):
-        try:
-            value = jiter.from_json(raw[start:-2], allow_inf_nan=False, catch_duplicate_keys=True)
-        except ValueError:
-            value = None
-        if value is not None:
-            return value
+    if (start := data_start(raw)) and (value := parse_quickly(raw[start:-2])) is not None:
+        return value
     try:
         return parse(read_fields(raw, bom=frame.seq == 1).data or "")[0]
     except MalformedError:
