@@ -152,8 +152,8 @@ def _ended(turn: Turn) -> _State:
     if turn.ended == "interrupted":
         return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
     if turn.ended == "cancelled":
-        return _State("cancelled", f"The last turn was cancelled{because(error).rstrip('.')}.")
-    return _State("incomplete", f"The agent stopped before its answer was complete{because(error).rstrip('.')}.")
+        return _State("cancelled", _sentence("The last turn was cancelled", error))
+    return _State("incomplete", _sentence("The agent stopped before its answer was complete", error))
 
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
@@ -169,8 +169,8 @@ def _failed(turn: Turn, error: Fault | None) -> _State:
         said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
         return _State("runner_lost", f"{said}{quiet}.")
     if not turn.events:
-        return _State("refused", f"The server refused the last message{because(error).rstrip('.')}.")
-    return _State("failed", f"The last turn failed{because(error).rstrip('.')}.")
+        return _State("refused", _sentence("The server refused the last message", error))
+    return _State("failed", _sentence("The last turn failed", error))
 
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
@@ -295,6 +295,10 @@ def _server_ended(last: Listening, *, cut: bool) -> str:
         None: ": it had stopped, or it dropped a client that read too slowly" if cut and last.ending == "eof" else "",
     }  # fmt: skip
     return how + after[last.server_after]
+
+
+def _sentence(text: str, error: Fault | None) -> str:
+    return f"{text}{because(error).rstrip('.')}."
 
 
 def because(error: Fault | None, most: int = 240) -> str:
