@@ -56,11 +56,13 @@ class Analysis:
         self._store = store
 
     @cached_property
-    def _findings(self) -> list[Finding]:
+    def examined(self) -> list[Finding]:
+        """The findings of `doctor`."""
         return examine(self._store)
 
     @cached_property
-    def _stats(self) -> list[SessionStats]:
+    def measured(self) -> list[SessionStats]:
+        """The numbers of `stats`."""
         return list(measured(self._store))
 
     @cached_property
@@ -69,7 +71,7 @@ class Analysis:
 
     @cached_property
     def _summaries(self) -> list[Summary]:
-        return summaries(self._store, examined=self._findings)
+        return summaries(self._store, examined=self.examined)
 
     @cached_property
     def _calls(self) -> ModelCalls:
@@ -80,11 +82,11 @@ class Analysis:
         return {one.recording: one.started_at for one in self._store.recordings()}
 
     def sessions(self) -> Iterator[Row]:
-        for summary, stats in zip(self._summaries, self._stats, strict=True):
+        for summary, stats in zip(self._summaries, self.measured, strict=True):
             yield _summary_row(summary) | _stats_row(stats)
 
     def turns(self) -> Iterator[Row]:
-        for told, stats in zip(self._told, self._stats, strict=True):
+        for told, stats in zip(self._told, self.measured, strict=True):
             for turn, measures in zip(told.turns, stats.turns, strict=True):
                 row = _place(told, turn) | _turn_row(turn) | {name: getattr(measures, name) for name in _MEASURED}
                 # A connect snapshot may have repeated earlier text.
@@ -116,7 +118,7 @@ class Analysis:
 
     def findings(self) -> Iterator[Row]:
         recordings = {x.stream: x.recording for x in self._store.streams()}
-        for finding in self._findings:
+        for finding in self.examined:
             row = finding.row()
             seqs = row["seqs"]
             yield row | {

@@ -60,18 +60,9 @@ class Whole(Analysis):
         self._sessions: list[_Read] = []
         self._problems = _Problems(store, self._recording) if tells_problems else None
 
-    @property
+    @cached_property
     def examined(self) -> list[Finding]:
         """The findings of `doctor`."""
-        return self._findings
-
-    @property
-    def measured(self) -> list[SessionStats]:
-        """The numbers of `stats`."""
-        return self._stats
-
-    @cached_property
-    def _findings(self) -> list[Finding]:
         return examine(self._store, recording=self._recording.recording, read=self._read)
 
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
@@ -97,7 +88,7 @@ class Whole(Analysis):
 
     @cached_property
     def _concluded(self) -> list[Concluded]:
-        _ = self._findings
+        _ = self.examined
         by_id = {(one.told.recording, one.told.session_id): one.told for one in self._sessions}
         return [
             Concluded(one.gathered, one.told, concluded(one.told, children_of(one.told, by_id)))
@@ -105,7 +96,8 @@ class Whole(Analysis):
         ]
 
     @cached_property
-    def _stats(self) -> list[SessionStats]:
+    def measured(self) -> list[SessionStats]:
+        """The numbers of `stats`."""
         return [
             replace(read.stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
             for one, read in zip(self._concluded, self._sessions, strict=True)
@@ -117,11 +109,11 @@ class Whole(Analysis):
 
     @cached_property
     def _summaries(self) -> list[Summary]:
-        return summaries(self._store, examined=self._findings, concluded=self._concluded)
+        return summaries(self._store, examined=self.examined, concluded=self._concluded)
 
     def problems(self) -> list[Problem]:
         """Return the problems of `validate`."""
-        _ = self._findings
+        _ = self.examined
         return [] if self._problems is None else self._problems.all()
 
 
