@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, such as model. A hop is the connection to one upstream. Default: the first hop"
-    " with requests. See docs/model-replay.md.",
+    help="Name of the hop to replay, such as model. A hop is one recorded connection, such as agent to model. Default:"
+    " the first hop with requests. See docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
