@@ -30,7 +30,8 @@ from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.replayer.event_address import Stream, parse_address
-from omnirecord.replayer.faults import VERBS, Faults
+from omnirecord.replayer.faults import Faults
+from omnirecord.replayer.faults.verbs import VERBS
 from omnirecord.replayer.matching import FORMS
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
