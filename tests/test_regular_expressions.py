@@ -32,8 +32,8 @@ ROOT = Path(omnirecord.__file__).parent
 METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
 
 BOUNDED = {
-    "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
-    "replayer.event_address.grammar._WORD": "the same",
+    "replayer.event_address._CONDITION": "matched, never searched, in a sentence that the user writes",
+    "replayer.event_address._WORD": "the same",
     "replayer.faults.verbs._TIME": "the same",
     "ui.viewer._IMPORT": "searches the scripts of the package itself",
 }

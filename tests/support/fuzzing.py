@@ -29,7 +29,8 @@ from omnirecord.errors import OmnirecordError, UsageError
 from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.thread import RecorderThread
-from omnirecord.replayer.event_address import Stream, parse_address
+from omnirecord.replayer.event_address import parse_address
+from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Faults
 from omnirecord.replayer.faults.verbs import VERBS
 from omnirecord.replayer.matching import FORMS

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from ...model import TimedFrame
-from ...text import clip, dumps
+from ...text import clip, counted, dumps
 from ...wire.sse import read_fields
 from ...wire.strict_json import as_dict, as_text, payload_of
 
@@ -247,7 +247,7 @@ def _lacks(pick: Pick, streams: list[Stream]) -> str | None:
 
 def _no_name(matcher: Matcher, streams: list[Stream]) -> str:
     if matcher.name[0] == "#":
-        return listed(f"stream {stream.number} has {_counted(len(stream.frames), 'frame')}" for stream in streams)
+        return listed(f"stream {stream.number} has {counted(len(stream.frames), 'frame')}" for stream in streams)
     if matcher.name == DONE:
         return listed(_last_event(stream) for stream in streams)
     counts = Counter(clip(name_of(frame) or "", _LONGEST) for stream in streams for frame in stream.frames)
@@ -295,7 +295,3 @@ def _where(matcher: Matcher, streams: list[Stream]) -> str:
             noun = "frame" if len(seqs) == 1 else "frames"
             told.append(f"stream {stream.number} has {len(seqs)} {matcher} ({noun} {listed(map(str, seqs))})")
     return listed(told)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun if count == 1 else noun + 's'}"

@@ -19,7 +19,8 @@ from ...errors import UsageError
 from ...model import TimedFrame
 from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...omnigent.routes import path_of
-from ..event_address import Address, Stream, is_event, listed, name_of
+from ..event_address import Address
+from ..event_address.matcher import Stream, is_event, listed, name_of
 from ..parts import Part
 from .apply import BoundFault, Faulty, Key, Layout, Silence, UnfitError, edited, inside_a_character
 from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, Stall, StopHeartbeats, Swap, parse_fault

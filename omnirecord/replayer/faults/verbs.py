@@ -23,17 +23,8 @@ from ...omnigent.protocol import (
     SESSION_STATUS,
 )
 from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
-from ..event_address import (
-    HOW_CONDITIONS,
-    Address,
-    Field,
-    Ordinal,
-    WordReader,
-    field_of,
-    ordinal_text,
-    read_address,
-    read_ordinal,
-)
+from ..event_address import HOW_CONDITIONS, Address, WordReader, read_address, read_ordinal
+from ..event_address.matcher import Field, Ordinal, field_of, ordinal_text
 
 LONGEST_NS = 24 * 3600 * 10**9
 """Longest time: a day, in ns."""

@@ -16,7 +16,8 @@ from functools import partial
 from ...errors import UsageError
 from ...model import TimedFrame
 from ...wire.limits import LONGEST
-from ..event_address import Stream, parse_address
+from ..event_address import parse_address
+from ..event_address.matcher import Stream
 from ..parts import Part
 from .plan import ReplayPlan
 from .playback import Playthrough

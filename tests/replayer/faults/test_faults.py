@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty, RequestFault
 from omnirecord.replayer.faults.verbs import Answer, parse_fault
 from omnirecord.replayer.parts import Part
