@@ -33,7 +33,7 @@ from omnirecord.replayer.event_address import parse_address
 from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Faults
 from omnirecord.replayer.faults.verbs import VERBS
-from omnirecord.replayer.matching import FORMS
+from omnirecord.replayer.matching.rules import FORMS
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
 from omnirecord.replayer.player.plan import ReplayPlan

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
-from itertools import accumulate, takewhile
+from itertools import accumulate
 
 from ...model import Exchange
 from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
-from ...text import clip, counted, one_line
+from ...text import clip, counted, one_line, same_start
 from .bodies import MARKS, content_of, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
@@ -70,8 +70,7 @@ class Fingerprint:
 
     def common(self, other: Fingerprint) -> int:
         """Return the number of equal messages at the start."""
-        pairs = zip(self.messages, other.messages, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return same_start(self.messages, other.messages)
 
     def common_ids(self, other: Fingerprint) -> int:
         """Return the number of ids that are equal and at the same place."""
@@ -271,21 +270,8 @@ def _share(one: Difference) -> float:
     if not one.recorded or not one.got:
         return 0.0
     recorded, got = one.recorded, one.got
-    start, end = _equal(recorded, got), _equal(recorded, got, at_end=True)
-    return min(1.0, (start + end) / max(len(recorded), len(got)))
-
-
-def _equal(one: str, other: str, *, at_end: bool = False) -> int:
-    """Return the number of equal characters at the start or end of two texts. No call is made for each character."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if at_end:
-            is_equal = one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]
-        else:
-            is_equal = one[low:middle] == other[low:middle]
-        low, high = (middle, high) if is_equal else (low, middle - 1)
-    return low
+    equal = same_start(recorded, got) + same_start(recorded[::-1], got[::-1])
+    return min(1.0, equal / max(len(recorded), len(got)))
 
 
 def _line(one: Difference) -> str:
@@ -293,7 +279,7 @@ def _line(one: Difference) -> str:
     if one.recorded is None or one.got is None:
         text, tone = (one.got, "new") if one.recorded is None else (one.recorded, "gone")
         return f"{one.where}: " + MARKS[tone] % _escaped(clip(text or "", _ALONE))
-    start = max(0, _equal(one.recorded, one.got) - _BEFORE)
+    start = max(0, same_start(one.recorded, one.got) - _BEFORE)
     recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
     return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
 

@@ -6,8 +6,8 @@
 faults and event ids; `controls` holds the verbs of the playhead. Answers are found by `replayer.matching`.
 """
 
-from ..matching import Rules
 from ..matching.key import Incoming, Mismatch, Miss
+from ..matching.rules import Rules
 from .controls import Controls, Position
 from .options import Options, options
 from .plan import GateRule
