@@ -25,7 +25,7 @@ from ..server.http import error_response, json_response
 from ..server.listener import RawResponse, no_response
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
-from .omnigent_ui import MadeUp
+from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
 from .player.stream_choice import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting

@@ -30,8 +30,8 @@ from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
-from .omnigent_ui.files import BuiltUi, installed
+from .omnigent_ui import OmnigentUi, Quiet, is_page
+from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player import (  # fmt: skip
     Answering,
     Decision,
