@@ -22,7 +22,7 @@ from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
-from omnirecord.replayer.player.session_ids import Renaming
+from omnirecord.replayer.player.rewrite import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.examples import each
 from tests.support.pumped import slow
@@ -143,7 +143,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
         "contract.shapes": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
-        "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
         "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip

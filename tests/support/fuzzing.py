@@ -34,9 +34,9 @@ from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Faults
 from omnirecord.replayer.faults.verbs import VERBS
 from omnirecord.replayer.matching.rules import FORMS
-from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
 from omnirecord.replayer.player.plan import ReplayPlan
+from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.content_coding import CodingError, decoder
 from omnirecord.wire.sse import Frame, Parser
 from tests.cassette.test_hostile_cassettes import read_all

@@ -21,7 +21,7 @@ from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...omnigent.routes import path_of
 from ..event_address import Address
 from ..event_address.matcher import Stream, is_event, listed, name_of
-from ..parts import Part
+from ..stream_parts import Part
 from .apply import BoundFault, Faulty, Key, Layout, Silence, UnfitError, edited, inside_a_character
 from .verbs import Answer, Change, Edit, Ends, Fault, OnRequest, Requests, Stall, StopHeartbeats, Swap, parse_fault
 
@@ -100,13 +100,11 @@ class Bound:
             check(self._on_requests, requests)
         self._counts = [0] * len(self._on_requests)
         self._over: Counter[str] = Counter()
-        self._stalls = {aim.name: aim.keys for aim in aimed if isinstance(aim.fault, Stall) and not aim.fault.each_time}
-        self.stalls = Counter(aim.name for aim in aimed if aim.name in self._stalls)
+        once = [aim for aim in aimed if isinstance(aim.fault, Stall) and not aim.fault.each_time]
+        self.stalled_at = {aim.name: aim.keys for aim in once}
+        """The events of each stall."""
+        self.stalls = Counter(aim.name for aim in once)
         """How often each stall may happen."""
-
-    def stalled_at(self, name: str) -> tuple[Key, ...]:
-        """Return the events of a stall."""
-        return self._stalls[name]
 
     def on(self, stream: int, parts: Sequence[Part], without: Collection[str] = ()) -> Faulty:
         """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
@@ -119,7 +117,7 @@ class Bound:
         for aim in self._changes:
             if aim.name not in over:
                 aim.apply(layout)
-            over |= {aim.name} & self._stalls.keys()  # each connection stalls once
+            over |= {aim.name} & self.stalls.keys()  # each connection stalls once
         silences = [silence for silence in self._silences if silence.covers(parts, stream)]
         for silence in silences:
             silence.hush(layout)

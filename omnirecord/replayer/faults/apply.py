@@ -20,7 +20,7 @@ from ...omnigent import protocol
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
 from ..event_address.matcher import fields_like, listed
-from ..parts import Part, frames_of
+from ..stream_parts import Part, frames_of
 from .verbs import (
     Change,
     Corrupt,

@@ -18,7 +18,7 @@ from ...model import TimedFrame
 from ...wire.limits import LONGEST
 from ..event_address import parse_address
 from ..event_address.matcher import Stream
-from ..parts import Part
+from ..stream_parts import Part
 from .plan import ReplayPlan
 from .playback import Playthrough
 from .stream_choice import StreamChoice

@@ -29,8 +29,7 @@ from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address.matcher import Stream
-from ..parts import Part
-from .stream_parts import StreamParts, coded_parts, parts_of
+from ..stream_parts import Part, StreamParts, coded_parts, parts_of
 from .timeline import NS
 
 

@@ -16,9 +16,8 @@ from ...wire.content_coding import content_of
 from ...wire.headers import header, without
 from ..matching import Asked
 from ..matching.key import Miss
-from ..parts import Part
+from ..stream_parts import Burst, Chunks, Part, StreamParts
 from .plan import Session, Tree, start_of
-from .stream_parts import Burst, Chunks, StreamParts
 from .timeline import Gate, SortKey, Timeline, sort_key
 
 _CODING = "content-encoding"

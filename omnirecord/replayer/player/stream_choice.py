@@ -19,12 +19,11 @@ from ...model import Ending, Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
 from ...wire.strict_json import as_dict, payload_of
-from ..parts import Part
-from .effects import Effects
+from ..stream_parts import Part, decoded_parts
 from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
-from .stream_parts import decoded_parts
+from .rewrite import Effects
 from .timeline import Gate, Scale, Timeline, scale_of
 
 

@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 
 from ...errors import UsageError
 from ...wire.limits import checked_seconds
-from ..parts import Part
+from ..stream_parts import Part
 
 NS = 1_000_000_000
 _SLOWEST, _FASTEST = 1e-6, 1e9

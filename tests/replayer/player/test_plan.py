@@ -12,9 +12,8 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import connect_snapshot_length
-from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
-from omnirecord.replayer.player.stream_parts import StreamParts, parts_of
+from omnirecord.replayer.stream_parts import Part, StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,
     TROUBLED,
