@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from math import ceil
@@ -196,7 +196,7 @@ async def _hold(beat: Beat | None) -> None:
     await asyncio.Event().wait()
 
 
-async def _write_each(writes: Iterator[bytes], write: Write) -> None:
+async def _write_each(writes: Iterable[bytes], write: Write) -> None:
     """Write one after the other; each has left before the next is made."""
     for number, data in enumerate(writes):
         if number:

@@ -130,8 +130,8 @@ class StreamParts(Sequence[Part]):
 LONGEST = 48
 """Longest write of `random`, in bytes: less than the shortest frame that Omnigent sends."""
 
-Cut = Callable[[bytes], Iterator[bytes]]
-"""Takes the bytes that are due, and yields them as writes."""
+Cut = Callable[[bytes], Iterable[bytes]]
+"""Returns the writes of the bytes that are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +151,24 @@ class Chunks:
 
     def of(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts to play: whole frames if it writes frames."""
-        return list(_whole(parts)) if self.kind == "frame" else parts
+        if self.kind != "frame":
+            return parts
+        return [replace(frame[-1], data=b"".join(part.data for part in frame)) for frame in frames_of(parts)]
 
     def cut(self, stream: int) -> Cut:
         """Return the function that cuts the due bytes of one stream into writes. It keeps its random numbers."""
-        if self.kind == "byte":
-            return _bytes
-        if self.kind == "random":
-            return _random(Random(f"{self.seed}/{stream}"))
-        return _as_it_is
+        if self.kind not in ("byte", "random"):
+            return lambda data: [data] if data else []
+        random, longest = Random(f"{self.seed}/{stream}"), 1 if self.kind == "byte" else LONGEST
+
+        def cut(data: bytes) -> Iterator[bytes]:
+            at = 0
+            while at < len(data):
+                size = random.randint(1, longest)
+                yield data[at : at + size]
+                at += size
+
+        return cut
 
 
 def chunks_of(spec: str | None = None) -> Chunks:
@@ -172,31 +181,6 @@ def chunks_of(spec: str | None = None) -> Chunks:
     if kind == "random" and (not colon or (seed.isascii() and seed.isdecimal())) and len(seed) < 20:
         return Chunks(kind, int(seed or 0))
     raise UsageError(f"chunks {spec!r} is none of recorded, frame, byte, random:SEED (for instance random:7)")
-
-
-def _whole(parts: Iterable[Part]) -> Iterator[Part]:
-    for frame in frames_of(parts):
-        yield replace(frame[-1], data=b"".join(part.data for part in frame))
-
-
-def _as_it_is(data: bytes) -> Iterator[bytes]:
-    if data:
-        yield data
-
-
-def _bytes(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + 1] for at in range(len(data)))
-
-
-def _random(random: Random) -> Cut:
-    def cut(data: bytes) -> Iterator[bytes]:
-        at = 0
-        while at < len(data):
-            size = random.randint(1, LONGEST)
-            yield data[at : at + size]
-            at += size
-
-    return cut
 
 
 Reads = Iterable[tuple[int, int]]
@@ -240,4 +224,9 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
 def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
     """Return a part for each frame, at the time of its last byte."""
     end = connect_snapshot_length(frames)
-    return [Part(x.offset_ns, x.raw, x.seq <= end, x.stream, x.seq, x.seq) for x in frames if x.raw]
+    return [part_of(frame, frame.seq <= end) for frame in frames if frame.raw]
+
+
+def part_of(frame: TimedFrame, in_snapshot: bool) -> Part:
+    """Return a whole frame as a part, at the time of its last byte."""
+    return Part(frame.offset_ns, frame.raw or b"", in_snapshot, frame.stream, frame.seq, frame.seq)

@@ -165,7 +165,7 @@ class Recorded:
     @cached_property
     def rows(self) -> dict[str, list[Timed]]:
         rows: dict[str, list[Timed]] = defaultdict(list)
-        for at_ns, row in self._plan.session_rows():
+        for at_ns, row in self._plan.session_rows:
             rows[row["id"]].append((at_ns, row))
         return rows
 

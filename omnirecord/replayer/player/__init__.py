@@ -23,7 +23,7 @@ from ..matching.rules import Rules
 from .controls import Controls, Position
 from .options import Options, options
 from .plan import GateRule, ReplayPlan, Session
-from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates, begun_at
+from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .rewrite import answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice
 from .timeline import Timing
@@ -51,11 +51,17 @@ class Player:
     def answer(self, request: Incoming, now: int) -> Decision:
         """Return the answer to a request, with the time at which it begins."""
         fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
-        if fault is not None and (instead := fault.answer) is not None:
-            message = f"the fault {str(instead)!r} says so"
-            return Failing(instead.status, message, now + fault.late_ns, instead.retry_after_ns)
+        if fault is None:
+            return self._in_its_ids(request, now)
+        earliest = now + fault.late_ns
+        if (instead := fault.answer) is not None:
+            return Failing(instead.status, f"the fault {str(instead)!r} says so", earliest, instead.retry_after_ns)
         decision = self._in_its_ids(request, now)
-        return decision if fault is None else begun_at(decision, now + fault.late_ns)
+        if isinstance(decision, Answering):
+            return replace(decision, earliest=max(decision.earliest, earliest))
+        if isinstance(decision, Playing):
+            decision.begins_at = earliest
+        return decision
 
     def _in_its_ids(self, request: Incoming, now: int) -> Decision:
         """Return the answer in the session ids of the client."""
@@ -111,7 +117,7 @@ class Player:
         recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
         horizons = {name: self.horizon(name, now) for name in recorded}
         rows: dict[str, Any] = {}
-        for at_ns, row in self._plan.session_rows():
+        for at_ns, row in self._plan.session_rows:
             name = row.get("id")
             if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
@@ -124,10 +130,10 @@ class Player:
     def pass_over_unanswered(self, request: Incoming) -> None:
         """Match the next message with the closed gate, not with an earlier one that was recorded without an answer."""
         session = self._plan.sessions.get(session_of(request.target) or "")
-        gate = self.streams.playthrough(session).timeline.closed_gate() if session is not None else None
-        if session is not None and gate is not None:
+        run = self.streams.playthrough(session) if session is not None else None
+        if run is not None and (gate := run.timeline.closed_gate()) is not None:
             given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
-            self.streams.playthrough(session).asked.update(x.exchange for x in given_up)
+            run.asked.update(x.exchange for x in given_up)
 
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended. A model's answer that a fault ended, or that the client did
@@ -185,15 +191,11 @@ class Player:
         return recorded
 
     def _horizon(self, session: Session | None, now: int) -> float:
-        """Return the recorded offset up to which a read may know a session, or everything, in ns."""
+        """Return the recorded offset up to which a read may know a session, in ns. Without a session: that of the most
+        advanced session, but before the start of any session that has not begun."""
         if session is not None:
             return self.streams.playthrough(session).horizon(now)
-        return self._common_horizon(now)
-
-    def _common_horizon(self, now: int) -> float:
-        """Return the offset for reads without a session: that of the most advanced session, but before the start of any
-        session that has not begun."""
-        begun = {root: run for root, run in self.streams.playthroughs.items() if run.started}
+        begun = {root: run for root, run in self.streams.playthroughs.items() if run.timeline.started}
         furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
         sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
         waiting = [self._first(root) for root in self._plan.trees if root not in begun]

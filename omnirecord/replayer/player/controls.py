@@ -151,9 +151,7 @@ class Controls:
 
         Call it again until the event has passed: its client may have left."""
         run.timeline.pause(now)
-        passed = run.timeline.passed
-        events = (playing.next_event(self._plan.frame, passed) for playing in run.live)
-        end = min((end for end in events if end is not None), default=None)
+        end = self._next_end(run)
         if end is not None:
             run.timeline.limit = end
         return end
@@ -169,14 +167,14 @@ class Controls:
         aim = run_target(event, nth, streams, root)
         self.play(now, which)
         self._targets.append(aim)
-        self._watch([*self._streams.all(), *self._streams.older])
+        self._watch(self._streams.all(older=True))
         return aim
 
     def give_up(self, aim: RunTarget) -> None:
         """Forget a target."""
         if aim in self._targets:
             self._targets.remove(aim)
-            self._watch([*self._streams.all(), *self._streams.older])
+            self._watch(self._streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
         """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
@@ -221,7 +219,7 @@ class Controls:
         return playthroughs[0] if playthroughs else None
 
     def _chosen(self, which: str | None) -> list[Playthrough]:
-        playthroughs = list(self._streams.all())
+        playthroughs = self._streams.all()
         if which is None:
             return playthroughs
         if session := self._plan.sessions.get(which):
@@ -271,13 +269,14 @@ class Controls:
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 
     def _next_type(self, run: Playthrough) -> str | None:
-        events = (playing.next_event(self._plan.frame, run.timeline.passed) for playing in run.live)
-        ends = [end for end in events if end is not None]
-        if not ends:
-            return None
-        _, stream, seq = min(ends)
-        frame = self._plan.frame(int(stream), int(seq))
+        end = self._next_end(run)
+        frame = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
         return frame.type if frame else None
+
+    def _next_end(self, run: Playthrough) -> SortKey | None:
+        """Return the key of the last part of the next event that no client has; None if there is none."""
+        events = (playing.next_event(self._plan.frame, run.timeline.passed) for playing in run.live)
+        return min((end for end in events if end is not None), default=None)
 
 
 def is_behind(run: Playthrough, end: SortKey) -> bool:
