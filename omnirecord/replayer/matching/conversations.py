@@ -20,7 +20,7 @@ from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line, same_start
-from .bodies import MARKS, content_of, marked
+from .bodies import MARKS, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
 
@@ -188,7 +188,7 @@ class Conversations:
     def _read_request(self, request: Incoming) -> _Asked | None:
         if request.method != "POST" or not self._prints:
             return None
-        body = without_day(content_of(request), request.day)
+        body = without_day(request.content, request.day)
         found = conversation_of(body, request.target)
         return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
 

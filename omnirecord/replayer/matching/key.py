@@ -14,14 +14,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from difflib import SequenceMatcher
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ...model import Headers
 from ...omnigent.routes import path_of, query_of
-from ...redaction.redactor import header_without_secrets, without_secrets
+from ...redaction.redactor import body_without_secrets, header_without_secrets, without_secrets
 from ...text import clip, same_start
+from ...wire.content_coding import decoded
 from ...wire.headers import header
 from .rules import DEFAULT, Rules
 
@@ -104,7 +106,7 @@ def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAU
     return Key(method, path, tuple(counted), tuple(told))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Incoming:
     """A request to the replay. `headers` and `body` are read only as far as a matching rule needs them. `is_page`: a
     browser sent it, and the replay answers for Omnigent's web UI. `day`: the current day, which a prompt may tell."""
@@ -118,6 +120,16 @@ class Incoming:
     last_event_id: str | None = None
     is_page: bool = False
     day: date | None = None
+
+    @cached_property
+    def content(self) -> bytes:
+        """The decoded body."""
+        return decoded(self.body, header(self.headers, "content-encoding")) if self.body else b""
+
+    @cached_property
+    def safe(self) -> bytes:
+        """The decoded body with one constant for every secret: recorded bodies have pseudonyms."""
+        return body_without_secrets(self.content) if self.body else b""
 
 
 @dataclass(frozen=True, slots=True)

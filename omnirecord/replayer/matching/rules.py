@@ -85,7 +85,10 @@ class Rules:
     def parse(cls, specs: str | Iterable[str]) -> Rules:
         """Return the rules of these lines. Raises `UsageError`."""
         rules = tuple(parse_rule(spec) for spec in ([specs] if isinstance(specs, str) else specs))
-        _check_orders(rules)
+        orders: dict[Scope, Rule] = {}
+        for rule in rules:
+            if rule.kind == "order" and (other := orders.setdefault(rule.scope, rule)) != rule:
+                raise UsageError(f"the rules for matching '{other}' and '{rule}' exclude each other: give one of them")
         return cls(rules)
 
     @property
@@ -207,13 +210,6 @@ def _wrong(spec: str, what: str, first: str = "") -> UsageError:
     listed = ", ".join(f"'{form}'" for form in forms)
     are = "is" if len(forms) == 1 else "are"
     return UsageError(f"the rule for matching {spec!r} cannot be used: {what}; there {are} {listed}")
-
-
-def _check_orders(rules: Iterable[Rule]) -> None:
-    orders: dict[Scope, Rule] = {}
-    for rule in rules:
-        if rule.kind == "order" and (other := orders.setdefault(rule.scope, rule)) != rule:
-            raise UsageError(f"the rules for matching '{other}' and '{rule}' exclude each other: give one of them")
 
 
 def _matches(name: str, globs: Iterable[str]) -> bool:
