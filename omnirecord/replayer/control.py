@@ -1,8 +1,8 @@
 """The verbs of a replay's playhead, from Python and over HTTP below `/-/omnirecord/`.
 
-To add a verb, add a method with `@verb` to `PlayheadControl`, and its line to `BlockingControl`. The HTTP interface
-takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py` applies a verb
-to a timeline; `server/access.py` decides which requests may use it.
+To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `BlockingControl`. The HTTP
+interface takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py`
+applies a verb to a timeline; `server/access.py` decides which requests may use it.
 """
 
 from __future__ import annotations
@@ -38,19 +38,11 @@ _LONGEST_BODY = 64 * 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
-VERBS: dict[str, Callable[..., Any]] = {}
+VERBS = {
+    "pause": "pause", "play": "play", "speed": "set_speed", "jump": "jump", "step": "step", "run-until": "run_until",
+    "reset": "reset",
+}  # fmt: skip
 """The methods of `PlayheadControl` that are verbs, by their name in the HTTP interface."""
-
-
-def verb(name: str) -> Callable[[F], F]:
-    """Return a decorator that adds a method to `VERBS` under this name."""
-
-    def add(method: F) -> F:
-        VERBS[name] = method
-        return method
-
-    return add
 
 
 class PlayheadControl:
@@ -82,25 +74,21 @@ class PlayheadControl:
         """Return the position of every playhead: one for each session tree, and for each stream without a session."""
         return self._controls.positions()
 
-    @verb("pause")
     def pause(self, which: str | None = None) -> Position | None:
         """Stop sending until `play`, `step` or `run_until`."""
         self._controls.pause(self.now(), which)
         return self._moved(which)
 
-    @verb("play")
     def play(self, which: str | None = None) -> Position | None:
         """Continue after a pause."""
         self._controls.play(self.now(), which)
         return self._moved(which)
 
-    @verb("speed")
     def set_speed(self, speed: float, which: str | None = None) -> Position | None:
         """Play `speed` times as fast as recorded, from now on."""
         self._controls.set_speed(speed, self.now(), which)
         return self._moved(which)
 
-    @verb("jump")
     def jump(self, seconds: float, which: str | None = None) -> Position:
         """Move ahead to `seconds` of recorded time from the start of the first stream."""
         run = self._controls.one(which)
@@ -110,7 +98,6 @@ class PlayheadControl:
         self._waiting.announce()
         return self.position(which)
 
-    @verb("step")
     async def step(self, count: int = 1, which: str | None = None, *, timeout: float | None = None) -> Position:
         """Pause, let the next `count` events pass one by one, and return the position then.
 
@@ -140,7 +127,6 @@ class PlayheadControl:
 
         await self._waiting.until(has_stepped)
 
-    @verb("run-until")
     async def run_until(
         self, event: str | Predicate, nth: int = 1, which: str | None = None, *, timeout: float | None = None
     ) -> Position:
@@ -160,7 +146,6 @@ class PlayheadControl:
         assert isinstance(target.reached, Playthrough)
         return self.position(target.reached.name)
 
-    @verb("reset")
     async def reset(self) -> None:
         """Start again from the beginning: cut every stream, close every gate and forget every request."""
         raise NotImplementedError
@@ -258,7 +243,7 @@ class ControlPath:
 
     async def _do(self, name: str, options: dict[str, Any]) -> Any:
         """Do a verb with the options of a request, and return the answer. Raises `UsageError` or `TimeoutError`."""
-        method = getattr(self._control, VERBS[name].__name__)
+        method = getattr(self._control, VERBS[name])
         takes = signature(method).parameters
         if odd := [option for option in options if option not in takes]:
             raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")

@@ -195,7 +195,7 @@ def test_unplayed_has_its_former_name_with_a_warning(cassette: Path) -> None:
 
 
 def test_every_verb_of_the_playhead_is_there_without_await() -> None:
-    assert [name for name, verb in VERBS.items() if not hasattr(Server, verb.__name__)] == []
+    assert [name for name, method in VERBS.items() if not hasattr(Server, method)] == []
 
 
 def test_the_former_module_of_the_type_warns() -> None:

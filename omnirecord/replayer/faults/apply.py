@@ -14,7 +14,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from ...omnigent import protocol
 from ...wire.sse import read_fields
@@ -179,23 +178,18 @@ class BoundFault:
         """Change the events that are in this layout."""
         if isinstance(self.fault, Swap):
             for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
-                self._swap(layout, one, other)
-        else:
-            for key in self.keys:
-                self._apply_to(layout, key)
-
-    def _swap(self, layout: Layout, one: Key, other: Key) -> None:
-        here, there = layout.event(one), layout.event(other)
-        if here is not None and there is not None:
-            layout.swap(one, other)
-            here.by.append(self.name)
-            there.by.append(self.name)
-
-    def _apply_to(self, layout: Layout, key: Key) -> None:
-        event = layout.event(key)
-        if event is None:
+                here, there = layout.event(one), layout.event(other)
+                if here is not None and there is not None:
+                    layout.swap(one, other)
+                    here.by.append(self.name)
+                    there.by.append(self.name)
             return
-        event.by.append(self.name)
+        for key in self.keys:
+            if (event := layout.event(key)) is not None:
+                event.by.append(self.name)
+                self._change(event, key)
+
+    def _change(self, event: SlotContent, key: Key) -> None:
         match self.fault:
             case Drop() | StopHeartbeats():
                 event.copies = 0
@@ -321,7 +315,12 @@ def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[by
 
 
 def _edit(text: str, edit: Edit) -> str:
-    data = _object(text)
+    try:
+        data = parse(text)[0]
+    except MalformedError as error:
+        raise UnfitError(f"has data that cannot be changed: it {error}") from None
+    if not isinstance(data, dict):
+        raise UnfitError("has data that cannot be changed: it is no JSON object")
     if isinstance(edit, Corrupt):
         end = text.rindex("}")
         return f"{text[:end]}]{text[end + 1 :]}"
@@ -332,21 +331,11 @@ def _edit(text: str, edit: Edit) -> str:
     return text[: span.value] + edit.json + text[span.end :] if isinstance(edit, SetField) else without(text, span)
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        data = parse(text)[0]
-    except MalformedError as error:
-        raise UnfitError(f"has data that cannot be changed: it {error}") from None
-    if not isinstance(data, dict):
-        raise UnfitError("has data that cannot be changed: it is no JSON object")
-    return data
-
-
 def inside_a_character(raw: bytes) -> int | None:
     """Return the offset inside the first character of several bytes; None if there is none. A byte order mark does not
     count."""
     several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
-    return next((found.start() + 1 for found in several if _is_character(found[0])), None)
+    return next((found.start() + 1 for found in several if found[0].decode(errors="ignore")), None)
 
 
 def inside(raw: bytes) -> int:
@@ -355,10 +344,3 @@ def inside(raw: bytes) -> int:
     while half > 1 and raw[half] & 0xC0 == 0x80:
         half -= 1
     return half
-
-
-def _is_character(data: bytes) -> bool:
-    try:
-        return len(data.decode()) == 1
-    except UnicodeDecodeError:
-        return False
