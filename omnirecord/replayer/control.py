@@ -8,7 +8,6 @@ applies a verb to a timeline; `server/access.py` decides which requests may use 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
+from ..wire.strict_json import loads
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
@@ -300,22 +300,14 @@ _PARAMETERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:
     """Return the options in the query and in the JSON body; the body takes precedence. Raises `UsageError`."""
     options: dict[str, Any] = dict(parse_qsl(query_of(target), keep_blank_values=True))
-    body = await _body(request)
-    if body.strip():
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError):
-            raise UsageError("the body is no JSON") from None
-        if not isinstance(value, dict):
-            raise UsageError("the body is no JSON object")
-        options |= value
-    return options
-
-
-async def _body(request: web.BaseRequest) -> bytes:
     body = bytearray()
     async for data in request.content.iter_any():
         body += data
         if len(body) > _LONGEST_BODY:
             raise UsageError(f"the body is longer than {_LONGEST_BODY} bytes")
-    return bytes(body)
+    if body.strip():
+        value = loads(bytes(body))
+        if not isinstance(value, dict):
+            raise UsageError("the body is no JSON object")
+        options |= value
+    return options

@@ -25,6 +25,7 @@ from ..server.http import error_response, json_response
 from ..server.listener import RawResponse, no_response
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
+from ..wire.strict_json import as_dict, loads
 from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
 from .player.stream_choice import frame_of
@@ -295,9 +296,6 @@ async def _message(socket: web.WebSocketResponse) -> list[str] | None:
         return None
     if message.type is not WSMsgType.TEXT:
         return None
-    try:
-        value = json.loads(message.data)
-        ids = value["session_ids"] if value["type"] == "watch" else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    value = as_dict(loads(message.data))
+    ids = value.get("session_ids") if value.get("type") == "watch" else None
     return [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else None

@@ -129,6 +129,7 @@ class WordReader:
             return None
         try:
             value, end = _DECODER.raw_decode(self._text, found.start(1))
+            json.dumps(value, allow_nan=False)  # neither NaN nor an infinity is JSON
             text = dumps(value)
         except (ValueError, RecursionError):
             return None
@@ -155,18 +156,7 @@ def _quoted(text: str) -> str:
     return repr(clip(text, _SHOWN))
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError(text)
-    return value
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
+_DECODER = json.JSONDecoder()
 
 
 EXAMPLE = f"2nd {SESSION_STATUS}"

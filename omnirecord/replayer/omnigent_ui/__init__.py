@@ -158,14 +158,10 @@ class OmnigentUi:
         found: MadeUp | Quiet | None = answers.missing(target)
         if found is None and opens_session_stream("GET", target) and self._sessions.has(session_of(target) or ""):
             found = Quiet()
-        if found is not None:
-            self._note(request)
-        return found
-
-    def _note(self, request: Incoming) -> None:
-        asked = f"{request.method} {path_of(request.target)}"
-        if asked not in self.made_up:
+        asked = f"{request.method} {path_of(target)}"
+        if found is not None and asked not in self.made_up:
             self.made_up.append(asked)
+        return found
 
 
 def _recorded(decision: Decision) -> Timed | None:

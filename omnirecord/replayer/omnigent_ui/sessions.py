@@ -173,9 +173,9 @@ class Recorded:
         """Yield the messages of clients in a session, in order."""
         for x in self._plan.exchanges:
             if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                value = loads(self._plan.request_body(x))
-                if isinstance(value, dict) and isinstance(value.get("data"), dict):
-                    yield value["data"]
+                data = as_dict(loads(self._plan.request_body(x))).get("data")
+                if isinstance(data, dict):
+                    yield data
 
     def _timed(self, below: str) -> dict[str, list[Timed]]:
         found: dict[str, list[Timed]] = defaultdict(list)
@@ -186,17 +186,12 @@ class Recorded:
     def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
         """Yield the JSON answers of a path below a session that have a member of this type."""
         for x in self._plan.exchanges:
-            if x.session_id and x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below:
-                value = self.json(x)
-                if isinstance(value, dict) and isinstance(value.get(has), kind):
+            is_ok = x.kind == "http" and x.response is not None and x.response.status == 200
+            is_asked = x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below
+            if x.session_id and is_ok and is_asked:
+                value = as_dict(loads(self._plan.decoded_body(x)))
+                if isinstance(value.get(has), kind):
                     yield x, value
-
-    def json(self, exchange: Exchange) -> Any:
-        """Return the JSON answer of an exchange; None if it is no JSON, or no 200."""
-        response = exchange.response
-        if exchange.kind != "http" or response is None or response.status != 200:
-            return None
-        return loads(self._plan.decoded_body(exchange))
 
 
 def _dicts(value: Any) -> list[Data]:
@@ -273,12 +268,8 @@ class Sessions:
         time."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
-        told = self._told(name, before)
-        changed = told.changed(at, before)
-        snapshot |= {key: value for key, value in changed.items() if key in snapshot}
-        snapshot["id"] = name
-        snapshot["title"] = snapshot.get("title") or self._title(name)
-        snapshot["pending_elicitations"] = told.pending(before)
+        self._update(snapshot, name, at, before)
+        snapshot["pending_elicitations"] = self._told(name, before).pending(before)
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
@@ -289,12 +280,15 @@ class Sessions:
             row = {**ROW, **{key: snapshot[key] for key in ROW if key in snapshot}}
         else:
             at, row = self._base(timed, before)
-            changed = self._told(name, before).changed(at, before)
-            row = row | {key: value for key, value in changed.items() if key in row}
-        row["id"] = name
-        row["title"] = row.get("title") or self._title(name)
+            self._update(row, name, at, before)
         row["pending_elicitations_count"] = len(snapshot["pending_elicitations"])
         return row
+
+    def _update(self, value: Data, name: str, after: float, before: float) -> None:
+        """Set the fields that events changed between two offsets, the id and the title."""
+        changed = self._told(name, before).changed(after, before)
+        value |= {key: one for key, one in changed.items() if key in value}
+        value |= {"id": name, "title": value.get("title") or self._title(name)}
 
     def items(self, name: str, before: float) -> list[Data]:
         """Return all items of a session, the oldest first."""
@@ -304,10 +298,10 @@ class Sessions:
 
     def children(self, name: str, before: float) -> list[Data]:
         """Return the rows of `GET …/child_sessions`."""
-        told: dict[str, Data] = {}
+        told: dict[str, Data] = defaultdict(dict)
         for at, child in self._told(name, before).children:
             if at < before:
-                told[child["id"]] = told.get(child["id"], {}) | child
+                told[child["id"]] |= child
         own = {"parent_session_id": name, "created_at": self._created(name), "updated_at": self._created(name)}
         return [{**CHILD, **own, **child} for child in told.values()]
 
@@ -317,9 +311,8 @@ class Sessions:
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
-        """Yield the last recorded agent of each session."""
-        for name in self._plan.sessions:
-            yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
+        """Return the last recorded agent of each session."""
+        return (self._recorded.agents[name][-1][1] for name in self._plan.sessions if name in self._recorded.agents)
 
     def _own(self, name: str) -> Data:
         """Return the known fields of a session without a recorded snapshot."""

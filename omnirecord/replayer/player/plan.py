@@ -167,16 +167,13 @@ class ReplayPlan:
             message = message_of(payload_of(frame))
             if message is not None and message.kind == "request":
                 asked[message.id] = frame.offset_ns
-        found = []
-        for x in posts if asked else ():
-            message = message_of(loads(self.request_body(x)))
-            if (
-                message is not None
-                and message.method is None
-                and asked.get(message.id, x.request.at_ns) < x.request.at_ns
-            ):
-                found.append(x)
-        return found
+        replies = ((x, message_of(loads(self.request_body(x)))) for x in (posts if asked else ()))
+        return [
+            x
+            for x, message in replies
+            if message is not None and message.method is None
+            if asked.get(message.id, x.request.at_ns) < x.request.at_ns
+        ]
 
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
         """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""

@@ -181,8 +181,10 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
     if not renaming:
         return decision
     match decision:
-        case Answering():
-            return _renamed_answer(decision, renaming)
+        case Answering(content=content):
+            if content is not None and (other := renaming.text(content)) != content:
+                decision = decision.with_content(other)
+            return replace(decision, exchange=_renamed_exchange(decision.exchange, renaming))
         case Playing():
             decision.planned = list(renaming.parts(decision.planned))
             decision.exchange = _renamed_exchange(decision.exchange, renaming)
@@ -190,14 +192,6 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
             near = [{name: renaming.string(text) for name, text in one.items()} for one in decision.nearest]
             return Miss(renaming.string(decision.message), near, list(map(renaming.string, decision.lines)))
     return decision
-
-
-def _renamed_answer(answer: Answering, renaming: Renaming) -> Answering:
-    content = answer.content
-    renamed = None if content is None else renaming.text(content)
-    if renamed is not None and renamed != content:
-        answer = answer.with_content(renamed)
-    return replace(answer, exchange=_renamed_exchange(answer.exchange, renaming))
 
 
 def _renamed_exchange(exchange: Exchange, renaming: Renaming) -> Exchange:
