@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,6 @@ class Verification:
 
 
 def quantile(ordered: list[float], q: float) -> float:
-    """Return the `q` quantile of ascending values."""
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
@@ -100,7 +100,6 @@ def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
-    """Compare a received stream with the recording, and add to `result`."""
     wire = store.wire(seen.exchange)
     result.streams += 1
     result.bytes += len(wire)
@@ -179,7 +178,7 @@ class Rerun:
         ]
         self._moved = asyncio.Event()
         self._answered: set[int] = set()
-        self._sizes: dict[int, tuple[list[int], list[int]]] = {}
+        self._reads = cache(self._read_reads)
         self._begun: list[Exchange] = []  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
         self.failed: dict[int, str] = {}
@@ -268,13 +267,13 @@ class Rerun:
         return seen is not None and len(seen.body) >= self._bytes_before(y, at)
 
     def _bytes_before(self, y: Exchange, at: int) -> int:
-        if y.exchange not in self._sizes:
-            reads = self._store.reads(y.exchange)
-            ends = list(accumulate(read.size for read in reads))
-            self._sizes[y.exchange] = [read.offset_ns for read in reads], ends
-        offsets, ends = self._sizes[y.exchange]
-        count = bisect_left(offsets, at)
-        return ends[count - 1] if count else 0
+        offsets, ends = self._reads(y.exchange)
+        return ends[bisect_left(offsets, at)]
+
+    def _read_reads(self, exchange: int) -> tuple[list[int], list[int]]:
+        """Return the offsets of the reads of a stream, in ns, and the bytes before and after each."""
+        reads = self._store.reads(exchange)
+        return [read.offset_ns for read in reads], list(accumulate((read.size for read in reads), initial=0))
 
 
 def _client() -> aiohttp.ClientSession:

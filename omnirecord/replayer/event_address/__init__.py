@@ -119,7 +119,6 @@ class WordReader:
         return pattern.match(self._text, self._at)
 
     def step(self, match: re.Match[str]) -> None:
-        """Step over a match of `comes`."""
         self._at = match.end()
 
     def json(self) -> str | None:
@@ -178,7 +177,6 @@ def parse_address(text: str) -> Address:
 
 
 def read_address(words: WordReader) -> Address:
-    """Read an address from the next words."""
     pick = _pick(words)
     after = _anchor(words) if words.skip("after") else None
     before = _anchor(words) if words.skip("before") else None

@@ -92,7 +92,6 @@ class Condition:
         return f"{self.field}={self.value}"
 
     def holds(self, data: Any) -> bool:
-        """Whether the data of an event meet the condition."""
         got = self.field.of(data)
         if self.is_glob:
             return isinstance(got, str) and fnmatchcase(got, self.value)
@@ -111,7 +110,6 @@ class Matcher:
         return " with ".join([self.name, *map(str, self.conditions)])
 
     def matches(self, frame: TimedFrame) -> bool:
-        """Whether a frame is such an event."""
         return self.names(frame) and self.holds(frame)
 
     def names(self, frame: TimedFrame) -> bool:

@@ -187,7 +187,6 @@ class FaultBinder:
         self._frames = {stream.number: stream.frames for stream in self._streams}
 
     def of(self, fault: Change | Ends) -> BoundFault:
-        """Return the fault with its events."""
         try:
             return BoundFault(str(fault), fault, tuple(self._keys(fault)))
         except UsageError as error:

@@ -111,7 +111,6 @@ class Layout:
         return self._events[place]
 
     def swap(self, one: Key, other: Key) -> None:
-        """Exchange the places of two events."""
         here, there = self._places[one], self._places[other]
         self._events[here], self._events[there] = self.at(there), self.at(here)
         self._places[one], self._places[other] = there, here
@@ -175,7 +174,6 @@ class BoundFault:
     keys: tuple[Key, ...]
 
     def apply(self, layout: Layout) -> None:
-        """Change the events that are in this layout."""
         if isinstance(self.fault, Swap):
             for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
                 here, there = layout.event(one), layout.event(other)

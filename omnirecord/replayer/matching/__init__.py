@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import lru_cache
 from itertools import islice
 
 from ...model import Exchange, Request
@@ -38,7 +39,7 @@ class Lookup:
         may_ask_model: Callable[[Exchange], bool] = lambda _: True,
     ) -> None:  # fmt: skip
         self._rules = rules
-        self._last: tuple[Incoming | Request | None, Key] = None, Key("", "", ())
+        self.key = lru_cache(1)(self._key)
         self._bodies = Bodies(request_body, exchanges)
         self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
@@ -64,11 +65,8 @@ class Lookup:
         if acts and x.session_id is not None and not creates_session(method, target):
             self._acts[is_runner, x.session_id].append(x)
 
-    def key(self, request: Incoming | Request) -> Key:
-        """Return the key of a request. The key of the last request is cached."""
-        if request is not self._last[0]:
-            self._last = request, key_of(request.method, request.target, request.headers, self._rules)
-        return self._last[1]
+    def _key(self, request: Incoming | Request) -> Key:
+        return key_of(request.method, request.target, request.headers, self._rules)
 
     def alike(self, request: Incoming) -> list[Exchange]:
         """Return the recorded exchanges of such a request, in order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -79,7 +80,6 @@ def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unli
 
 
 def ids_in(value: Any) -> list[str]:
-    """Return the ids in a body."""
     found = Normal()
     try:
         found.of(value)
@@ -147,7 +147,7 @@ class Bodies:
         self._values: dict[tuple[int, str], Values] = {}
         self._wholes: dict[int, Any] = {}
         self._known: set[str] | None = None
-        self._last: tuple[Incoming | None, Any] = None, None
+        self._got = lru_cache(1)(self._value_of_request)
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Return the exchanges with equal values at each of these JSON paths."""
@@ -216,11 +216,8 @@ class Bodies:
             self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
         return self._wholes[exchange.exchange]
 
-    def _got(self, request: Incoming) -> Any:
-        """Return the content of a request's body as a value. That of the last request is cached."""
-        if request is not self._last[0]:
-            self._last = request, _counted(value_of(request.safe, request.headers))
-        return self._last[1]
+    def _value_of_request(self, request: Incoming) -> Any:
+        return _counted(value_of(request.safe, request.headers))
 
     def _known_ids(self) -> set[str]:
         """Return the ids in recorded requests. Cached."""

@@ -59,13 +59,11 @@ class Fingerprint:
 
     @classmethod
     def of(cls, one: Conversation) -> Fingerprint:
-        """Return the fingerprint of a conversation."""
         items = tuple(map(hash, one.items))
         head = hash((one.api, one.model)), one.is_streamed, hash(one.same_instructions), hash(one.tools)
         return cls(*head, items, hash(one.settings), one.ids)
 
     def matches(self, other: Fingerprint, parts: Iterable[str]) -> bool:
-        """Whether these parts are equal."""
         return all(getattr(self, part) == getattr(other, part) for part in parts)
 
     def common(self, other: Fingerprint) -> int:
@@ -98,13 +96,12 @@ class Conversations:
         rules: Rules,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
     ) -> None:
-        """`day_of`: the day of a recorded request."""
         self._read_whole, self._day_of = read, day_of
         self._rules = rules
         self._prints: dict[int, Fingerprint] = {}
         self._questions: dict[int, str] = {}
         self._masked: set[int] = set()
-        self._last: tuple[Incoming | None, _Asked | None] = None, None
+        self._asked = lru_cache(1)(self._read_request)
         self._recorded = [x for x in exchanges if self._add(x)]
 
     def _read(self, x: Exchange) -> bytes:
@@ -179,13 +176,8 @@ class Conversations:
         number = next(n for n, one in enumerate(self._recorded, 1) if one.exchange == x.exchange)
         return f"call {number} of {len(self._recorded)}, exchange {x.exchange}"
 
-    def _asked(self, request: Incoming) -> _Asked | None:
-        """Return the conversation of a request. The last one is cached."""
-        if request is not self._last[0]:
-            self._last = request, self._read_request(request)
-        return self._last[1]
-
     def _read_request(self, request: Incoming) -> _Asked | None:
+        """Return the conversation of a request; None if it has none, or no recorded request has one."""
         if request.method != "POST" or not self._prints:
             return None
         body = without_day(request.content, request.day)
@@ -193,7 +185,6 @@ class Conversations:
         return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
 
     def _parts(self, request: Incoming) -> list[str]:
-        """Return the names of the compared parts."""
         path = path_of(request.target)
         ignored = self._rules.ignored_parts(request.method, path)
         settings = ["settings"] if "" in self._rules.body_paths(request.method, path) else []

@@ -97,7 +97,6 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
-    """Return the key of a request by these rules."""
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
     counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
@@ -229,7 +228,6 @@ def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
 
 
 def named(key: Key, differs: str) -> dict[str, str]:
-    """Return an element of `Miss.nearest`."""
     return {"request": str(key), "differs": differs}
 
 

@@ -153,7 +153,10 @@ def parse_rule(spec: str) -> Rule:
     first, _, rest = body.strip().partition(" ")
     forms = _FORMS[_known(spec, first.lower(), _FORMS)]
     if first.lower() == "body":
-        return Rule("body", _json_path(spec, rest.strip()) if rest.strip() else "", scope)
+        path = rest.strip()
+        if path and (problem := json_path_problem(path)):
+            raise _wrong(spec, f"{path!r} is no JSON path: {problem}", "body")
+        return Rule("body", path, scope)
     second, _, what = rest.strip().partition(" ")
     _known(spec, second.lower(), forms)
     return _rule(spec, first.lower(), second.lower(), what.split(), scope)
@@ -188,12 +191,6 @@ def _split_scope(spec: str) -> tuple[str, Scope]:
     if len(words) != 2 or not _METHOD.fullmatch(words[0].upper()) or not words[1].startswith(("/", "*")):
         raise _wrong(spec, f"behind 'for' stands no METHOD GLOB, as in 'for {GATE_EXAMPLE}'")
     return head, Scope(words[0].upper(), words[1])
-
-
-def _json_path(spec: str, path: str) -> str:
-    if problem := json_path_problem(path):
-        raise _wrong(spec, f"{path!r} is no JSON path: {problem}", "body")
-    return path
 
 
 def _known(spec: str, word: str, words: Iterable[str]) -> str:

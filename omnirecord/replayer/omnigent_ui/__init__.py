@@ -133,7 +133,6 @@ class OmnigentUi:
         return self._shell.page_is
 
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
-        """Return the rows of these sessions in the session list, by id."""
         return self._answers(now).rows(names)
 
     def _answers(self, now: int) -> Answers:
@@ -187,7 +186,6 @@ class Quiet:
 
 
 def made(value: Any, status: int = 200) -> MadeUp:
-    """Return a JSON answer."""
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
 
@@ -262,7 +260,6 @@ class Answers:
         return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
 
     def row(self, name: str) -> Data:
-        """Return the row of a session in the session list."""
         return self._sessions.row(name, self._before(name))
 
     def rows(self, names: list[str]) -> dict[str, Data]:

@@ -83,7 +83,6 @@ def asks_for_page(target: str) -> bool:
 
 
 def guarded(headers: Headers) -> Headers:
-    """Return the headers of a page with `POLICY`."""
     return (*headers, ("Content-Security-Policy", POLICY))
 
 
@@ -100,7 +99,6 @@ class Shell:
 
     @property
     def page_is(self) -> str:
-        """The kind of page, in words."""
         if self._is_recorded:
             return "the recorded web UI"
         return "an installed web UI" if self.file("/index.html") else "only a list of sessions, for want of a web UI"

@@ -249,7 +249,6 @@ class Sessions:
         return list(self._plan.trees)[::-1]
 
     def has(self, name: str) -> bool:
-        """Whether the cassette has this session."""
         return name in self._plan.sessions
 
     def lead_on(self, playing: Playing) -> None:

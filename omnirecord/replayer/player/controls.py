@@ -48,19 +48,17 @@ class RunTarget:
 
     def look(self, frame: TimedFrame, run: object) -> None:
         """Count a frame that was sent in `run`. A frame that two clients get counts once."""
-        if (frame.stream, frame.seq) in self.seen or not self._is_wanted(frame):
+        key = frame.stream, frame.seq
+        try:
+            if key in self.seen or not self.wanted(frame):
+                return
+        except Exception as error:
+            self.failed = error
             return
-        self.seen.add((frame.stream, frame.seq))
+        self.seen.add(key)
         self.counted[frame.stream] += 1
         if self.counted[frame.stream] >= self.nth:
             self.reached = run
-
-    def _is_wanted(self, frame: TimedFrame) -> bool:
-        try:
-            return bool(self.wanted(frame))
-        except Exception as error:
-            self.failed = error
-            return False
 
 
 def run_target(event: str | Predicate, nth: int, streams: Iterable[Stream], root: str | None = None) -> RunTarget:
@@ -171,7 +169,6 @@ class Controls:
         return aim
 
     def give_up(self, aim: RunTarget) -> None:
-        """Forget a target."""
         if aim in self._targets:
             self._targets.remove(aim)
             self._watch(self._streams.all(older=True))
@@ -204,7 +201,6 @@ class Controls:
         )  # fmt: skip
 
     def positions(self) -> list[Position]:
-        """Return the position of every playhead."""
         return [self.position(run.name) for run in self._streams.all()]
 
     def one(self, which: str | None) -> Playthrough | None:
@@ -236,7 +232,6 @@ class Controls:
         return [*self._chosen(which), *older]
 
     def _name(self, which: str) -> str:
-        """Return the name of the playthrough of `which`."""
         session = self._plan.sessions.get(which)
         return session.root if session else which
 

@@ -280,7 +280,6 @@ class ReplayPlan:
         return [Stream(n, self.frames(x)) for n, x in sorted(self._streams.items()) if x.party != "runner"]
 
     def stream(self, number: int) -> Exchange | None:
-        """Return the stream of that number; None if there is none."""
         return self._streams.get(number)
 
     def parts(self, exchange: Exchange) -> Sequence[Part]:

@@ -60,7 +60,6 @@ class Renaming:
         return bool(self._names)
 
     def text(self, data: bytes) -> bytes:
-        """Return the bytes with the names replaced."""
         return self._pattern.sub(lambda found: self._names[found[0]], data) if self else data
 
     def string(self, text: str) -> str:
@@ -104,7 +103,6 @@ class SessionMap:
         self._taken: Counter[str] = Counter()
 
     def reset(self) -> None:
-        """Forget all ids of clients."""
         self._recorded.clear()
         self._names.clear()
         self._taken.clear()

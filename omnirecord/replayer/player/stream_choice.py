@@ -54,11 +54,9 @@ class StreamChoice:
         return [*self.playthroughs.values(), *self.alone, *(self.older if older else ())]
 
     def opened_gates(self) -> int:
-        """Return the number of open gates."""
         return sum(gate.open for run in self.all(older=True) for gate in run.timeline.gates)
 
     def reset(self) -> None:
-        """Forget every playthrough."""
         self.playthroughs.clear()
         self.alone.clear()
         self.older.clear()
