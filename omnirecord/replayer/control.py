@@ -249,7 +249,7 @@ class ControlPath:
             raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")
         options = {"timeout": PATIENCE, **options} if "timeout" in takes else options
         given = {
-            one: _PARAMETERS[one](options, one)
+            one: _value(options, one)
             for one, parameter in takes.items()
             if one in options or parameter.default is Parameter.empty
         }
@@ -258,43 +258,28 @@ class ControlPath:
         return asdict(result) if isinstance(result, Position) else {"positions": self._positions()}
 
 
-def _which(options: dict[str, Any], name: str) -> str | None:
-    which = options[name]
-    if which is not None and not isinstance(which, str):
-        raise UsageError(f"which={which!r} names no session: give an id, or 'stream N'")
-    return which
-
-
-def _event(options: dict[str, Any], name: str) -> str:
-    event = options.get(name)
-    if not isinstance(event, str):
-        raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
-    return event
-
-
-def _number(options: dict[str, Any], name: str) -> float:
+def _value(options: dict[str, Any], name: str) -> Any:
+    """Return the value of a parameter of a verb, from the options of a request. Raises `UsageError`."""
     value: Any = options.get(name)
+    if name == "which":
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"which={value!r} names no session: give an id, or 'stream N'")
+        return value
+    if name == "event":
+        if not isinstance(value, str):
+            raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{name}={value!r} is no number" if value is not None else f"{name} is missing") from None
     if not isfinite(number):
         raise UsageError(f"{name}={value!r} is no number that one could wait for")
-    return number
-
-
-def _whole(options: dict[str, Any], name: str) -> int:
-    number = _number(options, name)
+    if name not in ("count", "nth"):
+        return number
     if number != int(number):
-        raise UsageError(f"{name}={options[name]!r} is no whole number")
+        raise UsageError(f"{name}={value!r} is no whole number")
     return int(number)
-
-
-_PARAMETERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
-    "which": _which, "event": _event, "count": _whole, "nth": _whole, "seconds": _number, "speed": _number,
-    "timeout": _number,
-}  # fmt: skip
-"""How a parameter of a verb is read from the options of a request."""
 
 
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:

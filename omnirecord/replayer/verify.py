@@ -264,11 +264,8 @@ class Rerun:
             return y.end_ns is None or y.end_ns >= at
         seen = self.streams.get(y.exchange)
         # It has to be open: the order of opens decides which recorded stream a client gets.
-        return seen is not None and len(seen.body) >= self._bytes_before(y, at)
-
-    def _bytes_before(self, y: Exchange, at: int) -> int:
         offsets, ends = self._reads(y.exchange)
-        return ends[bisect_left(offsets, at)]
+        return seen is not None and len(seen.body) >= ends[bisect_left(offsets, at)]
 
     def _read_reads(self, exchange: int) -> tuple[list[int], list[int]]:
         """Return the offsets of the reads of a stream, in ns, and the bytes before and after each."""

@@ -240,12 +240,9 @@ class FaultBinder:
         if isinstance(fault, Swap):
             return self._pairs(fault)
         if isinstance(fault, StopHeartbeats):
-            return [key for silence in self.silences(fault) for key in self._heartbeats(silence)]
+            places = ((x, frame) for x in self.silences(fault) for frame in self._frames[x.stream])
+            return [(x.stream, y.seq) for x, y in places if y.seq >= x.seq and y.type == SESSION_HEARTBEAT]
         return fault.event.resolve(self._streams)
-
-    def _heartbeats(self, silence: Silence) -> list[Key]:
-        frames = (frame for frame in self._frames[silence.stream] if frame.seq >= silence.seq)
-        return [(silence.stream, frame.seq) for frame in frames if frame.type == SESSION_HEARTBEAT]
 
     def _pairs(self, fault: Swap) -> list[Key]:
         pairs: list[Key] = []

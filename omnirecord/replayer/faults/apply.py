@@ -219,17 +219,14 @@ class Silence:
         passed = False
         for place, slot in enumerate(layout.slots):
             passed = passed or self._is_behind(slot[0])
-            if passed and not slot[0].seq and _is_heartbeat(slot[0].data):
+            data = slot[0].data
+            if passed and not slot[0].seq and HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT:
                 event = layout.at(place)
                 event.copies = 0
                 event.by.append(self.name)
 
     def _is_behind(self, part: Part) -> bool:
         return part.stream == self.stream and part.seq >= self.seq
-
-
-def _is_heartbeat(data: bytes) -> bool:
-    return HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)

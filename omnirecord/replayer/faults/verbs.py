@@ -286,15 +286,10 @@ def _freeze(words: WordReader) -> Fault:
 
 
 def _cut(words: WordReader) -> Fault:
-    where = _where(words)
-    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
-
-
-def _where(words: WordReader) -> Where:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
-    return where
+    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
 
 
 def _how(words: WordReader) -> End:

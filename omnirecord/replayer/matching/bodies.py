@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -146,7 +146,6 @@ class Bodies:
         self._exchanges = exchanges
         self._values: dict[tuple[int, str], Values] = {}
         self._wholes: dict[int, Any] = {}
-        self._known: set[str] | None = None
         self._got = lru_cache(1)(self._value_of_request)
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
@@ -208,7 +207,7 @@ class Bodies:
 
     def _unlike(self, exchange: Exchange, request: Incoming) -> Unlike | None:
         """Return the first difference of a recorded body and that of a request; None if they are equal."""
-        return first_unlike(self._whole(exchange), self._got(request), self._known_ids)
+        return first_unlike(self._whole(exchange), self._got(request), lambda: self._known_ids)
 
     def _whole(self, exchange: Exchange) -> Any:
         """Return the content of a recorded body as a value. Cached."""
@@ -219,12 +218,11 @@ class Bodies:
     def _value_of_request(self, request: Incoming) -> Any:
         return _counted(value_of(request.safe, request.headers))
 
+    @cached_property
     def _known_ids(self) -> set[str]:
-        """Return the ids in recorded requests. Cached."""
-        if self._known is None:
-            self._known = {one for x in self._exchanges for one in ids_in(self._whole(x))}
-            self._known |= {x.session_id for x in self._exchanges if x.session_id is not None}
-        return self._known
+        """The ids in recorded requests."""
+        named = {x.session_id for x in self._exchanges if x.session_id is not None}
+        return named.union(*(ids_in(self._whole(x)) for x in self._exchanges))
 
     def _at(self, path: str, exchange: Exchange) -> Values:
         where = exchange.exchange, path

@@ -345,7 +345,7 @@ class Sessions:
         return self._history(name) if any(start_of(x) < before for x in opens) else SessionHistory()
 
     def _read_history(self, name: str) -> SessionHistory:
-        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
+        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"]
         frames = [frame for x in opens for frame in self._plan.frames(x)]
         recordings = {x.stream: x.recording for x in opens}
         return session_history(frames, lambda frame: self._plan.epoch(recordings[frame.stream], frame.offset_ns))
