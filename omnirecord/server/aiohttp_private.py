@@ -8,7 +8,6 @@ without an underscore. Reading such an attribute makes no Python call, since str
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, MutableMapping, Sequence
 from operator import attrgetter
 from typing import Any
@@ -27,9 +26,9 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 __all__ = [
     "EMPTY_PAYLOAD", "BadHttpMessage", "BaseProtocol", "BaseResponse", "BaseServer", "ClientProtocol", "ConnectionKey",
-    "HttpProcessingError", "LineTooLong", "ParseFailure", "RawRequestMessage", "RawResponseMessage", "RequestHandler",
-    "RequestOfClient", "StreamWriter", "UpstreamProtocol", "connection_key", "current_request", "disable_retry",
-    "drop_header_section", "idle_connections", "send_header_section", "use_protocol",
+    "Few", "HttpProcessingError", "LineTooLong", "ParseFailure", "RawRequestMessage", "RawResponseMessage",
+    "RequestHandler", "RequestOfClient", "StreamWriter", "UpstreamProtocol", "connection_key", "current_request",
+    "disable_retry", "drop_header_sections", "idle_connections", "send_header_section", "use_protocol",
 ]  # fmt: skip
 
 _NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
@@ -40,12 +39,23 @@ def _alias(name: str) -> Any:
     return property(attrgetter(name), lambda self, value: setattr(self, name, value))
 
 
+class Few(list[Any]):
+    """A queue for few items. An empty one takes an eighth of the 760 bytes of a `deque`."""
+
+    __slots__ = ()
+
+    def popleft(self) -> Any:
+        return self.pop(0)
+
+
 class ClientProtocol(RequestHandler):
     """A client's connection to one of our servers."""
 
+    __slots__ = ()
+
     request_count: int = _alias("_request_count")
     """The number of requests whose header section is parsed."""
-    messages: deque[tuple[RawRequestMessage | ParseFailure, StreamReader]] = _alias("_messages")
+    messages: list[tuple[RawRequestMessage | ParseFailure, StreamReader]] = _alias("_messages")
     """Requests that no handler has yet, and parse failures, each with its body."""
     message_waiter: asyncio.Future[None] | None = _alias("_waiter")
     """The future that is done when `messages` has an entry; None while a handler runs."""
@@ -60,6 +70,10 @@ class ClientProtocol(RequestHandler):
     is_parser_paused: bool = _alias("_buffer_paused")
     """Whether the body's buffer is full, so that content may wait in the parser."""
     event_loop: asyncio.AbstractEventLoop = _alias("_loop")
+
+    def __init__(self, *args: Any, **kw: Any) -> None:
+        super().__init__(*args, **kw)
+        self._messages = Few()  # type: ignore[assignment]  # it has the methods of a deque that are called
 
     def failure_handler(self, failure: ParseFailure) -> Callable[[web.BaseRequest], Any]:
         """Return the handler that answers a request which could not be parsed."""
@@ -161,9 +175,12 @@ def disable_retry(session: ClientSession) -> None:
     session._retry_connection = False
 
 
-def drop_header_section(answer: ClientResponse) -> None:
-    """Free what aiohttp keeps of a request and of its response's header section, 1 to 2 KB for each open stream."""
+def drop_header_sections(request: web.BaseRequest, answer: ClientResponse) -> None:
+    """Free what aiohttp keeps of two requests and of the response's header section, 2 to 3 KB for each open stream."""
+    request._message = request._message._replace(headers=_NO_HEADERS, raw_headers=())
+    request._headers = _NO_HEADERS
     answer._raw_headers, answer._headers = (), _NO_HEADERS
-    answer._cache.clear()
+    for cache in (request._cache, answer._cache):
+        cache.clear()
     answer._traces = []
     answer._request_info = None  # type: ignore[assignment]  # only errors before a body need it

@@ -30,6 +30,7 @@ PRIVATE = {
     "aiohttp.client_proto.ResponseHandler": ("_payload", "_reading_paused", "_buffer"),
     "aiohttp.connector.TCPConnector": ("_factory", "_conns"),
     "aiohttp.client.ClientSession": ("_retry_connection",),
+    "aiohttp.web_request.BaseRequest": ("_message", "_headers", "_cache"),
     "aiohttp.client_reqrep.ClientResponse": ("_raw_headers", "_headers", "_cache", "_traces", "_request_info"),
 }  # fmt: skip
 """The private attributes that the adapter uses, by the class of aiohttp that has them."""
