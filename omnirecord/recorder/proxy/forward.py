@@ -46,8 +46,7 @@ from ...wire.headers import (  # fmt: skip
 )
 from ..queue import ExchangeRecorder
 from ..rows.operations import Received
-from .resumable import LOST
-from .resume import Asked, Resuming, can_be_stamped
+from .resume import LOST, Asked, Resuming, can_be_stamped
 from .targets import Target
 from .upstream import connection_of, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel

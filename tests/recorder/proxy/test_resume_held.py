@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.recorder.proxy.resumable import Held, Piece
+from omnirecord.recorder.proxy.resume import Held, Piece
 from omnirecord.wire.event_ids import Stamped
 
 COST = Piece(Stamped(1, b"x" * 100, has_id=True, is_done=False)).cost
