@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ..server.timers import monotonic
 from .files import RecordingFile
 from .intervals import PORTION, resting
-from .rows.operations import BodyData, Messaged, Op, Received, SentLate, content, held
+from .operations import BodyData, Messaged, Op, Received, SentLate, content, held
 
 _CHECK_EVERY = 1000
 """Operations between two looks at the clock: 2 ms."""

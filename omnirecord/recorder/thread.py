@@ -28,6 +28,7 @@ from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from .batches import Batch, drop_bytes, parts, take_batches
 from .files import Hop, RecordingFile, RecordingFiles, maker_of
+from .frames import FrameMaker
 from .intervals import (
     BATCH,
     BUFFER,
@@ -48,9 +49,8 @@ from .intervals import (
     FrameSchedule,
     breath,
 )
+from .operations import HELD, Requested
 from .queue import ExchangeRecorder, RecordQueue, amount
-from .rows.frames import FrameMaker
-from .rows.operations import HELD, Requested
 from .supervisor import WorkerSupervisor
 
 Named = tuple[str, str | None, str]

@@ -21,7 +21,7 @@ from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
-from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.frames import FrameMaker
 from omnirecord.redaction.coded import MaskedStream
 from omnirecord.redaction.content import Scanner
 from omnirecord.redaction.redactor import Redactor

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omnirecord.recorder.batches import drop_bytes, parts, take_batches
 from omnirecord.recorder.files import RecordingFile
 from omnirecord.recorder.intervals import PORTION
-from omnirecord.recorder.rows.operations import BodyData, Ended, Messaged, Op, Received, SentLate, held
+from omnirecord.recorder.operations import BodyData, Ended, Messaged, Op, Received, SentLate, held
 from omnirecord.server.timers import monotonic
 from tests.support.recording_files import file_in
 

@@ -44,8 +44,8 @@ from ...wire.headers import (  # fmt: skip
     unsendable,
     without,
 )
+from ..operations import Received
 from ..queue import ExchangeRecorder
-from ..rows.operations import Received
 from .resume import LOST, Asked, Resuming, can_be_stamped
 from .targets import Target
 from .upstream import connection_of, is_out_of_descriptors, why_unreachable

@@ -30,8 +30,8 @@ from ...wire.content_coding import codings_of
 from ...wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
 from ...wire.limits import checked_seconds
+from ..operations import Received
 from ..queue import ExchangeRecorder
-from ..rows.operations import Received
 
 GRACE = 30.0
 """Seconds that a stream is kept for a client that has left."""

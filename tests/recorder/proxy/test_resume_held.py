@@ -74,7 +74,7 @@ def test_what_has_no_id_gives_none_to_come_back_with() -> None:
     held.add(piece(1, has_id=False))
     held.next(1)
     assert held.given == 0
-    assert not held.has_news_behind(0)
+    assert held.newest == 0
     held.add(piece(2, is_done=True))
     assert (held.has_news_behind(1), held.done) == (True, False)
     held.next(1)

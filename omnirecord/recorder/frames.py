@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
-from ...cassette.framing import Framed, Framer, Run
-from ...cassette.sqlite import Writer, rows
-from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_reads import from_byte, portions, together
-from ...cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
-from ...cassette.sqlite.writer import is_transient
-from ...contract.judge import Contract, Issue, Judgement
-from ...wire.headers import header
-from ...wire.sse import Frame
-from ..intervals import SMALL_READS, STEP, STEP_STREAMS
+from ..cassette.framing import Framed, Framer, Run
+from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.rows import Row
+from ..cassette.sqlite.stream_reads import from_byte, portions, together
+from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
+from ..cassette.sqlite.writer import is_transient
+from ..contract.judge import Contract, Issue, Judgement
+from ..wire.headers import header
+from ..wire.sse import Frame
+from .intervals import SMALL_READS, STEP, STEP_STREAMS
 from .operations import Frames, Rest
 
 log = logging.getLogger("omnirecord")

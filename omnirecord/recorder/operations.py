@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ...cassette.sqlite import Writer
-from ...model import Direction, Ending, Headers, Kind, Side
-from ...redaction.coded import MaskedStream
-from ...redaction.redactor import JsonMask
+from ..cassette.sqlite import Writer
+from ..model import Direction, Ending, Headers, Kind, Side
+from ..redaction.coded import MaskedStream
+from ..redaction.redactor import JsonMask
 
 HELD = 300
 """Bytes of memory that a queued operation takes beside its data."""
