@@ -76,7 +76,7 @@ def test_what_has_no_id_gives_none_to_come_back_with() -> None:
     assert held.given == 0
     assert held.newest == 0
     held.add(piece(2, is_done=True))
-    assert (held.has_news_behind(1), held.done) == (True, False)
+    assert (held.newest, held.done) == (2, False)
     held.next(1)
     assert (held.given, held.done) == (2, True)
 
