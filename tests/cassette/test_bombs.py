@@ -32,7 +32,7 @@ from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
 from tests.support import forked
 from tests.support.bombs import EVENT, MIB, OMNIGENT, cassette
 from tests.support.examples import each
-from tests.wire.test_websocket import DEFLATE, Squeezer, frame
+from tests.recorder.proxy.test_websocket_messages import DEFLATE, Squeezer, frame
 
 if sys.version_info >= (3, 14):
     from compression import zstd
