@@ -29,10 +29,10 @@ from omnirecord.redaction.redactor import Redactor
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
+from tests.recorder.proxy.test_websocket_messages import DEFLATE, Squeezer, frame
 from tests.support import forked
 from tests.support.bombs import EVENT, MIB, OMNIGENT, cassette
 from tests.support.examples import each
-from tests.recorder.proxy.test_websocket_messages import DEFLATE, Squeezer, frame
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -22,7 +22,7 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
-from ...server.aiohttp_private import drop_header_sections
+from ...server.aiohttp_private import RawResponse, drop_header_sections
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -32,7 +32,7 @@ from ...server.http import (  # fmt: skip
     number_of,
     out_of_descriptors,
 )
-from ...server.listener import RawResponse, continue_upload, no_response
+from ...server.listener import continue_upload, no_response
 from ...server.timers import Complaint
 from ...text import unquoted
 from ...wire.headers import (  # fmt: skip

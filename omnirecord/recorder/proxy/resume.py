@@ -24,8 +24,7 @@ from aiohttp import web
 
 from ...errors import UsageError
 from ...model import Ending, Headers
-from ...server.aiohttp_private import HttpProcessingError
-from ...server.listener import RawResponse
+from ...server.aiohttp_private import HttpProcessingError, RawResponse
 from ...wire.content_coding import codings_of
 from ...wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
