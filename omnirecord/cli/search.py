@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
+from .arguments import cassette_argument
+from .common import decoded_option, is_terminal, json_option, print_rows, terminal_width
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.model_calls.values import Link
@@ -20,7 +22,7 @@ _HEAD = 58
 """Width of the columns before the snippet."""
 
 
-@click.command(short_help="Search the text of events, messages, tools, requests.")
+@click.command()
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
 @click.option(

@@ -12,15 +12,16 @@ import click
 from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
-from .arguments import by_name
-from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, options, shown
+from .arguments import by_name, cassette_argument, shown
+from .common import decoded_option, is_terminal, json_option, options
 from .listen import LISTENS, print_parting, print_ready, say, stop_signal
+from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
     from ..replayer.server import Replay
 
 
-@click.command(short_help="Replay a cassette as a server.")
+@click.command()
 @cassette_argument
 @options(*LISTENS)
 @click.option(

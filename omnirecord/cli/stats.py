@@ -15,19 +15,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    fitted,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    shown,
-)
+from .arguments import cassette_argument, shown
+from .common import console, decoded_option, fitted, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .stderr import busy
 
 if TYPE_CHECKING:
     from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
@@ -56,7 +46,7 @@ _LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
 _SHORTEST_ID = 9
 
 
-@click.command(short_help="Measure sessions: latency, rates, usage.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @decoded_option
