@@ -21,7 +21,7 @@ from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.compressed import copy_database
-from .sqlite.schema import clear_errors
+from .sqlite.connection import clear_errors
 from .sqlite.search_index import remove_index
 
 SUFFIX = ".zst"

@@ -35,8 +35,8 @@ from .jsonl import Offsets, Reader, jsonl_bytes
 from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
 from .sqlite.compressed import content
+from .sqlite.connection import clear_errors, is_usable_path
 from .sqlite.rows import Row
-from .sqlite.schema import clear_errors, is_usable_path
 
 _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""

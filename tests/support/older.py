@@ -10,7 +10,7 @@ from pathlib import Path
 from omnirecord.cassette.framing import is_text
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded, migrations
-from omnirecord.cassette.sqlite.schema import APPLICATION_ID
+from omnirecord.cassette.sqlite.opening import APPLICATION_ID
 from omnirecord.cassette.sqlite.views import SELECTS
 
 VIEWS = """

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 from ...errors import BrokenCassette
 from ...wire.content_coding import ZSTD_MAGIC, PackingError, unpacked
 from ..files import TemporaryFolder, copied_aside, folder_for, temporary
-from .disk import clear_writing
+from .connection import clear_writing, closed_on_error, harden
 from .migrations import forget_key
-from .untrusted import harden
 
 if TYPE_CHECKING:
     from .reader import Store
@@ -78,13 +77,9 @@ def connect(path: Path) -> sqlite3.Connection:
                 begun[JOURNAL] = b"\1\1"
                 return _without_a_name(path, chain([bytes(begun)], pieces))
     begun[JOURNAL] = b"\1\1"
-    connection = sqlite3.connect(":memory:", check_same_thread=False)
-    try:
+    with closed_on_error(sqlite3.connect(":memory:", check_same_thread=False)) as connection:
         connection.deserialize(begun)
         return _hardened(connection)
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
@@ -95,13 +90,10 @@ def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
             file = name.open("xb")
             # Without locks, which closing the file below would drop. No other process knows the file.
             connection = sqlite3.connect(f"{name.as_uri()}?mode=ro&nolock=1", uri=True, check_same_thread=False)
-        try:
+        with closed_on_error(connection):
             with file:
                 file.writelines(pieces)
             return _hardened(connection)
-        except BaseException:
-            connection.close()
-            raise
 
 
 def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -9,6 +9,7 @@ the names of today: their cost does not depend on the size of the file.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from itertools import chain
@@ -19,9 +20,14 @@ from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
 from . import rows, stream_rows
 from .checked import DAMAGED as DAMAGED
-from .disk import transaction
-from .untrusted import tables_in
+from .connection import transaction
 from .views import VIEW_NAMES
+
+
+def tables_in(schema: str) -> frozenset[str]:
+    """Return the names of the tables that a schema creates."""
+    return frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema))
+
 
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 """Tables that did not change."""

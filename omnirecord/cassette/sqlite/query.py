@@ -16,8 +16,8 @@ from ...errors import UsageError
 from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
 from .migrations import RENAMED, is_named_as_now
 from .migrations import TABLES as TABLES_OF
+from .opening import TABLES
 from .reader import Store
-from .schema import TABLES
 from .views import ALIASES, FORMER, SELECTS
 
 log = logging.getLogger("omnirecord")

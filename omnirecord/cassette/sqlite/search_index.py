@@ -24,8 +24,7 @@ from typing import Any, Literal
 from ...errors import NotACassette
 from ..files import itself
 from .checked import DAMAGED
-from .disk import transaction
-from .untrusted import harden, refuse_company, refuse_foreign_journal
+from .connection import harden, refuse_company, refuse_foreign_journal, transaction
 
 VERSION = 5
 APPLICATION_ID = 0x6F6D6E73  # "omns"

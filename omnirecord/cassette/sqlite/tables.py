@@ -41,11 +41,11 @@ from .checked import (  # fmt: skip
     streaming_of,
     text_of,
 )
-from .disk import clear_writing
+from .connection import clear_errors, clear_writing
 from .lock import recorder_is_alive
 from .migrations import is_named_as_now
+from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
-from .schema import clear_errors, is_aside, open_for_reading, remove_copy
 from .stream_reads import (
     ReadBlock,
     from_byte,

@@ -32,20 +32,10 @@ from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
 from .checked import DAMAGED, blob_of, size_or_damage
-from .disk import transaction
+from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
+from .opening import create_or_open, in_memory, is_sqlite, open_beside, open_for_reading, open_to_mark, remove_copy
 from .rows import FRAMED, Row, size_of
-from .schema import (
-    clear_errors,
-    create_or_open,
-    in_memory,
-    is_sqlite,
-    is_usable_path,
-    open_beside,
-    open_for_reading,
-    open_to_mark,
-    remove_copy,
-)
 from .views import define
 
 _LAST_READ = (

@@ -18,31 +18,28 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from ...errors import (
-    BrokenCassette,
-    CassetteError,
-    CassetteInUse,
     NewerCassette,
     NotACassette,
-    UsageError,
 )
-from ..files import TemporaryFolder, copied_aside, is_of_the_disk, itself, unwritable
+from ..files import TemporaryFolder, copied_aside, itself
 from . import compressed, migrations
-from .disk import refused_by_disk, transaction
-from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
-from .rows import PAGE_SIZE
-from .untrusted import (
+from .connection import (
+    clear_errors,
+    closed_on_error,
     harden,
     refuse_company,
     refuse_foreign_journal,
     refuse_other_kinds,
     refuse_others,
-    tables_in,
+    transaction,
 )
+from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
+from .rows import PAGE_SIZE
 from .views import VIEWS, define_ids
 
 log = logging.getLogger("omnirecord")
@@ -98,7 +95,7 @@ CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
 {VIEWS}"""
 
-TABLES = tables_in(SCHEMA)
+TABLES = migrations.tables_in(SCHEMA)
 
 
 def is_sqlite(path: Path) -> bool:
@@ -117,33 +114,6 @@ def is_packed(path: Path) -> bool:
 def is_database(path: Path) -> bool:
     """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
     return is_sqlite(path) or (compressed.begins_packed(path) and compressed.head(path, len(_MAGIC)) == _MAGIC)
-
-
-@contextmanager
-def clear_errors(path: Path | str) -> Iterator[None]:
-    """Convert errors of SQLite and of the system about a file to `CassetteError`, with a clear sentence."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            raise CassetteInUse(
-                f"{path} is in use by another program: wait until that has closed it, or stop it"
-            ) from error
-        if (refusal := refused_by_disk(error, Path(path))) is not None:
-            raise CassetteError(refusal) from error
-        raise BrokenCassette(
-            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
-    except UnicodeDecodeError as error:  # an SQLite message that quotes bytes of the file
-        raise BrokenCassette(
-            f"{path} is damaged (it holds invalid text): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
-    except PermissionError as error:
-        raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
-    except OSError as error:
-        if is_of_the_disk(error):
-            raise CassetteError(unwritable(path, error)) from error
-        raise NotACassette(f"{path}: {error.strerror or error}") from error
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -174,17 +144,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
-    new = in_memory()
-    try:
-        new.execute("BEGIN")
-        migrations.copy(old, new)
-        new.execute("COMMIT")
-    except migrations.DAMAGED as error:
-        new.close()
-        raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
-    except BaseException:
-        new.close()
-        raise
+    with closed_on_error(in_memory()) as new:
+        try:
+            new.execute("BEGIN")
+            migrations.copy(old, new)
+            new.execute("COMMIT")
+        except migrations.DAMAGED as error:
+            raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
     remove_copy(old)
     harden(new, reads_only=True)
     return new
@@ -203,13 +169,9 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = connect(path, mode)
-    try:
+    with closed_on_error(connect(path, mode)) as connection:
         harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -254,20 +216,14 @@ def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None 
             refuse_log_elsewhere(path)
             refuse_foreign_journal(path)
             _refuse_if_not_ours(path)
-        connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-        try:
-            harden(connection, reads_only=False)
+        with closed_on_error(_connect_writer(path)) as connection:
             _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
     return connection
 
 
 def open_beside(path: Path) -> sqlite3.Connection:
     """Return a connection for a second writer of a cassette that a recorder has open. Raises what SQLite raises."""
-    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-    harden(connection, reads_only=False)
+    connection = _connect_writer(path)
     _tune(connection)
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for no writer
     return connection
@@ -275,14 +231,17 @@ def open_beside(path: Path) -> sqlite3.Connection:
 
 def open_to_mark(path: Path) -> sqlite3.Connection:
     """Return a connection for a change of `meta` in a closed cassette of any version. Raises what SQLite raises."""
-    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-    try:
+    with (
+        closed_on_error(_connect_writer(path)) as connection,
+        closing(in_memory(_check_version(connection, path))) as ours,
+    ):
+        refuse_others(connection, ours, frozenset({"meta"}), path)
+    return connection
+
+
+def _connect_writer(path: Path) -> sqlite3.Connection:
+    with closed_on_error(connect(path, "rw", isolation_level=None, timeout=1.0)) as connection:
         harden(connection, reads_only=False)
-        with closing(in_memory(_check_version(connection, path))) as ours:
-            refuse_others(connection, ours, frozenset({"meta"}), path)
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -384,15 +343,3 @@ def remove_copy(connection: sqlite3.Connection) -> None:
     connection.close()
     if file and (made := _COPIES.pop(Path(file).parent, None)):
         made.cleanup()
-
-
-def is_usable_path(path: Path) -> None:
-    """Raise `UsageError` for a directory, a pipe, a device or a circle of links."""
-    with clear_errors(path):
-        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
-    if path.is_symlink() and itself(path).is_symlink():
-        raise UsageError(f"{path} is a symbolic link that leads in a circle: name a file")
-    if is_folder:
-        raise UsageError(f"{path} is a directory: name the cassette file in it")
-    if is_odd:
-        raise UsageError(f"{path} is a pipe or a device: name a file")
