@@ -33,6 +33,7 @@ _DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
 """Folders with the open descriptors of this process."""
 _MOST_LINKS = 40
 """Most symbolic links in a path, as in Linux."""
+_PIECE = 1 << 20
 _LITTLE = 1 << 16
 """Free bytes below which a file system counts as full."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -136,14 +137,20 @@ def put(made: Path, path: Path) -> None:
     """
     descriptor = _opened(path)
     if descriptor is not None:
-        with _Output(descriptor, path) as file, made.open("rb") as source:
-            shutil.copyfileobj(source, file, 1 << 20)
+        with _Output(descriptor, path) as file:
+            file.writelines(pieces_of(made))
         return
     target = _target(path)
     with _trouble(path):
         with suppress(FileNotFoundError):
             _like(made, target.stat())
         made.replace(target)
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, 1 MiB at a time."""
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_PIECE), b"")
 
 
 def room_for(path: Path) -> Path | None:

@@ -34,8 +34,8 @@ from .identity import uuid7
 from .jsonl import Offsets, Reader, jsonl_bytes
 from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
-from .sqlite.compressed import content
 from .sqlite.connection import clear_errors, is_usable_path
+from .sqlite.opening import content
 from .sqlite.rows import Row
 
 _IN_MEMORY = 256 << 20

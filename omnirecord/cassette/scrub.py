@@ -25,11 +25,12 @@ from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, conten
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
 from .export import named, refuse_leftovers, write_lines
+from .files import pieces_of
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
 from .sqlite import Store, is_database, is_packed
-from .sqlite.compressed import content
+from .sqlite.opening import content
 
 __all__ = ["Leak", "scrub"]
 
@@ -37,7 +38,6 @@ Values = Iterator[dict[str, Any]]
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
 """Passes items on, and shows the progress."""
 Token = tuple[str, bytes]
-_PIECE = 1 << 20
 _SHORTEST = 6
 """Shortest named secret that counts in free space, in bytes."""
 _COOKIES = ("field cookie", "field set-cookie")
@@ -322,7 +322,9 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
         return
     counts: Counter[str] = Counter()
     for path in (source, source.with_name(source.name + "-wal")):
-        for kind, token in _tokens(scanner, watch(_pieces(path))) if path.exists() else ():
+        for kind, token in (
+            _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))) if path.exists() else ()
+        ):
             known = (kind, token) in said or any(other.startswith(token) for _, other in said)
             known = known or kind == "url" or (kind.startswith("field ") and not _may_be_value(token))
             known = known or (kind in _COOKIES and PSEUDONYM in token)
@@ -346,12 +348,3 @@ def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]
         if scanner is not None:
             spans, state = scanner.scan(state, piece)
             yield from ((span.kind, piece[span.start : span.end]) for span in spans if span.begins)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    if is_packed(path):
-        yield from content(path)
-        return
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield piece

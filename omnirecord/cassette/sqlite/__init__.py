@@ -1,6 +1,6 @@
 """A cassette as an SQLite file. All SQL on a cassette is in this package.
 
-- `opening` has the tables and opens a file; `compressed` opens a compressed file; `migrations` converts old formats.
+- `schema` has the tables, and converts old formats; `opening` opens a file, compressed or not.
 - `lock` tells whether a recorder is alive; `connection` refuses files that are dangerous to open, and clears errors.
 - `rows` and `stream_rows` make the rows that `writer` writes.
 - `tables`, `reader` and `stream_reads` read values, which `checked` checks.

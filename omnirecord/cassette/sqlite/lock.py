@@ -24,10 +24,11 @@ from typing import Any
 
 from ...errors import CassetteInUse, NotACassette
 from ..files import itself
-from .compressed import JOURNAL
 
 Identity = tuple[int, int]
 """Device and inode."""
+JOURNAL = slice(18, 20)
+"""Bytes of a database header that say that it has a log; a compressed database has none."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _BYTE = 0x40000000 + 1024

@@ -1,12 +1,11 @@
-"""The schema of the SQLite cassette, its version, and functions that open a file.
+"""Opens a cassette file, for a reader or a writer.
 
 A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
 migrated in one transaction, by a writer only.
 
-The bytes of a stream are stored once, as received, in `read_blocks`. A row has several reads with their times. Its
-frames and their verdicts are in `frame_blocks`, written after the bytes. A row has many frames, since a row for each
-frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks` holds
-bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
+A compressed cassette is always closed. It is decompressed into memory or, if large, into an unlinked file: no
+decompressed data stays on the disk, however the process ends. The size is limited by the size of the file. The content
+is trusted as little as that of any other file.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
-from ...errors import (
-    NewerCassette,
-    NotACassette,
-)
-from ..files import TemporaryFolder, copied_aside, itself
-from . import compressed, migrations
+from ...errors import BrokenCassette, NewerCassette, NotACassette
+from ...wire.content_coding import ZSTD_MAGIC, PackingError, unpacked
+from ..files import TemporaryFolder, copied_aside, itself, pieces_of
+from . import schema
+from .checked import DAMAGED
 from .connection import (
     clear_errors,
     closed_on_error,
@@ -38,64 +37,23 @@ from .connection import (
     refuse_others,
     transaction,
 )
-from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
+from .lock import JOURNAL, connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
 from .rows import PAGE_SIZE
-from .views import VIEWS, define_ids
+from .schema import APPLICATION_ID, SCHEMA_VERSION
+from .views import define_ids
 
 log = logging.getLogger("omnirecord")
 
-SCHEMA_VERSION = 5
-"""`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
-for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
-read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
-APPLICATION_ID = 0x6F6D6E72  # "omnr"
 CACHE = 512
 """Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each
 discards its cache when the other one has written."""
 _MAGIC = b"SQLite format 3\0"
-
-_TALLIES = """CREATE TABLE tallies (
-  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
-  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
-
-_BLOCKS = """CREATE TABLE "read_blocks" (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
-  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
-CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
-CREATE TABLE "frame_blocks" (
-  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
-  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
-  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
-CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
-CREATE TABLE landmarks (
-  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""
-"""Two names are quoted, as SQLite quotes the name of a renamed table."""
-SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE recordings (
-  recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
-  upstream TEXT, recording_id TEXT, run_id TEXT, labels TEXT, server_version TEXT, hop TEXT);
-CREATE TABLE exchanges (
-  exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
-  kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
-  request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
-  response_at_ns INTEGER, status INTEGER, reason TEXT, response_headers TEXT,
-  end_ns INTEGER, ending TEXT, request_bytes INTEGER NOT NULL DEFAULT 0, response_bytes INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX exchanges_by_session ON exchanges(session_id);
-CREATE TABLE chunks (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
-  data BLOB NOT NULL);
-CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
-{_BLOCKS}
-{_TALLIES}
-CREATE TABLE messages (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
-  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
-CREATE TABLE incidents (
-  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
-{VIEWS}"""
-
-TABLES = migrations.tables_in(SCHEMA)
+IN_MEMORY = 32 << 20
+"""Largest database that is decompressed into memory, in bytes."""
+FREE = 1 << 30
+"""Limit of decompressed bytes for a small file: 1 GiB needs no warning."""
+_RATIO = 100
+"""Highest accepted compression ratio; cassettes shrink to between a tenth and a thirtieth."""
 
 
 def is_sqlite(path: Path) -> bool:
@@ -108,12 +66,40 @@ def is_sqlite(path: Path) -> bool:
 
 def is_packed(path: Path) -> bool:
     """Whether the file begins as a compressed file. Raises `OSError`."""
-    return not in_use(identity(path)) and compressed.begins_packed(path)
+    return not in_use(identity(path)) and _begins_packed(path)
 
 
 def is_database(path: Path) -> bool:
     """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
-    return is_sqlite(path) or (compressed.begins_packed(path) and compressed.head(path, len(_MAGIC)) == _MAGIC)
+    return is_sqlite(path) or (_begins_packed(path) and _head(path, len(_MAGIC)) == _MAGIC)
+
+
+def _begins_packed(path: Path) -> bool:
+    """Whether the file begins as a file compressed with zstd. Raises `OSError`."""
+    with path.open("rb") as file:
+        return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+
+
+def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
+    """Yield the decompressed bytes of a file. Raises `BrokenCassette`. `free`: limit of bytes for a small file."""
+    try:
+        yield from unpacked(pieces_of(path), max(free, _RATIO * path.stat().st_size))
+    except PackingError as error:
+        raise BrokenCassette(
+            f"{path} cannot be unpacked: {error}. Restore it from a copy; or, if you trust it, unpack it with zstd -d"
+        ) from error
+
+
+def _head(path: Path, size: int) -> bytes:
+    """Return the first `size` decompressed bytes, or fewer if the file is damaged."""
+    found = b""
+    with closing(content(path)) as pieces:
+        try:
+            while len(found) < size:
+                found += next(pieces)
+        except (BrokenCassette, StopIteration):
+            pass
+    return found[:size]
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -124,19 +110,19 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     """
     with clear_errors(path):
         if is_packed(path):
-            connection = compressed.connect(path)
+            connection = connect_packed(path)
         else:
             refuse_company(path)
             refuse_other_name(path)
             connection = _connect_read_only(path)
         try:
             version = _check_version(connection, path)
-            refuse_other_kinds(connection, migrations.TABLES.get(version, TABLES))
+            refuse_other_kinds(connection, schema.TABLES[version])
             define_ids(connection)
-            if version < migrations.RENAMED:
+            if version < schema.RENAMED:
                 return _modern(connection)
             if version < SCHEMA_VERSION:
-                migrations.name_as_now(connection)
+                schema.name_as_now(connection)
             return connection
         except BaseException:
             remove_copy(connection)
@@ -147,9 +133,9 @@ def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
     with closed_on_error(in_memory()) as new:
         try:
             new.execute("BEGIN")
-            migrations.copy(old, new)
+            schema.copy(old, new)
             new.execute("COMMIT")
-        except migrations.DAMAGED as error:
+        except DAMAGED as error:
             raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
     remove_copy(old)
     harden(new, reads_only=True)
@@ -169,10 +155,45 @@ def _connect_read_only(path: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    with closed_on_error(connect(path, mode)) as connection:
+    return _hardened(connect(path, mode))
+
+
+def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
+    with closed_on_error(connection):
         harden(connection, reads_only=True)
         connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
     return connection
+
+
+def connect_packed(path: Path) -> sqlite3.Connection:
+    """Return a read-only connection to a decompressed database.
+
+    Raises `BrokenCassette`, `UsageError` or what SQLite raises.
+    """
+    pieces, begun = content(path), bytearray()
+    with closing(pieces):
+        for piece in pieces:
+            begun += piece
+            if len(begun) > IN_MEMORY:
+                begun[JOURNAL] = b"\1\1"
+                return _without_a_name(path, chain([bytes(begun)], pieces))
+    begun[JOURNAL] = b"\1\1"
+    with closed_on_error(sqlite3.connect(":memory:", check_same_thread=False)) as connection:
+        connection.deserialize(begun)
+    return _hardened(connection)
+
+
+def _without_a_name(path: Path, pieces: Iterator[bytes]) -> sqlite3.Connection:
+    """Return a connection to an unlinked file. SQLite opens the empty file; its folder is then removed."""
+    with copied_aside(path, "unpacked"):
+        with TemporaryFolder("unpacked") as folder:
+            name = Path(folder) / "unpacked.db"
+            file = name.open("xb")
+            # Without locks, which closing the file below would drop. No other process knows the file.
+            connection = sqlite3.connect(f"{name.as_uri()}?mode=ro&nolock=1", uri=True, check_same_thread=False)
+        with closed_on_error(connection), file:
+            file.writelines(pieces)
+        return _hardened(connection)
 
 
 _COPYING = threading.Lock()
@@ -273,7 +294,7 @@ def _memory() -> sqlite3.Connection:
 def _empty(version: int) -> sqlite3.Connection:
     """Return an empty cassette to copy: a copy takes an eightieth of the time."""
     connection = _memory()
-    _create(connection, migrations.SCHEMAS.get(version, SCHEMA), version)
+    _create(connection, version)
     atexit.register(connection.close)
     return connection
 
@@ -286,11 +307,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     else:
         version = _check_version(connection, path)
         with closing(in_memory(version)) as ours:
-            refuse_others(connection, ours, migrations.TABLES.get(version, TABLES), path)
+            refuse_others(connection, ours, schema.TABLES[version], path)
         connection.execute("PRAGMA journal_mode = WAL")
         define_ids(connection)
         _migrate(connection)
-        if migrations.forget_key(connection):
+        if schema.forget_key(connection):
             log.warning(
                 "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
                 " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
@@ -304,9 +325,10 @@ def _tune(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 
 
-def _create(connection: sqlite3.Connection, schema: str = SCHEMA, version: int = SCHEMA_VERSION) -> None:
+def _create(connection: sqlite3.Connection, version: int = SCHEMA_VERSION) -> None:
     connection.executescript(
-        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+        f"BEGIN; {schema.SCHEMAS[version]} PRAGMA application_id = {APPLICATION_ID};"
+        f" PRAGMA user_version = {version}; COMMIT;"
     )
 
 
@@ -315,7 +337,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     if version == SCHEMA_VERSION:
         return
     with transaction(connection):
-        migrations.convert(connection, version, f"{_TALLIES}\n{_BLOCKS}\n", VIEWS)
+        schema.convert(connection, version)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

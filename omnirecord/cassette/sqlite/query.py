@@ -14,10 +14,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
-from .migrations import RENAMED, is_named_as_now
-from .migrations import TABLES as TABLES_OF
-from .opening import TABLES
 from .reader import Store
+from .schema import RENAMED, SCHEMA_VERSION, TABLES, is_named_as_now
 from .views import ALIASES, FORMER, SELECTS
 
 log = logging.getLogger("omnirecord")
@@ -28,7 +26,8 @@ Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 _COMPUTED = "computed"
 """The schema that has the computed tables."""
-_READABLE = TABLES | {"sqlite_master", "json_each", "json_tree"}
+_TABLES = TABLES[SCHEMA_VERSION]
+_READABLE = _TABLES | {"sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _STEPS = 100_000
@@ -57,7 +56,9 @@ class Query:
         except sqlite3.Error as error:
             self.close()
             raise store._clear(error) from error
-        self.names: Names = {name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(TABLES))}
+        self.names: Names = {
+            name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(_TABLES))
+        }
         """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
 
@@ -157,7 +158,7 @@ class _Guard:
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
         self._ours = {*computed, *SELECTS, *ALIASES}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
-        self._readable = _READABLE | (TABLES_OF[RENAMED] if is_named_as_now(connection) else frozenset())
+        self._readable = _READABLE | (TABLES[RENAMED] if is_named_as_now(connection) else frozenset())
         self._foreign = found - self._readable
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()

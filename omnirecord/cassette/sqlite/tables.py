@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -29,6 +30,7 @@ from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from ..contracts import NAMES, load, of_file
+from ..files import folder_for, pieces_of, temporary
 from .checked import (  # fmt: skip
     DAMAGED,
     blob_of,
@@ -43,15 +45,10 @@ from .checked import (  # fmt: skip
 )
 from .connection import clear_errors, clear_writing
 from .lock import recorder_is_alive
-from .migrations import is_named_as_now
 from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
-from .stream_reads import (
-    ReadBlock,
-    from_byte,
-    last_read_ns,
-    reads,
-)
+from .schema import forget_key, is_named_as_now
+from .stream_reads import ReadBlock, from_byte, last_read_ns, reads
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
@@ -130,13 +127,24 @@ class Tables:
         """Whether the data is a copy in memory or elsewhere, so that the file itself is not open."""
         return self._path is None or is_aside(self._connection)
 
-    def backup(self, copy: sqlite3.Connection, named: Path) -> None:
-        """Copy the whole database with its log.
+    def database_bytes(self, output: Path | None) -> Iterator[bytes]:
+        """Yield the bytes of the cassette as one database file without a log.
 
-        Raises `CassetteError`, and `UsageError` if the copy cannot be written; errors call the copy `named`.
+        The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no
+        copy can be made.
         """
-        with clear_errors(self._path or "the cassette"), clear_writing(named):
-            self._connection.backup(copy)
+        named = temporary() if output is None else output
+        with folder_for(output, "packed") as folder:
+            made = Path(folder) / "copy.db"
+            with (
+                closing(sqlite3.connect(made, isolation_level=None)) as copy,
+                clear_errors(self._path or "the cassette"),
+                clear_writing(named),
+            ):
+                self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                forget_key(copy)
+            yield from pieces_of(made)
 
     def pseudonym_key(self) -> bytes | None:
         """Return the pseudonym key that an older omnirecord stored in the cassette, or None."""

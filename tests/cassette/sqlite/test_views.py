@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from omnirecord.analysis.listing import EventFilter, event_rows, session_rows, stream_rows
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, datasette_metadata, rows
-from omnirecord.cassette.sqlite.opening import SCHEMA_VERSION
+from omnirecord.cassette.sqlite.schema import SCHEMA_VERSION
 from omnirecord.cassette.sqlite.views import FORMER, HIDDEN
 from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette

@@ -1,4 +1,9 @@
-"""Converts cassettes of versions 1 to 4.
+"""The schema of the SQLite cassette, its versions, and the conversion of older files.
+
+The bytes of a stream are stored once, as received, in `read_blocks`. A row has several reads with their times. Its
+frames and their verdicts are in `frame_blocks`, written after the bytes. A row has many frames, since a row for each
+frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks` holds
+bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
 
 Versions 1 to 3 have a row for each frame and each read. Version 4 has other names of two tables, and no ids of
 recordings. A writer converts the file itself, in one transaction. A reader never writes. Of versions 1 to 3, it copies
@@ -19,25 +24,22 @@ from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
 from . import rows, stream_rows
-from .checked import DAMAGED as DAMAGED
 from .connection import transaction
-from .views import VIEW_NAMES
+from .views import VIEW_NAMES, VIEWS
 
-
-def tables_in(schema: str) -> frozenset[str]:
-    """Return the names of the tables that a schema creates."""
-    return frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema))
-
-
-_SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
-"""Tables that did not change."""
-
-_EXCHANGES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE recordings (
+SCHEMA_VERSION = 5
+"""`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
+for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
+read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages`."""
+APPLICATION_ID = 0x6F6D6E72  # "omnr"
+_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version", "hop")
+"""Columns of `recordings` since version 5."""
+_META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;\n"
+_RECORDINGS = """CREATE TABLE recordings (
   recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
-  upstream TEXT);
-CREATE TABLE exchanges (
+  upstream TEXT{});
+"""
+_EXCHANGES = """CREATE TABLE exchanges (
   exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
   kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
   request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
@@ -49,6 +51,33 @@ CREATE TABLE chunks (
   data BLOB NOT NULL);
 CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
 """
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;
+"""
+_BLOCKS = """CREATE TABLE "read_blocks" (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
+  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
+CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
+CREATE TABLE "frame_blocks" (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
+  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
+CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
+CREATE TABLE landmarks (
+  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;
+"""
+"""Two names are quoted, as SQLite quotes the name of a renamed table."""
+_OTHERS = """CREATE TABLE messages (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
+  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
+CREATE TABLE incidents (
+  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
+"""
+_FORMER_BLOCKS = (
+    _BLOCKS.replace('"read_blocks"', "pieces").replace("read_blocks", "pieces")
+    .replace('"frame_blocks"', "pages").replace("frame_blocks", "pages")
+)  # fmt: skip
 _READS = """CREATE TABLE reads (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
   sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
@@ -59,43 +88,24 @@ _FRAMES = f"""CREATE TABLE frames (
   ) WITHOUT ROWID;
 CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('{SESSION_CREATED}', '{SESSION_STATUS}');
 """
-_TALLIES = """CREATE TABLE tallies (
-  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
-  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;
-"""
-_OTHERS = """CREATE TABLE messages (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
-  sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
-CREATE TABLE incidents (
-  recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
-"""
-
-_BLOCKS = """CREATE TABLE pieces (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
-  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
-CREATE UNIQUE INDEX pieces_by_read ON pieces(exchange, n);
-CREATE TABLE pages (
-  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
-  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
-  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
-CREATE UNIQUE INDEX pages_by_seq ON pages(stream, seq);
-CREATE TABLE landmarks (
-  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;
-"""
-
 RENAMED = 4
 """The version whose tables are those of today under other names."""
+_OLDEST = _META + _RECORDINGS.format("") + _EXCHANGES + _READS
 SCHEMAS: dict[int, str] = {
-    1: _EXCHANGES
-    + _READS
+    1: _OLDEST
     + _FRAMES.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq")
     + _OTHERS,
-    2: _EXCHANGES + _READS + _FRAMES + _OTHERS,
-    3: _EXCHANGES + _READS + _FRAMES + _TALLIES + _OTHERS,
-    4: _EXCHANGES + _BLOCKS + _TALLIES + _OTHERS,
-}
-"""The original tables of each version. Tables that are the same today are repeated, since today's tables may change."""
-TABLES = {version: tables_in(schema) for version, schema in SCHEMAS.items()}
+    2: _OLDEST + _FRAMES + _OTHERS,
+    3: _OLDEST + _FRAMES + _TALLIES + _OTHERS,
+    4: _META + _RECORDINGS.format("") + _EXCHANGES + _FORMER_BLOCKS + _TALLIES + _OTHERS,
+    5: _META + _RECORDINGS.format("".join(f", {column} TEXT" for column in _NEW_COLUMNS)) + _EXCHANGES + _BLOCKS
+    + _TALLIES + _OTHERS + VIEWS,
+}  # fmt: skip
+"""The statements of each version. Before a table of today changes, copy its statement for the older versions."""
+TABLES = {version: frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema)) for version, schema in SCHEMAS.items()}
+"""The names of the tables of each version."""
+_SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
+"""Tables that older versions have, too."""
 _AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;
 CREATE TEMP VIEW frame_blocks AS SELECT * FROM main.pages;
 CREATE TEMP VIEW recordings AS SELECT *, derived_id(recording) AS recording_id, NULL AS run_id, NULL AS labels,
@@ -111,7 +121,6 @@ CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
 PRAGMA legacy_alter_table = OFF;
 """
 """With `legacy_alter_table`, a view of the user's own that names another table cannot stop the renaming."""
-_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version", "hop")
 _IDENTIFY = "UPDATE recordings SET recording_id = derived_id(recording)"
 
 _OTHER_CHUNKS = """SELECT c.exchange, c.side, c.start, c.data FROM chunks c JOIN exchanges x USING (exchange)
@@ -130,7 +139,7 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
         new.execute(*row)
 
 
-def convert(connection: sqlite3.Connection, version: int, tables: str, views: str) -> None:
+def convert(connection: sqlite3.Connection, version: int) -> None:
     """Convert an old cassette in place, within a transaction. The user's own views stay.
 
     Its tables must be exactly those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`.
@@ -140,17 +149,17 @@ def convert(connection: sqlite3.Connection, version: int, tables: str, views: st
     if version == RENAMED:
         _execute_all(connection, _RENAME)
     else:
-        _convert_frames(connection, tables)
+        _convert_frames(connection)
     for column in _NEW_COLUMNS:
         connection.execute(f"ALTER TABLE recordings ADD COLUMN {column} TEXT")
     connection.execute(_IDENTIFY)
-    _execute_all(connection, views)
+    _execute_all(connection, VIEWS)
 
 
-def _convert_frames(connection: sqlite3.Connection, tables: str) -> None:
+def _convert_frames(connection: sqlite3.Connection) -> None:
     """Convert the rows for each frame and each read into blocks."""
     connection.execute("DROP TABLE IF EXISTS tallies")
-    _execute_all(connection, tables)
+    _execute_all(connection, _TALLIES + _BLOCKS)
     for row in _converted(connection):
         connection.execute(*row)
     connection.execute(
