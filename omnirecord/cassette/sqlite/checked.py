@@ -150,6 +150,12 @@ def read_block_of(row: Any) -> ReadBlockRow:
     return n, start, size, offset, came, sent, sizes, data
 
 
+def last_arrival_of(row: Any) -> int:
+    """Return the arrival of the last read in a row of `read_blocks`, in ns."""
+    _, _, _, base, came, *_ = read_block_of(row)
+    return base + came[-1] if came else base
+
+
 FrameEntry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
 """Start and end of a frame in the content, the read of its last byte, its type, its verdict, and rare properties."""
 FRAME_BLOCK_COLUMNS = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
@@ -198,6 +204,16 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     judged: Iterable[Verdict] = repeat("valid", frames) if verdicts is None else [VERDICTS[n] for n in verdicts]
     others = [found.get(str(place)) for place in range(frames)] if found else repeat(None, frames)
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
+
+
+def times_of(times: Any, first_ns: Any, count: Any) -> list[int]:
+    """Return the arrival of each frame of a block, in ns."""
+    found = json.loads(times)
+    if type(found) is not list or type(count) is not int or len(found) != count or set(map(type, found)) != {int}:
+        raise ValueError("a frame block has not one time for each frame")
+    if type(first_ns) is not int or max(abs(first_ns + min(found)), abs(first_ns + max(found))) >= LIMIT:
+        raise ValueError("a frame block has a time that is too large")
+    return [first_ns + one for one in found]
 
 
 def _sizes(values: Any, count: Any, below: int) -> list[int]:

@@ -36,6 +36,7 @@ from .checked import (  # fmt: skip
     blob_of,
     exchange_of,
     incident_of,
+    last_arrival_of,
     message_of,
     number_of,
     pair_of,
@@ -48,7 +49,7 @@ from .lock import recorder_is_alive
 from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
 from .schema import forget_key, is_named_as_now
-from .stream_reads import ReadBlock, from_byte, last_read_ns, reads
+from .stream_reads import ReadBlock, from_byte, reads
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
@@ -250,12 +251,13 @@ class Tables:
             " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
             " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
         )
-        streams = "SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL AND kind = 'sse'"
+        last = (
+            "SELECT r.n, r.start, r.size, r.offset_ns, r.reads, NULL FROM exchanges x JOIN read_blocks r"
+            " ON r.exchange = x.exchange AND r.n = (SELECT max(n) FROM read_blocks WHERE exchange = x.exchange)"
+            " WHERE x.recording = ? AND x.end_ns IS NULL AND x.kind = 'sse'"
+        )
         known = self._rows(number_of, query, recording, recording)
-        return max([*known, *map(self._last_read_ns, self._rows(number_of, streams, recording))], default=0)
-
-    def _last_read_ns(self, exchange: int) -> int:
-        return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
+        return max([*known, *self._rows(last_arrival_of, last, recording)], default=0)
 
     def messages(self, exchange: int) -> Iterator[Message]:
         """Yield the messages of a WebSocket, in order."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette.sqlite.columns import FrameTable
+from omnirecord.cassette.sqlite.stream_reads import FrameTable
 from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.stream_parts import BURST, StreamParts
 
