@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..model import CLOSE, Headers
+from ..model import CLOSE
 from ..redaction.coded import body, uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
@@ -155,7 +155,7 @@ class Scrubber:
 
     def _side(self, side: dict[str, Any], name: str) -> None:
         """The headers and the body of a request or response."""
-        headers = _headers(side)
+        headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
             kept = body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor)
             side["body"] = text(kept.feed(data_of(side["body"])) + kept.close())
@@ -168,7 +168,7 @@ class Scrubber:
         now.mask = self._redactor.stream() if now.stream is not None else None
         if now.mask is None or response["body"] is None:
             return
-        headers = _headers(response)
+        headers = tuple(map(tuple, response["headers"]))
         now.sizes = _Sizes(header(headers, "content-encoding"), data_of(response["body"]), response.pop("lost", ()))
         response["body"], response["headers"] = None, uncoded(headers)
 
@@ -233,10 +233,6 @@ class _Sizes:
         except CodingError:
             self._decoder = None
         return size
-
-
-def _headers(side: dict[str, Any]) -> Headers:
-    return tuple((name, value) for name, value in side["headers"])
 
 
 def scrub(

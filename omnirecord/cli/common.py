@@ -302,5 +302,4 @@ def terminal_width(otherwise: int) -> int:
 
 def fitted(line: str) -> str:
     """A line cut to the terminal's width; whole if stdout is no terminal."""
-    width = terminal_width(sys.maxsize)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return clip(line, terminal_width(sys.maxsize))

@@ -14,7 +14,7 @@ import click
 from ..model import VERDICTS
 from ..text import visible
 from .arguments import cassette_argument
-from .common import NothingFound, decoded_option, fitted, json_option, print_rows, terminal_width
+from .common import NothingFound, decoded_option, fitted, json_option, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -78,8 +78,7 @@ def events(
             print_rows(rows)
             return
         zero = None if absolute else zeros(store)
-        for line in event_lines(rows, zero=zero):
-            click.echo(fitted(line))
+        print_lines(map(fitted, event_lines(rows, zero=zero)))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
 

@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..omnigent.routes import party_name
 from ..text import counted, seconds, visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, shown
-from .common import decoded_option, is_terminal, json_option, print_rows
+from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
 from .export import write_parts
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def request(
             print_rows([exchange_row(store, x)])
         else:
             begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
-            for line in _lines(x, exchange_row(store, x), cassette, begun):
-                click.echo(line)
+            print_lines(_lines(x, exchange_row(store, x), cassette, begun))
 
 
 def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:

@@ -11,7 +11,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument
-from .common import decoded_option, is_terminal, json_option, print_rows, terminal_width
+from .common import decoded_option, is_terminal, json_option, print_lines, print_rows, terminal_width
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def search(
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
     else:
-        for line in _lines(found, " ".join(query), absolute=absolute):
-            click.echo(line)
+        print_lines(_lines(found, " ".join(query), absolute=absolute))
     sys.exit(0 if found.total else 1)
 
 

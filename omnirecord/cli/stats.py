@@ -86,8 +86,7 @@ def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple
         if found or number:
             click.echo()
         click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
-        for line in _model(calls):
-            click.echo(fitted(_INDENT + line))
+        print_lines(fitted(_INDENT + line) for line in _model(calls))
 
 
 def _print_sessions(found: Sequence[SessionStats]) -> None:
@@ -96,8 +95,7 @@ def _print_sessions(found: Sequence[SessionStats]) -> None:
         click.echo()
     if len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
-            for line in ["", *_report(one)][number == 0 :]:
-                click.echo(fitted(line))
+            print_lines(map(fitted, ["", *_report(one)][number == 0 :]))
     elif is_terminal(sys.stdout):
         _print_rich(_rows(found))
     else:

@@ -51,8 +51,8 @@ _idle: dict[Identity, list[int]] = {}
 """Descriptors that stay open while the process has a connection to the file."""
 
 
-def identity(path: Path) -> Identity:
-    """Return the device and inode of a file. Raises `OSError`."""
+def identity(path: Path | int) -> Identity:
+    """Return the device and inode of a file, by its path or a descriptor. Raises `OSError`."""
     found = os.stat(path)  # noqa: PTH116  # `Path.stat` would take a good part of each opening
     return found.st_dev, found.st_ino
 
@@ -134,7 +134,7 @@ def _is_locked(path: Path, file: Identity) -> bool:
     try:
         return _locked_by_another(descriptor)
     finally:
-        _put_away(_identity_of(descriptor), descriptor)
+        _put_away(identity(descriptor), descriptor)
 
 
 def _locked_by_another(descriptor: int) -> bool:
@@ -145,11 +145,6 @@ def _locked_by_another(descriptor: int) -> bool:
 
 def _command(command: int, descriptor: int, kind: int) -> bytes:
     return fcntl.fcntl(descriptor, command, struct.pack(_FLOCK, kind, os.SEEK_SET, _BYTE, 1, 0))
-
-
-def _identity_of(descriptor: int) -> Identity:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
 
 
 def lock_path(cassette: Path) -> Path:
@@ -218,7 +213,7 @@ class RecorderLock:
         if _SET is None:
             return file
         descriptor = os.open(cassette, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        file = _identity_of(descriptor)
+        file = identity(descriptor)
         try:
             _command(_SET, descriptor, fcntl.F_WRLCK)
         except OSError as error:
@@ -239,7 +234,7 @@ class RecorderLock:
         with _LOCK:
             if self._descriptor is not None and _SET is not None:
                 _command(_SET, self._descriptor, fcntl.F_UNLCK)
-                _put_away(_identity_of(self._descriptor), self._descriptor)
+                _put_away(identity(self._descriptor), self._descriptor)
             if self._file is not None:
                 _recorded.discard(self._file)
             self._file = self._descriptor = None

@@ -310,7 +310,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             refuse_others(connection, ours, schema.TABLES[version], path)
         connection.execute("PRAGMA journal_mode = WAL")
         define_ids(connection)
-        _migrate(connection)
+        if version != SCHEMA_VERSION:
+            with transaction(connection):
+                schema.convert(connection, version)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         if schema.forget_key(connection):
             log.warning(
                 "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
@@ -330,15 +333,6 @@ def _create(connection: sqlite3.Connection, version: int = SCHEMA_VERSION) -> No
         f"BEGIN; {schema.SCHEMAS[version]} PRAGMA application_id = {APPLICATION_ID};"
         f" PRAGMA user_version = {version}; COMMIT;"
     )
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
-    with transaction(connection):
-        schema.convert(connection, version)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:

@@ -116,7 +116,8 @@ class Query:
         self._connection.set_progress_handler(None, 0)
         self._connection.text_factory = str
         for name in missing:
-            self._made.table(name).insert_all(map(_storable, self._rows_of(name)))
+            rows = self._rows_of(name)
+            self._made.table(name).insert_all({key: _storable(value) for key, value in row.items()} for row in rows)
             self._filled.add(name)
         self._made.conn.commit()
         self._hand_over()
@@ -199,12 +200,8 @@ def _refusal(action: int, first: str | None, second: str | None, schema: str | N
     return "a query only reads: write one SELECT, which changes and attaches nothing"
 
 
-def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose values SQLite can store: a recorded event may hold any number, and half of a surrogate pair."""
-    return {name: _value(value) for name, value in row.items()}
-
-
-def _value(value: Any) -> Any:
+def _storable(value: Any) -> Any:
+    """A value that SQLite can store: a recorded event may hold any number, and half of a surrogate pair."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

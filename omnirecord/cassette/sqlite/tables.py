@@ -161,8 +161,7 @@ class Tables:
         return bool(list(self._rows(number_of, "SELECT 1 FROM meta WHERE key = ?", f"{PART_KEY}{recording}")))
 
     def _meta(self, key: str) -> bytes | None:
-        found = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key))
-        return found[0] if found else None
+        return next(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key), None)
 
     def recordings(self) -> list[Recording]:
         """Return all recordings, by number."""
@@ -177,8 +176,7 @@ class Tables:
 
     def derived_id(self, number: int) -> str:
         """Return the id of a recording that follows from its content. Raises `BrokenCassette` if it is missing."""
-        found = list(self._rows(text_of, "SELECT derived_id(?)", number))
-        return found[0]
+        return next(self._rows(text_of, "SELECT derived_id(?)", number))
 
     def contract_of(self, recording: int) -> Contract:
         """Return the contract of a recording. `Contract.of` returns that of one exchange."""
