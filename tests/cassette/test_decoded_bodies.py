@@ -31,7 +31,7 @@ from tests.support.examples import each
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 PASSES_BYTES_ON = {
     "cli/request.py": "prints a command that sends the request again with its header fields",
-    "cassette/jsonl/writer.py": "writes what was on the wire",
+    "cassette/jsonl/format.py": "writes what was on the wire",
     "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
     "cassette/open.py": "promises the bytes of the wire",
