@@ -30,8 +30,8 @@ from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
+from .listing import Summary, summaries
 from .model_calls.values import Link, ModelCalls
-from .sessions import Summary, summaries
 from .stats.stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
 from .turns.conclusion import children_of, concluded
