@@ -32,7 +32,7 @@ from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries
 from .model_calls.values import Link, ModelCalls
-from .stats.stats import measure, measured, waited
+from .stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
 from .turns.conclusion import children_of, concluded
 from .turns.session_builder import SessionBuilder, merged

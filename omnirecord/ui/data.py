@@ -36,8 +36,8 @@ from ..analysis.gather import (
     without_calls,
 )
 from ..analysis.listing import session_row, verdicts_of
+from ..analysis.search import search, update_index
 from ..analysis.search.query import everything
-from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import turn_rows
 from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
