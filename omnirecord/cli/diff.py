@@ -10,7 +10,7 @@ import click
 from .common import NAMED, decoded_option, is_terminal, json_option, print_lines, print_rows, progress
 
 if TYPE_CHECKING:
-    from ..analysis.diff.align import Span
+    from ..analysis.diff.differences import Span
 
 _COLOURS = {"gone": "red", "new": "green"}
 

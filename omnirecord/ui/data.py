@@ -19,9 +19,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..analysis.diff.align import spans
 from ..analysis.diff.diff import DiffSession, by_session, compare, diff_session, turn_pairs
-from ..analysis.diff.differences import Difference, counts
+from ..analysis.diff.differences import Difference, counts, spans
 from ..analysis.doctor.doctor import examine
 from ..analysis.gather import (
     Concluded,

@@ -25,9 +25,8 @@ from ..model_calls.values import Link, ModelCalls
 from ..turns.draft import Draft
 from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.values import Turn
-from .align import Pair, aligned, moved
+from .align import IGNORED, Pair, Step, Steps, aligned, moved
 from .differences import Difference, Differences, Kind
-from .normalize import IGNORED, Step, Steps
 from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")

@@ -19,9 +19,8 @@ from ...wire.normal import Normal, role
 from ...wire.strict_json import loads
 from ..model_calls.values import Link, requests_of
 from ..turns.values import Tool, Turn
-from .align import Pair, aligned, moved
+from .align import Pair, Step, aligned, moved
 from .differences import Differences, Kind, nulls
-from .normalize import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000
