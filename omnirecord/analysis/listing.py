@@ -47,26 +47,24 @@ def recording_rows(store: Store) -> Iterator[Row]:
 
 def exchange_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --exchanges`."""
-    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
-    return (_exchange_row(x, clock, lasted, hops[x.recording]) for x in store.exchanges())
+    of = _Recordings(store)
+    return (_exchange_row(x, of) for x in store.exchanges())
 
 
-def _exchange_row(
-    x: Exchange, clock: Callable[[int, int], str], lasted: Callable[[Exchange], float | None], hop: str | None
-) -> Row:
+def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
         "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
         "status": x.response.status if x.response else None,
-        "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+        "started_at": of.started_at(x), "duration_s": of.duration_s(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        "hop": hop,
+        "hop": of.hops[x.recording],
     }  # fmt: skip
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
     """Return the row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
-    row = _exchange_row(x, _clock(store), _lasting(store), store.recording(x.recording).hop)
+    row = _exchange_row(x, _Recordings(store))
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")
@@ -101,7 +99,7 @@ def _message(one: Message) -> Row:
 
 def stream_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
-    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
+    of = _Recordings(store)
     for x in store.streams():
         verdicts, size = store.tally(x)
         frames = sum(verdicts.values())
@@ -110,15 +108,15 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "party_name": party_name(x),
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+            "started_at": of.started_at(x), "duration_s": of.duration_s(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
-            "ending": x.ending, "verdicts": verdicts, "hop": hops[x.recording],
+            "ending": x.ending, "verdicts": verdicts, "hop": of.hops[x.recording],
         }  # fmt: skip
 
 
 def session_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
-    hops = _hops(store)
+    hops = _Recordings(store).hops
     for one in conclusions(store):
         yield {**session_row(store, one, verdicts_of(store, one)), "hop": hops[one.session.recording]}
 
@@ -313,24 +311,21 @@ def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = Non
     }  # fmt: skip
 
 
-def _clock(store: Store) -> Callable[[int, int], str]:
-    started = {r.recording: r.started_at for r in store.recordings()}
-    return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
+class _Recordings:
+    """The fields of an exchange's row that come from its recording."""
 
+    def __init__(self, store: Store) -> None:
+        self._started_at = {one.recording: one.started_at for one in store.recordings()}
+        self.hops = {one.recording: one.hop for one in store.recordings()}
+        self._last_known_ns = functools.cache(store.last_known_ns)
 
-def _hops(store: Store) -> dict[int, str | None]:
-    return {r.recording: r.hop for r in store.recordings()}
+    def started_at(self, x: Exchange) -> str | None:
+        return wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None
 
-
-def _lasting(store: Store) -> Callable[[Exchange], float | None]:
-    """Return a function for durations in seconds; without an end, up to the last known time of the recording."""
-    last_known = functools.cache(store.last_known_ns)
-
-    def lasted(x: Exchange) -> float | None:
-        end = x.end_ns if x.end_ns is not None else last_known(x.recording)
+    def duration_s(self, x: Exchange) -> float | None:
+        """Return seconds; without an end, up to the last known time of the recording."""
+        end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
         return max(end - x.request.at_ns, 0) / NS if x.has_times else None
-
-    return lasted
 
 
 def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:

@@ -84,9 +84,9 @@ class ByType:
         return handler({**schema, "choices": choices})
 
 
-def types_of(model: type[BaseModel], field: str = "type") -> tuple[str, ...]:
-    """Return the literals of the field that tells a model from others."""
-    return get_args(model.model_fields[field].annotation)
+def types_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return the literals of the field `type`, which tells a model from others."""
+    return get_args(model.model_fields["type"].annotation)
 
 
 class Event(BaseModel):
@@ -162,31 +162,24 @@ class Known:
             place = self._fields[name] = Known(self._document, found, self._only.get(name))
         return place
 
-    def unknown(self, value: Any, steps: Steps = ()) -> list[Steps]:
+    def unknown(self, value: Any) -> list[Steps]:
         """Return the paths of unknown names in a value, without those below an unknown name."""
         found: list[Steps] = []
         if not (type(value) is dict and self._has_all(value)):
-            self._look(value, steps, found)
+            self._look(value, (), found)
         return found
 
     def _look(self, value: Any, steps: Steps, found: list[Steps]) -> None:
-        if isinstance(value, dict):
-            if not self._is_open:
-                self._look_in(value, steps, found)
-        elif isinstance(value, list) and self._elements is not None:
+        if isinstance(value, list) and (elements := self._elements) is not None:
             for i, element in enumerate(value):
-                self._elements._look(element, (*steps, i), found)
-
-    def _look_in(self, value: dict[str, Any], steps: Steps, found: list[Steps]) -> None:
-        fields = self._fields
-        if self._has_all(value):
-            return
-        for name, inner in value.items():
-            place = fields.get(name) or self.field(name)
-            if place is None:
-                found.append((*steps, name))
-            elif isinstance(inner, dict | list):
-                place._look(inner, (*steps, name), found)
+                elements._look(element, (*steps, i), found)
+        elif isinstance(value, dict) and not (self._has_all(value) or self._is_open):
+            for name, inner in value.items():
+                place = self._fields.get(name) or self.field(name)
+                if place is None:
+                    found.append((*steps, name))
+                elif isinstance(inner, dict | list):
+                    place._look(inner, (*steps, name), found)
 
     def _has_all(self, value: dict[str, Any]) -> bool:
         """Whether every name is known, and nothing is nested: nearly always."""
