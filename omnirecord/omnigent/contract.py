@@ -46,10 +46,9 @@ from ..contract.judge import check, issues_of, of_models
 from ..contract.shapes import Shapes
 from .events import MODELS
 from .events import ServerStreamEvent as ServerStreamEvent
-from .events.objects import *  # noqa: F403 - a new model is exported without a change here
-from .events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
-from .events.response import *  # noqa: F403
+from .events.response import *  # noqa: F403 - a new model is exported without a change here
 from .events.session import *  # noqa: F403
+from .events.session import ChildSessionSummary, SessionResourceObject, TodoEntry
 
 
 def omnigent() -> Contract:
