@@ -16,8 +16,8 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.search.search import search
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.search import search
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule

@@ -127,9 +127,9 @@ run()
     [
         ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
         *(pytest.param(*case, marks=pytest.mark.long) for case in (
-            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats.stats", ["stats"]),
+            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats", ["stats"]),
             ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
-            ("omnirecord.analysis.search.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
+            ("omnirecord.analysis.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
         )),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
