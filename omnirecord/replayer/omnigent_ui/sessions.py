@@ -64,12 +64,10 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
     """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
     history = SessionHistory()
     for frame in sorted(frames, key=lambda frame: frame.offset_ns):
-        is_told = frame.type in _FIELDS or frame.type in _OTHERS
-        data = payload_of(frame) if is_told else None
-        if isinstance(data, dict) and frame.type in _FIELDS:
-            history.fields.append((frame.offset_ns, _FIELDS[frame.type](data)))
-        elif isinstance(data, dict):
-            _add(history, frame, data, epoch)
+        if frame.type in _FIELDS:
+            history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
+        elif frame.type in _OTHERS:
+            _add(history, frame, as_dict(payload_of(frame)), epoch)
     return history
 
 
