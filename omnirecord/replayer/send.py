@@ -21,8 +21,9 @@ from aiohttp import WSMsgType, web
 from ..model import Headers, Response
 from ..omnigent import protocol
 from ..providers.conversation import Api
+from ..server.aiohttp_private import RawResponse
 from ..server.http import error_response, json_response
-from ..server.listener import RawResponse, no_response
+from ..server.listener import no_response
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
 from ..wire.strict_json import as_dict, loads
