@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -256,8 +256,8 @@ class Sessions:
         session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
         later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
-        if later and not playing.joined and playing.ending == "client_left":
-            playing.ending = "eof"
+        if later and not playing.joined and x.ending == "client_left":
+            playing.exchange = replace(x, ending="eof")
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
