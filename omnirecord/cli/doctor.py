@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
+from .arguments import cassette_argument, shown
+from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .stderr import busy
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -30,7 +32,7 @@ fail_on_option = click.option(
 )  # fmt: skip
 
 
-@click.command(short_help="List failures in sessions, and their causes.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option

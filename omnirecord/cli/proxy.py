@@ -19,16 +19,8 @@ from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
-from .common import (
-    DATABASE,
-    decoded_option,
-    is_terminal,
-    json_option,
-    log_to_stderr,
-    options,
-    pseudonym_key_option,
-    redact_options,
-)
+from .arguments import DATABASE
+from .common import decoded_option, is_terminal, json_option, options, pseudonym_key_option, redact_options
 from .listen import (
     FILE,
     LISTEN,
@@ -38,6 +30,7 @@ from .listen import (
     say,
     stop_signal,
 )
+from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
@@ -65,7 +58,7 @@ TRUSTS = (
 )
 
 
-@click.command(short_help="Record the traffic between clients and a server.")
+@click.command()
 @click.option(
     "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
     help="URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"

@@ -16,9 +16,9 @@ from functools import cache
 from typing import Any
 
 from ..analysis.doctor.doctor import examine
+from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
-from ..analysis.whole import Whole
 from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import UsageError

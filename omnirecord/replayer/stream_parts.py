@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from random import Random
 from typing import overload
 
-from ..cassette.sqlite.columns import FrameTable
+from ..cassette.sqlite.stream_reads import FrameTable
 from ..errors import UsageError
 from ..model import TimedFrame
 from ..omnigent.protocol import connect_snapshot_length

@@ -16,8 +16,8 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.search.search import search
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.search import search
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript.show import Following, lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
@@ -31,7 +31,7 @@ from tests.support.examples import each
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 PASSES_BYTES_ON = {
     "cli/request.py": "prints a command that sends the request again with its header fields",
-    "cassette/jsonl/writer.py": "writes what was on the wire",
+    "cassette/jsonl/format.py": "writes what was on the wire",
     "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
     "cassette/open.py": "promises the bytes of the wire",

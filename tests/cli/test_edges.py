@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
-from omnirecord.cli.common import log_to_stderr
 from omnirecord.cli.listen import stop_signal
+from omnirecord.cli.stderr import log_to_stderr
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.matching.key import Key, difference, in_order, key_of, line, nearest
@@ -125,11 +125,11 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
+        ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
         *(pytest.param(*case, marks=pytest.mark.long) for case in (
-            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats.stats", ["stats"]),
+            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats", ["stats"]),
             ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
-            ("omnirecord.analysis.search.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
+            ("omnirecord.analysis.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
         )),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cli import main
-from omnirecord.contract.judge import ProblemKind
+from omnirecord.contract import ProblemKind
 from tests.analysis.test_validate import BY_HAND, CASSETTES
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "validate.md").read_text()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.cassette.sqlite.columns import FrameTable
+from omnirecord.cassette.sqlite.stream_reads import FrameTable
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.stream_parts import BURST, Part, StreamParts, decoded_parts, frames_of, parts_of
 from tests.support.cassettes import Made, delta, heartbeat, ns, status

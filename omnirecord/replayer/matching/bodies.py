@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...analysis.diff.align import spans
+from ...analysis.diff.differences import spans
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...text import clip
