@@ -19,9 +19,8 @@ from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.stream_rows import ReadBlocks, reads_sent
 from ..model import CLOSE, Headers, Side
 from ..omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
-from ..redaction.coded import CodedBody, MaskedStream, body
+from ..redaction.coded import BodyFilter, CodedBody, MaskedStream
 from ..redaction.redactor import JsonMask, Redactor
-from ..redaction.utf16 import BodyFilter
 from ..wire.content_coding import decoded
 from ..wire.headers import header
 from .frames import fault
@@ -253,7 +252,7 @@ class RowMaker:
             state.body += op.data[: _LONGEST_BODY - len(state.body)]
         side = state.side(op.side)
         if side.body is None:
-            side.body = body(*side.kind, self._redactor)
+            side.body = self._redactor.body(*side.kind)
         yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
 
     def _store(self, exchange: int, name: Side, side: _Side, data: bytes) -> Iterator[Row]:
