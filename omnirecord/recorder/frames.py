@@ -18,7 +18,8 @@ from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.stream_reads import from_byte, portions, together
 from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
 from ..cassette.sqlite.writer import is_transient
-from ..contract.judge import Contract, Issue, Judgement
+from ..contract import Issue
+from ..contract.judge import Contract, Judgement
 from ..wire.headers import header
 from ..wire.sse import Frame
 from .intervals import SMALL_READS, STEP, STEP_STREAMS

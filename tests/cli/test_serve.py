@@ -1,4 +1,4 @@
-"""Keys on a terminal: a real one, with `serve` behind it as a process."""
+"""The keys of `serve` on a terminal: a real one, with `serve` behind it as a process."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.pytest_plugin import limit
+from omnirecord.pytest_plugin.server import swallows
 from omnirecord.pytest_plugin.settings import settings_of
 from tests.support.pytest_suite import Suite
 from tests.support.pytest_suite import suite as suite
@@ -86,7 +86,7 @@ def listens(suite: Suite, kind: str, body: str, marker: str = ", gate_timeout=0.
 def test_a_test_whose_client_never_posts_fails_and_ends(
     suite: Suite, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(limit, "GRACE", 0.3)
+    monkeypatch.setattr("omnirecord.pytest_plugin.server.GRACE", 0.3)
     keyword, body, reason = BLOCKED[kind]
     result = listens(suite, keyword, body)
     result.assert_outcomes(failed=1)
@@ -98,8 +98,8 @@ def test_a_test_whose_client_never_posts_fails_and_ends(
 def test_nothing_is_raised_in_a_callback_of_a_weak_reference() -> None:
     of_callback: dict[str, Any] = {"__name__": "_weakrefset"}
     exec("import sys\nframe = sys._getframe()", of_callback)
-    assert limit.swallows(of_callback["frame"])
-    assert not limit.swallows(sys._getframe())
+    assert swallows(of_callback["frame"])
+    assert not swallows(sys._getframe())
 
 
 def test_the_section_shows_the_playhead_what_it_waits_for_and_what_came_instead(suite: Suite) -> None:

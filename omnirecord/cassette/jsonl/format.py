@@ -1,16 +1,171 @@
-"""Writes the text form of a cassette: one JSON object per line, with keys in fixed order."""
+"""The lines of the text form: models that check them, and the values that are written, with keys in fixed order.
+
+The models accept only values that an SQLite file can store.
+"""
 
 from __future__ import annotations
 
 import base64
+import binascii
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from ...model import FORMAT_VERSION, Exchange, Headers, Message
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ...model import (
+    FORMAT_VERSION,
+    LIMIT,
+    Direction,
+    Ending,
+    Exchange,
+    Kind,
+    Message,
+    checked_headers,
+    checked_hop,
+    checked_method,
+    checked_start,
+    checked_target,
+    checked_text,
+    checked_uuid,
+)
 from ...text import dumps
 from ..identity import is_derived
 from ..sqlite import Store, is_coded
+
+
+def data_of(value: Any) -> Any:
+    """Return the bytes of a JSON value; any other value as it is. Raises `ValueError`."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict) and set(value) == {"base64"}:
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, TypeError) as error:
+            raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+def _storable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate is no text") from None
+    return value
+
+
+Bytes = Annotated[bytes, BeforeValidator(data_of)]
+Storable = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[str, AfterValidator(checked_uuid)]
+Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
+"""An integer that SQLite can store, also with an offset added."""
+Number = Annotated[int, Field(ge=1, lt=LIMIT)]
+Size = Annotated[int, Field(ge=0, lt=LIMIT)]
+HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(checked_headers)]
+
+
+class Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+
+class RecordingLine(Line):
+    recording: Number
+    started_at: Annotated[str, AfterValidator(checked_start)]
+    version: Storable
+    contract: Storable
+    upstream: Storable | None
+    recording_id: Id | None = None
+    run_id: Id | None = None
+    labels: dict[Storable, Storable] = {}
+    server_version: Storable | None = None
+    hop: Annotated[str, AfterValidator(checked_hop)] | None = None
+    part: bool = False
+
+
+class HeaderLine(Line):
+    recordings: list[RecordingLine] = []
+
+
+class RequestLine(Line):
+    at_ns: Integer
+    method: Annotated[str, AfterValidator(checked_method)]
+    target: Annotated[str, AfterValidator(checked_target)]
+    headers: HeaderLines
+    body: Bytes
+
+
+class ResponseLine(Line):
+    at_ns: Integer | None
+    end_ns: Integer | None
+    status: Integer | None
+    reason: Annotated[str, AfterValidator(checked_text)] | None
+    headers: HeaderLines
+    body: Bytes | None
+    lost: frozenset[int] = frozenset()
+    max_decoded: Number | None = None
+    """Limit, in bytes, at which the recorder stopped decoding a stream."""
+
+
+class ExchangeLine(Line):
+    exchange: Number
+    recording: Number
+    kind: Kind
+    stream: Number | None
+    session_id: Storable | None
+    party: Storable
+    request: RequestLine
+    response: ResponseLine | None
+    ending: Ending
+
+
+class FrameLine(NamedTuple):
+    """The line of a frame: a plain tuple, since all frames of a stream are in memory until its reads are parsed."""
+
+    stream: int
+    seq: int
+    raw: bytes | None
+    length: int = 0
+    """Bytes of a frame without `raw`."""
+
+
+class FrameForm(Line):
+    stream: Number
+    seq: Integer
+    raw: Bytes | None
+    length: Size = 0
+
+    def line(self) -> FrameLine:
+        return FrameLine(self.stream, self.seq, self.raw, self.length)
+
+
+def usual_frame(value: dict[str, Any]) -> FrameLine | None:
+    """Return the frame of a usual line in a tenth of the time; None for any other line, valid or not."""
+    stream, seq, raw = value.get("stream"), value.get("seq"), value["raw"]
+    if type(raw) is str and type(seq) is int and type(stream) is int and "length" not in value:
+        return FrameLine(stream, seq, raw.encode("utf-8", "surrogatepass"))
+    return None
+
+
+class ReadsLine(Line):
+    stream: Number
+    reads: list[tuple[Integer, Integer | None, Size]]
+
+
+class MessageLine(Line):
+    exchange: Number
+    message: Integer
+    at_ns: Integer
+    sent_ns: Integer | None
+    dir: Direction
+    opcode: Integer
+    data: Bytes
+
+
+class IncidentLine(Line):
+    incident: Storable
+    recording: Number
+    at_ns: Integer
+
 
 READS_A_LINE = 100
 
@@ -24,11 +179,6 @@ def text(data: bytes) -> Text:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
-
-
-def data_of(value: Text) -> bytes:
-    """Return the bytes of a JSON value."""
-    return value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])
 
 
 def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
@@ -93,7 +243,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
         "session_id": value.session_id, "party": value.party,
         "request": {
             "at_ns": request.at_ns, "method": request.method, "target": request.target,
-            "headers": _pairs(request.headers), "body": text(store.body(value.exchange, "request")),
+            "headers": request.headers, "body": text(store.body(value.exchange, "request")),
         },
         "response": _response(store, value), "ending": value.ending,
     }  # fmt: skip
@@ -112,15 +262,11 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
     stopped_at = store.stopped_at(value) if is_coded_stream else None
     return {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
-        "headers": _pairs(response.headers),
+        "headers": response.headers,
         "body": text(body) if value.kind == "http" or is_coded_stream else None,
         **({"lost": lost} if lost else {}),
         **({"max_decoded": stopped_at} if stopped_at else {}),
     }  # fmt: skip
-
-
-def _pairs(headers: Headers) -> list[list[str]]:
-    return [[name, value] for name, value in headers]
 
 
 def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
