@@ -210,8 +210,7 @@ decoded_option = click.option(
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Mask secrets in the content of events, in addition to credentials, before the recorder writes the"
-        " events.",
+        help="Also mask secrets in the content of events. The recorder always replaces credentials.",
     ),
     click.option(
         "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
@@ -220,7 +219,7 @@ redact_options = options(
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms: the texts that replace secrets. Created if missing. Default: the user's key"
+    help="Key file for the pseudonyms, the texts that replace secrets; created if missing. Default: the user's key"
     " file.",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from .common import decoded_option, is_terminal, json_option, print_lines, print
 from .stderr import progress
 
 if TYPE_CHECKING:
-    from ..analysis.diff.align import Span
+    from ..analysis.diff.differences import Span
 
 _COLOURS = {"gone": "red", "new": "green"}
 

@@ -27,7 +27,7 @@ _WIDTH = 100
 
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
+    help="Exit with code 1 if a finding has this severity or a higher severity.",
 )  # fmt: skip
 
 
@@ -40,11 +40,10 @@ fail_on_option = click.option(
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
-    The cause of a failure comes first. A runner is the process that runs an agent. SESSION is an id, or the beginning
-    of an id. Without SESSION, the command examines all sessions of the cassette. Each finding names its events as
+    The cause of a failure comes first. A runner is the process that runs an agent. Each finding names its events as
     STREAM:EVENT, with the numbers that `omnirecord events` prints.
 
-    The exit code is 1 if a finding has at least the severity of --fail-on.
+    SESSION is an id, or the beginning of an id. Without SESSION, the command examines all sessions of the cassette.
 
     \b
     Example:

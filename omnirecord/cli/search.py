@@ -16,7 +16,7 @@ from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.model_calls.values import Link
-    from ..analysis.search.search import Found, Hit
+    from ..analysis.search import Found, Hit
 
 _HEAD = 58
 """Width of the columns before the snippet."""
@@ -59,7 +59,7 @@ def search(
     Example:
       omnirecord search session.db 'release OR shell'
     """
-    from ..analysis.search.search import search as find
+    from ..analysis.search import search as find
 
     found = find(
         cassette, " ".join(query), type=type_glob, calls=calls, session=session, since=since, until=until, limit=limit,

@@ -45,7 +45,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
 @click.option(
     "--max-gap", type=float, metavar="S",
-    help="Shorten gaps that are longer than S seconds to S seconds. After that, --speed divides all gaps.",
+    help="Longest gap between events, in seconds. The replay shortens longer gaps, and then applies --speed.",
 )  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
@@ -55,8 +55,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
-    help="Seconds to wait for a request of the client. The replay then continues without the request. Default: no"
-    " limit. For pytest, see gate_timeout in docs/pytest.md.",
+    help="Seconds to wait for a request of the client. After this time, the replay continues without the request."
+    " Default: no limit. For pytest, see gate_timeout in docs/pytest.md.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
@@ -64,8 +64,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, such as model. A hop is the connection to one upstream. Default: the first hop"
-    " with requests. See docs/model-replay.md.",
+    help="Name of the hop to replay, such as model. A hop is one recorded connection, such as agent to model. Default:"
+    " the first hop with requests. See docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
@@ -99,11 +99,11 @@ def serve(
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Replay a cassette as a server, which sends the same answers as the recorded server.
+    """Replay a cassette as a server, which sends the recorded answers.
 
-    The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits for
-    one. It never connects to another server. A request that was not recorded gets a 404, which lists the most similar
-    recorded requests.
+    The replay keeps the recorded gaps between events. When it reaches a message of the client, it waits until your
+    client sends this message. It never connects to another server. A request that was not recorded gets a 404, which
+    lists the most similar recorded requests.
 
     On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
     replay.

@@ -17,7 +17,7 @@ from .common import decoded_option, fitted_table, is_terminal, json_option, prin
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
-    from ..analysis.sessions import Summary
+    from ..analysis.listing import Summary
 
 _COLUMNS = (
     "session", "began (UTC)", "asked first", "model", "turns", "took", "parts", "how it ended", "worst finding",
@@ -55,7 +55,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
-    from ..analysis.sessions import cassettes_in
+    from ..analysis.listing import cassettes_in
     from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
@@ -80,7 +80,7 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
-    from ..analysis.sessions import summaries
+    from ..analysis.listing import summaries
 
     with opened(path) as store:
         for one in summaries(store, session):

@@ -148,7 +148,7 @@ def _watch(paths: tuple[Path, ...], make: Callable[[], Shipper], results: Result
 
 def _found(paths: tuple[Path, ...]) -> list[Path]:
     """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
-    from ..analysis.sessions import cassettes_in
+    from ..analysis.listing import cassettes_in
 
     found = list(cassettes_in(paths))
     for path, session in found:

@@ -61,7 +61,7 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
       omnirecord stats session.db
     """
     from ..analysis.gather import model_calls
-    from ..analysis.stats.stats import astray_row, astray_rows, measured
+    from ..analysis.stats import astray_row, astray_rows, measured
     from ..analysis.stats.values import stats_row
 
     with opened(cassette) as store:

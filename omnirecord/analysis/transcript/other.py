@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...cassette.sqlite import Store
-from ...contract.models import NONE
+from ...contract.judge import NONE
 from ...model import Exchange, TimedFrame, by_key
 from ...text import cells, clip, counted, fitting, one_line, seconds
 from ...wire.json_rpc import message_of

@@ -19,7 +19,8 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import chain
 
-from ...contract.judge import Issue, Judgement
+from ...contract import Issue
+from ...contract.judge import Judgement
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.sse import Frame
 from ..framing import Framed, Span, cut

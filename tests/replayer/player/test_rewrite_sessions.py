@@ -11,7 +11,7 @@ import pytest
 from omnirecord.model import Headers
 from omnirecord.omnigent.routes import with_session
 from omnirecord.replayer.player import Answering, Mismatch
-from omnirecord.replayer.player.session_ids import SessionMap
+from omnirecord.replayer.player.rewrite import SessionMap
 from tests.support.cassettes import JSON, SSE, Made, child, delta, event, heartbeat, status, zipped
 from tests.support.examples import each
 from tests.support.stage import Stage

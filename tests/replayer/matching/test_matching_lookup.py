@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.model import Headers
-from omnirecord.replayer.matching.lookup import Lookup
+from omnirecord.replayer.matching import Lookup
 from omnirecord.replayer.player import Answering, GateRule, Incoming, Mismatch
 from omnirecord.replayer.player.plan import ReplayPlan
 from tests.support.cassettes import Made, conversation, heartbeat

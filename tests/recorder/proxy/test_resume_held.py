@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.recorder.proxy.resumable import Held, Piece
+from omnirecord.recorder.proxy.resume import Held, Piece
 from omnirecord.wire.event_ids import Stamped
 
 COST = Piece(Stamped(1, b"x" * 100, has_id=True, is_done=False)).cost
@@ -74,9 +74,9 @@ def test_what_has_no_id_gives_none_to_come_back_with() -> None:
     held.add(piece(1, has_id=False))
     held.next(1)
     assert held.given == 0
-    assert not held.has_news_behind(0)
+    assert held.newest == 0
     held.add(piece(2, is_done=True))
-    assert (held.has_news_behind(1), held.done) == (True, False)
+    assert (held.newest, held.done) == (2, False)
     held.next(1)
     assert (held.given, held.done) == (2, True)
 

@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ...cassette.sqlite import Writer, rows
-from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_rows import ReadBlocks, reads_sent
-from ...model import CLOSE, Headers, Side
-from ...omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
-from ...redaction.coded import CodedBody, MaskedStream, body
-from ...redaction.redactor import JsonMask, Redactor
-from ...redaction.utf16 import BodyFilter
-from ...wire.content_coding import decoded
-from ...wire.headers import header
-from ..intervals import PORTION, STREAMS_PORTION, resting
+from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.rows import Row
+from ..cassette.sqlite.stream_rows import ReadBlocks, reads_sent
+from ..model import CLOSE, Headers, Side
+from ..omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
+from ..redaction.coded import CodedBody, MaskedStream, body
+from ..redaction.redactor import JsonMask, Redactor
+from ..redaction.utf16 import BodyFilter
+from ..wire.content_coding import decoded
+from ..wire.headers import header
 from .frames import fault
+from .intervals import PORTION, STREAMS_PORTION, resting
 from .operations import (  # fmt: skip
     BodyData,
     Ended,

@@ -9,11 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.recorder.batches import drop_bytes, parts, take_batches
 from omnirecord.recorder.files import RecordingFile
 from omnirecord.recorder.intervals import PORTION
-from omnirecord.recorder.rows.operations import BodyData, Ended, Messaged, Op, Received, SentLate, held
-from omnirecord.server.timers import monotonic
+from omnirecord.recorder.operations import (  # fmt: skip
+    HELD,
+    BodyData,
+    Ended,
+    Messaged,
+    Op,
+    Received,
+    SentLate,
+    drop_bytes,
+    held,
+    take_batches,
+)
 from tests.support.recording_files import file_in
 
 Waiting = deque[tuple[RecordingFile, Op]]
@@ -82,7 +91,7 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
     elsewhere = Received(1, 0, 0, 7, b"x" * 7, file=other.index)
     waiting: Waiting = deque((one, op) for op in (*reads, SentLate(reads[0]), message, body, end))
     waiting.append((other, elsewhere))
-    left = drop_bytes(waiting)
+    left = drop_bytes(waiting, 1 << 20, lambda: False)
     assert not waiting
     assert (left.size, left.pieces) == (15 + 2 + 3 + 7, 6)
     assert [(batch.file, batch.ops) for batch in left.batches] == [
@@ -93,14 +102,15 @@ def test_what_there_is_no_time_for_keeps_its_order_its_sizes_and_its_ends(two: l
 
 def test_operations_for_which_there_is_no_time_stay(two: list[RecordingFile]) -> None:
     waiting = happened([1] * 5000, two[0])
-    left = drop_bytes(waiting, monotonic())
+    left = drop_bytes(waiting, 1 << 20, lambda: True)
     assert left.is_cut
     assert len(waiting) + left.pieces == 5000
     assert waiting
 
 
-def test_parts_have_the_same_operations_in_order(two: list[RecordingFile]) -> None:
-    batches = take_batches(happened([1000] * 50, two[0]), 1 << 20, None)
-    cut = [*parts(batches, 3000)]
-    assert [op for part in cut for op in part.ops] == batches[0].ops
-    assert max(part.size for part in cut) < 3000 + 2000
+def test_what_is_left_is_cut_into_batches_in_order(two: list[RecordingFile]) -> None:
+    waiting = happened([1000] * 50, two[0])
+    ops = [op for _, op in waiting]
+    left = drop_bytes(waiting, 10 * HELD, lambda: False)
+    assert [op for batch in left.batches for op in batch.ops] == ops
+    assert [len(batch.ops) for batch in left.batches] == [10] * 5

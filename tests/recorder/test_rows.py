@@ -19,9 +19,8 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.model import Recording, TimedFrame
 from omnirecord.omnigent.contract import Contract, Issue, load
-from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.frames import FrameMaker
-from omnirecord.recorder.rows.operations import (  # fmt: skip
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import (  # fmt: skip
     BodyData,
     Ended,
     Incidence,
@@ -32,6 +31,7 @@ from omnirecord.recorder.rows.operations import (  # fmt: skip
     Responded,
     SentLate,
 )
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.coded import Kept, MaskedStream
 from omnirecord.redaction.redactor import Redactor, Scanner

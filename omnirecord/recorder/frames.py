@@ -12,22 +12,24 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
-from ...cassette.framing import Framed, Framer, Run
-from ...cassette.sqlite import Writer, rows
-from ...cassette.sqlite.rows import Row
-from ...cassette.sqlite.stream_reads import from_byte, portions, together
-from ...cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
-from ...cassette.sqlite.writer import is_transient
-from ...contract.judge import Contract, Issue, Judgement
-from ...wire.headers import header
-from ...wire.sse import Frame
-from ..intervals import SMALL_READS, STEP, STEP_STREAMS
+from ..cassette.framing import Framed, Framer, Run
+from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.rows import Row
+from ..cassette.sqlite.stream_reads import from_byte, portions, together
+from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
+from ..cassette.sqlite.writer import is_transient
+from ..contract import Issue
+from ..contract.judge import Contract, Judgement
+from ..wire.headers import header
+from ..wire.sse import Frame
+from .intervals import SMALL_READS, STEP, STEP_STREAMS
 from .operations import Frames, Rest
 
 log = logging.getLogger("omnirecord")
 
 _A_FRAME = 64
 """Bytes that a frame of a step counts as, at least, to bound the memory of a step of small frames."""
+_NO_PORTIONS: Iterator[Sequence[Framed | Run]] = iter(())
 
 
 class _Careful(Contract):
@@ -70,7 +72,7 @@ class _Streaming:
     """The number of next frames that are stored already: a coded stream can only be decoded from its start."""
     row: int | None = None
     """The first read of the row that begins after `byte`; None if it is not known."""
-    portions: Iterator[Sequence[Framed | Run]] = field(default_factory=lambda: iter(()))
+    portions: Iterator[Sequence[Framed | Run]] = _NO_PORTIONS
     """The rest of a row that a step has begun."""
     is_stop_told: bool = False
     ended: bool = False
@@ -277,6 +279,7 @@ class FrameMaker(Frames):
             state.portions = portions(state.framer, piece, runs=True)
             for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
                 yield some
+            state.portions = _NO_PORTIONS
 
     def _frame_rows(
         self, exchange: int, state: _Streaming, columns: FrameColumns, found: list[Framed | Run], finished: bool

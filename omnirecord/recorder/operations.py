@@ -1,18 +1,23 @@
 """What happens on the wire, as values. The proxy queues them, `RowMaker` makes rows of them, and `Frames` makes frames.
 
 Times are ns since the recording began. Data is None if there was no memory left to keep it.
+
+The recording thread takes batches from the queue, for one commit each. The event loop waits for the GIL, so batches are
+taken, and freed, a portion at a time.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
-from ...cassette.sqlite import Writer
-from ...model import Direction, Ending, Headers, Kind, Side
-from ...redaction.coded import MaskedStream
-from ...redaction.redactor import JsonMask
+from ..cassette.sqlite import Writer
+from ..model import Direction, Ending, Headers, Kind, Side
+from ..redaction.coded import MaskedStream
+from ..redaction.redactor import JsonMask
+from .intervals import PORTION, resting
 
 HELD = 300
 """Bytes of memory that a queued operation takes beside its data."""
@@ -141,6 +146,93 @@ def held(op: Op) -> int:
     if isinstance(op, (Requested, Responded)):
         return HELD + sum([HELD_BY_FIELD + len(name) + len(value) for name, value in op.headers])
     return HELD + content(op)
+
+
+F = TypeVar("F")
+"""The file that operations belong to."""
+_CHECK_EVERY = 1000
+"""Operations between two looks at the clock: 2 ms."""
+
+
+@dataclass(slots=True)
+class Batch(Generic[F]):
+    """Operations of one file, in order."""
+
+    file: F
+    ops: list[Op] = field(default_factory=list)
+    size: int = 0
+    """Bytes of memory that they take, as the queue counts them."""
+
+    def free(self, rest: Callable[[], object] | None) -> None:
+        """Free the operations a portion at a time."""
+        while self.ops:
+            del self.ops[-PORTION:]
+            if rest is not None:
+                rest()
+
+
+def take_batches(waiting: deque[tuple[F, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch[F]]:
+    """Take the operations that wait now, up to `most` bytes, and return them as batches. `rest` pauses between
+    portions; None: no pauses."""
+    batches: list[Batch[F]] = []
+    size = 0
+    for _ in resting(range(len(waiting)), PORTION, rest):
+        file, op = waiting.popleft()
+        if not batches or batches[-1].file is not file:
+            batches.append(Batch(file))
+        came = held(op)
+        batches[-1].ops.append(op)
+        batches[-1].size += came
+        size += came
+        if size >= most:
+            break
+    return batches
+
+
+@dataclass(slots=True)
+class Dropped(Generic[F]):
+    """Queued operations without their bytes: each exchange, its length and its end."""
+
+    batches: list[Batch[F]] = field(default_factory=list)
+    size: int = 0
+    """Bytes that are dropped."""
+    pieces: int = 0
+    """The number of reads, messages and pieces of a body that had these bytes."""
+    held: int = 0
+    """Bytes of memory that they took, as the queue counts them."""
+    is_cut: bool = False
+    """Whether operations are left in the queue for lack of time."""
+
+
+def drop_bytes(waiting: deque[tuple[F, Op]], most: int, is_late: Callable[[], bool]) -> Dropped[F]:
+    """Take all operations from the queue, and drop their bytes. The reads of a stream become one, so that writing them
+    takes little time. Each batch has about `most` bytes of memory. Once `is_late`, the rest stays in the queue."""
+    found = Dropped[F]()
+    reads: dict[tuple[F, int], Received] = {}
+    for n in range(len(waiting)):
+        if n % _CHECK_EVERY == 1 and is_late():
+            found.is_cut = True
+            break
+        file, op = waiting.popleft()
+        found.held += held(op)
+        if size := content(op):
+            found.size += size
+            found.pieces += 1
+        if type(op) is SentLate:
+            continue
+        if type(op) is Received:
+            op.data, op.written = None, True
+            if (first := reads.get((file, op.exchange))) is not None:
+                first.size += op.size
+                continue
+            reads[file, op.exchange] = op
+        elif type(op) is BodyData or type(op) is Messaged:
+            op.data = None
+        if not found.batches or found.batches[-1].file is not file or found.batches[-1].size >= most:
+            found.batches.append(Batch(file))
+        found.batches[-1].ops.append(op)
+        found.batches[-1].size += held(op)
+    return found
 
 
 Rest = Callable[[int], object]

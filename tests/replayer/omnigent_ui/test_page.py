@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.omnigent_ui import MadeUp
-from omnirecord.replayer.omnigent_ui.files import VARIABLE, BuiltUi, installed
+from omnirecord.replayer.omnigent_ui.page import VARIABLE, BuiltUi, MadeUp, installed
 
 
 @pytest.fixture
@@ -69,7 +68,7 @@ def test_an_omnigent_with_an_environment_of_its_own_is_found_by_its_command(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr("omnirecord.replayer.omnigent_ui.files.find_spec", lambda _: None)
+    monkeypatch.setattr("omnirecord.replayer.omnigent_ui.page.find_spec", lambda _: None)
     site = tmp_path / "tool" / "lib" / "python3.13" / "site-packages" / "omnigent" / "server" / "static"
     site.mkdir(parents=True)
     folder.rename(site / "web-ui")

@@ -1,7 +1,9 @@
-"""A recorded stream as parts, prepared once for all clients; and how its parts are cut into writes (`--chunks`). Pure.
+"""A recorded stream as parts in the order in which they go out; and how parts are cut into writes (`--chunks`). Pure.
 
-A part is made when it is requested, so a million events take little more memory than their bytes. A stream that nothing
-holds goes out in bursts, without a look at its parts.
+A part lies within one frame and one read: a read with two frames makes two parts, and so does a frame in two reads.
+Faults and ids take parts and return parts. `StreamParts` is prepared once for all clients. A part is made when it is
+requested, so a million events take little more memory than their bytes. A stream that nothing holds goes out in bursts,
+without a look at its parts.
 """
 
 from __future__ import annotations
@@ -14,11 +16,42 @@ from itertools import accumulate, pairwise
 from random import Random
 from typing import overload
 
-from ...cassette.sqlite.stream_reads import FrameTable
-from ...errors import UsageError
-from ...model import TimedFrame
-from ...omnigent.protocol import connect_snapshot_length
-from ..parts import Part, frames_of
+from ..cassette.sqlite.stream_reads import FrameTable
+from ..errors import UsageError
+from ..model import TimedFrame
+from ..omnigent.protocol import connect_snapshot_length
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of one frame and one read."""
+
+    offset_ns: int
+    """When they came, in recorded ns."""
+    data: bytes
+    in_snapshot: bool = False
+    """Whether it belongs to the connect snapshot, which no gate holds."""
+    stream: int = 0
+    """Number of the recorded stream."""
+    seq: int = 0
+    """Number of its frame in the stream, from 1; 0 if it was not recorded, or the stream is compressed."""
+    read: int = 0
+    """Number of its read: parts of one read are written together."""
+    late_ns: int = 0
+    """Sum of the stalls before it, in ns on the replay's clock. Never less than that of the part before."""
+
+
+def frames_of(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Yield the parts of each frame, in order; a part of no recorded frame is alone."""
+    frame: list[Part] = []
+    for part in parts:
+        if frame and not (part.seq and (part.stream, part.seq) == (frame[-1].stream, frame[-1].seq)):
+            yield frame
+            frame = []
+        frame.append(part)
+    if frame:
+        yield frame
+
 
 BURST = 256 * 1024
 """Bytes after which a burst ends. The work for a burst costs as much as writing 16 KiB."""
@@ -97,8 +130,8 @@ class StreamParts(Sequence[Part]):
 LONGEST = 48
 """Longest write of `random`, in bytes: less than the shortest frame that Omnigent sends."""
 
-Cut = Callable[[bytes], Iterator[bytes]]
-"""Takes the bytes that are due, and yields them as writes."""
+Cut = Callable[[bytes], Iterable[bytes]]
+"""Returns the writes of the bytes that are due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +151,24 @@ class Chunks:
 
     def of(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts to play: whole frames if it writes frames."""
-        return list(_whole(parts)) if self.kind == "frame" else parts
+        if self.kind != "frame":
+            return parts
+        return [replace(frame[-1], data=b"".join(part.data for part in frame)) for frame in frames_of(parts)]
 
     def cut(self, stream: int) -> Cut:
         """Return the function that cuts the due bytes of one stream into writes. It keeps its random numbers."""
-        if self.kind == "byte":
-            return _bytes
-        if self.kind == "random":
-            return _random(Random(f"{self.seed}/{stream}"))
-        return _as_it_is
+        if self.kind not in ("byte", "random"):
+            return lambda data: [data] if data else []
+        random, longest = Random(f"{self.seed}/{stream}"), 1 if self.kind == "byte" else LONGEST
+
+        def cut(data: bytes) -> Iterator[bytes]:
+            at = 0
+            while at < len(data):
+                size = random.randint(1, longest)
+                yield data[at : at + size]
+                at += size
+
+        return cut
 
 
 def chunks_of(spec: str | None = None) -> Chunks:
@@ -139,31 +181,6 @@ def chunks_of(spec: str | None = None) -> Chunks:
     if kind == "random" and (not colon or (seed.isascii() and seed.isdecimal())) and len(seed) < 20:
         return Chunks(kind, int(seed or 0))
     raise UsageError(f"chunks {spec!r} is none of recorded, frame, byte, random:SEED (for instance random:7)")
-
-
-def _whole(parts: Iterable[Part]) -> Iterator[Part]:
-    for frame in frames_of(parts):
-        yield replace(frame[-1], data=b"".join(part.data for part in frame))
-
-
-def _as_it_is(data: bytes) -> Iterator[bytes]:
-    if data:
-        yield data
-
-
-def _bytes(data: bytes) -> Iterator[bytes]:
-    return (data[at : at + 1] for at in range(len(data)))
-
-
-def _random(random: Random) -> Cut:
-    def cut(data: bytes) -> Iterator[bytes]:
-        at = 0
-        while at < len(data):
-            size = random.randint(1, LONGEST)
-            yield data[at : at + size]
-            at += size
-
-    return cut
 
 
 Reads = Iterable[tuple[int, int]]
@@ -207,4 +224,9 @@ def coded_parts(stream: int, reads: Reads, wire: bytes, frames: list[TimedFrame]
 def decoded_parts(frames: list[TimedFrame]) -> list[Part]:
     """Return a part for each frame, at the time of its last byte."""
     end = connect_snapshot_length(frames)
-    return [Part(x.offset_ns, x.raw, x.seq <= end, x.stream, x.seq, x.seq) for x in frames if x.raw]
+    return [part_of(frame, frame.seq <= end) for frame in frames if frame.raw]
+
+
+def part_of(frame: TimedFrame, in_snapshot: bool) -> Part:
+    """Return a whole frame as a part, at the time of its last byte."""
+    return Part(frame.offset_ns, frame.raw or b"", in_snapshot, frame.stream, frame.seq, frame.seq)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.model import Direction
-from omnirecord.wire import websocket
-from omnirecord.wire.websocket import MessageReader
+from omnirecord.recorder.proxy import websocket
+from omnirecord.recorder.proxy.websocket import MessageReader
 from tests.support.examples import each, examples
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

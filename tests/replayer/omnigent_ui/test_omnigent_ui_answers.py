@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.replayer.omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
+from omnirecord.replayer.omnigent_ui import OmnigentUi, Quiet, is_page
+from omnirecord.replayer.omnigent_ui.page import MadeUp
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.support.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.stage import EVENTS, SESSION, Stage

@@ -1,4 +1,4 @@
-"""Which fields a contract names, at every depth."""
+"""Which fields a contract names in events, at every depth."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from omnirecord.contract.judge import path_of
-from omnirecord.contract.known_fields import Known, Steps
+from omnirecord.contract import path_of
+from omnirecord.contract.events import Known, Steps
 from omnirecord.omnigent.contract import Contract, ServerStreamEvent
 from omnirecord.omnigent.events import MODELS
 from tests.omnigent.test_agreement import mutants

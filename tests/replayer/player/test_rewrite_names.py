@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.replayer.parts import Part, frames_of
-from omnirecord.replayer.player.session_ids import Renaming, is_plain
+from omnirecord.replayer.player.rewrite import Renaming, is_plain
+from omnirecord.replayer.stream_parts import Part, frames_of
 from tests.support.examples import each
 
 ID = "04cc962c53894fceb438253de1a3c240"
