@@ -13,20 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ..text import clip, counted, one_line, seconds, visible
-from .arguments import by_name
-from .common import (
-    CASSETTE,
-    busy,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    shown,
-    terminal_width,
-)
+from .arguments import CASSETTE, by_name, shown
+from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .stderr import busy, progress
 
 if TYPE_CHECKING:
     from ..analysis.listing import Summary
@@ -45,7 +34,7 @@ _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown"
 _SEVERE = {"error": "red", "warning": "yellow"}
 
 
-@click.command(short_help="List sessions, with the first question and how each ended.")
+@click.command()
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."

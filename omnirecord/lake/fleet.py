@@ -22,10 +22,10 @@ from ..analysis.validate import validation
 from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import UsageError
+from ..model import root_of
 from .location import Lake
 from .reading import Batch, Reader, Snapshot, Wanted
 from .recording import RecordingRows
-from .sessions import root_of
 from .tables import CHILDREN
 
 Row = dict[str, Any]

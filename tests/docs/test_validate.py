@@ -48,7 +48,7 @@ def test_the_output_on_the_page_is_what_is_printed(tmp_path: Path, monkeypatch: 
 
 
 def test_every_kind_of_problem_is_explained() -> None:
-    kinds = [row[0] for row in rows("| problem | | the event is |")]
+    kinds = [row[0] for row in rows("| problem | meaning | verdict on the event |")]
     assert kinds == list(ProblemKind.__args__)  # type: ignore[attr-defined]
 
 
