@@ -1,6 +1,11 @@
-"""Links model calls to turns. Pure; the work is linear in the number of calls and turns, apart from sorting.
+"""The model calls of a cassette, linked to turns. No I/O, no clock; linear in calls and turns, apart from sorting.
 
     found = linked(calls, sessions, recordings)
+    for link in found.of(turn): ...
+
+`values` has `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went. `places` has turns by
+message and history. `pairing` has equal texts by their times, the attempts of one request, and moves between the deltas
+of both hops.
 
 The evidence, strongest first:
 

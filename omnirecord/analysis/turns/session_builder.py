@@ -1,4 +1,18 @@
-"""From frames to turns and the session: one sequence of the frames of all streams, and which of them count as events.
+"""The turns of a session, from its exchanges, frames and client actions. No I/O, no clock, no printing.
+
+    session, drafts = session_of(exchanges, frames, acts)
+    for turn in session.turns: ...
+
+- Here, the frames of a session's streams become one sequence, so that each event is in it once. A `SessionBuilder` gives
+  them to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then a frozen
+  `Turn` (`values`).
+- `events` adds each event to its turn by its type, `builder` each output item.
+- `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
+- `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
+
+No frame makes it fail: an event that fits no type is counted, and read as far as possible.
+
+One sequence of frames:
 
 1. Copies of an event are equal byte for byte, apart from the `id` field, which counts the events of one stream. An
    event that came on several streams at once is kept once.
@@ -27,9 +41,9 @@ from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, payload
-from . import events
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
 from .draft import Draft
+from .events import add_event, add_resent
 from .requests import Act, deleted_at
 from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
@@ -85,7 +99,7 @@ class SessionBuilder:
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
                 before.touch(frame.offset_ns)
-            events.add_event(builder, frame.type, frame.offset_ns, self._payload(frame))
+            add_event(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None and builder.open is not before:
                 builder.open.touch(frame.offset_ns)
             draft = builder.open or before
@@ -152,7 +166,7 @@ class SessionBuilder:
             if builder.open is not None:
                 builder.open.heartbeats += 1
         elif frame.type is not None and frame.type in protocol.RESENT:
-            events.add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
+            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
             if builder.open is not None:
                 builder.open.joined_ns = frame.offset_ns
         elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:
