@@ -19,7 +19,7 @@ from ..cassette.sqlite.views import ABOUT as VIEWS
 from ..model import wall_clock
 from ..text import dumps
 from .columns import COLUMNS
-from .doctor.doctor import examine
+from .doctor import examine
 from .doctor.finding import Finding
 from .gather import model_calls, whole_sessions
 from .model_calls.values import Link, ModelCalls

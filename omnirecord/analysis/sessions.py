@@ -13,7 +13,7 @@ from typing import Any
 from ..cassette.select import Source, named_session
 from ..errors import UsageError
 from ..model import wall_clock
-from .doctor.doctor import examine
+from .doctor import examine
 from .doctor.finding import SEVERITIES, Finding
 from .gather import Concluded, conclusions, without_calls
 from .turns.conclusion import Conclusion

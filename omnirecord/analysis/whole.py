@@ -17,15 +17,15 @@ from ..errors import __version__
 from ..model import Exchange, Recording, TimedFrame
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
-from .doctor.doctor import SessionChecks, examine
+from .doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held
 from .query import Analysis
 from .sessions import Summary, summaries
 from .stats.stats import measure
 from .stats.values import SessionStats
+from .turns import SessionBuilder, merged
 from .turns.conclusion import children_of, concluded
-from .turns.session_builder import SessionBuilder, merged
 from .turns.values import Session
 from .validate import Problem, Tally, validation
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor import examine
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..analysis.whole import Whole

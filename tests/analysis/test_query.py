@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.query import ABOUT, COLUMNS, Query, query_of
 from omnirecord.analysis.sessions import summaries
 from omnirecord.analysis.stats.stats import measured

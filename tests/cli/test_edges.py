@@ -126,7 +126,7 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
+        ("omnirecord.cli.proxy", ["doctor"]), ("omnirecord.analysis.doctor", ["doctor"]),
         *(pytest.param(*case, marks=pytest.mark.long) for case in (
             ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats.stats", ["stats"]),
             ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.doctor.stream import Deltas
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.draft import Draft

@@ -3,9 +3,9 @@
     session, drafts = session_of(exchanges, frames, acts)
     for turn in session.turns: ...
 
-- Here, the frames of a session's streams become one sequence, so that each event is in it once. A `SessionBuilder` gives
-  them to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then a frozen
-  `Turn` (`values`).
+- Here, the frames of a session's streams become one sequence, so that each event is in it once. A `SessionBuilder`
+  gives them to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then a
+  frozen `Turn` (`values`).
 - `events` adds each event to its turn by its type, `builder` each output item.
 - `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
 - `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.

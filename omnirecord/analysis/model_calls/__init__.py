@@ -3,9 +3,9 @@
     found = linked(calls, sessions, recordings)
     for link in found.of(turn): ...
 
-`values` has `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went. `places` has turns by
-message and history. `pairing` has equal texts by their times, the attempts of one request, and moves between the deltas
-of both hops.
+`values` has `Link`, `ModelCalls`, the objects of `show --json`, and where the time of a turn went. `places` has turns
+by message and history. `pairing` has equal texts by their times, the attempts of one request, and moves between the
+deltas of both hops.
 
 The evidence, strongest first:
 
