@@ -2,12 +2,11 @@
 
 Each file of checks is named after its subject:
 
-- `events`: single events (contract, order, copies)
 - `items`: texts and items, on the stream and as stored
 - `turns`: how turns end, the session's status
 - `tools`: tools, sub-agents, approvals
 - `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
-- `stream`: heartbeats, silences, a slow reader, `[DONE]`
+- `stream`: its events (contract, order, copies), heartbeats, silences, a slow reader, `[DONE]`
 
 `codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
 Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into

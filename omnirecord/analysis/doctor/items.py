@@ -106,7 +106,7 @@ class Items:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         for key, text in keyed(item):
             known = self.by_key.get(key)
             # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
@@ -242,11 +242,6 @@ class StreamedText:
             self._last = event.ref
             self._first = self._first or self._last
 
-    def goes_on(self, parts: list[str], last: FrameRef) -> None:
-        """Add the texts of deltas that follow a delta of the same message."""
-        self._parts += parts
-        self._last = last
-
     def _begin(self, _event: Event) -> None:
         self._clear()
         self._interrupted = False
@@ -256,7 +251,7 @@ class StreamedText:
         self._interrupted = True
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         if item.get("type") == "function_call":
             self._calls.append(len(self._parts))
         elif item.get("type") == "message" and item.get("role") not in ("user", "system"):

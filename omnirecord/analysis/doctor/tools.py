@@ -54,7 +54,7 @@ class Tools:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         call_id = as_text(item.get("call_id"))
         if call_id is None:
             return
@@ -237,7 +237,7 @@ class Approvals:
 
     def _item(self, event: Event) -> None:
         """An item of the agent, or the server's text for a refused message or call."""
-        item = as_dict(event.data.get("item"))
+        item = event.item
         if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
             protocol.DENIED_TEXT
         ):

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from omnirecord.analysis.doctor import examine
-from omnirecord.analysis.doctor.stream import Deltas
+from omnirecord.analysis.doctor.finding import Deltas
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.cassette.open import open_store
@@ -26,6 +26,6 @@ def told() -> list[object]:
 
 def test_findings_and_turns_do_not_depend_on_deltas_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     together = told()
-    monkeypatch.setattr(Deltas, "takes", lambda _self, _frame: False)
+    monkeypatch.setattr(Deltas, "takes", lambda _self, _frame, _data: False)
     monkeypatch.setattr(Draft, "goes_on", lambda _self, _at_ns, _data: False)
     assert together == told()
