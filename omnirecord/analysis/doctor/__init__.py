@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -27,7 +28,7 @@ from pathlib import Path
 from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import Source, the_session
-from ...contract.judge import OMNIGENTS, Api
+from ...contract.judge import Api
 from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
@@ -110,10 +111,10 @@ def _examined(
         deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
         clients = [x for x in exchanges if x.party != "runner"]
         if wanted is None and (failed := failures_in(store, strays(clients))):
-            yield recording, SessionChecks(None, upstream=upstream, failed=failed)
+            yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
         for group in grouped(clients):
             if wanted in (None, session_id := group[0].session_id):
-                acts, states = list(acts_in(store, group)), _stored_states(store, group)
+                acts, states = list(acts_in(store, group)), list(_stored_states(store, group))
                 failed = failures_in(store, group, acts)
                 one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
                 read(one, group)
@@ -179,34 +180,31 @@ Read = Callable[["SessionChecks", Sequence[Exchange]], None]
 """Reads the streams of a session, whose exchanges are given, into its checks."""
 
 
+@dataclass(eq=False)
 class SessionChecks:
     """All checks of one session of one recording: `read` each stream in the order of opening, then take `signs`."""
 
-    def __init__(
-        self,
-        session_id: str | None,
-        acts: Iterable[Act] = (),
-        snapshots: Iterable[StoredState] = (),
-        upstream: Upstream | None = None,
-        failed: Iterable[FailedRequest] = (),
-        excused: Callable[[TimedFrame], bool] = lambda _: False,
-        deleted: Mapping[str, int] | None = None,
-        api_of: Callable[[Exchange], Api] = lambda _: OMNIGENTS,
-    ) -> None:
-        """`failed`: the requests that the server did not fulfil. `deleted`: the deleted sessions of the recording, with
-        their times in ns. `api_of`: the API of an exchange."""
-        self.deleted = deleted or {}
-        self.session_id, self.failed = session_id, list(failed)
-        self.acts, self.snapshots = list(acts), sorted(snapshots, key=lambda snapshot: snapshot.at_ns)
-        self.upstream = upstream or Upstream()
-        self.tools, self.approvals, self.children, self.items = Tools(), Approvals(), Children(), Items()
-        self.streams: list[StreamChecks] = []
-        self._excused, self._api_of = excused, api_of
+    session_id: str | None
+    acts: list[Act]
+    snapshots: list[StoredState]
+    upstream: Upstream
+    failed: list[FailedRequest]
+    """The requests that the server did not fulfil."""
+    excused: Callable[[TimedFrame], bool]
+    deleted: Mapping[str, int]
+    """The deleted sessions of the recording, with their times in ns."""
+    api_of: Callable[[Exchange], Api]
+    tools: Tools = field(default_factory=Tools)
+    approvals: Approvals = field(default_factory=Approvals)
+    children: Children = field(default_factory=Children)
+    items: Items = field(default_factory=Items)
+    streams: list[StreamChecks] = field(default_factory=list)
 
     def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on one of its streams. Streams come in the order of opening."""
         shared = (self.tools, self.approvals, self.children, self.items)
-        one = StreamChecks(x, [check.handlers() for check in shared], self._excused, self._api_of(x))
+        handlers, last_known_ns = [check.handlers() for check in shared], self.upstream.last_known_ns
+        one = StreamChecks(x, handlers, self.excused, self.api_of(x), last_known_ns)
         begun_ns = x.response.at_ns if x.response else x.request.at_ns
         one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
         one.read(frames, payload)
@@ -220,34 +218,27 @@ class SessionChecks:
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""
-        ends = [one.end_ns(self.upstream.last_known_ns) or 0 for one in self.streams]
-        until = max([0, *ends, *(one.activity.last.at_ns for one in self.streams if one.activity.last)])
-        for one in self.streams:
-            yield from one.signs(self.upstream.last_known_ns)
-        endings = Endings(self.streams, self.snapshots, self.upstream)
-        begun = [one.exchange.response.at_ns for one in self.streams if one.is_session and one.exchange.response]
-        posted = {act.item_id for act in self.acts if act.item_id is not None}
-        missed = list(self.items.signs(self.snapshots, min(begun, default=None), posted))
+        streams, acts, snapshots = self.streams, self.acts, sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
+        for one in streams:
+            yield from one.signs()
+        endings = Endings(streams, snapshots, self.upstream)
+        begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
+        posted = {act.item_id for act in acts if act.item_id is not None}
+        missed = list(self.items.signs(snapshots, min(begun, default=None), posted))
         deleted_ns = self.deleted.get(self.session_id or "")
-        yield from chain(endings.signs(), missed, reconnects(self.streams, endings, missed))
-        yield from chain(refusals(self.acts, deleted_ns), failures(self.failed))
+        yield from chain(endings.signs(), missed, reconnects(streams, endings, missed))
+        yield from chain(refusals(acts, deleted_ns), failures(self.failed))
         if deleted_ns is not None:
-            yield from deletion(self.streams, deleted_ns, self.upstream.last_known_ns)
-        yield from untaken(self.acts, self.items, self.approvals, self.streams)
-        yield from self._of_all_streams(until, at_rest)
-
-    def _of_all_streams(self, until: int, at_rest: Collection[str]) -> Iterator[Sign]:
-        """`until`: the time in ns until which a client listened."""
-        stops = [turn.until_ns for one in self.streams for turn in one.turns.all if turn.interrupted]
-        joined = {one.stream for one in self.streams if one.joined}
-        pending = {id_ for snapshot in self.snapshots for id_ in snapshot.pending}
-        yield from self.tools.signs(until, stops, joined, is_open=self._is_open)
-        ends = (one.exchange for one in self.streams if one.exchange.ending in ENDED_BY_SERVER)
-        cuts = [x.end_ns for x in ends if x.end_ns]  # the server ended a stream, or the connection broke
-        yield from self.approvals.signs(self.acts, until, pending, cuts, is_open=self._is_open)
-        yield from self.children.signs(until, at_rest, self.deleted, is_open=self._is_open)
-
-    @property
-    def _is_open(self) -> bool:
-        """Whether the ending of a stream is unknown, so that nothing counts as missing at its end."""
-        return any(one.exchange.ending == "unknown" for one in self.streams)
+            yield from deletion(streams, deleted_ns, self.upstream.last_known_ns)
+        yield from untaken(acts, self.items, self.approvals, streams)
+        # Calls, questions and sub-agents belong to all streams. At an unknown end of a stream, nothing is missing.
+        is_open = any(one.exchange.ending == "unknown" for one in streams)
+        lasts = [one.activity.last.at_ns for one in streams if one.activity.last]
+        until = max([0, *(one.end_ns or 0 for one in streams), *lasts])
+        stops = [turn.until_ns for one in streams for turn in one.turns.all if turn.interrupted]
+        joined = {one.stream for one in streams if one.joined}
+        pending = {id_ for snapshot in snapshots for id_ in snapshot.pending}
+        ends = [one.exchange.end_ns for one in streams if one.exchange.ending in ENDED_BY_SERVER]
+        yield from self.tools.signs(until, stops, joined, is_open=is_open)
+        yield from self.approvals.signs(acts, until, pending, [end_ns for end_ns in ends if end_ns], is_open=is_open)
+        yield from self.children.signs(until, at_rest, self.deleted, is_open=is_open)

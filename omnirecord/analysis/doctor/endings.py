@@ -105,7 +105,7 @@ class Endings:
         x, last = one.exchange, one.activity.last
         how = _BROKEN.get(x.ending)
         if how is not None:
-            end_ns = max(one.end_ns(self._upstream.last_known_ns) or 0, last.at_ns if last else x.request.at_ns)
+            end_ns = max(one.end_ns or 0, last.at_ns if last else x.request.at_ns)
             after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
             gone = self._afterwards(one) if x.ending == "upstream_lost" else ""
             since = last.at_ns if last else x.request.at_ns
@@ -152,7 +152,7 @@ class Endings:
         return not any(t.until_ns >= turn.last.at_ns for t in ended)
 
     def _until(self, one: StreamChecks, turn: Turn) -> int:
-        return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
+        return max(one.end_ns or 0, turn.until_ns)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
@@ -229,46 +229,31 @@ class Endings:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnection:
-    """The time between two streams of a session, in which no client listened."""
-
-    before: StreamChecks
-    after: StreamChecks
-    from_ns: int
-    until_ns: int
-
-
-def disconnections(streams: Sequence[StreamChecks]) -> Iterator[Disconnection]:
-    """The times without a stream. `streams`: in the order of opening."""
-    until: StreamChecks | None = None
-    for one in streams:
-        if not one.is_session:
-            continue
-        end, begin = until.exchange.end_ns if until else None, one.exchange.request.at_ns
-        if until is not None and end is not None and end <= begin:
-            yield Disconnection(until, one, end, begin)
-        if until is None or _end(one) >= _end(until):
-            until = one
-
-
 def _end(one: StreamChecks) -> float:
     return float("inf") if one.exchange.end_ns is None else one.exchange.end_ns
 
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
-    """Signs of reconnects. `missed`: the signs about items that no stream carried."""
-    return (_reconnect(gap, endings, missed) for gap in islice(disconnections(streams), _MOST))
+    """Signs of reconnects. `streams`: in the order of opening. `missed`: the signs about items that no stream
+    carried."""
+    gaps, last = list[tuple[StreamChecks, StreamChecks]](), None
+    for one in streams:
+        if one.is_session:
+            if last is not None and _end(last) <= one.exchange.request.at_ns:
+                gaps.append((last, one))
+            last = one if last is None or _end(one) >= _end(last) else last
+    return (_reconnect(before, after, endings, missed) for before, after in gaps[:_MOST])
 
 
-def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
-    before, after = gap.before, gap.after
+def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, missed: Sequence[Sign]) -> Sign:
+    """The sign of the time between two streams, in which no client listened."""
+    from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
     turn, ref = before.cut(), before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
-    since = turn.first.at_ns if turn else gap.from_ns
-    away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
-    lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
-    until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
+    since = turn.first.at_ns if turn else from_ns
+    away = f"no client listened for {seconds(until_ns - from_ns)}, then a client reconnected"
+    lost = [sign for sign in missed if sign.since_ns <= from_ns and until_ns <= sign.until_ns]
+    until = max([until_ns, *(sign.until_ns for sign in lost)])
     goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
     if turn is not None and endings.has_no_end(before, turn) and not goes_on:
         message = f"{away}; the stream did not report the end of the open turn"

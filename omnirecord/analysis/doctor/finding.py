@@ -217,8 +217,7 @@ def _is_plain_delta(event: Event) -> bool:
 class Deltas:
     """Deltas in a row that only lengthen a text. They follow a delta of the same message.
 
-    No check has anything to say of them but the last two: each is valid, came soon, was sent at once, and has a higher
-    sequence number.
+    Only the last two matter to a check. Each is valid, came soon, was sent at once, and has a higher sequence number.
     """
 
     def __init__(self, first: Event) -> None:

@@ -272,12 +272,16 @@ _UNSENT = 64
 
 class StreamChecks:
     """The checks of one stream. `shared`: the handlers of checks that see all streams of the session. `api`: the rules
-    of its API; the checks of turns and of the order of events are for Omnigent's alone."""
+    of its API; the checks of turns and of the order of events are for Omnigent's alone. `last_known_ns`: the last known
+    time of the recording."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api
-    ) -> None:
-        self.exchange, self.api = x, api
+        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api,
+        last_known_ns: int,
+    ) -> None:  # fmt: skip
+        self.exchange, self.api, self.stream = x, api, x.stream or 0
+        self.end_ns = last_known_ns if x.end_ns is None and x.ending == "open" else x.end_ns
+        """Until when a client listened, in ns; None if unknown."""
         self.is_other = api.name == UNKNOWN
         """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
@@ -294,10 +298,6 @@ class StreamChecks:
         for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
-
-    @property
-    def stream(self) -> int:
-        return self.exchange.stream or 0
 
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on all frames, in order."""
@@ -353,19 +353,11 @@ class StreamChecks:
         """The turn that was open when the stream ended."""
         return self.turns.open
 
-    def end_ns(self, last_known_ns: int) -> int | None:
-        """Until when a client listened, in ns. `last_known_ns`: the last known time of the recording."""
-        x = self.exchange
-        if x.end_ns is not None:
-            return x.end_ns
-        return last_known_ns if x.ending == "open" else None
-
-    def signs(self, last_known_ns: int) -> Iterator[Sign]:
+    def signs(self) -> Iterator[Sign]:
         """The signs of this stream alone."""
-        end_ns = self.end_ns(last_known_ns)
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
-        yield from chain(self.statuses.signs(end_ns), self.activity.signs(end_ns))
-        yield from chain(self._slowness(), self._done(end_ns))
+        yield from chain(self.statuses.signs(self.end_ns), self.activity.signs(self.end_ns))
+        yield from chain(self._slowness(), self._done())
 
     def _slowness(self) -> Iterator[Sign]:
         """A slow client. The kernel buffers megabytes before a slow client shows, so this is rare."""
@@ -383,10 +375,10 @@ class StreamChecks:
         assert last is not None
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
-    def _done(self, end_ns: int | None) -> Iterator[Sign]:
+    def _done(self) -> Iterator[Sign]:
         """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A
         client that left counts only if it had waited for long."""
-        last, ending = self.activity.last, self.exchange.ending
+        last, ending, end_ns = self.activity.last, self.exchange.ending, self.end_ns
         if self.is_session or last is None or not self.api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT

@@ -92,32 +92,24 @@ class SessionBuilder:
 
     def add(self, heard: MergedFrame) -> None:
         """Add the next frame. No frame makes this fail."""
-        builder, frame, before = self.turns, heard.frame, self.turns.open
-        self.last_ns = frame.offset_ns
-        if frame.type in protocol.HEARTBEATS or heard.in_snapshot:
+        (frame, in_snapshot), builder, before = heard, self.turns, self.turns.open
+        self.last_ns = at_ns = frame.offset_ns
+        if in_snapshot or frame.type in protocol.HEARTBEATS:
             self._keepalive(heard)
         elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
             if before is not None:
-                before.touch(frame.offset_ns)
-            add_event(builder, frame.type, frame.offset_ns, self._payload(frame))
+                before.touch(at_ns)
+            add_event(builder, frame.type, at_ns, self._payload(frame))
             if builder.open is not None and builder.open is not before:
-                builder.open.touch(frame.offset_ns)
+                builder.open.touch(at_ns)
             draft = builder.open or before
             if draft is not None and frame.verdict != "valid":
                 draft.odd_events += 1
 
     def add_all(self, line: Iterable[MergedFrame]) -> None:
-        """Add frames in order. Most are deltas of the same text."""
-        payload, turns, of_text = self._payload, self.turns, protocol.RESPONSE_OUTPUT_TEXT_DELTA
+        """Add frames in order."""
         for heard in line:
-            frame, in_snapshot = heard
-            if (
-                frame.type == of_text and not in_snapshot and frame.verdict == "valid" and turns.open is not None
-                and turns.open.goes_on(frame.offset_ns, payload(frame))
-            ):  # fmt: skip
-                self.last_ns = frame.offset_ns
-            else:
-                self.add(heard)
+            self.add(heard)
 
     def finish(self, until_ns: int | None = None) -> list[Draft]:
         """Return all turns; no frame follows. `until_ns`: the end of the last stream."""

@@ -167,9 +167,10 @@ def _input(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft = builder.turn(at_ns)
-    draft.break_thoughts()
-    if delta := as_text(data.get("delta")):
+    draft, delta = builder.open or builder.turn(at_ns), data.get("delta")
+    if draft.thoughts:
+        draft.break_thoughts()
+    if delta and type(delta) is str:
         draft.say(delta, at_ns, as_text(data.get("message_id")))
 
 
