@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ...cassette.select import the_session
@@ -100,7 +101,7 @@ def turn_row_of(turn: Turn, calls: ModelCalls, **more: Any) -> dict[str, Any]:
     """Return the object of a turn with its model calls, and where its time went."""
     used = spent_in(turn, calls)
     return turn_row(
-        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None, **more
+        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=asdict(used) if used else None, **more
     )
 
 
@@ -163,22 +164,24 @@ class Tree:
         if not session.turns and not failed:
             heard = "no event while a client listened" if session.streams else "no client listened to its stream"
             yield Line(f"  (empty: {heard})", "note")
-        yield from self._turns(session, page, 0)
+        for _, lines in self._turns(session, page, timed=session.begun_ns != session.ended_ns):
+            yield from lines
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
 
     def _conclusion(self, session: Session) -> Conclusion:
         return concluded(session, children_of(session, self._by_id))
 
-    def _turns(self, session: Session, page: Page, depth: int) -> Iterator[Line]:
+    def _turns(
+        self, session: Session, page: Page, depth: int = 0, *, timed: bool = True
+    ) -> Iterator[tuple[Turn, Iterator[Line]]]:
+        """Return each turn with its lines, what its sub-agents did included. `timed`: whether it has times."""
         children = self._children(session, depth)
         inner = self._inner(session, children, page, depth)
         ids = {child.session_id for _, child, _ in children}
-        timed = session.begun_ns != session.ended_ns
         for turn, pieces in zip(session.turns, inner, strict=True):
-            yield from turn_lines(
-                turn, page, timed=timed, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls))
-            )
+            used = spent(spent_in(turn, self._calls))
+            yield turn, turn_lines(turn, page, timed=timed, inner=pieces, told=ids, spent=used)
 
     def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
         """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
@@ -216,13 +219,8 @@ class Tree:
         last = [*page.wrapped(why(self._conclusion(session)), "stop")]
         if not session.turns:
             yield child.spawned_ns, [*name, *last]
-        children = self._children(session, depth)
-        inner = self._inner(session, children, page, depth)
-        ids = {one.session_id for _, one, _ in children}
-        for turn, pieces in zip(session.turns, inner, strict=True):
-            is_last = turn is session.turns[-1]
-            told = turn_lines(turn, page, inner=pieces, told=ids, spent=spent(spent_in(turn, self._calls)))
-            lines = [*name, *told, *(last if is_last else ())]
+        for turn, told in self._turns(session, page, depth):
+            lines = [*name, *told, *(last if turn is session.turns[-1] else ())]
             yield max(turn.begin_ns, child.spawned_ns), lines
 
 

@@ -41,7 +41,7 @@ from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, payload
-from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_absences, with_leavings
+from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
 from .draft import Draft
 from .events import add_event, add_resent
 from .requests import Act, deleted_at
@@ -126,7 +126,7 @@ class SessionBuilder:
             _delete(drafts, deleted_ns, listenings)
         self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
-        turns = [with_leavings(with_absences(turn, absences), leavings) for turn in told]
+        turns = [with_listeners(turn, absences, leavings) for turn in told]
         session = self.so_far(exchanges, parent_id, turns, aftermath, around.last_known_ns)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
         status, status_ns = _status(self.turns, around.snapshot)

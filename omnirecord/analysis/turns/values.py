@@ -1,6 +1,7 @@
 """The values of a session: frozen, and the fields of `Turn` are the keys of `show --json`.
 
-All times are ns on the recording's clock; None if the recording does not have them.
+All times are ns on the recording's clock; None if the recording does not have them. `place` is the number of events in
+the turn before it: the order at equal times.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ class Asked:
     by: Literal["user", "agent", "system"]
     """`agent`: the parent agent; `system`: Omnigent itself, for instance when a sub-agent has finished."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,6 @@ class Passage:
     as_stored: bool | None = None
     """Whether it equals the item that the server stored; None without such an item."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,6 @@ class Tool:
     status: str | None
     """The last reported one: `in_progress`, `completed`…"""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
     failed: str | None = None
     """How it failed, by its output: `exit code 2`, the text of its error; None if it did not."""
     replaced: str | None = None
@@ -84,7 +82,6 @@ class Approval:
     answered_by: str | None
     """The party that posted the answer."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
     left_ns: int | None = None
     """The time at which the client closed the POST that raised it, before the server answered that POST."""
 
@@ -102,7 +99,6 @@ class Child:
     """`launching`, `in_progress`, `completed`, `failed`…"""
     last_message: str | None
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +138,6 @@ class Trouble:
     max_attempts: int | None = None
     delay_s: float | None = None
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +147,6 @@ class Note:
     at_ns: int
     text: str
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
