@@ -23,6 +23,8 @@ from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, writt
 from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
+_MOST = 20
+"""Most differences that are reported for one stream, and most items of one sign."""
 Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""
 
@@ -90,9 +92,6 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
         yield ("call", call_id), f"{as_text(item.get('name'))}({written(item.get('arguments'))})"
     elif type_ == "function_call_output" and call_id is not None:
         yield ("output", call_id), written(item.get("output")) or ""
-
-
-_MOST_ITEMS = 20
 
 
 class Items:
@@ -184,14 +183,14 @@ class Items:
             message = (
                 f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
             )
-            yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
+            yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST]])
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
         reported: set[Key] = set()
         for snapshot in snapshots:
             for key, text in snapshot.items:
                 carried = self.by_key.get(key)
-                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST_ITEMS:
+                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST:
                     continue
                 reported.add(key)
                 message = (
@@ -199,10 +198,6 @@ class Items:
                     f" {said(text)!r}"
                 )
                 yield sign_at("item-differs-from-stored", message, [carried[0]], until_ns=carried[0].at_ns + SECOND)
-
-
-_MOST = 20
-"""Most differences that are reported for one stream."""
 
 
 class StreamedText:

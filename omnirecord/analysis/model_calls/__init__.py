@@ -29,8 +29,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ...model import Recording, by_key
-from ...providers.call import ModelCall
-from ..turns.values import Session, Turn
+from ...providers.call import Delta, ModelCall
+from ..turns.values import Passage, Session, Turn
 from .pairing import Attempts, Heard, Said, pairs, threads
 from .places import (
     MOST_OPEN,
@@ -184,31 +184,24 @@ class _Correlation:
                     if (model_ns := asked.get(tool.call_id)) is not None:
                         yield number, found.places[0], model_ns, tool.called_ns
         for (_, places), numbers in groups.items():
-            said, heard = self._texts_said(numbers), self._texts_heard(places)
-            for text, ours in said.items():
-                theirs = heard.get(text, [])
+            heard = self._heard(places)
+            for text, some in self._said(numbers).items():
+                ours = sorted((deltas[0].at_ns, number) for number, deltas in some)
+                theirs = sorted((passage.first_ns, place) for place, passage in heard.get(text, ()))
                 if len(ours) == len(theirs):  # in the same order, on whatever clock
-                    for (model_ns, number), (client_ns, place) in zip(sorted(ours), sorted(theirs), strict=True):
+                    for (model_ns, number), (client_ns, place) in zip(ours, theirs, strict=True):
                         yield number, place, model_ns, client_ns
 
-    def _texts_said(self, numbers: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
-        """Return the first text of calls, with the time of its first delta and the call."""
-        found: dict[str, list[tuple[int, int]]] = {}
-        for number in numbers:
-            call = self._calls[number]
-            first_ns = next((delta.at_ns for delta in call.deltas if delta.part == 0), None)
-            if first_ns is not None:
-                found.setdefault(plain(call.texts[0]), []).append((first_ns, number))
-        return found
+    def _said(self, numbers: Iterable[int], *, cut: bool = False) -> dict[str, list[tuple[int, list[Delta]]]]:
+        """Return calls with the deltas of their first text, by that text. `cut`: by its beginning."""
+        first = ((number, [one for one in self._calls[number].deltas if one.part == 0]) for number in numbers)
+        streamed = (one for one in first if one[1])
+        return by_key(streamed, lambda one: _compared(self._calls[one[0]].texts[0], cut=cut))
 
-    def _texts_heard(self, places: Iterable[int]) -> dict[str, list[tuple[int, int]]]:
-        """Return the streamed texts of turns, with the time of its first delta and the turn."""
-        found: dict[str, list[tuple[int, int]]] = {}
-        for place in places:
-            for passage in self._places[place].turn.messages:
-                if passage.pieces:
-                    found.setdefault(plain(passage.text), []).append((passage.first_ns, place))
-        return found
+    def _heard(self, places: Iterable[int], *, cut: bool = False) -> dict[str, list[tuple[int, Passage]]]:
+        """Return turns with each streamed text, by that text. `cut`: by its beginning."""
+        told = ((place, passage) for place in places for passage in self._places[place].turn.messages)
+        return by_key((one for one in told if one[1].pieces), lambda one: _compared(one[1].text, cut=cut))
 
     def _by_conversation(self, numbers: Sequence[int], places: Sequence[int]) -> None:
         """Link calls to turns with the same message: by their texts, else by the turns that were open."""
@@ -253,26 +246,18 @@ class _Correlation:
         return by_key(numbers, lambda number: self._calls[number].recording)
 
     def _pair(self, model: int, client: int, numbers: Iterable[int], places: Iterable[int], *, cut: bool) -> None:
-        said: dict[str, list[Said]] = {}
-        for number in numbers:
-            call = self._calls[number]
-            deltas = [delta for delta in call.deltas if delta.part == 0]
-            if deltas:
-                times = (deltas[0].at_ns, deltas[-1].at_ns, call.started_ns)
-                first, last, start = (self._clocks.at(model, ns, client) for ns in times)
-                one = Said(first, last, start, number)
-                said.setdefault(_compared(call.texts[0], cut=cut), []).append(one)
-        heard: dict[str, list[Heard]] = {}
-        for place in places if said else ():
-            at = self._places[place]
-            for passage in at.turn.messages:
-                if passage.pieces:
-                    text = Heard(
-                        at.zero_ns + passage.first_ns, at.zero_ns + passage.last_ns, at.begin_ns, at.end_ns, place
-                    )
-                    heard.setdefault(_compared(passage.text, cut=cut), []).append(text)
-        for same, ours in said.items():
-            theirs = heard.get(same, [])
+        said, at = self._said(numbers, cut=cut), self._clocks.at
+        heard = self._heard(places if said else (), cut=cut)
+        for same, some in said.items():
+            ours, theirs = list[Said](), list[Heard]()
+            for number, deltas in some:
+                times = (deltas[0].at_ns, deltas[-1].at_ns, self._calls[number].started_ns)
+                first_ns, last_ns, start_ns = (at(model, ns, client) for ns in times)
+                ours.append(Said(first_ns, last_ns, start_ns, number))
+            for place, passage in heard.get(same, ()):
+                one, zero_ns = self._places[place], self._places[place].zero_ns
+                first_ns, last_ns = zero_ns + passage.first_ns, zero_ns + passage.last_ns
+                theirs.append(Heard(first_ns, last_ns, one.begin_ns, one.end_ns, place))
             for pair in pairs(ours, theirs, self._clocks.slack(model, client)):
                 turns = [one for one in pair.turns if not (cut and self._contradicts(pair.call, one, whole=False))]
                 self._find(pair.call, turns, "conversation", "likely" if pair.is_sure else "ambiguous")

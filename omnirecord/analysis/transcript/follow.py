@@ -16,16 +16,16 @@ from ...omnigent.routes import is_session
 from ...text import counted, one_line, seconds
 from ..follow.sessions import GrowingSession, GrowingSessions
 from ..gather import Context, failures_in
-from ..model_calls.values import Link, TurnKey, call_row, spent_in
+from ..model_calls.values import Link, TurnKey, spent_in
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.conclusion import concluded
 from ..turns.draft import Block, Draft
 from ..turns.requests import Act, FailedRequest
-from ..turns.values import LONG_SILENCE, Session, row_without_turn
+from ..turns.values import LONG_SILENCE, Session
 from . import sentences
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
-from .show import failures, told_failures, total, turn_row_of, verdict, why
+from .show import failures, row_without_turn, told_failures, total, turn_row, verdict, why
 
 _NAME = 8
 """Length of the session id before a line if there are several sessions, in characters."""
@@ -335,9 +335,9 @@ class Following:
                 for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
                     pass
                 if turn.is_told and not was_told:
-                    yield turn_row_of(session.turn(turn.draft, turn.number), self._growing.calls)
+                    yield turn_row(session.turn(turn.draft, turn.number), self._growing.calls)
         for link in self._growing.calls.astray if last and self._is_whole else ():
-            yield row_without_turn(link.call.recording, call_row(link))
+            yield row_without_turn(link)
 
     def _wholes(self) -> dict[_Session, Session]:
         """Return the complete sessions; nothing follows."""

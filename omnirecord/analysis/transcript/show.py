@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from ...cassette.select import the_session
@@ -16,11 +16,11 @@ from ...cassette.sqlite import Store
 from ...model import Recording
 from ...text import clip, counted, one_line, seconds
 from ..gather import failures_in, model_calls, strays, whole_sessions, without_calls
-from ..model_calls.values import ModelCalls, call_row, spent_in
+from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
 from ..turns.requests import FailedRequest
-from ..turns.values import LONG_SILENCE, Child, Session, Turn, row_without_turn, turn_row
+from ..turns.values import LONG_SILENCE, Child, Session, Turn
 from . import sentences
 from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
 from .sentences import COLUMN, Line, Page, Piece, turn_lines
@@ -81,7 +81,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)
     for link in calls.astray if session is None else ():
-        yield row_without_turn(link.call.recording, call_row(link))
+        yield row_without_turn(link)
 
 
 def turn_rows(
@@ -93,16 +93,27 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        conclusion = None if why is None else why.row()
-        yield turn_row_of(turn, calls, stopped=stopped, conclusion=conclusion, begun_ns=told.begun_ns)
+        yield turn_row(turn, calls, stopped, None if why is None else why.row(), told.begun_ns)
 
 
-def turn_row_of(turn: Turn, calls: ModelCalls, **more: Any) -> dict[str, Any]:
-    """Return the object of a turn with its model calls, and where its time went."""
+def turn_row(
+    turn: Turn, calls: ModelCalls = NO_CALLS, stopped: dict[str, str] | None = None,
+    conclusion: dict[str, Any] | None = None, begun_ns: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the object of a turn with its model calls, and where its time went. `stopped` and `conclusion`: for the
+    last turn of a session, the reason of its end, and how the session ended. `begun_ns`: the session's beginning."""
     used = spent_in(turn, calls)
-    return turn_row(
-        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=asdict(used) if used else None, **more
-    )
+    return {
+        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
+        "model_calls": list(map(call_row, calls.of(turn))), "time_spent": asdict(used) if used else None,
+    }  # fmt: skip
+
+
+def row_without_turn(link: Link) -> dict[str, Any]:
+    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
+    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
+    nothing = dict.fromkeys(names)
+    return {**nothing, "recording": link.call.recording, "model_calls": [call_row(link)], "time_spent": None}
 
 
 def transcript(

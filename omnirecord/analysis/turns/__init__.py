@@ -30,7 +30,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby, repeat
 from operator import attrgetter
@@ -226,10 +226,37 @@ def copied(frame: TimedFrame) -> bytes | None:
 
 def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
     """Return the frames of one session in one recording, each event once, by time."""
-    line = _Merge()
-    for stream in sorted(_streams(frames), key=lambda stream: stream[0].frame.offset_ns):
-        line.join(stream)
-    return line.heard()
+    heard, last = list[MergedFrame](), list[MergedFrame]()
+    times: dict[bytes, list[int]] = {}  # of the events before `last`, by `copied`
+    last_ns = -(1 << 63)
+    for stream in sorted(_streams(frames), key=lambda stream: stream[0].at_ns):
+        begin = stream[0].at_ns
+        if last_ns >= begin:  # another stream is open
+            stream = [one for one in stream if not one.in_snapshot]
+        for one in last:
+            if (raw := _copied(one)) is not None:
+                insort(times.setdefault(raw, []), one.at_ns)
+        last = list(_not_in(times, begin - SUBSCRIBING, stream)) if heard else stream
+        heard += last
+        last_ns = max([last_ns, *map(_AT_NS, last)])
+    return sorted(heard, key=_AT_NS)
+
+
+def _copied(heard: MergedFrame) -> bytes | None:
+    """Return what other streams may have of a frame, too."""
+    return None if heard.in_snapshot else copied(heard.frame)
+
+
+def _not_in(times: Mapping[bytes, list[int]], since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
+    """Return the frames without a copy on the other streams from that time on; each copy counts once."""
+    copies: Counter[bytes] = Counter()
+    for heard in stream:
+        raw = _copied(heard)
+        there = times.get(raw, ()) if raw is not None else ()
+        if raw is None or copies[raw] >= len(there) - bisect_left(there, since_ns):
+            yield heard
+        else:
+            copies[raw] += 1
 
 
 def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
@@ -245,49 +272,6 @@ def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
         length = connect_snapshot_length(stream)
         flags = chain(repeat(True, length), repeat(False))
         yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
-
-
-class _Merge:
-    """The frames of the streams so far. Streams are added in the order in which they began."""
-
-    def __init__(self) -> None:
-        self._heard: list[MergedFrame] = []
-        self._last_ns = -(1 << 63)
-        self._times: dict[bytes, list[int]] = {}  # of the events so far, by `copied`
-        self._unlisted: list[MergedFrame] = []
-        """The frames that are not in `_times` yet. Only a further stream needs them there."""
-
-    def join(self, stream: list[MergedFrame]) -> None:
-        """Add the frames that only this stream has."""
-        begin = stream[0].at_ns
-        if self._last_ns >= begin:  # another stream is open
-            stream = [heard for heard in stream if not heard.in_snapshot]
-        new = list(self._not_in_since(begin - SUBSCRIBING, stream)) if self._heard else stream
-        self._heard += new
-        self._unlisted += new
-        self._last_ns = max([self._last_ns, *map(_AT_NS, new)])
-
-    def heard(self) -> list[MergedFrame]:
-        return sorted(self._heard, key=_AT_NS)
-
-    def _not_in_since(self, since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
-        """Return the frames without a copy on the other streams from that time on; each copy counts once."""
-        self._list()
-        copies: Counter[bytes] = Counter()
-        for heard in stream:
-            raw = None if heard.in_snapshot else copied(heard.frame)
-            times = self._times.get(raw, ()) if raw is not None else ()
-            if raw is None or copies[raw] >= len(times) - bisect_left(times, since_ns):
-                yield heard
-            else:
-                copies[raw] += 1
-
-    def _list(self) -> None:
-        for heard in self._unlisted:
-            raw = None if heard.in_snapshot else copied(heard.frame)
-            if raw is not None:
-                insort(self._times.setdefault(raw, []), heard.at_ns)
-        self._unlisted = []
 
 
 class LiveMerge:

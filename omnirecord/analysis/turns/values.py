@@ -6,9 +6,8 @@ the turn before it: the order at equal times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from ...model import Ending
 from ...text import joined
@@ -296,26 +295,3 @@ SESSION_DELETED = "session_deleted"
 """The error code of an unfinished turn in which a client deleted the session."""
 LONG_SILENCE = 5_000_000_000
 """Length of a long silence, at least, in ns."""
-
-
-def turn_row(
-    turn: Turn,
-    stopped: dict[str, str] | None = None,
-    conclusion: dict[str, Any] | None = None,
-    begun_ns: int | None = None,
-    model_calls: Sequence[dict[str, Any]] = (),
-    time_spent: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a turn as `show --json` prints it. `stopped` and `conclusion`: for the last turn of a session, the
-    reason of its end, and how the session ended. `begun_ns`: the beginning of the session. `model_calls` and
-    `time_spent`: its model calls, and where its time went."""
-    return {
-        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
-        "model_calls": list(model_calls), "time_spent": time_spent,
-    }  # fmt: skip
-
-
-def row_without_turn(recording: int, model_call: dict[str, Any]) -> dict[str, Any]:
-    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
-    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
-    return {**dict.fromkeys(names), "recording": recording, "model_calls": [model_call], "time_spent": None}
