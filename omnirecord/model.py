@@ -207,6 +207,15 @@ def by_key(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return found
 
 
+def root_of(session_id: str, parents: Mapping[str, str]) -> str:
+    """Return the id of the session that began a tree of sub-agents. Damaged data may have parents in a circle."""
+    seen = {session_id}
+    while (parent := parents.get(session_id)) is not None and parent not in seen:
+        seen.add(parent)
+        session_id = parent
+    return session_id
+
+
 def clocks(recordings: Iterable[Recording]) -> dict[int, int]:
     """Return, for each recording, the number of the first one with the same clock.
 

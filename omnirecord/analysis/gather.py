@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.select import Source, the_session, with_children
-from ..contract.judge import OMNIGENT
+from ..contract import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session

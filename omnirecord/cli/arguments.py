@@ -21,7 +21,6 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from ..cassette.files import TemporaryFolder, copied_aside
 from ..errors import OmnirecordError, UsageError
 from ..text import visible
 
@@ -90,6 +89,7 @@ class CassetteType(_FileType):
         return str(path) if self._as_text else path
 
     def dash(self, ctx: click.Context | None) -> Path:
+        from ..cassette.files import TemporaryFolder
         from ..cassette.open import import_file, is_sse
 
         assert ctx is not None
@@ -135,6 +135,8 @@ def _spool(path: Path) -> None:
     """Copy standard input to `path`. Raises `UsageError`."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("- reads standard input, which is a terminal here: pipe a cassette or a body into it")
+    from ..cassette.files import copied_aside
+
     with copied_aside(Path(STDIN), "copied"), path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     if not path.stat().st_size:

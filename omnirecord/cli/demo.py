@@ -16,7 +16,8 @@ import click
 
 from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
-from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
+from .arguments import DATABASE
+from .common import decoded_option, is_terminal, json_option, print_rows
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
@@ -79,7 +80,7 @@ async def _run_clients(cassette: Path, url: str) -> None:
             await Rerun(store, recording.recording, url).run()
 
 
-@click.command(short_help="Replay, record, show and verify an example cassette.")
+@click.command()
 @click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
 @decoded_option
 @json_option

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
+from .arguments import cassette_argument, shown
+from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .stderr import busy
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,11 +28,11 @@ _WIDTH = 100
 
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
+    help="Exit with code 1 if a finding has this severity or a higher severity.",
 )  # fmt: skip
 
 
-@click.command(short_help="List failures in sessions, and their causes.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option
@@ -39,11 +41,10 @@ fail_on_option = click.option(
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
-    The cause of a failure comes first. A runner is the process that runs an agent. SESSION is an id, or the beginning
-    of an id. Without SESSION, the command examines all sessions of the cassette. Each finding names its events as
+    The cause of a failure comes first. A runner is the process that runs an agent. Each finding names its events as
     STREAM:EVENT, with the numbers that `omnirecord events` prints.
 
-    The exit code is 1 if a finding has at least the severity of --fail-on.
+    SESSION is an id, or the beginning of an id. Without SESSION, the command examines all sessions of the cassette.
 
     \b
     Example:

@@ -13,7 +13,8 @@ import click
 
 from ..model import VERDICTS
 from ..text import visible
-from .common import NothingFound, cassette_argument, decoded_option, fitted, json_option, print_rows, terminal_width
+from .arguments import cassette_argument
+from .common import NothingFound, decoded_option, fitted, json_option, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -27,7 +28,7 @@ _TYPE, _TYPE_NARROW = 34, 26
 """Width of the type column in characters; longer types are not cut."""
 
 
-@click.command(short_help="Print recorded events.")
+@click.command()
 @cassette_argument
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
@@ -77,8 +78,7 @@ def events(
             print_rows(rows)
             return
         zero = None if absolute else zeros(store)
-        for line in event_lines(rows, zero=zero):
-            click.echo(fitted(line))
+        print_lines(map(fitted, event_lines(rows, zero=zero)))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
 

@@ -14,24 +14,15 @@ import click
 from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
 from ..text import visible
-from .arguments import STDOUT
-from .common import (
-    OUTPUT,
-    busy,
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_line,
-    json_option,
-    progress,
-    shown,
-)
+from .arguments import OUTPUT, STDOUT, cassette_argument, shown
+from .common import decoded_option, is_terminal, json_line, json_option
+from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
 """Export formats, with the suffix of an output that selects each."""
 
 
-@click.command(short_help="Write a cassette in another form.")
+@click.command()
 @cassette_argument
 @click.option(
     "--format", "form", type=click.Choice(list(FORMATS)),

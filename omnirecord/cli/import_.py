@@ -11,13 +11,13 @@ import click
 
 from ..errors import UsageError
 from ..text import visible
-from .arguments import by_name
-from .common import DATABASE, FILE, decoded_option, json_option, print_lines, print_rows
+from .arguments import DATABASE, FILE, by_name
+from .common import decoded_option, json_option, print_lines, print_rows
 
 Rows = list[dict[str, Any]]
 
 
-@click.command("import", short_help="Append cassettes, or an .sse body, to a cassette.")
+@click.command("import")
 @click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "-o", "--output", "--db", "db", default="omnirecord.db", show_default=True, type=DATABASE,

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import visible
-from .common import Group, busy, fitted_table, json_line, json_option, print_lines, progress, terminal_width
+from .common import Group, fitted_table, json_line, json_option, print_lines, terminal_width
 from .lake_ask import get, sessions, sql
 from .lake_fleet import doctor, stats, validate
 from .lake_upkeep import compact, expire
+from .stderr import busy, progress
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
 
 
-@click.group(cls=Group, short_help="Query, fetch and keep the recordings of many recorders.")
+@click.group(cls=Group)
 def lake() -> None:
     """Keep the recordings of many recorders in one place, the lake, and query all of them.
 

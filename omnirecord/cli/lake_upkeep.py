@@ -12,7 +12,8 @@ import click
 from ..errors import UsageError
 from ..text import counted
 from ..wire.limits import duration, shown_size, size_of
-from .common import fitted_table, is_terminal, json_option, print_lines, print_rows, progress, terminal_width
+from .common import fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..lake.compaction import Merged

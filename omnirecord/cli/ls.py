@@ -12,20 +12,11 @@ import click
 
 from ..errors import UsageError
 from ..text import counted
-from .common import (
-    cassette_argument,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    shown,
-    terminal_width,
-)
+from .arguments import cassette_argument, shown
+from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
 
 
-@click.command(short_help="List sessions, exchanges, streams or recordings of a cassette.")
+@click.command()
 @cassette_argument
 @click.option("--exchanges", is_flag=True, help="List every exchange: a request with its response, or a WebSocket.")
 @click.option("--streams", is_flag=True, help="List every event stream.")

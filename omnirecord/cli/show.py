@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..errors import UsageError
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
+from .arguments import cassette_argument
+from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .stderr import busy
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +37,7 @@ _HEIGHT = 12
 """Most lines that are shown of the text that still grows: the last ones."""
 
 
-@click.command(short_help="Print sessions turn by turn.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @click.option("--full", is_flag=True, help="Print long texts in full.")

@@ -12,18 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    cassette_argument,
-    console,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    shown,
-)
+from .arguments import cassette_argument, shown
+from .common import console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.validate import Problem, Validation
@@ -37,7 +28,7 @@ _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
-@click.command(short_help="Check recorded events against a contract.")
+@click.command()
 @cassette_argument
 @click.option(
     "--contract",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..analysis.whole import Frames, Whole
+from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store
 from .tables import CHILDREN, SCHEMAS
 

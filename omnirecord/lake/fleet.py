@@ -16,16 +16,16 @@ from functools import cache
 from typing import Any
 
 from ..analysis.doctor import examine
+from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
-from ..analysis.whole import Whole
 from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import UsageError
+from ..model import root_of
 from .location import Lake
 from .reading import Batch, Reader, Snapshot, Wanted
 from .recording import RecordingRows
-from .sessions import root_of
 from .tables import CHILDREN
 
 Row = dict[str, Any]

@@ -35,10 +35,10 @@ from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
+from .frames import FrameMaker
 from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
-from .rows.exchanges import RowMaker
-from .rows.frames import FrameMaker
-from .rows.operations import Frames
+from .operations import Frames
+from .rows import RowMaker
 
 FramesOf = Callable[[Writer, int], Frames]
 """Returns what makes the frames of a file, given the file and the number of its first recording."""

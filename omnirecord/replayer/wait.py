@@ -85,7 +85,6 @@ class Waiting:
             await self._changed()
 
     def stop(self) -> None:
-        """End all waits."""
         self._stopped = True
         self.announce()
         self._timers.close()

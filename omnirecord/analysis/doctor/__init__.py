@@ -28,7 +28,7 @@ from pathlib import Path
 from ...cassette.contracts import load
 from ...cassette.open import open_store
 from ...cassette.select import Source, the_session
-from ...contract.judge import Api
+from ...contract import Api
 from ...model import Exchange, TimedFrame, by_key
 from ...omnigent.routes import path_of
 from ...providers.call import api_of

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...cassette.sqlite import Store
-from ...contract.models import NONE
+from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
 from ...providers.call import ModelCall
 from ...text import cells, clip, counted, fitting, joined, one_line, seconds

@@ -23,17 +23,8 @@ from ...omnigent.protocol import (
     SESSION_STATUS,
 )
 from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
-from ..event_address import (
-    HOW_CONDITIONS,
-    Address,
-    Field,
-    Ordinal,
-    WordReader,
-    field_of,
-    ordinal_text,
-    read_address,
-    read_ordinal,
-)
+from ..event_address import HOW_CONDITIONS, Address, WordReader, read_address, read_ordinal
+from ..event_address.matcher import Field, Ordinal, field_of, ordinal_text
 
 LONGEST_NS = 24 * 3600 * 10**9
 """Longest time: a day, in ns."""
@@ -295,15 +286,10 @@ def _freeze(words: WordReader) -> Fault:
 
 
 def _cut(words: WordReader) -> Fault:
-    where = _where(words)
-    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
-
-
-def _where(words: WordReader) -> Where:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
-    return where
+    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
 
 
 def _how(words: WordReader) -> End:

@@ -16,9 +16,8 @@ from ...wire.content_coding import content_of
 from ...wire.headers import header, without
 from ..matching import Asked
 from ..matching.key import Miss
-from ..parts import Part
+from ..stream_parts import Burst, Chunks, Part, StreamParts
 from .plan import Session, Tree, start_of
-from .stream_parts import Burst, Chunks, StreamParts
 from .timeline import Gate, SortKey, Timeline, sort_key
 
 _CODING = "content-encoding"
@@ -130,20 +129,17 @@ class Playing:
         part = self.parts[self.next]
         if self.timeline.paused:
             return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
-        at = self._in_time(part, now)
+        at: int | None = now
+        if not part.in_snapshot:
+            at = self.timeline.due(part.offset_ns, now)
+        elif not self.joined:
+            at = max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
 
     def _end_due(self, now: int) -> int | None:
         if self.fault or self.exchange.end_ns is None:
             return None if self.timeline.paused else now
         return self.timeline.due(self.exchange.end_ns, now)
-
-    def _in_time(self, part: Part, now: int) -> int | None:
-        if not part.in_snapshot:
-            return self.timeline.due(part.offset_ns, now)
-        if self.joined:
-            return now
-        return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
         """Return when a part is due after stalls. A stall begins at the time of its part; later parts keep their
@@ -260,10 +256,6 @@ class Playthrough:
     asked: Asked = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
-
-    @property
-    def started(self) -> bool:
-        return self.timeline.started
 
     def came(self, exchange: Exchange, now: int) -> None:
         """Open the gate of this exchange, if it is one: a request was matched with it.
@@ -385,12 +377,3 @@ class Failing:
 
 
 Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates
-
-
-def begun_at(decision: Decision, earliest: int) -> Decision:
-    """Return a recorded decision so that it begins at `earliest` or later, in ns; any other decision as it is."""
-    if isinstance(decision, Answering):
-        return replace(decision, earliest=max(decision.earliest, earliest))
-    if isinstance(decision, Playing):
-        decision.begins_at = earliest
-    return decision

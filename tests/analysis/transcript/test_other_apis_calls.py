@@ -12,7 +12,7 @@ import pytest
 
 from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
-from omnirecord.analysis.stats.stats import measured, stats
+from omnirecord.analysis.stats import measured, stats
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
 from omnirecord.analysis.transcript.show import lines_of, rows_of

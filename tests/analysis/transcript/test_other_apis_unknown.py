@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.analysis.sessions import summaries
+from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.show import lines_of, rows_of
 from omnirecord.cassette.open import open_store

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.listing import session_rows
-from omnirecord.analysis.search.search import _request as index_request
-from omnirecord.analysis.search.search import search
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.search import _request as index_request
+from omnirecord.analysis.search import search
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
 from omnirecord.analysis.transcript.show import lines_of
