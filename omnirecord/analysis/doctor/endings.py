@@ -159,46 +159,37 @@ class Endings:
         until, last = self._until(one, turn), one.activity.last
         if turn.waits or last is None or until - last.at_ns > LATE:
             return
-        code, why, severity = self._who_is_silent(one, turn, until - turn.last.at_ns)
-        beats = counted(one.activity.heartbeats, "heartbeat")
-        quiet = f"nothing but {beats} came for {seconds(until - turn.last.at_ns)} in the middle of a turn"
-        about, since = turn.id, turn.first.at_ns
-        message = f"{quiet}{why}"
-        yield sign_at(code, message, [turn.last], since_ns=since, until_ns=until, about=about, severity=severity)
-
-    def _who_is_silent(self, one: StreamChecks, turn: Turn, quiet_ns: int) -> tuple[str, str, Severity | None]:
-        """Code, end of the message, and severity: a warning while the model may still think."""
+        quiet_ns, beats = until - turn.last.at_ns, counted(one.activity.heartbeats, "heartbeat")
+        severity: Severity | None = None if quiet_ns > LONG else "warning"  # the model may still think
         offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
         if offline is not None:
-            return "runner-disconnected", f", and exchange {offline.exchange} says that its runner is offline", None
-        severity: Severity | None = None if quiet_ns > LONG else "warning"
-        if self._until(one, turn) - one.activity.runner_ns < LATE:
-            return "model-silent", ", the runner's own among them: it waits for its model", severity
-        return "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}", severity
+            code, severity = "runner-disconnected", None
+            why = f", and exchange {offline.exchange} says that its runner is offline"
+        elif until - one.activity.runner_ns < LATE:
+            code, why = "model-silent", ", the runner's own among them: it waits for its model"
+        else:
+            code, why = "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}"
+        message = f"nothing but {beats} came for {seconds(quiet_ns)} in the middle of a turn{why}"
+        yield sign_at(
+            code, message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=turn.id, severity=severity
+        )
 
     def _server_ended(
         self, one: StreamChecks, when: str, severity: Severity, since_ns: int | None = None
     ) -> Iterator[Sign]:
         """`since_ns`: the time from which on this explains missing events."""
-        last, x = one.activity.last, one.exchange
-        code = self._who(one)
-        how = {
-            "upstream-lost": "the connection to the server broke",
-            "server-stopped": "the server ended the stream",
-            "reader-dropped": "the server ended this stream and kept running",
-        }[code]
-        message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
+        last, x, upstream = one.activity.last, one.exchange, self._upstream
+        is_gone = upstream.is_gone_after(x.end_ns or 0) or upstream.restarts_after(x)
+        if x.ending == "upstream_lost":
+            code, how = "upstream-lost", f"the connection to the server broke {when}"
+        elif not is_gone and (one.is_slow or upstream.lives_on_after(x)):
+            code, how = "reader-dropped", f"the server ended this stream and kept running {when}, without [DONE]"
+        else:
+            code, how = "server-stopped", f"the server ended the stream {when}, without [DONE]"
         until = max(x.end_ns or 0, last.at_ns if last else 0)
         since = since_ns if since_ns is not None else last.at_ns if last else until
-        yield Sign(code, message, since, max(since, until), one.stream, (last.seq,) if last else (), severity)
-
-    def _who(self, one: StreamChecks) -> str:
-        if one.exchange.ending == "upstream_lost":
-            return "upstream-lost"
-        is_gone = self._upstream.is_gone_after(one.exchange.end_ns or 0) or self._upstream.restarts_after(one.exchange)
-        if not is_gone and (one.is_slow or self._upstream.lives_on_after(one.exchange)):
-            return "reader-dropped"
-        return "server-stopped"
+        seqs = (last.seq,) if last else ()
+        yield Sign(code, how + self._afterwards(one), since, max(since, until), one.stream, seqs, severity)
 
     def _afterwards(self, one: StreamChecks) -> str:
         if self._upstream.restarts_after(one.exchange):

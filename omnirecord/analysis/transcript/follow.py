@@ -119,7 +119,7 @@ class UnfoldingTurn:
         yield from self._approvals(page, builder, over=over)
         yield from self._child_pieces(page)
         news = (self._new(name, getattr(draft, name)) for name in ("troubles", "notes", "silences"))
-        yield from sentences.events_between(page, *news)
+        yield from sentences.other_pieces(page, *news)
 
     def _tool_pieces(self, page: Page, *, settled: bool) -> Iterator[Piece]:
         self._tools.update(dict.fromkeys(self._new("tools", self.draft.tools)))

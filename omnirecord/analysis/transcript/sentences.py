@@ -334,10 +334,10 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     )
     for one in turn.children:
         yield from child(page, one, is_told=one.session_id in told)
-    yield from events_between(page, turn.troubles, turn.notes, turn.silences)
+    yield from other_pieces(page, turn.troubles, turn.notes, turn.silences)
 
 
-def events_between(
+def other_pieces(
     page: Page, troubles: Iterable[Trouble], notes: Iterable[Note], silences: Iterable[Silence]
 ) -> Iterator[Piece]:
     yield from (Piece(one.at_ns, one.place, trouble(page, one), "trouble") for one in troubles)
