@@ -119,7 +119,7 @@ class Sender:
             if playing.stop == "open":
                 await _hold(beat if playing.is_kept_alive else None)  # the recorded server did not end it
             await self._waiting.until_due(playing, beat)
-            if not playing.fault or self._ended(playing):
+            if not playing.faulty.end or self._ended(playing):
                 break
         if playing.stop == "freeze":
             await asyncio.Event().wait()

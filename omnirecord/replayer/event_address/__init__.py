@@ -140,7 +140,7 @@ class WordReader:
     def end(self, **hints: str) -> None:
         """Raise `UsageError` if a word is left. `hints`: texts for certain words."""
         if word := self.peek():
-            self.refuse(hints.get(word, "nothing more is expected"))
+            self.refuse({"with": HOW_CONDITIONS, **hints}.get(word, "nothing more is expected"))
 
     def refuse(self, why: str) -> NoReturn:
         """Raise `UsageError` about the next word."""
@@ -172,7 +172,7 @@ def parse_address(text: str) -> Address:
     """Return the address of a text. Raises `UsageError`, with the word that cannot be read and an example."""
     words = WordReader(text, "event", EXAMPLE)
     address = read_address(words)
-    words.end(**{"with": HOW_CONDITIONS})
+    words.end()
     return address
 
 

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ...omnigent import protocol
+from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
 from ..event_address.matcher import fields_like, listed
@@ -41,7 +41,6 @@ Key = tuple[int, int]
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BLANK_BEFORE = " \t\n\r"
 _DECODER = json.JSONDecoder()
-HEARTBEAT = protocol.SESSION_HEARTBEAT
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
 _DATA = re.compile(rb"data(?:: ?|$)")
@@ -219,8 +218,7 @@ class Silence:
         passed = False
         for place, slot in enumerate(layout.slots):
             passed = passed or self._is_behind(slot[0])
-            data = slot[0].data
-            if passed and not slot[0].seq and HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT:
+            if passed and not slot[0].seq and read_fields(slot[0].data).event == SESSION_HEARTBEAT:
                 event = layout.at(place)
                 event.copies = 0
                 event.by.append(self.name)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate
 
 from ...model import Exchange
@@ -75,15 +75,20 @@ class Fingerprint:
         return sum(one == its for one, its in zip(self.ids, other.ids, strict=False))
 
 
-@dataclass(slots=True)
 class _Asked:
     """The conversation of one request. `safe`: without secrets, made when a recorded request lacks them."""
 
-    body: bytes
-    target: str
-    plain: Conversation
-    print: Fingerprint
-    safe: Fingerprint | None = None
+    def __init__(self, body: bytes, target: str, plain: Conversation) -> None:
+        self._body, self._target = body, target
+        self.plain, self.print = plain, Fingerprint.of(plain)
+
+    @cached_property
+    def safe(self) -> Conversation:
+        return conversation_of(body_without_secrets(self._body), self._target) or self.plain
+
+    @cached_property
+    def safe_print(self) -> Fingerprint:
+        return Fingerprint.of(self.safe)
 
 
 class Conversations:
@@ -182,7 +187,7 @@ class Conversations:
             return None
         body = without_day(request.content, request.day)
         found = conversation_of(body, request.target)
-        return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
+        return None if found is None else _Asked(body, request.target, found)
 
     def _parts(self, request: Incoming) -> list[str]:
         path = path_of(request.target)
@@ -191,13 +196,8 @@ class Conversations:
         return [part for part in (*PARTS, *settings) if part not in ignored]
 
     def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
-        recorded = self._prints[x.exchange]
-        if x.exchange not in self._masked:
-            return recorded.matches(asked.print, parts)
-        if asked.safe is None:
-            safe = conversation_of(body_without_secrets(asked.body), asked.target)
-            asked.safe = asked.print if safe is None else Fingerprint.of(safe)
-        return recorded.matches(asked.safe, parts)
+        its = asked.safe_print if x.exchange in self._masked else asked.print
+        return self._prints[x.exchange].matches(its, parts)
 
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""
@@ -210,7 +210,7 @@ class Conversations:
 
     def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
-        one, its = self._prints[x.exchange], asked.safe or asked.print
+        one, its = self._prints[x.exchange], asked.safe_print if x.exchange in self._masked else asked.print
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
         return one.common(its), len(heads), -abs(len(one.messages) - len(its.messages))
 
@@ -218,10 +218,8 @@ class Conversations:
         is_masked = x.exchange in self._masked
         body = self._read(x)
         recorded = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
-        got = conversation_of(body_without_secrets(asked.body), asked.target) if is_masked else asked.plain
-        if recorded is None or got is None:
-            return []
-        return [one for one in differences(recorded, got) if one.part in parts]
+        got = asked.safe if is_masked else asked.plain
+        return [one for one in differences(recorded, got) if one.part in parts] if recorded is not None else []
 
 
 def without_day(body: bytes, day: date | None) -> bytes:

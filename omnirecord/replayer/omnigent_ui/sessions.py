@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -64,12 +64,10 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
     """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
     history = SessionHistory()
     for frame in sorted(frames, key=lambda frame: frame.offset_ns):
-        is_told = frame.type in _FIELDS or frame.type in _OTHERS
-        data = payload_of(frame) if is_told else None
-        if isinstance(data, dict) and frame.type in _FIELDS:
-            history.fields.append((frame.offset_ns, _FIELDS[frame.type](data)))
-        elif isinstance(data, dict):
-            _add(history, frame, data, epoch)
+        if frame.type in _FIELDS:
+            history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
+        elif frame.type in _OTHERS:
+            _add(history, frame, as_dict(payload_of(frame)), epoch)
     return history
 
 
@@ -258,8 +256,8 @@ class Sessions:
         session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
         later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
-        if later and not playing.joined and playing.ending == "client_left":
-            playing.ending = "eof"
+        if later and not playing.joined and x.ending == "client_left":
+            playing.exchange = replace(x, ending="eof")
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:

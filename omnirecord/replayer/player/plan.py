@@ -299,7 +299,8 @@ class ReplayPlan:
         self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
             if x.stream is not None and x.party != "runner":
-                most -= self._decoded(x) if is_coded(x) else x.response_bytes
+                verdicts, size = self._store.tally(x) if is_coded(x) else ({}, 0)
+                most -= max(x.response_bytes, size + AN_EVENT * sum(verdicts.values()))
                 if most < 0:
                     break
                 with suppress(CassetteError):
@@ -308,11 +309,6 @@ class ReplayPlan:
             streams = (x for session in tree.sessions for x in session.opens if x.stream)
             if all(x.exchange in self._when for x in streams):
                 self.points_of(root)
-
-    def _decoded(self, exchange: Exchange) -> int:
-        """Return the memory for the events of a compressed stream, in bytes."""
-        verdicts, size = self._store.tally(exchange)
-        return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
         table = self._store.frame_table(exchange)

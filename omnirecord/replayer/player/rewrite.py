@@ -284,16 +284,15 @@ class Effects:
             return
         faulty = self._bound.on(playing.exchange.stream or 0, list(parts), self._stalls_over(playing))
         self._stalling |= {(name, playing) for name in faulty.names if name in self._bound.stalls}
-        playing.lay_out(list(faulty.parts))
-        playing.fault, playing.by = faulty.end, faulty.by or ""
-        playing.quiet_from = float("inf") if faulty.quiet_from is None else faulty.quiet_from
+        playing.lay_out(faulty.parts, faulty)
         self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
 
     def ended(self, playing: Playing) -> bool:
         """Whether the fault at the end of these parts ends the stream. If it has ended another client's stream, this
         one gets the rest."""
-        if self._bound.happened(playing.by):
-            self.happened[playing.by] = None
+        by = playing.faulty.by
+        if by is not None and self._bound.happened(by):
+            self.happened[by] = None
             return True
         self.lay_out(playing)
         return False

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from typing import Any
 
 from ...cassette.sqlite import is_coded
-from ...model import Ending, Exchange, TimedFrame
+from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
 from ...wire.strict_json import as_dict, payload_of
@@ -182,7 +183,7 @@ class StreamChoice:
         playing = self._playing(streams[-1], run, parts, now)
         playing.joined = playing.decoded = True
         if all(part.in_snapshot for part in parts):
-            playing.ending = "open"  # the client missed the end
+            playing.exchange = replace(playing.exchange, ending="open")  # the client missed the end
         run.join(playing, start_of(streams[0]))
         return playing
 
@@ -207,9 +208,8 @@ class StreamChoice:
         self.effects.lay_out(playing)
 
     def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], now: int) -> Playing:
-        ending: Ending = exchange.ending
         sent = run.sent[exchange.session_id or ""]
-        playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)
+        playing = Playing(exchange, run.timeline, self._chunks.of(parts), now, sent, self._chunks)
         self.effects.lay_out(playing)
         return playing
 
