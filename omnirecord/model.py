@@ -30,7 +30,7 @@ CLOSE = 8
 """The opcode of a WebSocket close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
-VERDICTS: tuple[Verdict, ...] = ("comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Ending = Literal[
     "done",

@@ -27,15 +27,15 @@ from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
 from .columns import COLUMNS
-from .doctor.doctor import SessionChecks, examine
+from .doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
+from .turns import SessionBuilder, merged
 from .turns.conclusion import children_of, concluded
-from .turns.session_builder import SessionBuilder, merged
 from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model import CLOSE
-from ..redaction.coded import body, uncoded
+from ..redaction.coded import uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
@@ -157,7 +157,7 @@ class Scrubber:
         """The headers and the body of a request or response."""
         headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
-            kept = body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor)
+            kept = self._redactor.body(header(headers, "content-type"), header(headers, "content-encoding"))
             side["body"] = text(kept.feed(data_of(side["body"])) + kept.close())
             self._found_here(f"{name} body")
         side["headers"] = [list(pair) for pair in self._redactor.headers(headers)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .arguments import cassette_argument, shown
+from .arguments import cassette_argument, opened, shown
 from .common import console, decoded_option, json_option, print_rows, terminal_width
 from .stderr import busy
 
@@ -50,11 +49,10 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor.doctor import examine
+    from ..analysis.doctor import examine
     from ..analysis.gather import conclusions
-    from ..cassette.open import open_store
 
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
             concluded = [] if as_json else conclusions(store, session)

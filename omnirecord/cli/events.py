@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +12,7 @@ import click
 
 from ..model import VERDICTS
 from ..text import visible
-from .arguments import cassette_argument
+from .arguments import cassette_argument, opened
 from .common import NothingFound, decoded_option, fitted, json_option, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
@@ -61,11 +60,10 @@ def events(
       omnirecord events session.db --type 'response.*' --json
     """
     from ..analysis.listing import EventFilter, event_rows, zeros
-    from ..cassette.open import open_store
     from ..cassette.select import moment, the_session, the_stream
 
     times = moment("--since", since), moment("--until", until)
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         of_streams = the_session(store, session) if session else None, the_stream(store, stream)
         found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
         rows: Iterator[dict[str, Any]] = islice(found, limit)

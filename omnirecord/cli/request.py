@@ -6,7 +6,6 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import click
 from ..errors import UsageError
 from ..omnigent.routes import party_name
 from ..text import counted, seconds, visible
-from .arguments import OUTPUT, STDOUT, cassette_argument, shown
+from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
 from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
 from .export import write_parts
 
@@ -80,11 +79,10 @@ def request(
       omnirecord request session.db 5 --curl
     """
     from ..analysis.listing import exchange_row, zeros
-    from ..cassette.open import open_store
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         x = _the_exchange(store, number, session)
         if body is not None:
             _write_body(store, x, body, output, as_json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ..text import clip, counted, one_line, seconds, visible
-from .arguments import CASSETTE, by_name, shown
+from .arguments import CASSETTE, by_name, opened, shown
 from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
 from .stderr import busy, progress
 
@@ -82,9 +81,8 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
     from ..analysis.listing import summaries
-    from ..cassette.open import open_store
 
-    with closing(open_store(path)) as store:
+    with opened(path) as store:
         for one in summaries(store, session):
             active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
             if active and (one.has_failed or not failed):
@@ -123,9 +121,8 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
 
 def _calls_in(path: Path) -> int:
     from ..analysis.gather import count_calls
-    from ..cassette.open import open_store
 
-    with closing(open_store(path)) as store:
+    with opened(path) as store:
         return count_calls(store)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .arguments import cassette_argument, shown
+from .arguments import cassette_argument, opened, shown
 from .common import console, decoded_option, fitted, fitted_table, is_terminal, json_option, print_lines, print_rows
 from .stderr import busy
 
@@ -64,9 +63,8 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     from ..analysis.gather import model_calls
     from ..analysis.stats import astray_row, astray_rows, measured
     from ..analysis.stats.values import stats_row
-    from ..cassette.open import open_store
 
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         with busy("measuring"):
             found = list(measured(store, session))
             astray = list(astray_rows(model_calls(store))) if session is None else []

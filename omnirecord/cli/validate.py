@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .arguments import cassette_argument, shown
+from .arguments import cassette_argument, opened, shown
 from .common import console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
 from .stderr import progress
 
@@ -56,10 +55,9 @@ def validate(
     """
     from ..analysis.validate import validation
     from ..cassette.contracts import load
-    from ..cassette.open import open_store
 
     held_against = None if contract is None else load(contract)
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)

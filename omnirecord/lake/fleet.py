@@ -15,7 +15,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor import examine
 from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,9 +19,8 @@ from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.stream_rows import ReadBlocks, reads_sent
 from ..model import CLOSE, Headers, Side
 from ..omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
-from ..redaction.coded import CodedBody, MaskedStream, body
+from ..redaction.coded import BodyFilter, CodedBody, MaskedStream
 from ..redaction.redactor import JsonMask, Redactor
-from ..redaction.utf16 import BodyFilter
 from ..wire.content_coding import decoded
 from ..wire.headers import header
 from .frames import fault
@@ -83,8 +82,6 @@ class _Open:
     elsewhere: int = 0
     """The number of bytes in earlier files. A mask that corrects them changes nothing in this file."""
     last_ns: int = 0
-    late: list[tuple[int, int]] = field(default_factory=list)
-    """Reads that were handed on after their row was written, with the time of that."""
     begun: tuple[Row, ...] = ()
     """The rows of its request and response."""
 
@@ -124,6 +121,8 @@ class RowMaker:
         self._redactor = redactor
         self._open: dict[int, _Open] = {}
         self._touched: dict[int, None] = {}  # streams of which something is gathered
+        self._late: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        """Of each stream: the reads that were handed on after their row was written, with the time of that."""
         self.frames = frames
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
@@ -190,9 +189,8 @@ class RowMaker:
         if state.blocks is not None:
             yield from state.blocks.close()
             self.frames.arrived(exchange, state.settled)
-        if state.late:
-            yield reads_sent(exchange, sorted(state.late))
-            state.late.clear()
+        if (late := self._late.pop(exchange, None)) is not None:
+            yield reads_sent(exchange, sorted(late))
 
     def _requested(self, op: Requested) -> Iterator[Row]:
         is_omnigent = self._hops[op.hop] is None
@@ -253,7 +251,7 @@ class RowMaker:
             state.body += op.data[: _LONGEST_BODY - len(state.body)]
         side = state.side(op.side)
         if side.body is None:
-            side.body = body(*side.kind, self._redactor)
+            side.body = self._redactor.body(*side.kind)
         yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
 
     def _store(self, exchange: int, name: Side, side: _Side, data: bytes) -> Iterator[Row]:
@@ -324,7 +322,7 @@ class RowMaker:
         if state is None or state.blocks is None:
             yield reads_sent(of.exchange, [(of.n, of.sent_ns)])
         elif (n := of.n - (state.reads - state.blocks.n)) >= 0:  # else it is in an earlier file
-            state.late.append((n, of.sent_ns))
+            self._late[of.exchange].append((n, of.sent_ns))
             self._touched[of.exchange] = None
 
     def _ended(self, op: Ended) -> Iterator[Row]:

@@ -112,7 +112,9 @@ class Listener:
         """Bind the address, and accept nothing yet. Raises `ServerError` if the address cannot be used, and
         `UsageError` for an invalid token in the environment, or an invalid certificate."""
         host, port = self._place.host, self._place.port
-        self.token = self._place.token or _token_of_environment()
+        self.token = self._place.token
+        if self.token is None and (given := os.environ.get(TOKEN_VARIABLE)):
+            self.token = checked_token(given, TOKEN_VARIABLE)
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = Server(
             self._handler, self.accepting, handler_cancellation=True, access_log=None, auto_decompress=False,
@@ -168,8 +170,3 @@ class Listener:
         self.refuse_connections()
         if self._server is not None:
             await self._server.shutdown(timeout)
-
-
-def _token_of_environment() -> str | None:
-    token = os.environ.get(TOKEN_VARIABLE)
-    return checked_token(token, TOKEN_VARIABLE) if token else None

@@ -22,8 +22,8 @@ from ...model import TimedFrame
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
 from ..model_calls.values import Link, ModelCalls
+from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.draft import Draft
-from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.values import Turn
 from .align import IGNORED, Pair, Step, Steps, aligned, moved
 from .differences import Difference, Differences, Kind

@@ -18,13 +18,13 @@ from ...cassette.sqlite import Store
 from ...model import Exchange, Recording
 from ...providers.call import ModelCall
 from ..gather import Held, ModelHops, acts_in, call_in
-from ..model_calls.correlate import evidence_of, linked, order
+from ..model_calls import evidence_of, linked, order
 from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, history_after, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
+from ..turns import LiveMerge, SessionBuilder
 from ..turns.draft import Draft
 from ..turns.requests import Act
-from ..turns.session_builder import LiveMerge, SessionBuilder
 from ..turns.values import LONG_SILENCE, Session, Turn
 
 Key = tuple[int, str | int]

@@ -25,9 +25,9 @@ from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
 from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
+from ..turns import Around, MergedFrame, by_stream, merged
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
-from ..turns.session_builder import Around, MergedFrame, by_stream, merged
 from ..turns.values import Approval, Passage, Session, Turn
 from .values import (
     ApprovalStats,

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -99,7 +99,8 @@ class Forward:
         """Run the exchange and return the response. Raises `CancelledError` if the client leaves or the recorder stops.
         The exchange is ended in any case."""
         try:
-            return await self._exchange()
+            answer = await self._exchange()
+            return answer if isinstance(answer, web.StreamResponse) else await answer
         except web.RequestPayloadError as error:
             self._ending = "eof"
             return self._instead(bad_body(error))
@@ -119,7 +120,8 @@ class Forward:
                 self.recorder.end(self._ending)
             del self._running[self]
 
-    async def _exchange(self) -> web.StreamResponse:
+    async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
+        """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
         refusal = ambiguous(self._request, self._asked.headers)
         if refusal is not None:
             self._ending = "eof"
@@ -135,10 +137,10 @@ class Forward:
             answer.close()
             return self._bad_answer(flaw)
         if answer.status == 101:
-            return await self._tunnel(answer)
+            return self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
-            return await self._hand_over(answer, self._resuming)
-        return await self._answer(answer)
+            return self._hand_over(answer, self._resuming)
+        return self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         self.recorder.respond(kind, status, reason, headers)

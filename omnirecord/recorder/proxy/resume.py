@@ -202,7 +202,10 @@ class Relay:
             response.cut(request)
             raise
         finally:
-            self._leave(listener)
+            if self._listener is listener:
+                self._listener = None
+                self._room.set()
+                self._left(self)
         return response
 
     def end(self, ending: Ending) -> None:
@@ -227,12 +230,6 @@ class Relay:
         if before is not None and before.request.transport is not None:
             before.request.transport.abort()
         return self._listener
-
-    def _leave(self, listener: _Listener) -> None:
-        if self._listener is listener:
-            self._listener = None
-            self._room.set()
-            self._left(self)
 
     async def _send(self, response: RawResponse, listener: _Listener) -> None:
         writer = response.writer()

@@ -38,10 +38,6 @@ from .targets import Target, contexts, hops_of, targets_of
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
 
 
-def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
-    pass
-
-
 class Recorder(Blocking["Proxy"]):
     """A recording proxy in a thread. Clients connect to `url`, those of a named upstream to its URL in `urls`."""
 
@@ -129,7 +125,7 @@ class Proxy(WithBlock):
         runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
-        answered: Answered = _tell_nobody,
+        answered: Answered = lambda *_: None,
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")

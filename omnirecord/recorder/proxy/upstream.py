@@ -220,7 +220,9 @@ class Upstream:
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
-        self._pooled, self._idle = _session(connector, _traced()), idle_connections(connector)
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_use)
+        self._pooled, self._idle = _session(connector, trace), idle_connections(connector)
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
@@ -311,12 +313,6 @@ class _Used:
 
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
     context.trace_request_ctx.before = True
-
-
-def _traced() -> aiohttp.TraceConfig:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_use)
-    return trace
 
 
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:

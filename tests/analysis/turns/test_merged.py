@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns.session_builder import SUBSCRIBING, MergedFrame, copied, merged
+from omnirecord.analysis.turns import SUBSCRIBING, MergedFrame, copied, merged
 from omnirecord.model import TimedFrame
 
 MS = 1_000_000

@@ -8,9 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.sentences import Page, wrap
-from omnirecord.analysis.transcript.tree import transcript
-from omnirecord.analysis.transcript.turn import turn_lines
+from omnirecord.analysis.transcript.sentences import Page, turn_lines, wrap
+from omnirecord.analysis.transcript.show import transcript
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import (
     Approval,

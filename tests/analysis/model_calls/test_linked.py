@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.model_calls.correlate import linked
+from omnirecord.analysis.model_calls import linked
 from omnirecord.analysis.model_calls.values import Link, ModelCalls
 from tests.support.both_hops import World, ns
 from tests.support.examples import each, examples
