@@ -1,8 +1,8 @@
 """Connections to SQLite files: safe options, transactions, and errors as sentences.
 
-A database may be from an unknown source. SQLite executes parts of a schema: views and virtual tables in place of
-tables, generated columns, triggers and constraints. A journal beside the database may name another file, which a
-rollback deletes. So a reader uses plain tables only, and a writer accepts only a schema that equals the one of
+A database may be from an unknown source, and SQLite executes parts of a schema. Such parts are views and virtual tables
+in place of tables, generated columns, triggers and constraints. A journal beside the database may name another file,
+which a rollback deletes. So a reader uses plain tables only, and a writer accepts only a schema that equals the one of
 omnirecord.
 
 A full or broken disk does not damage a cassette: its errors name the disk.

@@ -3,7 +3,7 @@ carry: viewers, todos, resources, child sessions.
 
 Events marked "not on the page" are sent by the live server, and the reference page lacks them; `session.skills` is on
 the page only. Three objects describe values that the live schema leaves open (`TodoEntry`, `ChildSessionSummary`,
-`SessionResourceObject`): only `typed_…` accessors return them, and most of their fields are optional, since the server
+`SessionResourceObject`). Only `typed_…` accessors return them. Most of their fields are optional, since the server
 sends parts.
 """
 
