@@ -92,7 +92,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="With --resume, seconds to wait until a disconnected client reconnects (default: 30).",
+    help="With --resume, seconds for which the proxy reads a stream on after its client disconnected (default: 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
@@ -106,7 +106,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--ship", metavar="URL",
-    help="Copy each full cassette to this lake: a folder or a bucket with the recordings of many recorders.",
+    help="Copy each closed cassette to this lake: a folder or a bucket with the recordings of many proxies.",
 )  # fmt: skip
 @click.option(
     "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
