@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -22,8 +20,7 @@ _MS = 1000
 """Microseconds in a millisecond."""
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """One file of a table."""
 
     path: str
@@ -89,7 +86,7 @@ def _file(
     path: str, day: str, size: int, rows: int | None, least: str | None, most: str | None, first: str | None,
     last: str | None, newest: int | None, without: int | None,
 ) -> File:  # fmt: skip
-    name = PurePosixPath(path).stem
+    name = path.rpartition("/")[2].removesuffix(".parquet")
     is_single = least is not None and least == most and (name == least or name.startswith(f"{least}-"))
     return File(
         path, day, size, rows, least if is_single else None, least or "", most or "\U0010ffff",

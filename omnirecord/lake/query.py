@@ -18,7 +18,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import NotFoundError
 from pyarrow.fs import PyFileSystem
@@ -30,7 +29,7 @@ from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
-from .scan import Kept, scanned, tuples
+from .scan import Kept, Where, scanned, tuples
 from .tables import PARTITION, SCHEMAS
 from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
@@ -153,7 +152,7 @@ class LakeQuery:
         return Result(columns, self._fetched(cursor, sql), reads)
 
     def scan(
-        self, name: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None,
+        self, name: str, columns: Sequence[str] | None = None, *, where: Where | None = None,
         among: Mapping[str, Collection[Any]] | None = None, recordings: Collection[str] | None = None,
         files: Sequence[File] | None = None,
     ) -> pa.Table:  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import reduce
@@ -39,16 +39,18 @@ _AT_ONCE = 10_000
 """Rows that are values of Python at a time."""
 _TOGETHER = 16
 """Files of a folder that a thread reads before it takes the next ones: to hand over one costs a part of its reading."""
+Where = Callable[[pa.Table], pa.Array]
+"""Returns which rows are wanted. An expression of Arrow would load Arrow's query engine, which takes 20 ms."""
 
 
 def scanned(
-    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: pc.Expression | None = None,
+    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: Where | None = None,
     among: Mapping[str, Collection[Any]] | None = None, kept: Kept | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
     `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
-    groups without them are skipped. `kept`: objects that were read before; it gets those that are read now.
+    groups without them are skipped. `kept`: files that were opened before; it gets those that are opened now.
     """
     wanted = {column: _Among(column, values) for column, values in (among or {}).items()}
     more = [SCHEMAS[name].field(column) for column in wanted if column not in schema.names]
@@ -61,7 +63,7 @@ def scanned(
         ])  # fmt: skip
         for one in wanted.values():
             rows = rows.filter(one.mask(rows))
-        rows = rows if where is None else rows.filter(where)
+        rows = rows if where is None else rows.filter(where(rows))
         return rows.select(schema.names) if more else rows
 
     many = min(_CPUS, os.cpu_count() or 1) if lake.is_local else _REQUESTS
@@ -72,20 +74,20 @@ def scanned(
 
 
 class Kept:
-    """Objects of a store that a query reads again: small ones, as many as fit. Objects never change."""
+    """Small files that a query reads again, opened, as many as fit. Objects never change."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, Any] = {}
+        self._files: dict[str, pq.ParquetFile] = {}
         self._room = _KEPT
 
-    def bytes_of(self, lake: Lake, path: str) -> Any:
-        """Return the bytes of an object."""
-        found = self._objects.get(path)
+    def opened(self, lake: Lake, path: str, size: int) -> pq.ParquetFile:
+        """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
+        found = self._files.get(path)
         if found is None:
-            found = lake.objects.get(path).bytes()
-            if len(found) <= self._room:
-                self._room -= len(found)
-                self._objects[path] = found
+            found = opened(lake, path, size)
+            if size <= min(self._room, _SMALL if lake.is_local else WHOLE):
+                self._room -= size
+                self._files[path] = found
         return found
 
 
@@ -117,18 +119,28 @@ def _rows(
     for one in files:
         path = f"{name}/{one.path}"
         with naming(lake, path):
-            file = opened(lake, path, one.size, kept)
+            file = opened(lake, path, one.size) if kept is None else kept.opened(lake, path, one.size)
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
                 found.append(_conformed(rows, stored, file.metadata.num_rows))
                 continue
+            is_near = lake.is_local or one.size <= WHOLE  # a second read of a column is no request
             some = [stored.empty_table()]
             for groups in _groups(file.metadata, of):
+                if is_near and not _has_one(file.read_row_groups(groups, [of[0].column], use_threads=False), of[0]):
+                    continue
                 rows = file.read_row_groups(groups, stored.names, use_threads=False)
                 rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
                 some.append(_conformed(rows, stored, rows.num_rows))
             found.append(pa.concat_tables(some))
+    if of and not _has_one(pa.concat_tables(found), of[0]):
+        return schema.empty_table()
     return _with_own(own, found, schema)
+
+
+def _has_one(rows: pa.Table, of: _Among) -> bool:
+    """Whether a row has one of the values."""
+    return bool(pc.any(of.mask(rows)).as_py())
 
 
 def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
@@ -168,7 +180,7 @@ def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schem
     return pa.table(columns, schema=schema)
 
 
-def opened(lake: Lake, path: str, size: int, kept: Kept | None = None) -> pq.ParquetFile:
+def opened(lake: Lake, path: str, size: int) -> pq.ParquetFile:
     """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
     if lake.is_local and size > _SMALL:
         return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
@@ -176,7 +188,7 @@ def opened(lake: Lake, path: str, size: int, kept: Kept | None = None) -> pq.Par
         return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
     if lake.is_local:
         return _in_memory(Path(f"{lake.url}/{path}").read_bytes())
-    return _in_memory(lake.objects.get(path).bytes() if kept is None else kept.bytes_of(lake, path))
+    return _in_memory(lake.objects.get(path).bytes())
 
 
 def _in_memory(data: Any) -> pq.ParquetFile:
