@@ -28,7 +28,7 @@ from ..errors import LakeError
 from . import damage
 from .files import File, files_in, files_of
 from .location import Lake
-from .parquet import add_action, options
+from .parquet import add_action, indexed, options
 from .tables import PARTITION
 
 TARGET = 128 << 20
@@ -261,7 +261,7 @@ class _Output:
     def _end(self) -> None:
         assert self._sink is not None
         self._writer.close()
-        data = self._sink.getvalue()
+        data = indexed(self._wanted.table, self._sink.getvalue())
         self._sink = None
         path = f"{PARTITION}={self._wanted.day}/merged-{uuid4()}.parquet"
         action = add_action(self._wanted.table, path, self._wanted.day, data)

@@ -1,11 +1,18 @@
-"""Encodes a table of one recording as a Parquet file, and describes that file for the Delta log."""
+"""Encodes a table of one recording as a Parquet file, and describes that file for the Delta log.
+
+Before its footer, a file of `sessions` has the CRC-32 of each session id, sorted, 4 bytes each; then their number, 4
+bytes; then `_MARK`. All are little-endian. Readers of Parquet ignore these bytes. They tell which file has no part of a
+session, in a tenth of the time of reading the ids.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +38,9 @@ _SMALL = 4096
 rows: it is one row group. The Delta log has the statistics that skip the file."""
 _PAGE = 8 << 20
 """Size of a page in bytes, before compression: a larger one repeats more."""
+_MARK = b"OMNISID1"
+_COUNTED = 4 + len(_MARK)
+"""Bytes between the checksums and the footer."""
 
 
 class Encoder:
@@ -60,7 +70,51 @@ class Encoder:
         if self._writer is None:
             return None
         self._writer.close()
-        return self._sink.getvalue()
+        return indexed(self._table, self._sink.getvalue())
+
+
+def indexed(table: str, data: bytes) -> bytes:
+    """Return a Parquet file of a table, in `sessions` with the checksums of its session ids."""
+    if table != "sessions":
+        return data
+    ids = pq.ParquetFile(pa.BufferReader(data)).read(["session_id"], use_threads=False)["session_id"].unique()
+    sums = sorted(checksums(one for one in ids.to_pylist() if one is not None))
+    at = _footer_of(data)
+    return data[:at] + struct.pack(f"<{len(sums)}II", *sums, len(sums)) + _MARK + data[at:]
+
+
+def checksums(ids: Iterable[str]) -> set[int]:
+    """Return the CRC-32 of session ids."""
+    return {crc32(one.encode()) for one in ids}
+
+
+class Checksums(NamedTuple):
+    """The checksums in the last bytes of a file of `sessions`."""
+
+    sums: pa.Array | None
+    """None if the file has none, or if these bytes are too few."""
+    needed: int
+    """The number of bytes that are needed to know more, at least."""
+
+
+def checksums_in(end: bytes) -> Checksums:
+    """Return the checksums in the last bytes of a file."""
+    at = _footer_of(end) - _COUNTED
+    if at < 0:
+        return Checksums(None, len(end) - at)
+    if not end.startswith(_MARK, at + _COUNTED - len(_MARK)):
+        return Checksums(None, 0)
+    count = int.from_bytes(end[at : at + 4], "little")
+    begun = at - 4 * count
+    if begun < 0:
+        return Checksums(None, len(end) - begun)
+    sums = pa.Array.from_buffers(pa.uint32(), count, [None, pa.py_buffer(end[begun:at])])
+    return Checksums(sums, len(end) - begun)
+
+
+def _footer_of(end: bytes) -> int:
+    """Return where the footer begins in the last bytes of a file: below 0 if it begins before them."""
+    return len(end) - 8 - int.from_bytes(end[-8:-4], "little")  # behind it are its size in 4 bytes, and `PAR1`
 
 
 def options(table: str, schema: pa.Schema, rows: int) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from functools import reduce
+from functools import cached_property, reduce
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from .damage import naming
 from .files import File
 from .location import Lake
+from .parquet import checksums, checksums_in
 from .tables import PARTITION, SCHEMAS
 
 WHOLE = 8 << 20
@@ -80,12 +81,15 @@ class Kept:
         self._files: dict[str, pq.ParquetFile] = {}
         self._room = _KEPT
 
-    def opened(self, lake: Lake, path: str, size: int) -> pq.ParquetFile:
-        """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
+    def opened(self, lake: Lake, path: str, size: int, sessions: pa.Array | None = None) -> pq.ParquetFile | None:
+        """Return an object as a Parquet file. Raises what obstore and Arrow raise.
+
+        None if its checksums tell that it has none of these sessions.
+        """
         found = self._files.get(path)
         if found is None:
-            found = opened(lake, path, size)
-            if size <= min(self._room, _SMALL if lake.is_local else WHOLE):
+            found = _opened(lake, path, size, sessions)
+            if found is not None and size <= min(self._room, _SMALL if lake.is_local else WHOLE):
                 self._room -= size
                 self._files[path] = found
         return found
@@ -97,6 +101,11 @@ class _Among:
     def __init__(self, column: str, values: Collection[Any]) -> None:
         self.column, self.values = column, sorted(values)
         self._array = pa.array(self.values, pa.string() if column != _EXCHANGE else pa.int32())
+
+    @cached_property
+    def checksums(self) -> pa.Array:
+        """The checksums of session ids."""
+        return pa.array(checksums(self.values), pa.uint32())
 
     def mask(self, rows: pa.Table) -> pa.ChunkedArray:
         """Return which rows have one of them."""
@@ -112,14 +121,19 @@ def _rows(
 
     A small file gives all rows, since those of many files are filtered faster together.
     """
-    own = [_own(one) for one in files]
-    stored = pa.schema([field for field in schema if field.name not in own[0]] or [schema.field(_RECORDING)])
-    of = [one for one in among.values() if one.column not in own[0]]
-    found = []
+    own, found = list[dict[str, Any]](), list[pa.Table]()
+    is_single = files[0].recording_id is not None
+    known = {PARTITION, _RECORDING} if is_single else {PARTITION}
+    stored = pa.schema([field for field in schema if field.name not in known] or [schema.field(_RECORDING)])
+    of = [one for one in among.values() if one.column not in known]
+    sessions = among["session_id"].checksums if name == "sessions" and "session_id" in among else None
     for one in files:
         path = f"{name}/{one.path}"
         with naming(lake, path):
-            file = opened(lake, path, one.size) if kept is None else kept.opened(lake, path, one.size)
+            file = (kept or Kept()).opened(lake, path, one.size, sessions)
+            if file is None:
+                continue
+            own.append(_own(one))
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
                 found.append(_conformed(rows, stored, file.metadata.num_rows))
@@ -133,9 +147,7 @@ def _rows(
                 rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
                 some.append(_conformed(rows, stored, rows.num_rows))
             found.append(pa.concat_tables(some))
-    if of and not _has_one(pa.concat_tables(found), of[0]):
-        return schema.empty_table()
-    return _with_own(own, found, schema)
+    return _with_own(own, found, schema) if found else schema.empty_table()
 
 
 def _has_one(rows: pa.Table, of: _Among) -> bool:
@@ -180,19 +192,36 @@ def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schem
     return pa.table(columns, schema=schema)
 
 
-def opened(lake: Lake, path: str, size: int) -> pq.ParquetFile:
-    """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
-    if lake.is_local and size > _SMALL:
-        return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
-    if size > WHOLE:
-        return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
+def _opened(lake: Lake, path: str, size: int, sessions: pa.Array | None) -> pq.ParquetFile | None:
+    """Return an object as a Parquet file. None if its checksums tell that it has none of these sessions."""
     if lake.is_local:
-        return _in_memory(Path(f"{lake.url}/{path}").read_bytes())
-    return _in_memory(lake.objects.get(path).bytes())
-
-
-def _in_memory(data: Any) -> pq.ParquetFile:
+        with Path(f"{lake.url}/{path}").open("rb") as file:
+            if size > _SMALL:
+                lacks = sessions is not None and _lacks(lambda most: _end(file, size, most), sessions)
+                return None if lacks else pq.ParquetFile(pa.OSFile(file.name), pre_buffer=False)
+            data = file.read()
+    elif size > WHOLE:
+        return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
+    else:
+        data = bytes(lake.objects.get(path).bytes())
+    if sessions is not None and _lacks(lambda most: bytes(memoryview(data)[-most:]), sessions):
+        return None
     return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)  # there is nothing to read ahead
+
+
+def _end(file: BinaryIO, size: int, most: int) -> bytes:
+    """Return the last bytes of a file."""
+    file.seek(max(0, size - most))
+    return file.read()
+
+
+def _lacks(end: Callable[[int], bytes], sessions: pa.Array) -> bool:
+    """Whether the checksums in the end of a file tell that it has none of these sessions. `end` returns as many
+    bytes of it."""
+    most = _SMALL
+    while (of := checksums_in(end(most))).needed > most:
+        most = of.needed
+    return of.sums is not None and not pc.any(pc.is_in(of.sums, sessions)).as_py()
 
 
 def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
