@@ -139,11 +139,11 @@ class _Problems:
         """Add all frames of a stream."""
         if not self._trusts or not frames:
             return
-        unheard_of = self._contract.of(x.request.target).unheard_of
+        has_unheard_of = self._contract.of(x.request.target).has_unheard_of
         odd = [
             frame for frame in frames
             if frame.verdict not in ("comment", "sentinel")
-            and (frame.verdict != "valid" or unheard_of(frame.type or "", payload(frame)))
+            and (frame.verdict != "valid" or has_unheard_of(frame.type or "", payload(frame)))
         ]  # fmt: skip
         self._count += len(odd)
         self._trusts = self._count <= _ODD

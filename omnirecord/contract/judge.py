@@ -29,10 +29,10 @@ from pydantic import ValidationError
 from ..model import Verdict
 from ..text import clip
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
-from ..wire.strict_json import MalformedError, as_dict, parse, parse_quickly, without_surrogates
+from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from .events import Event, UntypedEvent, sequence_number, type_name
 from .known_fields import OPEN, Known, Steps
-from .shapes import LONGEST, Shapes
+from .shapes import LONGEST, Shape, Shapes
 
 SENTINEL = "[DONE]"
 MAX_ISSUES = 20
@@ -188,7 +188,6 @@ class Contract:
         """The event types it knows."""
         self._check = check
         self._odd = odd
-        self._plain: dict[int, bool] = {}
         self._names = names
         self._known: dict[str, Known] = {}
         self._models = models
@@ -312,22 +311,25 @@ class Contract:
         unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
         return unknown if self._odd is None else [*unknown, *self._odd(type_, data)]
 
-    def plain(self, raw: bytes) -> str | None:
-        """Return the type of a valid event in which nothing is unheard of, if its shape tells; else None."""
+    def has_unheard_of(self, type_: str, data: dict[str, Any]) -> bool:
+        """Whether `unheard_of` returns something."""
+        if type_ not in self.types:
+            return False
+        return bool(self._of(type_).unknown(data)) or (self._odd is not None and any(self._odd(type_, data)))
+
+    def shape_of(self, raw: bytes) -> Shape | None:
+        """Return the shape of a valid event, if one tells what is unheard of in it. All events of it have that."""
         shapes = self.shapes
         if shapes is None or self._odd is not None or len(raw) > LONGEST:
             return None
         last = shapes.last
-        if raw.startswith(last.head) and last.match(raw, last.at) and self._plain.get(id(last)):
-            return last.type
+        if raw.startswith(last.head) and last.match(raw, last.at):
+            return last
         raw = with_lf(raw)
-        type_ = shapes.type_of(raw)
-        if type_ is None:
+        if shapes.type_of(raw) is None:
             self._judge_and_learn(read_fields(raw), raw, shapes)
             return None
-        if (key := id(shapes.last)) not in self._plain:  # shapes stay
-            self._plain[key] = not self.unheard_of(type_, as_dict(parse_quickly(raw[data_start(raw) : -2])))
-        return type_ if self._plain[key] else None
+        return shapes.last
 
     def place(self, type_: str | None, issue: Issue) -> str:
         """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""
