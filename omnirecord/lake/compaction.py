@@ -26,9 +26,8 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
 from . import damage
-from .files import File, files_in, files_of
+from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
-from .parquet import add_action, indexed, options
 from .tables import PARTITION
 
 TARGET = 128 << 20

@@ -22,7 +22,7 @@ from ..cassette.sqlite.columns import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
 from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived
-from .parquet import Encoder
+from .files import Encoder
 from .tables import CHILDREN, SCHEMAS
 
 _US = datetime.resolution
@@ -249,7 +249,10 @@ def headers_text(headers: Headers) -> str:
 
 
 def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
-    """Yield the tables of the analyses that have rows, each with its columns. `frames` returns those of a stream. Raises `CassetteError`."""
+    """Yield the tables of the analyses that have rows, each with its columns. Raises `CassetteError`.
+
+    `frames` returns those of a stream.
+    """
     analysis = Whole(store, recording, frames)
     children: dict[str, list[str]] = defaultdict(list)
     for child, parent in analysis.parents.items():

@@ -18,9 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .damage import naming
-from .files import File
+from .files import File, checksums, checksums_in
 from .location import Lake
-from .parquet import checksums, checksums_in
 from .tables import PARTITION, SCHEMAS
 
 WHOLE = 8 << 20

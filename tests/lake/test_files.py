@@ -1,4 +1,4 @@
-"""The encoding of a table: statistics where they skip rows."""
+"""The encoding of a table: statistics where they skip rows, checksums of session ids."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from omnirecord.lake import scan
+from omnirecord.lake.files import checksums, checksums_in, options
 from omnirecord.lake.location import Lake
-from omnirecord.lake.parquet import checksums, checksums_in, options
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
@@ -88,7 +88,7 @@ def test_only_a_file_with_a_wanted_session_is_decoded(
 def test_a_file_without_checksums_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of older versions and of other writers have none."""
     with monkeypatch.context() as patch:
-        patch.setattr("omnirecord.lake.parquet.indexed", lambda _table, data: data)
+        patch.setattr("omnirecord.lake.files.indexed", lambda _table, data: data)
         lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], TROUBLED["tool_hangs"])
     with LakeQuery(lake) as query:
         ids = query.scan("sessions", ("session_id",))["session_id"].to_pylist()
