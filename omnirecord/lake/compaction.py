@@ -25,9 +25,9 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
-from . import damage
 from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
+from .scan import conformed, naming
 from .tables import PARTITION
 
 TARGET = 128 << 20
@@ -187,16 +187,16 @@ class _Source:
     def __init__(self, lake: Lake, table: str, of: File, schema: pa.Schema) -> None:
         self._lake, self._path, self._schema = lake, f"{table}/{of.path}", schema
         data = lake.objects.get(self._path).bytes()
-        with damage.naming(lake, self._path):
+        with naming(lake, self._path):
             self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
         self._batches = self._file.iter_batches()
         self._rows: pa.Table | None = None
         self._next()
 
     def _next(self) -> None:
-        with damage.naming(self._lake, self._path):
+        with naming(self._lake, self._path):
             batch = next((one for one in self._batches if one.num_rows), None)
-        self._rows = None if batch is None else conformed(batch, self._schema)
+        self._rows = None if batch is None else conformed(pa.Table.from_batches([batch]), self._schema)
 
     @property
     def recording(self) -> str | None:
@@ -277,18 +277,6 @@ def _schema_of(table: DeltaTable) -> pa.Schema:
     """Return the columns of a table's objects: those of its newest version, without the partition."""
     schema = pa.schema(table.schema().to_arrow())
     return pa.schema([field for field in schema if field.name != PARTITION])
-
-
-def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    """Return rows with the columns of a schema; a column that they lack is null."""
-    there = set(batch.schema.names)
-    return pa.table(
-        [
-            batch[field.name].cast(field.type) if field.name in there else pa.nulls(batch.num_rows, field.type)
-            for field in schema
-        ],
-        schema=schema,
-    )
 
 
 def _now_ms() -> int:

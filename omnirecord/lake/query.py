@@ -25,11 +25,10 @@ from pyarrow.fs import PyFileSystem
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
-from . import damage
 from .files import File, Files, files_of
 from .location import Lake
 from .mistakes import checked, mistake
-from .scan import Kept, Where, scanned, tuples
+from .scan import Kept, Where, damage_in, scanned, tuples
 from .tables import PARTITION, SCHEMAS
 from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
@@ -234,7 +233,7 @@ class LakeQuery:
     def _damaged(self, error: duckdb.Error) -> LakeError | None:
         """Return the sentence for an object that cannot be decoded; None for any other error."""
         tables = {name: files for name, (files, _) in self._files.items()}
-        found = damage.sentence(self._lake, tables, str(error))
+        found = damage_in(self._lake, tables, str(error))
         return None if found is None else LakeError(found)
 
     def _of_the_store(self, error: duckdb.Error) -> LakeError:

@@ -16,13 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..model import Exchange, Incident, Side
-from .compaction import conformed
-from .damage import naming
 from .files import File, files_of
 from .location import Lake
 from .recording import COLUMNS, RecordingRows, exchanges_of, frames_of, recordings_of
 from .scan import WHOLE as _WHOLE
-from .scan import Ranges, may_have, scanned
+from .scan import Ranges, conformed, may_have, naming, scanned
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")

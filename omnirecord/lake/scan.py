@@ -1,15 +1,20 @@
-"""Reads some columns of many objects of a table with Arrow, which opens a small object in half the time of DuckDB."""
+"""Reads some columns of many objects of a table with Arrow, which opens a small object in half the time of DuckDB.
+
+An error names the object that an engine could not decode.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
 from functools import cached_property, reduce
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .damage import naming
+from ..errors import LakeError
 from .files import File, checksums, checksums_in
 from .location import Lake
 from .tables import PARTITION, SCHEMAS
@@ -135,7 +140,7 @@ def _rows(
             own.append(_own(one))
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
-                found.append(_conformed(rows, stored, file.metadata.num_rows))
+                found.append(conformed(rows, stored, file.metadata.num_rows))
                 continue
             is_near = lake.is_local or one.size <= WHOLE  # a second read of a column is no request
             some = [stored.empty_table()]
@@ -144,7 +149,7 @@ def _rows(
                     continue
                 rows = file.read_row_groups(groups, stored.names, use_threads=False)
                 rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
-                some.append(_conformed(rows, stored, rows.num_rows))
+                some.append(conformed(rows, stored))
             found.append(pa.concat_tables(some))
     return _with_own(own, found, schema) if found else schema.empty_table()
 
@@ -223,8 +228,9 @@ def _lacks(end: Callable[[int], bytes], sessions: pa.Array) -> bool:
     return of.sums is not None and not pc.any(pc.is_in(of.sums, sessions)).as_py()
 
 
-def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
-    """Return the columns of a schema for `count` rows; a column that the rows lack is null."""
+def conformed(rows: pa.Table, schema: pa.Schema, count: int | None = None) -> pa.Table:
+    """Return rows with the columns of a schema; a column that they lack is null. `count`: their number, if no column
+    tells it."""
     if rows.schema.equals(schema):
         return rows
     there, made = set(rows.column_names), []
@@ -233,7 +239,7 @@ def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
             column = rows[field.name]
             made.append(column if column.type.equals(field.type) else column.cast(field.type))
         else:
-            made.append(pa.nulls(count, field.type))
+            made.append(pa.nulls(rows.num_rows if count is None else count, field.type))
     return pa.table(made, schema=schema)
 
 
@@ -283,3 +289,69 @@ class Ranges(io.RawIOBase):
         data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
         self._at += len(data)
         return data
+
+
+_SIGNS = (
+    "magic bytes", "too small to be", "TProtocolException", "thrift", "decompress", "corrupt", "string encoding found",
+    "Failed to read file", "page header", "invalid parquet", "parquet file size is", "out of buffer", "end of stream",
+)  # fmt: skip
+_DAMAGE = re.compile("|".join(_SIGNS), re.IGNORECASE)
+_PATH = re.compile(r"""(?:'[^']*\.parquet'|"[^"]*\.parquet"):? ?""")
+_MOST_BYTES = 1 << 30
+"""Bytes of objects that are read to find a damaged one, about."""
+_CHECKED = 8
+"""Objects that are read at a time to find a damaged one."""
+
+
+def damage_in(lake: Lake, tables: Mapping[str, Iterable[File]], said: str) -> str | None:
+    """Return what to say about an error of DuckDB or Arrow that an object cannot be decoded; None for any other error.
+
+    `tables`: the objects that the query reads, by table. They are read until one fails, if the error names none.
+    """
+    if _DAMAGE.search(said) is None:
+        return None
+    there = {f"{name}/{one.path}": one for name, of in tables.items() for one in of}
+    found = next((path for path in there if path in said), None)
+    if found is None:
+        named = [path for path, one in there.items() if one.path in said]
+        by_size = sorted(named or there, key=lambda path: there[path].size)
+        ends = list(accumulate(there[path].size for path in by_size))
+        some = by_size[: bisect_right(ends, _MOST_BYTES)]
+        found = _unreadable(lake, some)
+        if found is None and len(some) == len(there):
+            return None
+    return _sentence(f"{lake.url}/{found}" if found else f"{lake.url}: an object of {' or '.join(tables)}", said)
+
+
+@contextmanager
+def naming(lake: Lake, path: str) -> Iterator[None]:
+    """Convert the errors of Arrow about an object to `LakeError`. `path`: in the lake."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise LakeError(_sentence(f"{lake.url}/{path}", str(error))) from error
+
+
+def _sentence(what: str, said: str) -> str:
+    said = _PATH.sub("", said.rpartition(" failed: ")[2].partition("\n")[0])
+    return f"{what} is damaged: restore this object from a copy of the lake ({' '.join(said.split())[:120]})"
+
+
+def _unreadable(lake: Lake, paths: Iterable[str]) -> str | None:
+    """Return the path of the first object that Arrow cannot read."""
+
+    def is_bad(path: str) -> bool:
+        try:
+            pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(path).bytes()))).read()
+        except (pa.ArrowException, OSError):
+            return True
+        return False
+
+    left = iter(paths)
+    with ThreadPoolExecutor(_CHECKED) as threads:
+        while some := list(islice(left, 8 * _CHECKED)):
+            if bad := [path for path, is_ in zip(some, threads.map(is_bad, some), strict=True) if is_]:
+                return bad[0]
+    return None
