@@ -27,10 +27,9 @@ from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
 from .files import File, Files, files_of
 from .location import Lake
-from .mistakes import checked, mistake
 from .scan import Kept, Where, damage_in, scanned, tuples
+from .sql import checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
-from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from .files import File
 from .query import LakeQuery
 from .scan import Where, tuples
+from .sql import plain
 from .tables import CHILDREN, SCHEMAS
-from .values import plain
 
 SHOWN = (
     "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
