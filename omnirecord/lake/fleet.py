@@ -23,8 +23,7 @@ from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import UsageError
 from .location import Lake
-from .reading import Batch, Reader, Snapshot, Wanted
-from .recording import RecordingRows
+from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
 from .sessions import root_of
 from .tables import CHILDREN
 
