@@ -15,8 +15,7 @@ from ..wire.limits import duration, shown_size, size_of
 from .common import fitted_table, is_terminal, json_option, print_lines, print_rows, progress, terminal_width
 
 if TYPE_CHECKING:
-    from ..lake.compaction import Merged
-    from ..lake.upkeep import Expired
+    from ..lake.upkeep import Expired, Merged
 
 _AGE = "a duration as in 90d or 12h"
 _HOUR = timedelta(hours=1)
@@ -51,10 +50,9 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     Example:
       omnirecord lake compact s3://team-lake/omnirecord
     """
-    from ..lake.compaction import Merged, merge, merges
     from ..lake.location import Lake
     from ..lake.tables import TABLES
-    from ..lake.upkeep import removable, remove, shorten_log
+    from ..lake.upkeep import Merged, merge, merges, removable, remove, shorten_log
 
     target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
     lake = Lake(url)
@@ -63,10 +61,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     merged = {name: Merged() for name in TABLES}
     if dry_run:
         for one in found:
-            total = merged[one.table]
-            total.objects += len(one.files)
-            total.bytes_before += sum(part.size for part in one.files)
-            total.rows += sum(part.rows or 0 for part in one.files)
+            merged[one.table].add(one, ())
         left = {name: removable(lake, name, age) for name in progress(TABLES, "looking for old objects")}
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))

@@ -23,11 +23,11 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.lake import fleet
-from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.fleet import ANALYSES, Job, Outcome, Shard, plan
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.tables import TABLES
+from omnirecord.lake.upkeep import Merged, merge, merges
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
@@ -107,7 +107,7 @@ def test_the_results_are_the_same_after_a_compaction(lake_url: str) -> None:
 
 
 def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 30)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 30)
     some = CASSETTES[:3]
     lake = shipped(str(tmp_path / "lake"), *some)
     for name in TABLES:

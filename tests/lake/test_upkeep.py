@@ -21,11 +21,21 @@ from click.testing import CliRunner
 
 from omnirecord.cli import main
 from omnirecord.errors import LakeError
-from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.tables import TABLES
-from omnirecord.lake.upkeep import RETAIN, expire, expiring, first_day_kept, removable, remove, shorten_log
+from omnirecord.lake.upkeep import (
+    RETAIN,
+    Merged,
+    expire,
+    expiring,
+    first_day_kept,
+    merge,
+    merges,
+    removable,
+    remove,
+    shorten_log,
+)
 from tests.support.lakes import statuses
 from tests.support.stores import each_lake_url, lake_url
 
@@ -94,7 +104,7 @@ def test_compaction_keeps_every_row_and_merges_each_day_into_one_object(lake_url
 def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 60)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 60)
     url = str(tmp_path / "lake")
     shipped(url)
     shipped(url, SHIPPED[4:])
@@ -110,7 +120,7 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
 
 
 def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 120)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 120)
     url = str(tmp_path / "lake")
     shipped(url, SHIPPED[:6])
     compact(Lake(url))
@@ -128,7 +138,7 @@ def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch
 
 
 def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 20)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 20)
     url = str(tmp_path / "lake")
     shipped(url)
     lake = Lake(url)
