@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -406,7 +407,7 @@ def test_expire_needs_an_age(folder_lake: str) -> None:
 
 
 def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
     monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
     lake, words = Lake(folder_lake), ["lake", "expire", folder_lake, "--older-than", "1d"]
 
@@ -420,7 +421,7 @@ def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyP
 
 
 def test_expire_with_yes_does_not_ask(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
     monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
 
     text = run("expire", folder_lake, "--older-than", "1d", "--yes", "--json")
