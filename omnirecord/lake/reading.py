@@ -6,7 +6,7 @@ The analyses read such a recording as they read an open cassette (`RecordingRows
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +16,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ..cassette.sqlite.checked import exchange_of, family_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
@@ -28,15 +27,12 @@ from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of
 from .location import Lake
-from .scan import WHOLE as _WHOLE
-from .scan import Ranges, conformed, may_have, naming, scanned
+from .scan import scanned
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
 TABLES_READ = (*_ALWAYS, "messages")
 _THREADS = 8
-_MOST_OPEN = 8
-"""Larger objects that stay open, so that the next batch does not read their metadata again."""
 _DAY = attrgetter("day")
 
 
@@ -122,7 +118,6 @@ class Reader:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def recordings(self, batch: Batch) -> Iterator[tuple[Wanted, RecordingRows]]:
@@ -175,41 +170,9 @@ class Reader:
         return last
 
     def rows(self, table: str, batch: Batch, ids: Collection[str]) -> pa.Table:
-        """Return the rows of these recordings, which are sorted. Raises `LakeError`."""
+        """Return the rows of these recordings. Raises `LakeError`."""
         schema = _schema(table, COLUMNS[table])
-        found: list[pa.Table] = []
-        with self._lake.failures():
-            for one in batch.objects[table]:
-                with naming(self._lake, f"{table}/{one.path}"):
-                    found += self._of_object(table, one, list(ids), schema)
-        return pa.concat_tables(found) if found else schema.empty_table()
-
-    def _of_object(self, table: str, one: File, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
-        file = self._file(f"{table}/{one.path}", one.size)
-        there = set(file.schema_arrow.names)
-        columns = [name for name in schema.names if name in there]
-        groups = [
-            number for number in range(file.metadata.num_row_groups)
-            if may_have(file.metadata.row_group(number), ids)
-        ]  # fmt: skip
-        if not groups:
-            return
-        is_large = one.size > _WHOLE  # else a thread for each column costs more than it saves
-        rows = conformed(file.read_row_groups(groups, columns=columns, use_threads=is_large), schema)
-        if one.least != one.most:
-            rows = rows.filter(pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
-        yield rows
-
-    def _file(self, path: str, size: int) -> pq.ParquetFile:
-        if size <= _WHOLE:
-            return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._lake.objects.get(path).bytes())))
-        file = self._open.pop(path, None)
-        if file is None:
-            file = pq.ParquetFile(Ranges(self._lake, path, size), pre_buffer=True)
-        self._open[path] = file
-        while len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)
-        return file
+        return scanned(self._lake, table, batch.objects[table], schema, among={"recording_id": ids})
 
     def close(self) -> None:
         self._threads.shutdown()

@@ -113,7 +113,7 @@ def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.Mon
     for name in TABLES:
         for one in merges(lake, name, 1 << 20):
             list(merge(lake, one, Merged(), 1 << 20))
-    monkeypatch.setattr("omnirecord.lake.reading._WHOLE", 100)
+    monkeypatch.setattr("omnirecord.lake.scan._SMALL", 100)
 
     compare(outcomes(lake), some)
 
