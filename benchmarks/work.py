@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 import omnirecord
-from omnirecord.analysis.whole import Whole
+from omnirecord.analysis.query import Whole
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main as command
 from omnirecord.recorder.queue import ExchangeRecorder

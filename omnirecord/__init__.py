@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from .analysis.diff.differences import Difference
     from .analysis.doctor.finding import Finding
-    from .analysis.search.search import Found
+    from .analysis.search import Found
     from .analysis.stats.values import SessionStats
     from .analysis.validate import Validation
     from .cassette.open import Cassette
@@ -285,7 +285,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
     the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.doctor.doctor import findings_of
+    from .analysis.doctor import findings_of
 
     return findings_of(cassette, session)
 
@@ -296,7 +296,7 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     `session` is a session id or its beginning. Names that end in `_s` are in seconds, those in `_ms` in milliseconds
     (`docs/stats.md`). Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.stats.stats import stats
+    from .analysis.stats import stats
 
     return stats(cassette, session)
 
@@ -331,6 +331,6 @@ def search(
     `.hits` has the first `limit` hits by session and time. Each has the `row` of its event, a `snippet`, and its model
     `call`, or None. `.total` is the number of all hits (`docs/search.md`). Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.search.search import search
+    from .analysis.search import search
 
     return search(cassette, query, type=type, session=session, since=since, until=until, calls=calls, limit=limit)

@@ -30,7 +30,7 @@ CLOSE = 8
 """The opcode of a WebSocket close frame."""
 
 Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid"]
-VERDICTS: tuple[Verdict, ...] = ("comment", "sentinel", "truncated", "malformed", "unknown", "invalid", "valid")
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Ending = Literal[
     "done",
@@ -205,6 +205,15 @@ def by_key(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     for one in values:
         found.setdefault(key(one), []).append(one)
     return found
+
+
+def root_of(session_id: str, parents: Mapping[str, str]) -> str:
+    """Return the id of the session that began a tree of sub-agents. Damaged data may have parents in a circle."""
+    seen = {session_id}
+    while (parent := parents.get(session_id)) is not None and parent not in seen:
+        seen.add(parent)
+        session_id = parent
+    return session_id
 
 
 def clocks(recordings: Iterable[Recording]) -> dict[int, int]:

@@ -22,7 +22,7 @@ from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
-from omnirecord.replayer.player.session_ids import Renaming
+from omnirecord.replayer.player.rewrite import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.examples import each
 from tests.support.pumped import slow
@@ -32,8 +32,8 @@ ROOT = Path(omnirecord.__file__).parent
 METHODS = {"match", "search", "sub", "subn", "fullmatch", "split", "finditer", "findall"}
 
 BOUNDED = {
-    "replayer.event_address.grammar._CONDITION": "matched, never searched, in a sentence that the user writes",
-    "replayer.event_address.grammar._WORD": "the same",
+    "replayer.event_address._CONDITION": "matched, never searched, in a sentence that the user writes",
+    "replayer.event_address._WORD": "the same",
     "replayer.faults.verbs._TIME": "the same",
     "ui.viewer._IMPORT": "searches the scripts of the package itself",
 }
@@ -143,7 +143,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
         "contract.shapes": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
-        "replayer.player.session_ids": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
+        "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
         "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..cassette.select import Source
-from ..contract.judge import OMNIGENT, Api
+from ..contract import OMNIGENT, Api
 from ..model import Exchange
 from ..omnigent.routes import is_of_omnigent, path_of
 from ..omnigent.summary import summary as of_omnigent

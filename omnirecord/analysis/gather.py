@@ -8,20 +8,20 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.select import Source, the_session, with_children
-from ..contract.judge import OMNIGENT
+from ..contract import OMNIGENT
 from ..errors import TooLarge
 from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .apis import api_name, is_unknown, request_text
-from .model_calls.correlate import linked
+from .model_calls import linked
 from .model_calls.values import ModelCalls
+from .turns import Around, session_of
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
 from .turns.draft import Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
-from .turns.session_builder import Around, session_of
 from .turns.values import LONG_SILENCE, Session
 
 

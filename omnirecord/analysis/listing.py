@@ -1,4 +1,4 @@
-"""A cassette as rows: the objects of `ls --json` and `events --json`. Keys are fixed.
+"""A cassette as rows: the objects of `ls --json`, `sessions --json` and `events --json`. Keys are fixed.
 
 Names that end in `_s` are seconds, names that end in `_ns` are ns. Pure, apart from reading the store.
 """
@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from ..cassette.jsonl import text
-from ..cassette.select import Moment, span
+from ..cassette.select import Moment, Source, named_session, span
 from ..cassette.sqlite import Store
+from ..errors import UsageError
 from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .gather import Concluded, conclusions
+from .doctor.finding import SEVERITIES, Finding
+from .gather import Concluded, conclusions, without_calls
+from .turns.conclusion import Conclusion
+from .turns.values import Session
 
 Row = dict[str, Any]
 NS = 1_000_000_000
+_ENDS = (".db", ".jsonl", ".db.zst", ".jsonl.zst")
 
 
 def recording_rows(store: Store) -> Iterator[Row]:
@@ -41,26 +47,24 @@ def recording_rows(store: Store) -> Iterator[Row]:
 
 def exchange_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --exchanges`."""
-    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
-    return (_exchange_row(x, clock, lasted, hops[x.recording]) for x in store.exchanges())
+    of = _Recordings(store)
+    return (_exchange_row(x, of) for x in store.exchanges())
 
 
-def _exchange_row(
-    x: Exchange, clock: Callable[[int, int], str], lasted: Callable[[Exchange], float | None], hop: str | None
-) -> Row:
+def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
         "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
         "status": x.response.status if x.response else None,
-        "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+        "started_at": of.started_at(x), "duration_s": of.duration_s(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        "hop": hop,
+        "hop": of.hops[x.recording],
     }  # fmt: skip
 
 
 def exchange_row(store: Store, x: Exchange) -> Row:
     """Return the row of `request`: that of `ls --exchanges`, with header fields, content and messages."""
-    row = _exchange_row(x, _clock(store), _lasting(store), store.recording(x.recording).hop)
+    row = _exchange_row(x, _Recordings(store))
     response: Row | None = None
     if x.response is not None:
         content = None if x.kind != "http" else _content(store, x, "response")
@@ -95,7 +99,7 @@ def _message(one: Message) -> Row:
 
 def stream_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls --streams`. `bytes` is the size that `export --format sse` writes."""
-    clock, lasted, hops = _clock(store), _lasting(store), _hops(store)
+    of = _Recordings(store)
     for x in store.streams():
         verdicts, size = store.tally(x)
         frames = sum(verdicts.values())
@@ -104,15 +108,15 @@ def stream_rows(store: Store) -> Iterator[Row]:
             "party_name": party_name(x),
             "method": x.request.method, "path": x.request.target,
             "status": x.response.status if x.response else None,
-            "started_at": clock(x.recording, x.request.at_ns) if x.has_times else None, "duration_s": lasted(x),
+            "started_at": of.started_at(x), "duration_s": of.duration_s(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
-            "ending": x.ending, "verdicts": verdicts, "hop": hops[x.recording],
+            "ending": x.ending, "verdicts": verdicts, "hop": of.hops[x.recording],
         }  # fmt: skip
 
 
 def session_rows(store: Store) -> Iterator[Row]:
     """Return the rows of `ls`: one for each session in each recording, and for each stream without a session."""
-    hops = _hops(store)
+    hops = _Recordings(store).hops
     for one in conclusions(store):
         yield {**session_row(store, one, verdicts_of(store, one)), "hop": hops[one.session.recording]}
 
@@ -134,6 +138,85 @@ def session_row(store: Store, one: Concluded, verdicts: Counter[str]) -> Row:
 def verdicts_of(store: Store, one: Concluded) -> Counter[str]:
     """Return the number of frames of a session by verdict."""
     return sum((Counter(store.tally(x)[0]) for x in one.gathered.exchanges if x.stream is not None), Counter[str]())
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One session in one recording, or one stream without a session."""
+
+    recording: int
+    session_id: str | None
+    stream: int | None
+    """The number of its stream, if that has no session."""
+    parent_session_id: str | None
+    started_at: str | None
+    """The time of its first request in UTC, ISO 8601; None if the recording has no times."""
+    until: str | None
+    """The end of its last exchange."""
+    model: str | None
+    """The model of its last turn; without one, the agent's name."""
+    turns: int
+    conclusion: Conclusion
+    findings: tuple[Finding, ...]
+    """The findings of `doctor`, worst first."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it failed, has no end, or has a finding that is an error."""
+        worst = self.findings[0].severity if self.findings else None
+        return self.conclusion.outcome in ("failed", "unfinished") or worst == "error"
+
+    def row(self, cassette: str) -> dict[str, Any]:
+        """Return the object of `sessions --json`. Keys are fixed."""
+        worst = self.findings[0] if self.findings else None
+        return {
+            "cassette": cassette, "recording": self.recording, "session_id": self.session_id, "stream": self.stream,
+            "parent_session_id": self.parent_session_id, "started_at": self.started_at,
+            "asked": self.conclusion.asked, "model": self.model, "turns": self.turns,
+            "duration_s": self.conclusion.duration_s, "conclusion": self.conclusion.row(),
+            "finding": worst and {"code": worst.code, "severity": worst.severity, "message": worst.message},
+            "findings": {one: sum(f.severity == one for f in self.findings) for one in reversed(SEVERITIES)},
+        }  # fmt: skip
+
+
+def summaries(
+    store: Source, session: str | None = None, examined: Sequence[Finding] | None = None,
+    concluded: Sequence[Concluded] | None = None,
+) -> list[Summary]:  # fmt: skip
+    """Return the sessions of a store by their beginning; with `session`, an id or the beginning of one, only that.
+
+    `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
+    more than one, has that id.
+    """
+    from .doctor import examine  # the other lists do without
+
+    concluded = conclusions(store, session) if concluded is None else concluded
+    found = examine(store, session) if examined is None else examined
+    recordings = {x.stream: x.recording for x in without_calls(store, store.streams())}
+    return [_summary(one, [f for f in found if _is_of(f, one, recordings)]) for one in concluded]
+
+
+def _summary(one: Concluded, found: list[Finding]) -> Summary:
+    told = one.session
+    until = told.started_at and wall_clock(told.started_at, told.until_ns - told.begun_ns)
+    return Summary(
+        told.recording, told.session_id, one.stream, told.parent_id, told.started_at, until, _model(told),
+        len(told.turns), one.conclusion, tuple(found),
+    )  # fmt: skip
+
+
+def _is_of(finding: Finding, one: Concluded, recordings: dict[int | None, int]) -> bool:
+    if recordings.get(finding.stream, one.session.recording) != one.session.recording:
+        return False
+    if one.session.session_id is None:
+        return finding.session_id is None and finding.stream is not None and finding.stream == one.stream
+    return finding.session_id == one.session.session_id
+
+
+def _model(told: Session) -> str | None:
+    named = [turn.model for turn in reversed(told.turns)] + [told.snapshot.model if told.snapshot else None]
+    agents = [turn.agent for turn in reversed(told.turns)] + [told.snapshot.agent if told.snapshot else None]
+    return next(filter(None, [*named, *agents]), None)
 
 
 @dataclass(frozen=True)
@@ -228,21 +311,35 @@ def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = Non
     }  # fmt: skip
 
 
-def _clock(store: Store) -> Callable[[int, int], str]:
-    started = {r.recording: r.started_at for r in store.recordings()}
-    return lambda recording, offset_ns: wall_clock(started[recording], offset_ns)
+class _Recordings:
+    """The fields of an exchange's row that come from its recording."""
 
+    def __init__(self, store: Store) -> None:
+        self._started_at = {one.recording: one.started_at for one in store.recordings()}
+        self.hops = {one.recording: one.hop for one in store.recordings()}
+        self._last_known_ns = functools.cache(store.last_known_ns)
 
-def _hops(store: Store) -> dict[int, str | None]:
-    return {r.recording: r.hop for r in store.recordings()}
+    def started_at(self, x: Exchange) -> str | None:
+        return wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None
 
-
-def _lasting(store: Store) -> Callable[[Exchange], float | None]:
-    """Return a function for durations in seconds; without an end, up to the last known time of the recording."""
-    last_known = functools.cache(store.last_known_ns)
-
-    def lasted(x: Exchange) -> float | None:
-        end = x.end_ns if x.end_ns is not None else last_known(x.recording)
+    def duration_s(self, x: Exchange) -> float | None:
+        """Return seconds; without an end, up to the last known time of the recording."""
+        end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
         return max(end - x.request.at_ns, 0) / NS if x.has_times else None
 
-    return lasted
+
+def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:
+    """Return the named cassettes, each with the session of `CASSETTE#SESSION`; of a folder those in it, by name.
+
+    A link to a file in the same folder is left out: `--rotate` makes one. Raises `UsageError` for an empty folder.
+    """
+    for one in named:
+        path, session = named_session(one)
+        if not path.is_dir():
+            yield path, session
+            continue
+        found = sorted(file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file())
+        found = [file for file in found if not (file.is_symlink() and file.resolve().parent == path.resolve())]
+        if not found:
+            raise UsageError(f"{path} holds no cassette: name a folder with .db or .jsonl files, or a file")
+        yield from ((file, session) for file in found)

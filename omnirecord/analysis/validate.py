@@ -17,9 +17,9 @@ from typing import Any, get_args
 
 from ..cassette.contracts import load
 from ..cassette.select import Source, the_session
-from ..contract.events import type_name
-from ..contract.judge import Contract, Issue, Judgement, ProblemKind
-from ..contract.known_fields import Steps
+from ..contract import Issue, ProblemKind
+from ..contract.events import Steps, type_name
+from ..contract.judge import Contract, Judgement
 from ..errors import UsageError
 from ..model import TimedFrame, Verdict
 from ..text import clip, counted, one_line

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from os import PathLike, fspath
 
-from ..contract.judge import ByPath, Contract
-from ..contract.models import NoContract
+from ..contract.judge import ByPath, Contract, NoContract
 from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent
 

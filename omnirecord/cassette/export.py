@@ -16,18 +16,16 @@ from ..errors import UsageError
 from ..model import Exchange
 from ..text import dumps
 from ..wire.content_coding import packed
-from .files import folder_for, itself, put, whole_or_not
+from .files import folder_for, itself, pieces_of, put, whole_or_not
 from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
-from .sqlite.compressed import copy_database
-from .sqlite.schema import clear_errors
+from .sqlite.connection import clear_errors
 from .sqlite.search_index import remove_index
 
 SUFFIX = ".zst"
 _ROWS = 5000
 """Rows per transaction."""
-_PIECE = 1 << 20
 _BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
@@ -70,7 +68,7 @@ def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[
         )
     if output is not None and named(output)[0] == ".jsonl":
         return packed(jsonl_bytes(store))
-    return packed(copy_database(store, output))
+    return packed(store.database_bytes(output))
 
 
 def datasette_bytes(cassette: Path) -> Iterator[bytes]:
@@ -123,5 +121,5 @@ def _write_database(lines: Iterable[Line], target: Path, *, is_compressed: bool)
         if not is_compressed:
             put(made, target)
             return
-        with whole_or_not(target) as file, made.open("rb") as database:
-            file.writelines(packed(iter(lambda: database.read(_PIECE), b"")))
+        with whole_or_not(target) as file:
+            file.writelines(packed(pieces_of(made)))

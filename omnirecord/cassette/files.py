@@ -33,6 +33,7 @@ _DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
 """Folders with the open descriptors of this process."""
 _MOST_LINKS = 40
 """Most symbolic links in a path, as in Linux."""
+_PIECE = 1 << 20
 _LITTLE = 1 << 16
 """Free bytes below which a file system counts as full."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -113,7 +114,7 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
     """
     descriptor = _opened(path)
     if descriptor is not None:
-        with _Output(descriptor, path) as file:
+        with io.BufferedWriter(_Raw(descriptor, path)) as file:
             yield file
         return
     target = _target(path)
@@ -121,7 +122,7 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
         with _trouble(path):
             folder = stack.enter_context(TemporaryFolder("partial", target.parent))
             descriptor, name = tempfile.mkstemp(dir=folder)
-        with _Output(descriptor, path) as file:
+        with io.BufferedWriter(_Raw(descriptor, path)) as file:
             yield file
             file.flush()
             with _trouble(path):
@@ -132,18 +133,29 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
 def put(made: Path, path: Path) -> None:
     """Replace `path` by a finished file, or write its bytes there if `path` is no regular file.
 
-    `made` is on the same file system, in the folder that `room_for` returns. Raises as `whole_or_not` does.
+    The new file gets the mode and, if allowed, the owner of the old one. `made` is on the same file system, in the
+    folder that `room_for` returns. Raises as `whole_or_not` does.
     """
     descriptor = _opened(path)
     if descriptor is not None:
-        with _Output(descriptor, path) as file, made.open("rb") as source:
-            shutil.copyfileobj(source, file, 1 << 20)
+        with io.BufferedWriter(_Raw(descriptor, path)) as file:
+            file.writelines(pieces_of(made))
         return
     target = _target(path)
     with _trouble(path):
         with suppress(FileNotFoundError):
-            _like(made, target.stat())
+            before = target.stat()
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):
+                    os.chown(made, before.st_uid, before.st_gid)
+            made.chmod(stat.S_IMODE(before.st_mode) & 0o777)
         made.replace(target)
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file, 1 MiB at a time."""
+    with path.open("rb") as file:
+        yield from iter(lambda: file.read(_PIECE), b"")
 
 
 def room_for(path: Path) -> Path | None:
@@ -209,7 +221,11 @@ def no_room(*paths: Path) -> str:
 
 def has_room(path: Path) -> bool:
     """Whether the file system of `path` has free blocks."""
-    return _free(path) >= _LITTLE
+    try:
+        found = os.statvfs(_nearest(path))
+    except OSError:
+        return True
+    return not found.f_blocks or found.f_bavail * found.f_frsize >= _LITTLE
 
 
 def mount_of(path: Path) -> Path:
@@ -254,20 +270,9 @@ def copied_aside(path: Path, purpose: str) -> Iterator[None]:
         ) from error
 
 
-class _Output(io.BufferedWriter):
+class _Raw(io.FileIO):
     """A file for writing, whose errors are sentences about `path`. It owns the descriptor."""
 
-    def __init__(self, descriptor: int, path: Path) -> None:
-        super().__init__(_Raw(descriptor, path))
-
-    def close(self) -> None:
-        try:
-            super().close()
-        finally:
-            self.raw.close()
-
-
-class _Raw(io.FileIO):
     def __init__(self, descriptor: int, path: Path) -> None:
         super().__init__(descriptor, "wb")
         self._path = path
@@ -322,28 +327,12 @@ def _target(path: Path) -> Path:
     return target
 
 
-def _like(made: Path, before: os.stat_result) -> None:
-    """Give a new file the mode and, if allowed, the owner of the old file."""
-    if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-        with suppress(PermissionError):
-            os.chown(made, before.st_uid, before.st_gid)
-    made.chmod(stat.S_IMODE(before.st_mode) & 0o777)
-
-
 def _nearest(path: Path) -> Path:
     """Return the path, or its nearest existing parent folder."""
     place = Path(os.path.realpath(path))
     while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # `Path.exists` may raise
         place = place.parent
     return place
-
-
-def _free(path: Path) -> int:
-    try:
-        found = os.statvfs(_nearest(path))
-    except OSError:
-        return _LITTLE
-    return found.f_bavail * found.f_frsize if found.f_blocks else _LITTLE
 
 
 @contextmanager

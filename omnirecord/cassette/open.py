@@ -34,9 +34,9 @@ from .identity import uuid7
 from .jsonl import Offsets, Reader, jsonl_bytes
 from .select import named_session, the_session, with_children
 from .sqlite import Store, Writer, is_database, is_packed, is_sqlite, rows, stream_rows
-from .sqlite.compressed import content
+from .sqlite.connection import clear_errors, closed_on_error, is_usable_path
+from .sqlite.opening import content
 from .sqlite.rows import Row
-from .sqlite.schema import clear_errors, is_usable_path
 
 _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""
@@ -66,11 +66,8 @@ def _open(path: Path) -> Store:
 
 def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
     writer = Writer(None)
-    try:
+    with closed_on_error(writer.connection):
         writer.write(rows_by(Reader(str(path))))
-    except BaseException:
-        writer.connection.close()
-        raise
     return Store(writer.connection)
 
 

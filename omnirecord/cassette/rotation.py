@@ -23,8 +23,8 @@ from ..server.timers import monotonic
 from ..wire.limits import Retention
 from .files import TemporaryFolder
 from .sqlite import Writer
+from .sqlite.connection import clear_errors, is_usable_path
 from .sqlite.lock import RecorderLock, recorder_is_alive
-from .sqlite.schema import clear_errors, is_usable_path
 from .sqlite.writer import beside, bytes_of, mark, number_made, shipped_to
 
 log = logging.getLogger("omnirecord")

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..model import CLOSE, Headers
-from ..redaction.coded import body, uncoded
+from ..model import CLOSE
+from ..redaction.coded import uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
@@ -25,11 +25,12 @@ from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, conten
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
 from .export import named, refuse_leftovers, write_lines
+from .files import pieces_of
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
 from .sqlite import Store, is_database, is_packed
-from .sqlite.compressed import content
+from .sqlite.opening import content
 
 __all__ = ["Leak", "scrub"]
 
@@ -37,7 +38,6 @@ Values = Iterator[dict[str, Any]]
 Watch = Callable[[Iterable[Any]], Iterator[Any]]
 """Passes items on, and shows the progress."""
 Token = tuple[str, bytes]
-_PIECE = 1 << 20
 _SHORTEST = 6
 """Shortest named secret that counts in free space, in bytes."""
 _COOKIES = ("field cookie", "field set-cookie")
@@ -155,9 +155,9 @@ class Scrubber:
 
     def _side(self, side: dict[str, Any], name: str) -> None:
         """The headers and the body of a request or response."""
-        headers = _headers(side)
+        headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
-            kept = body(header(headers, "content-type"), header(headers, "content-encoding"), self._redactor)
+            kept = self._redactor.body(header(headers, "content-type"), header(headers, "content-encoding"))
             side["body"] = text(kept.feed(data_of(side["body"])) + kept.close())
             self._found_here(f"{name} body")
         side["headers"] = [list(pair) for pair in self._redactor.headers(headers)]
@@ -168,7 +168,7 @@ class Scrubber:
         now.mask = self._redactor.stream() if now.stream is not None else None
         if now.mask is None or response["body"] is None:
             return
-        headers = _headers(response)
+        headers = tuple(map(tuple, response["headers"]))
         now.sizes = _Sizes(header(headers, "content-encoding"), data_of(response["body"]), response.pop("lost", ()))
         response["body"], response["headers"] = None, uncoded(headers)
 
@@ -233,10 +233,6 @@ class _Sizes:
         except CodingError:
             self._decoder = None
         return size
-
-
-def _headers(side: dict[str, Any]) -> Headers:
-    return tuple((name, value) for name, value in side["headers"])
 
 
 def scrub(
@@ -322,7 +318,9 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
         return
     counts: Counter[str] = Counter()
     for path in (source, source.with_name(source.name + "-wal")):
-        for kind, token in _tokens(scanner, watch(_pieces(path))) if path.exists() else ():
+        for kind, token in (
+            _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))) if path.exists() else ()
+        ):
             known = (kind, token) in said or any(other.startswith(token) for _, other in said)
             known = known or kind == "url" or (kind.startswith("field ") and not _may_be_value(token))
             known = known or (kind in _COOKIES and PSEUDONYM in token)
@@ -346,12 +344,3 @@ def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]
         if scanner is not None:
             spans, state = scanner.scan(state, piece)
             yield from ((span.kind, piece[span.start : span.end]) for span in spans if span.begins)
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    if is_packed(path):
-        yield from content(path)
-        return
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield piece

@@ -2,39 +2,80 @@
 
 Exit codes: 0 fine; 1 the thing asked about is not fine; 2 the call or the file is unusable, with one sentence that
 says what to do. What a command needs beyond click is imported when it runs, so that `--help` is quick.
+
+A command is in the module of its name, and its line of `--help` is in `SECTIONS`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from keyword import iskeyword
 
 import click
 
 from ..errors import __version__
 from .common import Group
-from .demo import demo
-from .diff import diff
-from .doctor import doctor
-from .events import events
-from .export import export
-from .import_ import import_
-from .lake import lake
-from .ls import ls
-from .proxy import proxy
-from .query import query
-from .request import request
-from .scrub import scrub
-from .search import search
-from .serve import serve
-from .sessions import sessions
-from .ship import ship
-from .show import show
-from .stats import stats
-from .tail import tail
-from .ui import ui
-from .validate import validate
-from .verify import verify
+
+SECTIONS = {
+    "Record and replay": {
+        "proxy": "Record the traffic between clients and a server.",
+        "serve": "Replay a cassette as a server.",
+        "verify": "Compare a replay of a cassette with the recording.",
+        "demo": "Replay, record, show and verify an example cassette.",
+    },
+    "Read recordings": {
+        "sessions": "List sessions, with the first question and how each ended.",
+        "show": "Print sessions turn by turn.",
+        "ui": "Show a cassette or a lake as a page in a browser.",
+        "tail": "Print the events of a recording as they arrive.",
+        "ls": "List sessions, exchanges, streams or recordings of a cassette.",
+        "events": "Print recorded events.",
+        "request": "Show one request with its response, or as a curl command.",
+        "search": "Search the text of events, messages, tools, requests.",
+        "query": "Run SQL over sessions, turns, tools, findings, events.",
+    },
+    "Diagnose, measure, compare": {
+        "doctor": "List failures in sessions, and their causes.",
+        "validate": "Check recorded events against a contract.",
+        "stats": "Measure sessions: latency, rates, usage.",
+        "diff": "Compare two sessions by meaning.",
+    },
+    "Copy and convert": {
+        "export": "Write a cassette in another form.",
+        "import": "Append cassettes, or an .sse body, to a cassette.",
+        "scrub": "Write a copy without secrets, or list the secrets.",
+    },
+    "Keep the recordings of many recorders": {
+        "ship": "Copy recordings to a lake.",
+        "lake": "Query, fetch and keep the recordings of many recorders.",
+    },
+}
+"""The commands of each section of `--help`, with their lines."""
+_LINES = {name: line for lines in SECTIONS.values() for name, line in lines.items()}
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(Mapping[str, click.Command]):
+    """The commands by name. A lookup imports the module of the command."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        line = _LINES[name]
+        module = f"{name}_" if iskeyword(name) else name
+        command: click.Command = getattr(import_module(f".{module}", __name__), module)
+        command.short_help = line
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_LINES)
+
+    def __len__(self) -> int:
+        return len(_LINES)
+
+
+@click.group(
+    cls=Group, sections=SECTIONS, commands=_Commands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
 @click.version_option(__version__, prog_name="omnirecord")
 def main() -> None:
     """A flight recorder for agent event streams.
@@ -49,15 +90,3 @@ def main() -> None:
     Example:
       omnirecord proxy --upstream http://127.0.0.1:6767
     """
-
-
-SECTIONS = {
-    "Record and replay": (proxy, serve, verify, demo),
-    "Read recordings": (sessions, show, ui, tail, ls, events, request, search, query),
-    "Diagnose, measure, compare": (doctor, validate, stats, diff),
-    "Copy and convert": (export, import_, scrub),
-    "Keep the recordings of many recorders": (ship, lake),
-}
-
-for title, commands in SECTIONS.items():
-    main.add_section(title, commands)

@@ -1,7 +1,7 @@
 """The types of a command's files: cassettes to read, cassettes to append to, outputs.
 
 `-` is standard input or output. `CASSETTE#SESSION` names one session: `cassette_argument` hands it to a command that
-has a `session`; `library.open_store` narrows the cassette for every other one.
+has a `session`; `opened` narrows the cassette for every other one.
 
 Mistakes on the command line, each as one sentence: what is wrong, and the right word if there is one.
 """
@@ -13,17 +13,19 @@ import inspect
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from ..cassette.files import TemporaryFolder, copied_aside
 from ..errors import OmnirecordError, UsageError
 from ..text import visible
+
+if TYPE_CHECKING:
+    from ..cassette.sqlite import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -77,11 +79,10 @@ class CassetteType(_FileType):
         name, mark, begin = incomplete.rpartition("#")
         if not mark or not Path(name).is_file():
             return super().shell_complete(ctx, param, incomplete)
-        from ..cassette.open import open_store
         from ..cassette.select import session_ids
 
         try:
-            with closing(open_store(name)) as store:
+            with opened(name) as store:
                 return [CompletionItem(f"{name}#{one}") for one in session_ids(store) if one.startswith(begin)]
         except (OmnirecordError, OSError):
             return []
@@ -90,6 +91,7 @@ class CassetteType(_FileType):
         return str(path) if self._as_text else path
 
     def dash(self, ctx: click.Context | None) -> Path:
+        from ..cassette.files import TemporaryFolder
         from ..cassette.open import import_file, is_sse
 
         assert ctx is not None
@@ -135,6 +137,8 @@ def _spool(path: Path) -> None:
     """Copy standard input to `path`. Raises `UsageError`."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("- reads standard input, which is a terminal here: pipe a cassette or a body into it")
+    from ..cassette.files import copied_aside
+
     with copied_aside(Path(STDIN), "copied"), path.open("wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
     if not path.stat().st_size:
@@ -155,6 +159,13 @@ def stdin_text(what: str) -> str:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{STDIN} is not UTF-8: pipe the {what} into it as text") from error
+
+
+def opened(cassette: Path | str, session: str | None = None) -> AbstractContextManager[Store]:
+    """An open cassette, or one session of it, for a `with`. Raises `UsageError` or `CassetteError`."""
+    from ..cassette.open import open_store
+
+    return closing(open_store(cassette, session))
 
 
 def shown(path: Path | str) -> str:

@@ -1,4 +1,4 @@
-"""Shared by the commands: errors and exit codes, JSON rows, tables, logging, common options."""
+"""Shared by the commands: errors and exit codes, JSON rows, tables, common options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import codecs
 import errno
 import functools
 import json
-import logging
 import os
 import shutil
 import signal
@@ -15,36 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from ..cassette.files import sweep
 from ..errors import OmnirecordError
-from ..server.timers import Complaint, fault_of
 from ..text import clip, visible
-from ..wire.limits import MAX_DECODED, MORE_MEMORY, max_decoded
-from . import stderr
-from .arguments import (
-    CASSETTE,
-    DATABASE,
-    FILE,
-    NAMED,
-    OUTPUT,
-    by_name,
-    cassette_argument,
-    named_source,
-    no_command,
-    sentence,
-    shown,
-    the_one,
-)
-from .stderr import busy, is_terminal, progress
+from .arguments import by_name, no_command, sentence
 
-__all__ = [
-    "CASSETTE", "DATABASE", "FILE", "NAMED", "OUTPUT", "busy", "cassette_argument", "is_terminal", "named_source",
-    "progress", "shown", "the_one",
-]  # fmt: skip
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -89,22 +66,21 @@ _OF_THE_LAKE = ("deltalake", "duckdb", "obstore", "pyarrow")
 class Group(click.Group):
     """Prints errors as a sentence, or as an object with `--json`. Lists the commands by section."""
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]] | None = None, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._sections: dict[str, tuple[click.Command, ...]] = {}
+        self._sections = dict(sections or {})
 
     def add_section(self, title: str, commands: tuple[click.Command, ...]) -> None:
         """Add commands that `--help` lists together."""
-        self._sections[title] = commands
+        self._sections[title] = {one.name or "": one.get_short_help_str(70) for one in commands}
         for command in commands:
             self.add_command(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
         widest = max(map(len, self.commands))
-        for title, commands in self._sections.items():
+        for title, lines in self._sections.items():
             with formatter.section(title):
-                rows = [((one.name or "").ljust(widest), one.get_short_help_str(70)) for one in commands]
-                formatter.write_dl(rows)
+                formatter.write_dl([(name.ljust(widest), line) for name, line in lines.items()])
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -120,6 +96,8 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.parent is not None:
             return super().invoke(ctx)
+        from ..cassette.files import sweep
+
         _print_anything()
         sweep()
         with _as_json_if(ctx.meta[_AS_JSON]), _in_sentences():
@@ -175,6 +153,8 @@ def _in_sentences() -> Iterator[None]:
 def _lacking(error: Exception) -> str | None:
     """A sentence that says what the machine or the installation lacks; None for any other error."""
     if isinstance(error, MemoryError):
+        from ..wire.limits import MORE_MEMORY
+
         return f"there is not enough memory for this: {MORE_MEMORY}"
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _OF_THE_LAKE:
         return 'the lake needs more packages: install them with `pip install "omnirecord[lake]"`'
@@ -216,17 +196,21 @@ def options(*options: Callable[[Any], Any]) -> Callable[[F], F]:
     return lambda function: functools.reduce(lambda made, option: option(made), reversed(options), function)
 
 
+def _set_max_decoded(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    from ..wire.limits import MAX_DECODED, max_decoded
+
+    max_decoded(MAX_DECODED if value is None else value)
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
 decoded_option = click.option(
-    "--max-decoded", metavar="SIZE", expose_value=False,
-    callback=lambda _context, _option, value: max_decoded(MAX_DECODED if value is None else value),
+    "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
     help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 bytes.",
 )  # fmt: skip
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
-        help="Mask secrets in the content of events, in addition to credentials, before the recorder writes the"
-        " events.",
+        help="Also mask secrets in the content of events. The recorder always replaces credentials.",
     ),
     click.option(
         "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
@@ -235,7 +219,7 @@ redact_options = options(
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms: the texts that replace secrets. Created if missing. Default: the user's key"
+    help="Key file for the pseudonyms, the texts that replace secrets; created if missing. Default: the user's key"
     " file.",
 )  # fmt: skip
 
@@ -257,45 +241,6 @@ def json_line(row: dict[str, Any]) -> str:
     from ..text import dumps, harmless
 
     return harmless(dumps(row))
-
-
-def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
-    """Write the servers' log to stderr, one line per record. `before` is called before each line."""
-    handler = stderr.handler(before)
-    handler.setFormatter(_Harmless())
-    log = logging.getLogger("omnirecord")
-    log.handlers[:] = [handler]
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
-    log.propagate = False
-    library = logging.getLogger("asyncio")
-    library.handlers[:] = [_OfAsyncio()]
-    library.propagate = False
-
-
-class _OfAsyncio(logging.Handler):
-    """Logs at most one error of asyncio per minute, as a sentence."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._trouble = Complaint()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
-        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (the next such line comes in a minute)")
-
-
-class _Harmless(logging.Formatter):
-    """Formats a record as one line without control characters; a record with `has_lines` as lines, the further ones
-    indented."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        said = f"omnirecord: {record.getMessage()}"
-        lines = said.split("\n") if getattr(record, "has_lines", False) else [said]
-        said = "\n".join(
-            visible(line if n == 0 or line.startswith("  ") else f"  {line}") for n, line in enumerate(lines)
-        )
-        return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
 
 
 Paint = Callable[[int, str, str], str]
@@ -344,6 +289,11 @@ def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) ->
     return fitting
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; None for a stream that was closed at the start."""
+    return stream is not None and stream.isatty()
+
+
 def terminal_width(otherwise: int) -> int:
     """The width of stdout in columns, at most `otherwise`; `otherwise` if it is no terminal."""
     return min(otherwise, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else otherwise
@@ -351,5 +301,4 @@ def terminal_width(otherwise: int) -> int:
 
 def fitted(line: str) -> str:
     """A line cut to the terminal's width; whole if stdout is no terminal."""
-    width = terminal_width(sys.maxsize)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return clip(line, terminal_width(sys.maxsize))

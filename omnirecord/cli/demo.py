@@ -16,7 +16,8 @@ import click
 
 from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
-from .common import DATABASE, decoded_option, is_terminal, json_option, print_rows
+from .arguments import DATABASE, opened
+from .common import decoded_option, is_terminal, json_option, print_rows
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
@@ -38,7 +39,6 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
     """Run the demo, recording into `db`, with its output on `screen`. Returns the comparison of the last replay."""
 
     from ..analysis.transcript.show import lines_of
-    from ..cassette.open import open_store
     from ..recorder.proxy.server import Proxy
     from ..replayer.server import Replay
     from ..replayer.verify import verify
@@ -56,7 +56,7 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
             live.close()
     say("3. The recording (omnirecord show):")
     say("")
-    with closing(open_store(db)) as store:
+    with opened(db) as store:
         for line in lines_of(store, None):
             say(f"   {line}")
     say("")
@@ -79,7 +79,7 @@ async def _run_clients(cassette: Path, url: str) -> None:
             await Rerun(store, recording.recording, url).run()
 
 
-@click.command(short_help="Replay, record, show and verify an example cassette.")
+@click.command()
 @click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
 @decoded_option
 @json_option

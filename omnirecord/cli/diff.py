@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import NAMED, decoded_option, is_terminal, json_option, print_lines, print_rows, progress
+from .arguments import NAMED
+from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
+from .stderr import progress
 
 if TYPE_CHECKING:
-    from ..analysis.diff.align import Span
+    from ..analysis.diff.differences import Span
 
 _COLOURS = {"gone": "red", "new": "green"}
 
 
-@click.command(short_help="Compare two sessions by meaning.")
+@click.command()
 @click.argument("a", type=NAMED)
 @click.argument("b", type=NAMED)
 @click.option("--session", metavar="ID", help="Only this session, in both cassettes; the id may be shortened.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, shown, terminal_width
+from .arguments import cassette_argument, opened, shown
+from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .stderr import busy
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -26,11 +27,11 @@ _WIDTH = 100
 
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
-    help="Lowest severity of a finding that makes the exit code 1.",
+    help="Exit with code 1 if a finding has this severity or a higher severity.",
 )  # fmt: skip
 
 
-@click.command(short_help="List failures in sessions, and their causes.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option
@@ -39,21 +40,19 @@ fail_on_option = click.option(
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
-    The cause of a failure comes first. A runner is the process that runs an agent. SESSION is an id, or the beginning
-    of an id. Without SESSION, the command examines all sessions of the cassette. Each finding names its events as
+    The cause of a failure comes first. A runner is the process that runs an agent. Each finding names its events as
     STREAM:EVENT, with the numbers that `omnirecord events` prints.
 
-    The exit code is 1 if a finding has at least the severity of --fail-on.
+    SESSION is an id, or the beginning of an id. Without SESSION, the command examines all sessions of the cassette.
 
     \b
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor.doctor import examine
+    from ..analysis.doctor import examine
     from ..analysis.gather import conclusions
-    from ..cassette.open import open_store
 
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         with busy(f"examining {shown(cassette)}"):
             found = examine(store, session)
             concluded = [] if as_json else conclusions(store, session)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from fnmatch import fnmatchcase
 from itertools import chain, islice
 from pathlib import Path
@@ -13,7 +12,8 @@ import click
 
 from ..model import VERDICTS
 from ..text import visible
-from .common import NothingFound, cassette_argument, decoded_option, fitted, json_option, print_rows, terminal_width
+from .arguments import cassette_argument, opened
+from .common import NothingFound, decoded_option, fitted, json_option, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -27,7 +27,7 @@ _TYPE, _TYPE_NARROW = 34, 26
 """Width of the type column in characters; longer types are not cut."""
 
 
-@click.command(short_help="Print recorded events.")
+@click.command()
 @cassette_argument
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
@@ -60,11 +60,10 @@ def events(
       omnirecord events session.db --type 'response.*' --json
     """
     from ..analysis.listing import EventFilter, event_rows, zeros
-    from ..cassette.open import open_store
     from ..cassette.select import moment, the_session, the_stream
 
     times = moment("--since", since), moment("--until", until)
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         of_streams = the_session(store, session) if session else None, the_stream(store, stream)
         found = event_rows(store, EventFilter(*of_streams, type_glob, verdict, *times))
         rows: Iterator[dict[str, Any]] = islice(found, limit)
@@ -77,8 +76,7 @@ def events(
             print_rows(rows)
             return
         zero = None if absolute else zeros(store)
-        for line in event_lines(rows, zero=zero):
-            click.echo(fitted(line))
+        print_lines(map(fitted, event_lines(rows, zero=zero)))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,24 +14,15 @@ import click
 from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
 from ..text import visible
-from .arguments import STDOUT
-from .common import (
-    OUTPUT,
-    busy,
-    cassette_argument,
-    decoded_option,
-    is_terminal,
-    json_line,
-    json_option,
-    progress,
-    shown,
-)
+from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
+from .common import decoded_option, is_terminal, json_line, json_option
+from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
 """Export formats, with the suffix of an output that selects each."""
 
 
-@click.command(short_help="Write a cassette in another form.")
+@click.command()
 @cassette_argument
 @click.option(
     "--format", "form", type=click.Choice(list(FORMATS)),
@@ -74,7 +65,7 @@ def export(
       omnirecord export session.db --format jsonl -o session.jsonl
       omnirecord export session.db -o session.db.zst
     """
-    from ..cassette.open import open_store, refuse_to_overwrite
+    from ..cassette.open import refuse_to_overwrite
     from ..cassette.select import the_session
 
     output = None if output is STDOUT else output
@@ -88,7 +79,7 @@ def export(
         raise UsageError("--redact and --redact-pattern need --format html; see omnirecord scrub")
     if form == "datasette" and session is not None:
         raise UsageError("--format datasette describes the whole cassette: leave out the session")
-    with closing(open_store(cassette, session)) as store:
+    with opened(cassette, session) as store:
         if output is not None:
             refuse_to_overwrite(output, cassette)
         from ..cassette.export import exported
@@ -141,7 +132,7 @@ def _form(given: str | None, output: Path | None) -> str:
 def _export_page(
     cassette: Path, output: Path | None, redact: str, patterns: tuple[str, ...], session: str | None, as_json: bool
 ) -> None:
-    from ..cassette.open import open_store, refuse_to_overwrite
+    from ..cassette.open import refuse_to_overwrite
     from ..cassette.select import the_session
     from ..ui.export import sealed_page
 
@@ -151,7 +142,7 @@ def _export_page(
         raise UsageError("--redact none scrubs nothing: leave --redact-pattern out, or choose content")
     kind = None if redact == "none" else redact
     if session is not None:
-        with closing(open_store(cassette)) as store:
+        with opened(cassette) as store:
             session = the_session(store, session)
     with busy(f"making a page of {shown(cassette)}"):
         parts = list(sealed_page(cassette, redact=kind, redact_patterns=patterns, session=session))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import click
 
 from ..errors import UsageError
 from ..text import visible
-from .arguments import by_name
-from .common import DATABASE, FILE, decoded_option, json_option, print_lines, print_rows
+from .arguments import DATABASE, FILE, by_name, opened
+from .common import decoded_option, json_option, print_lines, print_rows
 
 Rows = list[dict[str, Any]]
 
 
-@click.command("import", short_help="Append cassettes, or an .sse body, to a cassette.")
+@click.command("import")
 @click.argument("files", type=FILE, nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "-o", "--output", "--db", "db", default="omnirecord.db", show_default=True, type=DATABASE,
@@ -114,7 +113,6 @@ def _of_file(text: str, paths: list[str]) -> tuple[str, str]:
 def _shifts(texts: tuple[str, ...], paths: list[str], hops: dict[str, str]) -> dict[str, float]:
     """Return the shift of each file in seconds, by its path."""
     from ..cassette.join import parse_shift
-    from ..cassette.open import open_store
 
     found: dict[str, float] = {}
     for text in texts:
@@ -126,7 +124,7 @@ def _shifts(texts: tuple[str, ...], paths: list[str], hops: dict[str, str]) -> d
             wanted = paths
         if not wanted:
             for path in paths:
-                with closing(open_store(path)) as store:
+                with opened(path) as store:
                     wanted += [path] if of in {one.hop for one in store.recordings()} else []
         if len(wanted) != 1:
             raise UsageError(

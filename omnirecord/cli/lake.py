@@ -13,27 +13,17 @@ import click
 from ..errors import UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
-from .common import (
-    Group,
-    busy,
-    fitted_table,
-    is_terminal,
-    json_line,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    terminal_width,
-)
+from .common import Group, fitted_table, is_terminal, json_line, json_option, print_lines, print_rows, terminal_width
 from .lake_ask import get, sessions, sql
 from .lake_fleet import doctor, stats, validate
+from .stderr import busy, progress
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
     from ..lake.upkeep import Expired, Merged
 
 
-@click.group(cls=Group, short_help="Query, fetch and keep the recordings of many recorders.")
+@click.group(cls=Group)
 def lake() -> None:
     """Keep the recordings of many recorders in one place, the lake, and query all of them.
 

@@ -12,10 +12,11 @@ import click
 
 from ..errors import UsageError
 from ..text import counted, visible
-from .arguments import STDOUT, stdin_text
-from .common import OUTPUT, busy, decoded_option, json_line, json_option, print_rows, progress, terminal_width
+from .arguments import OUTPUT, STDOUT, stdin_text
+from .common import decoded_option, json_line, json_option, print_rows, terminal_width
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .sessions import Line, session_table
+from .stderr import busy, progress
 
 _SHOWN = 100
 """Most sessions in a table, by default."""

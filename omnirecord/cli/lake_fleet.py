@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import fitted_table, json_option, options, print_lines, print_rows, progress, terminal_width
+from .common import fitted_table, json_option, options, print_lines, print_rows, terminal_width
 from .doctor import fail_on_option
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..lake.fleet import Outcome

@@ -31,9 +31,12 @@ FILE = click.Path(readable=False, path_type=Path)
 
 
 PLACES = (
-    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that is not loopback."),
+    click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
-    click.option("--tls-key", type=FILE, metavar="FILE", help="Private key, unless --tls-cert contains the key (PEM)."),
+    click.option(
+        "--tls-key", type=FILE, metavar="FILE",
+        help="Private key of the certificate, if --tls-cert does not contain it (PEM).",
+    ),
 )  # fmt: skip
 LISTENS = (
     click.option(

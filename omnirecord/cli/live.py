@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from rich.control import Control
 from rich.segment import ControlType
@@ -117,9 +117,6 @@ class Screen:
             self._console.control(_ERASE)
             self._is_drawn = False
 
-
-if TYPE_CHECKING:
-    from .live import Screen
 
 _EVERY = 0.1
 """Seconds between two reads, at least."""

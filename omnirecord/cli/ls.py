@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,11 @@ import click
 
 from ..errors import UsageError
 from ..text import counted
-from .common import (
-    cassette_argument,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    shown,
-    terminal_width,
-)
+from .arguments import cassette_argument, opened, shown
+from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
 
 
-@click.command(short_help="List sessions, exchanges, streams or recordings of a cassette.")
+@click.command()
 @cassette_argument
 @click.option("--exchanges", is_flag=True, help="List every exchange: a request with its response, or a WebSocket.")
 @click.option("--streams", is_flag=True, help="List every event stream.")
@@ -41,7 +31,6 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     """
     from ..analysis import listing
     from ..analysis.gather import count_calls
-    from ..cassette.open import open_store
 
     chosen = [name for name, is_chosen in zip(_LISTS, (exchanges, streams, recordings), strict=True) if is_chosen]
     if len(chosen) > 1:
@@ -51,7 +40,7 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
         "exchanges": listing.exchange_rows, "streams": listing.stream_rows, "recordings": listing.recording_rows,
         None: listing.session_rows,
     }[what]  # fmt: skip
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         rows = list(rows_of(store))
         calls = 0 if rows or as_json or what else count_calls(store)
     if as_json:

@@ -19,16 +19,8 @@ from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
-from .common import (
-    DATABASE,
-    decoded_option,
-    is_terminal,
-    json_option,
-    log_to_stderr,
-    options,
-    pseudonym_key_option,
-    redact_options,
-)
+from .arguments import DATABASE
+from .common import decoded_option, is_terminal, json_option, options, pseudonym_key_option, redact_options
 from .listen import (
     FILE,
     LISTEN,
@@ -38,6 +30,7 @@ from .listen import (
     say,
     stop_signal,
 )
+from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
@@ -55,12 +48,17 @@ _SHORT = 0.0005
 TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option("--key", type=FILE, metavar="FILE", help="Private key, unless --cert contains the key (PEM)."),
+    click.option(
+        "--key",
+        type=FILE,
+        metavar="FILE",
+        help="Private key of the client certificate, if --cert does not contain it (PEM).",
+    ),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
 )
 
 
-@click.command(short_help="Record the traffic between clients and a server.")
+@click.command()
 @click.option(
     "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
     help="URL of the upstream; may have a path prefix. Repeatable: each further upstream needs a NAME, such as"
@@ -68,8 +66,8 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
-    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. NAME=HOST:PORT is the address for the"
-    " upstream with this NAME (default: a free port of the same host). Repeatable.",
+    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further upstream has its own"
+    " address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
 )  # fmt: skip
 @options(*TRUSTS, *PLACES)
 @click.option(
@@ -78,10 +76,10 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract: the event types that the server may send. omnigent is the default. documented has the types of"
-    " Omnigent's reference page. Others are openai-responses,"
-    " openai-chat, anthropic-messages, auto (depends on the path of a request), none (no check), or the path of an"
-    " openapi.json. NAME=CONTRACT is for the upstream with this NAME (default: auto). Repeatable.",
+    help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
+    " reference page), openai-responses, openai-chat, anthropic-messages, auto (by the path of a request), none (no"
+    " check). Or a file: the path of an openapi.json. NAME=CONTRACT is for the upstream with this NAME (default:"
+    " auto). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -112,8 +110,8 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
-    help="With --ship, --keep does not remove cassettes that are not yet in the lake, up to this total size. Above"
-    " SIZE, the proxy removes the oldest of these cassettes, with a warning.",
+    help="With --ship, --keep removes only shipped cassettes. If the unshipped cassettes exceed this total size, the"
+    " proxy also removes the oldest of them, with a warning.",
 )  # fmt: skip
 @click.option(
     "--label", "labels", multiple=True, metavar="KEY=VALUE",
@@ -128,8 +126,8 @@ TRUSTS = (
 )
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
-    help="Serve a page for browsers. Default: the port number after that of --listen, or a free port. --ui"
-    " turns on --control.",
+    help="Show the recording as a page for browsers. Default address: the port after the --listen port, or a free"
+    " port. --ui turns on --control.",
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
@@ -142,13 +140,12 @@ def proxy(
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Record the traffic between clients and a server: the upstream.
+    """Record the traffic between clients and a server, the upstream.
 
     Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
     through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.
 
-    Stderr shows messages, answers, tools, approvals and failures. For an upstream with a NAME, stderr shows a line for
-    each request. With --json, stderr shows all of this only on a terminal.
+    Stderr shows messages, answers, tools, approvals and failures. With --json, it shows them only on a terminal.
 
     \b
     Example:

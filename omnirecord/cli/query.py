@@ -15,10 +15,8 @@ import click
 
 from ..errors import UsageError
 from ..text import clip, dumps, visible
-from .arguments import stdin_text
+from .arguments import cassette_argument, shown, stdin_text
 from .common import (
-    busy,
-    cassette_argument,
     decoded_option,
     fitted_table,
     is_terminal,
@@ -26,9 +24,9 @@ from .common import (
     options,
     print_lines,
     print_rows,
-    shown,
     terminal_width,
 )
+from .stderr import busy
 
 if TYPE_CHECKING:
     from ..cassette.sql import Result
@@ -58,7 +56,7 @@ sql_options = options(
 """The argument SQL and the options of a command that runs it."""
 
 
-@click.command(short_help="Run SQL over sessions, turns, tools, findings, events.")
+@click.command()
 @cassette_argument
 @sql_options
 @decoded_option

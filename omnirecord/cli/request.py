@@ -6,7 +6,6 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ import click
 from ..errors import UsageError
 from ..omnigent.routes import party_name
 from ..text import counted, seconds, visible
-from .arguments import STDOUT
-from .common import OUTPUT, cassette_argument, decoded_option, is_terminal, json_option, print_rows, shown
+from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
+from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
 from .export import write_parts
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
         return int(digits)
 
 
-@click.command(short_help="Show one request with its response, or as a curl command.")
+@click.command()
 @cassette_argument
 @click.argument("number", metavar="N", type=_Number())
 @click.option("--curl", is_flag=True, help="Print the bash command that sends the request again.")
@@ -80,11 +79,10 @@ def request(
       omnirecord request session.db 5 --curl
     """
     from ..analysis.listing import exchange_row, zeros
-    from ..cassette.open import open_store
 
     _check(curl=curl, base_url=base_url, body=body, output=output)
     output = None if output is STDOUT else output
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         x = _the_exchange(store, number, session)
         if body is not None:
             _write_body(store, x, body, output, as_json)
@@ -96,8 +94,7 @@ def request(
             print_rows([exchange_row(store, x)])
         else:
             begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
-            for line in _lines(x, exchange_row(store, x), cassette, begun):
-                click.echo(line)
+            print_lines(_lines(x, exchange_row(store, x), cassette, begun))
 
 
 def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:

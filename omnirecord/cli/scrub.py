@@ -11,26 +11,15 @@ import click
 from ..cassette.files import is_stdout
 from ..errors import UsageError
 from ..text import visible
-from .arguments import by_name
-from .common import (
-    CASSETTE,
-    OUTPUT,
-    decoded_option,
-    fitted_table,
-    json_line,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    pseudonym_key_option,
-    shown,
-)
+from .arguments import CASSETTE, OUTPUT, by_name, shown
+from .common import decoded_option, fitted_table, json_line, json_option, print_lines, print_rows, pseudonym_key_option
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..cassette.scrub import Leak
 
 
-@click.command(short_help="Write a copy without secrets, or list the secrets.")
+@click.command()
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "-o", "--output", metavar="FILE", type=OUTPUT,

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .common import cassette_argument, decoded_option, is_terminal, json_option, print_rows, progress, terminal_width
+from .arguments import cassette_argument
+from .common import decoded_option, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.model_calls.values import Link
-    from ..analysis.search.search import Found, Hit
+    from ..analysis.search import Found, Hit
 
 _HEAD = 58
 """Width of the columns before the snippet."""
 
 
-@click.command(short_help="Search the text of events, messages, tools, requests.")
+@click.command()
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
 @click.option(
@@ -57,7 +59,7 @@ def search(
     Example:
       omnirecord search session.db 'release OR shell'
     """
-    from ..analysis.search.search import search as find
+    from ..analysis.search import search as find
 
     found = find(
         cassette, " ".join(query), type=type_glob, calls=calls, session=session, since=since, until=until, limit=limit,
@@ -66,8 +68,7 @@ def search(
     if as_json:
         print_rows(_row(hit) for hit in found.hits)
     else:
-        for line in _lines(found, " ".join(query), absolute=absolute):
-            click.echo(line)
+        print_lines(_lines(found, " ".join(query), absolute=absolute))
     sys.exit(0 if found.total else 1)
 
 

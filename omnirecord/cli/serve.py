@@ -1,9 +1,16 @@
-"""`serve`: a server that answers as the recorded one did."""
+"""`serve`: a server that answers as the recorded one did.
+
+On a terminal, keys control it, as in asciinema: space pauses, `.` steps, `+` and `-` change the speed.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from contextlib import AsyncExitStack
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +19,22 @@ import click
 from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
-from .arguments import by_name
-from .common import busy, cassette_argument, decoded_option, is_terminal, json_option, log_to_stderr, options, shown
+from .arguments import by_name, cassette_argument, shown
+from .common import decoded_option, is_terminal, json_option, options
 from .listen import LISTENS, print_parting, print_ready, say, stop_signal
+from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Task
+
+    from ..replayer.control import PlayheadControl
+    from ..replayer.player import Position
     from ..replayer.server import Replay
 
+_KEYS = "keys: space pauses, . steps to the next event, + and - change the speed"
 
-@click.command(short_help="Replay a cassette as a server.")
+
+@click.command()
 @cassette_argument
 @options(*LISTENS)
 @click.option(
@@ -31,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--speed", type=float, metavar="N", help="Divide the gaps between events by N.")
 @click.option(
     "--max-gap", type=float, metavar="S",
-    help="Shorten gaps that are longer than S seconds to S seconds. After that, --speed divides all gaps.",
+    help="Longest gap between events, in seconds. The replay shortens longer gaps, and then applies --speed.",
 )  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
@@ -41,8 +55,8 @@ if TYPE_CHECKING:
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
-    help="Seconds to wait for a request of the client. The replay then continues without the request. Default: no"
-    " limit. For pytest, see gate_timeout in docs/pytest.md.",
+    help="Seconds to wait for a request of the client. After this time, the replay continues without the request."
+    " Default: no limit. For pytest, see gate_timeout in docs/pytest.md.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
@@ -50,8 +64,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, such as model. A hop is the connection to one upstream. Default: the first hop"
-    " with requests. See docs/model-replay.md.",
+    help="Name of the hop to replay, such as model. A hop is one recorded connection, such as agent to model. Default:"
+    " the first hop with requests. See docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
@@ -85,11 +99,11 @@ def serve(
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Replay a cassette as a server, which sends the same answers as the recorded server.
+    """Replay a cassette as a server, which sends the recorded answers.
 
-    The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits for
-    one. It never connects to another server. A request that was not recorded gets a 404, which lists the most similar
-    recorded requests.
+    The replay keeps the recorded gaps between events. When it reaches a message of the client, it waits until your
+    client sends this message. It never connects to another server. A request that was not recorded gets a 404, which
+    lists the most similar recorded requests.
 
     On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
     replay.
@@ -127,8 +141,6 @@ def serve(
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:
-    from .keys import HELP, Keys, listening
-
     keys = Keys(server, say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
@@ -147,7 +159,134 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
                     say(f"a browser sees {server.page}") if server.page else None
-                    say(HELP)
+                    say(_KEYS)
                 await stop.wait()
             keys.close()
         print_parting(f"{counted(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+
+
+class Keys:
+    """What each key does to a replay. `say` prints the result."""
+
+    def __init__(self, control: PlayheadControl, say: Callable[[str], None]) -> None:
+        self._control = control
+        self._say = say
+        self._stepping: Task[None] | None = None
+
+    def press(self, key: str) -> None:
+        """Run the action of a key; other keys do nothing."""
+        from asyncio import ensure_future
+
+        try:
+            if key == " ":
+                self._pause_or_play()
+            elif key == "." and (self._stepping is None or self._stepping.done()):  # one step at a time
+                self._stepping = ensure_future(self._step())
+            elif key in ("+", "=", "-"):
+                self._control.set_speed(self._control.speed * (0.5 if key == "-" else 2.0))
+                self._say(f"speed {self._control.speed:g}")
+        except UsageError as error:
+            self._say(str(error))
+
+    def _pause_or_play(self) -> None:
+        if self._control.paused:
+            self.close()
+            self._control.play()
+            self._say("playing")
+        else:
+            self._control.pause()
+            self._say("paused: space plays on, . steps")
+
+    async def _step(self) -> None:
+        try:
+            self._say(_told(await self._control.step()))
+        except UsageError as error:
+            self._say(str(error))
+
+    def close(self) -> None:
+        """Cancel the waiting step."""
+        if self._stepping is not None:
+            self._stepping.cancel()
+
+
+def _told(position: Position) -> str:
+    after = f", then {position.next}" if position.next else ""
+    waits = f", waiting for {position.waits_for}" if position.waits_for else ""
+    return f"{position.at_s:.2f} s: {position.type or 'no event'} ({position.stream}:{position.seq}){after}{waits}"
+
+
+@contextmanager
+def listening(press: Callable[[str], None]) -> Iterator[bool]:
+    """Pass on the keys typed on stdin. Yields whether stdin is a terminal in the foreground."""
+    import asyncio
+
+    settings = _settings()
+    if settings is None:
+        yield False
+        return
+    loop = asyncio.get_running_loop()
+    terminal = _Terminal(sys.stdin.fileno(), settings, press, loop)
+    terminal.take()
+    loop.add_signal_handler(signal.SIGCONT, terminal.take)
+    try:
+        yield True
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
+        terminal.give_back()
+
+
+class _Terminal:
+    """The controlling terminal of this process.
+
+    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
+    """
+
+    def __init__(
+        self, descriptor: int, settings: list[Any], press: Callable[[str], None], loop: AbstractEventLoop
+    ) -> None:
+        self._descriptor, self._settings, self._press, self._loop = descriptor, settings, press, loop
+
+    def take(self) -> None:
+        """Read single keys, if the process is in the foreground. Called again after each continue."""
+        self._loop.remove_reader(self._descriptor)
+        if _is_ours(self._descriptor):
+            keys = self._settings[3] & ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
+            self._set([*self._settings[:3], keys, *self._settings[4:]])
+            self._loop.add_reader(self._descriptor, self._read)
+
+    def give_back(self) -> None:
+        """Restore the terminal's settings."""
+        self._loop.remove_reader(self._descriptor)
+        if _is_ours(self._descriptor):
+            self._set(self._settings)
+
+    def _set(self, settings: list[Any]) -> None:
+        with suppress(termios.error):  # the terminal is gone
+            termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
+
+    def _read(self) -> None:
+        try:
+            typed = os.read(self._descriptor, 64) if _is_ours(self._descriptor) else b""
+        except OSError:
+            typed = b""
+        if not typed:
+            self._loop.remove_reader(self._descriptor)  # the terminal is gone, or another job's
+        for key in typed.decode("utf-8", "replace"):
+            self._press(key)
+
+
+def _settings() -> list[Any] | None:
+    """The terminal's settings; None if stdin is no terminal, or belongs to another job."""
+    try:
+        is_one = sys.stdin.isatty() and _is_ours(sys.stdin.fileno())
+        return termios.tcgetattr(sys.stdin.fileno()) if is_one else None
+    except (AttributeError, OSError, ValueError, termios.error):  # closed, or no terminal after all
+        return None
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Whether the process is in the foreground of this terminal."""
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -13,23 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from ..text import clip, counted, one_line, seconds, visible
-from .arguments import by_name
-from .common import (
-    CASSETTE,
-    busy,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    shown,
-    terminal_width,
-)
+from .arguments import CASSETTE, by_name, opened, shown
+from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .stderr import busy, progress
 
 if TYPE_CHECKING:
-    from ..analysis.sessions import Summary
+    from ..analysis.listing import Summary
 
 _COLUMNS = (
     "session", "began (UTC)", "asked first", "model", "turns", "took", "parts", "how it ended", "worst finding",
@@ -45,7 +33,7 @@ _COLOURS = {"failed": "red", "unfinished": "red", "recording": "cyan", "unknown"
 _SEVERE = {"error": "red", "warning": "yellow"}
 
 
-@click.command(short_help="List sessions, with the first question and how each ended.")
+@click.command()
 @click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
@@ -67,7 +55,7 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
-    from ..analysis.sessions import cassettes_in
+    from ..analysis.listing import cassettes_in
     from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))
@@ -92,10 +80,9 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
-    from ..analysis.sessions import summaries
-    from ..cassette.open import open_store
+    from ..analysis.listing import summaries
 
-    with closing(open_store(path)) as store:
+    with opened(path) as store:
         for one in summaries(store, session):
             active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
             if active and (one.has_failed or not failed):
@@ -134,9 +121,8 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
 
 def _calls_in(path: Path) -> int:
     from ..analysis.gather import count_calls
-    from ..cassette.open import open_store
 
-    with closing(open_store(path)) as store:
+    with opened(path) as store:
         return count_calls(store)
 
 

@@ -17,7 +17,8 @@ import click
 
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
-from .common import CASSETTE, decoded_option, json_line, json_option, pseudonym_key_option, shown
+from .arguments import CASSETTE, shown
+from .common import decoded_option, json_line, json_option, pseudonym_key_option
 from .listen import say
 from .stderr import Bar
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..lake.ship import Shipped, Shipper
 
 
-@click.command(short_help="Copy recordings to a lake.")
+@click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=CASSETTE)
 @click.option("--lake", "url", required=True, metavar="URL", help="Lake to ship to: a folder, s3://, gs:// or az://.")
 @click.option(
@@ -147,7 +148,7 @@ def _watch(paths: tuple[Path, ...], make: Callable[[], Shipper], results: Result
 
 def _found(paths: tuple[Path, ...]) -> list[Path]:
     """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
-    from ..analysis.sessions import cassettes_in
+    from ..analysis.listing import cassettes_in
 
     found = list(cassettes_in(paths))
     for path, session in found:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from ..errors import UsageError
-from .common import busy, cassette_argument, console, decoded_option, json_option, print_rows, terminal_width
+from .arguments import cassette_argument, opened
+from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .stderr import busy
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Line
-    from ..analysis.transcript.show import Following
 
 T = TypeVar("T")
 _NARROWEST = 30
@@ -35,7 +36,7 @@ _HEIGHT = 12
 """Most lines that are shown of the text that still grows: the last ones."""
 
 
-@click.command(short_help="Print sessions turn by turn.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @click.option("--full", is_flag=True, help="Print long texts in full.")
@@ -69,12 +70,12 @@ def show(
     Example:
       omnirecord show session.db
     """
+    from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Page
-    from ..analysis.transcript.show import Following, lines_of, rows_of
-    from ..cassette.open import open_store
+    from ..analysis.transcript.show import lines_of, rows_of
 
     long_silence, page = _ns(silence), Page(_columns(width), full, zero_ns=0 if absolute else None)
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         if follow:
             _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
         elif as_json:

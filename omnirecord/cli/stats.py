@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -15,19 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    busy,
-    cassette_argument,
-    console,
-    decoded_option,
-    fitted,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    shown,
-)
+from .arguments import cassette_argument, opened, shown
+from .common import console, decoded_option, fitted, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .stderr import busy
 
 if TYPE_CHECKING:
     from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
@@ -56,7 +45,7 @@ _LEFT_OUT_FIRST = ("beats %", "bytes", "cost $", "turns", "out", "asked s")
 _SHORTEST_ID = 9
 
 
-@click.command(short_help="Measure sessions: latency, rates, usage.")
+@click.command()
 @cassette_argument
 @click.argument("session", required=False)
 @decoded_option
@@ -72,11 +61,10 @@ def stats(cassette: Path, session: str | None, as_json: bool) -> None:
       omnirecord stats session.db
     """
     from ..analysis.gather import model_calls
-    from ..analysis.stats.stats import astray_row, astray_rows, measured
+    from ..analysis.stats import astray_row, astray_rows, measured
     from ..analysis.stats.values import stats_row
-    from ..cassette.open import open_store
 
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         with busy("measuring"):
             found = list(measured(store, session))
             astray = list(astray_rows(model_calls(store))) if session is None else []
@@ -96,8 +84,7 @@ def _print(cassette: Path, found: Sequence[SessionStats], astray: Sequence[tuple
         if found or number:
             click.echo()
         click.echo(f"Model calls{' without a turn' if found else ''}, recording {recording}")
-        for line in _model(calls):
-            click.echo(fitted(_INDENT + line))
+        print_lines(fitted(_INDENT + line) for line in _model(calls))
 
 
 def _print_sessions(found: Sequence[SessionStats]) -> None:
@@ -106,8 +93,7 @@ def _print_sessions(found: Sequence[SessionStats]) -> None:
         click.echo()
     if len({one.session_id for one in found}) == 1:
         for number, one in enumerate(found):
-            for line in ["", *_report(one)][number == 0 :]:
-                click.echo(fitted(line))
+            print_lines(map(fitted, ["", *_report(one)][number == 0 :]))
     elif is_terminal(sys.stdout):
         _print_rich(_rows(found))
     else:

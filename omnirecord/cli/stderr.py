@@ -17,9 +17,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager, suppress
 from threading import Timer
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from ..server.timers import monotonic
+from ..server.timers import Complaint, fault_of, monotonic
+from ..text import visible
+from .common import console, is_terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -117,6 +119,45 @@ def handler(before: Callable[[], None] = lambda: None) -> logging.Handler:
         return logging.StreamHandler()
 
 
+def log_to_stderr(*, verbose: bool = True, before: Callable[[], None] = lambda: None) -> None:
+    """Write the servers' log to stderr, one line per record. `before` is called before each line."""
+    writer = handler(before)
+    writer.setFormatter(_Harmless())
+    log = logging.getLogger("omnirecord")
+    log.handlers[:] = [writer]
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    log.propagate = False
+    library = logging.getLogger("asyncio")
+    library.handlers[:] = [_OfAsyncio()]
+    library.propagate = False
+
+
+class _OfAsyncio(logging.Handler):
+    """Logs at most one error of asyncio per minute, as a sentence."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._trouble = Complaint()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        said = f"{fault_of(error)}: " if isinstance(error, Exception) else ""
+        self._trouble.say(f"{said}{record.getMessage().partition(chr(10))[0]} (the next such line comes in a minute)")
+
+
+class _Harmless(logging.Formatter):
+    """Formats a record as one line without control characters; a record with `has_lines` as lines, the further ones
+    indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = f"omnirecord: {record.getMessage()}"
+        lines = said.split("\n") if getattr(record, "has_lines", False) else [said]
+        said = "\n".join(
+            visible(line if n == 0 or line.startswith("  ") else f"  {line}") for n, line in enumerate(lines)
+        )
+        return said if not record.exc_info else f"{said}\n{self.formatException(record.exc_info)}"
+
+
 def progress(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
     """The items, with progress: a bar with percentage, rate and remaining time if the total is known; else a count."""
     if not is_terminal(sys.stderr):
@@ -169,8 +210,6 @@ def busy(label: str) -> Iterator[None]:
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from .common import console
-
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
     shown = Progress(*columns, console=console(stderr=True), transient=True)
     shown.add_task(label, total=None)
@@ -189,8 +228,6 @@ def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
     from rich import progress as rich
     from rich.text import Text
 
-    from .common import console
-
     class Rate(rich.ProgressColumn):
         def render(self, task: rich.Task) -> Text:
             speed = task.finished_speed or task.speed
@@ -204,8 +241,3 @@ def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
         else [label, rich.BarColumn(), rich.TaskProgressColumn(), Rate(), rich.TimeRemainingColumn()]
     )
     return rich.Progress(*columns, console=console(stderr=True), transient=True)
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal; None for a stream that was closed at the start."""
-    return stream is not None and stream.isatty()

@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from ..model import VERDICTS
-from .common import NAMED, decoded_option, is_terminal, json_option, named_source, print_rows, shown
+from .arguments import NAMED, named_source, shown
+from .common import decoded_option, is_terminal, json_option, print_rows
 
 LAST, LAST_FOLDED = 10, 100
 """Number of earlier events to show: with a line each, and folded."""
 
 
-@click.command(short_help="Print the events of a recording as they arrive.")
+@click.command()
 @click.argument("source", metavar="CASSETTE|URL", type=NAMED)
 @click.option("--session", metavar="ID", help="Only streams of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")

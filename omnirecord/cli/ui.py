@@ -10,9 +10,10 @@ import click
 
 from ..errors import UsageError
 from ..text import visible
-from .arguments import by_name
-from .common import NAMED, busy, decoded_option, is_terminal, json_option, log_to_stderr, options
+from .arguments import NAMED, by_name
+from .common import decoded_option, is_terminal, json_option, options
 from .listen import LISTENS, print_ready, stop_signal
+from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
     from ..lake.page import LakeViewer
@@ -22,7 +23,7 @@ _MARKER = "omnirecord.json"
 """The file that makes a folder a lake, as in `lake.location`, which a command without a lake does not import."""
 
 
-@click.command(short_help="Show a cassette or a lake as a page in a browser.")
+@click.command()
 @click.argument("cassette", type=NAMED)
 @click.argument("other", type=NAMED, required=False)
 @click.option(

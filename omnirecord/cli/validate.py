@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    cassette_argument,
-    console,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    print_lines,
-    print_rows,
-    progress,
-    shown,
-)
+from .arguments import cassette_argument, opened, shown
+from .common import console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.validate import Problem, Validation
@@ -37,7 +27,7 @@ _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
-@click.command(short_help="Check recorded events against a contract.")
+@click.command()
 @cassette_argument
 @click.option(
     "--contract",
@@ -65,10 +55,9 @@ def validate(
     """
     from ..analysis.validate import validation
     from ..cassette.contracts import load
-    from ..cassette.open import open_store
 
     held_against = None if contract is None else load(contract)
-    with closing(open_store(cassette)) as store:
+    with opened(cassette) as store:
         total = sum(sum(store.tally(x)[0].values()) for x in store.streams())
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)

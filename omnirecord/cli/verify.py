@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from ..text import visible
-from .common import Failure, cassette_argument, decoded_option, json_option, print_rows, shown
+from .arguments import cassette_argument, shown
+from .common import Failure, decoded_option, json_option, print_rows
 
 
-@click.command(short_help="Compare a replay of a cassette with the recording.")
+@click.command()
 @cassette_argument
 @click.option(
     "--timing", default="compressed", show_default=True, type=click.Choice(["original", "compressed", "instant"]),

@@ -17,61 +17,24 @@ An oversized frame is `truncated` first of all: its data was not kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import islice
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from ..model import Verdict
-from ..text import clip
+from ..wire.json_rpc import message_of
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
-from .events import Event, UntypedEvent, sequence_number, type_name
-from .known_fields import OPEN, Known, Steps
+from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
+from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
 from .shapes import LONGEST, Shape, Shapes
 
-SENTINEL = "[DONE]"
-MAX_ISSUES = 20
-"""Number of issues of one event that are listed, at most."""
-_MAX_TEXT = 200
 _MOST_PATHS = 1000
 """Number of paths whose contract is kept."""
-
-
-ProblemKind = Literal[
-    "malformed",
-    "truncated",
-    "unknown type",
-    "event differs",
-    "missing field",
-    "wrong kind",
-    "unknown value",
-    "unknown field",
-]
-"""The problems of an event, the worst first. `event differs`: its `event:` names another type. `unknown value`: a value
-of the right kind that the contract does not list. `unknown field`: a field that the contract does not name, which is
-allowed unless the contract forbids it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One problem of an event."""
-
-    path: str
-    """`response.usage.input_tokens`, `viewers[0].user_id`, `event`; empty for the event as a whole."""
-    message: str
-    """The message without a subject: "is required"."""
-    problem: ProblemKind = field(default="wrong kind", compare=False)
-    steps: Steps = field(default=(), compare=False, repr=False)
-    """The path as names and positions."""
-
-    @classmethod
-    def at(cls, steps: Steps, message: str, problem: ProblemKind = "wrong kind") -> Issue:
-        return cls(path_of(steps), message, problem, steps)
 
 
 @dataclass(slots=True)
@@ -118,53 +81,19 @@ Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
 """From a type and a payload of that type to its issues, or to its unknown fields."""
 Names = Callable[[str], Known]
 """From a type to its fields."""
-TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
-"""From a payload and the `event:` of its frame to the type; None without one."""
-
-
-OMNIGENT = "omnigent"
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """The rules of an API for its streams."""
-
-    name: str = OMNIGENT
-    """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
-    type_of: TypeOf = lambda data, _event: type_name(data)
-    type_field: str = "type"
-    """The field that `malformed` names if a payload has no type."""
-    event_line: Literal["agrees", "required", "ignored"] = "agrees"
-    """What clients expect of the line `event:`. `agrees`: it may be absent, and otherwise names the type."""
-    end_marker: str | None = SENTINEL
-    """The data of the last frame; None if events end a stream."""
-    ends: tuple[str, ...] = ()
-    """The types that end a stream, the usual one first."""
-    has_ends: bool = True
-    """Whether every complete stream has an end marker, or an event that ends it."""
-
-    def is_end(self, verdict: Verdict, type_: str | None) -> bool:
-        """Return whether a frame ends its stream as the API defines it."""
-        return (verdict == "sentinel" and self.end_marker is not None) or type_ in self.ends
-
-    def has_end(self, verdicts: Collection[str], types: Collection[str | None]) -> bool:
-        """Return whether one of several frames does. `types` may leave out types that end no stream."""
-        has_marker = "sentinel" in verdicts and self.end_marker is not None
-        return has_marker or any(type_ in types for type_ in self.ends)
-
-    @property
-    def end(self) -> str:
-        """What usually ends a stream: `[DONE]`, or a type."""
-        return self.end_marker or self.ends[0]
-
-    @property
-    def is_omnigent(self) -> bool:
-        """Whether its streams are those of Omnigent."""
-        return self.name == OMNIGENT
-
-
-OMNIGENTS = Api()
-"""The rules of Omnigent's API."""
+_PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
+_PLAIN = {
+    "missing": "is required",
+    "dict_type": "should be an object",
+    "model_type": "should be an object",
+    "model_attributes_type": "should be an object",
+    "list_type": "should be an array",
+    "string_type": "should be a string",
+}
+NONE = "none"
+_FURTHER = ("object", "method")
+_NO_NAME = "message"
+"""What `event:` says by default, in the standard."""
 
 
 class Contract:
@@ -202,7 +131,7 @@ class Contract:
         return self
 
     def judge(self, frame: Frame) -> Judgement:
-        """Return the judgement of a frame, with the first `MAX_ISSUES` issues."""
+        """Return the judgement of a frame, with its first issues."""
         raw, shapes = frame.raw, self.shapes
         if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
             return self._judge(frame)
@@ -311,12 +240,6 @@ class Contract:
         unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
         return unknown if self._odd is None else [*unknown, *self._odd(type_, data)]
 
-    def has_unheard_of(self, type_: str, data: dict[str, Any]) -> bool:
-        """Whether `unheard_of` returns something."""
-        if type_ not in self.types:
-            return False
-        return bool(self._of(type_).unknown(data)) or (self._odd is not None and any(self._odd(type_, data)))
-
     def shape_of(self, raw: bytes) -> Shape | None:
         """Return the shape of a valid event, if one tells what is unheard of in it. All events of it have that."""
         shapes = self.shapes
@@ -373,6 +296,77 @@ class ByPath(Contract):
         return self._otherwise.examine(frame)
 
 
+class NoContract(Contract):
+    """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict.
+
+    An event that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those
+    that other contracts of the same document know.
+    """
+
+    def __init__(self, name: str = NONE, types: Iterable[str] = ()) -> None:
+        super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))
+
+    def _judge_payload(self, event: str | None, data: Any, _checkable: Any) -> Judgement:
+        fields = data if isinstance(data, dict) else {}
+        return Judgement("valid", any_type(fields, event), sequence_number(fields), (), data)
+
+    def _malformed(self, event: str | None, text: str, _problem: str) -> Judgement:
+        return Judgement("valid", any_type({}, event), data=text)
+
+
+def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
+    """Return what names an event of an unknown API; None without a name.
+
+    It is the payload's `type`, else the line `event:`, else the payload's `object` or `method`, as far as they exist.
+    An answer of JSON-RPC has the type `result` or `error`.
+    """
+    found = type_name(data)
+    if found is None and (event is None or event == _NO_NAME):
+        found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)
+        if found is None and (message := message_of(data)) is not None:
+            found = message.kind
+    return found if found is not None else event or None
+
+
+def of_models(name: str, models: Mapping[str, type[Event]], api: Api = OMNIGENTS) -> Contract:
+    """Return the contract of these models, by type: an event is valid if its model takes it. They are applied as a
+    client does: numbers in strings are numbers, and other fields are allowed."""
+
+    def known(type_: str) -> Known:
+        schema = models[type_].model_json_schema()
+        return Known(schema, [schema])
+
+    shapes = Shapes(models.get)
+    return Contract(name, models, lambda type_, data: check(models[type_], data), known, None, shapes, models, api)
+
+
+def check(model: type[Event], data: dict[str, Any], *, strict: bool = False) -> list[Issue]:
+    """Return the issues of a payload by its model. `strict`: a number in a string is no number."""
+    try:
+        # The core of `model_validate`, in two thirds of its time.
+        model.__pydantic_validator__.validate_python(data, strict=strict or None)
+    except ValidationError as error:
+        return issues_of(error)
+    return []
+
+
+def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list[Issue]:
+    """pydantic's findings in our words. `under`: where in the event the value is."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [
+        Issue.at(
+            (*under, *(step for step in one["loc"] if not (isinstance(step, str) and step.startswith(TAG)))),
+            _message(one["type"], one["msg"]), _PROBLEMS.get(one["type"], "wrong kind"),
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def _message(kind: str, text: str) -> str:
+    plain = text.removeprefix("Input ").removeprefix("Value error, ")
+    return _PLAIN.get(kind) or plain[:1].lower() + plain[1:]
+
+
 def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
     """pydantic takes a lone surrogate in a text, but in no field's name."""
     try:
@@ -385,18 +379,3 @@ def _event_line(event: str | None, type_: str) -> Issue:
     if not event:
         return Issue("event", "is required", "missing field")
     return Issue("event", f"differs from the type {type_}", "event differs")
-
-
-def path_of(steps: Iterable[str | int]) -> str:
-    """The path of a value: names joined by dots, positions in brackets."""
-    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-    return path.removeprefix(".")
-
-
-def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
-    """The first issues, each at a length that fits a line, and how many more there are."""
-    shown = tuple(
-        replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in islice(issues, MAX_ISSUES)
-    )
-    more = len(issues) - len(shown)
-    return (*shown, Issue("", f"and {more} more")) if more else shown

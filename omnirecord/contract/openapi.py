@@ -27,10 +27,9 @@ import jsonschema_rs
 from ..errors import UsageError
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
-from .events import Event, sequence_number
-from .judge import Api, ByPath, Contract, Issue, Judgement, ProblemKind
-from .known_fields import Known, target_of
-from .models import NoContract, any_type
+from . import Api, Issue, ProblemKind
+from .events import Event, Known, sequence_number, target_of
+from .judge import ByPath, Contract, Judgement, NoContract, any_type
 
 _UNION = "ServerStreamEvent"
 _FIELD = "type"

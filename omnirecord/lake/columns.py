@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from ..cassette.framing import is_utf8
 from ..cassette.sqlite import Store
-from ..cassette.sqlite.columns import FrameTable
+from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange
 from .tables import SCHEMAS
 

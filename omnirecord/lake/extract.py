@@ -16,9 +16,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..analysis.whole import Frames, Whole
+from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store, is_coded
-from ..cassette.sqlite.columns import FrameTable
+from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
 from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived

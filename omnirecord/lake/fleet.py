@@ -23,17 +23,17 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor import examine
+from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
-from ..analysis.whole import Whole
 from ..cassette.contracts import load
 from ..contract.judge import Contract
 from ..errors import OmnirecordError, UsageError
+from ..model import root_of
 from ..text import clip
 from .location import Lake
 from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
-from .sessions import root_of
 from .tables import CHILDREN
 
 Row = dict[str, Any]

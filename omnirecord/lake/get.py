@@ -19,13 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import UsageError
-from ..model import FORMAT_VERSION
+from ..model import FORMAT_VERSION, root_of
 from ..text import dumps
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import tuples
-from .sessions import root_of
 from .tables import CHILDREN
 
 _LISTED = 5

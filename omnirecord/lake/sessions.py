@@ -301,12 +301,3 @@ def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> 
     for row in without:
         row["parent_session_id"] = parents.get(row["session_id"])
     return [row for row in rows if row["session_id"] not in parts or parts[row["session_id"]] == {*row["recordings"]}]
-
-
-def root_of(session_id: str, parents: Mapping[str, str]) -> str:
-    """Return the id of the session that began a tree of sub-agents. A damaged lake may have parents in a circle."""
-    seen = {session_id}
-    while (parent := parents.get(session_id)) is not None and parent not in seen:
-        seen.add(parent)
-        session_id = parent
-    return session_id

@@ -34,22 +34,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..contract import Issue as Issue
+from ..contract import ProblemKind as ProblemKind
 from ..contract.events import Event as Event
+from ..contract.events import Known, Steps
 from ..contract.events import Shape as Shape
 from ..contract.events import UntypedEvent as UntypedEvent
 from ..contract.judge import Contract as Contract
-from ..contract.judge import Issue as Issue
 from ..contract.judge import Judgement as Judgement
-from ..contract.judge import ProblemKind as ProblemKind
-from ..contract.known_fields import Known, Steps
-from ..contract.models import check, issues_of, of_models
+from ..contract.judge import check, issues_of, of_models
 from ..contract.shapes import Shapes
 from .events import MODELS
 from .events import ServerStreamEvent as ServerStreamEvent
-from .events.objects import *  # noqa: F403 - a new model is exported without a change here
-from .events.objects import ChildSessionSummary, SessionResourceObject, TodoEntry
-from .events.response import *  # noqa: F403
+from .events.response import *  # noqa: F403 - a new model is exported without a change here
 from .events.session import *  # noqa: F403
+from .events.session import ChildSessionSummary, SessionResourceObject, TodoEntry
 
 
 def omnigent() -> Contract:

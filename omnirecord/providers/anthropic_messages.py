@@ -10,9 +10,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from ..contract import Api
 from ..contract.events import ByType, Event, Shape, by_type, types_of
-from ..contract.judge import Api, Contract
-from ..contract.models import of_models
+from ..contract.judge import Contract, of_models
 
 NAME = "anthropic-messages"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 from ..wire.normal import Normal
@@ -113,7 +114,7 @@ def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation |
     data = as_dict(_value(body))
     try:
         api = _api_of(data, target)
-        return None if api is None else _Reader(api, data).conversation()
+        return None if api is None else _conversation(api, data)
     except RecursionError:
         return None
 
@@ -213,91 +214,60 @@ def _looks_like_anthropic(data: dict[str, Any]) -> bool:
     return any(as_dict(part).get("type") in ("tool_use", "tool_result", "thinking", "image") for part in parts)
 
 
-class _Reader:
-    """Reads one body. Collects the ids that are not compared."""
-
-    def __init__(self, api: Api, data: dict[str, Any]) -> None:
-        self._api: Api = api
-        self._data = data
-        self._normal = Normal()
-
-    def conversation(self) -> Conversation:
-        data = self._data
-        drafts = self._drafts()
-        opening = self._opening(drafts)
-        instructions = "\n\n".join(opening)
-        previous = as_text(data.get("previous_response_id")) or _conversation_id(data.get("conversation"))
-        same_instructions = canonical(self._normal.written(instructions))
-        tools = tuple(sorted(self._tools(), key=lambda tool: (tool.name, tool.same)))
-        items, calls = _placed(drafts[len(opening) if self._api == "openai-chat" else 0 :], self._normal)
-        return Conversation(
-            self._api,
-            as_text(data.get("model")) or "",
-            data.get("stream") is True,
-            same_instructions,
-            tools,
-            items,
-            self._settings(),
-            instructions,
-            previous,
-            (*((previous,) if previous else ()), *calls, *self._normal.ids),
-        )
-
-    def _drafts(self) -> list[Draft]:
-        return list(drafts_of(self._data.get("input" if self._api == "openai-responses" else "messages")))
-
-    def _opening(self, drafts: list[Draft]) -> list[str]:
-        """Return the texts of the instructions."""
-        if self._api == "openai-responses":
-            found = self._data.get("instructions")
-            return [found] if isinstance(found, str) and found else []
-        if self._api == "anthropic-messages":
-            return [one.text for one in content_items("system", self._data.get("system"))]
-        texts: list[str] = []
-        for draft in drafts:
-            if draft.kind != "system":
-                break
-            texts.append(draft.text)
-        return texts
-
-    def _tools(self) -> Iterator[Tool]:
-        for one in (*as_list(self._data.get("tools")), *as_list(self._data.get("functions"))):
-            if isinstance(one, dict):
-                yield self._tool(one)
-
-    def _tool(self, data: dict[str, Any]) -> Tool:
-        kind = as_text(data.get("type")) or "function"
-        inner = data.get(kind)
-        fields = {**data, **inner} if isinstance(inner, dict) else data
-        name = as_text(fields.get("name")) or as_text(fields.get("server_label")) or kind
-        description = as_text(fields.get("description")) or ""
-        schema = fields.get("parameters", fields.get("input_schema"))
-        left_out = ("name", "type", "description", "parameters", "input_schema", "cache_control", "strict", kind)
-        rest = {key: value for key, value in fields.items() if key not in left_out}
-        compared = {
-            "description": description or None,
-            "schema": _unordered(schema),
-            "strict": True if fields.get("strict") is True else None,
-            "type": None if kind in ("function", "custom") and schema is not None else kind,
-            **rest,
-        }
-        return Tool(name, canonical(self._normal.of(compared)), description, schema)
-
-    def _settings(self) -> tuple[tuple[str, str], ...]:
-        found: dict[str, Any] = {}
-        for sent, name in _SETTINGS.items():
-            value = self._data.get(sent)
-            if value is not None and value != {}:
-                found[name] = value
-        if as_dict(found.get("text")).keys() == {"format"}:
-            found["format"] = found.pop("text")["format"]
-        if as_dict(found.get("format")).get("type") == "text":  # the default
-            del found["format"]
-        return tuple((name, canonical(Normal().of(found[name], name))) for name in sorted(found))
+def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
+    """Return the conversation of one body."""
+    normal = Normal()  # collects the ids that are not compared
+    drafts = list(drafts_of(data.get("input" if api == "openai-responses" else "messages")))
+    opening = _opening(api, data, drafts)
+    instructions, named = "\n\n".join(opening), data.get("conversation")
+    previous_id = named if isinstance(named, str) else as_text(as_dict(named).get("id"))
+    previous = as_text(data.get("previous_response_id")) or previous_id
+    same_instructions = canonical(normal.written(instructions))
+    sent = (*as_list(data.get("tools")), *as_list(data.get("functions")))
+    tools = [_tool(one, normal) for one in sent if isinstance(one, dict)]
+    items, calls = _placed(drafts[len(opening) if api == "openai-chat" else 0 :], normal)
+    return Conversation(
+        api, as_text(data.get("model")) or "", data.get("stream") is True, same_instructions,
+        tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))), items, _settings(data), instructions, previous,
+        (*((previous,) if previous else ()), *calls, *normal.ids),
+    )  # fmt: skip
 
 
-def _conversation_id(value: Any) -> str | None:
-    return value if isinstance(value, str) else as_text(as_dict(value).get("id"))
+def _opening(api: Api, data: dict[str, Any], drafts: list[Draft]) -> list[str]:
+    """Return the texts of the instructions."""
+    if api == "openai-responses":
+        return [found] if (found := as_text(data.get("instructions"))) else []
+    if api == "anthropic-messages":
+        return [one.text for one in content_items("system", data.get("system"))]
+    return [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
+
+
+def _tool(data: dict[str, Any], normal: Normal) -> Tool:
+    kind = as_text(data.get("type")) or "function"
+    inner = data.get(kind)
+    fields = {**data, **inner} if isinstance(inner, dict) else data
+    name = as_text(fields.get("name")) or as_text(fields.get("server_label")) or kind
+    description = as_text(fields.get("description")) or ""
+    schema = fields.get("parameters", fields.get("input_schema"))
+    left_out = ("name", "type", "description", "parameters", "input_schema", "cache_control", "strict", kind)
+    rest = {key: value for key, value in fields.items() if key not in left_out}
+    compared = {
+        "description": description or None,
+        "schema": _unordered(schema),
+        "strict": True if fields.get("strict") is True else None,
+        "type": None if kind in ("function", "custom") and schema is not None else kind,
+        **rest,
+    }
+    return Tool(name, canonical(normal.of(compared)), description, schema)
+
+
+def _settings(data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = {name: value for sent, name in _SETTINGS.items() if (value := data.get(sent)) is not None and value != {}}
+    if as_dict(found.get("text")).keys() == {"format"}:
+        found["format"] = found.pop("text")["format"]
+    if as_dict(found.get("format")).get("type") == "text":  # the default
+        del found["format"]
+    return tuple((name, canonical(Normal().of(found[name], name))) for name in sorted(found))
 
 
 def _unordered(schema: Any) -> Any:
@@ -316,9 +286,10 @@ def _unordered(schema: Any) -> Any:
 def _placed(drafts: list[Draft], normal: Normal) -> tuple[tuple[Item, ...], list[str]]:
     """Return the items, with numbers for the ids of calls; and these ids."""
     numbers: dict[str, int] = {}
-    items: list[Item] = []
-    for draft in _ordered(drafts, numbers):
-        items.append(draft.item(normal, None if draft.call_id is None else numbers[draft.call_id]))
+    items = [
+        draft.item(normal, None if draft.call_id is None else numbers[draft.call_id])
+        for draft in _ordered(drafts, numbers)
+    ]
     return tuple(items), list(numbers)
 
 

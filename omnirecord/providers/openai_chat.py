@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
+from ..contract import Api
 from ..contract.events import Event, Shape
-from ..contract.judge import Api, Contract
-from ..contract.models import of_models
+from ..contract.judge import Contract, of_models
 
 NAME = "openai-chat"
 CHUNK = "chat.completion.chunk"

@@ -12,9 +12,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
+from ..contract import Api
 from ..contract.events import Event, by_type, types_of
-from ..contract.judge import Api, Contract
-from ..contract.models import of_models
+from ..contract.judge import Contract, of_models
 from .responses_objects import Item, Part, Response, SummaryText
 
 NAME = "openai-responses"

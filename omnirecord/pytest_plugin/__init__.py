@@ -19,7 +19,7 @@ from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from ..replayer.blocking import Server
-    from .recording import Case
+    from .server import Case
     from .settings import Settings
 
 _NOT_IN_TESTS = (
@@ -85,14 +85,13 @@ def pytest_runtest_makereport(
     if call.when == "call" or report.failed:
         item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
     if report.failed and _SERVER in item.stash:
-        from .limit import noted_of
-        from .recording import section
+        from .server import noted_of, section
 
         told = str(call.excinfo.value) if call.excinfo is not None else ""
         said = noted_of(item) or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
         report.sections.append(("omnirecord", said))
     if call.when == "teardown" and _SERVER in item.stash:
-        from .limit import forget
+        from .server import forget
 
         forget(item)
         del item.stash[_SERVER]  # items live as long as the session
@@ -123,8 +122,7 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test that answers as the recorded one did, or records. Clients connect to its `url`."""
-    from .limit import limited
-    from .recording import served
+    from .server import limited, served
 
     try:
         case, settings = _asked(request, omnirecord_config)
@@ -138,7 +136,7 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
     """Return the test that requests a server, and its settings."""
-    from .recording import Case
+    from .server import Case
     from .settings import cassette_path, cassettes_folder, checked, settings_of
 
     item, config = request.node, request.config

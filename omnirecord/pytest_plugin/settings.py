@@ -21,8 +21,7 @@ from typing import Any
 from ..errors import UsageError
 from . import KEYS, OF_RECORDING, OF_REPLAY
 
-MODES = ("none", "once", "all")
-TIMINGS = ("original", "compressed", "instant")
+_CHOICES = {"record": ("none", "once", "all"), "timing": ("original", "compressed", "instant"), "redact": ("content",)}
 GATE_TIMEOUT = 30.0
 """Default seconds that a replay waits for a request."""
 MATCH_ON = ("body",)
@@ -89,15 +88,11 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 
 def _check(key: str, value: Any, where: str) -> None:
-    if key == "record":
-        if value in _REFUSED:
-            raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
-        _one_of(key, value, MODES, where)
-    elif key == "timing":
-        _one_of(key, value, TIMINGS, where)
-    elif key == "redact":
-        _one_of(key, value, ("content",), where)
-    elif key in _DICTS:
+    if key == "record" and value in _REFUSED:
+        raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(_CHOICES[key])}")
+    if key in _DICTS:
         _check_dict(key, value, where)
     elif key == "match_on":
         from ..replayer.matching.rules import rules_of
@@ -133,11 +128,6 @@ def _seconds(key: str, value: Any, where: str) -> None:
         is_fine = False
     if not is_fine:
         raise UsageError(f"{where}: {key} {value!r} is no number of seconds: write for instance 30, or 0 for no limit")
-
-
-def _one_of(key: str, value: Any, known: tuple[str, ...], where: str) -> None:
-    if value not in known:
-        raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(known)}")
 
 
 def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> dict[str, Any]:

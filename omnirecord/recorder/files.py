@@ -35,23 +35,15 @@ from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
+from .frames import FrameMaker
 from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
-from .rows.exchanges import RowMaker
-from .rows.frames import FrameMaker
-from .rows.operations import Frames
+from .operations import Frames
+from .rows import RowMaker
 
 FramesOf = Callable[[Writer, int], Frames]
 """Returns what makes the frames of a file, given the file and the number of its first recording."""
 
 log = logging.getLogger("omnirecord")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What all recordings of one run of a recorder share."""
-
-    labels: Mapping[str, str]
-    run_id: str = field(default_factory=uuid7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +54,18 @@ class Hop:
     upstream: str | None
     contract: Contract
     """Judges its events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What all files of one run of a recorder share."""
+
+    hops: Sequence[Hop]
+    content: Scanner | None
+    frames: FramesOf
+    key: UserKey
+    labels: Mapping[str, str]
+    run_id: str = field(default_factory=uuid7)
 
 
 def maker_of(hops: Sequence[Hop]) -> FramesOf:
@@ -76,10 +80,7 @@ class RecordingFile:
     recorder apart, from 1. `last`: the highest numbers of an exchange and of a stream that the file had before.
     """
 
-    def __init__(
-        self, index: int, writer: Writer, zero_ns: int, hops: Sequence[Hop], content: Scanner | None,
-        frames: FramesOf, key: UserKey, run: Run, server_version: str | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, index: int, writer: Writer, zero_ns: int, run: Run, server_version: str | None) -> None:
         self.index, self.writer, self.zero_ns = index, writer, zero_ns
         self.begun = monotonic()
         self.left = 0.0
@@ -90,18 +91,19 @@ class RecordingFile:
                 self.number = writer.last_number("recording") + 1
                 self.last = writer.last_number("exchange"), writer.last_number("stream")
                 self.salt = writer.salt()
-                redactor = Redactor(_key_of(writer, key, self.salt), content)
+                redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
                 FrameMaker(writer, self.number).finish_killed(contract_or_default)
                 self.row_maker = RowMaker(
-                    self.number, redactor, frames(writer, self.number), server_version, [hop.name for hop in hops]
-                )
+                    self.number, redactor, run.frames(writer, self.number), server_version,
+                    [hop.name for hop in run.hops],
+                )  # fmt: skip
                 labels = redactor.labels(run.labels)
                 self._recordings = [
                     Recording(
                         number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
                         server_version if hop.name is None else None, hop.name,
                     )
-                    for number, hop in enumerate(hops, self.number)
+                    for number, hop in enumerate(run.hops, self.number)
                 ]  # fmt: skip
                 writer.write(map(rows.recording, self._recordings))
         except BaseException:
@@ -170,12 +172,10 @@ class RecordingFiles:
         labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
         note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
     ) -> None:  # fmt: skip
-        self._run, self._note = Run(labels or {}), note
+        self._run = Run(hops, content, frames, user_key() if key is None else key, labels or {})
+        self._note = note
         unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
-        self._key = user_key() if key is None else key
-        self.hops, self._now_ns, self._content = hops, now_ns, content
-        self._frames = frames
-        self._named = path
+        self._now_ns, self._named = now_ns, path
         self._rotation = rotation
         self.rotates = rotation is not None
         self._rotated = RotatedCassettes(path, keep, unshipped=unshipped) if rotation is not None else None
@@ -217,10 +217,7 @@ class RecordingFiles:
 
     def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
         self._begun += 1
-        return RecordingFile(
-            self._begun, writer, self._now_ns(), self.hops, self._content, self._frames, self._key, self._run,
-            server_version,
-        )  # fmt: skip
+        return RecordingFile(self._begun, writer, self._now_ns(), self._run, server_version)
 
     def _finish(self, path: Path) -> None:
         """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
@@ -305,7 +302,10 @@ class RecordingFiles:
             raise
         log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
         if self._rotated is not None and file is self.current:
-            self._point(self._rotated, file)
+            try:
+                self._rotated.point(file.path)
+            except (OmnirecordError, *UNWRITABLE) as error:  # the recording goes on
+                log.warning("%s does not lead to %s, which is recorded: %s", self._rotated.link, file.path.name, error)
 
     def _another(self, file: RecordingFile) -> Writer:
         if self._rotated is not None:
@@ -317,13 +317,6 @@ class RecordingFiles:
             writer.close()
             raise
         return writer
-
-    def _point(self, rotated: RotatedCassettes, file: RecordingFile) -> None:
-        """Let the link point to the new file. A link that cannot be made does not stop the recording."""
-        try:
-            rotated.point(file.path)
-        except (OmnirecordError, *UNWRITABLE) as error:
-            log.warning("%s does not lead to %s, which is recorded: %s", rotated.link, file.path.name, error)
 
     def _prune_aside(self, writing: set[Path]) -> None:
         self._pruned = monotonic()

@@ -18,7 +18,7 @@ from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
 from .intervals import BUFFER, REPORT_DROPPED_EVERY, Lag
-from .rows.operations import (  # fmt: skip
+from .operations import (  # fmt: skip
     HELD,
     BodyData,
     Ended,

@@ -22,7 +22,7 @@ from ..cassette.sqlite import Writer
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import max_decoded
 from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
-from .rows.operations import Frames
+from .operations import Frames
 from .worker import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 _FIRST_FREE = 3

@@ -26,8 +26,8 @@ from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
-from .batches import Batch, drop_bytes, parts, take_batches
 from .files import Hop, RecordingFile, RecordingFiles, maker_of
+from .frames import FrameMaker
 from .intervals import (
     BATCH,
     BUFFER,
@@ -48,9 +48,8 @@ from .intervals import (
     FrameSchedule,
     breath,
 )
+from .operations import HELD, Batch, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, amount
-from .rows.frames import FrameMaker
-from .rows.operations import HELD, Requested
 from .supervisor import WorkerSupervisor
 
 Named = tuple[str, str | None, str]
@@ -260,7 +259,7 @@ class RecorderThread:
             self._queue.taken_bytes += batch.size
             batch.free(self._rest())
 
-    def _record_batch(self, batch: Batch) -> None:
+    def _record_batch(self, batch: Batch[RecordingFile]) -> None:
         file = batch.file
         if not file.is_closed:  # else these are late `SentLate`, which no row needs
             file.is_used = True
@@ -270,16 +269,17 @@ class RecorderThread:
     def _forget(self) -> None:
         """Drop the queued bytes, for lack of time, and write the rest: sizes and ends. Report the loss."""
         until = max(self._ends_at, monotonic() + LEAST_LAST_WRITES)
-        left = drop_bytes(self._queue.ops, (monotonic() + until) / 2)
+        half = (monotonic() + until) / 2
+        left = drop_bytes(self._queue.ops, MASKED_BATCH, lambda: monotonic() > half)
         self._queue.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
         self._unwritten = sum(len(batch.ops) for batch in left.batches)
-        for part in parts(left.batches, MASKED_BATCH):
+        for batch in left.batches:
             if self._gave_up or monotonic() > until:
                 break
-            self._record_batch(part)
-            self._unwritten -= 0 if self._gave_up else len(part.ops)
+            self._record_batch(batch)
+            self._unwritten -= 0 if self._gave_up else len(batch.ops)
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
@@ -290,7 +290,7 @@ class RecorderThread:
             said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
             self._queue.note(said, self.file)
 
-    def _lose_batch(self, batch: Batch, error: Exception) -> None:
+    def _lose_batch(self, batch: Batch[RecordingFile], error: Exception) -> None:
         """Count and report operations of which no rows could be made."""
         self._lost, self._is_incomplete = self._lost + batch.size, True
         self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")

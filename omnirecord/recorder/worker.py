@@ -31,9 +31,9 @@ from ..contract.judge import Contract
 from ..server.background import reduce_gc
 from ..server.timers import monotonic
 from ..wire.limits import max_decoded
+from .frames import FrameMaker
 from .intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
-from .rows.frames import FrameMaker
-from .rows.operations import Rest
+from .operations import Rest
 
 
 @dataclass(slots=True)

@@ -24,7 +24,9 @@ from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from ..errors import UsageError
 from ..model import Headers
+from ..wire.content_coding import are_known, codings_of
 from .body import BodyRedactor
+from .coded import AnyWidth, BodyFilter, CodedBody, Untouched, is_data, may_be_utf16
 from .content import BodyMask, JsonMask, Scanner, StreamMask
 from .names import (
     is_attribute,
@@ -40,7 +42,6 @@ from .names import (
     words,
 )
 from .plain import TextMask
-from .utf16 import AnyWidth, BodyFilter, may_be_utf16
 
 __all__ = [
     "BodyRedactor", "JsonMask", "Redactor", "Scanner", "StreamMask", "body_without_secrets", "content_scanner",
@@ -145,8 +146,13 @@ class Redactor:
         masked = {name: self._mask("field", name, value) for name, value in labels.items() if may_be_secret_field(name)}
         return {name: self.text(masked.get(name, value)) for name, value in labels.items()}
 
-    def body(self) -> BodyFilter:
-        """Return a redactor for one body that is passed in pieces."""
+    def body(self, content_type: str | None = None, content_encoding: str | None = None) -> BodyFilter:
+        """Return a redactor for one body with these headers, which is passed in pieces."""
+        if not is_data(content_type):
+            return Untouched()
+        codings = codings_of(content_encoding)
+        if codings and are_known(codings):
+            return CodedBody(codings, self.whole_body)
         named = BodyRedactor(self._mask)
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
 

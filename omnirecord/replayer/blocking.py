@@ -145,34 +145,20 @@ def position_text(position: Position) -> str:
     return visible("; ".join(said))
 
 
-def differences(unmatched: Sequence[Any], mismatches: Sequence[Mismatch], unplayed: Sequence[Any]) -> list[str]:
+def differences(unmatched: Sequence[Served], mismatches: Sequence[Mismatch], unplayed: Sequence[str]) -> list[str]:
     """Return lines about requests that matched nothing, requests that mismatched, and recorded requests that were not
-    sent: a head, then a line for each request."""
+    sent: a head, then a line for each request, and further ones for why it matched nothing."""
+    wrong = [f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}" for x in mismatches]
     return [
-        *_listed("matched nothing", [_missed(one) for one in unmatched]),
-        *_listed(
-            "had other content than the recorded one",
-            [visible(f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}") for x in mismatches],
-        ),
-        *_listed("recorded, but not sent", [request_line(one) for one in unplayed]),
+        *_listed("matched nothing", ["\n  ".join(map(visible, one.why.split("\n"))) for one in unmatched]),
+        *_listed("had other content than the recorded one", list(map(visible, wrong))),
+        *_listed("recorded, but not sent", list(map(visible, unplayed))),
     ]
 
 
-def request_line(request: Any) -> str:
-    """Return method and target of a request, or of an exchange."""
-    request = getattr(request, "request", request)
-    return visible(request if isinstance(request, str) else f"{request.method} {request.target}")
-
-
-def _missed(request: Any) -> str:
-    """Return why nothing matched, indented."""
-    return "\n  ".join(map(visible, request.why.split("\n"))) if request.why else request_line(request)
-
-
-def _listed(what: str, lines: Sequence[str]) -> list[str]:
-    if not lines:
+def _listed(what: str, texts: Sequence[str]) -> list[str]:
+    if not texts:
         return []
-    more = [f"  and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
-    head = f"{len(lines)} request{'' if len(lines) == 1 else 's'} {what}:"
-    listed = (f"  {line}".split("\n") for line in lines[:_LISTED])
-    return [head, *(line for lines in listed for line in lines), *more]
+    more = [f"  and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    head = f"{len(texts)} request{'' if len(texts) == 1 else 's'} {what}:"
+    return [head, *"\n".join(f"  {text}" for text in texts[:_LISTED]).split("\n"), *more]

@@ -1,14 +1,13 @@
 """The verbs of a replay's playhead, from Python and over HTTP below `/-/omnirecord/`.
 
-To add a verb, add a method with `@verb` to `PlayheadControl`, and its line to `BlockingControl`. The HTTP interface
-takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py` applies a verb
-to a timeline; `server/access.py` decides which requests may use it.
+To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `BlockingControl`. The HTTP
+interface takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py`
+applies a verb to a timeline; `server/access.py` decides which requests may use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
+from ..wire.strict_json import loads
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
@@ -38,19 +38,11 @@ _LONGEST_BODY = 64 * 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
-F = TypeVar("F", bound=Callable[..., Any])
-VERBS: dict[str, Callable[..., Any]] = {}
+VERBS = {
+    "pause": "pause", "play": "play", "speed": "set_speed", "jump": "jump", "step": "step", "run-until": "run_until",
+    "reset": "reset",
+}  # fmt: skip
 """The methods of `PlayheadControl` that are verbs, by their name in the HTTP interface."""
-
-
-def verb(name: str) -> Callable[[F], F]:
-    """Return a decorator that adds a method to `VERBS` under this name."""
-
-    def add(method: F) -> F:
-        VERBS[name] = method
-        return method
-
-    return add
 
 
 class PlayheadControl:
@@ -82,25 +74,21 @@ class PlayheadControl:
         """Return the position of every playhead: one for each session tree, and for each stream without a session."""
         return self._controls.positions()
 
-    @verb("pause")
     def pause(self, which: str | None = None) -> Position | None:
         """Stop sending until `play`, `step` or `run_until`."""
         self._controls.pause(self.now(), which)
         return self._moved(which)
 
-    @verb("play")
     def play(self, which: str | None = None) -> Position | None:
         """Continue after a pause."""
         self._controls.play(self.now(), which)
         return self._moved(which)
 
-    @verb("speed")
     def set_speed(self, speed: float, which: str | None = None) -> Position | None:
         """Play `speed` times as fast as recorded, from now on."""
         self._controls.set_speed(speed, self.now(), which)
         return self._moved(which)
 
-    @verb("jump")
     def jump(self, seconds: float, which: str | None = None) -> Position:
         """Move ahead to `seconds` of recorded time from the start of the first stream."""
         run = self._controls.one(which)
@@ -110,7 +98,6 @@ class PlayheadControl:
         self._waiting.announce()
         return self.position(which)
 
-    @verb("step")
     async def step(self, count: int = 1, which: str | None = None, *, timeout: float | None = None) -> Position:
         """Pause, let the next `count` events pass one by one, and return the position then.
 
@@ -140,7 +127,6 @@ class PlayheadControl:
 
         await self._waiting.until(has_stepped)
 
-    @verb("run-until")
     async def run_until(
         self, event: str | Predicate, nth: int = 1, which: str | None = None, *, timeout: float | None = None
     ) -> Position:
@@ -160,7 +146,6 @@ class PlayheadControl:
         assert isinstance(target.reached, Playthrough)
         return self.position(target.reached.name)
 
-    @verb("reset")
     async def reset(self) -> None:
         """Start again from the beginning: cut every stream, close every gate and forget every request."""
         raise NotImplementedError
@@ -258,13 +243,13 @@ class ControlPath:
 
     async def _do(self, name: str, options: dict[str, Any]) -> Any:
         """Do a verb with the options of a request, and return the answer. Raises `UsageError` or `TimeoutError`."""
-        method = getattr(self._control, VERBS[name].__name__)
+        method = getattr(self._control, VERBS[name])
         takes = signature(method).parameters
         if odd := [option for option in options if option not in takes]:
             raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")
         options = {"timeout": PATIENCE, **options} if "timeout" in takes else options
         given = {
-            one: _PARAMETERS[one](options, one)
+            one: _value(options, one)
             for one, parameter in takes.items()
             if one in options or parameter.default is Parameter.empty
         }
@@ -273,64 +258,41 @@ class ControlPath:
         return asdict(result) if isinstance(result, Position) else {"positions": self._positions()}
 
 
-def _which(options: dict[str, Any], name: str) -> str | None:
-    which = options[name]
-    if which is not None and not isinstance(which, str):
-        raise UsageError(f"which={which!r} names no session: give an id, or 'stream N'")
-    return which
-
-
-def _event(options: dict[str, Any], name: str) -> str:
-    event = options.get(name)
-    if not isinstance(event, str):
-        raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
-    return event
-
-
-def _number(options: dict[str, Any], name: str) -> float:
+def _value(options: dict[str, Any], name: str) -> Any:
+    """Return the value of a parameter of a verb, from the options of a request. Raises `UsageError`."""
     value: Any = options.get(name)
+    if name == "which":
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"which={value!r} names no session: give an id, or 'stream N'")
+        return value
+    if name == "event":
+        if not isinstance(value, str):
+            raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{name}={value!r} is no number" if value is not None else f"{name} is missing") from None
     if not isfinite(number):
         raise UsageError(f"{name}={value!r} is no number that one could wait for")
-    return number
-
-
-def _whole(options: dict[str, Any], name: str) -> int:
-    number = _number(options, name)
+    if name not in ("count", "nth"):
+        return number
     if number != int(number):
-        raise UsageError(f"{name}={options[name]!r} is no whole number")
+        raise UsageError(f"{name}={value!r} is no whole number")
     return int(number)
-
-
-_PARAMETERS: dict[str, Callable[[dict[str, Any], str], Any]] = {
-    "which": _which, "event": _event, "count": _whole, "nth": _whole, "seconds": _number, "speed": _number,
-    "timeout": _number,
-}  # fmt: skip
-"""How a parameter of a verb is read from the options of a request."""
 
 
 async def _options(request: web.BaseRequest, target: str) -> dict[str, Any]:
     """Return the options in the query and in the JSON body; the body takes precedence. Raises `UsageError`."""
     options: dict[str, Any] = dict(parse_qsl(query_of(target), keep_blank_values=True))
-    body = await _body(request)
-    if body.strip():
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError):
-            raise UsageError("the body is no JSON") from None
-        if not isinstance(value, dict):
-            raise UsageError("the body is no JSON object")
-        options |= value
-    return options
-
-
-async def _body(request: web.BaseRequest) -> bytes:
     body = bytearray()
     async for data in request.content.iter_any():
         body += data
         if len(body) > _LONGEST_BODY:
             raise UsageError(f"the body is longer than {_LONGEST_BODY} bytes")
-    return bytes(body)
+    if body.strip():
+        value = loads(bytes(body))
+        if not isinstance(value, dict):
+            raise UsageError("the body is no JSON object")
+        options |= value
+    return options

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 from math import ceil
@@ -21,11 +21,13 @@ from aiohttp import WSMsgType, web
 from ..model import Headers, Response
 from ..omnigent import protocol
 from ..providers.conversation import Api
+from ..server.aiohttp_private import RawResponse
 from ..server.http import error_response, json_response
-from ..server.listener import RawResponse, no_response
+from ..server.listener import no_response
 from ..server.timers import monotonic
 from ..wire.headers import end_to_end, header, unsendable, without
-from .omnigent_ui import MadeUp
+from ..wire.strict_json import as_dict, loads
+from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
 from .player.stream_choice import frame_of
 from .wait import HEARTBEAT_EVERY, Beat, Waiting
@@ -117,7 +119,7 @@ class Sender:
             if playing.stop == "open":
                 await _hold(beat if playing.is_kept_alive else None)  # the recorded server did not end it
             await self._waiting.until_due(playing, beat)
-            if not playing.fault or self._ended(playing):
+            if not playing.faulty.end or self._ended(playing):
                 break
         if playing.stop == "freeze":
             await asyncio.Event().wait()
@@ -196,7 +198,7 @@ async def _hold(beat: Beat | None) -> None:
     await asyncio.Event().wait()
 
 
-async def _write_each(writes: Iterator[bytes], write: Write) -> None:
+async def _write_each(writes: Iterable[bytes], write: Write) -> None:
     """Write one after the other; each has left before the next is made."""
     for number, data in enumerate(writes):
         if number:
@@ -295,9 +297,6 @@ async def _message(socket: web.WebSocketResponse) -> list[str] | None:
         return None
     if message.type is not WSMsgType.TEXT:
         return None
-    try:
-        value = json.loads(message.data)
-        ids = value["session_ids"] if value["type"] == "watch" else None
-    except (ValueError, KeyError, TypeError):
-        return None
+    value = as_dict(loads(message.data))
+    ids = value.get("session_ids") if value.get("type") == "watch" else None
     return [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else None

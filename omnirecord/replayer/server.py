@@ -30,8 +30,8 @@ from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .omnigent_ui import MadeUp, OmnigentUi, Quiet, is_page
-from .omnigent_ui.files import BuiltUi, installed
+from .omnigent_ui import OmnigentUi, Quiet, is_page
+from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player import (  # fmt: skip
     Answering,
     Decision,
@@ -287,7 +287,11 @@ class Replay(PlayheadControl):
         match decision:
             case Playing():
                 self._served(request, target, decision.exchange)
-                return await self._play(request, decision)
+                try:
+                    return await self._sender.play(request, decision)
+                finally:
+                    self._player.closed(decision)
+                    self._announce()
             case Answering():
                 self._served(request, target, decision.exchange)
                 return await self._sender.answer(request, decision)
@@ -326,13 +330,6 @@ class Replay(PlayheadControl):
         """Return the rows of these sessions in the session list, by id, as of the playhead."""
         rows = self._player.session_rows if self._ui is None else self._ui.rows
         return rows(session_ids, self.now())
-
-    async def _play(self, request: web.BaseRequest, playing: Playing) -> web.StreamResponse:
-        try:
-            return await self._sender.play(request, playing)
-        finally:
-            self._player.closed(playing)
-            self._announce()
 
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0

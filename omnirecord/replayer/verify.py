@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate, pairwise, takewhile
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from yarl import URL
 
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
-from ..model import Exchange, Headers
+from ..model import Exchange
 from ..omnigent.protocol import ConnectSnapshot
+from ..text import same_start
 from ..wire.headers import end_to_end
 from .player.plan import hops_of
 from .player.timeline import NS, Scale, Timing
@@ -59,7 +61,6 @@ class Verification:
 
 
 def quantile(ordered: list[float], q: float) -> float:
-    """Return the `q` quantile of ascending values."""
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
@@ -99,15 +100,12 @@ def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
-    """Compare a received stream with the recording, and add to `result`."""
     wire = store.wire(seen.exchange)
     result.streams += 1
     result.bytes += len(wire)
     name = f"stream {seen.exchange.stream}"
     if bytes(seen.body) != wire:
-        at = next(
-            (i for i, (a, b) in enumerate(zip(seen.body, wire, strict=False)) if a != b), min(len(seen.body), len(wire))
-        )
+        at = same_start(seen.body, wire)
         result.differences.append(f"{name}: byte {at} differs; {len(wire)} were recorded, {len(seen.body)} replayed")
     elif seen.cut is not (seen.exchange.ending == "upstream_lost"):
         how = "was cut" if seen.cut else "ended cleanly"
@@ -147,7 +145,7 @@ def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int
 
 STUCK_AFTER = 15.0
 """Seconds without a byte, beyond the longest expected gap, after which a rerun is given up."""
-_NOT_SENT = ("host", "content-length", "accept-encoding", "expect")
+_NOT_SENT = ("host", "content-length", "expect")
 _SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
 
 
@@ -180,7 +178,7 @@ class Rerun:
         ]
         self._moved = asyncio.Event()
         self._answered: set[int] = set()
-        self._sizes: dict[int, tuple[list[int], list[int]]] = {}
+        self._reads = cache(self._read_reads)
         self._begun: list[Exchange] = []  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
         self.failed: dict[int, str] = {}
@@ -209,11 +207,8 @@ class Rerun:
                 async with asyncio.timeout(patience):
                     await moved.wait()
             except TimeoutError:
-                stuck = [x.request.target for x in self._exchanges if not self._is_through(x)]
+                stuck = [x.request.target for x in self._exchanges if x.exchange not in self._answered]
                 raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
-
-    def _is_through(self, x: Exchange) -> bool:
-        return x.exchange in self._answered
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
         try:
@@ -231,7 +226,8 @@ class Rerun:
         url = URL(self._base + x.request.target, encoded=True)
         if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
             raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
-        headers = _sent(x.request.headers, x)
+        kept = [] if x.kind == "sse" else ["accept-encoding"]  # a stream is requested in its coding
+        headers = end_to_end(x.request.headers, but=[*_NOT_SENT, *kept])
         async with client.request(
             x.request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as response:
@@ -259,7 +255,7 @@ class Rerun:
     def _is_time(self, x: Exchange) -> bool:
         """Whether everything that came before this request was recorded has come again."""
         at = x.request.at_ns
-        self._begun = [y for y in self._begun if not self._is_through(y)]
+        self._begun = [y for y in self._begun if y.exchange not in self._answered]
         return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
@@ -268,16 +264,13 @@ class Rerun:
             return y.end_ns is None or y.end_ns >= at
         seen = self.streams.get(y.exchange)
         # It has to be open: the order of opens decides which recorded stream a client gets.
-        return seen is not None and len(seen.body) >= self._bytes_before(y, at)
+        offsets, ends = self._reads(y.exchange)
+        return seen is not None and len(seen.body) >= ends[bisect_left(offsets, at)]
 
-    def _bytes_before(self, y: Exchange, at: int) -> int:
-        if y.exchange not in self._sizes:
-            reads = self._store.reads(y.exchange)
-            ends = list(accumulate(read.size for read in reads))
-            self._sizes[y.exchange] = [read.offset_ns for read in reads], ends
-        offsets, ends = self._sizes[y.exchange]
-        count = bisect_left(offsets, at)
-        return ends[count - 1] if count else 0
+    def _read_reads(self, exchange: int) -> tuple[list[int], list[int]]:
+        """Return the offsets of the reads of a stream, in ns, and the bytes before and after each."""
+        reads = self._store.reads(exchange)
+        return [read.offset_ns for read in reads], list(accumulate((read.size for read in reads), initial=0))
 
 
 def _client() -> aiohttp.ClientSession:
@@ -288,9 +281,3 @@ def _client() -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None),
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
     )
-
-
-def _sent(headers: Headers, x: Exchange) -> Headers:
-    """Return the recorded header fields without those of the connection. A stream is requested in its coding."""
-    kept = _NOT_SENT if x.kind != "sse" else tuple(name for name in _NOT_SENT if name != "accept-encoding")
-    return end_to_end(headers, but=kept)

@@ -65,7 +65,7 @@ class Waiting:
         quiet_since = self._now()
         while (due := what.due(now := self._now())) is None or due > now:
             if due is not None:
-                await self._changed_or_due(due)
+                await self._changed(at_ns=due)
                 continue
             gate = what.waits_for()
             if gate is not None and what.timeline is not None:
@@ -85,33 +85,26 @@ class Waiting:
             await self._changed()
 
     def stop(self) -> None:
-        """End all waits."""
         self._stopped = True
         self.announce()
         self._timers.close()
 
-    async def _changed_or_due(self, at_ns: int) -> None:
-        """Wait for a change, or until a precise time, in ns."""
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._timers.wake(sleeper, at_ns)
-        self._timed += 1
-        try:
-            await self._woken(sleeper)
-        finally:
-            self._timed -= 1
-
-    async def _changed(self, seconds: float | None = None) -> None:
-        """Wait for a change, or for about so many seconds."""
-        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        with _after(seconds, partial(wake, sleeper)):
-            await self._woken(sleeper)
-
-    async def _woken(self, sleeper: asyncio.Future[None]) -> None:
+    async def _changed(self, seconds: float | None = None, at_ns: int | None = None) -> None:
+        """Wait for a change, at most for about so many seconds, or until a precise time, in ns."""
+        loop = asyncio.get_running_loop()
+        sleeper: asyncio.Future[None] = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, wake, sleeper)
+        if at_ns is not None:
+            self._timers.wake(sleeper, at_ns)
+        self._timed += at_ns is not None
         self._sleepers.add(sleeper)
         try:
             await sleeper
         finally:
             self._sleepers.discard(sleeper)
+            self._timed -= at_ns is not None
+            if timer is not None:
+                timer.cancel()
 
     async def _held(self, quiet_since: int, beat: Beat | None) -> int:
         """Wait for a change, at most until the next heartbeat. Return the start of the silence, in ns."""

@@ -129,10 +129,6 @@ def _refusals(most: int) -> int:
 _PROCESS = Descriptors()
 
 
-def _no_more() -> int:
-    return 0
-
-
 class Accepting:
     """Accepts the connections of one server. A connection with a seat costs `cost` descriptors.
 
@@ -151,8 +147,8 @@ class Accepting:
         self._trouble = Complaint()
         self.refused = 0
         """Requests that were answered 503."""
-        self.elsewhere: Callable[[], int] = _no_more
-        self.let_go: Callable[[], object] = _no_more
+        self.elsewhere: Callable[[], int] = lambda: 0
+        self.let_go: Callable[[], object] = lambda: None
         self.noted: Callable[[str], object] = lambda _: None
         self.closed: Callable[[RequestHandler], object] = lambda _: None
 

@@ -140,16 +140,17 @@ class Client(ClientProtocol):
     segment. It would read the next segment as a request. So such a request is parsed alone, or the connection ends
     after it."""
 
-    _section = 0  # bytes since the last request, or since the last content, that belong to a section
-    _upload: StreamReader = EMPTY_PAYLOAD
-    _is_refused = _is_last = False
-    _discarded_at = 0.0
-    _before = b""  # the end of the previous segment
+    __slots__ = ("_before", "_discarded_at", "_is_last", "_is_refused", "_section", "_upload", "number")
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.number = next(_NUMBERS)
         """Tells client connections of this process apart."""
+        self._section = 0  # bytes since the last request, or since the last content, that belong to a section
+        self._upload: StreamReader = EMPTY_PAYLOAD
+        self._is_refused = self._is_last = False
+        self._discarded_at = 0.0
+        self._before = b""  # the end of the previous segment
 
     def data_received(self, data: bytes) -> None:
         is_section = self._upload.is_eof() and not self.is_upgraded

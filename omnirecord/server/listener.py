@@ -1,4 +1,4 @@
-"""A listening server, shared by the proxy, the replay and the page: binding, access, exact responses, stopping."""
+"""A listening server, shared by the proxy, the replay and the page: binding, access, stopping."""
 
 from __future__ import annotations
 
@@ -6,101 +6,24 @@ import asyncio
 import os
 import secrets
 import socket
-import struct
 from dataclasses import dataclass
 
-from aiohttp import ClientConnectionResetError, web
-from multidict import CIMultiDict
+from aiohttp import web
 
 from ..errors import ServerError, UsageError
 from ..model import Headers
-from ..wire.headers import decoded, unsendable
+from ..wire.headers import decoded
 from .accept import Accepting
 from .access import Guard, checked_token, is_loopback
-from .aiohttp_private import BaseResponse, StreamWriter, current_request, send_header_section
+from .aiohttp_private import RawResponse, current_request
 from .http import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
 from .tls import File, listening_context
 
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""
 
-_SMALL = 2048
-"""Bytes that are copied into one write, which costs less than three."""
-
 TOKEN_VARIABLE = "OMNIRECORD_TOKEN"
 """The environment variable with the token for the control path."""
-
-
-class RawResponse(BaseResponse):
-    """A response with exactly the given header fields, whose body can be cut.
-
-    aiohttp would add Date, Server and Content-Type, and drop the Content-Length of a 304.
-    """
-
-    def __init__(self, status: int, reason: str, headers: Headers) -> None:
-        super().__init__(status=status, reason=reason)
-        self.fields = CIMultiDict(headers)
-
-    async def prepare_fields(self) -> None:
-        request, writer = self.request, self.payload_writer
-        assert request is not None
-        assert writer is not None
-        keep = request.keep_alive if self.keeps_alive is None else self.keeps_alive
-        keep = keep and request.version >= (1, 1)  # an HTTP/1.0 client would need a field that says so
-        length = self.fields.get("Content-Length")
-        bodiless = self.has_no_body or request.method == "HEAD"
-        if not bodiless and length is None and request.version >= (1, 1):
-            writer.enable_chunking()
-            self.fields["Transfer-Encoding"] = "chunked"
-        if self.status != 101 and not keep and request.version >= (1, 1):
-            self.fields["Connection"] = "close"
-        self.keeps_alive = keep
-
-    async def write_fields(self) -> None:
-        """Send the fields as they are: aiohttp refuses control characters, and drops bytes that are not UTF-8."""
-        request, writer = self.request, self.writer()
-        assert request is not None
-        first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
-        lines = [first, *(f"{name}: {value}" for name, value in self.fields.items()), "", ""]
-        if unsendable(self.reason or "", tuple(self.fields.items())):
-            raise ValueError("a response has a header field that cannot be sent")
-        send_header_section(writer, "\r\n".join(lines).encode("utf-8", "surrogateescape"))
-
-    def forget_headers(self) -> None:
-        """Free the fields after they are sent: a stream may be open for days."""
-        self.fields = CIMultiDict()
-
-    def writer(self) -> StreamWriter:
-        """Return the writer of the body. Only after `prepare`."""
-        assert isinstance(self.payload_writer, StreamWriter)
-        return self.payload_writer
-
-    def write_at_once(self, data: bytes) -> None:
-        """Hand bytes of the body to the transport without a wait. Only after `prepare`. Raises
-        `ClientConnectionResetError` if the client is gone."""
-        transport = self.request.transport if self.request is not None else None
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client is gone")
-        if not self.writer().chunked:
-            transport.write(data)
-        elif len(data) < _SMALL:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-
-    def reset(self, request: web.BaseRequest) -> None:
-        """End the connection by an RST, like a killed process. Bytes that are not sent yet are lost."""
-        sock = request.transport.get_extra_info("socket") if request.transport is not None else None
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.cut(request)
-
-    def cut(self, request: web.BaseRequest) -> None:
-        """End the connection here, so that the client sees a truncated body and no clean end."""
-        self.is_ended = True
-        self.force_close()
-        if request.transport is not None:
-            request.transport.close()
 
 
 def no_response(request: web.BaseRequest, *, by_reset: bool = False) -> RawResponse:
@@ -189,7 +112,9 @@ class Listener:
         """Bind the address, and accept nothing yet. Raises `ServerError` if the address cannot be used, and
         `UsageError` for an invalid token in the environment, or an invalid certificate."""
         host, port = self._place.host, self._place.port
-        self.token = self._place.token or _token_of_environment()
+        self.token = self._place.token
+        if self.token is None and (given := os.environ.get(TOKEN_VARIABLE)):
+            self.token = checked_token(given, TOKEN_VARIABLE)
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = Server(
             self._handler, self.accepting, handler_cancellation=True, access_log=None, auto_decompress=False,
@@ -245,8 +170,3 @@ class Listener:
         self.refuse_connections()
         if self._server is not None:
             await self._server.shutdown(timeout)
-
-
-def _token_of_environment() -> str | None:
-    token = os.environ.get(TOKEN_VARIABLE)
-    return checked_token(token, TOKEN_VARIABLE) if token else None

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,18 +134,12 @@ def _refuse_to_ask() -> str:
 def _readable(file: File, option: str) -> Path:
     """Return the path of a file that exists and is readable. It is not opened, as it may be a pipe."""
     path = Path(file)
-    with _file_errors(path, option):
+    try:
         if path.is_dir():
             raise IsADirectoryError(None, "it is a directory")
         path.stat()
         if not os.access(path, os.R_OK):
             raise PermissionError(None, "no permission")
-    return path
-
-
-@contextmanager
-def _file_errors(path: Path, option: str) -> Iterator[None]:
-    try:
-        yield
+        return path
     except (OSError, ValueError) as error:
         raise UsageError(f"--{option} {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None

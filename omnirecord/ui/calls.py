@@ -18,8 +18,8 @@ from ..analysis.follow.sessions import GrowingSession, GrowingSessions
 from ..analysis.gather import ModelHops, model_calls, whole_sessions
 from ..analysis.model_calls.pairing import Move, Piece, Place, moves
 from ..analysis.model_calls.values import Link, ModelCalls, TurnKey, call_row, time_spent, turns_of
-from ..analysis.search.search import Hit
-from ..analysis.transcript.calls import spent
+from ..analysis.search import Hit
+from ..analysis.transcript.other_apis import spent
 from ..analysis.turns.values import Session
 from ..cassette.sqlite import Store
 from ..errors import UsageError

@@ -19,10 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..analysis.diff.align import spans
 from ..analysis.diff.diff import DiffSession, by_session, compare, diff_session, turn_pairs
-from ..analysis.diff.differences import Difference, counts
-from ..analysis.doctor.doctor import examine
+from ..analysis.diff.differences import Difference, counts, spans
+from ..analysis.doctor import examine
 from ..analysis.gather import (
     Concluded,
     Gathered,
@@ -36,8 +35,8 @@ from ..analysis.gather import (
     without_calls,
 )
 from ..analysis.listing import session_row, verdicts_of
+from ..analysis.search import search, update_index
 from ..analysis.search.query import everything
-from ..analysis.search.search import search, update_index
 from ..analysis.transcript.show import turn_rows
 from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of

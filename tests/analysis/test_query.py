@@ -1,4 +1,7 @@
-"""The tables that `query` computes say what the commands say, of every shipped cassette, and run nothing of a file."""
+"""The tables that `query` computes say what the commands say, of every shipped cassette, and run nothing of a file.
+
+All analyses in one pass say the same as each of them alone.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.query import ABOUT, COLUMNS, Query, query_of
-from omnirecord.analysis.sessions import summaries
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis import query as query_module
+from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.listing import summaries
+from omnirecord.analysis.query import ABOUT, COLUMNS, Analysis, Query, Whole, query_of
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.cassette.sqlite.views import SELECTS
@@ -260,3 +265,34 @@ def test_model_calls_have_a_row_each_with_their_turn() -> None:
 
 def test_a_cassette_without_a_model_hop_has_no_model_calls(store: Store) -> None:
     assert asked(store, "SELECT * FROM model_calls") == []
+
+
+PATHS = [path for part in (".", "troubled", "corpus") for path in sorted((SHIPPED / part).glob("*.jsonl"))]
+TABLES = ("sessions", "turns", "tools", "approvals", "findings")
+
+
+def differences(paths: list[object]) -> list[tuple[object, str]]:
+    found: list[tuple[object, str]] = []
+    for path in paths:
+        with closing(open_store(str(path))) as store:
+            alone, together = Analysis(store), Whole(store, 1)
+            found += [
+                (path, name) for name in TABLES
+                if list(getattr(alone, name)()) != list(getattr(together, name)())
+            ]  # fmt: skip
+            if list(validation(store).problems) != together.problems():
+                found.append((path, "problems"))
+    return found
+
+
+@pytest.mark.slow
+def test_one_pass_tells_of_a_shipped_cassette_what_each_analysis_tells() -> None:
+    assert differences(a_third(PATHS)) == []
+
+
+def test_one_pass_tells_the_same_when_it_keeps_neither_payloads_nor_odd_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(query_module, "_PARSED", 0)
+    monkeypatch.setattr(query_module, "_ODD", -1)
+    assert differences([SHIPPED / "subagent.jsonl", SHIPPED / "reconnect.jsonl"]) == []

@@ -21,18 +21,18 @@ from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
-from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.proxy.websocket import MessageReader
 from omnirecord.redaction.coded import MaskedStream
 from omnirecord.redaction.content import Scanner
 from omnirecord.redaction.redactor import Redactor
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
-from omnirecord.wire.websocket import MessageReader
+from tests.recorder.proxy.test_websocket_messages import DEFLATE, Squeezer, frame
 from tests.support import forked
 from tests.support.bombs import EVENT, MIB, OMNIGENT, cassette
 from tests.support.examples import each
-from tests.wire.test_websocket import DEFLATE, Squeezer, frame
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -228,7 +228,7 @@ def test_a_websocket_message_is_inflated_up_to_the_limit() -> None:
 
 
 def test_of_a_websocket_message_that_is_too_large_the_beginning_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.wire.websocket.LIMIT", 1000)
+    monkeypatch.setattr("omnirecord.recorder.proxy.websocket.LIMIT", 1000)
     reader = MessageReader("down", (("sec-websocket-extensions", DEFLATE),))
     squeeze = Squeezer()
     assert reader.feed(frame(1, squeeze(b"a" * LIMIT), rsv1=True)) == [(1, b"a" * 1000)]

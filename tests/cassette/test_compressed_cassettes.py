@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 import omnirecord
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Writer, is_database
-from omnirecord.cassette.sqlite.compressed import IN_MEMORY, connect
+from omnirecord.cassette.sqlite.opening import IN_MEMORY, connect_packed
 from omnirecord.cli import main
 from omnirecord.errors import BrokenCassette, NotACassette
 from omnirecord.wire.content_coding import packed
@@ -101,7 +101,10 @@ def test_there_and_back_nothing_is_lost(folder: Path, tmp_path: Path, form: str)
 
 
 def test_a_database_that_was_compressed_is_the_database(folder: Path) -> None:
-    with closing(connect(folder / "session.db.zst")) as ours, closing(sqlite3.connect(folder / "session.db")) as theirs:
+    with (
+        closing(connect_packed(folder / "session.db.zst")) as ours,
+        closing(sqlite3.connect(folder / "session.db")) as theirs,
+    ):
         assert list(ours.iterdump()) == list(theirs.iterdump())
 
 
@@ -359,5 +362,5 @@ def test_a_strangers_database_is_trusted_no_more_for_being_compressed(folder: Pa
 
 
 def test_what_is_opened_cannot_be_written(folder: Path) -> None:
-    with closing(connect(folder / "session.db.zst")) as connection, pytest.raises(sqlite3.OperationalError):
+    with closing(connect_packed(folder / "session.db.zst")) as connection, pytest.raises(sqlite3.OperationalError):
         connection.execute("DELETE FROM exchanges")

@@ -15,10 +15,11 @@ import brotli
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.search.search import search
-from omnirecord.analysis.stats.stats import measured
-from omnirecord.analysis.transcript.show import Following, lines_of
+from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.search import search
+from omnirecord.analysis.stats import measured
+from omnirecord.analysis.transcript.follow import Following
+from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan
@@ -31,7 +32,7 @@ from tests.support.examples import each
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 PASSES_BYTES_ON = {
     "cli/request.py": "prints a command that sends the request again with its header fields",
-    "cassette/jsonl/writer.py": "writes what was on the wire",
+    "cassette/jsonl/format.py": "writes what was on the wire",
     "lake/extract.py": "stores what was on the wire",
     "replayer/player/plan.py": "answers with the recorded header fields",
     "cassette/open.py": "promises the bytes of the wire",
@@ -114,7 +115,7 @@ def test_a_replay_reads_compressed_lists_of_sessions(coding: str) -> None:
     tape, rows = made(coding), {"data": [{"id": "s", "title": "A tale"}]}
     answer = CODINGS[coding](json.dumps(rows).encode())
     tape.get("/v1/sessions", 7.0, answer, headers=(*JSON, ("content-encoding", coding)))
-    assert [row for _, row in ReplayPlan(tape.store(), GateRule()).session_rows()] == rows["data"]
+    assert [row for _, row in ReplayPlan(tape.store(), GateRule()).session_rows] == rows["data"]
 
 
 def test_only_modules_that_pass_bytes_on_take_a_body_as_it_was_on_the_wire() -> None:

@@ -26,7 +26,7 @@ from omnirecord.cassette.sqlite.tables import contract_or_default
 from omnirecord.errors import BrokenCassette, UsageError
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.frames import FrameMaker
 from tests.support.cassettes import Made, conversation, heartbeat
 from tests.support.examples import each
 from tests.support.older import aged

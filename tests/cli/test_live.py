@@ -134,6 +134,8 @@ def test_a_screen_that_takes_nothing_holds_up_neither_the_recording_nor_its_end(
     thread.stop()
     live.close()
     gate.set()
+    monkeypatch.setattr("omnirecord.cli.live._LAST", wire.PATIENCE)
+    live.close()  # its thread ends in this test
     assert len(wire.frames(tmp_path / "a.db")) == 102
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows
-from omnirecord.analysis.sessions import summaries
+from omnirecord.analysis.listing import exchange_rows, session_rows, stream_rows, summaries
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.cli.common import fitted_table

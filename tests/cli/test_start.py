@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.cli import main
 from tests.support.cassettes import HEALTHY
 
 CODE = """
@@ -47,6 +48,14 @@ def cassette(tmp_path: Path) -> str:
 
 def test_help_imports_none_of_it() -> None:
     assert imported(["--help"], ["proxy", "--help"], ["show", "--help"]) == set()
+
+
+@pytest.mark.parametrize(("words", "commands"), [(["--help"], set()), (["ls", "--help"], {"ls"})])
+def test_a_command_imports_no_other_command(words: list[str], commands: set[str]) -> None:
+    code = f"import sys; from omnirecord.cli import main; main({words}, standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.rpartition(".")[2] for name in done.stdout.split() if name.startswith("omnirecord.cli.")}
+    assert modules & set(main.commands) == commands
 
 
 def test_what_prints_rows_imports_what_reads_a_cassette_and_nothing_more(cassette: str) -> None:

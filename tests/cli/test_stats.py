@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.analysis.stats.stats import stats
+from omnirecord.analysis.stats import stats
 from omnirecord.analysis.stats.values import stats_row
-from omnirecord.cli import common, main
+from omnirecord.cli import main
+from omnirecord.cli.stderr import busy
 from tests.support import forked
 from tests.support.cassettes import Made, delta, event, heartbeat
 
@@ -121,7 +122,7 @@ def test_work_is_shown_where_it_takes_long(after: float, shows: bool, monkeypatc
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("omnirecord.cli.stderr._AFTER", after)
-    with common.busy("measuring"):
+    with busy("measuring"):
         time.sleep(0.5)
     assert ("measuring" in terminal.written) is shows
 

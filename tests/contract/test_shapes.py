@@ -18,8 +18,7 @@ from omnirecord.contract import judge
 from omnirecord.contract.judge import Contract, Judgement
 from omnirecord.contract.shapes import LONGEST
 from omnirecord.omnigent.contract import SHAPES, VALUES, documented, omnigent
-from omnirecord.omnigent.events import MODELS
-from omnirecord.omnigent.events import objects as nested
+from omnirecord.omnigent.events import response, session
 from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.contract_cases import EXAMPLES
@@ -236,8 +235,8 @@ def test_the_memory_for_shapes_is_bounded() -> None:
 
 
 def models() -> list[type[BaseModel]]:
-    shapes = [one for one in vars(nested).values() if isinstance(one, type) and issubclass(one, BaseModel)]
-    return [*MODELS.values(), *shapes]
+    named = [*vars(response).values(), *vars(session).values()]
+    return list(dict.fromkeys(one for one in named if isinstance(one, type) and issubclass(one, BaseModel)))
 
 
 @each("model", models())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from omnirecord.replayer.faults import VERBS, Faults
-from omnirecord.replayer.faults.verbs import Ends
+from omnirecord.replayer.faults import Faults
+from omnirecord.replayer.faults.verbs import VERBS, Ends
 from tests.support.client_page import PAGE, rows, statuses, tables
 
 LINES = [line for row in rows() for line in row.faults]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from omnirecord.cassette.open import open_store
-from omnirecord.replayer.matching import FORMS, Rules
+from omnirecord.replayer.matching.rules import FORMS, Rules
 from omnirecord.replayer.player import GateRule, Incoming, Miss, Player, options
 from omnirecord.replayer.player.plan import ReplayPlan
 

@@ -14,7 +14,7 @@ from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.faults.verbs import parse_fault
-from omnirecord.replayer.matching import Rules
+from omnirecord.replayer.matching.rules import Rules
 from tests.omnigent_rig.provider import Answer
 from tests.replayer.matching.test_conversations import ask, lookup, request
 from tests.support.providers import ModelApis

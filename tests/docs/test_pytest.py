@@ -111,7 +111,7 @@ def test_the_failure_on_the_page_is_what_another_message_gives(pytester: pytest.
     test = pytester.path / "test_answers.py"
     test.write_text(test.read_text().replace("What is a flight", "WHAT IS a flight"))
     output = pytester.runpytest_inprocess(*OPTIONS, "test_answers.py").stdout.str()
-    for line in re.findall(r"fails with\n\n```\n(.*?)```", PAGE, re.DOTALL)[0].splitlines():
+    for line in re.findall(r"fails with this difference:\n\n```\n(.*?)```", PAGE, re.DOTALL)[0].splitlines():
         assert line in output
 
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import omnirecord
 from omnirecord.cli import main
-from omnirecord.contract.judge import ProblemKind
+from omnirecord.contract import ProblemKind
 from tests.analysis.test_validate import BY_HAND, CASSETTES
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "validate.md").read_text()
@@ -48,7 +48,7 @@ def test_the_output_on_the_page_is_what_is_printed(tmp_path: Path, monkeypatch: 
 
 
 def test_every_kind_of_problem_is_explained() -> None:
-    kinds = [row[0] for row in rows("| problem | | the event is |")]
+    kinds = [row[0] for row in rows("| problem | meaning | verdict on the event |")]
     assert kinds == list(ProblemKind.__args__)  # type: ignore[attr-defined]
 
 

@@ -117,7 +117,8 @@ def from_turn(body: bytes) -> bytes:
 @pytest.mark.parametrize("name", STORIES)
 async def test_a_scenario_was_told_to_its_end(recorded: Recorded, name: str) -> None:
     seen = recorded.seen[name]
-    assert set(seen.types) >= EXPECTED[name]
+    # a client that comes back late hears the end of the answer only
+    assert {*seen.types, *(type_ for other in seen.others for type_ in other.types)} >= EXPECTED[name]
     assert seen.text or name == "failed"
 
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and Python >= 3.12")
 
 from omnirecord.analysis.listing import EventFilter, event_rows
-from omnirecord.analysis.search.search import search
+from omnirecord.analysis.search import search
 from omnirecord.cassette.open import open_store
 from omnirecord.model import VERDICTS
 from tests.cli.test_tail import Tail

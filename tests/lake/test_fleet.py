@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
 from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import open_store

@@ -26,7 +26,7 @@ from omnirecord.omnigent.contract import (
     load,
 )
 from omnirecord.omnigent.events import MODELS
-from omnirecord.omnigent.events.objects import output_item
+from omnirecord.omnigent.events.response import output_item
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
 from tests.support.examples import each

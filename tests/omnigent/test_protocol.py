@@ -22,15 +22,14 @@ _PREFIX = re.compile(r"(?:browser|response|session|turn)\.[a-z_.]*")
 _PATH = re.compile(r"/v1\b")
 MAY_NAME_A_TYPE = {
     "session.github.info": (
-        "replayer/omnigent_ui/sessions.py",
+        "replayer/omnigent_ui/__init__.py",
         "the id of an extension in an answer to the web UI, no event type",
     ),
 }
 """Strings outside that look like an event type: the module, and why it may have the string."""
 MAY_NAME_A_PATH = {
     "analysis/doctor/codes.py": "advice for a reader names the endpoints",
-    "replayer/omnigent_ui/fill.py": "answers requests of Omnigent's web UI",
-    "replayer/omnigent_ui/sessions.py": "answers requests of Omnigent's web UI",
+    "replayer/omnigent_ui/__init__.py": "answers requests of Omnigent's web UI",
 }
 """Modules outside that name a path of the server, and why."""
 PUBLIC = frozenset({"contract", "protocol", "routes", "server_version", "summary"})

@@ -17,10 +17,10 @@ from omnirecord.cassette.sqlite.writer import mark_shipped, shipped_to
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder import files as file_module
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import BodyData, Ended, Messaged, Op, Requested, Responded
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.frames import FrameMaker
-from omnirecord.recorder.rows.operations import BodyData, Ended, Messaged, Op, Requested, Responded
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.redaction.redactor import Redactor
 from omnirecord.wire.limits import Rotation

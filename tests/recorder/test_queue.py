@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from omnirecord.model import Headers
-from omnirecord.recorder.batches import take_batches
 from omnirecord.recorder.files import RecordingFile
+from omnirecord.recorder.operations import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested, take_batches
 from omnirecord.recorder.queue import ExchangeRecorder, RecordQueue
-from omnirecord.recorder.rows.operations import HELD, BodyData, Ended, Incidence, Messaged, Received, Requested
 from tests.support.recording_files import file_in
 
 

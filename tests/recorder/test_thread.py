@@ -20,9 +20,9 @@ from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.errors import CassetteError, CassetteInUse
 from omnirecord.omnigent.contract import Contract, Judgement, load
 from omnirecord.recorder import thread as thread_module
+from omnirecord.recorder.operations import Op
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.operations import Op
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.sse import Frame
 from tests.support import wire

@@ -11,9 +11,9 @@ import pytest
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Headers, Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.frames import FrameMaker
-from omnirecord.recorder.rows.operations import Ended, Received, Requested, Responded
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import Ended, Received, Requested, Responded
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.redaction.coded import MaskedStream, uncoded
 from omnirecord.redaction.redactor import Redactor, Scanner, StreamMask
 from tests.cassette.test_scrub import KEY, SECRET

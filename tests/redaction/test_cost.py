@@ -21,9 +21,9 @@ from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.exchanges import RowMaker
-from omnirecord.recorder.rows.frames import FrameMaker
-from omnirecord.recorder.rows.operations import Ended, Received, Requested, Responded
+from omnirecord.recorder.frames import FrameMaker
+from omnirecord.recorder.operations import Ended, Received, Requested, Responded
+from omnirecord.recorder.rows import RowMaker
 from omnirecord.redaction.content.scanner import PLAIN
 from omnirecord.redaction.redactor import Redactor, Scanner
 from tests.support.examples import a_third, each

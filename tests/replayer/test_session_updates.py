@@ -71,7 +71,10 @@ async def test_a_watch_gets_a_snapshot_and_then_what_changes_as_the_playhead_mov
             await wire.head()
             await heard(wire, 1)
             await ask(server.url, post(EVENTS))
-            assert await told(socket) == ("changed", {"s": "idle"})
+            changes = [await told(socket)]
+            if changes == [("changed", {"s": "running"})]:  # the server looked between the two
+                changes.append(await told(socket))
+            assert changes[-1] == ("changed", {"s": "idle"})
             monkeypatch.setattr(updates, "UPDATES_HEARTBEAT_EVERY", 0.1)
             assert (await told(socket))[0] == "heartbeat", "what changed is told once"
 

@@ -9,7 +9,7 @@ from omnirecord.cassette.framing import PORTION
 from omnirecord.cassette.sqlite import Writer, rows, stream_rows
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
-from omnirecord.recorder.rows.frames import FrameMaker
+from omnirecord.recorder.frames import FrameMaker
 
 MIB = 1 << 20
 OMNIGENT = load("omnigent")

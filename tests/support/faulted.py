@@ -15,9 +15,9 @@ from typing import Any
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Ending, Exchange, Side
-from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty
-from omnirecord.replayer.parts import Part
+from omnirecord.replayer.stream_parts import Part
 from tests.support.cassettes import Made
 
 FOLDER = Path(__file__).parent.parent.parent / "cassettes"

@@ -29,12 +29,14 @@ from omnirecord.errors import OmnirecordError, UsageError
 from omnirecord.model import checked_headers, checked_method, checked_target
 from omnirecord.omnigent.contract import load
 from omnirecord.recorder.thread import RecorderThread
-from omnirecord.replayer.event_address import Stream, parse_address
-from omnirecord.replayer.faults import VERBS, Faults
-from omnirecord.replayer.matching import FORMS
-from omnirecord.replayer.parts import Part
+from omnirecord.replayer.event_address import parse_address
+from omnirecord.replayer.event_address.matcher import Stream
+from omnirecord.replayer.faults import Faults
+from omnirecord.replayer.faults.verbs import VERBS
+from omnirecord.replayer.matching.rules import FORMS
 from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
 from omnirecord.replayer.player.plan import ReplayPlan
+from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.content_coding import CodingError, decoder
 from omnirecord.wire.sse import Frame, Parser
 from tests.cassette.test_hostile_cassettes import read_all

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omnirecord.cassette.framing import is_text
 from omnirecord.cassette.open import open_store
-from omnirecord.cassette.sqlite import is_coded, migrations
+from omnirecord.cassette.sqlite import is_coded, schema
 from omnirecord.cassette.sqlite.schema import APPLICATION_ID
 from omnirecord.cassette.sqlite.views import SELECTS
 
@@ -32,10 +32,10 @@ _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 def aged(new: Path, path: Path, version: int = 1, framed: int = 10**6) -> Path:
     """The same as `new` in the form of that version, of which the recorder had made `framed` frames a stream."""
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(f"{migrations.SCHEMAS[version]} {VIEWS if version < migrations.RENAMED else NOW}")
+        old.executescript(f"{schema.SCHEMAS[version]} {VIEWS if version < schema.RENAMED else NOW}")
         old.executescript(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};")
         _copy(new, old, version)
-        if version < migrations.RENAMED:
+        if version < schema.RENAMED:
             _fill(new, old, framed)
         if version == 3:
             old.execute("INSERT INTO tallies SELECT stream, verdict, count(*), sum(length) FROM frames GROUP BY 1, 2")
@@ -46,12 +46,12 @@ def aged(new: Path, path: Path, version: int = 1, framed: int = 10**6) -> Path:
 def _copy(new: Path, old: sqlite3.Connection, version: int) -> None:
     """Copy the tables that are the same, and of version 4 those with other names."""
     tables = {table: table for table in (*_SHARED, "chunks")}
-    if version == migrations.RENAMED:
+    if version == schema.RENAMED:
         tables |= {"read_blocks": "pieces", "frame_blocks": "pages", "landmarks": "landmarks", "tallies": "tallies"}
     with closing(sqlite3.connect(new)) as source:
         for table, named in tables.items():
             columns = "recording, started_at, version, contract, upstream" if table == "recordings" else "*"
-            where = " WHERE side <> 'content'" if table == "chunks" and version < migrations.RENAMED else ""
+            where = " WHERE side <> 'content'" if table == "chunks" and version < schema.RENAMED else ""
             for row in source.execute(f"SELECT {columns} FROM {table}{where}").fetchall():
                 old.execute(f"INSERT INTO {named} VALUES ({', '.join('?' * len(row))})", row)
 

@@ -9,7 +9,7 @@ import httpx  # noqa: F401  # loaded once, not anew in each suite that runs in t
 import pytest
 
 import omnirecord
-import omnirecord.pytest_plugin.recording
+import omnirecord.pytest_plugin.server
 from omnirecord.cassette.jsonl import jsonl_bytes
 from tests.support.cassettes import conversation
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from omnirecord.model import TimedFrame
-from omnirecord.replayer.event_address import Stream
-from omnirecord.replayer.parts import Part
+from omnirecord.replayer.event_address.matcher import Stream
+from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import CONTRACT, ns
 

@@ -12,9 +12,9 @@ from omnirecord.analysis.model_calls.values import ModelCalls
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, TimedFrame
-from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Bound, Faults
-from omnirecord.replayer.player.stream_parts import parts_of
+from omnirecord.replayer.stream_parts import parts_of
 from tests.support.cassettes import CONTRACT
 
 

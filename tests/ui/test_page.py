@@ -12,7 +12,7 @@ import pytest
 
 from omnirecord.analysis.gather import gathered
 from omnirecord.analysis.transcript.show import rows_of
-from omnirecord.analysis.turns.session_builder import session_of
+from omnirecord.analysis.turns import session_of
 from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.server.listener import TOKEN_VARIABLE

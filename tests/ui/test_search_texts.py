@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from omnirecord.analysis.search import search
 from omnirecord.analysis.search.query import parse
-from omnirecord.analysis.search.search import search
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.ui.data import search_data
 from omnirecord.ui.viewer import joined

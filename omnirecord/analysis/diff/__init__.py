@@ -2,6 +2,6 @@
 
     for difference in compared("a.db", "b.db").found: ...
 
-`diff` pairs sessions and turns, and runs the comparisons of `turns`. `normalize` removes what differs from run to run,
-and makes steps of the events of a turn. `align` pairs equal elements. `differences` holds the results and prints them.
+`diff` pairs sessions and turns, and runs the comparisons of `turns`. `align` makes comparable steps of the events of a
+turn, and pairs equal elements. `differences` holds the results and prints them.
 """

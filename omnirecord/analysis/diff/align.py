@@ -1,36 +1,46 @@
-"""Pairs of elements of two sequences, by equal keys and in order; and two texts as one with marked changes.
+"""The events of a turn as comparable steps, and pairs of equal elements of two sequences.
 
-Equal ends are paired first, then elements that are unique on both sides (patience diff). In a small gap between those,
-the longest common subsequence is paired. The result does not depend on which sequence is the first. Texts are compared
-by words or lines, and equal parts are shortened. Never quadratic.
+`Steps` joins deltas and drops noise. Each step has a key that the other side's step shares; `wire.normal` removes ids
+and times.
+
+`aligned` pairs elements by equal keys and in order. Equal ends are paired first, then elements that are unique on both
+sides (patience diff). In a small gap between those, the longest common subsequence is paired. The result does not
+depend on which sequence is the first. Never quadratic.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from difflib import SequenceMatcher
-from typing import Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import groupby
+from typing import Any, TypeVar
 
+from ...model import TimedFrame
+from ...omnigent import protocol
 from ...text import same_start
+from ...wire.normal import Normal
+from ...wire.sse import read_fields
+from ...wire.strict_json import as_dict, as_text, parsed, payload, text_of
 
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
 SMALL = 10_000
 """Most cells of the table for one gap; the elements of a larger gap stay unpaired."""
 _DEPTH = 40
-Tone = Literal["same", "gone", "new"]
-AROUND = 40
-"""Characters of equal text that are shown beside a change."""
-MAX_PIECES = 200
-"""Most words, or lines, of each side that are compared one by one; of longer texts only the ends."""
-MAX_SHOWN = 400
-"""Most characters that are shown of one change."""
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
-_ALIKE = 0.35
-"""Share of the shorter text that has to be equal; below it, both texts are shown whole."""
+IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TERMINAL_ACTIVITY}
+"""Event types that are not compared: heartbeats, presence, terminal activity."""
+DONE = "DONE"
+"""The label of `[DONE]`."""
+_TOLD = {protocol.RESPONSE_OUTPUT_TEXT_DELTA: "text", **dict.fromkeys(protocol.REASONING_DELTAS, "reasoning")}
+"""Deltas whose text is compared as the turn's messages and thoughts."""
+_OF_CHUNKS = ("type", "delta", "sequence_number", "index", "final")
+"""Fields of a delta that depend on how the text was divided."""
+Data = dict[str, Any]
+_BEGIN = "begin"
 
 
 def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest: bool = False) -> list[Pair]:
@@ -159,84 +169,128 @@ def moved(pairs: Sequence[Pair], key_a: Callable[[int], Hashable], key_b: Callab
     return [(i, j) for i, j in joined if i is not None or j not in gone]
 
 
-class Span(NamedTuple):
-    """A part of a text: `same` in both, `gone` from the first, or `new` in the second."""
+@dataclass(slots=True)
+class Step:
+    """One event, or a run of deltas. Complete after `Steps.close`."""
 
-    tone: Tone
-    text: str
+    label: str
+    """The event's type; `text` or `reasoning` for such deltas; `malformed` or `not kept` for other frames."""
+    key: str
+    """Equal for steps with equal meaning, whatever their ids."""
+    ids: tuple[str, ...]
+    raw: bytes | None
+    """The frame's bytes, parsed by `data` on demand; None for a run."""
+    about: str | None = None
+    """The id or text under which the turn has it, so that it is not reported twice."""
+    family: str = ""
+    """The type of an output item: a step only changes into one of the same family."""
+    group: str | None = None
+    """Adjacent steps of one group may have any order."""
+    parts: list[str] | None = None
+    """The deltas of a run, if the turn does not have its text."""
+
+    @property
+    def data(self) -> Any:
+        """Its JSON object, or its text if it holds none."""
+        if self.parts is not None:
+            return {"type": self.label, "delta": "".join(self.parts)}
+        return None if self.raw is None else parsed(read_fields(self.raw, bom=True).data or "")
 
 
-def spans(a: str, b: str) -> list[Span]:
-    """Both texts as spans, `same` ones shortened; as one `gone` and one `new` if little of them is equal."""
-    head, tail = _ends(a, b)
-    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
-    made = [Span("same", a[:head]), *_changes(left, right), Span("same", a[len(a) - tail :])]
-    same = sum(len(span.text) for span in made if span.tone == "same")
-    if same < _ALIKE * min(len(a), len(b)):
-        made = [Span("gone", a), Span("new", b)]
-    return list(_shortened([span for span in made if span.text]))
+class Steps:
+    """Makes the steps of one turn from its frames."""
 
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self._runs: dict[str, Step] = {}
 
-def _changes(a: str, b: str) -> Iterator[Span]:
-    left, right = (_units(text) for text in (a, b))
-    if left is None or right is None:
-        yield from (Span("gone", a), Span("new", b))
-        return
-    for kind, i, to_i, j, to_j in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
-        if kind == "equal":
-            yield Span("same", "".join(left[i:to_i]))
+    def add(self, frame: TimedFrame) -> None:
+        """Add the next frame. A frame that the end of the stream cut off is ignored."""
+        if frame.raw is None:
+            self.steps.append(Step("not kept", "not kept", (), None))
+        elif frame.verdict == "sentinel":
+            self.steps.append(Step(DONE, DONE, (), None))
+        elif frame.verdict == "truncated" or frame.type in IGNORED:
+            return
         else:
-            yield from (Span("gone", "".join(left[i:to_i])), Span("new", "".join(right[j:to_j])))
+            data = payload(frame) or parsed(read_fields(frame.raw, bom=frame.seq == 1).data or "")
+            delta = data.get("delta") if isinstance(data, dict) else None
+            if isinstance(delta, str) and (frame.type or "").endswith(".delta"):
+                self._delta(frame.type or "", data, delta)
+            else:
+                self.steps.append(_step(frame, data))
+
+    def _delta(self, type_: str, data: Data, delta: str) -> None:
+        label = _TOLD.get(type_, type_)
+        normal = Normal()
+        rest = normal.of({name: value for name, value in data.items() if name not in _OF_CHUNKS})
+        key = f"{label} {json.dumps(rest)}" if rest else label
+        if label != type_:
+            last = self.steps[-1] if self.steps else None
+            if delta and (last is None or (last.key, last.ids) != (key, tuple(normal.ids))):
+                self.steps.append(Step(label, key, tuple(normal.ids), None, about=label))
+            return
+        run = self._runs.get(key + "".join(normal.ids))
+        if run is None:
+            run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), parts=[])
+            self._runs[key + "".join(normal.ids)] = run
+            self.steps.append(run)
+        assert run.parts is not None
+        run.parts.append(delta)
+
+    def close(self) -> list[Step]:
+        """The steps. The keys of runs are computed here."""
+        for run in self._runs.values():
+            normal = Normal()
+            run.key = _digest(f"{run.key} {normal.written(''.join(run.parts or ()))}")
+            run.ids += tuple(normal.ids)
+        made: list[Step] = []  # adjacent steps of one group are in a fixed order
+        for _, group in groupby(self.steps, lambda step: step.group or id(step)):
+            made += sorted(group, key=lambda step: step.label if step.group == _BEGIN else step.key)
+        return made
 
 
-def _units(text: str) -> list[str] | None:
-    """The words of a text; its lines, if there are too many words; None, if there are too many lines."""
-    for pieces in (_words(text), text.splitlines(keepends=True)[: MAX_PIECES + 1]):
-        if len(pieces) <= MAX_PIECES:
-            return pieces
+def _step(frame: TimedFrame, data: Any) -> Step:
+    normal = Normal()
+    if not isinstance(data, dict):
+        text = data if isinstance(data, str) else json.dumps(data)
+        return Step("malformed", _digest("malformed " + normal.said(text)), tuple(normal.ids), frame.raw)
+    label = frame.type or "malformed"
+    try:
+        key = _digest(json.dumps(normal.of(data)))
+    except RecursionError:
+        key = _digest(repr(frame.raw))
+    family = as_text(as_dict(data.get("item")).get("type")) or ""
+    return Step(label, key, tuple(normal.ids), frame.raw, _about(label, data), family, _group(label, data))
+
+
+def _group(type_: str, data: Data) -> str | None:
+    """The group of an event whose order means nothing: the two events that begin a turn, and the partial summaries of a
+    child's status."""
+    if type_ == protocol.SESSION_INPUT_CONSUMED or (
+        type_ == protocol.SESSION_STATUS and data.get("status") == "running"
+    ):
+        return _BEGIN
+    if type_ == protocol.SESSION_CHILD_SESSION_UPDATED:
+        return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"
     return None
 
 
-def _words(text: str) -> list[str]:
-    found = []
-    for n, word in enumerate(_WORD.finditer(text)):
-        found.append(word[0])
-        if n == MAX_PIECES:
-            break
-    return found
+def _about(type_: str, data: Data) -> str | None:
+    """The part of the turn that an event is about, as in `Step.about`."""
+    if type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
+        item = as_dict(data.get("item"))
+        return as_text(item.get("call_id")) or text_of(item.get("content")) or None
+    if type_ == protocol.SESSION_INPUT_CONSUMED:
+        return text_of(as_dict(as_dict(data.get("data")).get("data")).get("content")) or None
+    if type_ in protocol.ELICITATIONS:
+        return as_text(data.get("elicitation_id"))
+    if type_ in protocol.CHILD_EVENTS:
+        return as_text(data.get("child_session_id"))
+    if type_ in protocol.USAGE_EVENTS:
+        return "usage"
+    return "end" if type_ in protocol.ENDS else None
 
 
-def _ends(a: str, b: str) -> tuple[int, int]:
-    """The number of equal characters at the start and, of the rest, at the end; whole words only."""
-    head = same_start(a, b)
-    while head and head < max(len(a), len(b)) and _in_word(a, head) | _in_word(b, head):
-        head -= 1
-    left, right = a[head:], b[head:]
-    tail = same_start(left[::-1], right[::-1])
-    while tail and (_in_word(left, len(left) - tail) or _in_word(right, len(right) - tail)):
-        tail -= 1
-    return head, tail
-
-
-def _in_word(text: str, place: int) -> bool:
-    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
-
-
-def _shortened(found: list[Span]) -> Iterator[Span]:
-    for n, span in enumerate(found):
-        if span.tone != "same":
-            yield Span(span.tone, middle_out(span.text))
-        elif len(span.text) <= 2 * AROUND + 3:
-            yield span
-        elif n == 0:
-            yield Span("same", "…" + span.text[-AROUND:])
-        elif n == len(found) - 1:
-            yield Span("same", span.text[:AROUND] + "…")
-        else:
-            yield Span("same", f"{span.text[:AROUND]} … {span.text[-AROUND:]}")
-
-
-def middle_out(text: str) -> str:
-    """The start and end of a text, with the length of the middle that is left out."""
-    rest, half = len(text) - MAX_SHOWN, MAX_SHOWN // 2
-    return text if rest <= 0 else f"{text[:half]}… ({rest:,} more characters) …{text[-half:]}"
+def _digest(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -22,12 +22,11 @@ from ...model import TimedFrame
 from ...wire.normal import Ids, Normal
 from ..gather import Gathered, gathered, model_calls
 from ..model_calls.values import Link, ModelCalls
+from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.draft import Draft
-from ..turns.session_builder import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.values import Turn
-from .align import Pair, aligned, moved
+from .align import IGNORED, Pair, Step, Steps, aligned, moved
 from .differences import Difference, Differences, Kind
-from .normalize import IGNORED, Step, Steps
 from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
@@ -158,43 +157,32 @@ def by_session(
     return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
 
 
-class _StepsByTurn:
-    """The steps of a session, sorted by the turn that they belong to."""
-
-    def __init__(self, builder: SessionBuilder, *, has_turns: bool) -> None:
-        self._builder, self._has_turns = builder, has_turns
-        self.steps: dict[Draft | None, Steps] = {None: Steps()}
-
-    def add(self, heard: MergedFrame) -> None:
-        course, before = self._builder.turns, self._builder.turns.open
-        if self._has_turns:
-            self._builder.add(heard)
-        if heard.in_snapshot or heard.frame.verdict in _NO_EVENTS:
-            return
-        draft = course.open or before or course.latest()
-        self.steps.setdefault(draft, Steps()).add(heard.frame)
-
-
 def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
     """A session of one recording, ready to compare. `calls`: those of the cassette. `frames`: those of its streams."""
     exchanges, is_child = one.exchanges, one.parent_id is not None
     builder = SessionBuilder(one.acts, is_child=is_child)
     streams = [x for x in exchanges if x.stream is not None]
     frames = list(frames) if len(streams) > 1 else frames
-    steps_by_turn, line = _StepsByTurn(builder, has_turns=one.has_turns), merged(frames)
+    steps: dict[Draft | None, Steps] = {None: Steps()}
+    has_turns, line = one.has_turns, merged(frames)
     deviations = _deviations(line, frames) if isinstance(frames, list) else []
     until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
     line.reverse()
     while line:  # frees each frame: a session may have a hundred thousand
-        steps_by_turn.add(line.pop())
+        heard, before = line.pop(), builder.turns.open
+        if has_turns:
+            builder.add(heard)
+        if not heard.in_snapshot and heard.frame.verdict not in _NO_EVENTS:
+            draft = builder.turns.open or before or builder.turns.latest()
+            steps.setdefault(draft, Steps()).add(heard.frame)
     drafts = builder.turns.finish(until)
     session_id = exchanges[0].session_id
     told = [draft.freeze(exchanges[0].recording, session_id, n) for n, draft in enumerate(drafts, 1)]
     turns = [
-        DiffTurn(turn, steps_by_turn.steps.pop(draft, Steps()).close(), calls.of(turn))
+        DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn))
         for turn, draft in zip(told, drafts, strict=True)
     ]
-    outside = [step for steps in steps_by_turn.steps.values() for step in steps.close()]
+    outside = [step for rest in steps.values() for step in rest.close()]
     return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
         deviations,

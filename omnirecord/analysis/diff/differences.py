@@ -1,24 +1,34 @@
 """Differences, the collector that a comparison adds them to, and their report. Frozen values; no I/O.
 
-The report has the differences by session and turn. None of its lines holds a control character.
+The report has the differences by session and turn. None of its lines holds a control character. Two texts are one with
+marked changes (`spans`): they are compared by words or lines, and equal parts are shortened.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from difflib import SequenceMatcher
+from typing import Any, Literal, NamedTuple, get_args
 
-from ...text import as_json, clip, counted, visible
+from ...text import as_json, clip, counted, same_start, visible
 from ...wire.normal import Ids, Normal, is_absent, role
 from ..apis import summary
-from .align import Span, middle_out, spans
 
 Kind = Literal["content", "order", "tools", "usage", "null", "timing", "calls"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Paint = Callable[[Span], str]
-"""Span to printed text. The span holds no control character."""
+Tone = Literal["same", "gone", "new"]
+AROUND = 40
+"""Characters of equal text that are shown beside a change."""
+MAX_PIECES = 200
+"""Most words, or lines, of each side that are compared one by one; of longer texts only the ends."""
+MAX_SHOWN = 400
+"""Most characters that are shown of one change."""
+_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+_ALIKE = 0.35
+"""Share of the shorter text that has to be equal; below it, both texts are shown whole."""
 MAX_ROWS = 200
 """Most printed differences of one turn; `--json` has all."""
 _SHORT = 60
@@ -135,6 +145,93 @@ def _pair(path: str, a: Any, b: Any) -> tuple[str, str, str]:
     """The key of a change: a text alone, any other value with the name of its field."""
     is_text = any(isinstance(value, str) for value in (a, b))
     return "" if is_text else path.rpartition(".")[2], repr(a), repr(b)
+
+
+class Span(NamedTuple):
+    """A part of a text: `same` in both, `gone` from the first, or `new` in the second."""
+
+    tone: Tone
+    text: str
+
+
+def spans(a: str, b: str) -> list[Span]:
+    """Both texts as spans, `same` ones shortened; as one `gone` and one `new` if little of them is equal."""
+    head, tail = _ends(a, b)
+    left, right = a[head : len(a) - tail], b[head : len(b) - tail]
+    made = [Span("same", a[:head]), *_changes(left, right), Span("same", a[len(a) - tail :])]
+    same = sum(len(span.text) for span in made if span.tone == "same")
+    if same < _ALIKE * min(len(a), len(b)):
+        made = [Span("gone", a), Span("new", b)]
+    return list(_shortened([span for span in made if span.text]))
+
+
+def _changes(a: str, b: str) -> Iterator[Span]:
+    left, right = (_units(text) for text in (a, b))
+    if left is None or right is None:
+        yield from (Span("gone", a), Span("new", b))
+        return
+    for kind, i, to_i, j, to_j in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield Span("same", "".join(left[i:to_i]))
+        else:
+            yield from (Span("gone", "".join(left[i:to_i])), Span("new", "".join(right[j:to_j])))
+
+
+def _units(text: str) -> list[str] | None:
+    """The words of a text; its lines, if there are too many words; None, if there are too many lines."""
+    for pieces in (_words(text), text.splitlines(keepends=True)[: MAX_PIECES + 1]):
+        if len(pieces) <= MAX_PIECES:
+            return pieces
+    return None
+
+
+def _words(text: str) -> list[str]:
+    found = []
+    for n, word in enumerate(_WORD.finditer(text)):
+        found.append(word[0])
+        if n == MAX_PIECES:
+            break
+    return found
+
+
+def _ends(a: str, b: str) -> tuple[int, int]:
+    """The number of equal characters at the start and, of the rest, at the end; whole words only."""
+    head = same_start(a, b)
+    while head and head < max(len(a), len(b)) and _in_word(a, head) | _in_word(b, head):
+        head -= 1
+    left, right = a[head:], b[head:]
+    tail = same_start(left[::-1], right[::-1])
+    while tail and (_in_word(left, len(left) - tail) or _in_word(right, len(right) - tail)):
+        tail -= 1
+    return head, tail
+
+
+def _in_word(text: str, place: int) -> bool:
+    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+
+
+def _shortened(found: list[Span]) -> Iterator[Span]:
+    for n, span in enumerate(found):
+        if span.tone != "same":
+            yield Span(span.tone, middle_out(span.text))
+        elif len(span.text) <= 2 * AROUND + 3:
+            yield span
+        elif n == 0:
+            yield Span("same", "…" + span.text[-AROUND:])
+        elif n == len(found) - 1:
+            yield Span("same", span.text[:AROUND] + "…")
+        else:
+            yield Span("same", f"{span.text[:AROUND]} … {span.text[-AROUND:]}")
+
+
+def middle_out(text: str) -> str:
+    """The start and end of a text, with the length of the middle that is left out."""
+    rest, half = len(text) - MAX_SHOWN, MAX_SHOWN // 2
+    return text if rest <= 0 else f"{text[:half]}… ({rest:,} more characters) …{text[-half:]}"
+
+
+Paint = Callable[[Span], str]
+"""Span to printed text. The span holds no control character."""
 
 
 def plain(span: Span) -> str:

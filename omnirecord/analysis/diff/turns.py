@@ -6,9 +6,9 @@ Of each request to a model: the model, attempts, endings, tokens, and the first 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from itertools import zip_longest
+from itertools import count, zip_longest
 from typing import Any, TypeVar
 
 from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
@@ -19,9 +19,8 @@ from ...wire.normal import Normal, role
 from ...wire.strict_json import loads
 from ..model_calls.values import Link, requests_of
 from ..turns.values import Tool, Turn
-from .align import Pair, aligned, moved
+from .align import Pair, Step, aligned, moved
 from .differences import Differences, Kind, nulls
-from .normalize import Step
 
 T = TypeVar("T")
 NS = 1_000_000_000
@@ -156,21 +155,21 @@ class EventComparison:
 
     def run(self) -> None:
         """Add the differences."""
-        names = _Names(self._a), _Names(self._b)
+        names = _names(self._a), _names(self._b)
         runs = False
         for i, j in self._unlike:
             one, other = None if i is None else self._a[i], None if j is None else self._b[j]
-            if one is not None and other is not None:
+            if i is not None and one is not None and other is not None:
                 for below, name, mine, theirs in self._out.unlike(one.data, other.data):
                     kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
-                    self._out.add_once(kind, f"{self._path}{names[0].of(i)}{below}", mine, theirs, one.label)
-            else:
-                only, name = (one, names[0].of(i)) if one is not None else (other, names[1].of(j))
-                assert only is not None
-                runs |= self._only(f"{self._path}{name}", only, is_a=one is not None)
+                    self._out.add_once(kind, f"{self._path}{names[0][i]}{below}", mine, theirs, one.label)
+            elif i is not None and one is not None:
+                runs |= self._only(f"{self._path}{names[0][i]}", one, is_a=True)
+            elif j is not None and other is not None:
+                runs |= self._only(f"{self._path}{names[1][j]}", other, is_a=False)
         for i, j in self._pairs:
             if i is not None and j is not None:
-                self._nulls(f"{self._path}{names[0].of(i)}", self._a[i], self._b[j])
+                self._nulls(f"{self._path}{names[0][i]}", self._a[i], self._b[j])
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)
@@ -228,21 +227,10 @@ def _label(step: Step) -> str:
     return " ".join(word for word in words if isinstance(word, str))
 
 
-class _Names:
-    """Names a step by its type and its index among those: `.events[session.usage][0]`."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self._steps = steps
-        self._numbers: list[int] = []
-
-    def of(self, place: int | None) -> str:
-        assert place is not None
-        if not self._numbers:
-            seen: Counter[str] = Counter()
-            for step in self._steps:
-                self._numbers.append(seen[step.label])
-                seen[step.label] += 1
-        return f".events[{self._steps[place].label}][{self._numbers[place]}]"
+def _names(steps: Sequence[Step]) -> list[str]:
+    """Return the name of each step: its type, and its index among those, as `.events[session.usage][0]`."""
+    seen: defaultdict[str, count[int]] = defaultdict(count)
+    return [f".events[{step.label}][{next(seen[step.label])}]" for step in steps]
 
 
 def _kind(step: Step, path: str) -> Kind:

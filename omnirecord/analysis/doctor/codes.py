@@ -103,7 +103,7 @@ CODES: Mapping[str, Code] = {
         "Check the free space and the speed of the disk at that time.",
     ),
     "stream-not-decoded": _warning(
-        "omnirecord cannot decode the events of this stream. Events that seem lost may be in the undecoded bytes.",
+        "omnirecord cannot decode the events of this stream. So doctor may report recorded events as lost.",
         "Check Content-Encoding in the response: omnirecord decodes gzip, deflate, br and zstd.",
     ),
     "other-api": _note(
@@ -118,8 +118,7 @@ CODES: Mapping[str, Code] = {
         "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "The event: line and the data of the event have different types. So clients that read different places see"
-        " different types.",
+        "The event: line and the data of an event have different types. Some clients read the line, others the data.",
         "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
@@ -141,8 +140,7 @@ CODES: Mapping[str, Code] = {
         "Compare both events, and compare the text with the stored item.",
     ),
     "sequence-goes-back": _error(
-        "Events of one turn arrived in another order than the server sent them. A client that concatenates the deltas"
-        " shows a garbled text.",
+        "Events of one turn arrived in the wrong order. A client that concatenates the deltas shows a garbled text.",
         "Read the events around this one. Then check for another proxy between server and recorder.",
     ),
     # Behaviour of agent, model and clients.
@@ -292,7 +290,7 @@ CODES: Mapping[str, Code] = {
         "Find out what the client does between two reads.",
     ),
     "tokens-differ": _warning(
-        "The client was told other token counts than the provider reports. So the client may show wrong costs.",
+        "The server and the provider report different token counts. So a client may show wrong costs.",
         "Compare the usage of each call in omnirecord show CASSETTE --json with the usage of the turn.",
     ),
     # Notes.

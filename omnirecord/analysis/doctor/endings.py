@@ -105,7 +105,7 @@ class Endings:
         x, last = one.exchange, one.activity.last
         how = _BROKEN.get(x.ending)
         if how is not None:
-            end_ns = max(one.end_ns(self._upstream.last_known_ns) or 0, last.at_ns if last else x.request.at_ns)
+            end_ns = max(one.end_ns or 0, last.at_ns if last else x.request.at_ns)
             after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
             gone = self._afterwards(one) if x.ending == "upstream_lost" else ""
             since = last.at_ns if last else x.request.at_ns
@@ -152,53 +152,44 @@ class Endings:
         return not any(t.until_ns >= turn.last.at_ns for t in ended)
 
     def _until(self, one: StreamChecks, turn: Turn) -> int:
-        return max(one.end_ns(self._upstream.last_known_ns) or 0, turn.until_ns)
+        return max(one.end_ns or 0, turn.until_ns)
 
     def _silent(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
         """A silent runner or model. Open approvals and tool calls, and missing heartbeats, have their own checks."""
         until, last = self._until(one, turn), one.activity.last
         if turn.waits or last is None or until - last.at_ns > LATE:
             return
-        code, why, severity = self._who_is_silent(one, turn, until - turn.last.at_ns)
-        beats = counted(one.activity.heartbeats, "heartbeat")
-        quiet = f"nothing but {beats} came for {seconds(until - turn.last.at_ns)} in the middle of a turn"
-        about, since = turn.id, turn.first.at_ns
-        message = f"{quiet}{why}"
-        yield sign_at(code, message, [turn.last], since_ns=since, until_ns=until, about=about, severity=severity)
-
-    def _who_is_silent(self, one: StreamChecks, turn: Turn, quiet_ns: int) -> tuple[str, str, Severity | None]:
-        """Code, end of the message, and severity: a warning while the model may still think."""
+        quiet_ns, beats = until - turn.last.at_ns, counted(one.activity.heartbeats, "heartbeat")
+        severity: Severity | None = None if quiet_ns > LONG else "warning"  # the model may still think
         offline = next((s for s in self._snapshots if s.at_ns > turn.last.at_ns and s.runner_online is False), None)
         if offline is not None:
-            return "runner-disconnected", f", and exchange {offline.exchange} says that its runner is offline", None
-        severity: Severity | None = None if quiet_ns > LONG else "warning"
-        if self._until(one, turn) - one.activity.runner_ns < LATE:
-            return "model-silent", ", the runner's own among them: it waits for its model", severity
-        return "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}", severity
+            code, severity = "runner-disconnected", None
+            why = f", and exchange {offline.exchange} says that its runner is offline"
+        elif until - one.activity.runner_ns < LATE:
+            code, why = "model-silent", ", the runner's own among them: it waits for its model"
+        else:
+            code, why = "runner-silent", f": its runner was killed, or hangs{'' if quiet_ns > LONG else ', or thinks'}"
+        message = f"nothing but {beats} came for {seconds(quiet_ns)} in the middle of a turn{why}"
+        yield sign_at(
+            code, message, [turn.last], since_ns=turn.first.at_ns, until_ns=until, about=turn.id, severity=severity
+        )
 
     def _server_ended(
         self, one: StreamChecks, when: str, severity: Severity, since_ns: int | None = None
     ) -> Iterator[Sign]:
         """`since_ns`: the time from which on this explains missing events."""
-        last, x = one.activity.last, one.exchange
-        code = self._who(one)
-        how = {
-            "upstream-lost": "the connection to the server broke",
-            "server-stopped": "the server ended the stream",
-            "reader-dropped": "the server ended this stream and kept running",
-        }[code]
-        message = f"{how} {when}{'' if code == 'upstream-lost' else ', without [DONE]'}{self._afterwards(one)}"
+        last, x, upstream = one.activity.last, one.exchange, self._upstream
+        is_gone = upstream.is_gone_after(x.end_ns or 0) or upstream.restarts_after(x)
+        if x.ending == "upstream_lost":
+            code, how = "upstream-lost", f"the connection to the server broke {when}"
+        elif not is_gone and (one.is_slow or upstream.lives_on_after(x)):
+            code, how = "reader-dropped", f"the server ended this stream and kept running {when}, without [DONE]"
+        else:
+            code, how = "server-stopped", f"the server ended the stream {when}, without [DONE]"
         until = max(x.end_ns or 0, last.at_ns if last else 0)
         since = since_ns if since_ns is not None else last.at_ns if last else until
-        yield Sign(code, message, since, max(since, until), one.stream, (last.seq,) if last else (), severity)
-
-    def _who(self, one: StreamChecks) -> str:
-        if one.exchange.ending == "upstream_lost":
-            return "upstream-lost"
-        is_gone = self._upstream.is_gone_after(one.exchange.end_ns or 0) or self._upstream.restarts_after(one.exchange)
-        if not is_gone and (one.is_slow or self._upstream.lives_on_after(one.exchange)):
-            return "reader-dropped"
-        return "server-stopped"
+        seqs = (last.seq,) if last else ()
+        yield Sign(code, how + self._afterwards(one), since, max(since, until), one.stream, seqs, severity)
 
     def _afterwards(self, one: StreamChecks) -> str:
         if self._upstream.restarts_after(one.exchange):
@@ -229,46 +220,31 @@ class Endings:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnection:
-    """The time between two streams of a session, in which no client listened."""
-
-    before: StreamChecks
-    after: StreamChecks
-    from_ns: int
-    until_ns: int
-
-
-def disconnections(streams: Sequence[StreamChecks]) -> Iterator[Disconnection]:
-    """The times without a stream. `streams`: in the order of opening."""
-    until: StreamChecks | None = None
-    for one in streams:
-        if not one.is_session:
-            continue
-        end, begin = until.exchange.end_ns if until else None, one.exchange.request.at_ns
-        if until is not None and end is not None and end <= begin:
-            yield Disconnection(until, one, end, begin)
-        if until is None or _end(one) >= _end(until):
-            until = one
-
-
 def _end(one: StreamChecks) -> float:
     return float("inf") if one.exchange.end_ns is None else one.exchange.end_ns
 
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
-    """Signs of reconnects. `missed`: the signs about items that no stream carried."""
-    return (_reconnect(gap, endings, missed) for gap in islice(disconnections(streams), _MOST))
+    """Signs of reconnects. `streams`: in the order of opening. `missed`: the signs about items that no stream
+    carried."""
+    gaps, last = list[tuple[StreamChecks, StreamChecks]](), None
+    for one in streams:
+        if one.is_session:
+            if last is not None and _end(last) <= one.exchange.request.at_ns:
+                gaps.append((last, one))
+            last = one if last is None or _end(one) >= _end(last) else last
+    return (_reconnect(before, after, endings, missed) for before, after in gaps[:_MOST])
 
 
-def _reconnect(gap: Disconnection, endings: Endings, missed: Sequence[Sign]) -> Sign:
-    before, after = gap.before, gap.after
+def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, missed: Sequence[Sign]) -> Sign:
+    """The sign of the time between two streams, in which no client listened."""
+    from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
     turn, ref = before.cut(), before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
-    since = turn.first.at_ns if turn else gap.from_ns
-    away = f"no client listened for {seconds(gap.until_ns - gap.from_ns)}, then a client reconnected"
-    lost = [sign for sign in missed if sign.since_ns <= gap.from_ns and gap.until_ns <= sign.until_ns]
-    until = max([gap.until_ns, *(sign.until_ns for sign in lost)])
+    since = turn.first.at_ns if turn else from_ns
+    away = f"no client listened for {seconds(until_ns - from_ns)}, then a client reconnected"
+    lost = [sign for sign in missed if sign.since_ns <= from_ns and until_ns <= sign.until_ns]
+    until = max([until_ns, *(sign.until_ns for sign in lost)])
     goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
     if turn is not None and endings.has_no_end(before, turn) and not goes_on:
         message = f"{away}; the stream did not report the end of the open turn"

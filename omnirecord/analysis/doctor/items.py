@@ -23,6 +23,8 @@ from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, writt
 from ..turns.builder import snapshot_in
 from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, sign_at
 
+_MOST = 20
+"""Most differences that are reported for one stream, and most items of one sign."""
 Key = tuple[str, str]
 """Kind and id of an item: a message by its id, a tool call and its output by the call id."""
 
@@ -92,9 +94,6 @@ def keyed(item: dict[str, Any]) -> Iterator[tuple[Key, str]]:
         yield ("output", call_id), written(item.get("output")) or ""
 
 
-_MOST_ITEMS = 20
-
-
 class Items:
     """The items that the streams of one session carried."""
 
@@ -106,7 +105,7 @@ class Items:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         for key, text in keyed(item):
             known = self.by_key.get(key)
             # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
@@ -184,14 +183,14 @@ class Items:
             message = (
                 f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
             )
-            yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST_ITEMS]])
+            yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST]])
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
         reported: set[Key] = set()
         for snapshot in snapshots:
             for key, text in snapshot.items:
                 carried = self.by_key.get(key)
-                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST_ITEMS:
+                if carried is None or key in reported or carried[1] == hash(text) or len(reported) >= _MOST:
                     continue
                 reported.add(key)
                 message = (
@@ -199,10 +198,6 @@ class Items:
                     f" {said(text)!r}"
                 )
                 yield sign_at("item-differs-from-stored", message, [carried[0]], until_ns=carried[0].at_ns + SECOND)
-
-
-_MOST = 20
-"""Most differences that are reported for one stream."""
 
 
 class StreamedText:
@@ -242,11 +237,6 @@ class StreamedText:
             self._last = event.ref
             self._first = self._first or self._last
 
-    def goes_on(self, parts: list[str], last: FrameRef) -> None:
-        """Add the texts of deltas that follow a delta of the same message."""
-        self._parts += parts
-        self._last = last
-
     def _begin(self, _event: Event) -> None:
         self._clear()
         self._interrupted = False
@@ -256,7 +246,7 @@ class StreamedText:
         self._interrupted = True
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         if item.get("type") == "function_call":
             self._calls.append(len(self._parts))
         elif item.get("type") == "message" and item.get("role") not in ("user", "system"):

@@ -15,8 +15,8 @@ from ...text import counted, joined, one_line
 from ..gather import ModelHops, model_calls, whole_sessions
 from ..model_calls.values import Link, ModelCalls, requests_of
 from ..turns.values import Session, Turn
-from .events import Contract
 from .finding import Severity, Sign, events, said, seconds
+from .stream import Contract
 
 _OF_EVENTS = frozenset({"malformed", "event-type-differs", "contract-invalid", "contract-unknown"})
 _LIMIT = 160

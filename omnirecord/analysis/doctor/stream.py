@@ -1,7 +1,11 @@
-"""Checks of a stream as a whole: heartbeats, silences, a slow reader, a missing end; and all checks of one stream.
+"""Checks of a stream: its events, heartbeats, silences, a slow reader, a missing end; and all checks of one stream.
 
-A live server sends an event at least every 15 s, if only a heartbeat. A running session that sends nothing but
-heartbeats is silent. An imported raw body has no times, so nothing is said of them.
+1. Sequence numbers rise within a turn. They start again with each turn; `session.*` events have none. A gap is no
+   finding, since the live server skips numbers.
+2. The events in `_ONCE` arrive once. The live server repeats `session.status`, `response.elicitation_resolved` and the
+   events of a connect snapshot, but not these.
+3. A live server sends an event at least every 15 s, if only a heartbeat. A running session that sends nothing but
+   heartbeats is silent. An imported raw body has no times, so nothing is said of them.
 """
 
 from __future__ import annotations
@@ -9,31 +13,172 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import NamedTuple
 
-from ...contract.judge import Api
+from ...contract import Api
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
 from ..apis import FOREIGN, UNKNOWN
-from .events import Contract, Order
-from .finding import (
-    SECOND,
-    Event,
-    FrameRef,
-    Group,
-    Handler,
-    Handlers,
-    Severity,
-    Sign,
-    events,
-    seconds,
-    sign_at,
-)
+from .finding import SECOND, Event, FrameRef, Group, Handlers, Severity, Sign, events, said, seconds, sign_at
 from .items import StreamedText
 from .turns import Statuses, Turn, Turns
+
+MAX_KINDS = 50
+"""Most kinds of violation that one stream reports apart: hostile events may have any number of types."""
+Key = tuple[str, str, str]
+
+
+class Contract:
+    """Violations of the contract in one stream. `excused`: whether the live server sends such a frame too."""
+
+    def __init__(self, excused: Callable[[TimedFrame], bool] = lambda _: False) -> None:
+        self._excused = excused
+        self._groups: dict[tuple[Key, bool], Group] = {}
+
+    def odd(self, event: Event) -> None:
+        """An event whose verdict is not `valid`."""
+        excused = event.verdict in ("invalid", "unknown") and self._excused(event.frame)
+        for key in _keys(event):
+            if (key, excused) not in self._groups and len(self._groups) >= MAX_KINDS:
+                key = (key[0], "", "and other things")
+            self._groups.setdefault((key, excused), Group()).add(event)
+
+    def signs(self) -> Iterator[Sign]:
+        for ((code, type_, problem), excused), group in self._groups.items():
+            severity: Severity | None = "note" if excused else None
+            yield group.sign(code, _sentence(code, type_, problem, group.count), severity=severity)
+
+
+def _keys(event: Event) -> Iterable[Key]:
+    type_ = said(event.type)
+    if event.verdict in ("malformed", "truncated"):
+        kind = "too large" if event.frame.raw is None else ""
+        return [(event.verdict, type_, kind or next((m for _, m in event.frame.issues), ""))]
+    if event.verdict == "unknown":
+        return [("contract-unknown", type_, "")]
+    if event.verdict != "invalid":
+        return []
+    return [
+        ("event-type-differs", type_, "") if path == "event" and message.startswith("differs")
+        else ("contract-invalid", type_, said(f"{path} {message}".strip(), 100))
+        for path, message in event.frame.issues[:5] or (("", "does not fit"),)
+    ]  # fmt: skip
+
+
+def _sentence(code: str, type_: str, problem: str, count: int) -> str:
+    events = counted(count, "event")
+    if code == "malformed":
+        return f"{events} could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}"
+    if code == "truncated":
+        return f"{events} {'too large to be recorded' if problem else 'cut in the middle'}"
+    if code == "contract-unknown":
+        return f"{events} of a type that the contract does not have: {type_}"
+    if code == "event-type-differs":
+        return f"{events} whose event: line differs from the type, {type_}"
+    return f"{events} of type {type_} against the contract: {problem}"
+
+
+_ONCE = frozenset(
+    {
+        protocol.RESPONSE_OUTPUT_ITEM_DONE,
+        protocol.RESPONSE_OUTPUT_FILE_DONE,
+        protocol.RESPONSE_ERROR,
+        protocol.RESPONSE_RETRY,
+        protocol.SESSION_INPUT_CONSUMED,
+        protocol.SESSION_CREATED,
+        *protocol.ENDS,
+    }
+)
+
+
+class Order:
+    """The order of the events of one stream, and repeated events."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+        self._last_raw: bytes | None = None
+        self._top = 0
+        """The highest sequence number of the turn before its end."""
+        self._ended: str | None = None
+        """The id of the response that ended; empty if it has none."""
+        self._begun: str | None = None
+        self._open: str | None = None
+        """The id of the response that began and has not ended."""
+        self._seen: set[int] = set()
+        self._copies: dict[str, Group] = {}
+        self._repeats, self._back, self._late = Group(), Group(), Group()
+
+    def handlers(self) -> Handlers:
+        return {**dict.fromkeys(_ONCE, self._once), protocol.SESSION_STATUS: self._rest}
+
+    def _rest(self, event: Event) -> None:
+        """A session at rest has no open turn: an interrupted turn ends so."""
+        if event.data.get("status") in ("idle", "failed") and self._ended is None:
+            self._ended, self._open = "", None
+
+    def _once(self, event: Event) -> None:
+        """An event that arrives once. Only its hash is kept, since there may be many."""
+        if (key := hash(event.frame.raw)) in self._seen:
+            self._copy(event)
+        self._seen.add(key)
+        if event.type == protocol.RESPONSE_OUTPUT_ITEM_DONE and event.number is None:
+            item = event.item
+            if self._ended and item.get("response_id") == self._ended and item.get("type") == "message":
+                self._late.add(event)
+
+    def numbered(self, event: Event) -> None:
+        """An event with a sequence number."""
+        number, last = event.number or 0, self._last
+        if event.type in protocol.RESPONSE_BEGINS:
+            last = self._begin(event, last)
+        if self._ended is not None and last is not None and number < last:
+            if number > self._top:
+                self._late.add(event)
+            else:
+                self._ended = None  # the start of this turn did not arrive
+        elif last is not None and number == last:
+            self._same(event)
+        elif last is not None and number < last:
+            self._back.add(event)
+        self._last, self._last_raw = number, event.frame.raw
+        if event.type in protocol.ENDS:
+            self._ended, self._open = event.response_id or "", None
+        elif self._ended is None:
+            self._top = number
+
+    def _begin(self, event: Event, last: int | None) -> int | None:
+        """The last number that the next one has to exceed: None if another turn begins."""
+        id_, is_over, self._ended = event.response_id, self._ended is not None, None
+        is_same = id_ is not None and id_ == self._begun
+        is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner starts the turn again
+        self._begun = self._open = id_
+        return None if is_other or (is_over and not is_same) else last
+
+    def _same(self, event: Event) -> None:
+        if event.frame.raw == self._last_raw:
+            if event.type not in _ONCE:
+                self._copy(event)
+        else:
+            self._repeats.add(event)
+
+    def _copy(self, event: Event) -> None:
+        self._copies.setdefault(event.type or "", Group()).add(event)
+
+    def signs(self) -> Iterator[Sign]:
+        for type_, group in self._copies.items():
+            yield group.sign(
+                "event-repeated", f"{counted(group.count, said(type_))} arrived a second time, byte for byte"
+            )
+        for group, code, message in (
+            (self._repeats, "sequence-repeats", "with the same number as the one before"),
+            (self._back, "sequence-goes-back", "with a number below the one before, within one turn"),
+            (self._late, "event-after-end", "of a turn after the turn's end"),
+        ):
+            if group.count:
+                yield group.sign(code, f"{counted(group.count, 'event')} {message}")
+
 
 LATE = 22 * SECOND
 """Silence in ns after which a heartbeat is late: one and a half intervals."""
@@ -46,13 +191,6 @@ QUIET = 20 * SECOND
 LONG = 60 * SECOND
 """Time in ns that a model may think."""
 _MOST = 20
-
-
-class Silence(NamedTuple):
-    before: FrameRef
-    after: FrameRef
-    heartbeats: int
-    waits_for: str | None
 
 
 class Activity:
@@ -72,7 +210,7 @@ class Activity:
         """The runner's last heartbeat, in ns: it sends `response.heartbeat`, the server `session.heartbeat`."""
         self._late = Group()
         self._longest = 0
-        self.silences: list[Silence] = []
+        self._silences: list[Sign] = []
 
     def frame(self, event: Event) -> None:
         """Note any frame."""
@@ -89,9 +227,19 @@ class Activity:
     def active_event(self, event: Event, waits_for: str | None, *, works: bool) -> None:
         """Note an event that is no heartbeat. `works`: whether the session was running."""
         before = self.active
-        if works and before is not None and event.at_ns - before.at_ns > SILENT and len(self.silences) < _MOST:
-            self.silences.append(Silence(before, event.ref, self.heartbeats, waits_for))
+        if works and before is not None and event.at_ns - before.at_ns > SILENT and len(self._silences) < _MOST:
+            self._silences.append(self._silence(before, event, waits_for))
         self.active, self.heartbeats = event.ref, 0
+
+    def _silence(self, before: FrameRef, event: Event, waits_for: str | None) -> Sign:
+        """A silence; a note if an approval or a tool explains it."""
+        quiet, beats = event.at_ns - before.at_ns, counted(self.heartbeats, "heartbeat")
+        why = (
+            f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for is not None else ""
+        )
+        message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
+        severity: Severity = "note" if waits_for or quiet < LONG else "warning"
+        return sign_at("silent-while-running", message, [before, event.ref], severity=severity)
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
         """The signs. `end_ns`: until when a client listened; None if unknown."""
@@ -100,24 +248,11 @@ class Activity:
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
             severity: Severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
-        yield from map(_silent, self.silences)
+        yield from self._silences
         if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
             message = f"for the last {seconds(quiet)} of the stream no event came, not even a heartbeat"
             severity = "error" if quiet > STOPPED else "warning"
             yield sign_at("heartbeats-stopped", message, [self.last], until_ns=end_ns, severity=severity)
-
-
-def _silent(silence: Silence) -> Sign:
-    """A silence; a note if an approval or a tool explains it."""
-    quiet = silence.after.at_ns - silence.before.at_ns
-    why = {None: "", "approval": ", waiting for an approval"}.get(
-        silence.waits_for, f", waiting for {silence.waits_for}"
-    )
-    message = (
-        f"nothing but {counted(silence.heartbeats, 'heartbeat')} came for {seconds(quiet)} while the session ran{why}"
-    )
-    severity: Severity = "note" if silence.waits_for or quiet < LONG else "warning"
-    return sign_at("silent-while-running", message, [silence.before, silence.after], severity=severity)
 
 
 SLOW = 1 * SECOND
@@ -135,74 +270,18 @@ _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
 
 
-AT_MOST = 1 * SECOND
-"""Longest time in ns before such a delta, and between its arrival and its sending: no check reports that."""
-
-
-class Deltas:
-    """Deltas in a row that only lengthen a text: the checks of a stream take them at once.
-
-    They follow the last event of a stream, a delta of the same message. None is odd: each is valid, came soon, was sent
-    at once, and has a higher sequence number.
-    """
-
-    def __init__(self, payload: Payload) -> None:
-        self._payload = payload
-        self._begun = False
-        self.last: TimedFrame
-        self._message: str | None = None
-        self._before: TimedFrame | None = None
-        self.parts: list[str] = []
-        """Their texts."""
-        self.number = 0
-        """The sequence number of the last one."""
-
-    def begin(self, event: Event) -> None:
-        """Begin after this event, if it is a delta."""
-        delta, message = event.data.get("delta"), event.data.get("message_id")
-        self._begun = (
-            event.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA and event.verdict == "valid" and not event.in_snapshot
-            and event.number is not None and type(delta) is str and bool(delta)
-            and (message is None or type(message) is str)
-        )  # fmt: skip
-        if self.parts:
-            self.parts = []
-        self.last, self.number, self._message = event.frame, event.number or 0, message
-
-    def takes(self, frame: TimedFrame) -> bool:
-        """Add a frame. If it is another event, or odd, return False."""
-        if not self._begun or frame.type != protocol.RESPONSE_OUTPUT_TEXT_DELTA or frame.verdict != "valid":
-            return False
-        data, at_ns, sent_ns = self._payload(frame), frame.offset_ns, frame.sent_ns
-        number, delta = data.get("sequence_number"), data.get("delta")
-        if (
-            type(number) is not int or number <= self.number or type(delta) is not str or not delta
-            or data.get("message_id") != self._message or at_ns - self.last.offset_ns > AT_MOST
-            or sent_ns is None or sent_ns - at_ns > AT_MOST
-        ):  # fmt: skip
-            return False
-        self.parts.append(delta)
-        self._before, self.last, self.number = self.last, frame, number
-        return True
-
-    def refs(self) -> tuple[FrameRef, FrameRef]:
-        """Return the last two events."""
-        assert self._before is not None
-        return _ref(self._before), _ref(self.last)
-
-
-def _ref(frame: TimedFrame) -> FrameRef:
-    return FrameRef(frame.stream, frame.seq, frame.offset_ns)
-
-
 class StreamChecks:
     """The checks of one stream. `shared`: the handlers of checks that see all streams of the session. `api`: the rules
-    of its API; the checks of turns and of the order of events are for Omnigent's alone."""
+    of its API; the checks of turns and of the order of events are for Omnigent's alone. `last_known_ns`: the last known
+    time of the recording."""
 
     def __init__(
-        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api
-    ) -> None:
-        self.exchange, self.api = x, api
+        self, x: Exchange, shared: Iterable[Handlers], excused: Callable[[TimedFrame], bool], api: Api,
+        last_known_ns: int,
+    ) -> None:  # fmt: skip
+        self.exchange, self.api, self.stream = x, api, x.stream or 0
+        self.end_ns = last_known_ns if x.end_ns is None and x.ending == "open" else x.end_ns
+        """Until when a client listened, in ns; None if unknown."""
         self.is_other = api.name == UNKNOWN
         """Whether the API is unknown: the checks are those of bytes and of the contract."""
         self.is_session = opens_session_stream(x.request.method, x.request.target)
@@ -214,50 +293,37 @@ class StreamChecks:
         """Whether the stream began in the middle of a turn."""
         self._slowest, self._slow, self._unsent = 0, 0, 0
         self._slow_at: FrameRef | None = None
-        self._handlers: dict[str, list[Handler]] = defaultdict(list)
+        self._handlers: dict[str, list[Callable[[Event], object]]] = defaultdict(list)
         own = (self.order, self.text, self.statuses, self.turns)
         for handlers in (*(check.handlers() for check in own), *shared) if api.is_omnigent else ():
             for type_, handler in handlers.items():
                 self._handlers[type_].append(handler)
 
-    @property
-    def stream(self) -> int:
-        return self.exchange.stream or 0
-
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
         """Run the checks on all frames, in order."""
-        none: list[Handler] = []
-        deltas = Deltas(payload)
-        takes_deltas = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
-        for event in events(frames, payload, deltas.takes):
-            if deltas.parts:
-                self._deltas(deltas)
-            if takes_deltas:
-                deltas.begin(event)
-            self.count += 1
-            self._arrived(event)
-            self.activity.frame(event)
-            if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
-                self.contract.odd(event)
-            if event.number is not None and self.api.is_omnigent:
-                self.order.numbered(event)
-            if event.in_snapshot:
-                self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
-            elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
-                self._active(event)
-            for handler in self._handlers.get(event.type or "", none):
-                handler(event)
-        if deltas.parts:
-            self._deltas(deltas)
+        joins = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
+        for event in events(frames, payload, joins_deltas=joins):
+            if event.joined:
+                self.count += event.joined
+                self.activity.last = self.activity.active = event.ref
+                self.turns.touch(event)
+            else:
+                self._check(event)
 
-    def _deltas(self, deltas: Deltas) -> None:
-        """Note deltas in a row."""
-        before, last = deltas.refs()
-        self.count += len(deltas.parts)
-        self.activity.last = self.activity.active = last
-        self.turns.touch_all(before, last)
-        self.order.goes_on(deltas.number, deltas.last)
-        self.text.goes_on(deltas.parts, last)
+    def _check(self, event: Event) -> None:
+        self.count += 1
+        self._arrived(event)
+        self.activity.frame(event)
+        if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
+            self.contract.odd(event)
+        if event.number is not None and self.api.is_omnigent:
+            self.order.numbered(event)
+        if event.in_snapshot:
+            self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
+        elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
+            self._active(event)
+        for handler in self._handlers.get(event.type or "", ()):
+            handler(event)
 
     def _active(self, event: Event) -> None:
         turn = self.turns.open
@@ -287,19 +353,11 @@ class StreamChecks:
         """The turn that was open when the stream ended."""
         return self.turns.open
 
-    def end_ns(self, last_known_ns: int) -> int | None:
-        """Until when a client listened, in ns. `last_known_ns`: the last known time of the recording."""
-        x = self.exchange
-        if x.end_ns is not None:
-            return x.end_ns
-        return last_known_ns if x.ending == "open" else None
-
-    def signs(self, last_known_ns: int) -> Iterator[Sign]:
+    def signs(self) -> Iterator[Sign]:
         """The signs of this stream alone."""
-        end_ns = self.end_ns(last_known_ns)
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
-        yield from chain(self.statuses.signs(end_ns), self.activity.signs(end_ns))
-        yield from chain(self._slowness(), self._done(end_ns))
+        yield from chain(self.statuses.signs(self.end_ns), self.activity.signs(self.end_ns))
+        yield from chain(self._slowness(), self._done())
 
     def _slowness(self) -> Iterator[Sign]:
         """A slow client. The kernel buffers megabytes before a slow client shows, so this is rare."""
@@ -317,10 +375,10 @@ class StreamChecks:
         assert last is not None
         yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
 
-    def _done(self, end_ns: int | None) -> Iterator[Sign]:
+    def _done(self) -> Iterator[Sign]:
         """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A
         client that left counts only if it had waited for long."""
-        last, ending = self.activity.last, self.exchange.ending
+        last, ending, end_ns = self.activity.last, self.exchange.ending, self.end_ns
         if self.is_session or last is None or not self.api.has_ends:
             return
         has_waited = ending == "client_left" and end_ns is not None and end_ns - last.at_ns > SILENT

@@ -54,7 +54,7 @@ class Tools:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item}
 
     def _item(self, event: Event) -> None:
-        item = as_dict(event.data.get("item"))
+        item = event.item
         call_id = as_text(item.get("call_id"))
         if call_id is None:
             return
@@ -165,27 +165,20 @@ class Children:
         their times in ns. `is_open`: whether the endings of the streams are unknown."""
         severity: Severity | None
         for id_, child in list(self.known.items())[:_MOST]:
+            name, refs = f"the sub-agent {said(child.title or id_)}", list(dict.fromkeys([child.first, child.last]))
             if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
-                message = f"the session of the sub-agent {said(child.title or id_)} was deleted while it worked"
-                refs = list(dict.fromkeys([child.first, child.last]))
+                message = f"the session of {name} was deleted while it worked"
                 severity = None if child.status in _UNDER_WAY else "warning"  # the parent continues
-                yield sign_at(
-                    "session-deleted", message, refs, since_ns=deleted[id_], until_ns=until_ns, about=id_,
-                    severity=severity,
-                )  # fmt: skip
-                continue
-            if id_ not in at_rest and child.status == "failed":
-                why = child.error or "no reason was given"
-                message = f"the sub-agent {said(child.title or id_)} failed, and no stream carried its turn: {why}"
+                times = {"since_ns": deleted[id_], "until_ns": until_ns}
+                yield sign_at("session-deleted", message, refs, about=id_, severity=severity, **times)
+            elif id_ not in at_rest and child.status == "failed":
+                message = f"{name} failed, and no stream carried its turn: {child.error or 'no reason was given'}"
                 yield sign_at("turn-failed", message, [child.last], about=id_, severity="warning")
             elif id_ not in at_rest and (child.status is None or child.status in _UNDER_WAY):
-                name = said(child.title or id_)
-                status = said(child.status or "unknown")
-                waited = f", and no event about it came for {seconds(until_ns - child.last.at_ns)}"
-                message = f"the sub-agent {name} is still {status}{'' if is_open else waited}"
-                may_work = is_open or until_ns - child.last.at_ns < _PATIENCE
-                refs = list(dict.fromkeys([child.first, child.last]))
-                severity = "note" if may_work else None
+                quiet_ns = until_ns - child.last.at_ns
+                waited = "" if is_open else f", and no event about it came for {seconds(quiet_ns)}"
+                message = f"{name} is still {said(child.status or 'unknown')}{waited}"
+                severity = "note" if is_open or quiet_ns < _PATIENCE else None
                 yield sign_at("child-unfinished", message, refs, until_ns=until_ns, about=id_, severity=severity)
 
 
@@ -237,7 +230,7 @@ class Approvals:
 
     def _item(self, event: Event) -> None:
         """An item of the agent, or the server's text for a refused message or call."""
-        item = as_dict(event.data.get("item"))
+        item = event.item
         if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
             protocol.DENIED_TEXT
         ):

@@ -96,11 +96,6 @@ class Turns:
                 spoke = self.open.spoke
                 self.open.spoke = (spoke[1] if spoke else event.ref, event.ref)
 
-    def touch_all(self, before: FrameRef, last: FrameRef) -> None:
-        """Note events of a response, of which these are the last two."""
-        if self.open is not None:
-            self.open.before, self.open.last = self.open.spoke = before, last
-
     def _turn(self, event: Event) -> Turn:
         if self.open is None:
             self.open = Turn(self.input or event.ref, event.ref, was_asked=self.input is not None)
@@ -114,7 +109,7 @@ class Turns:
         self.open = self.input = None
 
     def _begin(self, event: Event) -> None:
-        id_, last = _response_id(event), self.all[-1] if self.all else None
+        id_, last = event.response_id, self.all[-1] if self.all else None
         if self.open is None and last is not None and id_ is not None and last.id == id_:
             return
         if self.open is not None and self.open.id not in (None, id_) and id_ is not None:
@@ -129,7 +124,7 @@ class Turns:
         turn.id = turn.id or id_
 
     def _end(self, event: Event) -> None:
-        id_, last = _response_id(event) or "", self.all[-1] if self.all else None
+        id_, last = event.response_id or "", self.all[-1] if self.all else None
         if self.open is None and last is not None and last.id == id_:
             self._end_late(event, last)
             return
@@ -189,7 +184,7 @@ class Turns:
             self.open.is_followed = self.open.id is not None
 
     def _item(self, event: Event) -> None:
-        item, turn = as_dict(event.data.get("item")), self.open
+        item, turn = event.item, self.open
         call_id = as_text(item.get("call_id"))
         if turn is None or call_id is None:
             return
@@ -273,10 +268,6 @@ def _error(event: Event) -> dict[str, Any]:
     )
 
 
-def _response_id(event: Event) -> str | None:
-    return as_text(as_dict(event.data.get("response")).get("id"))
-
-
 _KNOWN = frozenset({
     ("idle", "launching"), ("idle", "running"), ("failed", "launching"), ("failed", "running"), ("failed", "idle"),
     ("launching", "running"), ("launching", "idle"), ("launching", "failed"), ("running", "waiting"),
@@ -327,8 +318,7 @@ class Statuses:
         self._saw_input = False
 
     def _end(self, event: Event) -> None:
-        id_ = as_text(as_dict(event.data.get("response")).get("id")) or ""
-        if not id_.startswith("deny_"):
+        if not (event.response_id or "").startswith("deny_"):
             self._ended = event.ref
 
     def _add(self, event: Event, before: str, after: str) -> None:

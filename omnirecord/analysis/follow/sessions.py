@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Generic, TypeVar
 
 from ...cassette.sqlite import Store
 from ...model import Exchange, Recording
 from ...providers.call import ModelCall
 from ..gather import Held, ModelHops, acts_in, call_in
-from ..model_calls.correlate import evidence_of, linked, order
+from ..model_calls import evidence_of, linked, order
 from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, history_after, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
+from ..turns import LiveMerge, SessionBuilder
 from ..turns.draft import Draft
 from ..turns.requests import Act
-from ..turns.session_builder import LiveMerge, SessionBuilder
 from ..turns.values import LONG_SILENCE, Session, Turn
 
 Key = tuple[int, str | int]
@@ -268,7 +269,7 @@ class GrowingSessions(Generic[S]):
     def look(self, store: Store, skips: Callable[[Exchange], bool]) -> Iterator[Exchange]:
         """Read what is new in the file, and yield each new or changed exchange of no session and no call. `skips`:
         whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
-        hops, parents = ModelHops(store), _Parents(store)
+        hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
         for x in store.newer(self._last_exchange, self.open):
             self._last_exchange = max(self._last_exchange, x.exchange)
@@ -299,28 +300,15 @@ class GrowingSessions(Generic[S]):
         else:
             self._answered.pop(x.exchange, None)
 
-    def _session_of(self, x: Exchange, parents: _Parents, *, all_: bool) -> S | None:
+    def _session_of(self, x: Exchange, parents: Callable[[], dict[str, str]], *, all_: bool) -> S | None:
         if x.party == "runner" or (x.session_id is None and x.kind != "sse"):
             return None
         if not all_ and not self.is_wanted(x.session_id):
             return None
         key: Key = (x.recording, x.session_id if x.session_id is not None else x.exchange)
         if key not in self.all:
-            self.all[key] = self._make(x, parents.of(x.session_id or ""), self._long_silence)
+            self.all[key] = self._make(x, parents().get(x.session_id or ""), self._long_silence)
         return self.all[key]
 
     def is_wanted(self, session_id: str | None) -> bool:
         return self._wanted is None or (session_id or "").startswith(self._wanted)
-
-
-class _Parents:
-    """The parents of sessions, read at the first question."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._known: dict[str, str] | None = None
-
-    def of(self, session_id: str) -> str | None:
-        if self._known is None:
-            self._known = self._store.parents()
-        return self._known.get(session_id)

@@ -18,8 +18,8 @@ from urllib.parse import urlencode, urlsplit
 from ...cassette.files import itself, stamp_of
 from ...cassette.open import open_store
 from ...cassette.sqlite import is_packed
+from ...cassette.sqlite.connection import clear_errors
 from ...cassette.sqlite.lock import recorder_is_alive
-from ...cassette.sqlite.schema import clear_errors
 from ...errors import CassetteError, NotACassette, UsageError
 from ...omnigent.routes import CONTROL
 from ...server.access import checked_token

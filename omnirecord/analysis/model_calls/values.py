@@ -9,7 +9,7 @@ What ends after its turn counts up to the end of the turn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -185,10 +185,6 @@ class TimeSpent:
     """The number of its calls that are another attempt of a request."""
     ambiguous_calls: int
     """The number of calls that may be of this turn or of another one. They are in no other number."""
-
-    def row(self) -> dict[str, Any]:
-        """Return the object `time_spent` of `show --json`."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

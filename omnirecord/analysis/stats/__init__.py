@@ -1,7 +1,358 @@
-"""The numbers of a session: latency, rates, counts, waits.
+"""The numbers of sessions: latency, rates, counts, waits. Linear in the number of frames.
 
     for numbers in measured(store): ...
 
-`stats` reads sessions and combines the numbers, `values` counts, divides and holds the results. An event
-that two clients received counts once, except in the numbers of each stream.
+Here sessions are read and the numbers combined; `values` counts, divides and holds the results. An event that two
+clients received counts once, except in the numbers of each stream.
+
+To add a number: a field in `values`, measured here or beside it; then a column in `cli/stats`.
 """
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, fields, replace
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, cast
+
+from ...cassette.open import open_store
+from ...cassette.select import Source
+from ...model import Exchange, TimedFrame, by_key, wall_clock
+from ...omnigent import protocol
+from ..gather import Gathered, conclusions, model_calls
+from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
+from ..turns import Around, MergedFrame, by_stream, merged
+from ..turns.conclusion import Conclusion
+from ..turns.requests import Act
+from ..turns.values import Approval, Passage, Session, Turn
+from .values import (
+    ApprovalStats,
+    FirstTokenStats,
+    Gaps,
+    ModelStats,
+    SessionStats,
+    Spread,
+    StreamStats,
+    ToolStats,
+    TurnStats,
+    count,
+    gaps_of,
+    per_second,
+    reported_usage,
+    seconds,
+    spread,
+    total,
+    type_of,
+    usage_of,
+)
+
+_MS = 1_000_000
+_LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
+_NO_CALLS = ModelCalls()
+
+
+def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
+    """The numbers of each session of a cassette. Raises `UsageError` or `CassetteError`."""
+    with closing(open_store(cassette)) as store:
+        return list(measured(store, session))
+
+
+def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
+    """The numbers of each session of each recording, or of one session; each stream without a session has its own."""
+    started = {one.recording: one.started_at for one in store.recordings()}
+    calls = model_calls(store)
+    for one, told, conclusion in conclusions(store, session):
+        other = told if told.request is not None else None  # a stream of another API has no turns
+        yield measure(one, conclusion, started[told.recording], told=other, calls=calls)
+
+
+def measure(
+    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
+    told: Session | None = None, line: Sequence[MergedFrame] | None = None, calls: ModelCalls = _NO_CALLS,
+) -> SessionStats:  # fmt: skip
+    """The numbers of one session in one recording, or of a stream that belongs to none.
+
+    `conclusion`: how it ended. `started_at`: the start of the recording. `frames`: those of its streams; `told`: the
+    session with its turns; `line`: the merged frames. By default they are read and derived. `calls`: the model calls.
+    """
+    exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
+    begun = min(x.request.at_ns for x in exchanges)
+    of = by_stream(frames)
+    streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
+    until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
+    spans = union(stream.span for stream in streams)
+    told = told or one.told(Around(started_at=started_at), frames)[0]
+    line = merged(frames) if line is None else line
+    found = SessionStats(
+        recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
+        started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
+        exchanges=len(exchanges),
+        request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
+        streams=tuple(stream.stats for stream in streams), endings=_counted(s.exchange.ending for s in streams),
+        **_of_events(line, spans),
+        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
+        **_of_sending(frames, streams),
+    )  # fmt: skip
+    return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
+
+
+def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
+    """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
+    if len(streams) == 1:
+        return {name: getattr(streams[0].stats, name) for name in ("proxy_delay_ms", "never_sent")}
+    events = _events(frames)
+    return {"proxy_delay_ms": _delays(events), "never_sent": _unsent(events)}
+
+
+def without_times(value: Any) -> Any:
+    """A copy for a recording without times: each field whose name ends in a unit of time is None."""
+    changes: dict[str, Any] = {}
+    for field in fields(value):
+        one = getattr(value, field.name)
+        if field.name.endswith(("_s", "_ms")) or field.name == "never_sent" or isinstance(one, Gaps):
+            changes[field.name] = None
+        elif isinstance(one, tuple):
+            changes[field.name] = tuple(without_times(each) for each in one)
+    return replace(value, **changes)
+
+
+def _of_events(line: Sequence[MergedFrame], spans: Sequence[Span]) -> dict[str, Any]:
+    """The fields of `SessionStats` that come from events. An event that two clients received counts once."""
+    events = _events(heard.frame for heard in line)
+    data = [event for event in events if event.type not in protocol.HEARTBEATS]
+    heartbeats = len(events) - len(data)
+    return {
+        "events": len(events), "events_by_type": _counted(map(type_of, events)),
+        "verdicts": _counted(map(_VERDICT_HEARD, line)), "heartbeats": heartbeats,
+        "heartbeat_share": round(heartbeats / len(events), 4) if events else None,
+        "gaps": gaps_of(events, spans), "gaps_without_heartbeats": gaps_of(data, spans),
+        "silent_at_end_s": seconds(max(0, spans[-1][1] - data[-1].offset_ns)) if data else None,
+        "reported_usage": reported_usage(events),
+    }  # fmt: skip
+
+
+def _of_turns(
+    turns: Sequence[Turn], acts: Iterable[Act], joined: set[int], until_ns: int, calls: ModelCalls
+) -> dict[str, Any]:
+    """The fields of `SessionStats` that come from turns. A rate is total count by total time."""
+    posts = {act.at_ns for act in acts if act.kind == "message"}
+    all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn)) for turn in turns]
+    timed = [one for one in all_ if one.streamed_tokens is not None]
+    streaming = total(one.streaming for one in all_)
+    return {
+        "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
+        "first_event_s": spread(one.first_event for one in all_),
+        "first_token_s": spread(one.first_token for one in all_),
+        "first_text_s": spread(one.first_text for one in all_),
+        "events_per_s": per_second(sum(one.turn.events for one in all_), total(one.spent for one in all_)),
+        "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
+        "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
+        "output_tokens": total(one.output_tokens for one in all_),
+        "output_tokens_per_s": per_second(
+            total(one.streamed_tokens for one in timed), total(one.streaming for one in timed)
+        ),
+        "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
+        "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
+        "usage": usage_of(turns), "first_token_parts": first_token_stats(one.parts for one in all_),
+        "model_calls": model_stats([link for one in all_ for link in one.links]),
+    }  # fmt: skip
+
+
+def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
+    """The calls of each tool, by total time, longest first."""
+    calls: dict[str, list[int | None]] = defaultdict(list)
+    for tool in (tool for turn in turns for tool in turn.tools):
+        calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
+    found = []
+    for name, took in calls.items():
+        answered = [ns for ns in took if ns is not None]
+        longest = max(answered, default=None)
+        found.append(ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(longest)))
+    return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
+
+
+def approvals_of(turns: Iterable[Turn], until_ns: int) -> tuple[ApprovalStats, ...]:
+    """The approvals by the party that answered, longest wait first."""
+    by: dict[str | None, list[int]] = defaultdict(list)
+    for turn in turns:
+        for approval in turn.approvals:
+            by[approval.answered_by].append(waited(turn, approval, until_ns))
+    ordered = sorted(by.items(), key=lambda item: -sum(item[1]))
+    return tuple(ApprovalStats(who, len(ns), seconds(sum(ns)), seconds(max(ns))) for who, ns in ordered)
+
+
+def waited(turn: Turn, approval: Approval, until_ns: int) -> int:
+    """How long a turn waited for an approval, in ns. `until_ns`: when the last client left."""
+    until = approval.answered_ns if approval.answered_ns is not None else approval.resolved_ns
+    if until is None:
+        until = until_ns if turn.ended_ns is None else turn.ended_ns
+    return max(0, until - approval.asked_ns)
+
+
+class TurnMeasures:
+    """The measures of one turn, in ns; None for what was not recorded.
+
+    `posts`: times of the clients' message POSTs; latencies count from no other time.
+    `joined`: times at which a connect snapshot repeated the text so far, so that its first delta is unknown.
+    `until_ns`: when the last client left. `links`: its model calls.
+    """
+
+    def __init__(
+        self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int, links: Sequence[Link] = ()
+    ) -> None:
+        self.turn, self.links = turn, links
+        self._posted = turn.asked_ns if turn.asked_ns in posts else None
+        passages = [*turn.messages, *turn.thoughts]
+        first = min((passage.first_ns for passage in passages), default=None)
+        self._is_whole = first not in joined
+        self.first_event = self._since_post(turn.started_ns if turn.events else None)
+        self.first_token = self._since_post(first if self._is_whole else None)
+        is_known = self._posted is not None and first is not None and self.first_token is not None
+        self.parts = first_token(links, self._posted or 0, first or 0) if is_known else None
+        self.first_text = self._since_post(turn.first_text_ns if turn.first_text_ns not in joined else None)
+        self.deltas = sum(passage.pieces for passage in passages)
+        again = max(turn.restarts_ns, default=0)  # usage and rate are those of the last attempt
+        passages = [passage for passage in passages if passage.first_ns >= again]
+        self.later_deltas = sum(max(0, passage.pieces - 1) for passage in passages)
+        self.streaming = total(map(_streaming, passages)) or None
+        self.spent = turn.last_event_ns - turn.started_ns or None
+        self.tools = total(tool.returned_ns - tool.called_ns for tool in turn.tools if tool.returned_ns is not None)
+        self.approvals = total(waited(turn, approval, until_ns) for approval in turn.approvals)
+
+    @property
+    def output_tokens(self) -> int | None:
+        return count(self.turn.usage.output_tokens) if self.turn.usage else None
+
+    @property
+    def streamed_tokens(self) -> int | None:
+        """Output tokens that arrived in deltas; None if unknown, as with tools, whose arguments have no deltas."""
+        if self.output_tokens is None or not self._is_whole or self.turn.tools or not self.streaming:
+            return None
+        if self.turn.usage is None or any(passage.pieces for passage in self.turn.thoughts):
+            return self.output_tokens
+        return max(0, self.output_tokens - (count(self.turn.usage.reasoning_tokens) or 0))
+
+    def _since_post(self, at_ns: int | None) -> int | None:
+        return None if at_ns is None or self._posted is None or at_ns < self._posted else at_ns - self._posted
+
+    def stats(self) -> TurnStats:
+        turn = self.turn
+        begun = turn.started_ns if self._posted is None else self._posted
+        silence = turn.longest_silence
+        return TurnStats(
+            turn=turn.turn, ended=turn.ended,
+            duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
+            first_event_s=seconds(self.first_event), first_token_s=seconds(self.first_token),
+            first_text_s=seconds(self.first_text), events=turn.events,
+            events_per_s=per_second(turn.events, self.spent), deltas=self.deltas, streaming_s=seconds(self.streaming),
+            deltas_per_s=per_second(self.later_deltas, self.streaming), output_tokens=self.output_tokens,
+            output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
+            tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
+            longest_silence_s=seconds(silence.length_ns if silence else None),
+            first_token_before_s=seconds(self.parts.before_ns if self.parts else None),
+            first_token_model_s=seconds(self.parts.model_ns if self.parts else None),
+            first_token_after_s=seconds(self.parts.after_ns if self.parts else None),
+            model_calls=model_stats(self.links),
+        )  # fmt: skip
+
+
+def model_stats(links: Sequence[Link]) -> ModelStats | None:
+    """Return the numbers of these calls; None without any."""
+    if not links:
+        return None
+    calls, requests = [link.call for link in links], len(requests_of(links))
+    used = [call.usage for call in calls if call.usage is not None]
+    firsts = (None if one.first_token_ns is None else one.first_token_ns - one.started_ns for one in calls)
+    return ModelStats(
+        calls=len(calls), requests=requests, retried=len(calls) - requests, failed=sum(one.has_failed for one in calls),
+        rate_limited=sum(one.is_rate_limited for one in calls),
+        model_s=seconds(total(None if one.ended_ns is None else one.ended_ns - one.started_ns for one in calls)),
+        first_token_s=spread(firsts), input_tokens=total(count(one.input_tokens) for one in used),
+        output_tokens=total(count(one.output_tokens) for one in used),
+        cached_tokens=total(count(one.cached_tokens) for one in used),
+        reasoning_tokens=total(count(one.reasoning_tokens) for one in used),
+    )  # fmt: skip
+
+
+def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
+    """Return the parts over several turns; None if no turn has them."""
+    known = [one for one in parts if one is not None]
+    if not known:
+        return None
+    return FirstTokenStats(
+        spread(one.before_ns for one in known), spread(one.model_ns for one in known),
+        spread(one.after_ns for one in known),
+    )  # fmt: skip
+
+
+def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
+    """Return the numbers of the calls without a turn, by recording."""
+    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
+        found = model_stats(links)
+        if found is not None:
+            yield recording, found
+
+
+def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
+    """Return the calls without a turn in the form of `stats_row`: the fields of a session are None."""
+    empty = dict.fromkeys(field.name for field in fields(SessionStats))
+    return {**empty, "recording": recording, "model_calls": asdict(found)}
+
+
+def _streaming(passage: Passage) -> int | None:
+    return passage.last_ns - passage.first_ns if passage.pieces > 1 else None
+
+
+class _Stream:
+    """One stream and its frames."""
+
+    def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
+        self.exchange, self.frames = exchange, frames
+        response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
+        times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
+        self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
+
+    @cached_property
+    def stats(self) -> StreamStats:
+        x, events = self.exchange, _events(self.frames)
+        asked = x.request.at_ns
+        return StreamStats(
+            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
+            first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
+            frames=len(self.frames), events=len(events), content_bytes=sum(map(_LENGTH, self.frames)),
+            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
+        )  # fmt: skip
+
+
+def _end(x: Exchange) -> int:
+    """The last known time of an exchange, in ns."""
+    answered = x.request.at_ns if x.response is None else x.response.at_ns
+    return max(x.request.at_ns, answered, x.end_ns or 0)
+
+
+def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
+    return [frame for frame in frames if frame.verdict != "comment"]
+
+
+def _joined(line: Iterable[MergedFrame]) -> set[int]:
+    """Times in ns at which a connect snapshot repeated earlier text."""
+    return {
+        heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+    }
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    """Count by value, most frequent first."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _delays(events: Iterable[TimedFrame]) -> Spread | None:
+    return spread([one.sent_ns - one.offset_ns for one in events if one.sent_ns is not None], _MS)
+
+
+def _unsent(events: Iterable[TimedFrame]) -> int:
+    return [one.sent_ns for one in events].count(None)

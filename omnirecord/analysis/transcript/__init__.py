@@ -6,6 +6,6 @@
 3. No line is wider than `width`, unless that is too narrow. A long text is cut, and the line says so.
 4. The first line of a session is its verdict, the last one says why there is no more of it.
 
-`sentences` has the layout and the words, `turn` has one turn, also an open one, `calls` the model calls. `tree` has the
-sessions and their sub-agents, `show` has the output of the command.
+`sentences` has the layout, the words and one turn. `show` has the sessions and their sub-agents, and the output of the
+command; `follow` has the output of `show --follow`, `other_apis` has model calls and exchanges of unknown APIs.
 """

@@ -1,4 +1,4 @@
-"""The lines of a transcript, and the sentences about the parts of a turn, for readers without knowledge of Omnigent.
+"""The lines of a transcript, the sentences about the parts of a turn, and one turn as lines, in the order of its times.
 
 A line has a kind, so that a terminal can colour it, and is no wider than its page.
 """
@@ -6,7 +6,7 @@ A line has a kind, so that a terminal can colour it, and is no wider than its pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from ...wire.strict_json import as_dict, loads
 from ..turns.builder import LAST
 from ..turns.draft import pace_of
 from ..turns.requests import FailedRequest
-from ..turns.values import Approval, Asked, Child, Listening, Passage, Silence, Tool, Trouble, Turn, TurnUsage
+from ..turns.values import Approval, Asked, Child, Listening, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
 from ..turns.why_stopped import is_unanswered
 
 _ASKERS = {"user": "You", "agent": "Parent agent", "system": "System"}
@@ -287,3 +287,64 @@ def usage(used: TurnUsage) -> str:
 
 def cost(usd: float | None) -> str:
     return "" if usd is None else f"${usd:.4f}"
+
+
+def turn_lines(
+    turn: Turn, page: Page, *, timed: bool = True, inner: Iterable[Piece] = (), told: Collection[str] = (),
+    spent: str | None = None,
+) -> Iterator[Line]:  # fmt: skip
+    """Return the lines of one turn: question, what happened, end.
+
+    `timed`: whether the recording has times. `inner`: what sub-agents did during it. `told`: the ids of the sub-agents
+    that have lines of their own. `spent`: where its time went.
+    """
+    begin, number = turn.begin_ns, f"{turn.turn:>3}"
+    for piece in sorted([*pieces(page, turn, told), *inner], key=lambda piece: piece[:2]):
+        if piece.inner:
+            yield from piece.inner
+            continue
+        since = "" if not timed else page.clock(begin) if number else f"+{seconds(piece.at_ns - begin)}"
+        yield from piece_lines(page, piece, number, since)
+        number = ""
+    yield from end_lines(page, turn, spent)
+
+
+def piece_lines(page: Page, piece: Piece, number: str, since: str) -> Iterator[Line]:
+    head = f"{number:>3}  {since:>7}"
+    return page.wrapped(piece.text, piece.kind, f"{head:<{COLUMN - 1}} ", " " * COLUMN)
+
+
+def end_lines(page: Page, turn: Turn, spent: str | None) -> Iterator[Line]:
+    """Return how a turn ended, and where its time went."""
+    yield from page.wrapped(end(page, turn), "end", " " * (COLUMN - 2) + "= ", " " * COLUMN)
+    if spent is not None:
+        yield from page.wrapped(spent, "end", " " * COLUMN, " " * COLUMN)
+
+
+def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece]:
+    """Return what happened in a turn, unsorted."""
+    if not turn.asked:
+        yield Piece(turn.begin_ns, -1, "(what was asked is not in this recording)", "note")
+    yield from (Piece(one.at_ns, one.place, asked(page, one), "asked") for one in turn.asked)
+    yield from (Piece(one.first_ns, one.place, thought(page, one), "thought") for one in turn.thoughts)
+    yield from (Piece(one.first_ns, one.place, said(page, one), "said") for one in turn.messages)
+    yield from (tool_piece(page, one) for one in turn.tools)
+    yield from (
+        Piece(one.asked_ns, one.place, approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
+    )
+    for one in turn.children:
+        yield from child(page, one, is_told=one.session_id in told)
+    yield from other_pieces(page, turn.troubles, turn.notes, turn.silences)
+
+
+def other_pieces(
+    page: Page, troubles: Iterable[Trouble], notes: Iterable[Note], silences: Iterable[Silence]
+) -> Iterator[Piece]:
+    yield from (Piece(one.at_ns, one.place, trouble(page, one), "trouble") for one in troubles)
+    yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in notes)
+    yield from (Piece(one.from_ns, LAST, silence(page, one), "silence") for one in silences)
+
+
+def tool_piece(page: Page, one: Tool) -> Piece:
+    kind: Kind = "trouble" if has_failed(one) else "tool"
+    return Piece(one.called_ns, one.place, tool(page, one), kind)

@@ -1,31 +1,36 @@
-"""The output of `show`: lines for people, or one object for each turn. `Following` has that of `show --follow`."""
+"""The output of `show`: lines for people, or one object for each turn; and which session stands in which, and where.
+
+A sub-agent's turns stand in the parent's turns during which they began. Each session comes once: a session in a cycle,
+nested too deep, or unknown to its parent, stands by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
 from ...cassette.select import the_session
 from ...cassette.sqlite import Store
-from ...model import Exchange
-from ...omnigent.routes import is_session
-from ...text import one_line
-from ..follow.sessions import GrowingSession, GrowingSessions
-from ..gather import Context, failures_in, model_calls, strays, whole_sessions, without_calls
-from ..model_calls.values import Link, ModelCalls, TurnKey, call_row, spent_in
-from ..turns.conclusion import children_of, concluded
-from ..turns.draft import Draft
-from ..turns.requests import Act, FailedRequest
-from ..turns.values import LONG_SILENCE, Session, Turn, row_without_turn, turn_row
-from .calls import AstrayCalls, name, spent
-from .other import LiveOthers, exchanges_of_others, lines_of_others
-from .sentences import COLUMN, Line, Page
-from .tree import NO_CALLS, failures, told_failures, total, transcript, verdict, why
-from .turn import UnfoldingTurn
+from ...model import Recording
+from ...text import clip, counted, one_line, seconds
+from ..gather import failures_in, model_calls, strays, whole_sessions, without_calls
+from ..model_calls.values import Link, ModelCalls, call_row, spent_in
+from ..turns.builder import LAST
+from ..turns.conclusion import Conclusion, children_of, concluded
+from ..turns.requests import FailedRequest
+from ..turns.values import LONG_SILENCE, Child, Session, Turn
+from . import sentences
+from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
+from .sentences import COLUMN, Line, Page, Piece, turn_lines
 
-_NAME = 8
-"""Length of the session id before a line if there are several sessions, in characters."""
+DEEPEST = 6
+"""Depth of nested sessions, at most."""
+NO_CALLS = ModelCalls()
+_INDENT = "    | "
+_STREAMS = 6
+"""Number of streams of a session that are named, at most."""
 
 
 def lines_of(
@@ -76,7 +81,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
         if wanted in (None, told.session_id):
             yield from turn_rows(told, by_id, calls)
     for link in calls.astray if session is None else ():
-        yield row_without_turn(link.call.recording, call_row(link))
+        yield row_without_turn(link)
 
 
 def turn_rows(
@@ -88,220 +93,218 @@ def turn_rows(
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
         stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        conclusion = None if why is None else why.row()
-        yield _row(turn, calls, stopped=stopped, conclusion=conclusion, begun_ns=told.begun_ns)
+        yield turn_row(turn, calls, stopped, None if why is None else why.row(), told.begun_ns)
 
 
-def _row(turn: Turn, calls: ModelCalls, **more: Any) -> dict[str, Any]:
-    """Return the object of a turn with its model calls, and where its time went."""
+def turn_row(
+    turn: Turn, calls: ModelCalls = NO_CALLS, stopped: dict[str, str] | None = None,
+    conclusion: dict[str, Any] | None = None, begun_ns: int | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the object of a turn with its model calls, and where its time went. `stopped` and `conclusion`: for the
+    last turn of a session, the reason of its end, and how the session ended. `begun_ns`: the session's beginning."""
     used = spent_in(turn, calls)
-    return turn_row(
-        turn, model_calls=list(map(call_row, calls.of(turn))), time_spent=used.row() if used else None, **more
-    )
+    return {
+        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
+        "model_calls": list(map(call_row, calls.of(turn))), "time_spent": asdict(used) if used else None,
+    }  # fmt: skip
 
 
-class _Session(GrowingSession):
-    """One followed session, and how much of it has lines."""
-
-    def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
-        super().__init__(first, parent_id, long_silence)
-        self.name = one_line(first.session_id or f"stream {first.stream}")
-        self.turns: list[UnfoldingTurn] = []
-        self.by_number: dict[int, UnfoldingTurn] = {}
-        self.is_headed = False
-        self.failed: list[FailedRequest] = []
-        self.untold: list[FailedRequest] = []
-        """The failed requests without a line yet."""
-        self._taken: set[Draft] = set()
-        self._known = 0  # how many drafts the builder had
-
-    def take(self, store: Store, x: Exchange, *, is_open: bool) -> list[Act]:
-        acts = super().take(store, x, is_open=is_open)
-        if not is_open:
-            failed = failures_in(store, [x], acts if is_session(self.exchanges.values()) else ())
-            self.failed += failed
-            self.untold += told_failures(failed)
-        return acts
-
-    def take_up(self) -> None:
-        """Add the turns that began since the last call."""
-        drafts = self.builder.turns.drafts
-        self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.builder.turns.latest()]
-        begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
-        for number, draft in enumerate(drafts[begin:], begin + 1):
-            if draft not in self._taken:
-                self._taken.add(draft)
-                self.turns.append(UnfoldingTurn(draft, number))
-                self.by_number[number] = self.turns[-1]
-        self._known = len(drafts)
+def row_without_turn(link: Link) -> dict[str, Any]:
+    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
+    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
+    nothing = dict.fromkeys(names)
+    return {**nothing, "recording": link.call.recording, "model_calls": [call_row(link)], "time_spent": None}
 
 
-class Following:
-    """The output of `show --follow`: lines, or one object for each turn, while a cassette is recorded.
+def transcript(
+    sessions: Iterable[Session], page: Page | None = None, *, astray: Sequence[FailedRequest] = (),
+    calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (), with_astray_calls: bool = True,
+) -> Iterator[Line]:  # fmt: skip
+    """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
 
-        following = Following(store, None)
-        following.look()
-        lines = following.news(last=not following.goes_on)
-
-    It has the sessions of a cassette, present and future; with `session`, those whose id begins with it. Each look
-    reads the new frames only. The caller waits between two looks. The line of a model call comes when the call is over
-    and two looks gave it the same turn. Calls without a turn come when no turn is open, or at the end.
+    `astray`: failed requests without a session. `calls`: the model calls; those without a turn come last, if
+    `with_astray_calls`. `recordings`: of the cassette.
     """
-
-    def __init__(
-        self, store: Store, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE
-    ) -> None:
-        self._store, self._is_whole, self._page = store, session is None, page or Page()
-        self._growing = GrowingSessions(_Session, session, long_silence)
-        self._others = LiveOthers(store)
-        self._astray: list[FailedRequest] = []
-        """The failed requests without a session, and without a line yet."""
-        self._turn_of: dict[int, TurnKey | None] = {}
-        """The calls without a line that are over, and the turn that the look before gave them."""
-        self._told_calls: set[int] = set()
-        self._astray_calls = AstrayCalls()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether more may come."""
-        return self._store.is_being_recorded
-
-    @property
-    def _sessions(self) -> list[_Session]:
-        """The wanted sessions."""
-        return [one for one in self._growing.all.values() if self._growing.is_wanted(one.session_id)]
-
-    def look(self) -> None:
-        """Read what is new in the file."""
-        self._store.refresh()
-        for x in self._growing.look(self._store, lambda x: self._is_whole and self._others.takes(x)):
-            if x.session_id is None and self._is_whole and x.exchange not in self._growing.open:
-                self._astray += told_failures(failures_in(self._store, [x]))
-        for session in self._sessions:
-            session.take_up()
-
-    def news(self, *, last: bool = False) -> Iterator[Line]:
-        """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
-        yield from failures(self._page, self._astray)
-        self._astray = []
-        yield from self._others.news(self._page)
-        wholes = self._wholes() if last else {}
-        others = {one.session_id or "": one for one in wholes.values()}
-        linked, astray = self._new_calls(last=last)
-        for session in self._sessions:
-            page = self._page_of(session)
-            if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
-                yield from failures(self._page, session.untold)
-                session.untold = []
-                continue
-            numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
-            numbers = numbers & session.by_number.keys() - {turn.number for turn in session.turns}
-            late = [session.by_number[number] for number in sorted(numbers)]  # earlier turns with new calls
-            turns = [*late, *session.turns]
-            lines = [line for turn in turns for line in self._news(session, turn, linked, last=last)]
-            lines += failures(page, session.untold)
-            session.untold = []
-            if (lines or last) and not session.is_headed:
-                session.is_headed = True
-                lines = [*page.wrapped(_head(session, page), "head", "", "  "), *lines]
-            if last:
-                lines += _end(page, wholes[session], others)
-            if lines:
-                self._astray_calls.interrupt()
-            yield from self._named(session, lines)
-        alone = not self._growing.all
-        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
-
-    def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
-        """Return the calls that are over and have no line yet: by turn, and those without a turn."""
-        linked: dict[TurnKey, list[Link]] = {}
-        astray: list[Link] = []
-        is_busy = not last and any(one.builder.turns.open is not None for one in self._growing.all.values())
-        for link in self._growing.calls.links:
-            number = link.call.exchange
-            if number in self._told_calls or (link.call.ending == "open" and not last):
-                continue
-            is_sure = last or (number in self._turn_of and self._turn_of[number] == link.turn)
-            self._turn_of[number] = link.turn
-            if not is_sure or (link.turn is None and is_busy):
-                continue
-            self._told_calls.add(number)
-            del self._turn_of[number]
-            if link.turn is not None:
-                linked.setdefault(link.turn, []).append(link)
-            elif self._is_whole:
-                astray.append(link)
-        return linked, astray
-
-    def _news(
-        self, session: _Session, turn: UnfoldingTurn, linked: dict[TurnKey, list[Link]], *, last: bool
-    ) -> Iterator[Line]:
-        key = TurnKey(session.recording, session.session_id, turn.number)
-        return turn.news(
-            self._page_of(session), session.builder.turns, last=last, calls=linked.get(key, ()),
-            spent=lambda: spent(spent_in(session.turn(turn.draft, turn.number), self._growing.calls)),
-        )  # fmt: skip
-
-    def growing(self) -> Iterator[Line]:
-        """Return the lines of what is not complete."""
-        for session in self._sessions:
-            for turn in session.turns[-1:]:
-                page = self._page_of(session)
-                key = TurnKey(session.recording, session.session_id, turn.number)
-                open_ = [one for one in self._growing.calls.of_key(key) if one.call.ending == "open"]
-                lines = [line for one in open_ for line in page.wrapped(f"{name(one)} -> …", "model", " " * COLUMN)]
-                yield from self._named(session, [*turn.growing(page), *lines])
-
-    def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
-        """Return the objects of the turns that have ended since the last call, for `show --json`; at the end, those of
-        the calls without a turn."""
-        if last:
-            self._wholes()
-        for session in self._sessions:
-            for turn in session.turns:
-                was_told = turn.is_told
-                for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
-                    pass
-                if turn.is_told and not was_told:
-                    yield _row(session.turn(turn.draft, turn.number), self._growing.calls)
-        for link in self._growing.calls.astray if last and self._is_whole else ():
-            yield row_without_turn(link.call.recording, call_row(link))
-
-    def _wholes(self) -> dict[_Session, Session]:
-        """Return the complete sessions; nothing follows."""
-        context = Context(self._store)
-        wholes = {}
-        for session in self._sessions:
-            exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
-            wholes[session] = replace(whole, failures=tuple(session.failed))
-            session.take_up()
-        return wholes
-
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether lines need the name of their session."""
-        return len(self._sessions) > 1
-
-    def _page_of(self, session: _Session) -> Page:
-        page = self._page.since(session.begun_ns)
-        return page.narrower(_NAME + 3) if self._is_crowded else page
-
-    def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
-        """Return the lines, with the session's name before each if there are several sessions."""
-        name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
-        return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
+    page = page or Page()
+    empty = True
+    for line in Tree(sessions, page, calls).lines():
+        empty = False
+        yield line
+    if with_astray_calls and calls.astray:
+        yield from astray_lines(page, calls, recordings, alone=empty)
+        empty = False
+    if empty:
+        yield Line("no sessions", "note")
+    if astray := told_failures(astray):
+        yield Line("", "blank")
+        yield Line("Requests without a session", "head")
+        yield from failures(page, astray)
+    if empty:
+        return
+    if page.cuts:
+        yield from page.wrapped("(what is long was cut: --full tells all of it)", "more")
 
 
-def _head(session: _Session, page: Page) -> str:
-    of = f" · sub-agent of {one_line(session.parent_id)}" if session.parent_id else ""
-    since = f" · since {page.clock(session.begun_ns)}" if page.zero_ns == 0 else ""
-    return f"Session {session.name}{of} · recording {session.recording}{since}"
+class Tree:
+    """All sessions, and those that have been written."""
+
+    def __init__(self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS) -> None:
+        self._calls = calls
+        self._all = list(sessions)
+        self._by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
+        self._told: set[int] = set()
+        self._page = page
+
+    def lines(self) -> Iterator[Line]:
+        """Return the lines of all sessions, an empty line between them."""
+        parents = (self._by_id.get((one.recording, one.parent_id or "")) for one in self._all)
+        roots = [one for one, parent in zip(self._all, parents, strict=True) if parent is None or parent is one]
+        for session in (*roots, *self._all):
+            if id(session) not in self._told:
+                if self._told:
+                    yield Line("", "blank")
+                yield from self._session(session)
+
+    def _session(self, session: Session) -> Iterator[Line]:
+        self._told.add(id(session))
+        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        yield from verdict(page, conclusion)
+        yield from page.wrapped(head(session, page), "head", "", "  ")
+        failed = told_failures(session.failures)
+        yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
+        if not session.turns and not failed:
+            heard = "no event while a client listened" if session.streams else "no client listened to its stream"
+            yield Line(f"  (empty: {heard})", "note")
+        for _, lines in self._turns(session, page, timed=session.begun_ns != session.ended_ns):
+            yield from lines
+        yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
+        yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
+
+    def _conclusion(self, session: Session) -> Conclusion:
+        return concluded(session, children_of(session, self._by_id))
+
+    def _turns(
+        self, session: Session, page: Page, depth: int = 0, *, timed: bool = True
+    ) -> Iterator[tuple[Turn, Iterator[Line]]]:
+        """Return each turn with its lines, what its sub-agents did included. `timed`: whether it has times."""
+        children = self._children(session, depth)
+        inner = self._inner(session, children, page, depth)
+        ids = {child.session_id for _, child, _ in children}
+        for turn, pieces in zip(session.turns, inner, strict=True):
+            used = spent(spent_in(turn, self._calls))
+            yield turn, turn_lines(turn, page, timed=timed, inner=pieces, told=ids, spent=used)
+
+    def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
+        """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
+        found = []
+        for number, turn in enumerate(session.turns if depth < DEEPEST else ()):
+            for child in turn.children:
+                own = self._by_id.get((session.recording, child.session_id))
+                if own is not None and id(own) not in self._told:
+                    self._told.add(id(own))
+                    found.append((number, child, own))
+        return found
+
+    def _inner(
+        self, session: Session, children: list[tuple[int, Child, Session]], page: Page, depth: int
+    ) -> list[list[Piece]]:
+        """Return for each turn what its sub-agents did during it."""
+        inner = [list(call_pieces(page, self._calls.of(turn))) for turn in session.turns]
+        for one in told_failures(session.failures):
+            if (place := _turn_of(session, one.at_ns)) is not None:
+                inner[place].append(Piece(one.at_ns, LAST, sentences.failed(page, one), "trouble"))
+        begins = [turn.begin_ns for turn in session.turns]
+        for number, child, own in children:
+            for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
+                where = max(number, bisect_right(begins, at_ns) - 1)
+                indented = tuple(Line((_INDENT + line).rstrip(), line.kind) for line in lines)
+                inner[where].append(Piece(at_ns, LAST - 1, "", "child", indented))
+        return inner
+
+    def _blocks(
+        self, session: Session, child: Child, page: Page, depth: int, *, named: bool
+    ) -> Iterator[tuple[int, list[Line]]]:
+        """Return the turns of a sub-agent as blocks, each with its beginning in ns; the last says why it ends."""
+        page = page.narrower(len(_INDENT))
+        name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
+        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
+        if not session.turns:
+            yield child.spawned_ns, [*name, *last]
+        for turn, told in self._turns(session, page, depth):
+            lines = [*name, *told, *(last if turn is session.turns[-1] else ())]
+            yield max(turn.begin_ns, child.spawned_ns), lines
 
 
-def _end(page: Page, whole: Session, others: dict[str, Session]) -> Iterator[Line]:
-    if sums := total(whole):
-        yield from page.wrapped(sums, "total", "  ", "  ")
-    conclusion = concluded(whole, others)
-    yield from verdict(page, conclusion)
-    yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
+def _turn_of(session: Session, at_ns: int) -> int | None:
+    """Return the index of the last turn that began before that time; None before the first one."""
+    place = bisect_right([turn.begin_ns for turn in session.turns], at_ns) - 1
+    return place if place >= 0 else None
+
+
+def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
+    """Return the failed requests with a line. A note has none, as for a terminal that has not started yet."""
+    return [one for one in failed if one.severity != "note"]
+
+
+def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
+    """Return the lines of failed requests in no turn, each with its time."""
+    for one in failed:
+        yield from page.wrapped(
+            sentences.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN
+        )
+
+
+def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
+    """Return how the session ended, the first line of each session."""
+    is_bad = conclusion.outcome in ("failed", "unfinished")
+    yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
+
+
+def why(conclusion: Conclusion) -> str:
+    return f"Why it stops here: {conclusion.sentence}"
+
+
+def head(session: Session, page: Page) -> str:
+    """Return the line with name, recording, turns, duration and streams of a session."""
+    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
+    parts = [name, f"recording {session.recording}", counted(len(session.turns), "turn")]
+    if session.parent_id:
+        parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
+    if title := _title(session):
+        parts.insert(1, f"“{title}”")
+    parts.append("no times recorded" if session.duration_ns is None else seconds(session.duration_ns))
+    if session.started_at is not None:
+        parts.append(f"from {session.started_at[:19].replace('T', ' ')} UTC")
+    return " · ".join([*parts, *_listened(session, page)])
+
+
+def _title(session: Session) -> str:
+    """Return the title, unless it repeats the first question."""
+    title = one_line(session.snapshot.title or "") if session.snapshot else ""
+    first = session.turns[0].asked[0].text if session.turns and session.turns[0].asked else ""
+    return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
+
+
+def _listened(session: Session, page: Page) -> Iterator[str]:
+    """Return beginning and end of each stream, if there are several; the last line has the end of a single one."""
+    if len(session.streams) == 1:
+        return
+    has_several = len({stream.party_name for stream in session.streams}) > 1
+    for stream in session.streams[:_STREAMS]:
+        who = f" ({stream.party_name})" if has_several else ""
+        yield f"stream {stream.stream}{who}: {sentences.listened(page, stream)}"
+    if len(session.streams) > _STREAMS:
+        yield f"and {len(session.streams) - _STREAMS:,} more streams"
+
+
+def total(session: Session) -> str:
+    """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
+    used = [turn.usage for turn in session.turns if turn.usage is not None]
+    costs = [one.cost_usd for one in used if one.cost_usd is not None]
+    price = session.cost_usd if session.cost_usd is not None else sum(costs) if costs else None
+    if not used or (len(used) == 1 and (price is None or costs)):
+        return ""
+    tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
+    parts = [f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
+             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", sentences.cost(price)]  # fmt: skip
+    return " · ".join(part for part in parts if part)

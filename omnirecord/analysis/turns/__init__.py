@@ -3,13 +3,324 @@
     session, drafts = session_of(exchanges, frames, acts)
     for turn in session.turns: ...
 
-- `session_builder` makes one sequence of frames out of a session's streams, so that each event is in it once. It gives
-  these frames to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then
-  a frozen `Turn` (`values`).
+- Here, the frames of a session's streams become one sequence, so that each event is in it once. A `SessionBuilder`
+  gives them to a `TurnBuilder` (`builder`), which has the turns. A turn is a `Draft` until nothing follows, and then a
+  frozen `Turn` (`values`).
 - `events` adds each event to its turn by its type, `builder` each output item.
 - `requests` reads what clients did: messages, interrupts, answers, and what the server refused.
 - `why_stopped` finds out why a recording holds no more of a session; `conclusion` has that in one line.
 
-The work is linear in the number of frames. No frame makes it fail: an event that fits no type is counted, and read as
-far as possible.
+No frame makes it fail: an event that fits no type is counted, and read as far as possible.
+
+One sequence of frames:
+
+1. Copies of an event are equal byte for byte, apart from the `id` field, which counts the events of one stream. An
+   event that came on several streams at once is kept once.
+2. Frames of a connect snapshot are marked: they tell a state, and nothing happened. While another stream is open, the
+   snapshot is left out.
+3. Text in flight, which a server sends again to a client that connects in the middle of a turn, is part of the
+   snapshot.
+
+`merged` does this for complete streams, `LiveMerge` during the recording: it follows the oldest open stream, and when
+that ends, the next one. Both are linear in the number of frames.
 """
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, insort
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, groupby, repeat
+from operator import attrgetter
+from typing import NamedTuple
+
+from ...model import Exchange, TimedFrame, wall_clock
+from ...omnigent import protocol
+from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
+from ...omnigent.routes import party_name
+from ...wire.strict_json import Payload, payload
+from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
+from .draft import Draft
+from .events import add_event, add_resent
+from .requests import Act, deleted_at
+from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
+
+_new = tuple.__new__
+_NO_EVENTS = frozenset({"comment", "sentinel"})
+_STREAM = attrgetter("stream")
+_AT_NS = attrgetter("frame.offset_ns")  # without the call of `at_ns`
+SUBSCRIBING = 50_000_000
+"""Time between a subscription and the first frame of its stream, at most, in ns."""
+_ID_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))id:[^\r\n]*(?:\r\n?|\n)")
+
+
+class Around(NamedTuple):
+    """The facts about a session that lie outside of it, in its recording."""
+
+    snapshot: Snapshot | None = None
+    """The last one that a client asked for."""
+    aftermath: Aftermath | None = None
+    """Of the whole recording."""
+    started_at: str | None = None
+    """The wall clock at 0 ns."""
+    last_known_ns: int = 0
+    """The time of the last data in the recording."""
+    request: str | None = None
+    """The request in words if the stream is of an unknown API, which has no turns; else None."""
+
+
+ALONE = Around()
+UNKNOWN_AFTERMATH = Aftermath(())
+
+
+class SessionBuilder:
+    """Takes the frames of a session in order; `turns` builds its turns."""
+
+    def __init__(
+        self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE,
+        payload: Payload = payload,
+    ) -> None:  # fmt: skip
+        self._payload = payload
+        self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
+        self.heartbeats = 0
+        self.last_ns = 0
+        """The time of the last frame of any kind, in ns."""
+        self.told: list[Draft] = []
+        """The drafts of the turns of `session`, in order."""
+
+    def add(self, heard: MergedFrame) -> None:
+        """Add the next frame. No frame makes this fail."""
+        (frame, in_snapshot), builder, before = heard, self.turns, self.turns.open
+        self.last_ns = at_ns = frame.offset_ns
+        if in_snapshot or frame.type in protocol.HEARTBEATS:
+            self._keepalive(heard)
+        elif frame.verdict not in _NO_EVENTS and frame.type != protocol.SESSION_PRESENCE:
+            if before is not None:
+                before.touch(at_ns)
+            add_event(builder, frame.type, at_ns, self._payload(frame))
+            if builder.open is not None and builder.open is not before:
+                builder.open.touch(at_ns)
+            draft = builder.open or before
+            if draft is not None and frame.verdict != "valid":
+                draft.odd_events += 1
+
+    def add_all(self, line: Iterable[MergedFrame]) -> None:
+        """Add frames in order."""
+        for heard in line:
+            self.add(heard)
+
+    def finish(self, until_ns: int | None = None) -> list[Draft]:
+        """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
+        return self.turns.finish(max(until_ns or 0, self.last_ns))
+
+    def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
+        """Return the session; no frame follows. `session_of` describes the arguments."""
+        first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
+        listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
+        drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
+        absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
+        deleted_ns = deleted_at(exchanges)
+        if deleted_ns is not None:
+            _delete(drafts, deleted_ns, listenings)
+        self.told = drafts
+        told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
+        turns = [with_listeners(turn, absences, leavings) for turn in told]
+        session = self.so_far(exchanges, parent_id, turns, aftermath, around.last_known_ns)
+        started_at = around.started_at if any(x.has_times for x in exchanges) else None
+        status, status_ns = _status(self.turns, around.snapshot)
+        return replace(
+            session, status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
+            heartbeats=self.heartbeats, started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
+            deleted_ns=deleted_ns, request=around.request,
+        )  # fmt: skip
+
+    def so_far(
+        self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
+        aftermath: Aftermath = UNKNOWN_AFTERMATH, last_known_ns: int = 0,
+    ) -> Session:  # fmt: skip
+        """Return the session while frames follow. `turns`: as they are now."""
+        first, ends = exchanges[0], [x.end_ns for x in exchanges]
+        return Session(
+            recording=first.recording, session_id=first.session_id, parent_id=parent_id,
+            begun_ns=min(x.request.at_ns for x in exchanges),
+            ended_ns=None if None in ends else max(end for end in ends if end is not None),
+            streams=tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None),
+            turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
+        )  # fmt: skip
+
+    def _keepalive(self, heard: MergedFrame) -> None:
+        """Add a heartbeat, or a frame of a connect snapshot, which may have text that no stream has brought yet."""
+        builder, frame = self.turns, heard.frame
+        if not heard.in_snapshot:
+            self.heartbeats += 1
+            if builder.open is not None:
+                builder.open.heartbeats += 1
+        elif frame.type is not None and frame.type in protocol.RESENT:
+            add_resent(builder, frame.type, frame.offset_ns, self._payload(frame))
+            if builder.open is not None:
+                builder.open.joined_ns = frame.offset_ns
+        elif frame.type == protocol.SESSION_HEARTBEAT and builder.open is not None:
+            builder.open.note("a client connected", frame.offset_ns)
+
+
+def session_of(
+    exchanges: Sequence[Exchange], frames: Iterable[TimedFrame], acts: Iterable[Act] = (), around: Around = ALONE, *,
+    parent_id: str | None = None, long_silence: int = LONG_SILENCE,
+) -> tuple[Session, list[Draft]]:  # fmt: skip
+    """Return one session of one recording, and the drafts of its turns, which have the growth of their texts.
+
+    `exchanges`: all of the session in that recording, at least one. `frames`: of all its streams, each stream's in
+    order. `acts`: the client actions. `long_silence`: length of a silence that is kept, at least, in ns.
+    """
+    builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
+    builder.add_all(merged(frames) if around.request is None else ())
+    return builder.session(exchanges, parent_id, around), builder.told
+
+
+def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
+    """Note that the session was deleted, in its unfinished turn if a stream was open at that time."""
+    draft = next((one for one in reversed(drafts) if one.started_ns <= at_ns), None)
+    is_heard = any(one.from_ns <= at_ns and (one.until_ns is None or one.until_ns >= at_ns) for one in listenings)
+    if draft is not None and draft.ended == "unfinished" and is_heard:
+        draft.error = Fault(SESSION_DELETED, "a client deleted the session")
+        draft.note("a client deleted the session", at_ns)
+
+
+def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
+    """Return the last status of the session and its time: from a stream or from a snapshot."""
+    said = builder.status or (None, None)
+    if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
+        return snapshot.status, snapshot.at_ns
+    return said
+
+
+def _until(x: Exchange, last_known_ns: int) -> int:
+    """Return the end of an exchange, or the last known time before it."""
+    answered = x.response.at_ns if x.response else x.request.at_ns
+    return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
+
+
+def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
+    assert x.stream is not None
+    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
+
+
+class MergedFrame(NamedTuple):
+    """A frame, and whether it belongs to a connect snapshot."""
+
+    frame: TimedFrame
+    in_snapshot: bool
+
+    @property
+    def at_ns(self) -> int:
+        return self.frame.offset_ns
+
+
+def copied(frame: TimedFrame) -> bytes | None:
+    """Return what the copies of an event have in common: the frame without its `id` field; None if it was not kept."""
+    raw = frame.raw
+    return raw if raw is None or b"id:" not in raw else _ID_LINE.sub(b"", raw, count=1)
+
+
+def merged(frames: Iterable[TimedFrame]) -> list[MergedFrame]:
+    """Return the frames of one session in one recording, each event once, by time."""
+    heard, last = list[MergedFrame](), list[MergedFrame]()
+    times: dict[bytes, list[int]] = {}  # of the events before `last`, by `copied`
+    last_ns = -(1 << 63)
+    for stream in sorted(_streams(frames), key=lambda stream: stream[0].at_ns):
+        begin = stream[0].at_ns
+        if last_ns >= begin:  # another stream is open
+            stream = [one for one in stream if not one.in_snapshot]
+        for one in last:
+            if (raw := _copied(one)) is not None:
+                insort(times.setdefault(raw, []), one.at_ns)
+        last = list(_not_in(times, begin - SUBSCRIBING, stream)) if heard else stream
+        heard += last
+        last_ns = max([last_ns, *map(_AT_NS, last)])
+    return sorted(heard, key=_AT_NS)
+
+
+def _copied(heard: MergedFrame) -> bytes | None:
+    """Return what other streams may have of a frame, too."""
+    return None if heard.in_snapshot else copied(heard.frame)
+
+
+def _not_in(times: Mapping[bytes, list[int]], since_ns: int, stream: list[MergedFrame]) -> Iterator[MergedFrame]:
+    """Return the frames without a copy on the other streams from that time on; each copy counts once."""
+    copies: Counter[bytes] = Counter()
+    for heard in stream:
+        raw = _copied(heard)
+        there = times.get(raw, ()) if raw is not None else ()
+        if raw is None or copies[raw] >= len(there) - bisect_left(there, since_ns):
+            yield heard
+        else:
+            copies[raw] += 1
+
+
+def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
+    """Return the frames of each stream."""
+    streams: dict[int, list[TimedFrame]] = {}
+    for stream, some in groupby(frames, key=_STREAM):
+        streams.setdefault(stream, []).extend(some)
+    return streams
+
+
+def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
+    for stream in by_stream(frames).values():
+        length = connect_snapshot_length(stream)
+        flags = chain(repeat(True, length), repeat(False))
+        yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
+
+
+class LiveMerge:
+    """The same during the recording: `add` takes the new frames of a stream, `end` its end."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[MergedFrame]] = {}  # by stream, in the order of their beginnings
+        self._snapshots: dict[int, ConnectSnapshot] = {}
+        self._told: deque[MergedFrame] = deque()  # the events shortly before `_told_ns`
+        self._told_ns = -1
+        self._seam_ns = -1
+        """The time of the last event of the stream before."""
+        self._copies: Counter[bytes | None] = Counter()
+        """The events just before that time: the next stream may bring them again."""
+
+    def add(self, stream: int, frames: Iterable[TimedFrame]) -> Iterator[MergedFrame]:
+        """Return the frames of a stream that are new events."""
+        snapshot = self._snapshots.setdefault(stream, ConnectSnapshot())
+        heard = (MergedFrame(frame, snapshot.takes(frame)) for frame in frames)
+        waiting = self._waiting.setdefault(stream, deque())
+        if stream == next(iter(self._waiting)):
+            yield from self._tell(heard)
+        else:
+            waiting.extend(one for one in heard if not one.in_snapshot)
+
+    def end(self, stream: int) -> Iterator[MergedFrame]:
+        """Return the new events of the stream that is followed next; nothing follows on this one."""
+        was_first = stream in self._waiting and stream == next(iter(self._waiting))
+        self._waiting.pop(stream, None)
+        self._snapshots.pop(stream, None)
+        if was_first:
+            self._seam_ns, self._copies = self._told_ns, Counter(heard.frame.raw for heard in self._told)
+            following = next(iter(self._waiting.values()), deque())
+            yield from self._tell(list(following))
+            following.clear()
+
+    def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
+        for one in heard:
+            if self._is_news(one):
+                self._told_ns = max(self._told_ns, one.at_ns)
+                self._told.append(one)
+                while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
+                    self._told.popleft()
+                yield one
+
+    def _is_news(self, heard: MergedFrame) -> bool:
+        if heard.at_ns < self._seam_ns - SUBSCRIBING:
+            return False
+        if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:
+            self._copies[heard.frame.raw] -= 1
+            return False
+        return True

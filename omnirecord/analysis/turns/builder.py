@@ -218,21 +218,15 @@ def leavings_of(listenings: Iterable[Listening]) -> list[int]:
     return [at for at in left if (there := bisect_right(begins, at)) and longest[there - 1] > at]
 
 
-def with_leavings(turn: Turn, leavings: list[int]) -> Turn:
-    """Return the turn with a note for each client that left during it."""
+def with_listeners(turn: Turn, absences: list[Absence], leavings: list[int]) -> Turn:
+    """Return the turn with a note for each stretch in which no client listened, and for each client that left during
+    it. The silences of the turn have the stretches subtracted."""
     end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
-    within = leavings[bisect_right(leavings, turn.begin_ns) : bisect_left(leavings, end)]
-    notes = [Note(at, "a client left; another one went on listening", LAST) for at in within]
-    return replace(turn, notes=(*turn.notes, *notes)) if notes else turn
-
-
-def with_absences(turn: Turn, absences: list[Absence]) -> Turn:
-    """Return the turn with a note for each stretch in which no client listened; its silences have these subtracted."""
-    within = _within(absences, turn.begin_ns, turn.ended_ns if turn.ended_ns is not None else 1 << 62)
-    if not within:
-        return turn
+    within, left = _within(absences, turn.begin_ns, end), leavings[bisect_right(leavings, turn.begin_ns) :]
     notes = [Note(one.from_ns, f"no client listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
-    return replace(
+    left = left[: bisect_left(left, end)]
+    notes += [Note(at, "a client left; another one went on listening", LAST) for at in left]
+    return turn if not notes else replace(
         turn, notes=(*turn.notes, *notes), silences=tuple(_unheard_spans(silence, within) for silence in turn.silences),
         longest_silence=turn.longest_silence and _unheard_spans(turn.longest_silence, within),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
@@ -21,7 +21,6 @@ from .why_stopped import AT_REST, LONG_QUIET, Code, because, is_waited_for, last
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
 `recording`: a client still listens; `unknown`: the recording has no stream, or not its end."""
-OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 PATIENCE = 10_000_000_000
 """Time of waiting for a tool or a sub-agent, in ns, from which the verdict names that and not the end of the stream."""
 MOST_ASKED = 200

@@ -132,21 +132,18 @@ class Draft:
         self.last_ns = max(self.last_ns, at_ns)
         self.events += 1
 
-    def quiet(self, until_ns: int) -> None:
-        """Note a silence up to that time."""
-        since = self.last_ns if self.last_ns >= 0 else self.started_ns
-        if until_ns > since:
-            self._silence(since, until_ns)
-
-    def _silence(self, from_ns: int, until_ns: int) -> None:
-        length = until_ns - from_ns
-        if length < self.long_silence and self.longest is not None and length <= self.longest.length_ns:
+    def quiet(self, until_ns: int, since_ns: int | None = None) -> None:
+        """Note a silence up to that time. `since_ns`: its beginning, by default the last event."""
+        if since_ns is None:
+            since_ns = self.last_ns if self.last_ns >= 0 else self.started_ns
+        length, longest = until_ns - since_ns, self.longest
+        if length <= 0 or (longest is not None and length < self.long_silence and length <= longest.length_ns):
             return
         during = next(reversed(self.waiting_for.values()), None)
-        silence = Silence(from_ns, until_ns - from_ns, during, self.heartbeats - self.beats_told)
-        if self.longest is None or silence.length_ns > self.longest.length_ns:
+        silence = Silence(since_ns, length, during, self.heartbeats - self.beats_told)
+        if longest is None or length > longest.length_ns:
             self.longest = silence
-        if silence.length_ns >= self.long_silence:
+        if length >= self.long_silence:
             self.silences.append(silence)
 
     def ask(
@@ -162,8 +159,7 @@ class Draft:
             return
         asked = Asked(text, at_ns, "system" if text.startswith(SYSTEM_TEXT) else by, self.events)
         (self.midway if midway else self.asked).append(asked)
-        if (since := max(at_ns, self.after_ns)) < self.started_ns:
-            self._silence(since, self.started_ns)
+        self.quiet(self.started_ns, max(at_ns, self.after_ns))
 
     def restart(self, at_ns: int) -> None:
         """Begin another attempt of the turn: the server runs it again, and the answer begins anew."""
@@ -185,23 +181,6 @@ class Draft:
             block = Block(at_ns, self.events, message_id)
             self.messages.append(block)
         block.add(delta, at_ns)
-
-    def goes_on(self, at_ns: int, data: dict[str, Any]) -> bool:
-        """Add a delta of the last text that ends no silence of note, as most do. If it is another, return False."""
-        block, longest, delta = self.messages[-1] if self.messages else None, self.longest, data.get("delta")
-        if block is None or block.closed or longest is None or type(delta) is not str or not delta:
-            return False
-        quiet = at_ns - self.last_ns
-        if quiet > longest.length_ns or quiet >= self.long_silence or self.beats_told != self.heartbeats:
-            return False
-        if data.get("message_id") not in (None, block.message_id) or (self.thoughts and not self.thoughts[-1].closed):
-            return False
-        block.parts.append(delta)
-        block.times.append(at_ns)
-        block.last_ns = at_ns
-        self.last_ns = max(self.last_ns, at_ns)
-        self.events += 1
-        return True
 
     def say_again(self, text: str, at_ns: int) -> None:
         """Add text in flight that the server sent again: only the end that no stream has brought yet."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from ...omnigent import protocol
@@ -24,8 +25,6 @@ def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -
     handler = _HANDLERS.get(type_)
     if handler is not None:
         handler(builder, at_ns, data)
-    elif (ended := protocol.ENDS.get(type_)) is not None:
-        _end(builder, at_ns, data, ended, is_response=type_ in protocol.RESPONSE_ENDS)
     elif (draft := builder.latest()) is not None and (text := sentence(type_, data)):
         draft.note(text, at_ns)
 
@@ -61,8 +60,8 @@ def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
     draft.agent = draft.agent if draft.restarts and draft.agent else as_text(response.get("model")) or draft.agent
 
 
-def _end(builder: TurnBuilder, at_ns: int, data: Data, ended: Ended, *, is_response: bool) -> None:
-    response = as_dict(data.get("response"))
+def _end(builder: TurnBuilder, at_ns: int, data: Data, *, ended: Ended, type_: str) -> None:
+    response, is_response = as_dict(data.get("response")), type_ in protocol.RESPONSE_ENDS
     id_, last = as_text(response.get("id")), builder.latest()
     is_late = last is not None and (not last.terminal or (id_ is not None and id_ == last.response_id))
     if last is not None and builder.open is None and (not is_response or is_late):
@@ -167,9 +166,10 @@ def _input(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 
 def _text(builder: TurnBuilder, at_ns: int, data: Data) -> None:
-    draft = builder.turn(at_ns)
-    draft.break_thoughts()
-    if delta := as_text(data.get("delta")):
+    draft, delta = builder.open or builder.turn(at_ns), data.get("delta")
+    if draft.thoughts:
+        draft.break_thoughts()
+    if delta and type(delta) is str:
         draft.say(delta, at_ns, as_text(data.get("message_id")))
 
 
@@ -273,12 +273,10 @@ _HANDLERS: dict[str, Callable[[TurnBuilder, int, Data], None]] = {
     protocol.SESSION_CHILD_SESSION_UPDATED: _child,
     protocol.SESSION_MODEL: _model,
     protocol.SESSION_USAGE: _session_usage,
-    protocol.RESPONSE_CREATED: _begin,
-    protocol.RESPONSE_QUEUED: _begin,
-    protocol.RESPONSE_IN_PROGRESS: _begin,
+    **dict.fromkeys(protocol.RESPONSE_BEGINS, _begin),
+    **{type_: partial(_end, ended=ended, type_=type_) for type_, ended in protocol.ENDS.items()},
     protocol.RESPONSE_OUTPUT_TEXT_DELTA: _text,
-    protocol.RESPONSE_REASONING_TEXT_DELTA: _thought,
-    protocol.RESPONSE_REASONING_SUMMARY_TEXT_DELTA: _thought,
+    **dict.fromkeys(protocol.REASONING_DELTAS, _thought),
     protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA: _printed,
     protocol.RESPONSE_OUTPUT_ITEM_DONE: add_item,
     protocol.RESPONSE_ERROR: _trouble,

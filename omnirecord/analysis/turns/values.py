@@ -1,13 +1,13 @@
 """The values of a session: frozen, and the fields of `Turn` are the keys of `show --json`.
 
-All times are ns on the recording's clock; None if the recording does not have them.
+All times are ns on the recording's clock; None if the recording does not have them. `place` is the number of events in
+the turn before it: the order at equal times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from ...model import Ending
 from ...text import joined
@@ -28,7 +28,6 @@ class Asked:
     by: Literal["user", "agent", "system"]
     """`agent`: the parent agent; `system`: Omnigent itself, for instance when a sub-agent has finished."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,6 @@ class Passage:
     as_stored: bool | None = None
     """Whether it equals the item that the server stored; None without such an item."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,6 @@ class Tool:
     status: str | None
     """The last reported one: `in_progress`, `completed`…"""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
     failed: str | None = None
     """How it failed, by its output: `exit code 2`, the text of its error; None if it did not."""
     replaced: str | None = None
@@ -84,7 +81,6 @@ class Approval:
     answered_by: str | None
     """The party that posted the answer."""
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
     left_ns: int | None = None
     """The time at which the client closed the POST that raised it, before the server answered that POST."""
 
@@ -102,7 +98,6 @@ class Child:
     """`launching`, `in_progress`, `completed`, `failed`…"""
     last_message: str | None
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +137,6 @@ class Trouble:
     max_attempts: int | None = None
     delay_s: float | None = None
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +146,6 @@ class Note:
     at_ns: int
     text: str
     place: int = 0
-    """The number of events in the turn before it: the order at equal times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,26 +295,3 @@ SESSION_DELETED = "session_deleted"
 """The error code of an unfinished turn in which a client deleted the session."""
 LONG_SILENCE = 5_000_000_000
 """Length of a long silence, at least, in ns."""
-
-
-def turn_row(
-    turn: Turn,
-    stopped: dict[str, str] | None = None,
-    conclusion: dict[str, Any] | None = None,
-    begun_ns: int | None = None,
-    model_calls: Sequence[dict[str, Any]] = (),
-    time_spent: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return a turn as `show --json` prints it. `stopped` and `conclusion`: for the last turn of a session, the
-    reason of its end, and how the session ended. `begun_ns`: the beginning of the session. `model_calls` and
-    `time_spent`: its model calls, and where its time went."""
-    return {
-        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
-        "model_calls": list(model_calls), "time_spent": time_spent,
-    }  # fmt: skip
-
-
-def row_without_turn(recording: int, model_call: dict[str, Any]) -> dict[str, Any]:
-    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
-    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
-    return {**dict.fromkeys(names), "recording": recording, "model_calls": [model_call], "time_spent": None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
@@ -46,11 +46,8 @@ class Stopped:
     """The state of the session, and what ended its last stream. May have texts of the recording in it."""
 
 
-class _State(NamedTuple):
-    """The state of a session: its code, or None if the end of the last stream gives the code, and a sentence."""
-
-    code: Code | None
-    said: str
+_State = tuple[Code | None, str]
+"""The state of a session: its code, or None if the end of the last stream gives the code, and a sentence."""
 
 
 def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> Stopped:
@@ -58,15 +55,14 @@ def stopped(session: Session, sessions: Mapping[str, Session] | None = None) -> 
     last = last_stream(session.streams)
     if session.request is not None and last is not None:
         return _of_stream(last)
-    state = _state(session, sessions or {}, last)
+    code, said = _state(session, sessions or {}, last)
     if last is None:
-        return Stopped(state.code or "nobody_listened", f"{state.said} No client listened to its stream.")
+        return Stopped(code or "nobody_listened", f"{said} No client listened to its stream.")
     if last.ending == "open":
-        return Stopped("still_recording", f"It is still being recorded. {state.said}")
+        return Stopped("still_recording", f"It is still being recorded. {said}")
     if last.ending == "unknown":
-        return Stopped(state.code or "unknown", f"{state.said} {_NOT_KNOWN if state.code else _NOT_KNOWN_CUT}")
-    end = _end(session, last, state)
-    return Stopped(state.code or _cut(last), f"{state.said} {end}".strip())
+        return Stopped(code or "unknown", f"{said} {_NOT_KNOWN if code else _NOT_KNOWN_CUT}")
+    return Stopped(code or _cut(last), f"{said} {_end(session, last, code)}".strip())
 
 
 def _of_stream(last: Listening) -> Stopped:
@@ -86,12 +82,12 @@ def last_stream(streams: Iterable[Listening]) -> Listening | None:
 
 def _state(session: Session, sessions: Mapping[str, Session], last: Listening | None) -> _State:
     if not session.turns and session.deleted_ns is not None:
-        return _State("deleted", "A client deleted the session.")
+        return ("deleted", "A client deleted the session.")
     if not session.turns:
         return _nothing(session)
     turn = session.turns[-1]
     if turn.ended == "unfinished" and turn.error is not None and turn.error.code == SESSION_DELETED:
-        return _State("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
+        return ("deleted", f"A client deleted the session in the middle of its turn{_on(turn)}, so no event says"
                       " how the turn ended.")  # fmt: skip
     if turn.ended == "unfinished":
         return _unfinished(session, turn, last)
@@ -105,26 +101,26 @@ def _nothing(session: Session) -> _State:
     failed = [one for one in session.failures if one.severity != "note"]
     code: Code | None = "nothing_asked" if session.streams else None
     if not failed:
-        return _State(code, "Nothing was asked, and nothing happened.")
+        return (code, "Nothing was asked, and nothing happened.")
     worst = next((one for one in reversed(failed) if one.severity == "error"), failed[-1])
     what = "A request" if len(failed) == 1 else f"{len(failed):,} requests"
     which = "" if len(failed) == 1 else "; the last refused one was"
     told = f"{which} {worst.method} {clip(one_line(worst.path), 100)}: {clip(one_line(worst.why), 200)}".rstrip(".")
     said = f"Nothing was asked. {what} failed{told if which else ':' + told}."
-    return _State("refused" if worst.severity == "error" else code, said)
+    return ("refused" if worst.severity == "error" else code), said
 
 
 def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     if session.status == "failed":
-        return _State("failed", "The last turn was finished, but then the session failed.")
+        return ("failed", "The last turn was finished, but then the session failed.")
     for child in (child for turn in session.turns for child in turn.children):
         own = sessions.get(child.session_id)
         is_over = own is not None and own.turns and own.turns[-1].ended != "unfinished"
         if is_waited_for(child) and not is_over:  # by its own turns if it is recorded, else by its status at the parent
             name = _quoted(child.title or child.session_id)
-            return _State("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
+            return ("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
                           " The recording does not have its end.")  # fmt: skip
-    return _State("finished", "Finished: the agent had answered, and nothing more was asked.")
+    return ("finished", "Finished: the agent had answered, and nothing more was asked.")
 
 
 def is_waited_for(child: Child) -> bool:
@@ -147,13 +143,13 @@ def _ended(turn: Turn) -> _State:
                 how = f": the client closed the POST of its message{after}, so the server denied it."
             else:
                 how = f", so{after} the server denied it."
-            return _State("approval_unanswered", f"{asked}{how}{late}")
-        return _State("denied", "A policy or the user denied the message, so the agent did not act on it.")
+            return ("approval_unanswered", f"{asked}{how}{late}")
+        return ("denied", "A policy or the user denied the message, so the agent did not act on it.")
     if turn.ended == "interrupted":
-        return _State("interrupted", "A user interrupted the agent, and nothing more was asked.")
+        return ("interrupted", "A user interrupted the agent, and nothing more was asked.")
     if turn.ended == "cancelled":
-        return _State("cancelled", _sentence("The last turn was cancelled", error))
-    return _State("incomplete", _sentence("The agent stopped before its answer was complete", error))
+        return ("cancelled", _sentence("The last turn was cancelled", error))
+    return ("incomplete", _sentence("The agent stopped before its answer was complete", error))
 
 
 def is_unanswered(one: Approval, ended_ns: int | None) -> bool:
@@ -167,41 +163,41 @@ def _failed(turn: Turn, error: Fault | None) -> _State:
         last = turn.silences[-1] if turn.silences else None
         quiet = f" after {seconds(last.length_ns)} without an event of the agent" if last is not None else ""
         said = "The runner, the process that runs the agent, was lost. The server gave the turn up"
-        return _State("runner_lost", f"{said}{quiet}.")
+        return ("runner_lost", f"{said}{quiet}.")
     if not turn.events:
-        return _State("refused", _sentence("The server refused the last message", error))
-    return _State("failed", _sentence("The last turn failed", error))
+        return ("refused", _sentence("The server refused the last message", error))
+    return ("failed", _sentence("The last turn failed", error))
 
 
 def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
     waiting = [one for one in turn.approvals if one.resolved_ns is None and one.answered_ns is None]
     if waiting and last is not None and last.ending == "unknown":
-        return _State(None, f"The agent was waiting for approval: {_quoted(waiting[-1].message)}.")
+        return (None, f"The agent was waiting for approval: {_quoted(waiting[-1].message)}.")
     if waiting:
         said = f"The agent was waiting for approval, and no answer came: {_quoted(waiting[-1].message)}."
-        return _State("approval_unanswered", said)
+        return ("approval_unanswered", said)
     if not turn.events:
-        return _State("not_taken_up", "The last message was posted, but the agent never began to work on it.")
+        return ("not_taken_up", "The last message was posted, but the agent never began to work on it.")
     snapshot = session.snapshot
     if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
         said = "The runner, the process that runs the agent, was lost in the middle of the turn."
-        return _State("runner_lost", said)
+        return ("runner_lost", said)
     at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
     if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
-        return _State("end_missing", "The session came to rest, but no event said how the last turn ended.")
+        return ("end_missing", "The session came to rest, but no event said how the last turn ended.")
     if at_rest:
         answer = snapshot.last_said if snapshot is not None and snapshot.at_ns > turn.last_event_ns else None
         unheard = f", with this answer: {_quoted(answer)}" if answer and answer not in turn.text else ""
-        return _State("end_missed", "The last turn was over, but no client was connected when its end came. Later the"
+        return ("end_missed", "The last turn was over, but no client was connected when its end came. Later the"
                       f" server reported the session as {session.status}{unheard}."
                       )  # fmt: skip
     heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
     away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
     if away is not None:
-        return _State("end_missed", f"The client was disconnected for {seconds(away.until_ns - away.from_ns)} in the"
+        return ("end_missed", f"The client was disconnected for {seconds(away.until_ns - away.from_ns)} in the"
                       " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
                       )  # fmt: skip
-    return _State(None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
+    return (None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")
 
 
 def _on(turn: Turn) -> str:
@@ -253,29 +249,29 @@ _ENDS: dict[str, str] = {
 }
 
 
-def _end(session: Session, last: Listening, state: _State) -> str:
+def _end(session: Session, last: Listening, code: Code | None) -> str:
     """Return what ended the last stream, and when."""
     turn = session.turns[-1] if session.turns else None
-    how = _ENDS.get(last.ending) or _server_ended(last, cut=state.code is None)
-    if turn is not None and state.code is None and _quiet_ns(turn, last) >= LONG_QUIET:
+    how = _ENDS.get(last.ending) or _server_ended(last, cut=code is None)
+    if turn is not None and code is None and _quiet_ns(turn, last) >= LONG_QUIET:
         how = f"then {how}"  # how long that took has been told
     else:
         what = re.match(r"[^:,]*", how)  # the time comes before the first colon or comma
         place = what.end() if what else 0
-        how = f"{how[:place]}{_when(session, turn, last, state)}{how[place:]}"
-    if state.code is None:
+        how = f"{how[:place]}{_when(session, turn, last, code)}{how[place:]}"
+    if code is None:
         return f"{_capital(how)}. Later events are not in the recording."
-    normal = state.code in AT_REST and last.ending == "client_left"
+    normal = code in AT_REST and last.ending == "client_left"
     return f"{_capital(how)}{', as clients do after a finished turn' if normal else ''}."
 
 
-def _when(session: Session, turn: Turn | None, last: Listening, state: _State) -> str:
+def _when(session: Session, turn: Turn | None, last: Listening, code: Code | None) -> str:
     """Return the time since the fact before it in the sentence."""
     if turn is None:
         return _after(last.from_ns, last.until_ns)
-    if state.code == "approval_unanswered" and turn.ended == "unfinished":
+    if code == "approval_unanswered" and turn.ended == "unfinished":
         return _after(max(one.asked_ns for one in turn.approvals), last.until_ns, "{} after it had asked")
-    if state.code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
+    if code == "end_missed" and session.status_ns is not None and session.status_ns > turn.last_event_ns:
         return _after(session.status_ns, last.until_ns, "{} later")
     if turn.ended_ns is None:
         return _after(turn.last_event_ns, last.until_ns, "{} after the last event" if turn.events else "{} later")

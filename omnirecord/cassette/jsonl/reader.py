@@ -27,7 +27,7 @@ from ..framing import PORTION, Framed, Framer, cut
 from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
 from ..sqlite.tables import contract_or_default
-from .models import (
+from .format import (
     ExchangeLine,
     FrameForm,
     FrameLine,

@@ -95,7 +95,7 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     exchange = Exchange(
         _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
         _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
-        _size(sent, "request_bytes"), _size(received, "response_bytes"), end_ns,
+        checked_size(sent, "request_bytes"), checked_size(received, "response_bytes"), end_ns,
     )  # fmt: skip
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending
@@ -150,6 +150,12 @@ def read_block_of(row: Any) -> ReadBlockRow:
     return n, start, size, offset, came, sent, sizes, data
 
 
+def last_arrival_of(row: Any) -> int:
+    """Return the arrival of the last read in a row of `read_blocks`, in ns."""
+    _, _, _, base, came, *_ = read_block_of(row)
+    return base + came[-1] if came else base
+
+
 FrameEntry = tuple[int, int, int, str | None, Verdict, dict[str, Any] | None]
 """Start and end of a frame in the content, the read of its last byte, its type, its verdict, and rare properties."""
 FRAME_BLOCK_COLUMNS = "seq, frames, start, read, ends, reads, types, kinds, verdicts, more"
@@ -173,7 +179,8 @@ class FrameColumnsRow(NamedTuple):
 def frame_columns_of(row: Any) -> FrameColumnsRow:
     """Return a row of `FRAME_BLOCK_COLUMNS` as columns."""
     seq, frames, start, read, *lists, more = row
-    _size(seq, "seq"), _size(start, "the start of a frame block"), _size(read, "the read of a frame block")
+    for value, what in ((seq, "seq"), (start, "the start of a frame block"), (read, "the read of a frame block")):
+        checked_size(value, what)
     ends, reads, names, kinds, verdicts = (None if one is None else json.loads(_short(one, "a list")) for one in lists)
     if type(names) is not list or not set(map(type, names)) <= {str, type(None)}:
         raise TypeError("a frame's type: no text")
@@ -200,6 +207,16 @@ def entries_of(row: Any) -> tuple[int, list[FrameEntry]]:
     return seq, list(zip([start, *ends], ends, reads, types, judged, others, strict=False))
 
 
+def times_of(times: Any, first_ns: Any, count: Any) -> list[int]:
+    """Return the arrival of each frame of a block, in ns."""
+    found = json.loads(times)
+    if type(found) is not list or type(count) is not int or len(found) != count or set(map(type, found)) != {int}:
+        raise ValueError("a frame block has not one time for each frame")
+    if type(first_ns) is not int or max(abs(first_ns + min(found)), abs(first_ns + max(found))) >= LIMIT:
+        raise ValueError("a frame block has a time that is too large")
+    return [first_ns + one for one in found]
+
+
 def _sizes(values: Any, count: Any, below: int) -> list[int]:
     if type(values) is not list or len(values) != count or set(map(type, values)) != {int}:
         raise ValueError("a frame block has not one entry for each frame")
@@ -219,7 +236,7 @@ def message_of(row: Any) -> Message:
         raise ValueError("a message's dir is neither up nor down")
     return Message(
         exchange, _int(number, "a message's number"), _int(at_ns, "at_ns"), _int_or_none(sent_ns, "sent_ns"),
-        dir, _size(opcode, "opcode"), b"" if data is None else _bytes(data),
+        dir, checked_size(opcode, "opcode"), b"" if data is None else _bytes(data),
     )  # fmt: skip
 
 
@@ -233,7 +250,7 @@ def count_of(row: Any) -> tuple[str, int, int]:
     verdict, count, length = row
     if verdict not in _VERDICTS:
         raise ValueError("a frame has an unknown verdict")
-    return verdict, _size(count, "frames"), _size(length, "the length of frames")
+    return verdict, checked_size(count, "frames"), checked_size(length, "the length of frames")
 
 
 def number_of(row: Any) -> int:
@@ -249,7 +266,7 @@ def text_of(row: Any) -> str:
 def pair_of(row: Any) -> tuple[int, int]:
     """Return a number of frames and their length in bytes."""
     one, other = row
-    return _size(one, "a number of frames"), _size(other, "their length")
+    return checked_size(one, "a number of frames"), checked_size(other, "their length")
 
 
 def blob_of(row: Any) -> bytes:
@@ -261,12 +278,7 @@ def blob_of(row: Any) -> bytes:
 
 def limit_of(row: Any) -> int:
     """Return the limit, in bytes, at which decoding of a stream stopped; 0 if it was decoded completely."""
-    return _size(int(blob_of(row)[:20] or b"0"), "a limit")
-
-
-def size_or_damage(value: Any, what: str) -> int:
-    """Return a number from 0 on. Raises one of `DAMAGED`."""
-    return _size(value, what)
+    return checked_size(int(blob_of(row)[:20] or b"0"), "a limit")
 
 
 def _int(value: Any, what: str) -> int:
@@ -275,7 +287,8 @@ def _int(value: Any, what: str) -> int:
     return value
 
 
-def _size(value: Any, what: str) -> int:
+def checked_size(value: Any, what: str) -> int:
+    """Return a number from 0 on. Raises one of `DAMAGED`."""
     if type(value) is not int or not 0 <= value < LIMIT:
         raise TypeError(f"{what}: no size")
     return value

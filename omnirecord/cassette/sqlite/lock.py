@@ -24,10 +24,11 @@ from typing import Any
 
 from ...errors import CassetteInUse, NotACassette
 from ..files import itself
-from .compressed import JOURNAL
 
 Identity = tuple[int, int]
 """Device and inode."""
+JOURNAL = slice(18, 20)
+"""Bytes of a database header that say that it has a log; a compressed database has none."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _BYTE = 0x40000000 + 1024
@@ -50,8 +51,8 @@ _idle: dict[Identity, list[int]] = {}
 """Descriptors that stay open while the process has a connection to the file."""
 
 
-def identity(path: Path) -> Identity:
-    """Return the device and inode of a file. Raises `OSError`."""
+def identity(path: Path | int) -> Identity:
+    """Return the device and inode of a file, by its path or a descriptor. Raises `OSError`."""
     found = os.stat(path)  # noqa: PTH116  # `Path.stat` would take a good part of each opening
     return found.st_dev, found.st_ino
 
@@ -133,7 +134,7 @@ def _is_locked(path: Path, file: Identity) -> bool:
     try:
         return _locked_by_another(descriptor)
     finally:
-        _put_away(_identity_of(descriptor), descriptor)
+        _put_away(identity(descriptor), descriptor)
 
 
 def _locked_by_another(descriptor: int) -> bool:
@@ -144,11 +145,6 @@ def _locked_by_another(descriptor: int) -> bool:
 
 def _command(command: int, descriptor: int, kind: int) -> bytes:
     return fcntl.fcntl(descriptor, command, struct.pack(_FLOCK, kind, os.SEEK_SET, _BYTE, 1, 0))
-
-
-def _identity_of(descriptor: int) -> Identity:
-    found = os.fstat(descriptor)
-    return found.st_dev, found.st_ino
 
 
 def lock_path(cassette: Path) -> Path:
@@ -217,7 +213,7 @@ class RecorderLock:
         if _SET is None:
             return file
         descriptor = os.open(cassette, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        file = _identity_of(descriptor)
+        file = identity(descriptor)
         try:
             _command(_SET, descriptor, fcntl.F_WRLCK)
         except OSError as error:
@@ -238,7 +234,7 @@ class RecorderLock:
         with _LOCK:
             if self._descriptor is not None and _SET is not None:
                 _command(_SET, self._descriptor, fcntl.F_UNLCK)
-                _put_away(_identity_of(self._descriptor), self._descriptor)
+                _put_away(identity(self._descriptor), self._descriptor)
             if self._file is not None:
                 _recorded.discard(self._file)
             self._file = self._descriptor = None

@@ -14,10 +14,8 @@ from typing import Any
 
 from ...errors import UsageError
 from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
-from .migrations import RENAMED, is_named_as_now
-from .migrations import TABLES as TABLES_OF
 from .reader import Store
-from .schema import TABLES
+from .schema import RENAMED, SCHEMA_VERSION, TABLES, is_named_as_now
 from .views import ALIASES, FORMER, SELECTS
 
 log = logging.getLogger("omnirecord")
@@ -28,7 +26,8 @@ Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 _COMPUTED = "computed"
 """The schema that has the computed tables."""
-_READABLE = TABLES | {"sqlite_master", "json_each", "json_tree"}
+_TABLES = TABLES[SCHEMA_VERSION]
+_READABLE = _TABLES | {"sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _STEPS = 100_000
@@ -57,7 +56,9 @@ class Query:
         except sqlite3.Error as error:
             self.close()
             raise store._clear(error) from error
-        self.names: Names = {name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(TABLES))}
+        self.names: Names = {
+            name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(_TABLES))
+        }
         """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
 
@@ -115,7 +116,8 @@ class Query:
         self._connection.set_progress_handler(None, 0)
         self._connection.text_factory = str
         for name in missing:
-            self._made.table(name).insert_all(map(_storable, self._rows_of(name)))
+            rows = self._rows_of(name)
+            self._made.table(name).insert_all({key: _storable(value) for key, value in row.items()} for row in rows)
             self._filled.add(name)
         self._made.conn.commit()
         self._hand_over()
@@ -157,7 +159,7 @@ class _Guard:
     def __init__(self, connection: sqlite3.Connection, computed: Computed) -> None:
         self._ours = {*computed, *SELECTS, *ALIASES}
         found = {str(name).lower() for (name,) in connection.execute("SELECT name FROM main.sqlite_master")}
-        self._readable = _READABLE | (TABLES_OF[RENAMED] if is_named_as_now(connection) else frozenset())
+        self._readable = _READABLE | (TABLES[RENAMED] if is_named_as_now(connection) else frozenset())
         self._foreign = found - self._readable
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
@@ -198,12 +200,8 @@ def _refusal(action: int, first: str | None, second: str | None, schema: str | N
     return "a query only reads: write one SELECT, which changes and attaches nothing"
 
 
-def _storable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose values SQLite can store: a recorded event may hold any number, and half of a surrogate pair."""
-    return {name: _value(value) for name, value in row.items()}
-
-
-def _value(value: Any) -> Any:
+def _storable(value: Any) -> Any:
+    """A value that SQLite can store: a recorded event may hold any number, and half of a surrogate pair."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

@@ -33,11 +33,12 @@ from .checked import (  # fmt: skip
     pair_of,
     payload_of,
 )
-from .columns import FrameTable, frame_table
 from .stream_reads import (
     Content,
+    FrameTable,
     Recent,
     decoded,
+    frame_table,
     from_read,
     outlined,
     portions,

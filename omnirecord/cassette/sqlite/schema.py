@@ -1,84 +1,46 @@
-"""The schema of the SQLite cassette, its version, and functions that open a file.
-
-A reader never writes. A file that is no cassette, or a newer one, is refused and left unchanged. An older cassette is
-migrated in one transaction, by a writer only.
+"""The schema of the SQLite cassette, its versions, and the conversion of older files.
 
 The bytes of a stream are stored once, as received, in `read_blocks`. A row has several reads with their times. Its
 frames and their verdicts are in `frame_blocks`, written after the bytes. A row has many frames, since a row for each
 frame costs more than the proxy itself. `landmarks` is an index of the few frames that are read alone. `chunks` holds
 bodies that are no stream, and the decoded bytes of streams with a content coding (side `content`).
+
+Versions 1 to 3 have a row for each frame and each read. Version 4 has other names of two tables, and no ids of
+recordings. A writer converts the file itself, in one transaction. A reader never writes. Of versions 1 to 3, it copies
+the converted rows into a database in memory, and nothing else of the file. To version 4, it adds temporary views with
+the names of today: their cost does not depend on the size of the file.
 """
 
 from __future__ import annotations
 
-import atexit
-import functools
-import logging
-import os
-import shutil
+import json
+import re
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from itertools import chain
 
-from ...errors import (
-    BrokenCassette,
-    CassetteError,
-    CassetteInUse,
-    NewerCassette,
-    NotACassette,
-    UsageError,
-)
-from ..files import TemporaryFolder, copied_aside, is_of_the_disk, itself, unwritable
-from . import compressed, migrations
-from .disk import refused_by_disk, transaction
-from .lock import connect, identity, in_use, refuse_log_elsewhere, refuse_other_name
-from .rows import PAGE_SIZE
-from .untrusted import (
-    harden,
-    refuse_company,
-    refuse_foreign_journal,
-    refuse_other_kinds,
-    refuse_others,
-    tables_in,
-)
-from .views import VIEWS, define_ids
-
-log = logging.getLogger("omnirecord")
+from ...contract import Issue
+from ...contract.judge import Judgement
+from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
+from ...wire.sse import Frame
+from ..framing import Framed, Span, cut
+from . import rows, stream_rows
+from .connection import transaction
+from .views import VIEW_NAMES, VIEWS
 
 SCHEMA_VERSION = 5
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
 for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
-read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages` (`migrations`)."""
+read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages`."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
-CACHE = 512
-"""Page cache of a writer in KiB, a quarter of SQLite's default: it reads its latest rows only. Of two writers, each
-discards its cache when the other one has written."""
-_MAGIC = b"SQLite format 3\0"
-
-_TALLIES = """CREATE TABLE tallies (
-  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
-  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;"""
-
-_BLOCKS = """CREATE TABLE "read_blocks" (
-  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
-  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
-CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
-CREATE TABLE "frame_blocks" (
-  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
-  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
-  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
-CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
-CREATE TABLE landmarks (
-  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;"""
-"""Two names are quoted, as SQLite quotes the name of a renamed table."""
-SCHEMA = f"""
-CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
-CREATE TABLE recordings (
+_NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version", "hop")
+"""Columns of `recordings` since version 5."""
+_META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;\n"
+_RECORDINGS = """CREATE TABLE recordings (
   recording INTEGER PRIMARY KEY, started_at TEXT NOT NULL, version TEXT NOT NULL, contract TEXT NOT NULL,
-  upstream TEXT, recording_id TEXT, run_id TEXT, labels TEXT, server_version TEXT, hop TEXT);
-CREATE TABLE exchanges (
+  upstream TEXT{});
+"""
+_EXCHANGES = """CREATE TABLE exchanges (
   exchange INTEGER PRIMARY KEY, recording INTEGER NOT NULL REFERENCES recordings(recording),
   kind TEXT NOT NULL, stream INTEGER UNIQUE, session_id TEXT, party TEXT NOT NULL,
   request_at_ns INTEGER NOT NULL, method TEXT NOT NULL, target TEXT NOT NULL, request_headers TEXT NOT NULL,
@@ -89,310 +51,205 @@ CREATE TABLE chunks (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), side TEXT NOT NULL, start INTEGER NOT NULL,
   data BLOB NOT NULL);
 CREATE INDEX chunks_by_place ON chunks(exchange, side, start);
-{_BLOCKS}
-{_TALLIES}
-CREATE TABLE messages (
+"""
+_TALLIES = """CREATE TABLE tallies (
+  stream INTEGER NOT NULL, verdict TEXT NOT NULL, frames INTEGER NOT NULL, length INTEGER NOT NULL,
+  PRIMARY KEY (stream, verdict)) WITHOUT ROWID;
+"""
+_BLOCKS = """CREATE TABLE "read_blocks" (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, start INTEGER NOT NULL,
+  size INTEGER NOT NULL, offset_ns INTEGER NOT NULL, reads TEXT NOT NULL, data BLOB);
+CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
+CREATE TABLE "frame_blocks" (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, frames INTEGER NOT NULL, start INTEGER NOT NULL,
+  length INTEGER NOT NULL, read INTEGER NOT NULL, offset_ns INTEGER NOT NULL, ends TEXT NOT NULL,
+  reads TEXT NOT NULL, times TEXT NOT NULL, types TEXT NOT NULL, kinds TEXT, verdicts TEXT, more TEXT);
+CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
+CREATE TABLE landmarks (
+  type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;
+"""
+"""Two names are quoted, as SQLite quotes the name of a renamed table."""
+_OTHERS = """CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
   sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
 CREATE TABLE incidents (
   recording INTEGER NOT NULL REFERENCES recordings(recording), at_ns INTEGER NOT NULL, message TEXT NOT NULL);
-{VIEWS}"""
+"""
+_FORMER_BLOCKS = (
+    _BLOCKS.replace('"read_blocks"', "pieces").replace("read_blocks", "pieces")
+    .replace('"frame_blocks"', "pages").replace("frame_blocks", "pages")
+)  # fmt: skip
+_READS = """CREATE TABLE reads (
+  exchange INTEGER NOT NULL REFERENCES exchanges(exchange), n INTEGER NOT NULL, offset_ns INTEGER NOT NULL,
+  sent_ns INTEGER, size INTEGER NOT NULL, PRIMARY KEY (exchange, n)) WITHOUT ROWID;
+"""
+_FRAMES = f"""CREATE TABLE frames (
+  stream INTEGER NOT NULL, seq INTEGER NOT NULL, read INTEGER NOT NULL,
+  type TEXT, verdict TEXT NOT NULL, issues TEXT, length INTEGER NOT NULL, raw, PRIMARY KEY (stream, seq)
+  ) WITHOUT ROWID;
+CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('{SESSION_CREATED}', '{SESSION_STATUS}');
+"""
+RENAMED = 4
+"""The version whose tables are those of today under other names."""
+_OLDEST = _META + _RECORDINGS.format("") + _EXCHANGES + _READS
+SCHEMAS: dict[int, str] = {
+    1: _OLDEST
+    + _FRAMES.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq")
+    + _OTHERS,
+    2: _OLDEST + _FRAMES + _OTHERS,
+    3: _OLDEST + _FRAMES + _TALLIES + _OTHERS,
+    4: _META + _RECORDINGS.format("") + _EXCHANGES + _FORMER_BLOCKS + _TALLIES + _OTHERS,
+    5: _META + _RECORDINGS.format("".join(f", {column} TEXT" for column in _NEW_COLUMNS)) + _EXCHANGES + _BLOCKS
+    + _TALLIES + _OTHERS + VIEWS,
+}  # fmt: skip
+"""The statements of each version. Before a table of today changes, copy its statement for the older versions."""
+TABLES = {version: frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema)) for version, schema in SCHEMAS.items()}
+"""The names of the tables of each version."""
+_SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
+"""Tables that older versions have, too."""
+_AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;
+CREATE TEMP VIEW frame_blocks AS SELECT * FROM main.pages;
+CREATE TEMP VIEW recordings AS SELECT *, derived_id(recording) AS recording_id, NULL AS run_id, NULL AS labels,
+  NULL AS server_version, NULL AS hop FROM main.recordings;
+"""
+_RENAME = """PRAGMA legacy_alter_table = ON;
+ALTER TABLE pieces RENAME TO read_blocks;
+DROP INDEX pieces_by_read;
+CREATE UNIQUE INDEX read_blocks_by_read ON read_blocks(exchange, n);
+ALTER TABLE pages RENAME TO frame_blocks;
+DROP INDEX pages_by_seq;
+CREATE UNIQUE INDEX frame_blocks_by_seq ON frame_blocks(stream, seq);
+PRAGMA legacy_alter_table = OFF;
+"""
+"""With `legacy_alter_table`, a view of the user's own that names another table cannot stop the renaming."""
+_IDENTIFY = "UPDATE recordings SET recording_id = derived_id(recording)"
 
-TABLES = tables_in(SCHEMA)
+_OTHER_CHUNKS = """SELECT c.exchange, c.side, c.start, c.data FROM chunks c JOIN exchanges x USING (exchange)
+WHERE x.kind <> 'sse' OR c.side <> 'response' ORDER BY c.exchange, c.side, c.start"""
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether the file begins as an SQLite database. Raises `OSError`."""
-    if in_use(identity(path)):
-        return True
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """Copy a cassette of versions 1 to 3 into a new one. Raises what SQLite raises, or one of `DAMAGED`."""
+    for table in _SHARED:
+        more = ", NULL" * len(_NEW_COLUMNS) if table == "recordings" else ""
+        for row in old.execute(f"SELECT * FROM {table}"):
+            new.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))}{more})", row)
+    new.execute(_IDENTIFY)
+    new.executemany("INSERT INTO chunks VALUES (?, ?, ?, ?)", old.execute(_OTHER_CHUNKS))
+    for row in _converted(old):
+        new.execute(*row)
 
 
-def is_packed(path: Path) -> bool:
-    """Whether the file begins as a compressed file. Raises `OSError`."""
-    return not in_use(identity(path)) and compressed.begins_packed(path)
+def convert(connection: sqlite3.Connection, version: int) -> None:
+    """Convert an old cassette in place, within a transaction. The user's own views stay.
 
-
-def is_database(path: Path) -> bool:
-    """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
-    return is_sqlite(path) or (compressed.begins_packed(path) and compressed.head(path, len(_MAGIC)) == _MAGIC)
-
-
-@contextmanager
-def clear_errors(path: Path | str) -> Iterator[None]:
-    """Convert errors of SQLite and of the system about a file to `CassetteError`, with a clear sentence."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            raise CassetteInUse(
-                f"{path} is in use by another program: wait until that has closed it, or stop it"
-            ) from error
-        if (refusal := refused_by_disk(error, Path(path))) is not None:
-            raise CassetteError(refusal) from error
-        raise BrokenCassette(
-            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
-    except UnicodeDecodeError as error:  # an SQLite message that quotes bytes of the file
-        raise BrokenCassette(
-            f"{path} is damaged (it holds invalid text): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
-    except PermissionError as error:
-        raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
-    except OSError as error:
-        if is_of_the_disk(error):
-            raise CassetteError(unwritable(path, error)) from error
-        raise NotACassette(f"{path}: {error.strerror or error}") from error
-
-
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection to a cassette. Raises `CassetteError`.
-
-    The file may be closed, being recorded, left by a killed recorder, or compressed. A cassette of version 4 is read
-    through temporary views; an older one is converted in memory.
+    Its tables must be exactly those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`.
     """
-    with clear_errors(path):
-        if is_packed(path):
-            connection = compressed.connect(path)
-        else:
-            refuse_company(path)
-            refuse_other_name(path)
-            connection = _connect_read_only(path)
-        try:
-            version = _check_version(connection, path)
-            refuse_other_kinds(connection, migrations.TABLES.get(version, TABLES))
-            define_ids(connection)
-            if version < migrations.RENAMED:
-                return _modern(connection)
-            if version < SCHEMA_VERSION:
-                migrations.name_as_now(connection)
-            return connection
-        except BaseException:
-            remove_copy(connection)
-            raise
-
-
-def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
-    new = in_memory()
-    try:
-        new.execute("BEGIN")
-        migrations.copy(old, new)
-        new.execute("COMMIT")
-    except migrations.DAMAGED as error:
-        new.close()
-        raise sqlite3.DatabaseError(str(error) or type(error).__name__) from error
-    except BaseException:
-        new.close()
-        raise
-    remove_copy(old)
-    harden(new, reads_only=True)
-    return new
-
-
-def _connect_read_only(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path, "ro")
-    except sqlite3.OperationalError:
-        copy = _copy_aside(path)
-    try:
-        return _connect(copy, "rw")
-    except BaseException:
-        _COPIES.pop(copy.parent).cleanup()
-        raise
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = connect(path, mode)
-    try:
-        harden(connection, reads_only=True)
-        connection.execute("PRAGMA user_version").fetchone()  # the first access reads the header and the log
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-_COPYING = threading.Lock()
-"""Held while the empty cassette in memory is copied."""
-_COPIES: dict[Path, TemporaryFolder] = {}
-"""Temporary folders with a copy of a cassette; no other folder is ever removed."""
-
-
-def _copy_aside(path: Path) -> Path:
-    """Return a copy of a cassette with its log: a read-only folder has no room for SQLite's shared memory."""
-    path = itself(path)  # the log is beside the file, not beside a link to it
-    with copied_aside(path, "copied"):
-        made = TemporaryFolder("copy")
-        try:
-            folder = Path(made.name).resolve()
-            for part in ("", "-wal"):
-                source = path.with_name(path.name + part)
-                if source.exists():
-                    shutil.copyfile(source, folder / source.name)
-        except BaseException:
-            made.cleanup()
-            raise
-        _COPIES[folder] = made
-    return folder / path.name
-
-
-def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
-    """Return a connection for a writer. A missing file is created with mode 0600, an older cassette is migrated.
-
-    `lock` locks the file, or raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`.
-    """
-    with clear_errors(named or path):
-        if path.exists() and path.stat().st_size and not is_sqlite(path):
-            raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
-        refuse_company(path)
-        if not path.exists():
-            os.close(os.open(itself(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            lock(path)
-        else:
-            lock(path)
-            refuse_log_elsewhere(path)
-            refuse_foreign_journal(path)
-            _refuse_if_not_ours(path)
-        connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-        try:
-            harden(connection, reads_only=False)
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def open_beside(path: Path) -> sqlite3.Connection:
-    """Return a connection for a second writer of a cassette that a recorder has open. Raises what SQLite raises."""
-    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-    harden(connection, reads_only=False)
-    _tune(connection)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for no writer
-    return connection
-
-
-def open_to_mark(path: Path) -> sqlite3.Connection:
-    """Return a connection for a change of `meta` in a closed cassette of any version. Raises what SQLite raises."""
-    connection = connect(path, "rw", isolation_level=None, timeout=1.0)
-    try:
-        harden(connection, reads_only=False)
-        with closing(in_memory(_check_version(connection, path))) as ours:
-            refuse_others(connection, ours, frozenset({"meta"}), path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _refuse_if_not_ours(path: Path) -> None:
-    """Raise `CassetteError` for a file that is no cassette: opening it for writing would move its log into it."""
-    try:
-        connection = _connect(path, "ro")
-    except sqlite3.OperationalError:
-        return  # only a writer can roll back an incomplete transaction
-    with closing(connection):
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
-            _check_version(connection, path)
-
-
-def in_memory(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
-    """Return a connection to an empty cassette in memory, with the tables of the given version."""
-    connection = _memory()
-    with _COPYING:
-        _empty(version).backup(connection)
-    define_ids(connection)
-    return connection
-
-
-def _memory() -> sqlite3.Connection:
-    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-
-
-@functools.cache
-def _empty(version: int) -> sqlite3.Connection:
-    """Return an empty cassette to copy: a copy takes an eightieth of the time."""
-    connection = _memory()
-    _create(connection, migrations.SCHEMAS.get(version, SCHEMA), version)
-    atexit.register(connection.close)
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-        connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        _create(connection)
+    for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
+        connection.execute(f"DROP VIEW IF EXISTS {view}")
+    if version == RENAMED:
+        _execute_all(connection, _RENAME)
     else:
-        version = _check_version(connection, path)
-        with closing(in_memory(version)) as ours:
-            refuse_others(connection, ours, migrations.TABLES.get(version, TABLES), path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        define_ids(connection)
-        _migrate(connection)
-        if migrations.forget_key(connection):
-            log.warning(
-                "%s held the key of its pseudonyms, by which guesses of a secret can be confirmed. It was removed;"
-                " copies of the file still hold it. New recordings in it get other pseudonyms.", path,
-            )  # fmt: skip
-    _tune(connection)
+        _convert_frames(connection)
+    for column in _NEW_COLUMNS:
+        connection.execute(f"ALTER TABLE recordings ADD COLUMN {column} TEXT")
+    connection.execute(_IDENTIFY)
+    _execute_all(connection, VIEWS)
 
 
-def _tune(connection: sqlite3.Connection) -> None:
-    """Set the options of all writers."""
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(f"PRAGMA cache_size = -{CACHE}")
-
-
-def _create(connection: sqlite3.Connection, schema: str = SCHEMA, version: int = SCHEMA_VERSION) -> None:
-    connection.executescript(
-        f"BEGIN; {schema} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; COMMIT;"
+def _convert_frames(connection: sqlite3.Connection) -> None:
+    """Convert the rows for each frame and each read into blocks."""
+    connection.execute("DROP TABLE IF EXISTS tallies")
+    _execute_all(connection, _TALLIES + _BLOCKS)
+    for row in _converted(connection):
+        connection.execute(*row)
+    connection.execute(
+        "DELETE FROM chunks WHERE side = 'response' AND exchange IN (SELECT exchange FROM exchanges WHERE kind = 'sse')"
     )
+    connection.execute("DROP TABLE frames")
+    connection.execute("DROP TABLE reads")
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == SCHEMA_VERSION:
-        return
+def name_as_now(connection: sqlite3.Connection) -> None:
+    """Add temporary views to a reading connection, through which a cassette of version 4 is read like one of today."""
+    connection.execute("PRAGMA query_only = OFF")  # for what is made here, which is outside of the file
+    _execute_all(connection, _AS_NOW)
+    connection.execute("PRAGMA query_only = ON")
+
+
+def is_named_as_now(connection: sqlite3.Connection) -> bool:
+    """Whether a reading connection has these temporary views."""
+    return connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'read_blocks'").fetchone() is not None
+
+
+def forget_key(connection: sqlite3.Connection) -> bool:
+    """Remove the pseudonym key that an older omnirecord stored in the file; return whether there was one.
+
+    No byte of the key stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
+    """
+    if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
+        return False
+    connection.execute("PRAGMA secure_delete = ON")
     with transaction(connection):
-        migrations.convert(connection, version, f"{_TALLIES}\n{_BLOCKS}\n", VIEWS)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        others = connection.execute("SELECT key, value FROM meta WHERE key <> 'pseudonyms'").fetchall()
+        connection.execute("DELETE FROM meta")  # of all rows: the page is zeroed as a whole
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", others)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return True
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> int:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID or version < 1:
-        raise NotACassette(f"{path} is an SQLite database, but no cassette")
-    if version > SCHEMA_VERSION:
-        raise NewerCassette(
-            f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
-        )
-    return int(version)
+def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
+    """Execute statements within the open transaction, which `executescript` would commit."""
+    statement = ""
+    for line in statements.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
 
 
-def is_aside(connection: sqlite3.Connection) -> bool:
-    """Whether a reading connection is to a copy of the cassette, or to a converted older cassette."""
-    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    return not file or Path(file).parent in _COPIES
+def _converted(old: sqlite3.Connection) -> Iterator[rows.Row]:
+    streams = old.execute(
+        "SELECT exchange, stream, response_headers FROM exchanges WHERE stream IS NOT NULL ORDER BY stream"
+    ).fetchall()
+    for exchange, stream, headers in streams:
+        coding = next((value for name, value in json.loads(headers or "[]") if name.lower() == "content-encoding"), "")
+        yield from _stream(old, exchange, stream, coding.strip().lower() not in ("", "identity"))
 
 
-def remove_copy(connection: sqlite3.Connection) -> None:
-    """Close a reading connection, and remove the copy if there is one."""
-    (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
-    connection.close()
-    if file and (made := _COPIES.pop(Path(file).parent, None)):
-        made.cleanup()
+def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool) -> Iterator[rows.Row]:
+    frames = "SELECT length, raw FROM frames WHERE stream = ? ORDER BY seq"
+    spans: Iterator[Span] = ((length, _bytes(raw)) for length, raw in old.execute(frames, (stream,)))
+    if is_coded:
+        yield from rows.content(exchange, spans)
+        spans = _chunks(old, exchange, 0)
+    else:
+        ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
+        spans = chain(spans, _chunks(old, exchange, framed))
+    reads = old.execute(
+        "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
+    ).fetchall()
+    yield from stream_rows.read_blocks(exchange, reads, cut(spans, (size for *_, size in reads)))
+    yield from stream_rows.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 
 
-def is_usable_path(path: Path) -> None:
-    """Raise `UsageError` for a directory, a pipe, a device or a circle of links."""
-    with clear_errors(path):
-        is_folder, is_odd = path.is_dir(), path.exists() and not path.is_file()
-    if path.is_symlink() and itself(path).is_symlink():
-        raise UsageError(f"{path} is a symbolic link that leads in a circle: name a file")
-    if is_folder:
-        raise UsageError(f"{path} is a directory: name the cassette file in it")
-    if is_odd:
-        raise UsageError(f"{path} is a pipe or a device: name a file")
+def _chunks(old: sqlite3.Connection, exchange: int, at: int) -> Iterator[Span]:
+    query = "SELECT start, data FROM chunks WHERE exchange = ? AND side = 'response' ORDER BY start"
+    for start, data in old.execute(query, (exchange,)):
+        if start > at:
+            yield start - at, None
+        rest = data[max(0, at - start) :]
+        if rest:
+            yield len(rest), rest
+        at = max(at, start + len(data))
+
+
+def _framed(old: sqlite3.Connection, stream: int) -> Iterator[Framed]:
+    query = "SELECT read, type, verdict, issues, length, raw FROM frames WHERE stream = ? ORDER BY seq"
+    for read, type_, verdict, issues, length, raw in old.execute(query, (stream,)):
+        found = tuple(Issue(path, message) for path, message in json.loads(issues or "[]"))
+        yield Framed(Frame(_bytes(raw), length, True), Judgement(verdict, type_, issues=found), read)
+
+
+def _bytes(raw: str | bytes | None) -> bytes | None:
+    return raw.encode() if isinstance(raw, str) else raw

@@ -24,8 +24,7 @@ from typing import Any, Literal
 from ...errors import NotACassette
 from ..files import itself
 from .checked import DAMAGED
-from .disk import transaction
-from .untrusted import harden, refuse_company, refuse_foreign_journal
+from .connection import closed_on_error, harden, refuse_company, refuse_foreign_journal, transaction
 
 VERSION = 5
 APPLICATION_ID = 0x6F6D6E73  # "omns"
@@ -160,15 +159,11 @@ class Index:
             raise NotACassette(f"{path} is a link, a pipe or a folder")
         refuse_company(path)
         refuse_foreign_journal(path)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
-        index = cls(connection, path)
-        try:
+        with closed_on_error(sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)) as connection:
+            index = cls(connection, path)
             harden(connection, reads_only=False)
             connection.execute("PRAGMA secure_delete = ON")  # no indexed text stays in free pages
             index._prepare()
-        except BaseException:
-            connection.close()
-            raise
         return index
 
     def _prepare(self) -> None:

@@ -1,22 +1,25 @@
-"""Reads the bytes, the reads and an outline of a stream from the file, from any position on.
+"""Reads a stream from the file: its bytes and reads from any position on, an outline, or the whole as columns.
 
 Table `read_blocks` has several reads in a row, with their bytes. Table `frame_blocks` has several frames in a row. An
-outline leaves out most deltas of a stream, and needs little work.
+outline leaves out most deltas of a stream, and needs little work. Columns are for work on many frames at once: no
+object is made for a frame.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import sqlite3
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise, repeat
 from typing import Any, NamedTuple
 
-from ...model import LIMIT, Read, TimedFrame, Verdict
+from ...model import VERDICTS, Exchange, Read, TimedFrame, Verdict
 from ..framing import Framed, Framer, Run
-from .checked import FRAME_BLOCK_COLUMNS, entries_of, issues_of, read_block_of
+from .checked import FRAME_BLOCK_COLUMNS, entries_of, frame_columns_of, issues_of, read_block_of, times_of
 
 
 @dataclass(slots=True)
@@ -139,19 +142,10 @@ def _joined(blocks: list[ReadBlock]) -> ReadBlock:
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
     """Yield all reads of an exchange, in order."""
-    for *row, data in connection.execute(_TIMES, (exchange,)):
-        _, _, _, base, came, sent, sizes, _ = read_block_of((*row, data))
+    for row in connection.execute(_TIMES, (exchange,)):
+        _, _, _, base, came, sent, sizes, _ = read_block_of(row)
         for at, handed_on, size in zip(came, sent, sizes, strict=True):
             yield Read(base + at, None if handed_on is None else base + handed_on, size)
-
-
-def last_read_ns(connection: sqlite3.Connection, exchange: int) -> int:
-    """Return the arrival of the last read in ns; 0 if there is none."""
-    row = connection.execute(_TIMES + " DESC LIMIT 1", (exchange,)).fetchone()
-    if row is None:
-        return 0
-    _, _, _, base, came, *_ = read_block_of(row)
-    return base + came[-1] if came else base
 
 
 class Recent:
@@ -241,6 +235,7 @@ def decoded(connection: sqlite3.Connection, exchange: int, start: int) -> Iterat
         yield ReadBlock(0, at, len(data), 0, (), (), (), data)
 
 
+_BLOCKS = f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ? ORDER BY seq"
 PAUSE = 5_000_000_000
 """Longest gap between two deltas of which an outline leaves out one, in ns."""
 _QUERY = f"SELECT {FRAME_BLOCK_COLUMNS}, offset_ns, times, length FROM frame_blocks WHERE stream = ? ORDER BY seq"
@@ -280,8 +275,8 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
     for row in connection.execute(_QUERY, (stream,)):
         row, (first_ns, times, length) = row[:-3], row[-3:]
         seq, count, start = row[0], row[1], row[2]
-        came = _came(times, first_ns, count)
-        if run.type is not None and _is_run(row, run.type) and came[0] - run.last_ns <= PAUSE and _is_steady(came):
+        came = times_of(times, first_ns, count)
+        if run.type is not None and _is_run(row, run.type) and _is_steady([run.last_ns, *came]):
             run.held = _without_bytes(stream, seq + count - 1, came[-1], run.type)
             run.last_ns = came[-1]
             yield Part([], seq + count - 1, start + length)
@@ -291,24 +286,14 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
     yield Part(list(run.over()), 0, 0)
 
 
-def _came(times: Any, first_ns: Any, count: Any) -> list[int]:
-    """Return the arrival of each frame of a block, in ns."""
-    found = json.loads(times)
-    if type(found) is not list or type(count) is not int or len(found) != count or set(map(type, found)) != {int}:
-        raise ValueError("a frame block has not one time for each frame")
-    if type(first_ns) is not int or max(abs(first_ns + min(found)), abs(first_ns + max(found))) >= LIMIT:
-        raise ValueError("a frame block has a time that is too large")
-    return [first_ns + one for one in found]
-
-
 def _is_run(row: Any, type_: str) -> bool:
     """Whether all frames of a block are valid deltas of that type."""
     *_, names, kinds, verdicts, more = row
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
 
 
-def _is_steady(came: list[int]) -> bool:
-    return all(later - earlier <= PAUSE for earlier, later in pairwise(came))
+def _is_steady(times: list[int]) -> bool:
+    return all(later - earlier <= PAUSE for earlier, later in pairwise(times))
 
 
 def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:
@@ -342,3 +327,70 @@ def is_delta(type_: str | None, verdict: Verdict) -> bool:
 
 def _without_bytes(stream: int, seq: int, at_ns: int, type_: str) -> TimedFrame:
     return TimedFrame(stream, seq, at_ns, None, None, 0, type_, "valid", ())
+
+
+@dataclass(slots=True)
+class FrameTable:
+    """A stream whose every byte is recorded and in a frame, as columns. Times are in ns, offsets and sizes in bytes."""
+
+    body: bytes = b""
+    ends: list[int] = field(default_factory=list)
+    """The offset in `body` at which each frame ends."""
+    reads: list[int] = field(default_factory=list)
+    """The read that brought the last byte of each frame, from 0."""
+    types: list[str | None] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    issues: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """Path and message of each difference from the contract, by the position of the frame."""
+    came: Sequence[int] = ()
+    """The arrival of each read."""
+    sent: Sequence[int | None] = ()
+    sizes: Sequence[int] = ()
+
+    def frames(self, stream: int) -> list[TimedFrame]:
+        """Return the frames as values."""
+        ends, came, sent = self.ends, self.came, self.sent
+        starts = [0, *ends[:-1]]
+        issues = [self.issues.get(place, ()) for place in range(len(ends))] if self.issues else repeat(())
+        return list(map(tuple.__new__, repeat(TimedFrame), zip(
+            repeat(stream), range(1, len(ends) + 1), [came[read] for read in self.reads],
+            [sent[read] for read in self.reads], map(self.body.__getitem__, map(slice, starts, ends)),
+            map(operator.sub, ends, starts), self.types, self.verdicts, issues, strict=False,
+        )))  # fmt: skip
+
+
+def frame_table(connection: sqlite3.Connection, exchange: Exchange) -> FrameTable | None:
+    """Return a stream without a content coding; None if it lacks bytes, or has bytes without a frame.
+
+    Raises what SQLite raises, or one of `DAMAGED`.
+    """
+    made = FrameTable()
+    for row in connection.execute(_BLOCKS, (exchange.stream,)):
+        seq, start, ends, reads, names, kinds, verdicts, more = frame_columns_of(row)
+        if (seq, start) != (len(made.ends) + 1, made.ends[-1] if made.ends else 0):
+            return None
+        for place, rare in more.items():
+            if "lost" in rare:
+                return None
+            if issues := issues_of(rare):
+                made.issues[len(made.ends) + int(place)] = issues
+        made.ends += ends
+        made.reads += reads
+        made.types += [names[0]] * len(ends) if kinds is None else [names[kind] for kind in kinds]
+        made.verdicts += ["valid"] * len(ends) if verdicts is None else [VERDICTS[one] for one in verdicts]
+    return made if _add_reads(made, connection, exchange.exchange) else None
+
+
+def _add_reads(made: FrameTable, connection: sqlite3.Connection, exchange: int) -> bool:
+    """Add the bytes and reads of a stream; return whether every byte is recorded and in a frame."""
+    came, sent, sizes, data = array("q"), [], array("q"), []  # type: array[int], list[int | None], array[int], list[bytes]
+    for block in from_read(connection, exchange, 0):
+        if block.data is None or block.n != len(sizes):
+            return False
+        base = block.offset_ns
+        came.extend([base + at for at in block.came])
+        sent += [None if at is None else base + at for at in block.sent]
+        sizes.extend(block.sizes)
+        data.append(block.data)
+    made.body, made.came, made.sent, made.sizes = b"".join(data), came, sent, sizes
+    return len(made.body) == (made.ends[-1] if made.ends else 0) and max(made.reads, default=-1) < len(sizes)

@@ -11,6 +11,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -29,11 +30,13 @@ from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from ..contracts import NAMES, load, of_file
+from ..files import folder_for, pieces_of, temporary
 from .checked import (  # fmt: skip
     DAMAGED,
     blob_of,
     exchange_of,
     incident_of,
+    last_arrival_of,
     message_of,
     number_of,
     pair_of,
@@ -41,17 +44,12 @@ from .checked import (  # fmt: skip
     streaming_of,
     text_of,
 )
-from .disk import clear_writing
+from .connection import clear_errors, clear_writing
 from .lock import recorder_is_alive
-from .migrations import is_named_as_now
+from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
-from .schema import clear_errors, is_aside, open_for_reading, remove_copy
-from .stream_reads import (
-    ReadBlock,
-    from_byte,
-    last_read_ns,
-    reads,
-)
+from .schema import forget_key, is_named_as_now
+from .stream_reads import ReadBlock, from_byte, reads
 
 log = logging.getLogger("omnirecord")
 T = TypeVar("T")
@@ -130,13 +128,24 @@ class Tables:
         """Whether the data is a copy in memory or elsewhere, so that the file itself is not open."""
         return self._path is None or is_aside(self._connection)
 
-    def backup(self, copy: sqlite3.Connection, named: Path) -> None:
-        """Copy the whole database with its log.
+    def database_bytes(self, output: Path | None) -> Iterator[bytes]:
+        """Yield the bytes of the cassette as one database file without a log.
 
-        Raises `CassetteError`, and `UsageError` if the copy cannot be written; errors call the copy `named`.
+        The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no
+        copy can be made.
         """
-        with clear_errors(self._path or "the cassette"), clear_writing(named):
-            self._connection.backup(copy)
+        named = temporary() if output is None else output
+        with folder_for(output, "packed") as folder:
+            made = Path(folder) / "copy.db"
+            with (
+                closing(sqlite3.connect(made, isolation_level=None)) as copy,
+                clear_errors(self._path or "the cassette"),
+                clear_writing(named),
+            ):
+                self._connection.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE").fetchone()
+                forget_key(copy)
+            yield from pieces_of(made)
 
     def pseudonym_key(self) -> bytes | None:
         """Return the pseudonym key that an older omnirecord stored in the cassette, or None."""
@@ -152,8 +161,7 @@ class Tables:
         return bool(list(self._rows(number_of, "SELECT 1 FROM meta WHERE key = ?", f"{PART_KEY}{recording}")))
 
     def _meta(self, key: str) -> bytes | None:
-        found = list(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key))
-        return found[0] if found else None
+        return next(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key), None)
 
     def recordings(self) -> list[Recording]:
         """Return all recordings, by number."""
@@ -168,8 +176,7 @@ class Tables:
 
     def derived_id(self, number: int) -> str:
         """Return the id of a recording that follows from its content. Raises `BrokenCassette` if it is missing."""
-        found = list(self._rows(text_of, "SELECT derived_id(?)", number))
-        return found[0]
+        return next(self._rows(text_of, "SELECT derived_id(?)", number))
 
     def contract_of(self, recording: int) -> Contract:
         """Return the contract of a recording. `Contract.of` returns that of one exchange."""
@@ -242,12 +249,13 @@ class Tables:
             " FROM exchanges WHERE recording = ? UNION ALL SELECT coalesce(max(at_ns), 0) FROM messages"
             " WHERE exchange IN (SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL)"
         )
-        streams = "SELECT exchange FROM exchanges WHERE recording = ? AND end_ns IS NULL AND kind = 'sse'"
+        last = (
+            "SELECT r.n, r.start, r.size, r.offset_ns, r.reads, NULL FROM exchanges x JOIN read_blocks r"
+            " ON r.exchange = x.exchange AND r.n = (SELECT max(n) FROM read_blocks WHERE exchange = x.exchange)"
+            " WHERE x.recording = ? AND x.end_ns IS NULL AND x.kind = 'sse'"
+        )
         known = self._rows(number_of, query, recording, recording)
-        return max([*known, *map(self._last_read_ns, self._rows(number_of, streams, recording))], default=0)
-
-    def _last_read_ns(self, exchange: int) -> int:
-        return next(self._checked(lambda: iter([last_read_ns(self._connection, exchange)])))
+        return max([*known, *self._rows(last_arrival_of, last, recording)], default=0)
 
     def messages(self, exchange: int) -> Iterator[Message]:
         """Yield the messages of a WebSocket, in order."""

@@ -31,21 +31,11 @@ from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself
-from .checked import DAMAGED, blob_of, size_or_damage
-from .disk import transaction
+from .checked import DAMAGED, blob_of, checked_size
+from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
+from .opening import create_or_open, in_memory, is_sqlite, open_beside, open_for_reading, open_to_mark, remove_copy
 from .rows import FRAMED, Row, size_of
-from .schema import (
-    clear_errors,
-    create_or_open,
-    in_memory,
-    is_sqlite,
-    is_usable_path,
-    open_beside,
-    open_for_reading,
-    open_to_mark,
-    remove_copy,
-)
 from .views import define
 
 _LAST_READ = (
@@ -190,7 +180,7 @@ class Writer:
         """Return the highest number of a `recording`, `exchange` or `stream`; 0 if there is none."""
         table = "recordings" if what == "recording" else "exchanges"
         (number,) = self.connection.execute(f"SELECT max({what}) FROM {table}").fetchone()
-        return size_or_damage(number or 0, f"the highest {what}")
+        return checked_size(number or 0, f"the highest {what}")
 
     def salt(self, salt: bytes | None = None) -> bytes:
         """Return the salt of the cassette's pseudonyms. A cassette without one gets `salt`, or a random salt."""

@@ -1,42 +1,217 @@
-"""The response events (a turn of the agent), the turn events of the runner, and the compaction events.
+"""The base of Omnigent's events; the response events (a turn of the agent), the turn events of the runner, and the
+compaction events, with the objects that they carry: responses, errors, usage, items.
 
 A turn begins with `response.created`, or with `response.in_progress`, as the live server sometimes sends it. It ends
 with completed, failed, incomplete or cancelled; an interrupted turn, or one whose runner died, has no end. Compaction
 replaces a long history by a summary.
+
+The live schema leaves an item of the output open, so the models of items affect no verdict. `output_item` returns the
+model of the item's type, or a plain `OutputItem` if the type is another one or the fields do not fit. Other fields are
+kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from ...contract.events import Event
-from .objects import ErrorSource, FailedResponseObject, OutputItem, ResponseObject, RetryErrorDetail, output_item
+from ...contract.events import Event, Shape, hold, type_name
 
 
-class CreatedEvent(Event):
+class OmnigentEvent(Event):
+    """The base of all events."""
+
+
+class OutputItem(Shape):
+    """An item of any type."""
+
+    type: str | None = None
+    id: str | None = None
+    response_id: str | None = None
+    status: str | None = None
+    created_at: int | None = None
+
+
+class MessageItem(OutputItem):
+    """A message of a user or the assistant."""
+
+    type: Literal["message"]
+    role: str | None = None
+    content: list[dict[str, Any]] = Field(default_factory=list)
+    model: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of its parts, joined."""
+        texts = (part.get("text") for part in self.content)
+        return "".join(text for text in texts if isinstance(text, str))
+
+
+class FunctionCallItem(OutputItem):
+    """A tool that the model wants called. `arguments` is JSON in a string."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+class FunctionCallOutputItem(OutputItem):
+    """The output of a tool: text, or a list of content parts."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str | list[Any] | dict[str, Any] | None = None
+
+
+class ReasoningItem(OutputItem):
+    """The model's thoughts, as far as its provider shows them."""
+
+    type: Literal["reasoning"]
+    summary: list[dict[str, Any]] = Field(default_factory=list)
+    content: list[dict[str, Any]] | None = None
+    encrypted_content: str | None = None
+
+
+class CompactionItem(OutputItem):
+    """The summary that stands for the history before it."""
+
+    type: Literal["compaction"]
+    summary: str | None = None
+    last_item_id: str | None = None
+    model: str | None = None
+    token_count: int | None = None
+
+
+ITEMS: Mapping[str, type[OutputItem]] = {
+    "message": MessageItem,
+    "function_call": FunctionCallItem,
+    "function_call_output": FunctionCallOutputItem,
+    "reasoning": ReasoningItem,
+    "compaction": CompactionItem,
+}
+
+
+def output_item(item: Mapping[str, Any]) -> OutputItem:
+    """Return the item as the model of its type; as a plain `OutputItem` with all fields if it fits none."""
+    type_ = type_name(item)
+    known = ITEMS.get(type_, OutputItem) if type_ is not None else OutputItem
+    return known.fit(item) or OutputItem.fit(item) or hold(OutputItem, item, type=type_)
+
+
+ErrorSource = Literal["llm", "execution", "tool", "harness"]
+"""Where in a turn an error arose."""
+
+
+class ConversationRef(Shape):
+    """Which session a response belongs to."""
+
+    id: str
+
+
+class UsageDetails(Shape):
+    """The output tokens by purpose."""
+
+    reasoning_tokens: int = 0
+
+
+class Usage(Shape):
+    """The tokens of one response."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    output_tokens_details: UsageDetails = Field(default_factory=UsageDetails)
+    total_tokens: int = 0
+    context_tokens: int | None = None
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    model: str | None = None
+    cost_usd: float | None = None
+
+
+class ErrorDetail(Shape):
+    """The error of a session or a response, with a message for users."""
+
+    code: str
+    message: str
+    title: str | None = None
+    cause: str | None = None
+    remediation: str | None = None
+    undelivered: bool | None = None
+
+
+class RetryErrorDetail(Shape):
+    """Why an attempt failed."""
+
+    code: str
+    message: str
+    detail: dict[str, Any] | None = None
+
+
+class IncompleteDetails(Shape):
+    """Why a response stopped early."""
+
+    reason: str
+
+
+class FailedResponseObject(Shape):
+    """A response that may have failed before it was given an id."""
+
+    id: str | None = None
+    object: str = "response"
+    status: str
+    model: str | None = None
+    created_at: int | None = None
+    completed_at: int | None = None
+    output: list[dict[str, Any]] = Field(default_factory=list)
+    background: bool = False
+    store: bool = True
+    usage: Usage | None = None
+    previous_response_id: str | None = None
+    conversation: ConversationRef | None = None
+    instructions: str | None = None
+    reasoning: dict[str, str] | None = None
+    error: ErrorDetail | None = None
+    incomplete_details: IncompleteDetails | None = None
+
+    @property
+    def typed_output(self) -> list[OutputItem]:
+        """The output items, each as the model of its type."""
+        return [output_item(item) for item in self.output]
+
+
+class ResponseObject(FailedResponseObject):
+    """A response, which is one turn of the agent."""
+
+    id: str
+    model: str
+    created_at: int
+
+
+class CreatedEvent(OmnigentEvent):
     """A new turn has its response."""
 
     type: Literal["response.created"]
     response: ResponseObject
 
 
-class QueuedEvent(Event):
+class QueuedEvent(OmnigentEvent):
     """The turn waits to be taken up, in the background."""
 
     type: Literal["response.queued"]
     response: ResponseObject
 
 
-class InProgressEvent(Event):
+class InProgressEvent(OmnigentEvent):
     """The turn is being worked on."""
 
     type: Literal["response.in_progress"]
     response: ResponseObject
 
 
-class OutputTextDeltaEvent(Event):
+class OutputTextDeltaEvent(OmnigentEvent):
     """A piece of the assistant's text. To a client that joins in mid-turn, the first one holds all so far."""
 
     type: Literal["response.output_text.delta"]
@@ -46,27 +221,27 @@ class OutputTextDeltaEvent(Event):
     final: bool | None = None
 
 
-class ReasoningStartedEvent(Event):
+class ReasoningStartedEvent(OmnigentEvent):
     """The model began to think."""
 
     type: Literal["response.reasoning.started"]
 
 
-class ReasoningTextDeltaEvent(Event):
+class ReasoningTextDeltaEvent(OmnigentEvent):
     """A piece of the model's thoughts."""
 
     type: Literal["response.reasoning_text.delta"]
     delta: str
 
 
-class ReasoningSummaryTextDeltaEvent(Event):
+class ReasoningSummaryTextDeltaEvent(OmnigentEvent):
     """A piece of a summary of the model's thoughts."""
 
     type: Literal["response.reasoning_summary_text.delta"]
     delta: str
 
 
-class ToolOutputDeltaEvent(Event):
+class ToolOutputDeltaEvent(OmnigentEvent):
     """A delta of a running tool's output (not on the page)."""
 
     type: Literal["response.function_call_output.delta"]
@@ -74,7 +249,7 @@ class ToolOutputDeltaEvent(Event):
     delta: str
 
 
-class OutputItemDoneEvent(Event):
+class OutputItemDoneEvent(OmnigentEvent):
     """An item of the turn's output is complete: a message, a tool call, its answer…"""
 
     type: Literal["response.output_item.done"]
@@ -86,7 +261,7 @@ class OutputItemDoneEvent(Event):
         return output_item(self.item)
 
 
-class OutputFileDoneEvent(Event):
+class OutputFileDoneEvent(OmnigentEvent):
     """A file that the turn put out is complete."""
 
     type: Literal["response.output_file.done"]
@@ -95,14 +270,14 @@ class OutputFileDoneEvent(Event):
     content_type: str | None = None
 
 
-class CompletedEvent(Event):
+class CompletedEvent(OmnigentEvent):
     """The turn ended well."""
 
     type: Literal["response.completed"]
     response: ResponseObject
 
 
-class FailedEvent(Event):
+class FailedEvent(OmnigentEvent):
     """The turn ended in an error."""
 
     type: Literal["response.failed"]
@@ -111,21 +286,21 @@ class FailedEvent(Event):
     response: FailedResponseObject
 
 
-class IncompleteEvent(Event):
+class IncompleteEvent(OmnigentEvent):
     """The turn stopped early."""
 
     type: Literal["response.incomplete"]
     response: ResponseObject
 
 
-class CancelledEvent(Event):
+class CancelledEvent(OmnigentEvent):
     """The turn was cancelled."""
 
     type: Literal["response.cancelled"]
     response: ResponseObject
 
 
-class ErrorEvent(Event):
+class ErrorEvent(OmnigentEvent):
     """Something in the turn failed for good."""
 
     type: Literal["response.error"]
@@ -134,7 +309,7 @@ class ErrorEvent(Event):
     error: RetryErrorDetail
 
 
-class RetryEvent(Event):
+class RetryEvent(OmnigentEvent):
     """Something in the turn failed and will be tried again."""
 
     type: Literal["response.retry"]
@@ -146,7 +321,7 @@ class RetryEvent(Event):
     error: RetryErrorDetail
 
 
-class PolicyDeniedEvent(Event):
+class PolicyDeniedEvent(OmnigentEvent):
     """A policy said no (not on the page)."""
 
     type: Literal["response.policy_denied"]
@@ -155,7 +330,7 @@ class PolicyDeniedEvent(Event):
     phase: str = ""
 
 
-class HeartbeatEvent(Event):
+class HeartbeatEvent(OmnigentEvent):
     """The turn is alive, though it has nothing to say."""
 
     type: Literal["response.heartbeat"]
@@ -163,21 +338,21 @@ class HeartbeatEvent(Event):
     last_event_seq: int | None = None
 
 
-class TurnStartedEvent(Event):
+class TurnStartedEvent(OmnigentEvent):
     """The runner took up a new turn."""
 
     type: Literal["turn.started"]
     session_id: str
 
 
-class TurnCompletedEvent(Event):
+class TurnCompletedEvent(OmnigentEvent):
     """The turn ended well, and nothing is left to do."""
 
     type: Literal["turn.completed"]
     session_id: str
 
 
-class TurnFailedEvent(Event):
+class TurnFailedEvent(OmnigentEvent):
     """The turn failed."""
 
     type: Literal["turn.failed"]
@@ -185,21 +360,21 @@ class TurnFailedEvent(Event):
     error: dict[str, Any] = Field(default_factory=dict)
 
 
-class TurnCancelledEvent(Event):
+class TurnCancelledEvent(OmnigentEvent):
     """The turn was interrupted."""
 
     type: Literal["turn.cancelled"]
     session_id: str
 
 
-class CompactionInProgressEvent(Event):
+class CompactionInProgressEvent(OmnigentEvent):
     """A summary of the history is being written."""
 
     type: Literal["response.compaction.in_progress"]
     started_at: int | None = None
 
 
-class CompactionCompletedEvent(Event):
+class CompactionCompletedEvent(OmnigentEvent):
     """The summary has taken the history's place."""
 
     type: Literal["response.compaction.completed"]
@@ -210,36 +385,7 @@ class CompactionCompletedEvent(Event):
     compacted_messages: list[dict[str, Any]] | None = None
 
 
-class CompactionFailedEvent(Event):
+class CompactionFailedEvent(OmnigentEvent):
     """No summary could be made; the history is as it was."""
 
     type: Literal["response.compaction.failed"]
-
-
-ResponseEvents = (
-    CreatedEvent
-    | QueuedEvent
-    | InProgressEvent
-    | OutputTextDeltaEvent
-    | ReasoningStartedEvent
-    | ReasoningTextDeltaEvent
-    | ReasoningSummaryTextDeltaEvent
-    | ToolOutputDeltaEvent
-    | OutputItemDoneEvent
-    | OutputFileDoneEvent
-    | CompletedEvent
-    | FailedEvent
-    | IncompleteEvent
-    | CancelledEvent
-    | ErrorEvent
-    | RetryEvent
-    | PolicyDeniedEvent
-    | HeartbeatEvent
-    | TurnStartedEvent
-    | TurnCompletedEvent
-    | TurnFailedEvent
-    | TurnCancelledEvent
-    | CompactionInProgressEvent
-    | CompactionCompletedEvent
-    | CompactionFailedEvent
-)

@@ -1,27 +1,103 @@
-"""The session events, the elicitation events, and other requests of the server to a client.
+"""The session events, the elicitation events, and other requests of the server to a client, with the objects that they
+carry: viewers, todos, resources, child sessions.
 
 Events marked "not on the page" are sent by the live server, and the reference page lacks them; `session.skills` is on
-the page only.
+the page only. Three objects describe values that the live schema leaves open (`TodoEntry`, `ChildSessionSummary`,
+`SessionResourceObject`). Only `typed_…` accessors return them. Most of their fields are optional, since the server
+sends parts.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...contract.events import Event, Shape
-from .objects import (
-    BackgroundTaskInfo,
-    ChildSessionSummary,
-    ErrorDetail,
-    McpServerStartup,
-    ModelUsage,
-    PresenceViewer,
-    SessionResourceObject,
-    TodoEntry,
-)
+from ...contract.events import Shape
+from .response import ErrorDetail, OmnigentEvent
 
 
-class _OfConversation(Event):
+class ModelUsage(Shape):
+    """The tokens and the cost that one model has taken in a session so far."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    total_cost_usd: float | None = None
+
+
+class BackgroundTaskInfo(Shape):
+    """Something that still runs in the background of an idle session."""
+
+    id: str | None = None
+    type: str | None = None
+    status: str | None = None
+    description: str | None = None
+    command: str | None = None
+
+
+class McpServerStartup(Shape):
+    """How far one MCP server has got with its start."""
+
+    status: Literal["starting", "ready", "failed", "cancelled"]
+    error: str | None = None
+
+
+class PresenceViewer(Shape):
+    """A user with an open stream of the session."""
+
+    user_id: str
+    joined_at: str
+    idle: bool = False
+
+
+class TodoEntry(Shape):
+    """One line of the agent's todo list."""
+
+    content: str
+    status: str
+    activeForm: str | None = None  # noqa: N815 - the name on the wire
+
+
+class ChildSessionSummary(Shape):
+    """A change in a child session: a part of its summary, to be merged into the state."""
+
+    id: str | None = None
+    object: str | None = None
+    parent_session_id: str | None = None
+    title: str | None = None
+    task_summary: str | None = None
+    tool: str | None = None
+    session_name: str | None = None
+    kind: str | None = None
+    created_at: int | None = None
+    updated_at: int | None = None
+    agent_id: str | None = None
+    agent_name: str | None = None
+    current_task_id: str | None = None
+    current_task_status: str | None = None
+    busy: bool | None = None
+    labels: dict[str, str] | None = None
+    last_task_error: dict[str, Any] | None = None
+    last_message_preview: str | None = None
+    pending_elicitations_count: int | None = None
+    routed_model: str | None = None
+    routing_decision_id: str | None = None
+
+
+class SessionResourceObject(Shape):
+    """A terminal, a file or an environment of a session."""
+
+    id: str | None = None
+    object: str | None = None
+    type: str | None = None
+    session_id: str | None = None
+    name: str | None = None
+    metadata: dict[str, Any] | None = None
+    environment: str | None = None
+
+
+class _OfConversation(OmnigentEvent):
     conversation_id: str
 
 
@@ -37,7 +113,7 @@ class SessionStatusEvent(_OfConversation):
     blocked_on: str | None = None
 
 
-class SessionHeartbeatEvent(Event):
+class SessionHeartbeatEvent(OmnigentEvent):
     """The stream is alive: one comes at once on connect, then one every 15 s."""
 
     type: Literal["session.heartbeat"]
@@ -51,7 +127,7 @@ class SessionInterruptedPayload(Shape):
     response_id: str | None = None
 
 
-class SessionInterruptedEvent(Event):
+class SessionInterruptedEvent(OmnigentEvent):
     """A user's interrupt has reached the agent."""
 
     type: Literal["session.interrupted"]
@@ -148,7 +224,7 @@ class SessionTerminalPendingEvent(_OfConversation):
     pending: bool
 
 
-class SessionTerminalActivityEvent(Event):
+class SessionTerminalActivityEvent(OmnigentEvent):
     """A terminal printed something."""
 
     type: Literal["session.terminal.activity"]
@@ -156,7 +232,7 @@ class SessionTerminalActivityEvent(Event):
     terminal_id: str
 
 
-class SessionResourceCreatedEvent(Event):
+class SessionResourceCreatedEvent(OmnigentEvent):
     """The session has a new terminal, file or environment. On connect, one for each that is there."""
 
     type: Literal["session.resource.created"]
@@ -168,7 +244,7 @@ class SessionResourceCreatedEvent(Event):
         return SessionResourceObject.fit(self.resource)
 
 
-class SessionResourceDeletedEvent(Event):
+class SessionResourceDeletedEvent(OmnigentEvent):
     """A terminal, file or environment is gone."""
 
     type: Literal["session.resource.deleted"]
@@ -177,7 +253,7 @@ class SessionResourceDeletedEvent(Event):
     session_id: str
 
 
-class SessionChangedFilesInvalidatedEvent(Event):
+class SessionChangedFilesInvalidatedEvent(OmnigentEvent):
     """The list of changed files is out of date."""
 
     type: Literal["session.changed_files.invalidated"]
@@ -243,7 +319,7 @@ class SessionInputConsumedPayload(Shape):
     cleared_pending_id: str | None = None
 
 
-class SessionInputConsumedEvent(Event):
+class SessionInputConsumedEvent(OmnigentEvent):
     """The agent has taken in a user's message (not on the page)."""
 
     type: Literal["session.input.consumed"]
@@ -280,7 +356,7 @@ class ElicitationRequestParams(Shape):
     target_session_id: str | None = None
 
 
-class ElicitationRequestEvent(Event):
+class ElicitationRequestEvent(OmnigentEvent):
     """The agent waits for an answer."""
 
     type: Literal["response.elicitation_request"]
@@ -289,7 +365,7 @@ class ElicitationRequestEvent(Event):
     params: ElicitationRequestParams
 
 
-class ElicitationResolvedEvent(Event):
+class ElicitationResolvedEvent(OmnigentEvent):
     """A question is closed: answered on any client, timed out, or gone with its turn. May come twice."""
 
     type: Literal["response.elicitation_resolved"]
@@ -298,7 +374,7 @@ class ElicitationResolvedEvent(Event):
     reason: Literal["unanswered"] | None = None
 
 
-class ClientTaskCancelEvent(Event):
+class ClientTaskCancelEvent(OmnigentEvent):
     """A tool that the client runs for the agent is no longer wanted."""
 
     type: Literal["response.client_task.cancel"]
@@ -306,45 +382,10 @@ class ClientTaskCancelEvent(Event):
     call_id: str | None = None
 
 
-class BrowserActionRequestEvent(Event):
+class BrowserActionRequestEvent(OmnigentEvent):
     """The agent wants something done in the user's browser (not on the page)."""
 
     type: Literal["browser.action_request"]
     action_id: str
     action: str
     args: dict[str, Any]
-
-
-SessionEvents = (
-    SessionStatusEvent
-    | SessionHeartbeatEvent
-    | SessionInterruptedEvent
-    | SessionCreatedEvent
-    | SessionChildSessionUpdatedEvent
-    | SessionAgentChangedEvent
-    | SessionModelEvent
-    | SessionUsageEvent
-    | SessionPresenceEvent
-    | SessionSkillsEvent
-    | SessionTodosEvent
-    | SessionSandboxStatusEvent
-    | SessionTerminalPendingEvent
-    | SessionTerminalActivityEvent
-    | SessionResourceCreatedEvent
-    | SessionResourceDeletedEvent
-    | SessionChangedFilesInvalidatedEvent
-    | SessionTitleEvent
-    | SessionReasoningEffortEvent
-    | SessionCollaborationModeEvent
-    | SessionPermissionModeEvent
-    | SessionCodexApprovalModeEvent
-    | SessionMcpStartupEvent
-    | SessionModelOptionsEvent
-    | SessionInputConsumedEvent
-    | SessionSupersededEvent
-    | SessionBtwSidechatEvent
-    | ElicitationRequestEvent
-    | ElicitationResolvedEvent
-    | ClientTaskCancelEvent
-    | BrowserActionRequestEvent
-)

@@ -1,19 +1,28 @@
 """One HTTP exchange through the proxy: forward first, record second.
 
 The client sees what it would see without the proxy. The ending of the exchange says which side ended it.
+
+A stream is passed from the connection to upstream to the client's connection, in the step in which bytes arrive. No
+task wakes for an event: the upstream connection calls `Passing`, which writes to the client. This saves two rounds of
+the event loop an event. A task waits only for the end, or for a client that does not keep up.
+
+The bytes for a slow client wait in `Passing`, up to `limit` bytes. Then reading from upstream pauses. It pauses earlier
+if the disk cannot keep up, so that nothing is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
-from ...server.aiohttp_private import drop_header_section
+from ...server.aiohttp_private import RawResponse, drop_header_sections
 from ...server.http import (  # fmt: skip
     SectionTooLarge,
     ambiguous,
@@ -23,7 +32,7 @@ from ...server.http import (  # fmt: skip
     number_of,
     out_of_descriptors,
 )
-from ...server.listener import RawResponse, continue_upload, no_response
+from ...server.listener import continue_upload, no_response
 from ...server.timers import Complaint
 from ...text import unquoted
 from ...wire.headers import (  # fmt: skip
@@ -35,12 +44,22 @@ from ...wire.headers import (  # fmt: skip
     unsendable,
     without,
 )
+from ..operations import Received
 from ..queue import ExchangeRecorder
-from .pass_through import Passing, ReadAhead
-from .resumable import LOST
-from .resume import Asked, Resuming, can_be_stamped
-from .upstream import Upstream, is_out_of_descriptors, why_unreachable
+from .resume import LOST, Asked, Resuming, can_be_stamped
+from .targets import Target
+from .upstream import connection_of, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
+
+READ_AHEAD = 8 * 1024 * 1024
+"""Bytes read ahead of a client, per stream."""
+_ENOUGH = 256 * 1024
+"""Bytes read ahead that last a client for a while, so that the disk may catch up first."""
+_CHECK_DISK_EVERY = 0.05
+"""Seconds between two checks whether it has."""
+_TRANSPORT_FULL = 64 * 1024
+"""Bytes waiting in the transport at which a client counts as slow."""
+_NOTHING = Asked("", ())
 
 log = logging.getLogger("omnirecord")
 
@@ -55,41 +74,33 @@ class Forward:
     """Passes one request on and its response back.
 
     `stopped`: the recorder ends it. `endless`: it is a stream or a WebSocket. With `resuming`, a resumable stream is
-    handed over to it. `answered` is called once.
+    handed over to it. `answered` is called once. `running` has it until it is over.
     """
 
     __slots__ = (
-        "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_upstream",
-        "endless", "recorder", "stopped",
+        "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_running", "endless",
+        "recorder", "stopped", "target", "task",
     )  # fmt: skip
 
     def __init__(
-        self,
-        request: web.BaseRequest,
-        asked: Asked,
-        recorder: ExchangeRecorder,
-        upstream: Upstream,
-        read_ahead: int,
-        resuming: Resuming | None,
-        answered: Answered,
-    ) -> None:
-        self._request = request
-        self._asked = asked
-        self.recorder = recorder
-        self._upstream = upstream
-        self._read_ahead = read_ahead
-        self._resuming = resuming
-        self._answered = answered
-        self._handed_over = False
+        self, request: web.BaseRequest, asked: Asked, recorder: ExchangeRecorder, target: Target, read_ahead: int,
+        resuming: Resuming | None, answered: Answered, running: dict[Forward, None],
+    ) -> None:  # fmt: skip
+        self._request, self._asked, self.recorder, self.target = request, asked, recorder, target
+        self._read_ahead, self._resuming, self._answered, self._running = read_ahead, resuming, answered, running
+        task = asyncio.current_task()
+        assert task is not None
+        self.task: asyncio.Task[object] = task
+        self._handed_over = self.stopped = self.endless = False
         self._ending: Ending = "client_left"
-        self.stopped = False
-        self.endless = False
+        running[self] = None
 
     async def run(self) -> web.StreamResponse:
         """Run the exchange and return the response. Raises `CancelledError` if the client leaves or the recorder stops.
         The exchange is ended in any case."""
         try:
-            return await self._exchange()
+            answer = await self._exchange()
+            return answer if isinstance(answer, web.StreamResponse) else await answer
         except web.RequestPayloadError as error:
             self._ending = "eof"
             return self._instead(bad_body(error))
@@ -107,8 +118,10 @@ class Forward:
         finally:
             if not self._handed_over:
                 self.recorder.end(self._ending)
+            del self._running[self]
 
-    async def _exchange(self) -> web.StreamResponse:
+    async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
+        """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
         refusal = ambiguous(self._request, self._asked.headers)
         if refusal is not None:
             self._ending = "eof"
@@ -124,10 +137,10 @@ class Forward:
             answer.close()
             return self._bad_answer(flaw)
         if answer.status == 101:
-            return await self._tunnel(answer)
+            return self._tunnel(answer)
         if self._resuming is not None and can_be_stamped(self._request, answer):
-            return await self._hand_over(answer, self._resuming)
-        return await self._answer(answer)
+            return self._hand_over(answer, self._resuming)
+        return self._answer(answer)
 
     def _respond(self, kind: Kind, status: int, reason: str, headers: Headers) -> None:
         self.recorder.respond(kind, status, reason, headers)
@@ -149,7 +162,7 @@ class Forward:
         continue_upload(self._request, headers)
         try:
             client = number_of(self._request.protocol)
-            return await self._upstream.request(client, self._request.method, target, passed, body)
+            return await self.target.upstream.request(client, self._request.method, target, passed, body)
         except aiohttp.ClientConnectionError:
             if isinstance(error := self._request.content.exception(), web.RequestPayloadError):
                 raise error from error.__cause__
@@ -162,7 +175,7 @@ class Forward:
             self.recorder.body("request", data)
 
     def _unreachable(self, reason: str) -> web.Response:
-        message = f"omnirecord could not reach the upstream {self._upstream.shown}: {reason}"
+        message = f"omnirecord could not reach the upstream {self.target.shown}: {reason}"
         log.warning("%s", message)
         return self._instead(error_response(502, "upstream_unreachable", message))
 
@@ -203,14 +216,17 @@ class Forward:
             self._ending = tunnel.ending
 
     async def _answer(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        response = RawResponse(answer.status, answer.reason or "", end_to_end(decoded(answer.raw_headers)))
+        headers = decoded(answer.raw_headers)
+        response = RawResponse(answer.status, answer.reason or "", end_to_end(headers))
         try:
-            self._begin(answer)
+            self.endless = is_event_stream(headers)
+            self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
+            del headers  # this call lasts as long as a stream
             await response.prepare(self._request)
             if self.endless:
                 response.forget_headers()
                 self._keep_only(answer)
-                await self._stream(answer, response)
+                await Passing(self._request, answer, response, self.recorder, self._read_ahead).run()
             else:
                 async for data in answer.content.iter_any():
                     await response.write(data)
@@ -226,27 +242,159 @@ class Forward:
             answer.close()
         return response
 
-    def _begin(self, answer: aiohttp.ClientResponse) -> None:
-        headers = decoded(answer.raw_headers)
-        self.endless = is_event_stream(headers)
-        self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
-
     def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
         """Free the header fields of the request and the response: a thousand streams may be open for days."""
-        self._asked = Asked(self._asked.target, ())
-        drop_header_section(answer)
-
-    async def _stream(self, answer: aiohttp.ClientResponse, response: RawResponse) -> None:
-        ahead = ReadAhead(self._request, response, self.recorder, self._read_ahead)
-        try:
-            await Passing(answer, response, self.recorder, ahead).run()
-        except LOST:
-            await ahead.flush()
-            raise
-        else:
-            await ahead.flush()
-        finally:
-            ahead.close()
+        self._asked = _NOTHING
+        drop_header_sections(self._request, answer)
 
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()
+
+
+class _ReadAhead:
+    """The reads that wait for a slow client. A client that keeps up has none."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Received, bytes]] = deque()
+        self.size = 0
+        self.room = asyncio.Event()
+
+
+class Passing:
+    """Passes one stream on: directly, or through a queue while the client is slow. With a `limit` of 0 bytes every read
+    waits for the client."""
+
+    __slots__ = (
+        "_answer", "_content", "_is_passing", "_limit", "_over", "_queue", "_read", "_recorder", "_request",
+        "_response", "_sender",
+    )  # fmt: skip
+
+    def __init__(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse, response: RawResponse,
+        recorder: ExchangeRecorder, limit: int,
+    ) -> None:  # fmt: skip
+        self._request, self._answer, self._content = request, answer, answer.content
+        self._response, self._recorder, self._limit = response, recorder, limit
+        self._over: asyncio.Future[bool]
+        self._is_passing = False
+        self._read = 0  # bytes of the body
+        self._queue: _ReadAhead | None = None
+        self._sender: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Pass the stream on until upstream has sent all. Raises the errors of `LOST`."""
+        try:
+            is_over = False
+            while not is_over:
+                self._over = asyncio.get_running_loop().create_future()
+                connection = connection_of(self._answer)
+                if connection is not None:
+                    connection.arrived = self._arrived
+                try:
+                    self._arrived()
+                    is_over = await self._over
+                finally:
+                    if connection is not None:
+                        connection.arrived = None
+                is_over = is_over or await self._pass_slowly()
+        except LOST:
+            await self._flush()
+            raise
+        else:
+            await self._flush()
+        finally:
+            if self._sender is not None:
+                self._sender.cancel()
+
+    def _arrived(self) -> None:
+        """Called by the connection when there are new bytes, or at the end."""
+        if self._is_passing or self._over.done():
+            return  # while passing: a read lets aiohttp parse postponed bytes, and call this again
+        self._is_passing = True
+        try:
+            over = self._pass()
+        except Exception as error:
+            self._over.set_exception(error)
+        else:
+            if over is not None:
+                self._over.set_result(over)
+        finally:
+            self._is_passing = False
+
+    def _pass(self) -> bool | None:
+        """Pass the bytes on that are there. Return True at the end of the stream, False when the client does not keep
+        up, and None to wait for more."""
+        content, recorder = self._content, self._recorder
+        while not self._is_slow:
+            if content.total_bytes == self._read:
+                if (error := content.exception()) is not None:
+                    raise error
+                return True if content.at_eof() else None
+            data = content.read_nowait()
+            self._read += len(data)
+            at = recorder.now()
+            try:
+                self._response.write_at_once(data)
+            except LOST:
+                recorder.receive(data)
+                raise
+            recorder.passed(data, at)
+        return False
+
+    @property
+    def _is_slow(self) -> bool:
+        """Whether the client does not keep up, so that new bytes have to wait here."""
+        if self._queue is not None:
+            return True
+        transport = self._request.transport
+        return transport is not None and transport.get_write_buffer_size() > _TRANSPORT_FULL
+
+    async def _pass_slowly(self) -> bool:
+        """Return True at the end of the stream, False when the client keeps up again."""
+        while self._is_slow:
+            if not (data := await self._content.readany()):
+                return True
+            self._read += len(data)
+            await self._put(self._recorder.receive(data), data)
+        return False
+
+    async def _put(self, read: Received, data: bytes) -> None:
+        """Put a read into the queue, and wait until the queue has room."""
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = _ReadAhead()
+            self._sender = asyncio.create_task(self._drain(queue))
+            self._sender.add_done_callback(_retrieved)
+        queue.waiting.append((read, data))
+        queue.size += len(data)
+        while self._queue is queue and (
+            queue.size > self._limit or (queue.size > _ENOUGH and self._recorder.is_behind)
+        ):
+            queue.room.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CHECK_DISK_EVERY if queue.size <= self._limit else None):
+                    await queue.room.wait()
+
+    async def _flush(self) -> None:
+        """Wait until the queue is empty."""
+        if self._sender is not None:
+            await self._sender
+
+    async def _drain(self, queue: _ReadAhead) -> None:
+        try:
+            while queue.waiting:
+                await self._response.writer().drain()
+                read, data = queue.waiting.popleft()
+                self._response.write_at_once(data)
+                self._recorder.sent(read)
+                queue.size -= len(data)
+                queue.room.set()
+        finally:
+            self._queue = self._sender = None
+            queue.room.set()
+
+
+def _retrieved(sender: asyncio.Task[None]) -> None:
+    """Ignore the error of a lost client: the reader of upstream gets it too."""
+    if not sender.cancelled():
+        sender.exception()

@@ -1,7 +1,12 @@
-"""`--resume`: which streams a reconnecting client can resume, and for how long.
+"""`--resume`: which streams a reconnecting client can resume, for how long, and the bytes that it gets again.
 
-A stream whose client has left is kept for a while: upstream is still read and recorded. Only a request for the same
-target with the same header fields, and so the same credentials, gets it. The proxy keeps a keyed digest of these.
+The upstream connection of a resumable stream may outlive its client's. A task reads upstream into memory (`Held`) and
+records it. The listener gets what waits there. A stream whose client has left is kept for a while, still read and
+recorded. Only a request for the same target with the same header fields, and so the same credentials, gets it. The
+proxy keeps a keyed digest of these.
+
+`Held` has the chunks that a client may ask for again, and those that wait to be sent. Both together are bounded by
+`limit`; the oldest sent chunk goes first.
 """
 
 from __future__ import annotations
@@ -10,21 +15,22 @@ import asyncio
 import hmac
 import logging
 import os
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 
 from ...errors import UsageError
-from ...model import Headers
+from ...model import Ending, Headers
+from ...server.aiohttp_private import HttpProcessingError, RawResponse
 from ...wire.content_coding import codings_of
-from ...wire.event_ids import event_id, parse_event_id
+from ...wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
 from ...wire.limits import checked_seconds
+from ..operations import Received
 from ..queue import ExchangeRecorder
-from .resumable import Relay
-
-log = logging.getLogger("omnirecord")
 
 GRACE = 30.0
 """Seconds that a stream is kept for a client that has left."""
@@ -32,6 +38,256 @@ MOST_KEPT = 100
 """The most streams that are kept for clients that have left."""
 _DIFFER = ("last-event-id", "cache-control", "pragma", "traceparent", "tracestate", "x-request-id")
 """Fields that do not identify a client, and may differ in its next request."""
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, HttpProcessingError, ConnectionError)
+"""The errors of a lost upstream, or of a lost client, in a body."""
+_AT_ONCE = 64 * 1024
+"""Bytes that are written between two checks whether the client keeps up."""
+_OVERHEAD = 256
+"""Bytes of memory that a piece takes beside its data."""
+
+log = logging.getLogger("omnirecord")
+
+
+@dataclass(slots=True)
+class Piece:
+    """Bytes to send, and the reads that they complete, until the recorder knows that these were sent."""
+
+    stamped: Stamped
+    reads: tuple[Received, ...] = ()
+
+    @property
+    def cost(self) -> int:
+        return len(self.stamped.data) + _OVERHEAD
+
+
+class Held:
+    """The pieces of one stream in memory. No I/O.
+
+    `waiting`: bytes to be sent. `newest`: the last frame with an id; `given`: the last one that was sent. `done`:
+    `[DONE]` was sent.
+    `forgotten`: the last frame that is no longer whole in memory. Frames count from 1; 0 is none.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._sent: deque[Piece] = deque()
+        self._unsent: deque[Piece] = deque()
+        self._size = 0
+        self.waiting = 0
+        self.newest = self.given = self.forgotten = 0
+        self.done = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more bytes wait than `limit`."""
+        return self.waiting > self._limit
+
+    def add(self, piece: Piece) -> None:
+        """Append a piece to be sent."""
+        self._unsent.append(piece)
+        self._size += piece.cost
+        self.waiting += piece.cost
+        if piece.stamped.has_id:
+            self.newest = piece.stamped.seq
+
+    def next(self, most: int) -> list[Piece]:
+        """Return the next pieces to send, up to about `most` bytes. They count as sent from now on."""
+        pieces: list[Piece] = []
+        while self._unsent and most > 0:
+            piece = self._unsent.popleft()
+            pieces.append(piece)
+            self._sent.append(piece)
+            self.waiting -= piece.cost
+            most -= piece.cost
+            if piece.stamped.has_id:
+                self.given = max(self.given, piece.stamped.seq)
+            self.done = self.done or piece.stamped.is_done
+        return pieces
+
+    def rewind(self, seq: int) -> None:
+        """Continue after frame `seq`, which was sent: backwards, or forwards after an earlier call."""
+        while self._sent and self._sent[-1].stamped.seq > seq:
+            piece = self._sent.pop()
+            self._unsent.appendleft(piece)
+            self.waiting += piece.cost
+        while self._unsent and self._unsent[0].stamped.seq <= seq:
+            piece = self._unsent.popleft()
+            self._sent.append(piece)
+            self.waiting -= piece.cost
+
+    def trim(self, *, unsent: bool) -> None:
+        """Drop pieces over the limit: sent ones and, with `unsent`, others."""
+        while self._size > self._limit and (self._sent or (unsent and self._unsent)):
+            if self._sent:
+                self._forget(self._sent.popleft())
+            else:
+                piece = self._unsent.popleft()
+                self.waiting -= piece.cost
+                self._forget(piece)
+
+    def forget_sent(self) -> None:
+        """Drop the sent pieces: no client can ask for them."""
+        while self._sent:
+            self._forget(self._sent.popleft())
+
+    def _forget(self, piece: Piece) -> None:
+        self._size -= piece.cost
+        self.forgotten = piece.stamped.seq
+
+
+@dataclass(slots=True, eq=False)
+class _Listener:
+    """A client's connection, and the task that serves it."""
+
+    request: web.BaseRequest
+    task: asyncio.Task[object]
+
+
+class Relay:
+    """Passes one stream on, to one client at a time.
+
+    `left` is called when the listener leaves. `ending`: how the exchange ended; None while upstream is read.
+    """
+
+    def __init__(
+        self, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder, limit: int, left: Callable[[Relay], None]
+    ) -> None:
+        assert recorder.stream is not None
+        self.stream = recorder.stream
+        self.ending: Ending | None = None
+        self._answer = answer
+        self._recorder = recorder
+        self._headers = end_to_end(decoded(answer.raw_headers), but=("content-length",))  # ids make the body longer
+        self._left = left
+        self._stamper = StreamStamper(recorder.stream, limit)
+        self._held = Held(limit)
+        self._reads: deque[tuple[int, Received]] = deque()  # in no piece yet, each with its end in the stream
+        self._received = 0
+        self._listener: _Listener | None = None
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether a client may have an id to resume after, and a reason to."""
+        return self._stamper.stamps and self._held.given > 0 and not self._held.done
+
+    def refusal(self, seq: int) -> str | None:
+        """Return why a client whose last event was frame `seq` cannot resume here; None if it can."""
+        if self._held.forgotten > seq:
+            return "what followed it is no longer in memory"
+        if self._held.given < seq:
+            return "it was never sent"
+        if self.ending is not None and self._held.newest <= seq:
+            return "the stream has ended, and no event followed"
+        return None
+
+    async def serve(self, request: web.BaseRequest, *, behind: int | None = None) -> web.StreamResponse:
+        """Send the stream to this client until it ends, from its current place or after frame `behind`.
+
+        The previous listener is cut: it is the same client on a lost connection, or it has given an id away.
+        """
+        listener = self._listen(request)
+        if behind is not None:
+            self._held.rewind(behind)
+        response = RawResponse(self._answer.status, self._answer.reason or "", self._headers)
+        try:
+            await response.prepare(request)
+            await self._send(response, listener)
+            if self.ending != "eof" or self._listener is not listener:
+                response.cut(request)
+        except LOST:
+            response.cut(request)
+        except asyncio.CancelledError:
+            response.cut(request)
+            raise
+        finally:
+            if self._listener is listener:
+                self._listener = None
+                self._room.set()
+                self._left(self)
+        return response
+
+    def end(self, ending: Ending) -> None:
+        """End the exchange and the upstream connection; held pieces can still be sent. Only the first call counts."""
+        if self.ending is None:
+            self.ending = ending
+            self._recorder.end(ending)
+            self._reader.cancel()
+            self._answer.close()
+            self._news.set()
+
+    def stop(self) -> None:
+        """Cut both sides: the recorder stops."""
+        self.end("recorder_stopped")
+        if self._listener is not None:
+            self._listener.task.cancel()
+
+    def _listen(self, request: web.BaseRequest) -> _Listener:
+        task = asyncio.current_task()
+        assert task is not None
+        before, self._listener = self._listener, _Listener(request, task)
+        if before is not None and before.request.transport is not None:
+            before.request.transport.abort()
+        return self._listener
+
+    async def _send(self, response: RawResponse, listener: _Listener) -> None:
+        writer = response.writer()
+        while self._listener is listener:
+            if pieces := self._held.next(_AT_ONCE):
+                await writer.write(b"".join(piece.stamped.data for piece in pieces), drain=False)
+                self._note_sent(pieces)
+                await writer.drain()
+            elif self.ending is not None:
+                return
+            else:
+                self._news.clear()
+                await self._news.wait()
+
+    def _note_sent(self, pieces: list[Piece]) -> None:
+        for piece in pieces:
+            for read in piece.reads:
+                self._recorder.sent(read)
+            piece.reads = ()
+        if not self._stamper.stamps:
+            self._held.forget_sent()
+        self._room.set()
+
+    async def _read(self) -> None:
+        ending: Ending = "upstream_lost"
+        try:
+            async for data in self._answer.content.iter_any():
+                self._arrived(data)
+                while self._held.is_full and self._listener is not None:
+                    self._room.clear()
+                    await self._room.wait()
+            ending = "eof"
+        except LOST:
+            pass
+        except Exception:
+            log.exception("stream %d could not be passed on", self.stream)
+        self._hold(self._stamper.close(), self._received)
+        self.end(ending)
+
+    def _arrived(self, data: bytes) -> None:
+        self._received += len(data)
+        self._reads.append((self._received, self._recorder.receive(data)))
+        pieces = self._stamper.feed(data)
+        self._hold(pieces, self._received - self._stamper.held)
+
+    def _hold(self, stamped: list[Stamped], given_out: int) -> None:
+        """Append these pieces, with the reads that they complete. `given_out`: bytes of the stream in pieces so far."""
+        pieces = [Piece(one) for one in stamped]
+        if pieces:
+            pieces[-1].reads = tuple(self._completed(given_out))
+        for piece in pieces:
+            self._held.add(piece)
+        self._held.trim(unsent=self._listener is None)
+        self._news.set()
+
+    def _completed(self, given_out: int) -> Iterator[Received]:
+        while self._reads and self._reads[0][0] <= given_out:
+            yield self._reads.popleft()[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ upgrade. When it stops, streams and WebSockets are cut at once, and other reques
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,16 +31,11 @@ from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation
 from ..intervals import STOP_WITHIN
 from ..shipping import Shipping
 from ..thread import RecorderThread, nothing
-from .forward import Answered, Forward
-from .pass_through import DEFAULT as READ_AHEAD
+from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
 from .targets import Target, contexts, hops_of, targets_of
 
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
-
-
-def _tell_nobody(method: str, target: str, exchange: int, status: int) -> None:
-    pass
 
 
 class Recorder(Blocking["Proxy"]):
@@ -130,7 +125,7 @@ class Proxy(WithBlock):
         runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] = (),
         apart: bool = False,
-        answered: Answered = _tell_nobody,
+        answered: Answered = lambda *_: None,
     ) -> None:
         if read_ahead < 0:
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
@@ -156,7 +151,7 @@ class Proxy(WithBlock):
         self._control: Control | None = None
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
-        self._running: dict[Forward, tuple[asyncio.Task[object], Target]] = {}
+        self._running: dict[Forward, None] = {}
         self._listener = self._targets[0].listener
         self._paging: Listener | None = None
         if isinstance(ui, str):
@@ -295,10 +290,7 @@ class Proxy(WithBlock):
         return self._control
 
     def _state(self) -> dict[str, Any]:
-        streams = [
-            (forward.recorder, target) for forward, (_, target) in self._running.items()
-            if forward.recorder.stream is not None
-        ]  # fmt: skip
+        streams = [(one.recorder, one.target) for one in self._running if one.recorder.stream is not None]
         return {
             "db": str(self.db), "upstream": self.upstream, "recording": self.recording, "exchanges": self.exchanges,
             "open_exchanges": self.open_exchanges, "degraded": self._recorder_thread.degraded,
@@ -350,48 +342,40 @@ class Proxy(WithBlock):
     def _cut(self, *, streams_only: bool) -> None:
         if self._resuming is not None:
             self._resuming.stop()
-        for forward, (task, _) in list(self._running.items()):
+        for forward in list(self._running):
             if forward.endless or not streams_only:
                 forward.stopped = True
-                task.cancel()
+                forward.task.cancel()
 
     async def _wait_for_requests(self, timeout: float) -> None:
         if self._running:
-            await asyncio.wait([task for task, _ in self._running.values()], timeout=timeout)
+            await asyncio.wait([forward.task for forward in self._running], timeout=timeout)
 
-    async def _handle(self, of: Target, request: web.BaseRequest) -> web.StreamResponse:
+    def _handle(self, of: Target, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        """Return the coroutine that answers a request: one of its own would last as long as a stream."""
         target, is_first = origin_form(request), of.number == 0
-        if target is None:
-            return bad_request("it names no path of the one upstream", 405)
-        if self._control is not None and is_first and target.startswith(CONTROL):
-            return await self._controlled(request, target, self._control)
+        if target is None or (self._control is not None and is_first and target.startswith(CONTROL)):
+            return self._controlled(request, target)
         asked = Asked(target, decoded(request.raw_headers))
         resuming = self._resuming if is_first else None
         relay, behind = resuming.find(request.method, asked) if resuming else (None, 0)
         if relay is not None:
-            return await relay.serve(request, behind=behind)
-        forward = self._forward(of, request, asked, resuming)
-        del asked  # this call lasts as long as a stream
-        try:
-            return await forward.run()
-        finally:
-            del self._running[forward]
+            return relay.serve(request, behind=behind)
+        of.exchanges += 1
+        recorder = self._recorder_thread.begin_exchange(request.method, target, asked.headers, of.number)
+        return Forward(
+            request, asked, recorder, of, self._read_ahead, resuming, self._answered, self._running
+        ).run()  # fmt: skip
 
-    async def _controlled(self, request: web.BaseRequest, target: str, control: Control) -> web.StreamResponse:
+    async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
+        """Answer a request to the control path, or refuse one that names no path."""
+        if target is None or self._control is None:
+            return bad_request("it names no path of the one upstream", 405)
         if self.page is not None and path_of(target) == UI:  # its former address
             return web.Response(status=302, headers={"Location": self.page})
-        return await control.handle(request, target, self._listener.guard)
+        return await self._control.handle(request, target, self._listener.guard)
 
     async def _serve_page(self, request: web.BaseRequest) -> web.StreamResponse:
         if self._control is None or self._paging is None:
             return error_response(503, "not_ready", "omnirecord: the recording has not begun")
         return await self._control.serve(request, self._paging.guard)
-
-    def _forward(self, of: Target, request: web.BaseRequest, asked: Asked, resuming: Resuming | None) -> Forward:
-        of.exchanges += 1
-        recorder = self._recorder_thread.begin_exchange(request.method, asked.target, asked.headers, of.number)
-        forward = Forward(request, asked, recorder, of.upstream, self._read_ahead, resuming, self._answered)
-        task = asyncio.current_task()
-        assert task is not None
-        self._running[forward] = task, of
-        return forward

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader
@@ -30,6 +29,7 @@ from ...server.accept import EXHAUSTED
 from ...server.access import is_loopback
 from ...server.aiohttp_private import (  # fmt: skip
     ConnectionKey,
+    Few,
     RawResponseMessage,
     RequestOfClient,
     UpstreamProtocol,
@@ -51,15 +51,6 @@ _MOST = 8
 """The most header sections in one segment: interim responses (1xx) come before the last one."""
 
 
-class _Few(list[Any]):
-    """A queue for one item. An empty one takes an eighth of the 760 bytes of a `deque`."""
-
-    __slots__ = ()
-
-    def popleft(self) -> Any:
-        return self.pop(0)
-
-
 def connection_of(answer: ClientResponse) -> Connection | None:
     """Return the connection that the body of a response arrives on; None if the body is complete."""
     protocol = answer.connection.protocol if answer.connection is not None else None
@@ -77,7 +68,7 @@ class Connection(UpstreamProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.header_sections = _Few()
+        self.header_sections = Few()
 
     def is_connected(self) -> bool:
         """Return whether the next request can use this connection: not if bytes are left, as they are no response."""
@@ -229,7 +220,9 @@ class Upstream:
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
-        self._pooled, self._idle = _session(connector, _traced()), idle_connections(connector)
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_use)
+        self._pooled, self._idle = _session(connector, trace), idle_connections(connector)
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
@@ -320,12 +313,6 @@ class _Used:
 
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
     context.trace_request_ctx.before = True
-
-
-def _traced() -> aiohttp.TraceConfig:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_reuseconn.append(_note_use)
-    return trace
 
 
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:

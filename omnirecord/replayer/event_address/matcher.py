@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from ...model import TimedFrame
-from ...text import clip, dumps
+from ...text import clip, counted, dumps
 from ...wire.sse import read_fields
 from ...wire.strict_json import as_dict, as_text, payload_of
 
@@ -92,7 +92,6 @@ class Condition:
         return f"{self.field}={self.value}"
 
     def holds(self, data: Any) -> bool:
-        """Whether the data of an event meet the condition."""
         got = self.field.of(data)
         if self.is_glob:
             return isinstance(got, str) and fnmatchcase(got, self.value)
@@ -111,7 +110,6 @@ class Matcher:
         return " with ".join([self.name, *map(str, self.conditions)])
 
     def matches(self, frame: TimedFrame) -> bool:
-        """Whether a frame is such an event."""
         return self.names(frame) and self.holds(frame)
 
     def names(self, frame: TimedFrame) -> bool:
@@ -247,7 +245,7 @@ def _lacks(pick: Pick, streams: list[Stream]) -> str | None:
 
 def _no_name(matcher: Matcher, streams: list[Stream]) -> str:
     if matcher.name[0] == "#":
-        return listed(f"stream {stream.number} has {_counted(len(stream.frames), 'frame')}" for stream in streams)
+        return listed(f"stream {stream.number} has {counted(len(stream.frames), 'frame')}" for stream in streams)
     if matcher.name == DONE:
         return listed(_last_event(stream) for stream in streams)
     counts = Counter(clip(name_of(frame) or "", _LONGEST) for stream in streams for frame in stream.frames)
@@ -295,7 +293,3 @@ def _where(matcher: Matcher, streams: list[Stream]) -> str:
             noun = "frame" if len(seqs) == 1 else "frames"
             told.append(f"stream {stream.number} has {len(seqs)} {matcher} ({noun} {listed(map(str, seqs))})")
     return listed(told)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun if count == 1 else noun + 's'}"

@@ -14,13 +14,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from ...omnigent import protocol
+from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
-from ..event_address import fields_like, listed
-from ..parts import Part, frames_of
+from ..event_address.matcher import fields_like, listed
+from ..stream_parts import Part, frames_of
 from .verbs import (
     Change,
     Corrupt,
@@ -42,7 +41,6 @@ Key = tuple[int, int]
 _BLANK = re.compile(r"[ \t\n\r]*")
 _BLANK_BEFORE = " \t\n\r"
 _DECODER = json.JSONDecoder()
-HEARTBEAT = protocol.SESSION_HEARTBEAT
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
 _DATA = re.compile(rb"data(?:: ?|$)")
@@ -112,7 +110,6 @@ class Layout:
         return self._events[place]
 
     def swap(self, one: Key, other: Key) -> None:
-        """Exchange the places of two events."""
         here, there = self._places[one], self._places[other]
         self._events[here], self._events[there] = self.at(there), self.at(here)
         self._places[one], self._places[other] = there, here
@@ -176,26 +173,20 @@ class BoundFault:
     keys: tuple[Key, ...]
 
     def apply(self, layout: Layout) -> None:
-        """Change the events that are in this layout."""
         if isinstance(self.fault, Swap):
             for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
-                self._swap(layout, one, other)
-        else:
-            for key in self.keys:
-                self._apply_to(layout, key)
-
-    def _swap(self, layout: Layout, one: Key, other: Key) -> None:
-        here, there = layout.event(one), layout.event(other)
-        if here is not None and there is not None:
-            layout.swap(one, other)
-            here.by.append(self.name)
-            there.by.append(self.name)
-
-    def _apply_to(self, layout: Layout, key: Key) -> None:
-        event = layout.event(key)
-        if event is None:
+                here, there = layout.event(one), layout.event(other)
+                if here is not None and there is not None:
+                    layout.swap(one, other)
+                    here.by.append(self.name)
+                    there.by.append(self.name)
             return
-        event.by.append(self.name)
+        for key in self.keys:
+            if (event := layout.event(key)) is not None:
+                event.by.append(self.name)
+                self._change(event, key)
+
+    def _change(self, event: SlotContent, key: Key) -> None:
         match self.fault:
             case Drop() | StopHeartbeats():
                 event.copies = 0
@@ -227,17 +218,13 @@ class Silence:
         passed = False
         for place, slot in enumerate(layout.slots):
             passed = passed or self._is_behind(slot[0])
-            if passed and not slot[0].seq and _is_heartbeat(slot[0].data):
+            if passed and not slot[0].seq and read_fields(slot[0].data).event == SESSION_HEARTBEAT:
                 event = layout.at(place)
                 event.copies = 0
                 event.by.append(self.name)
 
     def _is_behind(self, part: Part) -> bool:
         return part.stream == self.stream and part.seq >= self.seq
-
-
-def _is_heartbeat(data: bytes) -> bool:
-    return HEARTBEAT.encode() in data and read_fields(data).event == HEARTBEAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +308,12 @@ def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[by
 
 
 def _edit(text: str, edit: Edit) -> str:
-    data = _object(text)
+    try:
+        data = parse(text)[0]
+    except MalformedError as error:
+        raise UnfitError(f"has data that cannot be changed: it {error}") from None
+    if not isinstance(data, dict):
+        raise UnfitError("has data that cannot be changed: it is no JSON object")
     if isinstance(edit, Corrupt):
         end = text.rindex("}")
         return f"{text[:end]}]{text[end + 1 :]}"
@@ -332,21 +324,11 @@ def _edit(text: str, edit: Edit) -> str:
     return text[: span.value] + edit.json + text[span.end :] if isinstance(edit, SetField) else without(text, span)
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        data = parse(text)[0]
-    except MalformedError as error:
-        raise UnfitError(f"has data that cannot be changed: it {error}") from None
-    if not isinstance(data, dict):
-        raise UnfitError("has data that cannot be changed: it is no JSON object")
-    return data
-
-
 def inside_a_character(raw: bytes) -> int | None:
     """Return the offset inside the first character of several bytes; None if there is none. A byte order mark does not
     count."""
     several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
-    return next((found.start() + 1 for found in several if _is_character(found[0])), None)
+    return next((found.start() + 1 for found in several if found[0].decode(errors="ignore")), None)
 
 
 def inside(raw: bytes) -> int:
@@ -355,10 +337,3 @@ def inside(raw: bytes) -> int:
     while half > 1 and raw[half] & 0xC0 == 0x80:
         half -= 1
     return half
-
-
-def _is_character(data: bytes) -> bool:
-    try:
-        return len(data.decode()) == 1
-    except UnicodeDecodeError:
-        return False

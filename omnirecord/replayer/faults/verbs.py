@@ -23,17 +23,8 @@ from ...omnigent.protocol import (
     SESSION_STATUS,
 )
 from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
-from ..event_address import (
-    HOW_CONDITIONS,
-    Address,
-    Field,
-    Ordinal,
-    WordReader,
-    field_of,
-    ordinal_text,
-    read_address,
-    read_ordinal,
-)
+from ..event_address import Address, WordReader, read_address, read_ordinal
+from ..event_address.matcher import Field, Ordinal, field_of, ordinal_text
 
 LONGEST_NS = 24 * 3600 * 10**9
 """Longest time: a day, in ns."""
@@ -220,7 +211,6 @@ _METHOD = re.compile(r"[a-z]+|\*")
 _STATUS = re.compile(r"[2-5][0-9][0-9]")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-_WITH = {"with": HOW_CONDITIONS}
 
 
 def parse_fault(text: str) -> Fault:
@@ -233,7 +223,7 @@ def parse_fault(text: str) -> Fault:
     words.example = VERBS[verb]
     words.take()
     fault = _READERS[verb](words)
-    words.end(each=EACH_TIME, **_WITH)
+    words.end(each=EACH_TIME)
     return fault
 
 
@@ -295,15 +285,10 @@ def _freeze(words: WordReader) -> Fault:
 
 
 def _cut(words: WordReader) -> Fault:
-    where = _where(words)
-    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
-
-
-def _where(words: WordReader) -> Where:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
-    return where
+    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
 
 
 def _how(words: WordReader) -> End:

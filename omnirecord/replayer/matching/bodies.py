@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...analysis.diff.align import spans
+from ...analysis.diff.differences import spans
 from ...model import Exchange, Headers
 from ...redaction.redactor import body_without_secrets
 from ...text import clip
-from ...wire.content_coding import decoded
 from ...wire.headers import header
 from ...wire.json_rpc import SESSION_HEADER, Message, message_of, without_ids
 from ...wire.normal import Ids, Normal
@@ -80,7 +80,6 @@ def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unli
 
 
 def ids_in(value: Any) -> list[str]:
-    """Return the ids in a body."""
     found = Normal()
     try:
         found.of(value)
@@ -121,10 +120,8 @@ class _Comparing:
         left, right = Normal(), Normal()
         if json.dumps(left.of(recorded, name)) != json.dumps(right.of(got, name)):
             return False
-        for one, other in zip(left.ids, right.ids, strict=False):
-            if not self._ids.bind(one, other) or (one != other and other in self._known()):
-                return False
-        return len(left.ids) == len(right.ids)
+        pairs = zip(left.ids, right.ids, strict=False)
+        return self._ids.bind_all(left.ids, right.ids) and not any(a != b and b in self._known() for a, b in pairs)
 
 
 def _item(values: list[Any], number: int) -> Any:
@@ -149,35 +146,30 @@ class Bodies:
         self._exchanges = exchanges
         self._values: dict[tuple[int, str], Values] = {}
         self._wholes: dict[int, Any] = {}
-        self._known: set[str] | None = None
-        self._last: tuple[Incoming | None, Any] = None, None
+        self._got = lru_cache(1)(self._value_of_request)
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Return the exchanges with equal values at each of these JSON paths."""
         if not paths:
             return recorded
-        safe = _without_secrets(content_of(request))
-        got = {path: values_at(path, safe) for path in paths if path}
+        got = {path: values_at(path, request.safe) for path in paths if path}
         found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
         if "" not in paths or len(request.body) >= COMPARED:
             return found
-        value = self._got(request)
-        return [x for x in found if first_unlike(self._whole(x), value, self._known_ids) is None]
+        return [x for x in found if self._unlike(x, request) is None]
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
         """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
-        safe = _without_secrets(content_of(request))
-        pairs = ((path, self._at(path, exchange), values_at(path, safe)) for path in paths if path)
+        pairs = ((path, self._at(path, exchange), values_at(path, request.safe)) for path in paths if path)
         told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
         if "" in paths:
-            unlike = first_unlike(self._whole(exchange), self._got(request), self._known_ids)
+            unlike = self._unlike(exchange, request)
             told += [] if unlike is None else [str(unlike)]
         return " and ".join(told)
 
     def most_like(self, request: Incoming, recorded: Sequence[Exchange]) -> Exchange:
         """Return the first exchange with an equal body, else with an equal `type` and `action`, else the first."""
-        safe = _without_secrets(content_of(request))
-        got, said = _spelled(safe), _object(safe)
+        got, said = _spelled(request.safe), _object(request.safe)
 
         def likeness(x: Exchange) -> int:
             other = self._safe(x)
@@ -187,16 +179,12 @@ class Bodies:
 
     def call(self, request: Incoming) -> Message | None:
         """Return the JSON-RPC message of a request; None if it has none."""
-        return message_of(_object(content_of(request))) if request.body[:1] == b"{" else None
-
-    def recorded_call(self, exchange: Exchange) -> Message | None:
-        """Return the JSON-RPC message of a recorded request; None if it had none."""
-        return message_of(_object(self._read(exchange)))
+        return message_of(loads(request.content)) if request.body[:1] == b"{" else None
 
     def calls(self, request: Incoming, exchange: Exchange) -> tuple[Message, Message] | None:
         """Return the recorded and the new JSON-RPC message, if both requests have one."""
         asked = self.call(request)
-        recorded = None if asked is None else self.recorded_call(exchange)
+        recorded = None if asked is None else message_of(loads(self._read(exchange)))
         return None if asked is None or recorded is None else (recorded, asked)
 
     def same_call(self, request: Incoming, recorded: Sequence[Exchange]) -> list[Exchange]:
@@ -204,20 +192,22 @@ class Bodies:
         request without JSON-RPC. The `id` and the progress token do not count."""
         if self.call(request) is None:
             return []
-        value, session = self._got(request), header(request.headers, SESSION_HEADER)
-        same = [x for x in recorded if first_unlike(self._whole(x), value, self._known_ids) is None]
+        session = header(request.headers, SESSION_HEADER)
+        same = [x for x in recorded if self._unlike(x, request) is None]
         return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
         """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded value, new
         value."""
-        if (call := self.call(request)) is not None and (recorded := self.recorded_call(exchange)) is not None:
-            same = first_unlike(self._whole(exchange), self._got(request), self._known_ids) is None
-            return [] if same else [("params", recorded.params, call.params)]
-        got = _object(content_of(request))
-        if got is None:
-            return []
-        return list(_mismatches(got, _object(self._read(exchange))))
+        if (calls := self.calls(request, exchange)) is not None:
+            recorded, asked = calls
+            return [] if self._unlike(exchange, request) is None else [("params", recorded.params, asked.params)]
+        got = _object(request.content)
+        return [] if got is None else list(_mismatches(got, _object(self._read(exchange))))
+
+    def _unlike(self, exchange: Exchange, request: Incoming) -> Unlike | None:
+        """Return the first difference of a recorded body and that of a request; None if they are equal."""
+        return first_unlike(self._whole(exchange), self._got(request), lambda: self._known_ids)
 
     def _whole(self, exchange: Exchange) -> Any:
         """Return the content of a recorded body as a value. Cached."""
@@ -225,18 +215,14 @@ class Bodies:
             self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
         return self._wholes[exchange.exchange]
 
-    def _got(self, request: Incoming) -> Any:
-        """Return the content of a request's body as a value. That of the last request is cached."""
-        if request is not self._last[0]:
-            self._last = request, _counted(value_of(_without_secrets(content_of(request)), request.headers))
-        return self._last[1]
+    def _value_of_request(self, request: Incoming) -> Any:
+        return _counted(value_of(request.safe, request.headers))
 
+    @cached_property
     def _known_ids(self) -> set[str]:
-        """Return the ids in recorded requests. Cached."""
-        if self._known is None:
-            self._known = {one for x in self._exchanges for one in ids_in(self._whole(x))}
-            self._known |= {x.session_id for x in self._exchanges if x.session_id is not None}
-        return self._known
+        """The ids in recorded requests."""
+        named = {x.session_id for x in self._exchanges if x.session_id is not None}
+        return named.union(*(ids_in(self._whole(x)) for x in self._exchanges))
 
     def _at(self, path: str, exchange: Exchange) -> Values:
         where = exchange.exchange, path
@@ -245,22 +231,13 @@ class Bodies:
         return self._values[where]
 
     def _safe(self, exchange: Exchange) -> bytes:
-        return _without_secrets(self._read(exchange))
+        body = self._read(exchange)
+        return body_without_secrets(body) if body else b""
 
 
 def _counted(value: Any) -> Any:
     """Return the part of a body's value that counts: the client numbers its JSON-RPC requests."""
     return value if message_of(value) is None else without_ids(value)
-
-
-def content_of(request: Incoming) -> bytes:
-    """Return the decoded body of a request."""
-    return decoded(request.body, header(request.headers, "content-encoding")) if request.body else b""
-
-
-def _without_secrets(content: bytes) -> bytes:
-    """Return the content of a body with one constant for every secret: recorded bodies have pseudonyms."""
-    return body_without_secrets(content) if content else b""
 
 
 def _spelled(body: bytes) -> str | bytes:
@@ -278,7 +255,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
-    for name in _REPORTED if recorded is not None else ():
+    for name in _REPORTED:
         if recorded is not None and got.get(name) != recorded.get(name):
             yield name, recorded.get(name), got.get(name)
 

@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
-from itertools import accumulate, takewhile
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
 from ...model import Exchange
 from ...omnigent.routes import path_of
 from ...providers.conversation import Conversation, Difference, conversation_of, differences
 from ...redaction.redactor import body_without_secrets
-from ...text import clip, counted, one_line
-from .bodies import MARKS, content_of, marked
+from ...text import clip, counted, one_line, same_start
+from .bodies import MARKS, marked
 from .key import Incoming, Miss
 from .rules import PARTS, Rules
 
@@ -59,34 +59,36 @@ class Fingerprint:
 
     @classmethod
     def of(cls, one: Conversation) -> Fingerprint:
-        """Return the fingerprint of a conversation."""
         items = tuple(map(hash, one.items))
         head = hash((one.api, one.model)), one.is_streamed, hash(one.same_instructions), hash(one.tools)
         return cls(*head, items, hash(one.settings), one.ids)
 
     def matches(self, other: Fingerprint, parts: Iterable[str]) -> bool:
-        """Whether these parts are equal."""
         return all(getattr(self, part) == getattr(other, part) for part in parts)
 
     def common(self, other: Fingerprint) -> int:
         """Return the number of equal messages at the start."""
-        pairs = zip(self.messages, other.messages, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return same_start(self.messages, other.messages)
 
     def common_ids(self, other: Fingerprint) -> int:
         """Return the number of ids that are equal and at the same place."""
         return sum(one == its for one, its in zip(self.ids, other.ids, strict=False))
 
 
-@dataclass(slots=True)
 class _Asked:
     """The conversation of one request. `safe`: without secrets, made when a recorded request lacks them."""
 
-    body: bytes
-    target: str
-    plain: Conversation
-    print: Fingerprint
-    safe: Fingerprint | None = None
+    def __init__(self, body: bytes, target: str, plain: Conversation) -> None:
+        self._body, self._target = body, target
+        self.plain, self.print = plain, Fingerprint.of(plain)
+
+    @cached_property
+    def safe(self) -> Conversation:
+        return conversation_of(body_without_secrets(self._body), self._target) or self.plain
+
+    @cached_property
+    def safe_print(self) -> Fingerprint:
+        return Fingerprint.of(self.safe)
 
 
 class Conversations:
@@ -99,13 +101,12 @@ class Conversations:
         rules: Rules,
         day_of: Callable[[Exchange], date | None] = lambda _: None,
     ) -> None:
-        """`day_of`: the day of a recorded request."""
         self._read_whole, self._day_of = read, day_of
         self._rules = rules
         self._prints: dict[int, Fingerprint] = {}
         self._questions: dict[int, str] = {}
         self._masked: set[int] = set()
-        self._last: tuple[Incoming | None, _Asked | None] = None, None
+        self._asked = lru_cache(1)(self._read_request)
         self._recorded = [x for x in exchanges if self._add(x)]
 
     def _read(self, x: Exchange) -> bytes:
@@ -180,34 +181,23 @@ class Conversations:
         number = next(n for n, one in enumerate(self._recorded, 1) if one.exchange == x.exchange)
         return f"call {number} of {len(self._recorded)}, exchange {x.exchange}"
 
-    def _asked(self, request: Incoming) -> _Asked | None:
-        """Return the conversation of a request. The last one is cached."""
-        if request is not self._last[0]:
-            self._last = request, self._read_request(request)
-        return self._last[1]
-
     def _read_request(self, request: Incoming) -> _Asked | None:
+        """Return the conversation of a request; None if it has none, or no recorded request has one."""
         if request.method != "POST" or not self._prints:
             return None
-        body = without_day(content_of(request), request.day)
+        body = without_day(request.content, request.day)
         found = conversation_of(body, request.target)
-        return None if found is None else _Asked(body, request.target, found, Fingerprint.of(found))
+        return None if found is None else _Asked(body, request.target, found)
 
     def _parts(self, request: Incoming) -> list[str]:
-        """Return the names of the compared parts."""
         path = path_of(request.target)
         ignored = self._rules.ignored_parts(request.method, path)
         settings = ["settings"] if "" in self._rules.body_paths(request.method, path) else []
         return [part for part in (*PARTS, *settings) if part not in ignored]
 
     def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
-        recorded = self._prints[x.exchange]
-        if x.exchange not in self._masked:
-            return recorded.matches(asked.print, parts)
-        if asked.safe is None:
-            safe = conversation_of(body_without_secrets(asked.body), asked.target)
-            asked.safe = asked.print if safe is None else Fingerprint.of(safe)
-        return recorded.matches(asked.safe, parts)
+        its = asked.safe_print if x.exchange in self._masked else asked.print
+        return self._prints[x.exchange].matches(its, parts)
 
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""
@@ -220,7 +210,7 @@ class Conversations:
 
     def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
-        one, its = self._prints[x.exchange], asked.safe or asked.print
+        one, its = self._prints[x.exchange], asked.safe_print if x.exchange in self._masked else asked.print
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
         return one.common(its), len(heads), -abs(len(one.messages) - len(its.messages))
 
@@ -228,10 +218,8 @@ class Conversations:
         is_masked = x.exchange in self._masked
         body = self._read(x)
         recorded = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
-        got = conversation_of(body_without_secrets(asked.body), asked.target) if is_masked else asked.plain
-        if recorded is None or got is None:
-            return []
-        return [one for one in differences(recorded, got) if one.part in parts]
+        got = asked.safe if is_masked else asked.plain
+        return [one for one in differences(recorded, got) if one.part in parts] if recorded is not None else []
 
 
 def without_day(body: bytes, day: date | None) -> bytes:
@@ -271,21 +259,8 @@ def _share(one: Difference) -> float:
     if not one.recorded or not one.got:
         return 0.0
     recorded, got = one.recorded, one.got
-    start, end = _equal(recorded, got), _equal(recorded, got, at_end=True)
-    return min(1.0, (start + end) / max(len(recorded), len(got)))
-
-
-def _equal(one: str, other: str, *, at_end: bool = False) -> int:
-    """Return the number of equal characters at the start or end of two texts. No call is made for each character."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if at_end:
-            is_equal = one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]
-        else:
-            is_equal = one[low:middle] == other[low:middle]
-        low, high = (middle, high) if is_equal else (low, middle - 1)
-    return low
+    equal = same_start(recorded, got) + same_start(recorded[::-1], got[::-1])
+    return min(1.0, equal / max(len(recorded), len(got)))
 
 
 def _line(one: Difference) -> str:
@@ -293,7 +268,7 @@ def _line(one: Difference) -> str:
     if one.recorded is None or one.got is None:
         text, tone = (one.got, "new") if one.recorded is None else (one.recorded, "gone")
         return f"{one.where}: " + MARKS[tone] % _escaped(clip(text or "", _ALONE))
-    start = max(0, _equal(one.recorded, one.got) - _BEFORE)
+    start = max(0, same_start(one.recorded, one.got) - _BEFORE)
     recorded, got = (text[start : start + _AROUND] for text in (one.recorded, one.got))
     return f"{one.where}: {'…' if start else ''}{_escaped(marked(recorded, got))}"
 

@@ -2,20 +2,28 @@
 Pure.
 
 By default the key is method, path and query, without `idle` and in any order. Secrets count as equal, so that clients
-with other credentials match. `rules` add and ignore parts.
+with other credentials match. `rules` add and ignore parts. For a request that matches none, `nearest` finds the most
+similar recorded requests, `difference` and `line` say how they differ.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from difflib import SequenceMatcher
+from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ...model import Headers
 from ...omnigent.routes import path_of, query_of
-from ...redaction.redactor import header_without_secrets, without_secrets
+from ...redaction.redactor import body_without_secrets, header_without_secrets, without_secrets
+from ...text import clip, same_start
+from ...wire.content_coding import decoded
 from ...wire.headers import header
 from .rules import DEFAULT, Rules
 
@@ -67,8 +75,13 @@ class Key:
         parts = tuple(_MASKED.split(str(self)))
         return Masked(parts) if len(parts) > 1 else None
 
+    @property
+    def query_text(self) -> str:
+        """The query with its `?`; empty if there is none."""
+        return "?" + "&".join(f"{name}={value}" for name, value in self.query) if self.query else ""
+
     def __str__(self) -> str:
-        return f"{self.method} {self.path}" + ("?" + "&".join(f"{k}={v}" for k, v in self.query) if self.query else "")
+        return f"{self.method} {self.path}{self.query_text}"
 
 
 def _is_large(part: str, separator: str) -> bool:
@@ -84,7 +97,6 @@ def _pairs(query: str) -> list[tuple[str, str]]:
 
 
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
-    """Return the key of a request by these rules."""
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
     counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
@@ -93,7 +105,7 @@ def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAU
     return Key(method, path, tuple(counted), tuple(told))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Incoming:
     """A request to the replay. `headers` and `body` are read only as far as a matching rule needs them. `is_page`: a
     browser sent it, and the replay answers for Omnigent's web UI. `day`: the current day, which a prompt may tell."""
@@ -107,6 +119,16 @@ class Incoming:
     last_event_id: str | None = None
     is_page: bool = False
     day: date | None = None
+
+    @cached_property
+    def content(self) -> bytes:
+        """The decoded body."""
+        return decoded(self.body, header(self.headers, "content-encoding")) if self.body else b""
+
+    @cached_property
+    def safe(self) -> bytes:
+        """The decoded body with one constant for every secret: recorded bodies have pseudonyms."""
+        return body_without_secrets(self.content) if self.body else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +172,130 @@ class Mismatch:
     field: str
     recorded: Any
     got: Any
+
+
+NEAREST = 3
+_LOOKED_AT = 40
+"""Recorded requests, with the same and with other methods, that are compared with a request."""
+_COMPARED = 200
+"""Characters of a path that are compared."""
+_TOLD = 3
+"""Most segments, parameters or headers that are named one by one."""
+_DEEPEST = 64
+"""Most segments of a path that are compared."""
+_SHOWN = 60
+"""Characters of a value."""
+
+
+def in_order(recorded: Iterable[Key]) -> list[Key]:
+    """Return the requests by path, as `nearest` takes them: sorting 10,000 takes 25 ms."""
+    return sorted(set(recorded), key=lambda key: (key.path, key.method, key.query, key.headers))
+
+
+def around(key: Key, ordered: Sequence[Key]) -> list[Key]:
+    """Return the requests that are compared with `key`: those around its path, with its method and with others."""
+    found: list[Key] = []
+    for is_same in (True, False):
+        those = [other for other in ordered if (other.method == key.method) is is_same]
+        at = max(0, bisect_left(those, key.path, key=lambda other: other.path) - _LOOKED_AT // 2)
+        found += those[at : at + _LOOKED_AT]
+    return found
+
+
+def nearest(key: Key, ordered: Sequence[Key]) -> list[Key]:
+    """Return the recorded requests most similar to `key`, best first, without equal ones. `ordered`: by `in_order`.
+
+    Comparing is slow and blocks the event loop, so only those `around` it are compared.
+    """
+    matcher = SequenceMatcher(b=key.path[:_COMPARED])
+    others = (other for other in around(key, ordered) if other != key)
+    return sorted(others, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]
+
+
+def _likeness(one: Key, other: Key, matcher: SequenceMatcher[str]) -> float:
+    """Return the similarity of two keys: the path counts most, then the method and the common first segments."""
+    path = other.path[:_COMPARED]
+    matcher.set_seq1(path)
+    wanted, found = one.path[:_COMPARED].split("/")[1:], path.split("/")[1:]
+    return (
+        2.0 * (one.path == other.path)
+        + 0.6 * (one.method == other.method)
+        + same_start(wanted, found) / max(1, len(wanted))
+        + matcher.ratio()
+        + 0.1 * (one.query == other.query)
+        + 0.1 * (one.headers == other.headers)
+    )
+
+
+def named(key: Key, differs: str) -> dict[str, str]:
+    return {"request": str(key), "differs": differs}
+
+
+def line(got: Key, recorded: Key) -> str:
+    """A recorded request for a person: where it differs, `[-recorded-]{+asked+}`."""
+    path = _marked_path(got.path, recorded.path)
+    said = f"{_marked(recorded.method, got.method)} {path}{_marked(recorded.query_text, got.query_text)}"
+    headers = ", ".join(f"header {one}" for one in _headers(got.headers, recorded.headers))
+    return f"{said}  {headers}" if headers else said
+
+
+def _marked(recorded: str, got: str) -> str:
+    """Two texts as one, with short ids unless these would look alike."""
+    if recorded == got:
+        return recorded
+    whole = clip(recorded, _SHOWN), clip(got, _SHOWN)
+    short = short_ids(whole[0]), short_ids(whole[1])
+    gone, new = short if short[0] != short[1] else whole
+    return (f"[-{gone}-]" if gone else "") + (f"{{+{new}+}}" if new else "")
+
+
+def _marked_path(got: str, recorded: str) -> str:
+    """Mark the differences of two paths segment by segment; segments that only one has are marked together."""
+    ours, theirs = (path.split("/", _DEEPEST)[1:] for path in (recorded, got))
+    both = min(len(ours), len(theirs))
+    made = "".join(f"/{_marked(one, other)}" for one, other in zip(ours, theirs, strict=False))
+    return made + _marked(*("".join(f"/{one}" for one in rest[both:]) for rest in (ours, theirs)))
+
+
+def difference(got: Key, recorded: Key) -> str:
+    """Return in which parts two keys differ, and how."""
+    told = ["method"] if got.method != recorded.method else []
+    if got.path != recorded.path:
+        told.append(f"path ({_segments(got.path, recorded.path)})")
+    if got.query != recorded.query:
+        told.append(f"query ({_parameters(got.query, recorded.query)})")
+    return " and ".join([*told, *(f"header {one}" for one in _headers(got.headers, recorded.headers))])
+
+
+def shown(value: str | None) -> str:
+    """Return a value for a sentence: in quotes, cut."""
+    return "nothing" if value is None else repr(clip(value, _SHOWN))
+
+
+def _segments(got: str, recorded: str) -> str:
+    pairs = zip_longest(got.split("/", _DEEPEST)[1:], recorded.split("/", _DEEPEST)[1:])
+    differ = [(number, *pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1]]
+    if len(differ) > _TOLD:
+        return f"more than {_TOLD} segments"
+    return ", ".join(f"segment {number}: {shown(one)} instead of {shown(other)}" for number, one, other in differ)
+
+
+def _parameters(got: Pairs, recorded: Pairs) -> str:
+    """`limit=50 instead of limit=20, after=x instead of nothing`."""
+    names = dict.fromkeys(name for name, _ in set(got) ^ set(recorded)) or dict.fromkeys(name for name, _ in got)
+    if len(names) > _TOLD:
+        return f"more than {_TOLD} parameters"
+    told = ((_of(name, got), _of(name, recorded)) for name in sorted(names))
+    return ", ".join(f"{one or 'nothing'} instead of {other or 'nothing'}" for one, other in told if one != other)
+
+
+def _of(name: str, pairs: Pairs) -> str:
+    return clip("&".join(f"{one}={value}" for one, value in pairs if one == name), _SHOWN)
+
+
+def _headers(got: Pairs, recorded: Pairs) -> Iterator[str]:
+    ours, theirs = dict(got), dict(recorded)
+    for name in dict.fromkeys((*ours, *theirs)):
+        one, other = ours.get(name), theirs.get(name)
+        if one != other:
+            yield f"{name} ({shown(one)} instead of {shown(other)})"

@@ -85,7 +85,10 @@ class Rules:
     def parse(cls, specs: str | Iterable[str]) -> Rules:
         """Return the rules of these lines. Raises `UsageError`."""
         rules = tuple(parse_rule(spec) for spec in ([specs] if isinstance(specs, str) else specs))
-        _check_orders(rules)
+        orders: dict[Scope, Rule] = {}
+        for rule in rules:
+            if rule.kind == "order" and (other := orders.setdefault(rule.scope, rule)) != rule:
+                raise UsageError(f"the rules for matching '{other}' and '{rule}' exclude each other: give one of them")
         return cls(rules)
 
     @property
@@ -150,7 +153,10 @@ def parse_rule(spec: str) -> Rule:
     first, _, rest = body.strip().partition(" ")
     forms = _FORMS[_known(spec, first.lower(), _FORMS)]
     if first.lower() == "body":
-        return Rule("body", _json_path(spec, rest.strip()) if rest.strip() else "", scope)
+        path = rest.strip()
+        if path and (problem := json_path_problem(path)):
+            raise _wrong(spec, f"{path!r} is no JSON path: {problem}", "body")
+        return Rule("body", path, scope)
     second, _, what = rest.strip().partition(" ")
     _known(spec, second.lower(), forms)
     return _rule(spec, first.lower(), second.lower(), what.split(), scope)
@@ -187,12 +193,6 @@ def _split_scope(spec: str) -> tuple[str, Scope]:
     return head, Scope(words[0].upper(), words[1])
 
 
-def _json_path(spec: str, path: str) -> str:
-    if problem := json_path_problem(path):
-        raise _wrong(spec, f"{path!r} is no JSON path: {problem}", "body")
-    return path
-
-
 def _known(spec: str, word: str, words: Iterable[str]) -> str:
     known = [one for one in words if one]
     if word in known:
@@ -207,13 +207,6 @@ def _wrong(spec: str, what: str, first: str = "") -> UsageError:
     listed = ", ".join(f"'{form}'" for form in forms)
     are = "is" if len(forms) == 1 else "are"
     return UsageError(f"the rule for matching {spec!r} cannot be used: {what}; there {are} {listed}")
-
-
-def _check_orders(rules: Iterable[Rule]) -> None:
-    orders: dict[Scope, Rule] = {}
-    for rule in rules:
-        if rule.kind == "order" and (other := orders.setdefault(rule.scope, rule)) != rule:
-            raise UsageError(f"the rules for matching '{other}' and '{rule}' exclude each other: give one of them")
 
 
 def _matches(name: str, globs: Iterable[str]) -> bool:

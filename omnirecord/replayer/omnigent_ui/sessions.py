@@ -1,20 +1,200 @@
-"""A session as of a recorded moment: its snapshot, its row in the session list, its items. Pure.
+"""The state of sessions as of a recorded moment: snapshots, rows in the session list, items. Pure.
 
-The last recorded answer is updated with the later events of the streams. A session without a recorded answer gets
-default values, and its final title, so that it can be found in the list. A server without recorded answers has one
-local user, no hosts, and no features. The fields are those of Omnigent 0.19.
+It comes from the streams (`SessionHistory`) and from recorded answers (`Recorded`). The last recorded answer is updated
+with the later events of the streams. Deltas are left out: a client that joins a stream gets the text of the open turn.
+A session without a recorded answer gets default values, and its final title, so that it can be found in the list. The
+fields are those of Omnigent 0.19.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any
+from urllib.parse import parse_qsl
 
-from ...wire.strict_json import as_dict, as_list, as_text
+from ...model import Exchange, TimedFrame
+from ...omnigent import protocol
+from ...omnigent.routes import below_session, is_gate, query_of
+from ...wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from ..player import Playing
 from ..player.plan import ReplayPlan, start_of
-from .session_state import Data, Recorded, SessionHistory, Timed, session_history
+
+Data = dict[str, Any]
+_USAGE = {
+    "context_tokens": "last_total_tokens", "context_window": "context_window", "total_cost_usd": "total_cost_usd",
+    "usage_by_model": "usage_by_model",
+}  # fmt: skip
+"""Fields of usage: their names in a stream, and in a snapshot."""
+Epoch = Callable[[TimedFrame], int]
+
+
+@dataclass(slots=True)
+class SessionHistory:
+    """The changes of a session, each with its recorded offset in ns, ascending."""
+
+    items: list[tuple[int, Data]] = field(default_factory=list)
+    fields: list[tuple[int, Data]] = field(default_factory=list)
+    asked: list[tuple[int, Data]] = field(default_factory=list)
+    """Events that request an approval."""
+    answered: list[tuple[int, str]] = field(default_factory=list)
+    """Ids of answered approvals."""
+    children: list[tuple[int, Data]] = field(default_factory=list)
+    """Updates of the sessions of sub-agents."""
+
+    def changed(self, after: float, before: float) -> Data:
+        """Return the fields that changed between two offsets, with their last values."""
+        at = [when for when, _ in self.fields]
+        changed: Data = {}
+        for _, one in self.fields[bisect_left(at, after) : bisect_left(at, before)]:
+            changed |= one
+        return changed
+
+    def pending(self, before: float) -> list[Data]:
+        """Return the approvals that are open at an offset."""
+        answered = {name for at, name in self.answered if at < before}
+        open_ = {data["elicitation_id"]: data for at, data in self.asked if at < before}
+        return [data for name, data in open_.items() if name not in answered]
+
+
+def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistory:
+    """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
+    history = SessionHistory()
+    for frame in sorted(frames, key=lambda frame: frame.offset_ns):
+        if frame.type in _FIELDS:
+            history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
+        elif frame.type in _OTHERS:
+            _add(history, frame, as_dict(payload_of(frame)), epoch)
+    return history
+
+
+def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
+    """Add the item, the approval or the sub-agent of an event."""
+    at, name = frame.offset_ns, data.get("elicitation_id")
+    if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
+        history.items += ((at, item) for item in _dicts([data.get("item")]))
+    elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
+        history.children += ((at, child) for child in _dicts([data.get("child")]))
+    elif frame.type == protocol.RESPONSE_ELICITATION_RESOLVED:
+        history.answered.append((at, str(name)))
+    elif frame.type == protocol.SESSION_INPUT_CONSUMED:
+        history.items += ((at, item) for item in _message(as_dict(data.get("data")), epoch(frame)))
+    elif isinstance(name, str):
+        history.asked.append((at, data))
+
+
+def _message(said: Data, created_at: int) -> Iterator[Data]:
+    """Yield a user's message as an item."""
+    name, content = said.get("item_id"), said.get("data")
+    if isinstance(name, str) and isinstance(content, dict):
+        item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
+        yield item | {"created_at": created_at} | content
+
+
+_OTHERS = (
+    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.SESSION_CHILD_SESSION_UPDATED, protocol.RESPONSE_ELICITATION_RESOLVED,
+    protocol.SESSION_INPUT_CONSUMED, protocol.RESPONSE_ELICITATION_REQUEST,
+)  # fmt: skip
+"""The types that `_add` takes."""
+
+
+def _status(data: Data) -> Data:
+    error = data.get("error") if data.get("status") == "failed" else None
+    return {"status": data.get("status"), "last_task_error": error}
+
+
+def _begins(data: Data) -> Data:
+    return {"active_response_id": as_dict(data.get("response")).get("id")}
+
+
+def _same(*fields: str) -> Callable[[Data], Data]:
+    """Return a reader of fields that have the same name in the event and in the session."""
+    return lambda data: {one: data[one] for one in fields if one in data}
+
+
+_FIELDS: dict[str | None, Callable[[Data], Data]] = {
+    protocol.SESSION_STATUS: _status,
+    protocol.SESSION_USAGE: lambda data: {ours: data[x] for x, ours in _USAGE.items() if data.get(x) is not None},
+    protocol.SESSION_MODEL: lambda data: {"llm_model": data.get("model")},
+    protocol.RESPONSE_CREATED: _begins,
+    protocol.RESPONSE_IN_PROGRESS: _begins,
+    **dict.fromkeys(protocol.RESPONSE_ENDS, lambda _: {"active_response_id": None}),
+    protocol.SESSION_TITLE: _same("title"),
+    protocol.SESSION_TODOS: _same("todos"),
+    protocol.SESSION_AGENT_CHANGED: _same("agent_id", "agent_name"),
+    protocol.SESSION_REASONING_EFFORT: _same("reasoning_effort"),
+}
+"""Returns the fields of a session that an event of this type changes, with their new values."""
+
+
+Timed = tuple[int, Data]
+"""The recorded offset of a request, in ns, and its answer."""
+
+
+class Recorded:
+    """The recorded answers about sessions, by session id, each list in order of time."""
+
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._plan = plan
+
+    @cached_property
+    def snapshots(self) -> dict[str, list[Timed]]:
+        return self._timed("")
+
+    @cached_property
+    def agents(self) -> dict[str, list[Timed]]:
+        return self._timed("/agent")
+
+    @cached_property
+    def item_lists(self) -> dict[str, list[tuple[int, list[Data]]]]:
+        """Item lists, the oldest item first."""
+        lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
+        for x, page in self._answers("/items", "data", list):
+            items, is_latest_first = _dicts(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
+            lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
+        for name, many in self.snapshots.items():
+            lists[name] += ((at, _dicts(one.get("items"))) for at, one in many)
+            lists[name].sort(key=lambda timed: timed[0])
+        return lists
+
+    @cached_property
+    def rows(self) -> dict[str, list[Timed]]:
+        rows: dict[str, list[Timed]] = defaultdict(list)
+        for at_ns, row in self._plan.session_rows:
+            rows[row["id"]].append((at_ns, row))
+        return rows
+
+    def messages(self, name: str) -> Iterator[Data]:
+        """Yield the messages of clients in a session, in order."""
+        for x in self._plan.exchanges:
+            if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
+                data = as_dict(loads(self._plan.request_body(x))).get("data")
+                if isinstance(data, dict):
+                    yield data
+
+    def _timed(self, below: str) -> dict[str, list[Timed]]:
+        found: dict[str, list[Timed]] = defaultdict(list)
+        for x, value in self._answers(below, "id", str):
+            found[x.session_id or ""].append((x.request.at_ns, value))
+        return found
+
+    def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
+        """Yield the JSON answers of a path below a session that have a member of this type."""
+        for x in self._plan.exchanges:
+            is_ok = x.kind == "http" and x.response is not None and x.response.status == 200
+            is_asked = x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below
+            if x.session_id and is_ok and is_asked:
+                value = as_dict(loads(self._plan.decoded_body(x)))
+                if isinstance(value.get(has), kind):
+                    yield x, value
+
+
+def _dicts(value: Any) -> list[Data]:
+    return [item for item in as_list(value) if isinstance(item, dict) and isinstance(item.get("id"), str)]
+
 
 ROW: Data = {
     "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
@@ -43,62 +223,6 @@ CHILD: Data = {
     "session_name": None, "kind": "sub_agent", "created_at": 0, "updated_at": 0, "agent_id": None, "agent_name": None,
     "current_task_status": None, "busy": False,
 }  # fmt: skip
-AGENT: Data = {
-    "id": None, "object": "agent", "name": None, "version": 1, "description": None, "created_at": 0,
-    "updated_at": None, "harness": None, "mcp_servers": [], "mcp_servers_editable": False,
-    "mcp_registry_editable": False, "policies": [], "skills": [], "terminals": [], "builtin": False,
-}  # fmt: skip
-_INFO: Data = {
-    "accounts_enabled": False, "single_user": True, "login_url": None, "needs_setup": False,
-    "databricks_features": False, "managed_sandboxes_enabled": False, "durable_initial_input": False,
-    "sandbox_provider": None, "sandbox_providers": [], "sandbox_provider_capabilities": {}, "enabled_connections": [],
-    "sharing_mode": "off", "public_sharing_enabled": False, "public_sharing_max_level": "read",
-    "server_version": "0.19.1", "smart_routing_enabled": False,
-    "smart_routing_sources": {"external": False, "oss": False}, "features": {}, "harness_install_enabled": False,
-    "installable_harnesses": [], "dictation_available": False, "archive_worktree_cleanup": False,
-    "request_managed_sandbox_host_id": False, "agent_install": False, "agent_detail": False,
-    "agent_config_edit": False,
-    "branding": {
-        "app_name": None, "heading": None, "logos": {"main": None, "loading": None, "favicon": None},
-        "powered_by": True,
-    },
-}  # fmt: skip
-_GITHUB: Data = {
-    "object": "session.github.info", "available": False, "reason": "not_a_git_repo", "provider": "github",
-    "auth": None, "capabilities": {}, "prs": [], "tracking_available": False,
-}  # fmt: skip
-
-
-def page_of(rows: list[Data]) -> Data:
-    """Return a list of the API with all rows in one page."""
-    ids = [row.get("id") for row in rows]
-    return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
-            "has_more": False}  # fmt: skip
-
-
-OF_A_SERVER: dict[str, Any] = {
-    "/v1/me": {"user_id": "local", "is_admin": False},
-    "/v1/info": _INFO,
-    "/v1/hosts": {"hosts": []},
-    "/v1/harnesses": {"data": []},
-    "/v1/extensions": {"object": "list", "data": []},
-    "/v1/projects/order": {"sort_mode": "alphabetical", "ordered_project_ids": None},
-    "/v1/sessions/projects": [],
-    "/v1/policy-registry": page_of([]),
-}
-"""Answers of a server, by path."""
-OF_A_SESSION: dict[str, Any] = {
-    "/resources/terminals": page_of([]),
-    "/resources/environments/default/changes": {"object": "list", "data": [], "has_more": False},
-    "/resources/environments/default/filesystem": page_of([]),
-    "/resources/github": _GITHUB,
-    "/policies": page_of([]),
-    "/comments": page_of([]),
-    "/agent/mcp-servers": page_of([]),
-}
-"""Answers about a session, by the path below its id."""
-
-
 _FRESH: Data = {
     "status": "idle", "pending_elicitations": [], "pending_elicitations_count": 0, "pending_inputs": [],
     "last_total_tokens": None, "usage_by_model": None, "total_cost_usd": None, "last_task_error": None,
@@ -123,7 +247,6 @@ class Sessions:
         return list(self._plan.trees)[::-1]
 
     def has(self, name: str) -> bool:
-        """Whether the cassette has this session."""
         return name in self._plan.sessions
 
     def lead_on(self, playing: Playing) -> None:
@@ -133,8 +256,8 @@ class Sessions:
         session = self._plan.sessions.get(x.session_id or "")
         ended = x.end_ns if x.end_ns is not None else float("inf")
         later = session is not None and any(one.kind == "sse" and start_of(one) >= ended for one in session.opens)
-        if later and not playing.joined and playing.ending == "client_left":
-            playing.ending = "eof"
+        if later and not playing.joined and x.ending == "client_left":
+            playing.exchange = replace(x, ending="eof")
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
@@ -142,12 +265,8 @@ class Sessions:
         time."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
-        told = self._told(name, before)
-        changed = told.changed(at, before)
-        snapshot |= {key: value for key, value in changed.items() if key in snapshot}
-        snapshot["id"] = name
-        snapshot["title"] = snapshot.get("title") or self._title(name)
-        snapshot["pending_elicitations"] = told.pending(before)
+        self._update(snapshot, name, at, before)
+        snapshot["pending_elicitations"] = self._told(name, before).pending(before)
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
@@ -158,12 +277,15 @@ class Sessions:
             row = {**ROW, **{key: snapshot[key] for key in ROW if key in snapshot}}
         else:
             at, row = self._base(timed, before)
-            changed = self._told(name, before).changed(at, before)
-            row = row | {key: value for key, value in changed.items() if key in row}
-        row["id"] = name
-        row["title"] = row.get("title") or self._title(name)
+            self._update(row, name, at, before)
         row["pending_elicitations_count"] = len(snapshot["pending_elicitations"])
         return row
+
+    def _update(self, value: Data, name: str, after: float, before: float) -> None:
+        """Set the fields that events changed between two offsets, the id and the title."""
+        changed = self._told(name, before).changed(after, before)
+        value |= {key: one for key, one in changed.items() if key in value}
+        value |= {"id": name, "title": value.get("title") or self._title(name)}
 
     def items(self, name: str, before: float) -> list[Data]:
         """Return all items of a session, the oldest first."""
@@ -173,10 +295,10 @@ class Sessions:
 
     def children(self, name: str, before: float) -> list[Data]:
         """Return the rows of `GET …/child_sessions`."""
-        told: dict[str, Data] = {}
+        told: dict[str, Data] = defaultdict(dict)
         for at, child in self._told(name, before).children:
             if at < before:
-                told[child["id"]] = told.get(child["id"], {}) | child
+                told[child["id"]] |= child
         own = {"parent_session_id": name, "created_at": self._created(name), "updated_at": self._created(name)}
         return [{**CHILD, **own, **child} for child in told.values()]
 
@@ -186,9 +308,8 @@ class Sessions:
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
-        """Yield the last recorded agent of each session."""
-        for name in self._plan.sessions:
-            yield from (agent for _, agent in self._recorded.agents.get(name, [])[-1:])
+        """Return the last recorded agent of each session."""
+        return (self._recorded.agents[name][-1][1] for name in self._plan.sessions if name in self._recorded.agents)
 
     def _own(self, name: str) -> Data:
         """Return the known fields of a session without a recorded snapshot."""
@@ -222,7 +343,7 @@ class Sessions:
         return self._history(name) if any(start_of(x) < before for x in opens) else SessionHistory()
 
     def _read_history(self, name: str) -> SessionHistory:
-        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"] if self.has(name) else []
+        opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"]
         frames = [frame for x in opens for frame in self._plan.frames(x)]
         recordings = {x.stream: x.recording for x in opens}
         return session_history(frames, lambda frame: self._plan.epoch(recordings[frame.stream], frame.offset_ns))

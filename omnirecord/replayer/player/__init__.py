@@ -2,20 +2,250 @@
 
 `Player.answer` takes a request and the time, and returns a `Decision`; the shell in `server` carries it out.
 `plan` is a cassette laid out for that, `playback` one playing of a session tree, `timeline` its playhead.
-`stream_choice` chooses the stream that a client gets, and makes the one of a client that reconnects. `effects` applies
-faults and event ids; `controls` holds the verbs of the playhead. Answers are found by `replayer.matching`.
+`stream_choice` chooses the stream that a client gets, and makes the one of a client that reconnects. `rewrite` applies
+faults and ids; `controls` holds the verbs of the playhead. Answers are found by `replayer.matching`.
+
+A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
+begins another `Playthrough`. Sessions never wait for each other.
 """
 
-from ..matching import Rules
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...model import Exchange
+from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, opens_session_stream, session_of
+from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
+from ..matching.rules import Rules
 from .controls import Controls, Position
 from .options import Options, options
-from .plan import GateRule
+from .plan import GateRule, ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
-from .player import Player
+from .rewrite import answer_to, ids_differ, own_id, parts_to, renamed, session_map
+from .stream_choice import StreamChoice
 from .timeline import Timing
 
 __all__ = [
-    "Answering", "Controls", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options",
-    "Player", "Playing", "Position", "Refused", "Rules", "Timing", "Updates", "options",
+    "Answering", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options", "Player",
+    "Playing", "Position", "Refused", "Rules", "Timing", "Updates", "options",
 ]  # fmt: skip
+
+
+class Player:
+    """Plays one cassette to any number of clients. `notes`: lines to log."""
+
+    def __init__(self, plan: ReplayPlan, options: Options) -> None:
+        self._plan = plan
+        self._timing = options.timing
+        self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules, plan.day, plan.may_ask_model)
+        self._sessions = session_map(plan) if options.rules.maps_sessions else None
+        self.streams = StreamChoice(plan, options)
+        self.controls = Controls(plan, self.streams, options.timing)
+        self._asked: Asked = set()
+        self.mismatches: list[Mismatch] = []
+        self.notes: list[str] = []
+
+    def answer(self, request: Incoming, now: int) -> Decision:
+        """Return the answer to a request, with the time at which it begins."""
+        fault = self.streams.effects.on_request(request.method, request.target) if not request.is_runner else None
+        if fault is None:
+            return self._in_its_ids(request, now)
+        earliest = now + fault.late_ns
+        if (instead := fault.answer) is not None:
+            return Failing(instead.status, f"the fault {str(instead)!r} says so", earliest, instead.retry_after_ns)
+        decision = self._in_its_ids(request, now)
+        if isinstance(decision, Answering):
+            return replace(decision, earliest=max(decision.earliest, earliest))
+        if isinstance(decision, Playing):
+            decision.begins_at = earliest
+        return decision
+
+    def _in_its_ids(self, request: Incoming, now: int) -> Decision:
+        """Return the answer in the session ids of the client."""
+        if self._sessions is None:
+            return self._decide(request, now)
+        if root := self._sessions.meet(request.target):
+            self.streams.supersede(root)
+        told = len(self.mismatches)
+        decision = self._decide(self._sessions.request(request), now)
+        renaming = self._sessions.renaming(request.target)
+        self.mismatches[told:] = [replace(one, request=renaming.string(one.request)) for one in self.mismatches[told:]]
+        decision = renamed(decision, renaming)
+        if isinstance(decision, Playing):
+            self.streams.effects.lay_out(decision)
+        return decision
+
+    def _decide(self, request: Incoming, now: int) -> Decision:
+        session = self._plan.sessions.get(session_of(request.target) or "")
+        if self._lookup.is_creation(request):
+            return self._create(request, now)
+        if session and session.opens and opens_session_stream(request.method, request.target):
+            return self._open(request, session, now)
+        if request.method in READS:
+            return self._read(request, session, now)
+        return self._act(request, session, now)
+
+    def unplayed(self) -> list[Exchange]:
+        """Return the answered requests of recorded clients that no client has sent yet. One of several equal reads is
+        enough; bookkeeping requests do not count."""
+        return [
+            x
+            for x in self._plan.exchanges
+            if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
+            if not is_bookkeeping(x.request.method, x.request.target)
+        ]
+
+    def told(self, exchange: Exchange) -> str:
+        """Return a recorded request as words: of a request to a model also its number and its last message."""
+        call = self._lookup.conversations.told(exchange)
+        return f"{exchange.request.method} {exchange.request.target}" + (f" ({call})" if call else "")
+
+    def websocket(self, target: str) -> Decision:
+        """Return the answer to a WebSocket. Tunnels are refused: their frames would start processes from a cassette."""
+        if is_tunnel(target):
+            return Refused("a runner's or host's tunnel is never replayed: its frames would start processes")
+        if is_session_updates(target):
+            return Updates()
+        return Refused("terminals and dictation are not replayed")
+
+    def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
+        """Return the row of each of these sessions in the session list: the newest as of its playhead, else the
+        first."""
+        recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
+        horizons = {name: self.horizon(name, now) for name in recorded}
+        rows: dict[str, Any] = {}
+        for at_ns, row in self._plan.session_rows:
+            name = row.get("id")
+            if name in horizons and (name not in rows or at_ns < horizons[name]):
+                rows[name] = row
+        return self._sessions.rows(rows, session_ids) if self._sessions else rows
+
+    def horizon(self, session_id: str, now: int) -> float:
+        """Return the recorded offset up to which a read may know this session, in ns."""
+        return self._horizon(self._plan.sessions.get(session_id), now)
+
+    def pass_over_unanswered(self, request: Incoming) -> None:
+        """Match the next message with the closed gate, not with an earlier one that was recorded without an answer."""
+        session = self._plan.sessions.get(session_of(request.target) or "")
+        run = self.streams.playthrough(session) if session is not None else None
+        if run is not None and (gate := run.timeline.closed_gate()) is not None:
+            given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
+            run.asked.update(x.exchange for x in given_up)
+
+    def closed(self, playing: Playing) -> None:
+        """Remove a stream whose client left, or that ended. A model's answer that a fault ended, or that the client did
+        not wait for, is left for the retry."""
+        self.streams.closed(playing)
+        if not playing.is_whole and playing.exchange in self._lookup.conversations:
+            self._asked.discard(playing.exchange.exchange)
+
+    def reset(self) -> None:
+        """Start again from the beginning."""
+        self.streams.reset()
+        self._lookup.reset()
+        self._asked.clear()
+        if self._sessions is not None:
+            self._sessions.reset()
+        self.mismatches.clear()
+        self.notes.clear()
+
+    def _create(self, request: Incoming, now: int) -> Decision:
+        exchange = self._lookup.creation(request)
+        if exchange is None:
+            return self._act(request, None, now)  # a recorded one that failed may match
+        self.notes += self._lookup.told_of(exchange)
+        session = self._plan.sessions.get(exchange.session_id or "")
+        if session is not None:
+            self.streams.begin_again(session).came(exchange, now)
+            if self._sessions is not None:
+                self._sessions.call(session.root, own_id(request) or session.root)
+        return self._answering(request, exchange, None, now)
+
+    def _open(self, request: Incoming, session: Session, now: int) -> Decision:
+        resumed = self.streams.resume(session, request.last_event_id, now)
+        opened = resumed or self.streams.open(session, now)
+        return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
+
+    def _read(self, request: Incoming, session: Session | None, now: int) -> Decision:
+        recorded = self._lookup.alike(request) or self._relaxed(request)
+        if any(x.kind == "sse" for x in recorded):
+            return self._act(request, session, now)
+        self.streams.made |= {x.exchange for x in recorded}
+        if session:
+            self.streams.playthrough(session).came_again(recorded, now)
+        candidates = [x for x in recorded if answers(x, request.if_none_match)]
+        if not candidates:
+            return self._miss(request, instead=recorded)
+        horizon = self._horizon(session, now)
+        known = [x for x in candidates if x.request.at_ns < horizon]
+        return self._answering(request, known[-1] if known else candidates[0], session, now)
+
+    def _relaxed(self, request: Incoming) -> list[Exchange]:
+        """Return the recorded reads of the same resource in more or less detail."""
+        recorded, other = self._lookup.alike_in_other_detail(request)
+        if other is not None and not request.is_page:  # a page repeats its requests
+            self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")
+        return recorded
+
+    def _horizon(self, session: Session | None, now: int) -> float:
+        """Return the recorded offset up to which a read may know a session, in ns. Without a session: that of the most
+        advanced session, but before the start of any session that has not begun."""
+        if session is not None:
+            return self.streams.playthrough(session).horizon(now)
+        begun = {root: run for root, run in self.streams.playthroughs.items() if run.timeline.started}
+        furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
+        sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
+        waiting = [self._first(root) for root in self._plan.trees if root not in begun]
+        bounds = [first for first in waiting if first > sent]
+        return min([*bounds, furthest] if begun else bounds, default=float("inf"))
+
+    def _first(self, root: str) -> float:
+        """Return the offset of a session tree's first frame or message, in ns."""
+        points = self._plan.points_of(root)
+        gates = (x.request.at_ns for x in self._plan.trees[root].gates)
+        return min([*points[:1], *gates], default=float("inf"))
+
+    def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
+        run = self.streams.playthrough(session) if session else None
+        asked = self._asked if run is None else run.asked
+        exchange = self._lookup.next(request, asked, again=run is None)
+        if exchange is None:
+            is_noted = is_bookkeeping(request.method, request.target)
+            return NoContent() if is_noted else self._miss(request, asked)
+        for one in [run] if run is not None else self.streams.alone:
+            one.came(exchange, now)
+        if exchange.kind == "sse":
+            self.mismatches += self._lookup.mismatches(request, exchange)
+            return self._to(request, self.streams.play_alone(exchange, now))
+        return self._to(request, self._answering(request, exchange, session, now))
+
+    def _miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
+        """Return the miss of a request. It names another hop that has such requests."""
+        miss = self._lookup.miss(request, asked, instead)
+        elsewhere = self._plan.in_another_hop(request.method, request.target)
+        return replace(miss, message=f"{miss.message}; {elsewhere}") if elsewhere else miss
+
+    def _to(self, request: Incoming, decision: Playing | Answering) -> Playing | Answering:
+        """Return an answer; that to a JSON-RPC request with the ids of this request."""
+        calls = self._lookup.calls(request, decision.exchange)
+        if calls is None or not ids_differ(*calls):
+            return decision
+        if isinstance(decision, Answering):
+            return answer_to(decision, *calls)
+        self.streams.rewrite(decision, lambda parts: parts_to(parts, *calls))
+        return decision
+
+    def _answering(self, request: Incoming, exchange: Exchange, session: Session | None, now: int) -> Answering:
+        self.streams.made.add(exchange.exchange)
+        self.mismatches += self._lookup.mismatches(request, exchange)
+        at, end = exchange.request.at_ns, exchange.end_ns or exchange.request.at_ns
+        lasts = int(self._timing.gap(end - at) / self.streams.speed)
+        earliest, body = now + lasts, self._plan.body(exchange)
+        if session is None or request.method in READS:
+            return Answering(exchange, body, earliest)
+        timeline = self.streams.playthrough(session).timeline
+        gates = tuple(g for g in timeline.gates if at < g.at_ns < end and g.exchange != exchange.exchange)
+        return Answering(exchange, body, earliest, gates, timeline)

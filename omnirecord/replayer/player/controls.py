@@ -16,8 +16,9 @@ from functools import partial
 from ...errors import UsageError
 from ...model import TimedFrame
 from ...wire.limits import LONGEST
-from ..event_address import Stream, parse_address
-from ..parts import Part
+from ..event_address import parse_address
+from ..event_address.matcher import Stream
+from ..stream_parts import Part
 from .plan import ReplayPlan
 from .playback import Playthrough
 from .stream_choice import StreamChoice
@@ -47,19 +48,17 @@ class RunTarget:
 
     def look(self, frame: TimedFrame, run: object) -> None:
         """Count a frame that was sent in `run`. A frame that two clients get counts once."""
-        if (frame.stream, frame.seq) in self.seen or not self._is_wanted(frame):
+        key = frame.stream, frame.seq
+        try:
+            if key in self.seen or not self.wanted(frame):
+                return
+        except Exception as error:
+            self.failed = error
             return
-        self.seen.add((frame.stream, frame.seq))
+        self.seen.add(key)
         self.counted[frame.stream] += 1
         if self.counted[frame.stream] >= self.nth:
             self.reached = run
-
-    def _is_wanted(self, frame: TimedFrame) -> bool:
-        try:
-            return bool(self.wanted(frame))
-        except Exception as error:
-            self.failed = error
-            return False
 
 
 def run_target(event: str | Predicate, nth: int, streams: Iterable[Stream], root: str | None = None) -> RunTarget:
@@ -150,9 +149,7 @@ class Controls:
 
         Call it again until the event has passed: its client may have left."""
         run.timeline.pause(now)
-        passed = run.timeline.passed
-        events = (playing.next_event(self._plan.frame, passed) for playing in run.live)
-        end = min((end for end in events if end is not None), default=None)
+        end = self._next_end(run)
         if end is not None:
             run.timeline.limit = end
         return end
@@ -168,14 +165,13 @@ class Controls:
         aim = run_target(event, nth, streams, root)
         self.play(now, which)
         self._targets.append(aim)
-        self._watch([*self._streams.all(), *self._streams.older])
+        self._watch(self._streams.all(older=True))
         return aim
 
     def give_up(self, aim: RunTarget) -> None:
-        """Forget a target."""
         if aim in self._targets:
             self._targets.remove(aim)
-            self._watch([*self._streams.all(), *self._streams.older])
+            self._watch(self._streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
         """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
@@ -205,7 +201,6 @@ class Controls:
         )  # fmt: skip
 
     def positions(self) -> list[Position]:
-        """Return the position of every playhead."""
         return [self.position(run.name) for run in self._streams.all()]
 
     def one(self, which: str | None) -> Playthrough | None:
@@ -220,7 +215,7 @@ class Controls:
         return playthroughs[0] if playthroughs else None
 
     def _chosen(self, which: str | None) -> list[Playthrough]:
-        playthroughs = list(self._streams.all())
+        playthroughs = self._streams.all()
         if which is None:
             return playthroughs
         if session := self._plan.sessions.get(which):
@@ -237,7 +232,6 @@ class Controls:
         return [*self._chosen(which), *older]
 
     def _name(self, which: str) -> str:
-        """Return the name of the playthrough of `which`."""
         session = self._plan.sessions.get(which)
         return session.root if session else which
 
@@ -270,13 +264,14 @@ class Controls:
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
 
     def _next_type(self, run: Playthrough) -> str | None:
-        events = (playing.next_event(self._plan.frame, run.timeline.passed) for playing in run.live)
-        ends = [end for end in events if end is not None]
-        if not ends:
-            return None
-        _, stream, seq = min(ends)
-        frame = self._plan.frame(int(stream), int(seq))
+        end = self._next_end(run)
+        frame = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
         return frame.type if frame else None
+
+    def _next_end(self, run: Playthrough) -> SortKey | None:
+        """Return the key of the last part of the next event that no client has; None if there is none."""
+        events = (playing.next_event(self._plan.frame, run.timeline.passed) for playing in run.live)
+        return min((end for end in events if end is not None), default=None)
 
 
 def is_behind(run: Playthrough, end: SortKey) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..faults import Faults
-from ..matching import DEFAULT, Rules, rules_of
+from ..matching.rules import DEFAULT, Rules, rules_of
+from ..stream_parts import Chunks, chunks_of
 from .plan import GateRule, gate_rule
-from .stream_parts import Chunks, chunks_of
 from .timeline import Timing, timing_of
 
 

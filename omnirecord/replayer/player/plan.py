@@ -9,12 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any
 
 from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
-from ...model import Exchange, Recording, TimedFrame
+from ...model import Exchange, Recording, TimedFrame, root_of
 from ...omnigent.protocol import connect_snapshot_length
 from ...omnigent.routes import (
     GATE_EXAMPLE,
@@ -28,9 +29,8 @@ from ...omnigent.routes import (
 from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
-from ..event_address import Stream
-from ..parts import Part
-from .stream_parts import StreamParts, coded_parts, parts_of
+from ..event_address.matcher import Stream
+from ..stream_parts import Part, StreamParts, coded_parts, parts_of
 from .timeline import NS
 
 
@@ -109,8 +109,7 @@ class ReplayPlan:
         self._zero = _zeros(recorded)
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
-        self._starts: dict[int, datetime] = {}
-        self._session_rows: list[tuple[int, dict[str, Any]]] | None = None
+        self._started_at = {one.recording: one.started_at for one in recordings}
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
@@ -122,7 +121,7 @@ class ReplayPlan:
     def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
         session = self.sessions.get(name)
         if session is None:
-            session = self.sessions[name] = Session(name, _root(name, parents))
+            session = self.sessions[name] = Session(name, root_of(name, parents))
             self.trees[session.root].sessions.append(session)
         request = exchange.request
         tree = self.trees[session.root]
@@ -168,16 +167,13 @@ class ReplayPlan:
             message = message_of(payload_of(frame))
             if message is not None and message.kind == "request":
                 asked[message.id] = frame.offset_ns
-        found = []
-        for x in posts if asked else ():
-            message = message_of(loads(self.request_body(x)))
-            if (
-                message is not None
-                and message.method is None
-                and asked.get(message.id, x.request.at_ns) < x.request.at_ns
-            ):
-                found.append(x)
-        return found
+        replies = ((x, message_of(loads(self.request_body(x)))) for x in (posts if asked else ()))
+        return [
+            x
+            for x, message in replies
+            if message is not None and message.method is None
+            if asked.get(message.id, x.request.at_ns) < x.request.at_ns
+        ]
 
     def _reads(self, exchange: Exchange) -> tuple[array[int], array[int]]:
         """Return the offsets in ns, and the sizes in bytes, of the reads of a stream. Cached."""
@@ -202,13 +198,10 @@ class ReplayPlan:
             self._points[name] = array("q", sorted(set(self._reads(exchange)[0])))
         return self._points[name]
 
+    @cached_property
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return the rows of all recorded session lists, with their times in ns: from answers and from the
-        WebSocket."""
-        if self._session_rows is None:
-            rows = [*self._listed_rows(), *self._pushed_rows()]
-            self._session_rows = sorted(rows, key=lambda row: row[0])
-        return self._session_rows
+        """The rows of all recorded session lists, with their times in ns: from answers and from the WebSocket."""
+        return sorted([*self._listed_rows(), *self._pushed_rows()], key=lambda row: row[0])
 
     def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for exchange in self.exchanges:
@@ -225,9 +218,8 @@ class ReplayPlan:
 
     def epoch(self, recording: int, at_ns: int) -> int:
         """Return a recorded time as seconds since 1970."""
-        if recording not in self._starts:
-            self._starts[recording] = datetime.fromisoformat(self._store.recording(recording).started_at)
-        return int(self._starts[recording].timestamp() + (at_ns - self._zero[recording]) / NS)
+        began = datetime.fromisoformat(self._started_at[recording])
+        return int(began.timestamp() + (at_ns - self._zero[recording]) / NS)
 
     def in_another_hop(self, method: str, target: str) -> str:
         """Return which other hop has such a request, and how to play it, as words; empty if none has."""
@@ -288,7 +280,6 @@ class ReplayPlan:
         return [Stream(n, self.frames(x)) for n, x in sorted(self._streams.items()) if x.party != "runner"]
 
     def stream(self, number: int) -> Exchange | None:
-        """Return the stream of that number; None if there is none."""
         return self._streams.get(number)
 
     def parts(self, exchange: Exchange) -> Sequence[Part]:
@@ -308,7 +299,8 @@ class ReplayPlan:
         self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
             if x.stream is not None and x.party != "runner":
-                most -= self._decoded(x) if is_coded(x) else x.response_bytes
+                verdicts, size = self._store.tally(x) if is_coded(x) else ({}, 0)
+                most -= max(x.response_bytes, size + AN_EVENT * sum(verdicts.values()))
                 if most < 0:
                     break
                 with suppress(CassetteError):
@@ -317,11 +309,6 @@ class ReplayPlan:
             streams = (x for session in tree.sessions for x in session.opens if x.stream)
             if all(x.exchange in self._when for x in streams):
                 self.points_of(root)
-
-    def _decoded(self, exchange: Exchange) -> int:
-        """Return the memory for the events of a compressed stream, in bytes."""
-        verdicts, size = self._store.tally(exchange)
-        return max(exchange.response_bytes, size + AN_EVENT * sum(verdicts.values()))
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
         table = self._store.frame_table(exchange)
@@ -383,11 +370,3 @@ def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
 def start_of(exchange: Exchange) -> int:
     """Return when the response of a stream began, in ns; when the request came if there is none."""
     return exchange.response.at_ns if exchange.response else exchange.request.at_ns
-
-
-def _root(name: str, parents: dict[str, str]) -> str:
-    seen = {name}
-    while (parent := parents.get(name)) is not None and parent not in seen:
-        name = parent
-        seen.add(name)
-    return name

@@ -14,14 +14,15 @@ from typing import Literal
 from ...model import Ending, Exchange, TimedFrame
 from ...wire.content_coding import content_of
 from ...wire.headers import header, without
+from ..faults.apply import Faulty
 from ..matching import Asked
 from ..matching.key import Miss
-from ..parts import Part
+from ..stream_parts import Burst, Chunks, Part, StreamParts
 from .plan import Session, Tree, start_of
-from .stream_parts import Burst, Chunks, StreamParts
 from .timeline import Gate, SortKey, Timeline, sort_key
 
 _CODING = "content-encoding"
+_NO_FAULTS = Faulty(())
 _FRAME_ENDS = (b"\n\n", b"\r\r", b"\n\r\n")
 _BATCH = 64 * 1024
 """Bytes after which no more parts are joined to a write."""
@@ -51,7 +52,6 @@ class Playing:
     timeline: Timeline
     planned: Sequence[Part]
     """The parts before faults and ids; `parts` are those that go out."""
-    ending: Ending
     opened_at: int
     sent: Sent = field(default_factory=Sent)
     chunks: Chunks = field(default_factory=Chunks)
@@ -63,12 +63,8 @@ class Playing:
     begins_at: int = 0
     """Earliest start of the response, in ns on the replay's clock."""
     parts: Sequence[Part] = ()
-    fault: Stop | None = None
-    """How a fault ends the stream, right behind the last part."""
-    by: str = ""
-    """The fault that ends the stream."""
-    quiet_from: float = float("inf")
-    """Recorded offset after which no heartbeat may be inserted."""
+    faulty: Faulty = _NO_FAULTS
+    """How a fault ends the stream, and where heartbeats stop."""
     next: int = 0
     _bursts: Mapping[int, Burst] = field(default_factory=dict)  # by their first part
     _size: int = 0  # bytes sent
@@ -78,11 +74,11 @@ class Playing:
     _reached: int | None = None  # when the next part's time came, or comes
     _went: tuple[int, int] | None = None  # when the last part went out, and its offset
 
-    def lay_out(self, parts: Sequence[Part]) -> None:
+    def lay_out(self, parts: Sequence[Part], faulty: Faulty = _NO_FAULTS) -> None:
         """Send these parts from now on, without the bytes that were sent."""
         self.parts, self.next = list(_behind(parts, self._size)) if self._size else parts, 0
         self._bursts = self.parts.bursts if isinstance(self.parts, StreamParts) and self.chunks.joined else {}
-        self.fault, self.by, self.quiet_from = None, "", float("inf")
+        self.faulty = faulty
 
     @property
     def session_id(self) -> str | None:
@@ -94,12 +90,12 @@ class Playing:
 
     @property
     def stop(self) -> Stop:
-        return self.fault or _STOPS.get(self.ending, "open")
+        return self.faulty.end or _STOPS.get(self.exchange.ending, "open")
 
     @property
     def is_whole(self) -> bool:
         """Whether the client has got the whole recorded answer."""
-        return not self.has_more and self.fault is None
+        return not self.has_more and self.faulty.end is None
 
     def has_reached(self, key: tuple[int, int]) -> bool:
         """Whether an event, by its stream and frame, is sent, or waits in a stall."""
@@ -130,20 +126,17 @@ class Playing:
         part = self.parts[self.next]
         if self.timeline.paused:
             return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
-        at = self._in_time(part, now)
+        at: int | None = now
+        if not part.in_snapshot:
+            at = self.timeline.due(part.offset_ns, now)
+        elif not self.joined:
+            at = max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
 
     def _end_due(self, now: int) -> int | None:
-        if self.fault or self.exchange.end_ns is None:
+        if self.faulty.end or self.exchange.end_ns is None:
             return None if self.timeline.paused else now
         return self.timeline.due(self.exchange.end_ns, now)
-
-    def _in_time(self, part: Part, now: int) -> int | None:
-        if not part.in_snapshot:
-            return self.timeline.due(part.offset_ns, now)
-        if self.joined:
-            return now
-        return max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
         """Return when a part is due after stalls. A stall begins at the time of its part; later parts keep their
@@ -231,8 +224,9 @@ class Playing:
         """Whether a heartbeat may be inserted here: between two frames, in a body that is not compressed, before the
         offset where heartbeats stop."""
         between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
-        reached = self.parts[self.next - 1].offset_ns if self.next else -1
-        return not self.coded and between_frames and reached < self.quiet_from
+        quiet_from = self.faulty.quiet_from
+        is_quiet = quiet_from is not None and self.next > 0 and self.parts[self.next - 1].offset_ns >= quiet_from
+        return not self.coded and between_frames and not is_quiet
 
 
 def _behind(parts: Iterable[Part], size: int) -> Iterator[Part]:
@@ -260,10 +254,6 @@ class Playthrough:
     asked: Asked = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
-
-    @property
-    def started(self) -> bool:
-        return self.timeline.started
 
     def came(self, exchange: Exchange, now: int) -> None:
         """Open the gate of this exchange, if it is one: a request was matched with it.
@@ -385,12 +375,3 @@ class Failing:
 
 
 Decision = Playing | Answering | Failing | Miss | NoContent | Refused | Updates
-
-
-def begun_at(decision: Decision, earliest: int) -> Decision:
-    """Return a recorded decision so that it begins at `earliest` or later, in ns; any other decision as it is."""
-    if isinstance(decision, Answering):
-        return replace(decision, earliest=max(decision.earliest, earliest))
-    if isinstance(decision, Playing):
-        decision.begins_at = earliest
-    return decision

@@ -10,21 +10,21 @@ It never gets the start again, since the client would see the answer twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import dropwhile
 from typing import Any
 
 from ...cassette.sqlite import is_coded
-from ...model import Ending, Exchange, TimedFrame
+from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
 from ...wire.strict_json import as_dict, payload_of
-from ..parts import Part
-from .effects import Effects
+from ..stream_parts import Part, decoded_parts, part_of
 from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
-from .stream_parts import decoded_parts
+from .rewrite import Effects
 from .timeline import Gate, Scale, Timeline, scale_of
 
 
@@ -50,17 +50,14 @@ class StreamChoice:
         self.made: set[int] = set()
         """The recorded exchanges that were requested in this replay."""
 
-    def all(self) -> Iterator[Playthrough]:
-        """Yield every playthrough, the oldest first."""
-        yield from self.playthroughs.values()
-        yield from self.alone
+    def all(self, *, older: bool = False) -> list[Playthrough]:
+        """Return every playthrough, the oldest first. `older`: also those that have begun again."""
+        return [*self.playthroughs.values(), *self.alone, *(self.older if older else ())]
 
     def opened_gates(self) -> int:
-        """Return the number of open gates."""
-        return sum(gate.open for run in (*self.all(), *self.older) for gate in run.timeline.gates)
+        return sum(gate.open for run in self.all(older=True) for gate in run.timeline.gates)
 
     def reset(self) -> None:
-        """Forget every playthrough."""
         self.playthroughs.clear()
         self.alone.clear()
         self.older.clear()
@@ -79,7 +76,7 @@ class StreamChoice:
     def begin_again(self, session: Session) -> Playthrough:
         """Return a new playthrough; the current one if nothing of it has been played, since it may be paused."""
         run = self.playthroughs.get(session.root)
-        if run is not None and (run.started or run.opened or run.asked):
+        if run is not None and (run.timeline.started or run.opened or run.asked):
             self.supersede(session.root)
         return self.playthrough(session)
 
@@ -106,7 +103,7 @@ class StreamChoice:
     def closed(self, playing: Playing) -> None:
         """Remove a stream whose client left, or that ended."""
         self.effects.closed(playing)
-        for run in (*self.all(), *self.older):
+        for run in self.all(older=True):
             if playing in run.live:
                 run.live.remove(playing)
         self.alone = [run for run in self.alone if run.live]
@@ -140,9 +137,10 @@ class StreamChoice:
         return any(start_of(recorded) < offset <= sent for offset in news)
 
     def _recorded(self, run: Playthrough, exchange: Exchange, now: int) -> Playing:
-        playing = self._playing(exchange, run, self._parts(exchange), now)
-        playing.coded = is_coded(exchange) and not self._decodes
-        playing.decoded = is_coded(exchange) and self._decodes
+        decodes = is_coded(exchange) and self._decodes
+        parts = decoded_parts(self._plan.frames(exchange)) if decodes else self._plan.parts(exchange)
+        playing = self._playing(exchange, run, parts, now)
+        playing.coded, playing.decoded = is_coded(exchange) and not decodes, decodes
         run.begin(playing)
         return playing
 
@@ -158,11 +156,6 @@ class StreamChoice:
     def _decodes(self) -> bool:
         """Whether an option changes single frames, so that compressed streams have to be sent decoded."""
         return self._renames or bool(self.effects) or self._chunks.kind == "frame"
-
-    def _parts(self, exchange: Exchange) -> Sequence[Part]:
-        if is_coded(exchange) and self._decodes:
-            return decoded_parts(self._plan.frames(exchange))
-        return self._plan.parts(exchange)
 
     def _join(self, run: Playthrough, session: Session, number: int, now: int) -> Playing | Exchange:
         streams = [x for x in session.opens if x.kind == "sse"]
@@ -190,7 +183,7 @@ class StreamChoice:
         playing = self._playing(streams[-1], run, parts, now)
         playing.joined = playing.decoded = True
         if all(part.in_snapshot for part in parts):
-            playing.ending = "open"  # the client missed the end
+            playing.exchange = replace(playing.exchange, ending="open")  # the client missed the end
         run.join(playing, start_of(streams[0]))
         return playing
 
@@ -215,9 +208,8 @@ class StreamChoice:
         self.effects.lay_out(playing)
 
     def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], now: int) -> Playing:
-        ending: Ending = exchange.ending
         sent = run.sent[exchange.session_id or ""]
-        playing = Playing(exchange, run.timeline, self._chunks.of(parts), ending, now, sent, self._chunks)
+        playing = Playing(exchange, run.timeline, self._chunks.of(parts), now, sent, self._chunks)
         self.effects.lay_out(playing)
         return playing
 
@@ -231,10 +223,10 @@ def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of:
     frames = session_line(streams)
     source = streams[snapshot_of]
     of_source = source[: connect_snapshot_length(source)]
-    snapshot = [_part(frame, True) for frame in of_source if not protocol.is_of_response(frame.type)]
+    snapshot = [part_of(frame, True) for frame in of_source if not protocol.is_of_response(frame.type)]
     played = [frame for frame in frames if frame.offset_ns <= sent_ns]
     in_flight = [Part(0, data, True) for data in text_in_flight(played)]
-    rest = [_part(frame, False) for frame in frames if frame.offset_ns > sent_ns]
+    rest = [part_of(frame, False) for frame in frames if frame.offset_ns > sent_ns]
     return [*snapshot[:1], *in_flight, *snapshot[1:], *rest]
 
 
@@ -243,7 +235,7 @@ def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
     mine = streams[0]
     snapshot = connect_snapshot_length(mine)
     later = [frame for frame in session_line(streams) if frame.stream != mine[0].stream]
-    return [_part(frame, frame.seq <= snapshot) for frame in mine[seq:]] + [_part(frame, False) for frame in later]
+    return [part_of(frame, frame.seq <= snapshot) for frame in mine[seq:]] + [part_of(frame, False) for frame in later]
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
@@ -315,10 +307,6 @@ def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
     """Return a frame in the server's own spelling, without a sequence number."""
     data = json.dumps({"sequence_number": None, "type": type_, **fields})
     return f"event: {type_}\ndata: {data}\n\n".encode()
-
-
-def _part(frame: TimedFrame, in_snapshot: bool) -> Part:
-    return Part(frame.offset_ns, frame.raw or b"", in_snapshot, frame.stream, frame.seq, frame.seq)
 
 
 def _data(frame: TimedFrame) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 
 from ...errors import UsageError
 from ...wire.limits import checked_seconds
-from ..parts import Part
+from ..stream_parts import Part
 
 NS = 1_000_000_000
 _SLOWEST, _FASTEST = 1e-6, 1e9
@@ -169,7 +169,7 @@ class Timeline:
         it."""
         if self.paused or self.gate_before(offset_ns) is not None:
             return None
-        return now + self._lasts(max(0, self._scale(offset_ns) - self.played(now)))
+        return now + int(max(0, self._scale(offset_ns) - self.played(now)) / self.speed)
 
     def lets_pass(self, part: Part, *, at_once: bool) -> bool:
         """Whether a part passes while paused. `at_once`: it is of the connect snapshot of a client that joins."""
@@ -178,11 +178,7 @@ class Timeline:
 
     def between(self, one_ns: int, other_ns: int) -> int:
         """Return the time from one recorded offset to another, in ns of `now`."""
-        return self._lasts(self._scale(other_ns) - self._scale(one_ns))
-
-    def _lasts(self, played: int) -> int:
-        """Return the length of some played time, in ns of `now`."""
-        return int(played / self.speed)
+        return int((self._scale(other_ns) - self._scale(one_ns)) / self.speed)
 
     def open(self, gate: Gate, now: int) -> None:
         """Open a gate: its request came. Time continues from here if it stood at this gate."""
@@ -193,8 +189,8 @@ class Timeline:
         """Note that a frame was sent. `part`: its last part."""
         if self.last is None or sort_key(part) >= sort_key(self.last):
             self.last = part
-        if self.paused:
-            self._catch_up(part.offset_ns, now)
+        if self.paused and self.started and self._scale(part.offset_ns) > self.played(now):
+            self.move(part.offset_ns, now)
         if self.watch is not None:
             self.watch(part, now)
 
@@ -222,11 +218,6 @@ class Timeline:
         self.jumped_ns = self._short_of_gate(offset_ns)
         if self.paused:
             self.limit = offset_ns, float("inf"), float("inf")
-
-    def _catch_up(self, offset_ns: int, now: int) -> None:
-        """Move the playhead to a part that passed while paused."""
-        if self.started and self._scale(offset_ns) > self.played(now):
-            self.move(offset_ns, now)
 
     def _keep(self, now: int) -> None:
         """Let time run from the current position."""

@@ -3,15 +3,7 @@
 import { clip, count, oneLine, seconds } from './words.js'
 
 const FAILED = new Set(['failed', 'refused', 'cut', 'incomplete'])
-const CALL_ENDINGS = {
-  completed: 'completed',
-  failed: 'failed',
-  incomplete: 'incomplete',
-  refused: 'refused',
-  cut: 'cut',
-  open: 'still open',
-  unknown: 'end not known',
-}
+const CALL_ENDINGS = { open: 'still open', unknown: 'end not known' }
 const SURE = {
   call_id: 'by the id of a tool call',
   conversation: 'by its conversation and text',

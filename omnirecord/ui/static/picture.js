@@ -106,13 +106,8 @@ export class Picture {
       highest = Math.max(1, ...per)
     pen.fillStyle = colours.events
     per.forEach((n, x) => {
-      if (n)
-        pen.fillRect(
-          x,
-          base - Math.max(2, Math.round((most * Math.log1p(n)) / Math.log1p(highest))),
-          1.4,
-          Math.max(2, Math.round((most * Math.log1p(n)) / Math.log1p(highest))),
-        )
+      const height = Math.max(2, Math.round((most * Math.log1p(n)) / Math.log1p(highest)))
+      if (n) pen.fillRect(x, base - height, 1.4, height)
     })
     pen.fillStyle = colours.beat
     this.counts(table.beats).forEach((n, x) => {

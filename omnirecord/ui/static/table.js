@@ -152,17 +152,10 @@ export class Table {
 
 // The number of values in a sorted list that are at most `value`.
 export function upTo(sorted, value) {
-  let low = 0,
-    high = sorted.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (sorted[middle] <= value) low = middle + 1
-    else high = middle
-  }
-  return low
+  return countWhile(sorted.length, i => sorted[i] <= value)
 }
 
-// The same for any order, with a call for each step: the number of first places, of `many`, for which `holds` is true.
+// The number of first places, of `many`, for which `holds` is true.
 export function countWhile(many, holds) {
   let low = 0,
     high = many

@@ -9,7 +9,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.diff.align import AROUND, MAX_SHOWN, SMALL, Span, aligned, matches, moved, spans
+from omnirecord.analysis.diff.align import SMALL, aligned, matches, moved
+from omnirecord.analysis.diff.differences import AROUND, MAX_SHOWN, Span, spans
 from tests.support.recorded import calls
 from tests.support.watchdog import slowness
 

@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from omnirecord.analysis.diff.align import IGNORED
 from omnirecord.analysis.diff.diff import DiffSession, compare
 from omnirecord.analysis.diff.differences import counts
-from omnirecord.analysis.diff.normalize import IGNORED
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame
 from omnirecord.omnigent.protocol import connect_snapshot_length

@@ -6,10 +6,8 @@ from contextlib import closing
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
-from omnirecord.analysis.doctor.stream import Deltas
-from omnirecord.analysis.gather import whole_sessions
-from omnirecord.analysis.turns.draft import Draft
+from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.finding import Deltas
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED
 
@@ -20,12 +18,11 @@ def told() -> list[object]:
     found: list[object] = []
     for path in PATHS:
         with closing(open_store(path)) as store:
-            found.append((path.name, examine(store), list(whole_sessions(store))))
+            found.append((path.name, examine(store)))
     return found
 
 
-def test_findings_and_turns_do_not_depend_on_deltas_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_do_not_depend_on_deltas_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     together = told()
-    monkeypatch.setattr(Deltas, "takes", lambda _self, _frame: False)
-    monkeypatch.setattr(Draft, "goes_on", lambda _self, _at_ns, _data: False)
+    monkeypatch.setattr(Deltas, "takes", lambda _self, _frame, _data: False)
     assert together == told()

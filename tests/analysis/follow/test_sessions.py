@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from omnirecord.analysis.follow.sessions import CALLS, GrowingLinks
-from omnirecord.analysis.model_calls.correlate import linked
+from omnirecord.analysis.model_calls import linked
 from omnirecord.analysis.model_calls.values import Link
 from omnirecord.analysis.turns.values import Session
 from omnirecord.providers.call import ModelCall

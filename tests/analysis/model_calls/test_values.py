@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omnirecord.analysis.model_calls.correlate import linked
+from omnirecord.analysis.model_calls import linked
 from omnirecord.analysis.model_calls.values import first_token, time_spent
 from omnirecord.analysis.turns.values import Approval
 from tests.support.both_hops import World, ns

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.search.search import Found, search
+from omnirecord.analysis.search import Found, search
 from omnirecord.cli import main
 from tests.support.cassettes import Made
 from tests.support.hop_tapes import asked, both_hops, model_hop, user

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.search.search import Found, search
+from omnirecord.analysis.search import Found, search
 from omnirecord.cassette.sqlite import Writer, rows
 from omnirecord.cassette.sqlite.search_index import VERSION, path_beside
 from omnirecord.model import Recording
@@ -239,7 +239,7 @@ def test_a_recorder_starts_and_writes_while_somebody_indexes(tmp_path: Path) -> 
 SEARCHING = """
 import sys, time
 from pathlib import Path
-from omnirecord.analysis.search import search
+from omnirecord.analysis import search
 search.WORTH_A_FILE = 0
 def watch(steps):
     for step in steps:

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.search import search as finding
-from omnirecord.analysis.search.search import Found, moment, search
+from omnirecord.analysis import search as finding
+from omnirecord.analysis.search import Found, moment, search
 from omnirecord.cassette.open import import_file
 from omnirecord.errors import UsageError
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
@@ -307,7 +307,7 @@ def test_a_hundred_thousand_events_are_searched_in_a_tenth_of_a_second(tmp_path:
     path = large(tmp_path / "a.db", say[kind], count)
     script = f"""
         import json, time
-        from omnirecord.analysis.search.search import search
+        from omnirecord.analysis.search import search
         begun = time.process_time()
         search({str(path)!r}, "word777*")
         built, taken = time.process_time() - begun, []

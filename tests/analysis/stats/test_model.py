@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import SessionStats
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main

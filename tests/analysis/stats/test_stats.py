@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 import omnirecord
 from omnirecord.analysis.model_calls.values import union
-from omnirecord.analysis.stats import values
-from omnirecord.analysis.stats.stats import measured
+from omnirecord.analysis.stats import measured, values
 from omnirecord.analysis.stats.values import SessionStats, Spread, gaps_of, percentiles, stats_row
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import stream_rows

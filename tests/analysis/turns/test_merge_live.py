@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.turns.session_builder import LiveMerge
+from omnirecord.analysis.turns import LiveMerge
 from omnirecord.model import TimedFrame
 
 MS = 1_000_000

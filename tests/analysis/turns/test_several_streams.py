@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omnirecord.analysis.turns.session_builder import merged
+from omnirecord.analysis.turns import merged
 from omnirecord.analysis.turns.values import Turn
 from omnirecord.wire.event_ids import event_id, stamp
 from tests.analysis.turns.test_turns import (

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.analysis.transcript.show import turn_row
+from omnirecord.analysis.turns import SessionBuilder, merged, session_of
 from omnirecord.analysis.turns.requests import Act, act_of
-from omnirecord.analysis.turns.session_builder import SessionBuilder, merged, session_of
-from omnirecord.analysis.turns.values import Turn, turn_row
+from omnirecord.analysis.turns.values import Turn
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
 from omnirecord.omnigent.events import MODELS

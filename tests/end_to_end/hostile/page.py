@@ -11,6 +11,8 @@ from tests.end_to_end.hostile.rows_client import SHAPES, Shape
 from tests.end_to_end.hostile.rows_upstream import ROWS
 
 SAME = "the same as without the proxy"
+NAMED = 6
+"""Most cases that a row names; of more, it names three."""
 
 
 def upstream_lines() -> Iterator[str]:
@@ -40,13 +42,20 @@ def _client_result(shape: Shape) -> str:
 
 
 def _lines(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A line for each result, with the names that have it; only their number if the proxy changes nothing."""
+    """A line for each result, with the names that have it; of many, or if the proxy changes nothing, their number."""
     named = defaultdict[str, list[str]](list)
     for result, name in rows:
         named[result].append(name)
     for result, names in named.items():
-        cases = f"{len(names)} cases" if result.startswith(SAME) else "<br>".join(_by_subject(names))
-        yield f"| {result} | {cases} |"
+        yield f"| {result} | {_cases(names, alike=result.startswith(SAME))} |"
+
+
+def _cases(names: list[str], *, alike: bool) -> str:
+    if alike:
+        return f"{len(names)} cases"
+    if len(names) > NAMED:
+        return f"{len(names)} cases, such as: {'; '.join(_by_subject(names[:: len(names) // 3][:3]))}"
+    return "<br>".join(_by_subject(names))
 
 
 def _by_subject(names: Iterable[str]) -> Iterator[str]:

@@ -150,7 +150,7 @@ ANSWERS: dict[str, tuple[bytes, dict[str, Any]]] = {
     "a redirect to another server": (b"HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/x\r\n" + TWO, {}),
     "a stream of NULs": (STREAM + chunk(b"data: \0\0\0\n\n\0" * 100) + END, {}),
     "a stream that is not UTF-8": (STREAM + chunk(b"data: \xff\xfe\xc3\n\n" * 100) + END, {}),
-    "a stream of blank lines": (STREAM + chunk(b"\n" * MIB) + chunk(b"\r\n" * MIB) + END, {}),
+    "a stream of blank lines": (STREAM + chunk(b"\n" * (MIB // 8)) + chunk(b"\r\n" * (MIB // 8)) + END, {}),
     "an empty stream": (STREAM + END, {}),
     "an invalid gzip body": (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi", {}),
     "a gzip body that inflates to 30 MiB": (

@@ -115,7 +115,7 @@ def test_a_full_temporary_folder_is_named_where_a_cassette_is_unpacked(
     import_file(HEALTHY["text"], db)
     assert run(["export", db, "-o", packed]).code == 0
     command = [*words, str(packed), *(["--db", str(tmp_path / "b.db")] if words == ("import",) else [])]
-    code = "import sys; from omnirecord.cassette.sqlite import compressed as packed; packed.IN_MEMORY = 4096;"
+    code = "import sys; from omnirecord.cassette.sqlite import opening; opening.IN_MEMORY = 4096;"
     code += " from omnirecord.cli import main"
     filler = fill(disk, 8192)
     try:

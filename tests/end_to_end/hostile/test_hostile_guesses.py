@@ -18,7 +18,7 @@ from omnirecord.cassette.export import packed_bytes
 from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import Writer
-from omnirecord.cassette.sqlite.compressed import content
+from omnirecord.cassette.sqlite.opening import content
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Rotation
 from tests.support import wire

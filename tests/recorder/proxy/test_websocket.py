@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from omnirecord.model import Message
 from omnirecord.recorder.proxy import websocket as tunnel
-from omnirecord.wire.websocket import MessageReader
+from omnirecord.recorder.proxy.websocket import MessageReader
 from tests.support import wire
 from tests.support.wire import Wire, connected, recorded
 

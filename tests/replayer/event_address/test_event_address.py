@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.event_address import Address, Stream, parse_address
+from omnirecord.replayer.event_address import Address, parse_address
+from omnirecord.replayer.event_address.matcher import Stream
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, presence, status
 from tests.support.examples import each
 from tests.support.recorded import calls, recorded

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.event_address import Stream
+from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Bound, Faults, Faulty, RequestFault
 from omnirecord.replayer.faults.verbs import Answer, parse_fault
-from omnirecord.replayer.parts import Part
+from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import DONE, completed, created, delta, event, heartbeat, ns, presence, status
 from tests.support.examples import each

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
-from omnirecord.replayer.event_address import Stream, parse_address
-from omnirecord.replayer.faults import VERBS, Faults
-from omnirecord.replayer.faults.verbs import parse_fault, time_text
+from omnirecord.replayer.event_address import parse_address
+from omnirecord.replayer.event_address.matcher import Stream
+from omnirecord.replayer.faults import Faults
+from omnirecord.replayer.faults.verbs import VERBS, parse_fault, time_text
 from tests.replayer.event_address.test_event_address import ADDRESSES, VALUES
 from tests.support.examples import each
 

@@ -12,9 +12,10 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.model import Exchange, Headers, Request, Response
-from omnirecord.replayer.matching import Asked, Lookup, Rules, conversations
+from omnirecord.replayer.matching import Asked, Lookup, conversations
 from omnirecord.replayer.matching.conversations import Conversations
 from omnirecord.replayer.matching.key import Incoming
+from omnirecord.replayer.matching.rules import Rules
 from tests.support.examples import each
 
 PATH = "/v1/responses"

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer.parts import Part
-from omnirecord.replayer.player.stream_parts import LONGEST, chunks_of
 from omnirecord.replayer.server import Replay
+from omnirecord.replayer.stream_parts import LONGEST, Part, chunks_of
 from tests.support.cassettes import DONE, Made, delta, heartbeat
 from tests.support.examples import each
 from tests.support.stage import Stage

@@ -152,7 +152,7 @@ def test_heartbeats_that_stop_are_not_made_up_either() -> None:
     assert listener.playing.takes_a_frame
     listener.hears()
     assert not listener.playing.takes_a_frame
-    assert stage.opens().playing.quiet_from < float("inf")
+    assert stage.opens().playing.faulty.quiet_from is not None
 
 
 def test_a_compressed_stream_is_sent_plain_so_that_something_can_happen_to_it() -> None:
@@ -179,7 +179,7 @@ def test_after_a_reset_what_happened_once_happens_again() -> None:
     assert ended(stage, listener)
     stage.player.reset()
     assert stage.player.streams.effects.happened == {}
-    assert stage.opens().playing.fault == "clean"
+    assert stage.opens().playing.faulty.end == "clean"
 
 
 @each("chunks", ["recorded", "frame", "byte", "random:3"])

@@ -209,4 +209,4 @@ def test_who_comes_after_the_end_is_not_sent_away_again() -> None:
     first.hears()
     first.leaves()
     late = stage.opens()
-    assert (late.hears(), late.playing.ending) == (GREETING, "open")
+    assert (late.hears(), late.playing.exchange.ending) == (GREETING, "open")

@@ -53,12 +53,12 @@ def test_after_a_recorded_end_the_next_recorded_open_follows() -> None:
     stage = Stage(tape)
     first = stage.opens()
     stage.at(1)
-    assert (first.hears(), first.playing.ending) == (["heartbeat", "cut"], "upstream_lost")
+    assert (first.hears(), first.playing.exchange.ending) == (["heartbeat", "cut"], "upstream_lost")
     first.leaves()
     second = stage.opens()
     assert second.hears() == ["heartbeat"]
     assert second.next_in() == pytest.approx(0.5)
-    assert second.playing.ending == "done"
+    assert second.playing.exchange.ending == "done"
 
 
 def test_opens_without_a_response_are_skipped() -> None:
@@ -163,7 +163,7 @@ def test_a_stream_that_belongs_to_no_session_has_its_own_time_and_plays_again_an
         assert listener.hears() == ["Hi"]
         stage.now += 500_000_000
         assert listener.hears() == ["[DONE]"]
-        assert listener.playing.ending == "done"
+        assert listener.playing.exchange.ending == "done"
 
 
 def test_a_stream_that_is_got_from_no_session_plays_too() -> None:

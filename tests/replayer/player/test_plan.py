@@ -12,9 +12,8 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import connect_snapshot_length
-from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
-from omnirecord.replayer.player.stream_parts import StreamParts, parts_of
+from omnirecord.replayer.stream_parts import Part, StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,
     TROUBLED,
@@ -163,7 +162,7 @@ def test_the_session_lists_rows_come_from_http_and_from_its_websocket_in_order()
     tape.websocket("/v1/sessions/updates", 1.0, (1.5, "up", {"session_ids": ["s"]}), (3.0, "down", changed))
     tape.get("/v1/sessions?limit=9", 2.0, {"data": [{"id": "s", "n": 1}, "odd"]})
     tape.get("/v1/sessions", 4.0, b"no JSON")
-    assert [(at, row["n"]) for at, row in plan(tape).session_rows()] == [(ns(2.0), 1), (ns(3.0), 2)]
+    assert [(at, row["n"]) for at, row in plan(tape).session_rows] == [(ns(2.0), 1), (ns(3.0), 2)]
 
 
 def test_the_session_lists_rows_are_on_the_same_clock() -> None:
@@ -171,7 +170,7 @@ def test_the_session_lists_rows_are_on_the_same_clock() -> None:
     tape.get("/v1/sessions", 1.0, {"data": [{"id": "s", "n": 1}]})
     tape.another_recording()
     tape.websocket("/v1/sessions/updates", 0.0, (0.5, "down", {"type": "changed", "items": [{"id": "s", "n": 2}]}))
-    assert [(at, row["n"]) for at, row in plan(tape).session_rows()] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
+    assert [(at, row["n"]) for at, row in plan(tape).session_rows] == [(ns(1.0), 1), (ns(1.5) + 1, 2)]
 
 
 def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from omnirecord.replayer.parts import Part
 from omnirecord.replayer.player import Answering, Mismatch, NoContent, Refused, Updates
-from omnirecord.replayer.player.player import ids_differ, parts_to
+from omnirecord.replayer.player.rewrite import ids_differ, parts_to
+from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.json_rpc import Message, message_of
 from tests.support.cassettes import JSON, Made, conversation, delta, ns
 from tests.support.examples import each

@@ -1,0 +1,379 @@
+"""The output of `show --follow`: lines, or one object for each turn, while a cassette is recorded.
+
+Of an open turn, each piece has its line as soon as it is complete, and is looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from ...cassette.sqlite import Store
+from ...model import Exchange
+from ...omnigent.routes import is_session
+from ...text import counted, one_line, seconds
+from ..follow.sessions import GrowingSession, GrowingSessions
+from ..gather import Context, failures_in
+from ..model_calls.values import Link, TurnKey, spent_in
+from ..turns.builder import LAST, TurnBuilder
+from ..turns.conclusion import concluded
+from ..turns.draft import Block, Draft
+from ..turns.requests import Act, FailedRequest
+from ..turns.values import LONG_SILENCE, Session
+from . import sentences
+from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
+from .sentences import COLUMN, Line, Page, Piece
+from .show import failures, row_without_turn, told_failures, total, turn_row, verdict, why
+
+_NAME = 8
+"""Length of the session id before a line if there are several sessions, in characters."""
+_GROWING = 2_000
+"""Length of the end of a growing text that is shown, in characters."""
+
+
+class UnfoldingTurn:
+    """One draft, and how much of it has lines."""
+
+    def __init__(self, draft: Draft, number: int) -> None:
+        self.draft, self.number = draft, number
+        self._has_begun = self._end_seen = self.is_told = False
+        self._at: dict[str, int] = {}
+        self._tools: dict[str, None] = {}
+        self._asking: dict[str, None] = {}
+        self._children: dict[str, str | None] = {}
+        self._asked: set[tuple[str, int]] = set()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more lines may come, even after its end."""
+        at_work = any(self._said(key) is None for key in self._children)
+        return not self.is_told or bool(self._tools or self._asking) or at_work
+
+    def news(
+        self, page: Page, builder: TurnBuilder, *, last: bool = False, calls: Iterable[Link] = (),
+        spent: Callable[[], str | None] = lambda: None,
+    ) -> Iterator[Line]:  # fmt: skip
+        """Return the lines of what is complete since the last call. `last`: nothing follows. `calls`: the model calls
+        that are complete. `spent`: returns where the time of the turn went."""
+        draft, called = self.draft, list(call_pieces(page, calls))
+        if draft.is_empty and not called:
+            return
+        over = draft is not builder.open
+        if over:
+            builder.settle(draft)
+        settled = last or (over and self._end_seen)  # the events that come with an end follow right after it
+        pieces = [*self._pieces(page, builder, over=over, settled=settled), *called]
+        for piece in sorted(pieces, key=lambda one: one[:2]):
+            yield from self._line(page, piece)
+        if settled and not self.is_told:
+            self.is_told = True
+            yield from sentences.end_lines(page, draft.freeze(1, None, self.number), spent())
+        self._end_seen = over
+
+    def growing(self, page: Page) -> Iterator[Line]:
+        """Return the lines of what is not complete: the text so far, open tool calls and approvals."""
+        draft, rest = self.draft, " " * COLUMN
+        for blocks, kind, name in ((draft.thoughts, "thought", "thought: "), (draft.messages, "said", "Assistant: ")):
+            if len(blocks) > self._at.get(kind, 0):
+                yield from page.wrapped(name + _tail(blocks[-1]), kind, rest, rest)  # type: ignore[arg-type]
+        for key in self._tools:
+            tool = draft.tools[key]
+            text = f"tool {page.short(tool.name) or '(no name)'} {page.short(tool.arguments)} -> …"
+            yield from page.wrapped(text, "tool", rest, rest)
+        for _ in self._asking:
+            yield from page.wrapped("waiting for approval …", "approval", rest, rest)
+        if beats := draft.heartbeats - draft.beats_told:
+            yield from page.wrapped(f"{counted(beats, 'heartbeat')}, nothing else", "heartbeat", rest, rest)
+
+    def _line(self, page: Page, piece: Piece) -> Iterator[Line]:
+        begin = min([self.draft.started_ns, *(one.at_ns for one in self.draft.asked[:1])])
+        number = "" if self._has_begun else str(self.number)
+        since = f"+{seconds(max(piece.at_ns - begin, 0))}" if self._has_begun else page.clock(begin)
+        self._has_begun = True
+        return sentences.piece_lines(page, piece, number, since)
+
+    def _new(self, name: str, things: Any, upto: int | None = None) -> list[Any]:
+        """Return the new elements of a list that only grows."""
+        begin = self._at.get(name, 0)
+        found = list(islice(things, begin, upto))
+        self._at[name] = begin + len(found)
+        return found
+
+    def _pieces(self, page: Page, builder: TurnBuilder, *, over: bool, settled: bool) -> Iterator[Piece]:
+        draft = self.draft
+        for name, things in (("asked", draft.asked), ("midway", draft.midway)):
+            for one in self._new(name, things):
+                if (one.text, one.at_ns) not in self._asked:  # what was said midway may be asked once more
+                    self._asked.add((one.text, one.at_ns))
+                    yield Piece(one.at_ns, one.place, sentences.asked(page, one), "asked")
+        for block in self._new("thought", draft.thoughts, _closed(draft.thoughts, over=over)):
+            one = block.passage()
+            yield Piece(one.first_ns, one.place, sentences.thought(page, one), "thought")
+        for block in self._new("said", draft.messages, _closed(draft.messages, over=over)):
+            one = block.passage()
+            if one.text:
+                yield Piece(one.first_ns, one.place, sentences.said(page, one), "said")
+        yield from self._tool_pieces(page, settled=settled and not self.is_told)
+        yield from self._approvals(page, builder, over=over)
+        yield from self._child_pieces(page)
+        news = (self._new(name, getattr(draft, name)) for name in ("troubles", "notes", "silences"))
+        yield from sentences.other_pieces(page, *news)
+
+    def _tool_pieces(self, page: Page, *, settled: bool) -> Iterator[Piece]:
+        self._tools.update(dict.fromkeys(self._new("tools", self.draft.tools)))
+        for key in list(self._tools):
+            tool = self.draft.tools[key]
+            if tool.returned_ns is not None or settled:
+                del self._tools[key]
+                yield sentences.tool_piece(page, tool)
+
+    def _approvals(self, page: Page, builder: TurnBuilder, *, over: bool) -> Iterator[Piece]:
+        for key in self._new("approvals", self.draft.approvals):
+            one = self.draft.approvals[key]
+            self._asking[key] = None
+            yield Piece(one.asked_ns, one.place, f"the agent waits for approval: {page.short(one.message)}", "approval")
+        for key in list(self._asking):
+            one = builder.answered(self.draft.approvals[key])
+            done = one.answered_ns if one.resolved_ns is None else one.resolved_ns
+            if done is not None and (one.resolved_ns is not None or over):
+                del self._asking[key]
+                yield Piece(done, LAST, f"approval {sentences.answer(page, one, done)}", "approval")
+
+    def _child_pieces(self, page: Page) -> Iterator[Piece]:
+        for key in self._new("children", self.draft.children):
+            self._children[key] = None
+            child = self.draft.children[key]
+            yield next(sentences.child(page, child, is_told=True))
+        for key, told in list(self._children.items()):
+            status = self._said(key)
+            if status is not None and status != told:
+                self._children[key] = status
+                yield from islice(sentences.child(page, self.draft.children[key], is_told=False), 1, None)
+
+    def _said(self, key: str) -> str | None:
+        """Return how a sub-agent ended; None while it works."""
+        status = self.draft.children[key].status
+        return None if status in (None, "launching", "in_progress", "queued") else status
+
+
+def _closed(blocks: list[Block], *, over: bool) -> int:
+    """Return the number of complete blocks."""
+    return len(blocks) if over or not blocks or blocks[-1].closed else len(blocks) - 1
+
+
+def _tail(block: Block) -> str:
+    """Return the end of a growing text."""
+    text = "".join(block.parts[-_GROWING:])
+    whole = len(block.parts) <= _GROWING and len(text) <= _GROWING
+    return one_line(text if whole else "…" + text[-_GROWING:])
+
+
+class _Session(GrowingSession):
+    """One followed session, and how much of it has lines."""
+
+    def __init__(self, first: Exchange, parent_id: str | None, long_silence: int) -> None:
+        super().__init__(first, parent_id, long_silence)
+        self.name = one_line(first.session_id or f"stream {first.stream}")
+        self.turns: list[UnfoldingTurn] = []
+        self.by_number: dict[int, UnfoldingTurn] = {}
+        self.is_headed = False
+        self.failed: list[FailedRequest] = []
+        self.untold: list[FailedRequest] = []
+        """The failed requests without a line yet."""
+        self._taken: set[Draft] = set()
+        self._known = 0  # how many drafts the builder had
+
+    def take(self, store: Store, x: Exchange, *, is_open: bool) -> list[Act]:
+        acts = super().take(store, x, is_open=is_open)
+        if not is_open:
+            failed = failures_in(store, [x], acts if is_session(self.exchanges.values()) else ())
+            self.failed += failed
+            self.untold += told_failures(failed)
+        return acts
+
+    def take_up(self) -> None:
+        """Add the turns that began since the last call."""
+        drafts = self.builder.turns.drafts
+        self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.builder.turns.latest()]
+        begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
+        for number, draft in enumerate(drafts[begin:], begin + 1):
+            if draft not in self._taken:
+                self._taken.add(draft)
+                self.turns.append(UnfoldingTurn(draft, number))
+                self.by_number[number] = self.turns[-1]
+        self._known = len(drafts)
+
+
+class Following:
+    """The output of `show --follow`: lines, or one object for each turn, while a cassette is recorded.
+
+        following = Following(store, None)
+        following.look()
+        lines = following.news(last=not following.goes_on)
+
+    It has the sessions of a cassette, present and future; with `session`, those whose id begins with it. Each look
+    reads the new frames only. The caller waits between two looks. The line of a model call comes when the call is over
+    and two looks gave it the same turn. Calls without a turn come when no turn is open, or at the end.
+    """
+
+    def __init__(
+        self, store: Store, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE
+    ) -> None:
+        self._store, self._is_whole, self._page = store, session is None, page or Page()
+        self._growing = GrowingSessions(_Session, session, long_silence)
+        self._others = LiveOthers(store)
+        self._astray: list[FailedRequest] = []
+        """The failed requests without a session, and without a line yet."""
+        self._turn_of: dict[int, TurnKey | None] = {}
+        """The calls without a line that are over, and the turn that the look before gave them."""
+        self._told_calls: set[int] = set()
+        self._astray_calls = AstrayCalls()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may come."""
+        return self._store.is_being_recorded
+
+    @property
+    def _sessions(self) -> list[_Session]:
+        """The wanted sessions."""
+        return [one for one in self._growing.all.values() if self._growing.is_wanted(one.session_id)]
+
+    def look(self) -> None:
+        """Read what is new in the file."""
+        self._store.refresh()
+        for x in self._growing.look(self._store, lambda x: self._is_whole and self._others.takes(x)):
+            if x.session_id is None and self._is_whole and x.exchange not in self._growing.open:
+                self._astray += told_failures(failures_in(self._store, [x]))
+        for session in self._sessions:
+            session.take_up()
+
+    def news(self, *, last: bool = False) -> Iterator[Line]:
+        """Return the lines of what is complete since the last call. `last`: nothing follows: say why."""
+        yield from failures(self._page, self._astray)
+        self._astray = []
+        yield from self._others.news(self._page)
+        wholes = self._wholes() if last else {}
+        others = {one.session_id or "": one for one in wholes.values()}
+        linked, astray = self._new_calls(last=last)
+        for session in self._sessions:
+            page = self._page_of(session)
+            if not is_session(session.exchanges.values()):  # requests of no session, as long as all get a 404
+                yield from failures(self._page, session.untold)
+                session.untold = []
+                continue
+            numbers = {key.turn for key in linked if key[:2] == (session.recording, session.session_id)}
+            numbers = numbers & session.by_number.keys() - {turn.number for turn in session.turns}
+            late = [session.by_number[number] for number in sorted(numbers)]  # earlier turns with new calls
+            turns = [*late, *session.turns]
+            lines = [line for turn in turns for line in self._news(session, turn, linked, last=last)]
+            lines += failures(page, session.untold)
+            session.untold = []
+            if (lines or last) and not session.is_headed:
+                session.is_headed = True
+                lines = [*page.wrapped(_head(session, page), "head", "", "  "), *lines]
+            if last:
+                lines += _end(page, wholes[session], others)
+            if lines:
+                self._astray_calls.interrupt()
+            yield from self._named(session, lines)
+        alone = not self._growing.all
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
+
+    def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
+        """Return the calls that are over and have no line yet: by turn, and those without a turn."""
+        linked: dict[TurnKey, list[Link]] = {}
+        astray: list[Link] = []
+        is_busy = not last and any(one.builder.turns.open is not None for one in self._growing.all.values())
+        for link in self._growing.calls.links:
+            number = link.call.exchange
+            if number in self._told_calls or (link.call.ending == "open" and not last):
+                continue
+            is_sure = last or (number in self._turn_of and self._turn_of[number] == link.turn)
+            self._turn_of[number] = link.turn
+            if not is_sure or (link.turn is None and is_busy):
+                continue
+            self._told_calls.add(number)
+            del self._turn_of[number]
+            if link.turn is not None:
+                linked.setdefault(link.turn, []).append(link)
+            elif self._is_whole:
+                astray.append(link)
+        return linked, astray
+
+    def _news(
+        self, session: _Session, turn: UnfoldingTurn, linked: dict[TurnKey, list[Link]], *, last: bool
+    ) -> Iterator[Line]:
+        key = TurnKey(session.recording, session.session_id, turn.number)
+        return turn.news(
+            self._page_of(session), session.builder.turns, last=last, calls=linked.get(key, ()),
+            spent=lambda: spent(spent_in(session.turn(turn.draft, turn.number), self._growing.calls)),
+        )  # fmt: skip
+
+    def growing(self) -> Iterator[Line]:
+        """Return the lines of what is not complete."""
+        for session in self._sessions:
+            for turn in session.turns[-1:]:
+                page = self._page_of(session)
+                key = TurnKey(session.recording, session.session_id, turn.number)
+                open_ = [one for one in self._growing.calls.of_key(key) if one.call.ending == "open"]
+                lines = [
+                    line for one in open_ for line in page.wrapped(f"{call_name(one)} -> …", "model", " " * COLUMN)
+                ]
+                yield from self._named(session, [*turn.growing(page), *lines])
+
+    def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
+        """Return the objects of the turns that have ended since the last call, for `show --json`; at the end, those of
+        the calls without a turn."""
+        if last:
+            self._wholes()
+        for session in self._sessions:
+            for turn in session.turns:
+                was_told = turn.is_told
+                for _ in turn.news(self._page_of(session), session.builder.turns, last=last):
+                    pass
+                if turn.is_told and not was_told:
+                    yield turn_row(session.turn(turn.draft, turn.number), self._growing.calls)
+        for link in self._growing.calls.astray if last and self._is_whole else ():
+            yield row_without_turn(link)
+
+    def _wholes(self) -> dict[_Session, Session]:
+        """Return the complete sessions; nothing follows."""
+        context = Context(self._store)
+        wholes = {}
+        for session in self._sessions:
+            exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
+            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+            wholes[session] = replace(whole, failures=tuple(session.failed))
+            session.take_up()
+        return wholes
+
+    @property
+    def _is_crowded(self) -> bool:
+        """Whether lines need the name of their session."""
+        return len(self._sessions) > 1
+
+    def _page_of(self, session: _Session) -> Page:
+        page = self._page.since(session.begun_ns)
+        return page.narrower(_NAME + 3) if self._is_crowded else page
+
+    def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
+        """Return the lines, with the session's name before each if there are several sessions."""
+        name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
+        return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
+
+
+def _head(session: _Session, page: Page) -> str:
+    of = f" · sub-agent of {one_line(session.parent_id)}" if session.parent_id else ""
+    since = f" · since {page.clock(session.begun_ns)}" if page.zero_ns == 0 else ""
+    return f"Session {session.name}{of} · recording {session.recording}{since}"
+
+
+def _end(page: Page, whole: Session, others: dict[str, Session]) -> Iterator[Line]:
+    if sums := total(whole):
+        yield from page.wrapped(sums, "total", "  ", "  ")
+    conclusion = concluded(whole, others)
+    yield from verdict(page, conclusion)
+    yield from page.wrapped(why(conclusion), "stop", "  ", "  ")

@@ -1,0 +1,361 @@
+"""Lines about other APIs than Omnigent's: model calls, and the exchanges of unknown APIs.
+
+A model call stands below its turn, or by itself. Of an unknown API, each request, answer and event has its time, in one
+list for a recording:
+
+1.20 s  POST /mcp tools/call forecast -> 200, stream 5
+1.31 s  5:1     notifications/progress  progressToken=3 progress=1.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ...cassette.sqlite import Store
+from ...contract.judge import NONE
+from ...model import Exchange, Recording, TimedFrame, by_key
+from ...providers.call import ModelCall
+from ...text import cells, clip, counted, fitting, joined, one_line, seconds
+from ...wire.json_rpc import message_of
+from ...wire.sse import read_fields
+from ...wire.strict_json import failure_in, loads, payload_of
+from ..apis import call_text, is_unknown, request_text, summary
+from ..gather import without_calls
+from ..model_calls.values import Link, ModelCalls, TimeSpent
+from ..turns.builder import LAST
+from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece
+
+_CUT_BY = {
+    "client": "cut by the client",
+    "provider": "cut by the provider",
+    "recorder": "cut by the end of the recording",
+}
+_MOST_CANDIDATES = 3
+_MOST_NEW = 6
+"""Most parts of a request that are printed: the last ones."""
+
+
+def call_pieces(page: Page, links: Iterable[Link]) -> Iterator[Piece]:
+    """Return one piece for each model call of a turn."""
+    for link in links:
+        call = link.call
+        is_bad = call.has_failed or call.ending == "incomplete"
+        text = f"{'!! ' if is_bad else ''}{call_name(link)}: {told(page, call)}"
+        if link.by == "time":
+            text += " (linked by its time alone)"
+        yield Piece(link.started_ns, LAST, text, "trouble" if is_bad else "model")
+
+
+def call_name(link: Link) -> str:
+    """Return the model, and the attempt if it is not the first."""
+    attempt = max(link.attempt, link.call.attempt)
+    return f"model {one_line(link.call.model or 'unknown')}" + (f", attempt {attempt}" if attempt > 1 else "")
+
+
+def told(page: Page, call: ModelCall) -> str:
+    """Return ending, times and tokens of a call in one line."""
+    parts = [_how(page, call)]
+    begun = call.started_ns
+    if call.ending != "refused" and call.first_byte_ns is not None:
+        parts.append(f"first byte {seconds(max(call.first_byte_ns - begun, 0))}")
+    if call.first_token_ns is not None:
+        parts.append(f"first token {seconds(max(call.first_token_ns - begun, 0))}")
+    if call.tool_calls:
+        parts.append("asks for " + page.short(", ".join(one.name or "(no name)" for one in call.tool_calls)))
+    if (usage := _usage(call)) is not None:
+        parts.append(usage)
+    return " · ".join(parts)
+
+
+def _how(page: Page, call: ModelCall) -> str:
+    why = page.short(joined([call.reason, call.error], ": "))
+    ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
+    if call.ending == "completed":
+        return f"{call.status} completed{ended}"
+    if call.ending == "refused":
+        return f"{call.status} refused{ended}" + (f": {why}" if why else "")
+    if call.ending == "cut":
+        unanswered = ", without an answer" if call.status is None else ""
+        return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
+    if call.ending == "open":
+        return "still open"
+    if call.ending == "unknown":
+        return f"{call.status} with an answer of an unknown form{ended}"
+    return f"{call.ending}{ended}" + (f": {why}" if why else "")
+
+
+def _usage(call: ModelCall) -> str | None:
+    usage = call.usage
+    if usage is None:
+        return None
+    said = [f"{n:,} {way}" for n, way in ((usage.input_tokens, "in"), (usage.output_tokens, "out")) if n is not None]
+    odd = [f"{n:,} {way}" for n, way in ((usage.cached_tokens, "cached"), (usage.reasoning_tokens, "reasoning")) if n]
+    return f"{', '.join(said)} tokens" + (f" ({', '.join(odd)})" if odd else "") if said else None
+
+
+def spent(used: TimeSpent | None) -> str | None:
+    """Return where the time of a turn went."""
+    if used is None:
+        return None
+    calls = f" in {counted(used.calls, 'call')}" if used.calls else ""
+    retried = f" ({used.retried:,} retried)" if used.retried else ""
+    waited = f", waiting to retry {seconds(used.retry_wait_ns)}" if used.retry_wait_ns else ""
+    text = (
+        f"took {seconds(used.total_ns)}: model {_seconds(used.model_ns)}{calls}{retried}{waited}, tool"
+        f" {_seconds(used.tool_ns)}, approval {_seconds(used.approval_ns)}, harness {_seconds(used.harness_ns)}"
+    )
+    if used.ambiguous_calls:
+        text += f" · {counted(used.ambiguous_calls, 'more model call')} may be of this turn or of another one"
+    return text
+
+
+def _seconds(ns: int) -> str:
+    return seconds(ns) if ns else "0 s"
+
+
+def astray_lines(page: Page, found: ModelCalls, recordings: Sequence[Recording], *, alone: bool) -> Iterator[Line]:
+    """Return the calls without a turn. `alone`: the cassette has nothing else."""
+    lines = AstrayCalls()
+    for number, some in enumerate(by_key(found.astray, lambda link: link.call.recording).values()):
+        if number or not alone:
+            yield Line("", "blank")
+        yield from lines.of(page, some, lambda: recordings, alone=alone, count=len(some))
+
+
+class AstrayCalls:
+    """The lines of calls without a turn, also while they are recorded."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, dict[int, int]] = {}
+        self._instructions: dict[int, set[str]] = {}
+        self._under: int | None = None
+        """The recording of the last head, if no other lines came after it."""
+
+    def interrupt(self) -> None:
+        """Note that other lines came: the next call needs a head."""
+        self._under = None
+
+    def of(
+        self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool,
+        count: int | None = None,
+    ) -> Iterator[Line]:  # fmt: skip
+        """Return the lines of further calls. `alone`: there are no sessions. `count`: the number of calls, if all are
+        known."""
+        for link in links:
+            recording = link.call.recording
+            if recording != self._under:
+                known = next((one for one in recordings() if one.recording == recording), None)
+                yield from page.wrapped(_head(known, count, alone=alone), "head", "", "  ")
+                self._under = recording
+            numbers = self._numbers.setdefault(recording, {})
+            number = numbers.setdefault(link.request, len(numbers) + 1)
+            yield from _call(page, link, number, self._instructions.setdefault(recording, set()))
+
+
+def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str:
+    parts = [f"Model calls{'' if alone else ' without a turn'}"]
+    if recording is not None:
+        parts.append(f"recording {recording.recording}")
+        parts += [f"hop {recording.hop}"] if recording.hop else []
+        parts += [one_line(recording.upstream)] if recording.upstream else []
+    return " · ".join([*parts, *([] if calls is None else [counted(calls, "call")])])
+
+
+def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
+    """Return a call with what is new in its request, its answer and its end. `told_before`: the instructions of earlier
+    calls."""
+    call, rest = link.call, " " * COLUMN
+    attempt = max(link.attempt, call.attempt)
+    first = f"{number if attempt == 1 else '':>3}  {page.clock(call.started_ns):>7}"
+    is_bad = call.has_failed or call.ending == "incomplete"
+    head = f"{'!! ' if is_bad else ''}{call_name(link)} ({call.api})"
+    yield from page.wrapped(head, "asked", f"{first:<{COLUMN - 1}} ", rest)
+    for text, kind in [*(_asked(page, call, told_before) if attempt == 1 else ()), *_answered(page, call)]:
+        yield from page.wrapped(text, kind, rest, rest)
+    if link.candidates:
+        some = [f"turn {key.turn} of {one_line(key.session_id or 'a stream')}" for key in link.candidates]
+        more = f" or {len(some) - _MOST_CANDIDATES} others" if len(some) > _MOST_CANDIDATES else ""
+        yield from page.wrapped(f"-- may be of {' or '.join(some[:_MOST_CANDIDATES])}{more}", "note", rest, rest)
+    yield from page.wrapped(told(page, call), "trouble" if is_bad else "end", " " * (COLUMN - 2) + "= ", rest)
+
+
+def _asked(page: Page, call: ModelCall, told_before: set[str]) -> Iterator[tuple[str, Kind]]:
+    """Return the parts of a request after the model's last answer, after instructions that no earlier call has."""
+    instructions = "" if call.conversation is None else call.conversation.instructions
+    if instructions and instructions not in told_before:
+        told_before.add(instructions)
+        yield f"System: {page.long(instructions)}", "asked"
+    items = () if call.conversation is None else call.conversation.items
+    answered = [n for n, item in enumerate(items) if item.kind in ("assistant", "call", "reasoning")]
+    begin = answered[-1] + 1 if answered else 0
+    new = items[begin:]
+    earlier = begin + max(len(new) - _MOST_NEW, 0)
+    if earlier:
+        yield f"-- {counted(earlier, 'earlier part')} of the conversation", "note"
+    for item in new[-_MOST_NEW:]:
+        if item.kind == "output":
+            yield f"tool output: {page.short(item.text) or '(nothing)'}", "trouble" if failure_in(item.text) else "tool"
+        elif item.kind in ("user", "system"):
+            yield f"{'You' if item.kind == 'user' else 'System'}: {page.long(item.text)}", "asked"
+        else:
+            yield f"{item.label}: {page.short(item.same)}", "note"
+
+
+def _answered(page: Page, call: ModelCall) -> Iterator[tuple[str, Kind]]:
+    if call.reasoning:
+        yield f"thought: {page.long(call.reasoning)}", "thought"
+    for text in call.texts:
+        yield f"Assistant: {page.long(text)}", "said"
+    for tool in call.tool_calls:
+        yield f"asks for tool {page.short(tool.name) or '(no name)'} {page.short(tool.arguments)}".rstrip(), "tool"
+
+
+_TIME, _PLACE, _NAME = 9, 7, 28
+"""Columns of the time, of `stream:seq`, and of the name of an event."""
+_INDENT = " " * (_TIME + 2)
+_BROKEN = frozenset({"upstream_lost", "upstream_unreachable", "recorder_stopped", "recorder_killed"})
+_LONGEST_ID = 40
+_READ = 1 << 20
+"""Bytes of an answer that are read."""
+
+
+class _Entry(NamedTuple):
+    at_ns: int
+    place: tuple[int, int]
+    """Exchange and frame: the order at equal times."""
+    text: str
+    kind: Kind = "said"
+
+
+def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
+    """Return the exchanges of clients with unknown APIs, by recording. A recording in which no stream is of an unknown
+    API has some only if its contract is `none`. All are of an unknown API if all streams are, and there is no session.
+    """
+    exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
+    others = {x.exchange for x in exchanges if is_unknown(store, x)}
+    mixed = {x.recording for x in exchanges if x.exchange not in others and (x.session_id or x.kind == "sse")}
+    with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
+    wanted = [x for x in exchanges if x.exchange in others or x.recording in with_streams - mixed]
+    named = with_streams | {one.recording for one in store.recordings() if one.contract == NONE}
+    return {number: some for number, some in by_key(wanted, lambda x: x.recording).items() if number in named}
+
+
+def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:
+    """Yield the lines about unknown APIs, an empty line between two recordings. `others`: their exchanges."""
+    top = page
+    for number, (recording, exchanges) in enumerate(others.items()):
+        if number:
+            yield Line("", "blank")
+        page = top.since(min(x.request.at_ns for x in exchanges))
+        yield from page.wrapped(_head_of_others(store, recording, exchanges), "head", "", "  ")
+        entries = []
+        for x in exchanges:
+            frames = store.frames(x) if x.stream is not None else ()
+            told = (event_entry(x, frame, full=page.full) for frame in frames)
+            entries += [request_entry(store, x), *told, *end_entries(store, x)]
+        for entry in sorted(entries):
+            yield from line_of(page, entry)
+
+
+def line_of(page: Page, entry: _Entry) -> Iterator[Line]:
+    """Yield the line of an entry, cut to the width of the page; with the rest of a long text if nothing is cut."""
+    text = f"{page.clock(entry.at_ns):>{_TIME}}  {entry.text}"
+    if page.full:
+        yield from page.wrapped(text, entry.kind, "", _INDENT)
+    else:
+        yield Line((text if cells(text) <= page.width else f"{fitting(text, page.width - 1)}…").rstrip(), entry.kind)
+
+
+def _head_of_others(store: Store, recording: int, exchanges: Sequence[Exchange]) -> str:
+    streams = [x for x in exchanges if x.kind == "sse"]
+    events = sum(sum(n for verdict, n in store.tally(x)[0].items() if verdict != "comment") for x in streams)
+    times = [(x.request.at_ns, x.end_ns or store.last_known_ns(recording)) for x in exchanges]
+    until_ns, begun_ns = max(end for _, end in times), min(begin for begin, _ in times)
+    counts = [counted(len(exchanges), "request"), counted(len(streams), "stream"), counted(events, "event")]
+    return " · ".join(["Requests of an unknown API", f"recording {recording}", *counts, seconds(until_ns - begun_ns)])
+
+
+def request_entry(store: Store, x: Exchange) -> _Entry:
+    status = "no answer" if x.response is None else str(x.response.status)
+    stream = f", stream {x.stream}" if x.stream is not None else ""
+    kind: Kind = "asked" if x.response is None or x.response.status < 400 else "trouble"
+    return _Entry(x.request.at_ns, (x.exchange, 0), f"{request_text(store, x)} -> {status}{stream}", kind)
+
+
+def event_entry(x: Exchange, frame: TimedFrame, *, full: bool = False) -> _Entry:
+    """Return the line of one frame. `full`: with all of its data."""
+    fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
+    is_comment, is_end = frame.verdict == "comment", frame.verdict == "sentinel"
+    name = one_line(frame.type or fields.event or ("comment" if is_comment else "message"))
+    if is_end:
+        name, said = "sentinel", fields.data
+    elif is_comment or full:
+        said = one_line(fields.data or (frame.raw or b"").decode("utf-8", "replace"))
+    else:
+        data = payload_of(frame)
+        said = summary(frame.type, fields.data if data is None else data)
+    id_ = f" [id {clip(one_line(fields.id), _LONGEST_ID)}]" if fields.id else ""
+    told = f" ({frame.verdict})" if frame.verdict in ("invalid", "truncated") else ""
+    text = f"  {f'{frame.stream}:{frame.seq}':<{_PLACE}} {clip(name, _NAME):<{_NAME}} {said}{id_}{told}"
+    return _Entry(frame.offset_ns, (x.exchange, frame.seq), text, "note" if is_comment or is_end else "said")
+
+
+def end_entries(store: Store, x: Exchange) -> Iterator[_Entry]:
+    """Yield the answer in words if it is no stream, and how a broken exchange ended."""
+    end_ns = x.end_ns if x.end_ns is not None else x.request.at_ns
+    if x.kind == "http" and x.response is not None and x.response_bytes and (said := _answer(store, x)):
+        yield _Entry(x.response.at_ns, (x.exchange, 1), f"  {said}")
+    if x.ending in _BROKEN or (x.ending == "open" and x.response is None):
+        which = f"stream {x.stream}" if x.stream is not None else f"exchange {x.exchange}"
+        yield _Entry(end_ns, (x.exchange, 1 << 62), f"  !! {which}: {ENDINGS[x.ending]}", "trouble")
+
+
+def _answer(store: Store, x: Exchange) -> str:
+    value = loads(store.decoded_body(x, "response")) if x.response_bytes <= _READ else None
+    if value is None:
+        return ""
+    message = message_of(value)
+    name = "answer" if message is None else call_text(message)
+    return f"{'#' + str(x.exchange):<{_PLACE}} {clip(name, _NAME):<{_NAME}} {summary(None, value)}"
+
+
+class LiveOthers:
+    """The lines about unknown APIs while they are recorded."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._open: dict[int, Exchange] = {}
+        self._seen: dict[int, int] = {}
+        """The last frame with a line, by exchange."""
+        self._begun_ns: int | None = None
+
+    def takes(self, x: Exchange) -> bool:
+        """Take the current state of an exchange, if it is of an unknown API."""
+        may_be = x.session_id is None and x.kind == "sse" and x.party != "runner"
+        is_one = x.exchange in self._seen or (may_be and is_unknown(self._store, x))
+        if is_one:
+            self._open[x.exchange] = x
+            self._begun_ns = x.request.at_ns if self._begun_ns is None else self._begun_ns
+        return is_one
+
+    def news(self, page: Page) -> Iterator[Line]:
+        """Yield the lines since the last call."""
+        page = page if self._begun_ns is None else page.since(self._begun_ns)
+        for entry in sorted(self._entries(full=page.full)):
+            yield from line_of(page, entry)
+
+    def _entries(self, *, full: bool) -> Iterator[_Entry]:
+        for number, x in list(self._open.items()):
+            if x.response is None and x.end_ns is None:
+                continue
+            if number not in self._seen:
+                self._seen[number] = 0
+                yield request_entry(self._store, x)
+            after, is_over = self._seen[number], x.end_ns is not None
+            for frame in self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after):
+                self._seen[number] = frame.seq
+                yield event_entry(x, frame, full=full)
+            if is_over:
+                yield from end_entries(self._store, x)
+                del self._open[number]

@@ -1,0 +1,289 @@
+"""The lines of the text form: models that check them, and the values that are written, with keys in fixed order.
+
+The models accept only values that an SQLite file can store.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ...model import (
+    FORMAT_VERSION,
+    LIMIT,
+    Direction,
+    Ending,
+    Exchange,
+    Kind,
+    Message,
+    checked_headers,
+    checked_hop,
+    checked_method,
+    checked_start,
+    checked_target,
+    checked_text,
+    checked_uuid,
+)
+from ...text import dumps
+from ..identity import is_derived
+from ..sqlite import Store, is_coded
+
+
+def data_of(value: Any) -> Any:
+    """Return the bytes of a JSON value; any other value as it is. Raises `ValueError`."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if isinstance(value, dict) and set(value) == {"base64"}:
+        try:
+            return base64.b64decode(value["base64"], validate=True)
+        except (binascii.Error, TypeError) as error:
+            raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+def _storable(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate is no text") from None
+    return value
+
+
+Bytes = Annotated[bytes, BeforeValidator(data_of)]
+Storable = Annotated[str, AfterValidator(_storable)]
+Id = Annotated[str, AfterValidator(checked_uuid)]
+Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
+"""An integer that SQLite can store, also with an offset added."""
+Number = Annotated[int, Field(ge=1, lt=LIMIT)]
+Size = Annotated[int, Field(ge=0, lt=LIMIT)]
+HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(checked_headers)]
+
+
+class Line(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=False)
+
+
+class RecordingLine(Line):
+    recording: Number
+    started_at: Annotated[str, AfterValidator(checked_start)]
+    version: Storable
+    contract: Storable
+    upstream: Storable | None
+    recording_id: Id | None = None
+    run_id: Id | None = None
+    labels: dict[Storable, Storable] = {}
+    server_version: Storable | None = None
+    hop: Annotated[str, AfterValidator(checked_hop)] | None = None
+    part: bool = False
+
+
+class HeaderLine(Line):
+    recordings: list[RecordingLine] = []
+
+
+class RequestLine(Line):
+    at_ns: Integer
+    method: Annotated[str, AfterValidator(checked_method)]
+    target: Annotated[str, AfterValidator(checked_target)]
+    headers: HeaderLines
+    body: Bytes
+
+
+class ResponseLine(Line):
+    at_ns: Integer | None
+    end_ns: Integer | None
+    status: Integer | None
+    reason: Annotated[str, AfterValidator(checked_text)] | None
+    headers: HeaderLines
+    body: Bytes | None
+    lost: frozenset[int] = frozenset()
+    max_decoded: Number | None = None
+    """Limit, in bytes, at which the recorder stopped decoding a stream."""
+
+
+class ExchangeLine(Line):
+    exchange: Number
+    recording: Number
+    kind: Kind
+    stream: Number | None
+    session_id: Storable | None
+    party: Storable
+    request: RequestLine
+    response: ResponseLine | None
+    ending: Ending
+
+
+class FrameLine(NamedTuple):
+    """The line of a frame: a plain tuple, since all frames of a stream are in memory until its reads are parsed."""
+
+    stream: int
+    seq: int
+    raw: bytes | None
+    length: int = 0
+    """Bytes of a frame without `raw`."""
+
+
+class FrameForm(Line):
+    stream: Number
+    seq: Integer
+    raw: Bytes | None
+    length: Size = 0
+
+    def line(self) -> FrameLine:
+        return FrameLine(self.stream, self.seq, self.raw, self.length)
+
+
+def usual_frame(value: dict[str, Any]) -> FrameLine | None:
+    """Return the frame of a usual line in a tenth of the time; None for any other line, valid or not."""
+    stream, seq, raw = value.get("stream"), value.get("seq"), value["raw"]
+    if type(raw) is str and type(seq) is int and type(stream) is int and "length" not in value:
+        return FrameLine(stream, seq, raw.encode("utf-8", "surrogatepass"))
+    return None
+
+
+class ReadsLine(Line):
+    stream: Number
+    reads: list[tuple[Integer, Integer | None, Size]]
+
+
+class MessageLine(Line):
+    exchange: Number
+    message: Integer
+    at_ns: Integer
+    sent_ns: Integer | None
+    dir: Direction
+    opcode: Integer
+    data: Bytes
+
+
+class IncidentLine(Line):
+    incident: Storable
+    recording: Number
+    at_ns: Integer
+
+
+READS_A_LINE = 100
+
+Text = str | dict[str, str]
+"""Bytes in JSON: a string if they are UTF-8, else `{"base64": …}`."""
+
+
+def text(data: bytes) -> Text:
+    """Return bytes as a JSON value."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
+    """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
+    return map(dumps, values(store, sessions))
+
+
+def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
+    """Yield the same as bytes, with line ends. Raises `CassetteError`."""
+    return encoded(values(store, sessions))
+
+
+def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """Yield the lines of these values."""
+    return (f"{dumps(value)}\n".encode() for value in values)
+
+
+def values(
+    store: Store, sessions: Collection[str] | None = None, *, will_change: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part.
+
+    `will_change`: the caller changes exchanges. An id that follows from all the lines is left out.
+    """
+    is_whole = sessions is None and not will_change
+    every = store.exchanges()
+    exchanges = [x for x in every if sessions is None or x.session_id in sessions]
+    there, whole = Counter(x.recording for x in exchanges), Counter(x.recording for x in every)
+    recordings = [r.recording for r in store.recordings() if sessions is None or r.recording in there]
+    heads = [_recording(store, one, is_whole, is_part=there[one] < whole[one]) for one in recordings]
+    yield {"omnirecord": FORMAT_VERSION, "recordings": heads}
+    for incident in store.incidents():
+        if incident.recording in recordings:
+            yield {"incident": incident.message, "recording": incident.recording, "at_ns": incident.at_ns}
+    for exchange in exchanges:
+        yield _exchange(store, exchange)
+        if exchange.stream is not None:
+            yield from _stream(store, exchange, exchange.stream)
+        if exchange.kind == "websocket":
+            yield from map(_message, store.messages(exchange.exchange))
+
+
+def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> dict[str, Any]:
+    value = store.recording(number)
+    follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
+    return {
+        "recording": value.recording, "started_at": value.started_at, "version": value.version,
+        "contract": value.contract, "upstream": value.upstream,
+        **({} if follows else {"recording_id": value.recording_id}),
+        **({} if value.run_id is None else {"run_id": value.run_id}),
+        **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
+        **({} if value.server_version is None else {"server_version": value.server_version}),
+        **({} if value.hop is None else {"hop": value.hop}),
+        **({"part": True} if is_part or store.is_part(number) else {}),
+    }  # fmt: skip
+
+
+def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
+    request = value.request
+    return {
+        "exchange": value.exchange, "recording": value.recording, "kind": value.kind, "stream": value.stream,
+        "session_id": value.session_id, "party": value.party,
+        "request": {
+            "at_ns": request.at_ns, "method": request.method, "target": request.target,
+            "headers": request.headers, "body": text(store.body(value.exchange, "request")),
+        },
+        "response": _response(store, value), "ending": value.ending,
+    }  # fmt: skip
+
+
+def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
+    """Return None for an open exchange without a response; a closed one has its end and nulls."""
+    response = value.response
+    if response is None:
+        if value.end_ns is None:
+            return None
+        return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
+    is_coded_stream = value.kind == "sse" and is_coded(value)
+    body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
+    lost = store.lost(value.exchange) if is_coded_stream else []
+    stopped_at = store.stopped_at(value) if is_coded_stream else None
+    return {
+        "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
+        "headers": response.headers,
+        "body": text(body) if value.kind == "http" or is_coded_stream else None,
+        **({"lost": lost} if lost else {}),
+        **({"max_decoded": stopped_at} if stopped_at else {}),
+    }  # fmt: skip
+
+
+def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
+    for frame in store.frames(exchange, unfinished=True):
+        value = {"stream": stream, "seq": frame.seq, "raw": None if frame.raw is None else text(frame.raw)}
+        yield value if frame.raw is not None else {**value, "length": frame.length}
+    yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
+
+
+def reads_values(stream: int, reads: list[list[int | None]]) -> Iterator[dict[str, Any]]:
+    """Yield the values of the lines with a stream's reads."""
+    for start in range(0, len(reads), READS_A_LINE):
+        yield {"stream": stream, "reads": reads[start : start + READS_A_LINE]}
+
+
+def _message(value: Message) -> dict[str, Any]:
+    return {
+        "exchange": value.exchange, "message": value.message, "at_ns": value.at_ns, "sent_ns": value.sent_ns,
+        "dir": value.dir, "opcode": value.opcode, "data": text(value.data),
+    }  # fmt: skip

@@ -1,0 +1,394 @@
+"""The server of one test: a replay, or a recording that becomes its cassette if the test passes; and its limit.
+
+`section` describes the server of a failed test. It never raises, so that it does not hide the failure.
+
+A `Limit` ends a test whose client does not send the request that the replay waits for. A thread checks the replay. When
+the limit is over, it keeps the section of the failed test and closes every connection, so that a blocked client raises.
+A test that still does not end is interrupted by a signal, if it runs in the main thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn, cast
+
+import pytest
+
+from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
+from ..cassette.jsonl import jsonl_bytes
+from ..cassette.open import open_store
+from ..errors import NotACassette, ServerError, UsageError
+from ..recorder.proxy.server import Proxy
+from ..recorder.proxy.targets import by_name
+from ..replayer.blocking import Server, position_text
+from ..replayer.server import Replay, Served
+from ..server.timers import monotonic
+from ..text import visible
+from .settings import Settings, checked_for_recording, failed_path
+
+_LEAVE_IN = 1.0
+"""Seconds for clients to disconnect, so that the recorder does not end their streams."""
+
+
+class Recording:
+    """A recording proxy with the attributes of a replay, but without differences and without a playhead."""
+
+    token = None
+
+    def __init__(self, upstreams: str, db: Path, **options: Any) -> None:
+        upstream, named = by_name("omnirecord_upstream", upstreams.split(), "model=https://api.openai.com")
+        self._proxy = Proxy(upstream, db, upstreams=named, answered=self._answered, **options)
+        self.requests: list[Served] = []
+        self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
+
+    @property
+    def url(self) -> str:
+        return self._proxy.url
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URL of each upstream with a name, by name."""
+        return self._proxy.urls
+
+    async def __aenter__(self) -> Recording:
+        await self._proxy.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LEAVE_IN
+        while self._proxy.open_exchanges and loop.time() < until:  # noqa: ASYNC110  # the test is over
+            await asyncio.sleep(0.005)
+        await self._proxy.stop()
+
+    def _answered(self, method: str, target: str, exchange: int, status: int) -> None:
+        self.requests.append(Served(method, target, status, exchange))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse the verbs of a replay."""
+        if not hasattr(Replay, name):
+            raise AttributeError(name)
+        raise UsageError(
+            "this test is being recorded, and a live server has no playhead: name a cassette that another test"
+            " records, and give this one record='none'"
+        )
+
+
+def _keep(db: Path, path: Path, *, has_passed: bool) -> None:
+    """Write the recording `db` of a test to its cassette `path`, or that of a failed test beside it, whole or not at
+    all.
+
+    Raises `UsageError` if it cannot be written, or if a request of a passed test did not reach the upstream."""
+    target = path if has_passed else failed_path(path)
+    with closing(open_store(db)) as store:
+        if has_passed and (missed := store.exchanges(ending="upstream_unreachable")):
+            request = missed[0].request
+            raise UsageError(
+                f"{path} was left as it was: {len(missed)} of its requests did not reach the upstream, the first was"
+                f" {request.method} {request.target}"
+            )
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(unwritable(target, error)) from error
+        with whole_or_not(target) as file:
+            file.writelines([db.read_bytes()] if target.suffix == ".db" else jsonl_bytes(store))
+    if has_passed:
+        with suppress(OSError):
+            failed_path(path).unlink(missing_ok=True)
+
+
+_LISTED = 10
+"""Most requests of the client that are listed."""
+
+
+def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
+    """Return lines about the cassette, the playhead and the differences from the recording, without the lines that the
+    failure `told` already."""
+    try:
+        if server.is_recording:
+            kept, name = visible(str(failed_path(cassette))), visible(str(cassette))
+            as_it_was = "is unchanged" if cassette.exists() else "is written when the test passes"
+            return f"recorded, and kept since the test failed: {kept}\nits cassette {as_it_was}: {name}"
+        where = f"{visible(str(cassette))}, replayed at {server.url}"
+        playhead = [] if stopped else _playhead(server)
+        faults = [f"fault that struck: {visible(one)}" for one in server.faults]
+        known = set(told.split("\n"))
+        differences = [line for line in server.differences() if line not in known]
+        return "\n".join([where, *_came(server), *playhead, *faults, *differences])
+    except Exception as error:
+        return f"{visible(str(cassette))}: no more can be said ({type(error).__name__}: {visible(str(error))})"
+
+
+def _playhead(server: Server) -> Iterator[str]:
+    yield from (f"waiting for {visible(one)}" for one in server.waiting)
+    try:
+        is_answered = any(one.exchange is not None for one in server.requests)
+        nowhere = "no stream is open" if is_answered else "no client has listened yet"
+        places = [position_text(position) for position in server.positions()] or [nowhere]
+    except Exception as error:  # the thread died
+        places = [visible(str(error))]
+    yield from (f"playhead: {one}" for one in places)
+
+
+def _came(server: Server) -> list[str]:
+    requests = server.requests
+    if not requests:
+        return ["no request came"]
+    head = "1 request came:" if len(requests) == 1 else f"{len(requests)} requests came:"
+    if len(requests) > _LISTED:
+        head = f"{len(requests)} requests came, the last {_LISTED} of them:"
+    return [head, *(visible(f"  {one.method} {one.target} -> {one.status}") for one in requests[-_LISTED:])]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that requests a server. `upstream`, `passed` and `failed` are called when they are needed."""
+
+    node_id: str
+    cassette: Path
+    upstream: Callable[[], str]
+    has_upstream: bool
+    passed: Callable[[], bool]
+    failed: Callable[[], bool]
+
+
+@contextmanager
+def served(case: Case, settings: Settings) -> Iterator[Server]:
+    """Run the server of a test. Raises `UsageError`, `CassetteError` or `ServerError`."""
+    if settings.record == "all" or (settings.record == "once" and not case.cassette.exists()):
+        with _recorded(case, settings) as server:
+            yield server
+        return
+    if not case.cassette.exists():
+        raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
+    replay = Replay(case.cassette, **settings.replay)
+    replay.logs_misses = False  # a failed test shows misses once
+    with _running(Server(replay)) as server, ExitStack() as further:
+        for hop in _further(case.cassette) if "only" not in settings.replay else ():
+            options = {name: value for name, value in settings.replay.items() if name not in _OF_FIRST_HOP}
+            another = Replay(case.cassette, **options, only=hop)
+            another.logs_misses = False
+            server.further[hop] = further.enter_context(_running(Server(another)))
+        yield server
+
+
+_OF_FIRST_HOP = ("faults", "gates", "match")
+"""Settings that name requests or events: they are for the first hop."""
+
+
+def _further(cassette: Path) -> list[str]:
+    """Return the names of the hops beside the first one."""
+    with closing(open_store(cassette)) as store:
+        hops = list(dict.fromkeys(one.hop for one in store.recordings()))
+    return [hop for hop in hops if hop is not None] if None in hops else []
+
+
+@contextmanager
+def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
+    path = checked_for_recording(case.cassette)
+    if settings.replay.get("faults"):
+        raise UsageError(
+            f"{path} cannot be recorded by a test with faults, because a live server makes no faults to order. Let"
+            " another test record it, and give this one record='none'"
+        )
+    with TemporaryFolder("test") as folder:
+        db = Path(folder) / "recording.db"
+        recording = Recording(case.upstream(), db, **settings.recording)
+        with _running(Server(cast("Replay", recording))) as server:
+            yield server
+        if case.passed() or case.failed():
+            _keep(db, path, has_passed=case.passed())
+
+
+@contextmanager
+def _running(server: Server) -> Iterator[Server]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _how_to_record_it(case: Case, settings: Settings) -> str:
+    options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
+    if settings.only_replays:
+        return f", and this test does not record it: first run the test that does, with {options}"
+    return f": record it with `pytest '{case.node_id}' {options}`"
+
+
+_LOOKS = 20
+"""Checks of the replay within the limit."""
+GRACE = 3.0
+"""Seconds for a test to end by itself after its connections are closed."""
+_NAME = "omnirecord-limit"
+_SIGNAL: int | None = getattr(signal, "SIGUSR2", None)
+
+
+class Limit:
+    """Watches the replay of `cassette` from `start` to `stop`. `seconds`: the limit."""
+
+    def __init__(self, server: Server, cassette: Path, seconds: float) -> None:
+        self._server, self._cassette, self._seconds = server, cassette, seconds
+        self._over = threading.Event()
+        self.is_called = self.is_suspended = False
+        """Whether the test's code has begun, so that a client that does not connect counts; whether it is debugged."""
+        self._thread = threading.Thread(target=self._watch, name="omnirecord-limit", daemon=True)
+        self._before: Any = None
+        self._interrupts = self._has_cancelled = False
+        self.section: str | None = None
+        """The section of the test when the limit was over."""
+        self.reason: str | None = None
+        """Why the test fails; None until the limit is over."""
+
+    def start(self) -> None:
+        """Start watching. A test in the main thread can be interrupted."""
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and _SIGNAL is not None and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
+            self._before, self._interrupts = signal.signal(_SIGNAL, self._interrupt), True
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop watching: the test has ended. Safe to call twice."""
+        self._over.set()
+        if self._interrupts:
+            self._interrupts = False
+            assert _SIGNAL is not None
+            signal.signal(_SIGNAL, self._before)
+
+    def _watch(self) -> None:
+        waited, looked, opened = 0.0, monotonic(), 0
+        try:
+            while not self._over.wait(self._seconds / _LOOKS):
+                wait_state = self._server.wait_state()
+                before, looked = looked, monotonic()
+                is_counted = wait_state.awaits and (wait_state.serves or self.is_called)
+                if wait_state.opened != opened:
+                    waited, opened = 0.0, wait_state.opened
+                elif is_counted and not self.is_suspended:
+                    waited += looked - before
+                if waited >= self._seconds and wait_state.awaits:
+                    self._end(wait_state.awaits)
+                    self._press_on(GRACE if wait_state.serves else 0.0)
+                    return
+        except ServerError:
+            return  # the server has ended, and reports why
+
+    def _end(self, awaits: str) -> None:
+        said = f"the replay waited {self._seconds:g} s for {awaits}, and the client did not send it"
+        if not self._server.requests:
+            said = f"the client sent no request for {self._seconds:g} s; the replay waits for {awaits}"
+        self.section = section(self._server, self._cassette)
+        self.reason = (
+            f"{said}. The replay then closed its connections. gate_timeout=S sets this limit, 0 means none;"
+            " skip_gates_after=S continues without the request."
+        )
+        self._server.release()
+
+    def _press_on(self, grace: float) -> None:
+        """Interrupt the test until it ends, first after `grace` seconds."""
+        main = threading.main_thread().ident
+        while not self._over.wait(grace) and self._interrupts and not self.is_suspended:
+            signal.pthread_kill(main or 0, _SIGNAL or 0)
+            grace = GRACE
+
+    def _interrupt(self, _number: int, frame: FrameType | None) -> None:
+        """Cancel the tasks of a waiting event loop, so that the failure shows the test's lines; else raise. Main thread
+        only. A callback of a weak reference swallows what is raised in it: the next signal raises then."""
+        __tracebackhide__ = True
+        if not self._interrupts or self._over.is_set() or swallows(frame):
+            return
+        if not self._has_cancelled and (loop := _waiting_loop()) is not None:
+            self._has_cancelled = True
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # wakes it
+            return
+        raise pytest.fail.Exception(f"omnirecord: {self.reason}")
+
+
+def swallows(frame: FrameType | None) -> bool:
+    """Return whether an exception that is raised in this frame may be lost."""
+    return frame is not None and frame.f_globals.get("__name__") in ("weakref", "_weakrefset")
+
+
+_LIMIT = pytest.StashKey[Limit]()
+
+
+class _Hooks:
+    """Hooks of runs with a limit: a run without one does not pay for them."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
+        """Fail a test whose limit is over, even if its client handles the error."""
+        __tracebackhide__ = True
+        limit = item.stash.get(_LIMIT, None)
+        if limit is None:
+            return (yield)
+        limit.is_called = True
+        try:
+            yield
+        except (KeyboardInterrupt, pytest.exit.Exception):
+            raise
+        except BaseException as error:
+            limit.stop()
+            if limit.reason is None or limit.reason in str(error):
+                raise
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}") from error
+        finally:
+            limit.stop()
+        if limit.reason is not None:
+            raise pytest.fail.Exception(f"omnirecord: {limit.reason}", pytrace=False)
+
+    @pytest.hookimpl
+    def pytest_enter_pdb(self, config: pytest.Config) -> None:
+        """Suspend the limit while a test is debugged."""
+        if (limit := config.stash.get(_LIMIT, None)) is not None:
+            limit.is_suspended = True
+
+
+@contextmanager
+def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
+    """Watch the replay of a test that has a limit."""
+    if seconds is None or server.is_recording:
+        yield
+        return
+    manager, config = item.config.pluginmanager, item.config
+    if not manager.has_plugin(_NAME):
+        manager.register(_Hooks(), _NAME)
+    limit = Limit(server, cassette, seconds)
+    item.stash[_LIMIT] = config.stash[_LIMIT] = limit
+    limit.start()
+    try:
+        yield
+    finally:
+        limit.stop()
+        del config.stash[_LIMIT]
+
+
+def noted_of(item: pytest.Item) -> str | None:
+    """Return the section of a test whose limit was over; None if it was not."""
+    limit = item.stash.get(_LIMIT, None)
+    return None if limit is None else limit.section
+
+
+def forget(item: pytest.Item) -> None:
+    """Delete the limit of a test: items live as long as the session."""
+    if _LIMIT in item.stash:
+        del item.stash[_LIMIT]
+
+
+def _waiting_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop of this thread if no task of it runs now; else None."""
+    try:
+        loop = asyncio.get_running_loop()
+        return loop if asyncio.current_task(loop) is None else None
+    except RuntimeError:
+        return None

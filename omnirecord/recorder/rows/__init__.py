@@ -1,1 +1,0 @@
-"""The rows of a cassette, made from the chunks that the proxy passes. Pure."""

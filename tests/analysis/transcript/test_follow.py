@@ -1,0 +1,193 @@
+"""`show --follow`: wherever its looks fall, it tells what `show` tells afterwards."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from omnirecord.analysis.transcript.follow import Following
+from omnirecord.analysis.transcript.sentences import Page
+from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.cassette.open import open_store
+from omnirecord.cassette.sqlite import Store, Writer, rows
+from omnirecord.model import Recording
+from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, status
+from tests.support.examples import each
+from tests.support.live_rows import live_rows
+
+ROOT = Path(__file__).parent.parent.parent.parent
+CASSETTES = [
+    path for folder in ("", "troubled", "both_hops") for path in sorted((ROOT / "cassettes" / folder).glob("*.jsonl"))
+]
+
+
+def told(store: Store) -> list[str]:
+    """What a single look at the whole tells."""
+    following = Following(store, None, Page(10_000))
+    following.look()
+    lines = [str(line).partition(" | ")[2] or str(line) for line in following.news(last=True)]
+    store.close()
+    return lines
+
+
+def followed(path: Path, folder: Path, looks: random.Random) -> list[str]:
+    """The same while the rows come bit by bit."""
+    db, found, left = folder / f"{random.random()}.db", [], live_rows(path)
+    with closing(Writer(db)) as writer:
+        following = Following(store := Store.open(db), None, Page(10_000))
+        while left:
+            number = looks.choice([40, 200])
+            writer.write(left[:number])
+            del left[:number]
+            following.look()
+            assert following.goes_on
+            found += [*following.news()]
+    following.look()
+    assert not following.goes_on
+    found += [*following.news(last=True)]
+    store.close()
+    return [str(line).partition(" | ")[2] or str(line) for line in found]
+
+
+def text(line: str) -> str:
+    """What a line says, whenever it was told. The numbers of requests count the lines before them."""
+    return line[15:] if line[:2] == "  " and line[2:4] != "Wh" else line
+
+
+@each("path", CASSETTES)
+def test_wherever_the_looks_fall_the_same_is_told(path: Path, tmp_path: Path) -> None:
+    whole = Counter(map(text, told(open_store(path))))
+    assert Counter(map(text, followed(path, tmp_path, random.Random(path.stem)))) == whole
+
+
+@each("path", CASSETTES)
+def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
+    store = open_store(path)
+    following = Following(store, None)
+    following.look()
+    live = {(row["session_id"], row["turn"]): row for row in following.rows(last=True)}
+    whole = {(row["session_id"], row["turn"]): row for row in rows_of(store, None)}
+    store.close()
+    assert live.keys() == whole.keys()
+    for key, row in whole.items():
+        for field in ("text", "ended", "usage", "asked", "reasoning", "model_calls", "time_spent"):
+            assert live[key][field] == row[field], (key, field)
+
+
+RECORDING = rows.recording(Recording(1, "2026-01-01T00:00:00+00:00", "0", "omnigent", None))
+
+
+def conversation(words: int) -> Made:
+    made = Made()
+    reads = [(0.0, heartbeat()), (1.0, status("running")), (1.0, created())]
+    reads += [(1.0 + n / 100, delta(f"w{n} ", n)) for n in range(words)]
+    made.stream("s", 0.0, *reads, (900.0, completed()), (900.0, status("idle")), end=901.0)
+    return made
+
+
+def test_it_may_be_begun_before_there_is_a_session(tmp_path: Path) -> None:
+    with closing(Writer(tmp_path / "a.db")) as writer:
+        following = Following(store := Store.open(tmp_path / "a.db"), "s")
+        following.look()
+        assert list(following.news()) == []
+        for exchange in conversation(3)._exchanges:
+            writer.write([RECORDING, *exchange.rows])
+        following.look()
+        assert next(iter(following.news())).startswith("Session s · recording 1")
+        store.close()
+
+
+def test_only_the_session_that_is_named_is_told() -> None:
+    made = conversation(3)
+    made.stream("t", 2.0, (2.0, heartbeat()))
+    following = Following(store := made.store(), "s")
+    following.look()
+    lines = list(following.news(last=True))
+    store.close()
+    assert [line for line in lines if "Session" in line] == ["Session s · recording 1 · since 0.00 s"]
+
+
+def test_several_sessions_are_told_behind_their_names() -> None:
+    made = conversation(3)
+    made.stream("another-session", 2.0, (2.0, heartbeat()))
+    following = Following(store := made.store(), None)
+    following.look()
+    names = {line.partition(" | ")[0] for line in following.news(last=True)}
+    store.close()
+    assert names == {"s       ", "another-"}
+
+
+def test_what_grows_is_shown_and_its_end_is_kept_short(tmp_path: Path) -> None:
+    db = tmp_path / "a.db"
+    with closing(Writer(db)) as writer:
+        following = Following(store := Store.open(db), None, Page(100))
+        made = Made()
+        item = {"type": "function_call", "call_id": "c", "name": "shell", "arguments": "{}", "status": "in_progress"}
+        made.stream(
+            "s", 0.0, (0.0, heartbeat()), (1.0, created()), (1.1, event("response.output_item.done", item=item)),
+            *((2.0, delta("word ")) for _ in range(10_000)), (20.0, heartbeat()), ending="open",
+        )  # fmt: skip
+        for exchange in made._exchanges:
+            writer.write([RECORDING, *exchange.rows])
+        following.look()
+        list(following.news())
+        lines = list(following.growing())
+        store.close()
+    assert {line.kind for line in lines} == {"said", "tool", "heartbeat"}
+    assert lines[0].strip().startswith("Assistant: …")
+    assert sum(map(len, lines)) < 5_000
+
+
+def test_an_approval_is_told_when_it_is_asked_and_again_when_it_is_given() -> None:
+    made = Made()
+    ask = event("response.elicitation_request", elicitation_id="e", params={"message": "Sure?", "phase": "tool_call"})
+    done = event("response.elicitation_resolved", elicitation_id="e", action="accept")
+    made.stream("s", 0.0, (0.0, heartbeat()), (1.0, created()), (2.0, ask), (5.0, done), (6.0, completed()))
+    lines = told(made.store())
+    assert [line[15:] for line in lines if "approval" in line] == [
+        "the agent waits for approval: Sure?", "approval accepted after 3.00 s",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_long_turn_that_is_looked_at_often_is_not_quadratic(tmp_path: Path) -> None:
+    """A hundred looks at twenty thousand deltas take about as long as one; each look at its news alone."""
+
+    def took(pieces: int) -> float:
+        db = tmp_path / f"{pieces}.db"
+        (exchange,) = conversation(20_000)._exchanges
+        with closing(Writer(db)) as writer:
+            writer.write([RECORDING])
+            following, spent = Following(store := Store.open(db), None), 0.0
+            size = len(exchange.rows) // pieces + 1
+            for number in range(pieces):
+                writer.write(exchange.rows[number * size : (number + 1) * size])
+                begin = time.process_time()
+                following.look()
+                list(following.news())
+                list(following.growing())
+                spent += time.process_time() - begin
+            store.close()
+        return spent
+
+    assert took(100) < 4 * took(1) + 1
+
+
+@pytest.mark.slow
+def test_many_sessions_that_are_there_already_are_not_quadratic() -> None:
+    def took(sessions: int) -> float:
+        made = Made()
+        for n in range(sessions):
+            made.stream(f"s{n}", 1.0, (1.0, heartbeat()), (1.1, created()), (1.2, child(f"s{n + 1}", f"s{n}")))
+        begin = time.process_time()
+        lines = told(made.store())
+        assert sum("Why it stops here" in line for line in lines) == sessions
+        return time.process_time() - begin
+
+    took(10)
+    assert took(400) < 8 * took(100)  # four times as much; it was sixteen
