@@ -205,7 +205,8 @@ def _set_max_decoded(_context: click.Context, _option: click.Parameter, value: s
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
 decoded_option = click.option(
     "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
-    help="Memory limit for decoded events, such as 4GB (default: 1GiB). An event counts as its size plus 512 bytes.",
+    help="Limit for the events of a compressed stream after decompression, such as 4GB (default: 1GiB). An event counts"
+    " as its size plus 512 bytes.",
 )  # fmt: skip
 redact_options = options(
     click.option(
@@ -219,8 +220,8 @@ redact_options = options(
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms, the texts that replace secrets; created if missing. Default: the user's key"
-    " file.",
+    help="Key file for the pseudonyms (the texts that replace secrets). A missing file is created. Default: the"
+    " user's key file.",
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ _FORMS = (".db", ".jsonl")
 )
 @click.option(
     "--since", metavar="T",
-    help="Only sessions active since T: a time in ISO 8601, or a duration before now, such as 2h.",
+    help="Only sessions with activity at or after T: a time in ISO 8601, or a duration before now, such as 2h.",
 )  # fmt: skip
 @click.option(
     "--label",
@@ -72,7 +72,9 @@ def sessions(
     url: str, findings: tuple[str, ...], since: str | None, labels: tuple[str, ...], statuses: tuple[str, ...],
     models: tuple[str, ...], limit: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """List the sessions of a lake, the newest first: start, first question, how each ended, the worst finding.
+    """List the sessions of a lake, the newest first.
+
+    Each line shows the start, the first question, how the session ended, and the worst finding.
 
     A session with parts in several recordings is one line. The column `parts` then shows the number of recordings. A
     session must match all given options.

@@ -78,8 +78,8 @@ TRUSTS = (
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
     help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
     " reference page), openai-responses, openai-chat, anthropic-messages, auto (by the path of a request), none (no"
-    " check). Or a file: the path of an openapi.json. NAME=CONTRACT is for the upstream with this NAME (default:"
-    " auto). Repeatable.",
+    " check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the"
+    " upstream NAME, by default auto. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -92,7 +92,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="With --resume, seconds to wait until a disconnected client reconnects (default: 30).",
+    help="With --resume, seconds for which the proxy reads a stream on after its client disconnected (default: 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
@@ -106,7 +106,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--ship", metavar="URL",
-    help="Copy each full cassette to this lake: a folder or a bucket with the recordings of many recorders.",
+    help="Copy each closed cassette to this lake: a folder or a bucket with the recordings of many proxies.",
 )  # fmt: skip
 @click.option(
     "--keep-unshipped", metavar="SIZE", default=KEEP_UNSHIPPED, show_default=True,
@@ -122,7 +122,9 @@ TRUSTS = (
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
-    "--control", is_flag=True, help="Let `omnirecord tail URL` read the recording, at addresses below /-/omnirecord/."
+    "--control",
+    is_flag=True,
+    help="Let `omnirecord tail` read the recording: answer requests whose path begins with /-/omnirecord/.",
 )
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",

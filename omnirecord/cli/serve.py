@@ -49,8 +49,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Requests that the replay waits for before it sends later events. Default: messages, interrupts, answers to"
-    " approvals. Repeatable.",
+    help="Requests to wait for: the replay sends the events after a recorded request when your client sends this"
+    " request. Default: messages, interrupts, answers to approvals. Repeatable.",
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
 @click.option(
@@ -69,7 +69,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="Rule that decides which recorded answer a request gets, such as 'ignore query limit'. The rule 'body'"
+    help="Rule that decides which recorded answer a request gets, such as 'ignore query page'. The rule 'body'"
     " compares whole bodies. Repeatable. See docs/matching.md.",
 )  # fmt: skip
 @click.option(
@@ -88,8 +88,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
-    help="Web UI for browsers if the cassette contains none. auto: the web UI of an installed omnigent. FOLDER: the web"
-    " UI in this folder. off: none. See docs/web-ui.md.",
+    help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
+    " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
 )  # fmt: skip
 @decoded_option
 @json_option
@@ -101,9 +101,9 @@ def serve(
 ) -> None:  # fmt: skip
     """Replay a cassette as a server, which sends the recorded answers.
 
-    The replay keeps the recorded gaps between events. When it reaches a message of the client, it waits until your
-    client sends this message. It never connects to another server. A request that was not recorded gets a 404, which
-    lists the most similar recorded requests.
+    The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits
+    until your client sends the same message. It never connects to another server. A request that was not recorded gets
+    a 404, which lists the most similar recorded requests.
 
     On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
     replay.

@@ -40,7 +40,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 )
 @click.option(
     "--since", metavar="T",
-    help="Only sessions active since T: a time in ISO 8601, or a duration before now, such as 2h.",
+    help="Only sessions with activity at or after T: a time in ISO 8601, or a duration before now, such as 2h.",
 )  # fmt: skip
 @decoded_option
 @json_option

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..analysis.diff.diff import DiffSession, by_session, compare, diff_session, turn_pairs
+from ..analysis.diff.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
 from ..analysis.doctor import examine
 from ..analysis.gather import (
@@ -69,7 +69,6 @@ from .events import (
 
 Row = dict[str, Any]
 Places = dict[int, dict[int | None, int]]
-TOLERANCE_S = 1.0
 MOST_OTHERS = 500
 """Most listed requests without a session, those of runners included."""
 HITS = 200

@@ -115,8 +115,8 @@ const listenAll = ([targets, types]) => Promise.all(targets.map(target => listen
 
 # Nothing but the page, and no sandbox, which a container does not allow.
 SWITCHES = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--no-proxy-server",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-sandbox", "--in-process-gpu", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run",
+    "--no-proxy-server", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ CODES: Mapping[str, Code] = {
         "Request the server's /health from the machine on which the proxy runs.",
     ),
     "runner-disconnected": _error(
-        "The runner is gone, so no event will end the turn. Clients keep showing Working…",
+        "The runner is gone. The server ends the turn after about 90 s, or never. Until then, clients show Working…",
         "Read the runner's log around the last event. Then start the runner and send the message again.",
     ),
     "runner-restarted": _error(
@@ -73,7 +73,7 @@ CODES: Mapping[str, Code] = {
         "Find the client that sent the DELETE. A listening client should close its stream when a read returns 404.",
     ),
     "server-stopped": _error(
-        "The server ended the stream without [DONE]. So a client cannot tell whether the session is finished.",
+        "The server ended the stream, for example because the server stopped. Clients get no further events.",
         "Read the server's log at that second. A client should reconnect at once and read the snapshot first.",
     ),
     "reader-dropped": _error(
@@ -118,7 +118,7 @@ CODES: Mapping[str, Code] = {
         "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "The event: line and the data of an event have different types. Some clients read the line, others the data.",
+        "The field event and the data of an event name different types. Some clients read the field, others the data.",
         "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
@@ -145,8 +145,8 @@ CODES: Mapping[str, Code] = {
     ),
     # Behaviour of agent, model and clients.
     "approval-unanswered": _error(
-        "The agent waits until its question is answered. The server denies the question after a time limit, or when"
-        " the client closes the POST that raised the question.",
+        "The agent waits until its question is answered. The server treats the question as denied after a"
+        " time limit, or when the client closes the POST that led to the question.",
         "Check whether a client showed the question. The server does not send an open question again; only the"
         " snapshot contains the question. Then check the timeout of the client's POST.",
     ),
@@ -226,8 +226,8 @@ CODES: Mapping[str, Code] = {
         "Read the events before the output: the call may have been lost.",
     ),
     "approval-unasked": _warning(
-        "The stream carried the end of a question, but not the question. So the client could not show the question.",
-        "Read the events before the end of the question: the question may have been lost.",
+        "The stream reported the answer to a question, but not the question. So the client could not show it.",
+        "Read the events before the answer: the question may have been lost.",
     ),
     "approval-answered-twice": _warning(
         "One question got two answers, and only one of the answers counts.",
@@ -276,7 +276,7 @@ CODES: Mapping[str, Code] = {
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
     "no-done": _error(
-        "A complete answer of this API ends with [DONE] or a final event. Without this end, a client cannot tell a"
+        "With this API, a complete answer ends with [DONE] or a final event. Without this end, a client cannot tell a"
         " complete stream from a cut stream.",
         "Read the server's log at that second, and check whether the response was completed.",
     ),

@@ -70,7 +70,7 @@ class StreamChoice:
         if root not in self.playthroughs:
             tree = self._plan.trees[root]
             start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
-            self.playthroughs[root] = self._begin(root, start_ns, tree, tree.gates, self._plan.points_of(root))
+            self.playthroughs[root] = self._begin(root, start_ns, tree, self._plan.points_of(root))
         return self.playthroughs[root]
 
     def begin_again(self, session: Session) -> Playthrough:
@@ -86,12 +86,9 @@ class StreamChoice:
         if run is not None and run.live:
             self.older.append(run)
 
-    def _begin(
-        self, name: str, start_ns: int, tree: Tree, replies: Iterable[Exchange], points: Sequence[int]
-    ) -> Playthrough:
-        """Return a new playthrough, with the gates of these requests. Its scale is shared by all playthroughs of this
-        name: it may be long."""
-        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in replies]
+    def _begin(self, name: str, start_ns: int, tree: Tree, points: Sequence[int]) -> Playthrough:
+        """Return a new playthrough. Its scale is shared by all playthroughs of this name: it may be long."""
+        gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
         if name not in self._scales:
             self._scales[name] = scale_of(points, gates, self._timing)
         scale = self._scales[name]
@@ -190,9 +187,8 @@ class StreamChoice:
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
         """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
         self.made.add(exchange.exchange)
-        name, replies = f"stream {exchange.stream}", self._plan.replies(exchange)
-        points = self._plan.points_of_stream(exchange)
-        run = self._begin(name, start_of(exchange), Tree(), replies, points)
+        tree, points = Tree(gates=self._plan.replies(exchange)), self._plan.points_of_stream(exchange)
+        run = self._begin(f"stream {exchange.stream}", start_of(exchange), tree, points)
         self.alone.append(run)
         lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
         playing = self._recorded(run, exchange, now + int(lasts / self.speed))
