@@ -30,8 +30,8 @@ import pyarrow.parquet as pq
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.lake.commits import Commits
 from omnirecord.lake.extract import Extract, extracted
+from omnirecord.lake.files import Encoder
 from omnirecord.lake.location import Lake
-from omnirecord.lake.parquet import Encoder
 from omnirecord.lake.tables import SCHEMAS
 from omnirecord.text import dumps
 

@@ -135,12 +135,17 @@ class Tally:
         self._counts: Counter[_Key] = Counter()
         self._names: Counter[tuple[str, str]] = Counter()
         self._seen: set[str | None] = set()
+        self._of_shape: dict[int, tuple[_Key, ...]] = {}
+        """The problems of each event of a shape."""
 
     def add(self, frame: TimedFrame, contract: Contract) -> None:
         """Add a frame."""
-        if frame.raw is not None and frame.verdict != "truncated" and (plain := contract.plain(frame.raw)) is not None:
+        shape = contract.shape_of(frame.raw) if frame.raw is not None and frame.verdict != "truncated" else None
+        if shape is not None and (keys := self._of_shape.get(id(shape))) is not None:  # shapes stay
             self._verdicts["valid"] += 1
-            self._seen.add(plain)
+            self._seen.add(shape.type)
+            for key in keys:
+                self._counts[key] += 1
             return
         fields = read_fields(frame.raw or b"", bom=frame.seq == 1)
         if frame.verdict != "truncated":
@@ -153,7 +158,10 @@ class Tally:
         self._verdicts[judgement.verdict] += 1
         self._seen.add(judgement.type)
         type_ = None if judgement.type is None else clip(judgement.type, LONGEST_NAME)
-        for (path, kind), issue in self._places(contract, judgement).items():
+        places = self._places(contract, judgement)
+        if shape is not None:
+            self._of_shape[id(shape)] = tuple((type_, *place) for place in places)
+        for (path, kind), issue in places.items():
             key = (type_, path, kind)
             self._counts[key] += 1
             if key not in self._first:

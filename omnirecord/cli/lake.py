@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..text import visible
-from .common import Group, fitted_table, json_line, json_option, print_lines, terminal_width
+from ..errors import UsageError
+from ..text import counted, visible
+from ..wire.limits import duration, shown_size, size_of
+from .common import Group, fitted_table, is_terminal, json_line, json_option, print_lines, print_rows, terminal_width
 from .lake_ask import get, sessions, sql
 from .lake_fleet import doctor, stats, validate
-from .lake_upkeep import compact, expire
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
     from ..lake.check import TableState
+    from ..lake.upkeep import Expired, Merged
 
 
 @click.group(cls=Group)
@@ -90,17 +94,13 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
     else:
         click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
                    f" {visible(marker.created_by)}")  # fmt: skip
-        width = terminal_width(sys.maxsize)
-        print_lines(fitted_table([_row(one) for one in states], _COLUMNS, width, least={}, left_out=_LEFT_OUT))
+        print_lines(_table([_row(one) for one in states], ("commit", "orphans", "bytes")))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         for line in (*wrong, *hints):
             click.echo(visible(line))
     context.exit(1 if wrong else 0)
 
 
-_COLUMNS = ("table", "commit", "rows", "files", "bytes", "orphans")
-_LEFT_OUT = ("commit", "orphans", "bytes")
-"""Columns that a narrow terminal leaves out, in this order."""
 _PUT = {True: "yes", False: "no", None: "not tested, since nothing can be written there"}
 
 
@@ -109,6 +109,173 @@ def _row(one: TableState) -> dict[str, str]:
         "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
     }  # fmt: skip
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
+
+
+_AGE = "a duration as in 90d or 12h"
+_HOUR = timedelta(hours=1)
+_LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
+"""Columns of `compact` and `expire` that a narrow terminal leaves out, in this order."""
+
+_retain = click.option(
+    "--retain", metavar="DURATION", default="7d", show_default=True,
+    help="Age at which the command removes an unused object. The age counts from the moment at which the object left"
+    " its table, or was written without a commit.",
+)  # fmt: skip
+_dry_run = click.option("--dry-run", is_flag=True, help="Print the changes, and make none.")
+
+
+@click.command(short_help="Merge small objects, and remove unused objects.")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--target-size", metavar="SIZE", default="128MiB", show_default=True,
+    help="Size of a merged object. Objects of at least half this size do not change.",
+)  # fmt: skip
+@_retain
+@_dry_run
+@json_option
+def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: bool) -> None:
+    """Merge the small objects of each day of a lake, so that queries read fewer objects. Run the command once a day.
+
+    The command also removes unused objects after --retain. Unused objects have left their table, or a killed process
+    wrote them without a commit. Several shippers, compactions and queries may run at the same time. If the command is
+    killed, the lake stays consistent.
+
+    \b
+    Example:
+      omnirecord lake compact s3://team-lake/omnirecord
+    """
+    from ..lake.location import Lake
+    from ..lake.tables import TABLES
+    from ..lake.upkeep import Merged, merge, merges, removable, remove, shorten_log
+
+    target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
+    lake = Lake(url)
+    lake.marker()
+    found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
+    merged = {name: Merged() for name in TABLES}
+    if dry_run:
+        for one in found:
+            merged[one.table].add(one, ())
+        left = {name: removable(lake, name, age) for name in progress(TABLES, "looking for old objects")}
+    else:
+        steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
+        for _ in progress(steps, "merging objects", total=sum(len(one.files) for one in found)):
+            pass
+        left = {name: remove(lake, name, age) for name in progress(TABLES, "removing old objects")}
+        changed = [name for name in TABLES if merged[name].into or left[name]]
+        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
+            pass
+    _print_compacted(merged, left, as_json=as_json, dry_run=dry_run)
+
+
+def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,
+            "bytes_after": one.bytes_after, "rows": one.rows, "removed": len(left[name]), "dry_run": dry_run,
+        }
+        for name, one in merged.items() if one.objects or left[name]
+    ]  # fmt: skip
+    if as_json:
+        print_rows(rows)
+        return
+    if not rows:
+        click.echo("nothing to merge and nothing to remove")
+        return
+    cells = [
+        {
+            "table": row["table"], "merged": f"{row['objects']:,}", "into": "-" if dry_run else f"{row['into']:,}",
+            "before": shown_size(row["bytes_before"]), "after": "-" if dry_run else shown_size(row["bytes_after"]),
+            "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
+        } for row in rows
+    ]  # fmt: skip
+    print_lines(_table(cells, _LEFT_OUT))
+    if dry_run:
+        click.echo("\nnothing was changed: --dry-run")
+
+
+@click.command(short_help="Remove old days.")
+@click.argument("url", metavar="URL")
+@click.option(
+    "--older-than", metavar="DURATION", required=True,
+    help="Age, such as 90d. A day expires when the whole day is older. A recording belongs to the UTC day of its"
+    " start.",
+)  # fmt: skip
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@_retain
+@_dry_run
+@json_option
+def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_json: bool) -> None:
+    """Remove the days of a lake that are older than DURATION. On a terminal, the command asks for confirmation.
+
+    The days leave the tables at once. Their objects leave the store after --retain, at the next expire or compact. The
+    lake does not accept an expired recording again.
+
+    \b
+    Example:
+      omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
+    """
+    from ..lake.location import Lake
+    from ..lake.tables import TABLES
+    from ..lake.upkeep import expire as expired_from
+    from ..lake.upkeep import expiring, first_day_kept, removable, remove, shorten_log
+
+    until, age = first_day_kept(duration("--older-than", older_than, _AGE)), _retention(retain)
+    lake = Lake(url)
+    lake.marker()
+    days = expiring(lake, until)
+    if not as_json:
+        print_lines(_told(days, f"{until}"))
+    if days and not dry_run and not yes and is_terminal(sys.stdin):
+        click.confirm("Remove them from the lake?", abort=True, err=True)
+    if dry_run:
+        removed = [path for name in TABLES for path in removable(lake, name, age)]
+    else:
+        for _ in progress(expired_from(lake, until), "removing days", total=len(TABLES)):
+            pass
+        removed = [path for name in progress(TABLES, "removing old objects") for path in remove(lake, name, age)]
+        changed = list(dict.fromkeys(one.table for one in days))
+        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
+            pass
+    if as_json:
+        names = ("table", "day", "objects", "bytes", "rows")
+        print_rows({**{name: getattr(one, name) for name in names}, "dry_run": dry_run} for one in days)
+        return
+    if removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'old object')} from the store")
+    if dry_run:
+        click.echo("nothing was changed: --dry-run")
+
+
+def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
+    """The days as text, one line each."""
+    if not days:
+        yield f"no day before {until} in the lake"
+        return
+    by_day: dict[str, list[Expired]] = {}
+    for one in days:
+        by_day.setdefault(one.day, []).append(one)
+    rows = [
+        {
+            "day": day, "recordings": f"{sum(one.rows for one in of_day if one.table == 'recordings'):,}",
+            "events": f"{sum(one.rows for one in of_day if one.table == 'events'):,}",
+            "objects": f"{sum(one.objects for one in of_day):,}", "size": shown_size(sum(one.bytes for one in of_day)),
+        }
+        for day, of_day in sorted(by_day.items())
+    ]  # fmt: skip
+    yield from _table(rows, _LEFT_OUT)
+
+
+def _table(rows: list[dict[str, str]], left_out: Sequence[str]) -> Iterable[str]:
+    return fitted_table(rows, list(rows[0]), terminal_width(sys.maxsize), least={}, left_out=left_out)
+
+
+def _retention(text: str) -> timedelta:
+    """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
+    age = duration("--retain", text, _AGE)
+    if age < _HOUR:
+        raise UsageError(f"--retain {text} is too short: running queries and shippers need at least 1h")
+    return age
 
 
 lake.add_section("Make", (init, check))

@@ -140,10 +140,9 @@ def _run(
 ) -> Iterator[Outcome]:
     """The results of an analysis, with a progress bar and the deaths of workers on stderr."""
     from ..cassette.contracts import load
-    from ..lake.fleet import Job, Shard, plan
+    from ..lake.fleet import Job, Shard, default_jobs, plan, run
     from ..lake.location import Lake
     from ..lake.reading import Snapshot
-    from ..lake.workers import default_jobs, run
     from ..wire.limits import since as time_of
 
     after = None if since is None else time_of(since, datetime.now(UTC))

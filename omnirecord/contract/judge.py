@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from ..model import Verdict
 from ..wire.json_rpc import message_of
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
-from ..wire.strict_json import MalformedError, as_dict, parse, parse_quickly, without_surrogates
+from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
 from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
 from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
 from .shapes import LONGEST, Shape, Shapes
@@ -117,7 +117,6 @@ class Contract:
         """The event types it knows."""
         self._check = check
         self._odd = odd
-        self._plain: dict[Shape, bool] = {}  # whether nothing is unheard of in the events of a shape
         self._names = names
         self._known: dict[str, Known] = {}
         self._models = models
@@ -241,22 +240,19 @@ class Contract:
         unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
         return unknown if self._odd is None else [*unknown, *self._odd(type_, data)]
 
-    def plain(self, raw: bytes) -> str | None:
-        """Return the type of a valid event in which nothing is unheard of, if its shape tells; else None."""
+    def shape_of(self, raw: bytes) -> Shape | None:
+        """Return the shape of a valid event, if one tells what is unheard of in it. All events of it have that."""
         shapes = self.shapes
         if shapes is None or self._odd is not None or len(raw) > LONGEST:
             return None
         last = shapes.last
-        if raw.startswith(last.head) and last.match(raw, last.at) and self._plain.get(last):
-            return last.type
+        if raw.startswith(last.head) and last.match(raw, last.at):
+            return last
         raw = with_lf(raw)
-        type_ = shapes.type_of(raw)
-        if type_ is None:
+        if shapes.type_of(raw) is None:
             self._judge_and_learn(read_fields(raw), raw, shapes)
             return None
-        if shapes.last not in self._plain:
-            self._plain[shapes.last] = not self.unheard_of(type_, as_dict(parse_quickly(raw[data_start(raw) : -2])))
-        return type_ if self._plain[shapes.last] else None
+        return shapes.last
 
     def place(self, type_: str | None, issue: Issue) -> str:
         """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""

@@ -25,9 +25,8 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from ..server.timers import monotonic
 from .extract import Extract
-from .files import files_in
+from .files import add_action, files_in, same_rows
 from .location import Lake, MissingTable
-from .parquet import add_action, same_rows
 from .tables import PARTITION, SCHEMAS, TABLES, path_of
 
 _TRIES = 30

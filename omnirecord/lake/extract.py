@@ -1,6 +1,7 @@
 """Reads a cassette into the tables of a lake: one `Extract` for each recording in it.
 
-The tables hold the content of the text form, so that `get` can write it again, byte for byte.
+`_Content` makes the tables with the content of the text form, so that `get` can write it again, byte for byte. `facts`
+makes those with the results of the analyses.
 """
 
 from __future__ import annotations
@@ -8,21 +9,21 @@ from __future__ import annotations
 import functools
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
 from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived
-from .facts import facts
-from .parquet import Encoder
-from .tables import SCHEMAS
+from .files import Encoder
+from .tables import CHILDREN, SCHEMAS
 
 _US = datetime.resolution
 _HELD = 128 << 20
@@ -245,3 +246,30 @@ class _ReadRows:
 def headers_text(headers: Headers) -> str:
     """Return headers as JSON pairs."""
     return dumps([list(pair) for pair in headers])
+
+
+def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yield the tables of the analyses that have rows, each with its columns. Raises `CassetteError`.
+
+    `frames` returns those of a stream.
+    """
+    analysis = Whole(store, recording, frames)
+    children: dict[str, list[str]] = defaultdict(list)
+    for child, parent in analysis.parents.items():
+        children[parent].append(child)
+    for name in ("sessions", "turns", "tools", "approvals", "findings"):
+        rows = list(getattr(analysis, name)())
+        if name == "sessions":
+            rows = [{**row, CHILDREN: children.get(row["session_id"] or "")} for row in rows]
+        if rows:
+            yield name, _columns(name, rows)
+    if problems := [{**one.row, **one.row["first"]} for one in analysis.problems()]:
+        yield "problems", _columns("problems", problems)
+
+
+def _columns(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    def value(row: Mapping[str, Any], column: str) -> Any:
+        found = row.get(column)
+        return datetime.fromisoformat(found) if found is not None and column.endswith("_at") else found
+
+    return {column: [value(row, column) for row in rows] for column in SCHEMAS[name].names[2:]}

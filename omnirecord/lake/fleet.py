@@ -2,17 +2,25 @@
 
 The tables `findings`, `turns` and `problems` have the facts of the version that shipped a recording. Here each
 recording is read from its rows and analysed anew. A shard has whole session trees, chosen by a hash of the id of the
-root session: each session is in one shard, whatever the order and the number of recordings.
+root session: each session is in one shard, whatever the order and the number of recordings. Results come in order; a
+worker that dies is reported and replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..analysis.doctor import examine
@@ -21,11 +29,11 @@ from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load
 from ..contract.judge import Contract
-from ..errors import UsageError
+from ..errors import OmnirecordError, UsageError
 from ..model import root_of
+from ..text import clip
 from .location import Lake
-from .reading import Batch, Reader, Snapshot, Wanted
-from .recording import RecordingRows
+from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
 from .tables import CHILDREN
 
 Row = dict[str, Any]
@@ -146,3 +154,183 @@ def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
 @cache
 def _contract(name: str) -> Contract:
     return load(name)
+
+
+MOST = 32
+"""Recordings in a batch."""
+_NAMED = 3
+"""Sessions that a message names at most."""
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def run(
+    lake: Lake, snapshot: Snapshot, wanted: Sequence[Wanted], job: Job, jobs: int, tell: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Yield the result of each recording, by day and id. `tell` is called with a sentence when a worker dies.
+
+    A recording whose worker dies is read again alone; if that worker dies too, its result is a failure. Raises
+    `UsageError` for a contract of another API.
+    """
+    batches = list(snapshot.batches(wanted, _most(len(wanted), jobs)))
+    jobs = min(jobs, len(batches))
+    if jobs <= 1:
+        reader = Reader(lake)
+        try:
+            for batch in batches:
+                yield from _guarded(reader, batch, job)
+        finally:
+            reader.close()
+        return
+    pool = _Pool(lake.url, snapshot, job, jobs, tell)
+    try:
+        yield from pool.results(batches)
+    finally:
+        pool.close()
+
+
+def _most(recordings: int, jobs: int) -> int:
+    """The size of a batch: small enough that every worker gets several."""
+    return max(1, min(MOST, recordings // (4 * max(jobs, 1))))
+
+
+def _guarded(
+    reader: Reader, batch: Batch, job: Job, begun: Callable[[str, list[str]], None] = lambda _id, _sessions: None
+) -> Iterator[Outcome]:
+    """The results of a batch. If a recording cannot be read, each other one still has its result."""
+    left = list(batch.wanted)
+    try:
+        for outcome in analysed(reader, batch, job, begun):
+            left = [one for one in left if one.recording_id != outcome.recording_id]
+            yield outcome
+    except UsageError:
+        raise
+    except Exception as error:
+        if len(batch.wanted) == 1:
+            said = str(error) if isinstance(error, OmnirecordError) else f"{type(error).__name__}: {error}"
+            yield Outcome(left[0].recording_id, failure=f"recording {left[0].recording_id} cannot be analysed: {said}")
+            return
+        for one in left:
+            yield from _guarded(reader, Batch((one,), batch.objects), job, begun)
+
+
+def _work(connection: Connection, url: str, job: Job) -> None:
+    """The life of a worker: take batches, send results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    reader = Reader(Lake(url))
+    with suppress(EOFError, OSError):  # the parent process is gone
+        while (batch := connection.recv()) is not None:
+            try:
+                for outcome in _guarded(reader, batch, job, lambda *at: connection.send(("begun", at))):
+                    connection.send(("outcome", outcome))
+            except OmnirecordError as error:
+                connection.send(("refused", str(error)))
+            connection.send(("done", None))
+    reader.close()
+
+
+TARGET: Callable[[Connection, str, Job], None] = _work
+"""The function that a worker process runs."""
+
+
+class _Worker:
+    """One worker process and the batch that it has."""
+
+    def __init__(self, url: str, job: Job) -> None:
+        self.connection, other = _SPAWN.Pipe()
+        self.process: BaseProcess = _SPAWN.Process(target=TARGET, args=(other, url, job), daemon=True)
+        self.process.start()
+        other.close()
+        self.number, self.batch = -1, None  # type: int, Batch | None
+        self.at: tuple[str, list[str]] | None = None
+
+    def give(self, number: int, batch: Batch) -> None:
+        self.number, self.batch, self.at = number, batch, None
+        with suppress(OSError):  # it died: `receive` finds out
+            self.connection.send(batch)
+
+    def place(self) -> str:
+        """Where it is, as text."""
+        if self.at is None:
+            return ""
+        recording_id, sessions = self.at
+        more = f" and {len(sessions) - _NAMED} more" if len(sessions) > _NAMED else ""
+        word = "session" if len(sessions) == 1 else "sessions"
+        named = f", {word} {', '.join(clip(one, 80) for one in sessions[:_NAMED])}{more}" if sessions else ""
+        return f" in recording {recording_id}{named}"
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+
+
+class _Pool:
+    def __init__(self, url: str, snapshot: Snapshot, job: Job, jobs: int, tell: Callable[[str], None]) -> None:
+        self._url, self._snapshot, self._job, self._tell = url, snapshot, job, tell
+        self._workers = [_Worker(url, job) for _ in range(jobs)]
+        self._again: deque[tuple[int, Batch]] = deque()
+        self._found: dict[int, list[Outcome]] = {}
+        self._left: dict[int, set[str]] = {}
+
+    def results(self, batches: Sequence[Batch]) -> Iterator[Outcome]:
+        """Yield the results in the order of the batches."""
+        waiting = deque(enumerate(batches))
+        self._left = {number: {one.recording_id for one in batch.wanted} for number, batch in enumerate(batches)}
+        self._found = {number: [] for number in self._left}
+        next_ = 0
+        while next_ < len(batches):
+            for worker in self._workers:
+                if worker.batch is None and (self._again or waiting):
+                    worker.give(*(self._again or waiting).popleft())
+            for ready in wait([worker.connection for worker in self._workers if worker.batch is not None]):
+                self._receive(next(one for one in self._workers if one.connection is ready))
+            while next_ < len(batches) and not self._left[next_]:
+                yield from sorted(self._found.pop(next_), key=lambda one: one.recording_id)
+                next_ += 1
+
+    def _receive(self, worker: _Worker) -> None:
+        try:
+            kind, value = worker.connection.recv()
+        except (EOFError, OSError):
+            self._replace(worker)
+            return
+        if kind == "refused":
+            raise UsageError(value)
+        if kind == "begun":
+            worker.at = value
+        elif kind == "outcome":
+            self._add(worker.number, value)
+        else:
+            assert worker.batch is not None
+            for one in worker.batch.wanted:  # those that left the lake in the meantime have no result
+                self._left[worker.number].discard(one.recording_id)
+            worker.batch = None
+
+    def _add(self, number: int, outcome: Outcome) -> None:
+        self._found[number].append(outcome)
+        self._left[number].discard(outcome.recording_id)
+
+    def _replace(self, worker: _Worker) -> None:
+        """Start another worker, and give the rest of the batch to others, recording by recording."""
+        worker.process.join()
+        number, batch, code = worker.number, worker.batch, worker.process.exitcode or 0
+        assert batch is not None
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        left = [one for one in batch.wanted if one.recording_id in self._left[number]]
+        if len(batch.wanted) == 1 and left:
+            where = worker.place() or f" in recording {left[0].recording_id}"
+            self._add(number, Outcome(left[0].recording_id, failure=f"a worker {how}{where}: it was not analysed"))
+        elif left:
+            self._tell(f"a worker {how}{worker.place()}: its recordings are read again, one by one")
+            self._again += [(number, Batch((one,), batch.objects)) for one in left]
+        worker.connection.close()
+        self._workers[self._workers.index(worker)] = _Worker(self._url, self._job)
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.end()
+
+
+def default_jobs() -> int:
+    """Return the number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -75,19 +75,25 @@ class Fetch:
     def _find_stream(self, name: str, stream: int) -> None:
         one = _the_recording(sorted(self._query.recordings()), name)
         self._recordings = self._rows_of([one])
-        where = pc.field("stream").is_valid()
-        found = self._query.scan("exchanges", ("stream", "session_id", "exchange"), where=where, recordings=[one])
+        found = self._query.scan(
+            "exchanges", ("stream", "session_id", "exchange"), recordings=[one],
+            where=lambda rows: pc.is_valid(rows["stream"]),
+        )  # fmt: skip
         sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
             there = f"there are {_listed(list(map(str, sessions)))}" if sessions else "it has none"
             raise UsageError(f"recording {one} has no stream {stream}: {there}")
-        self._exchanges = {one: found.filter(pc.field("stream") == stream)["exchange"].to_pylist()}
+        self._exchanges = {one: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
         session = sessions[stream]
         self.found = Found(session, () if session is None else (session,), (one,))
 
     def _find_session(self, name: str) -> None:
-        where = pc.starts_with(pc.field("session_id"), name) | pc.field(_PARENT).is_valid()
-        rows = self._query.scan("sessions", ("day", "session_id", _PARENT), where=where)  # one look at all files
+        rows = self._query.scan(  # one look at all files
+            "sessions", ("day", "session_id", _PARENT),
+            where=lambda rows: pc.or_(
+                pc.fill_null(pc.starts_with(rows["session_id"], name), False), pc.is_valid(rows[_PARENT])
+            ),
+        )  # fmt: skip
         known, days = the_session(self._query, name, rows)
         tree, days = _tree(self._query, known, days, rows)
         with self._query.narrowed(days=days) as near:
@@ -139,9 +145,10 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
     """
     known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
     given = {"name": name}
-    some = rows.filter(pc.starts_with(rows["session_id"], name)).group_by("session_id")
-    of = some.aggregate([("day", "min"), ("day", "max")])
-    days = {one: (first, last) for one, first, last in tuples(of, "session_id", "day_min", "day_max")}
+    days = dict[str, Days]()
+    for one, day in tuples(rows.filter(pc.starts_with(rows["session_id"], name)), "session_id", "day"):
+        first, last = days.get(one, (day, day))
+        days[one] = min(first, day), max(last, day)
     found = [name] if name in days else sorted(days)
     if len(found) == 1:
         return found[0], days[found[0]]
@@ -187,7 +194,7 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
     while True:
         near = days[0] - _DAYS, days[1] + _DAYS
         with query.narrowed(days=near) as some:
-            edges = some.scan("sessions", ("session_id", CHILDREN), where=pc.field(CHILDREN).is_valid())
+            edges = some.scan("sessions", ("session_id", CHILDREN), where=lambda rows: pc.is_valid(rows[CHILDREN]))
         parents, children = dict(told), defaultdict[str, set[str]](set)
         for parent, named in zip(*(column.to_pylist() for column in edges.columns), strict=True):
             parents |= {child: parent for child in named if child not in told}

@@ -20,7 +20,7 @@ from ..model import moment_of
 from ..server.timers import monotonic
 from .location import Lake
 from .query import LakeQuery
-from .values import plain
+from .sql import plain
 
 Options = Mapping[str, str]
 Row = dict[str, Any]

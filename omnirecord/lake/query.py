@@ -18,7 +18,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake.fs import DeltaStorageHandler
 from obstore.exceptions import NotFoundError
 from pyarrow.fs import PyFileSystem
@@ -26,13 +25,11 @@ from pyarrow.fs import PyFileSystem
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
-from . import damage
 from .files import File, Files, files_of
 from .location import Lake
-from .mistakes import checked, mistake
-from .scan import Kept, scanned, tuples
+from .scan import Kept, Where, damage_in, scanned, tuples
+from .sql import checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
-from .values import named, nothing, plain, quoted, sql_type
 from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -153,7 +150,7 @@ class LakeQuery:
         return Result(columns, self._fetched(cursor, sql), reads)
 
     def scan(
-        self, name: str, columns: Sequence[str] | None = None, *, where: pc.Expression | None = None,
+        self, name: str, columns: Sequence[str] | None = None, *, where: Where | None = None,
         among: Mapping[str, Collection[Any]] | None = None, recordings: Collection[str] | None = None,
         files: Sequence[File] | None = None,
     ) -> pa.Table:  # fmt: skip
@@ -235,7 +232,7 @@ class LakeQuery:
     def _damaged(self, error: duckdb.Error) -> LakeError | None:
         """Return the sentence for an object that cannot be decoded; None for any other error."""
         tables = {name: files for name, (files, _) in self._files.items()}
-        found = damage.sentence(self._lake, tables, str(error))
+        found = damage_in(self._lake, tables, str(error))
         return None if found is None else LakeError(found)
 
     def _of_the_store(self, error: duckdb.Error) -> LakeError:

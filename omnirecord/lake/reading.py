@@ -1,10 +1,13 @@
-"""Reads whole recordings from the objects of a lake, many at a time and without files."""
+"""Reads whole recordings from the objects of a lake, many at a time and without files.
+
+The analyses read such a recording as they read an open cassette (`RecordingRows`).
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,23 +16,23 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ..model import Exchange, Incident, Side
-from .compaction import conformed
-from .damage import naming
+from ..cassette.sqlite.checked import exchange_of, family_of
+from ..cassette.sqlite.stream_reads import PAUSE, is_delta
+from ..cassette.sqlite.tables import contract_or_default
+from ..contract.judge import Contract
+from ..model import Exchange, Incident, Recording, Side, TimedFrame
+from ..omnigent.protocol import SESSION_CREATED
+from ..wire.content_coding import decoded as decoded_content
+from ..wire.headers import header
 from .files import File, files_of
 from .location import Lake
-from .recording import COLUMNS, RecordingRows, exchanges_of, frames_of, recordings_of
-from .scan import WHOLE as _WHOLE
-from .scan import Ranges, may_have, scanned
+from .scan import scanned
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
 TABLES_READ = (*_ALWAYS, "messages")
 _THREADS = 8
-_MOST_OPEN = 8
-"""Larger objects that stay open, so that the next batch does not read their metadata again."""
 _DAY = attrgetter("day")
 
 
@@ -115,7 +118,6 @@ class Reader:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._open: OrderedDict[str, pq.ParquetFile] = OrderedDict()
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def recordings(self, batch: Batch) -> Iterator[tuple[Wanted, RecordingRows]]:
@@ -168,41 +170,189 @@ class Reader:
         return last
 
     def rows(self, table: str, batch: Batch, ids: Collection[str]) -> pa.Table:
-        """Return the rows of these recordings, which are sorted. Raises `LakeError`."""
+        """Return the rows of these recordings. Raises `LakeError`."""
         schema = _schema(table, COLUMNS[table])
-        found: list[pa.Table] = []
-        with self._lake.failures():
-            for one in batch.objects[table]:
-                with naming(self._lake, f"{table}/{one.path}"):
-                    found += self._of_object(table, one, list(ids), schema)
-        return pa.concat_tables(found) if found else schema.empty_table()
-
-    def _of_object(self, table: str, one: File, ids: list[str], schema: pa.Schema) -> Iterator[pa.Table]:
-        file = self._file(f"{table}/{one.path}", one.size)
-        there = set(file.schema_arrow.names)
-        columns = [name for name in schema.names if name in there]
-        groups = [
-            number for number in range(file.metadata.num_row_groups)
-            if may_have(file.metadata.row_group(number), ids)
-        ]  # fmt: skip
-        if not groups:
-            return
-        is_large = one.size > _WHOLE  # else a thread for each column costs more than it saves
-        rows = conformed(file.read_row_groups(groups, columns=columns, use_threads=is_large), schema)
-        if one.least != one.most:
-            rows = rows.filter(pc.is_in(rows["recording_id"], pa.array(ids, pa.string())))
-        yield rows
-
-    def _file(self, path: str, size: int) -> pq.ParquetFile:
-        if size <= _WHOLE:
-            return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self._lake.objects.get(path).bytes())))
-        file = self._open.pop(path, None)
-        if file is None:
-            file = pq.ParquetFile(Ranges(self._lake, path, size), pre_buffer=True)
-        self._open[path] = file
-        while len(self._open) > _MOST_OPEN:
-            self._open.popitem(last=False)
-        return file
+        return scanned(self._lake, table, batch.objects[table], schema, among={"recording_id": ids})
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+COLUMNS: dict[str, list[str]] = {
+    "recordings": ["recording_id", "recording", "started_at_text", "version", "contract", "upstream", "hop"],
+    "exchanges": [
+        "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
+        "request_headers", "response_at_ns", "end_ns", "status", "reason", "response_headers", "ending",
+        "request_bytes", "response_bytes", "request_body", "response_body",
+    ],
+    "events": [
+        "recording_id", "exchange", "stream", "seq", "offset_ns", "sent_ns", "raw", "raw_bytes", "length", "type",
+        "verdict", "issues",
+    ],
+    "messages": ["recording_id", "exchange", "at_ns"],
+    "incidents": ["recording_id", "at_ns", "message"],
+}  # fmt: skip
+"""The columns that an analysis needs, by table."""
+_BODIES: tuple[Side, Side] = ("request", "response")
+
+_SEQ = attrgetter("seq")
+
+Frames = dict[int, list[TimedFrame]]
+"""The frames of each stream, by the number of its exchange."""
+
+
+class RecordingRows:
+    """One recording. `sessions`: the ids of those whose frames are wanted, None for streams without a session; all
+    sessions by default."""
+
+    def __init__(
+        self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
+        frames: Frames, incidents: list[Incident], messages_ns: int = 0,
+        sessions: Collection[str | None] | None = None,
+    ) -> None:  # fmt: skip
+        self._recording, self._exchanges, self._bodies, self._frames = recording, exchanges, bodies, frames
+        self._incidents, self._messages_ns, self._sessions = incidents, messages_ns, sessions
+
+    def of_session(self, session_id: str | None) -> RecordingRows:
+        """Return the part of one session; None for the exchanges without one."""
+        own = [x for x in self._exchanges if x.session_id == session_id]
+        return RecordingRows(
+            self._recording, own, self._bodies, self._frames, self._incidents, self._messages_ns, self._sessions
+        )
+
+    def sessions(self) -> list[str | None]:
+        """Return the ids of its sessions by their beginning, None for streams without a session."""
+        found = (x.session_id for x in self._exchanges if x.session_id is not None or x.stream is not None)
+        return list(dict.fromkeys(found))
+
+    def recordings(self) -> list[Recording]:
+        return [self._recording]
+
+    def contract_of(self, _recording: int, /) -> Contract:
+        return contract_or_default(self._recording.contract, self._recording.hop)
+
+    def exchanges(
+        self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
+        by_clients: bool = False, in_session: bool = False,
+    ) -> list[Exchange]:  # fmt: skip
+        return [
+            x for x in self._exchanges
+            if recording in (None, x.recording) and session_id in (None, x.session_id) and kind in (None, x.kind)
+            and not (by_clients and x.party == "runner") and not (in_session and x.session_id is None)
+        ]  # fmt: skip
+
+    def streams(self, session_id: str | None = None, /) -> list[Exchange]:
+        return [x for x in self.exchanges(session_id=session_id) if x.kind == "sse"]
+
+    def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
+        if self._sessions is None or exchange.session_id in self._sessions:
+            return iter(self._frames.get(exchange.exchange, ()))
+        return iter(())
+
+    def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
+        return _outlined(self.frames(exchange))
+
+    def decoded_body(self, x: Exchange, side: Side, /) -> bytes:
+        if side == "response" and (x.stream is not None or x.response is None):
+            return b""
+        headers = x.request.headers if side == "request" or x.response is None else x.response.headers
+        body = self._bodies.get((x.exchange, side), b"")
+        return decoded_content(body, header(headers, "content-encoding")) if body else b""
+
+    def incidents(self) -> list[Incident]:
+        return self._incidents
+
+    def last_known_ns(self, _recording: int, /) -> int:
+        ends = [
+            max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in self._exchanges
+        ]  # fmt: skip
+        read = [self._frames[x.exchange][-1].offset_ns for x in self._exchanges if x.exchange in self._frames]
+        return max([0, self._messages_ns, *ends, *read])
+
+    def parents(self) -> dict[str, str]:
+        created = (
+            family_of(frame.raw)
+            for frames in self._frames.values()
+            for frame in frames
+            if frame.type == SESSION_CREATED and frame.verdict == "valid"
+        )
+        return dict(filter(None, created))
+
+
+def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+    """Yield frames; of consecutive deltas of one type without a pause, only the first and the last."""
+    type_, last_ns, held = None, 0, None  # type: str | None, int, TimedFrame | None
+    for frame in frames:
+        if frame.type is not None and frame.type == type_ and frame.verdict == "valid":
+            if held is not None and frame.offset_ns - last_ns > PAUSE:
+                yield held
+            held, last_ns = frame, frame.offset_ns
+            continue
+        if held is not None:
+            yield held
+            held = None
+        yield frame
+        type_, last_ns = frame.type if is_delta(frame.type, frame.verdict) else None, frame.offset_ns
+    if held is not None:
+        yield held
+
+
+def recordings_of(rows: pa.Table) -> dict[str, Recording]:
+    """Return recordings by their ids."""
+    return {
+        one["recording_id"]: Recording(
+            one["recording"], one["started_at_text"], one["version"], one["contract"], one["upstream"], hop=one["hop"]
+        )
+        for one in rows.to_pylist()
+    }
+
+
+def exchanges_of(rows: pa.Table, numbers: Mapping[str, int]) -> Iterator[tuple[str, Exchange, list[bytes | None]]]:
+    """Yield exchanges with the id of their recording, and their two bodies. `numbers`: of the recordings."""
+    bodies = [rows[f"{side}_body"].to_pylist() for side in _BODIES]
+    names = [name for name in COLUMNS["exchanges"] if not name.endswith("_body")]
+    for (recording_id, exchange, *values), *both in zip(
+        zip(*(rows[name].to_pylist() for name in names), strict=True), *bodies, strict=True
+    ):
+        x, _ = exchange_of((exchange, numbers[recording_id], *values, True, False), alive=False)
+        yield recording_id, x, both
+
+
+def frames_of(rows: pa.Table) -> dict[str, Frames]:
+    """Return the frames of each recording."""
+    found: dict[str, Frames] = defaultdict(dict)
+    raw = rows["raw"].cast(pa.binary())
+    if rows["raw_bytes"].null_count < rows.num_rows:
+        raw = pc.coalesce(raw, rows["raw_bytes"])
+    given = rows["issues"]
+    issues: Any = [()] * rows.num_rows if given.null_count == rows.num_rows else map(_issues, given.to_pylist())
+    middle = [rows[name].to_pylist() for name in ("stream", "seq", "offset_ns", "sent_ns")]
+    end = [rows[name].to_pylist() for name in ("length", "type", "verdict")]
+    exchanges = rows["exchange"].to_pylist()
+    made = list(map(TimedFrame, *middle, raw.to_pylist(), *end, issues))
+    at = 0
+    for recording_id, end_of in _runs(rows["recording_id"]):
+        frames = found[recording_id]
+        for place in range(at, end_of):
+            frames.setdefault(exchanges[place], []).append(made[place])
+        at = end_of
+    for frames in found.values():
+        for of_stream in frames.values():
+            of_stream.sort(key=_SEQ)
+    return found
+
+
+def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Yield each value of consecutive equal ones, with the position behind them."""
+    at = 0
+    for chunk in ids.chunks:
+        if not len(chunk):
+            continue
+        runs = pc.run_end_encode(chunk)
+        for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
+            yield value, at + end
+        at += len(chunk)
+
+
+def _issues(value: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...]:
+    return () if value is None else tuple((one["path"], one["message"]) for one in value)

@@ -1,24 +1,29 @@
-"""Reads some columns of many objects of a table with Arrow, which opens a small object in half the time of DuckDB."""
+"""Reads some columns of many objects of a table with Arrow, which opens a small object in half the time of DuckDB.
+
+An error names the object that an engine could not decode.
+"""
 
 from __future__ import annotations
 
 import io
 import os
-from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date
-from functools import reduce
-from itertools import accumulate, groupby
+from functools import cached_property, reduce
+from itertools import accumulate, groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from .damage import naming
-from .files import File
+from ..errors import LakeError
+from .files import File, checksums, checksums_in
 from .location import Lake
 from .tables import PARTITION, SCHEMAS
 
@@ -39,16 +44,18 @@ _AT_ONCE = 10_000
 """Rows that are values of Python at a time."""
 _TOGETHER = 16
 """Files of a folder that a thread reads before it takes the next ones: to hand over one costs a part of its reading."""
+Where = Callable[[pa.Table], pa.Array]
+"""Returns which rows are wanted. An expression of Arrow would load Arrow's query engine, which takes 20 ms."""
 
 
 def scanned(
-    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: pc.Expression | None = None,
+    lake: Lake, name: str, files: Sequence[File], schema: pa.Schema, *, where: Where | None = None,
     among: Mapping[str, Collection[Any]] | None = None, kept: Kept | None = None,
 ) -> pa.Table:  # fmt: skip
     """Return the columns of `schema` of the rows of these files. Raises `LakeError`.
 
     `where`: which rows. `among`: the values of columns whose rows are wanted, such as the ids of recordings. Row
-    groups without them are skipped. `kept`: objects that were read before; it gets those that are read now.
+    groups without them are skipped. `kept`: files that were opened before; it gets those that are opened now.
     """
     wanted = {column: _Among(column, values) for column, values in (among or {}).items()}
     more = [SCHEMAS[name].field(column) for column in wanted if column not in schema.names]
@@ -61,7 +68,7 @@ def scanned(
         ])  # fmt: skip
         for one in wanted.values():
             rows = rows.filter(one.mask(rows))
-        rows = rows if where is None else rows.filter(where)
+        rows = rows if where is None else rows.filter(where(rows))
         return rows.select(schema.names) if more else rows
 
     many = min(_CPUS, os.cpu_count() or 1) if lake.is_local else _REQUESTS
@@ -72,20 +79,23 @@ def scanned(
 
 
 class Kept:
-    """Objects of a store that a query reads again: small ones, as many as fit. Objects never change."""
+    """Small files that a query reads again, opened, as many as fit. Objects never change."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, Any] = {}
+        self._files: dict[str, pq.ParquetFile] = {}
         self._room = _KEPT
 
-    def bytes_of(self, lake: Lake, path: str) -> Any:
-        """Return the bytes of an object."""
-        found = self._objects.get(path)
+    def opened(self, lake: Lake, path: str, size: int, sessions: pa.Array | None = None) -> pq.ParquetFile | None:
+        """Return an object as a Parquet file. Raises what obstore and Arrow raise.
+
+        None if its checksums tell that it has none of these sessions.
+        """
+        found = self._files.get(path)
         if found is None:
-            found = lake.objects.get(path).bytes()
-            if len(found) <= self._room:
-                self._room -= len(found)
-                self._objects[path] = found
+            found = _opened(lake, path, size, sessions)
+            if found is not None and size <= min(self._room, _SMALL if lake.is_local else WHOLE):
+                self._room -= size
+                self._files[path] = found
         return found
 
 
@@ -95,6 +105,11 @@ class _Among:
     def __init__(self, column: str, values: Collection[Any]) -> None:
         self.column, self.values = column, sorted(values)
         self._array = pa.array(self.values, pa.string() if column != _EXCHANGE else pa.int32())
+
+    @cached_property
+    def checksums(self) -> pa.Array:
+        """The checksums of session ids."""
+        return pa.array(checksums(self.values), pa.uint32())
 
     def mask(self, rows: pa.Table) -> pa.ChunkedArray:
         """Return which rows have one of them."""
@@ -110,25 +125,38 @@ def _rows(
 
     A small file gives all rows, since those of many files are filtered faster together.
     """
-    own = [_own(one) for one in files]
-    stored = pa.schema([field for field in schema if field.name not in own[0]] or [schema.field(_RECORDING)])
-    of = [one for one in among.values() if one.column not in own[0]]
-    found = []
+    own, found = list[dict[str, Any]](), list[pa.Table]()
+    is_single = files[0].recording_id is not None
+    known = {PARTITION, _RECORDING} if is_single else {PARTITION}
+    stored = pa.schema([field for field in schema if field.name not in known] or [schema.field(_RECORDING)])
+    of = [one for one in among.values() if one.column not in known]
+    sessions = among["session_id"].checksums if name == "sessions" and "session_id" in among else None
     for one in files:
         path = f"{name}/{one.path}"
         with naming(lake, path):
-            file = opened(lake, path, one.size, kept)
+            file = (kept or Kept()).opened(lake, path, one.size, sessions)
+            if file is None:
+                continue
+            own.append(_own(one))
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
-                found.append(_conformed(rows, stored, file.metadata.num_rows))
+                found.append(conformed(rows, stored, file.metadata.num_rows))
                 continue
+            is_near = lake.is_local or one.size <= WHOLE  # a second read of a column is no request
             some = [stored.empty_table()]
             for groups in _groups(file.metadata, of):
+                if is_near and not _has_one(file.read_row_groups(groups, [of[0].column], use_threads=False), of[0]):
+                    continue
                 rows = file.read_row_groups(groups, stored.names, use_threads=False)
                 rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
-                some.append(_conformed(rows, stored, rows.num_rows))
+                some.append(conformed(rows, stored))
             found.append(pa.concat_tables(some))
-    return _with_own(own, found, schema)
+    return _with_own(own, found, schema) if found else schema.empty_table()
+
+
+def _has_one(rows: pa.Table, of: _Among) -> bool:
+    """Whether a row has one of the values."""
+    return bool(pc.any(of.mask(rows)).as_py())
 
 
 def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
@@ -168,23 +196,41 @@ def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schem
     return pa.table(columns, schema=schema)
 
 
-def opened(lake: Lake, path: str, size: int, kept: Kept | None = None) -> pq.ParquetFile:
-    """Return an object as a Parquet file. Raises what obstore and Arrow raise."""
-    if lake.is_local and size > _SMALL:
-        return pq.ParquetFile(pa.OSFile(f"{lake.url}/{path}"), pre_buffer=False)
-    if size > WHOLE:
-        return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
+def _opened(lake: Lake, path: str, size: int, sessions: pa.Array | None) -> pq.ParquetFile | None:
+    """Return an object as a Parquet file. None if its checksums tell that it has none of these sessions."""
     if lake.is_local:
-        return _in_memory(Path(f"{lake.url}/{path}").read_bytes())
-    return _in_memory(lake.objects.get(path).bytes() if kept is None else kept.bytes_of(lake, path))
-
-
-def _in_memory(data: Any) -> pq.ParquetFile:
+        with Path(f"{lake.url}/{path}").open("rb") as file:
+            if size > _SMALL:
+                lacks = sessions is not None and _lacks(lambda most: _end(file, size, most), sessions)
+                return None if lacks else pq.ParquetFile(pa.OSFile(file.name), pre_buffer=False)
+            data = file.read()
+    elif size > WHOLE:
+        return pq.ParquetFile(Ranges(lake, path, size), pre_buffer=True)
+    else:
+        data = bytes(lake.objects.get(path).bytes())
+    if sessions is not None and _lacks(lambda most: bytes(memoryview(data)[-most:]), sessions):
+        return None
     return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)  # there is nothing to read ahead
 
 
-def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
-    """Return the columns of a schema for `count` rows; a column that the rows lack is null."""
+def _end(file: BinaryIO, size: int, most: int) -> bytes:
+    """Return the last bytes of a file."""
+    file.seek(max(0, size - most))
+    return file.read()
+
+
+def _lacks(end: Callable[[int], bytes], sessions: pa.Array) -> bool:
+    """Whether the checksums in the end of a file tell that it has none of these sessions. `end` returns as many
+    bytes of it."""
+    most = _SMALL
+    while (of := checksums_in(end(most))).needed > most:
+        most = of.needed
+    return of.sums is not None and not pc.any(pc.is_in(of.sums, sessions)).as_py()
+
+
+def conformed(rows: pa.Table, schema: pa.Schema, count: int | None = None) -> pa.Table:
+    """Return rows with the columns of a schema; a column that they lack is null. `count`: their number, if no column
+    tells it."""
     if rows.schema.equals(schema):
         return rows
     there, made = set(rows.column_names), []
@@ -193,7 +239,7 @@ def _conformed(rows: pa.Table, schema: pa.Schema, count: int) -> pa.Table:
             column = rows[field.name]
             made.append(column if column.type.equals(field.type) else column.cast(field.type))
         else:
-            made.append(pa.nulls(count, field.type))
+            made.append(pa.nulls(rows.num_rows if count is None else count, field.type))
     return pa.table(made, schema=schema)
 
 
@@ -243,3 +289,69 @@ class Ranges(io.RawIOBase):
         data = bytes(self._lake.objects.get_range(self._path, start=self._at, end=end))
         self._at += len(data)
         return data
+
+
+_SIGNS = (
+    "magic bytes", "too small to be", "TProtocolException", "thrift", "decompress", "corrupt", "string encoding found",
+    "Failed to read file", "page header", "invalid parquet", "parquet file size is", "out of buffer", "end of stream",
+)  # fmt: skip
+_DAMAGE = re.compile("|".join(_SIGNS), re.IGNORECASE)
+_PATH = re.compile(r"""(?:'[^']*\.parquet'|"[^"]*\.parquet"):? ?""")
+_MOST_BYTES = 1 << 30
+"""Bytes of objects that are read to find a damaged one, about."""
+_CHECKED = 8
+"""Objects that are read at a time to find a damaged one."""
+
+
+def damage_in(lake: Lake, tables: Mapping[str, Iterable[File]], said: str) -> str | None:
+    """Return what to say about an error of DuckDB or Arrow that an object cannot be decoded; None for any other error.
+
+    `tables`: the objects that the query reads, by table. They are read until one fails, if the error names none.
+    """
+    if _DAMAGE.search(said) is None:
+        return None
+    there = {f"{name}/{one.path}": one for name, of in tables.items() for one in of}
+    found = next((path for path in there if path in said), None)
+    if found is None:
+        named = [path for path, one in there.items() if one.path in said]
+        by_size = sorted(named or there, key=lambda path: there[path].size)
+        ends = list(accumulate(there[path].size for path in by_size))
+        some = by_size[: bisect_right(ends, _MOST_BYTES)]
+        found = _unreadable(lake, some)
+        if found is None and len(some) == len(there):
+            return None
+    return _sentence(f"{lake.url}/{found}" if found else f"{lake.url}: an object of {' or '.join(tables)}", said)
+
+
+@contextmanager
+def naming(lake: Lake, path: str) -> Iterator[None]:
+    """Convert the errors of Arrow about an object to `LakeError`. `path`: in the lake."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise LakeError(_sentence(f"{lake.url}/{path}", str(error))) from error
+
+
+def _sentence(what: str, said: str) -> str:
+    said = _PATH.sub("", said.rpartition(" failed: ")[2].partition("\n")[0])
+    return f"{what} is damaged: restore this object from a copy of the lake ({' '.join(said.split())[:120]})"
+
+
+def _unreadable(lake: Lake, paths: Iterable[str]) -> str | None:
+    """Return the path of the first object that Arrow cannot read."""
+
+    def is_bad(path: str) -> bool:
+        try:
+            pq.ParquetFile(pa.BufferReader(pa.py_buffer(lake.objects.get(path).bytes()))).read()
+        except (pa.ArrowException, OSError):
+            return True
+        return False
+
+    left = iter(paths)
+    with ThreadPoolExecutor(_CHECKED) as threads:
+        while some := list(islice(left, 8 * _CHECKED)):
+            if bad := [path for path, is_ in zip(some, threads.map(is_bad, some), strict=True) if is_]:
+                return bad[0]
+    return None

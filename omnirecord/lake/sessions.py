@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from .files import File
 from .query import LakeQuery
-from .scan import tuples
+from .scan import Where, tuples
+from .sql import plain
 from .tables import CHILDREN, SCHEMAS
-from .values import plain
 
 SHOWN = (
     "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
@@ -110,7 +110,7 @@ def _chosen(query: LakeQuery, wanted: Wanted, limit: int | None) -> Iterator[Par
         found.append(query.scan("sessions", columns, files=files, where=where if limit is None else None))
         rows = pa.concat_tables(found)
         if where is not None:
-            rows = rows.filter(where)
+            rows = rows.filter(where(rows))
         if wanted.since is not None:
             until = _until(rows)
             rows = _with_a_part(rows, pc.greater_equal(until, pa.scalar(wanted.since, until.type)))
@@ -132,10 +132,10 @@ def _newest(left: list[File], many: int, times: int) -> list[File]:
     return taken
 
 
-def _is_of(sessions: Collection[str]) -> pc.Expression:
-    """Return which rows are of these sessions, or of none."""
-    ids = pc.field("session_id")
-    return ids.is_null() | ids.isin(pa.array(sessions, pa.string()))
+def _is_of(sessions: Collection[str]) -> Where:
+    """Return a function that tells which rows are of these sessions, or of none."""
+    ids = pa.array(sessions, pa.string())
+    return lambda rows: pc.or_(pc.is_null(rows["session_id"]), pc.is_in(rows["session_id"], ids))
 
 
 def _held(query: LakeQuery, files: Sequence[File]) -> set[str]:
@@ -151,6 +151,7 @@ def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: 
     Times are in µs since 1970. Without `after`, those without a start are among them.
     """
     begun = rows["started_at"].combine_chunks().cast(pa.int64())
+    rows = rows.set_column(rows.column_names.index("started_at"), "started_at", begun)  # Python is slow with times
     is_between = pc.less_equal(begun, before)
     if after is not None:
         is_between = pc.and_(is_between, pc.greater(begun, after))
@@ -183,13 +184,16 @@ def _behind_equals(values: pa.Array, order: pa.Array, at: int) -> int:
 
 
 def _parts(rows: pa.Table, places: pa.Array) -> Parts:
-    """Return the sessions that begin in the rows at these places, the newest first, with all their recordings."""
+    """Return the sessions that begin in the rows at these places, the newest first, with all their recordings.
+
+    Times are in µs since 1970.
+    """
     some = rows.take(places).sort_by([("started_at", "descending"), ("session_id", "ascending")])
     ids = pc.drop_null(some["session_id"])
     of = rows if len(places) == rows.num_rows else rows.filter(pc.is_in(rows["session_id"], ids.combine_chunks()))
     counts = pc.value_counts(pc.drop_null(of["session_id"]).combine_chunks())
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
-    split: dict[str, list[tuple[datetime | None, str]]] = defaultdict(list)
+    split: dict[str, list[tuple[int | None, str]]] = defaultdict(list)
     if len(several):
         for id_, *part in tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
             split[id_].append((part[0], part[1]))
@@ -202,7 +206,7 @@ def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     return found
 
 
-def _begun(part: tuple[datetime | None, str]) -> tuple[bool, datetime | None]:
+def _begun(part: tuple[int | None, str]) -> tuple[bool, int | None]:
     return part[0] is None, part[0]
 
 
@@ -261,11 +265,10 @@ def _split(query: LakeQuery, found: Parts, recordings: pa.Table) -> Iterator[Row
     """Yield the rows of sessions in several recordings. `recordings`: their rows of that table, at least."""
     if not found:
         return
-    ids, of = pc.field("session_id").isin(list(found)), {one for some in found.values() for one in some}
-    with query.narrowed(recordings=of) as joined:
+    with query.narrowed(recordings={one for some in found.values() for one in some}) as joined:
         joined.hold("recordings", recordings)
         for name in ("sessions", "turns"):
-            joined.hold(name, joined.scan(name, where=ids))
+            joined.hold(name, joined.scan(name, among={"session_id": found}))
         for values in joined.rows(_SPLIT, {"ids": list(found)}).rows:
             yield dict(zip(SHOWN, map(plain, values), strict=True))
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from ..cassette.files import TemporaryFolder, copied_aside
 from ..cassette.open import open_store
-from ..cassette.scrub import copied_without_secrets
 from ..cassette.sqlite import Store, is_sqlite
 from ..cassette.sqlite.lock import RecorderLock, is_recorded, recorder_is_alive
 from ..cassette.sqlite.writer import mark_shipped
@@ -176,6 +175,8 @@ class Shipper:
             if not self._redact:
                 yield store, ids
                 return
+            from ..cassette.scrub import copied_without_secrets  # a tenth of the start of `proxy --ship`
+
             with copied_aside(path, "copied without its secrets"):
                 folder = TemporaryFolder("ship")
             with folder:

@@ -1,23 +1,36 @@
-"""Keeps a lake small: removes old days, and the objects that no version of a table needs any more.
+"""Keeps a lake small: merges small objects, removes old days, and objects that no version of a table needs any more.
 
 What leaves a table leaves it in one Delta commit: a reader sees all of a day or none of it. The object itself stays for
 a retention time, since a query may still read an older version. App transactions stay for ever, so a recording that
 expired does not come back when it is shipped again.
+
+A table is read quickly if its objects are few and large. One recording is found quickly if its rows are together. So
+the row groups of a merged object have disjoint ranges of `recording_id`, unless one recording fills several. Each merge
+is one Delta commit, which removes the small objects from the table and adds the merged ones.
 """
 
 from __future__ import annotations
 
+import heapq
+import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+from uuid import uuid4
 
-from deltalake import DeltaTable
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from ..errors import LakeError
-from .compaction import is_committed, removal
-from .files import File, files_in
+from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
-from .tables import TABLES
+from .scan import conformed, naming
+from .tables import PARTITION, TABLES
 
 RETAIN = timedelta(days=7)
 """Least age of an object that is removed from the store: since it left its table, or without a commit since it was
@@ -110,3 +123,242 @@ def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:
 def _vacuum(table: DeltaTable, retain: timedelta, *, dry_run: bool) -> list[str]:
     hours = round(retain.total_seconds() / 3600)
     return sorted(set(table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)))
+
+
+TARGET = 128 << 20
+"""Size in bytes that a merged object reaches at most by one row group."""
+_GROUP_ROWS = 100_000
+_GROUP_BYTES = 32 << 20
+"""Limits of a row group: rows, and bytes in memory."""
+_MANY = 100_000
+"""Rows of an object of several row groups, for the options of its columns."""
+_ENOUGH = 4
+"""A row group of `events` ends with a recording if it has this part of the limits: `get` then reads few other rows."""
+_FEWEST = 2
+"""Files that are worth a merge."""
+_REMOVALS = "omnirecord-removals"
+"""The app transaction of all commits that remove objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """The small objects of one day of a table."""
+
+    table: str
+    day: str
+    files: tuple[File, ...]
+
+
+@dataclass(slots=True)
+class Merged:
+    """The result of a merge."""
+
+    objects: int = 0
+    bytes_before: int = 0
+    into: int = 0
+    bytes_after: int = 0
+    rows: int = 0
+
+    def add(self, merge: Merge, made: Sequence[AddAction]) -> None:
+        """Count a merge; `made`: the objects that it made."""
+        self.objects += len(merge.files)
+        self.bytes_before += sum(one.size for one in merge.files)
+        self.into += len(made)
+        self.bytes_after += sum(one.size for one in made)
+        self.rows += sum(one.rows or 0 for one in merge.files)
+
+
+def merges(lake: Lake, name: str, target: int = TARGET) -> list[Merge]:
+    """Return the merges that a table needs: the days with several objects below half the target size, in bytes."""
+    files, _ = files_of(lake, name)
+    days = groupby((one for one in files if one.size < target // 2), key=lambda one: one.day)
+    found = (Merge(name, day, tuple(of_day)) for day, of_day in days)
+    return [one for one in found if len(one.files) >= _FEWEST]
+
+
+def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> Iterator[File]:
+    """Merge the objects, and yield each one when its rows are read. Adds what was merged to `result`.
+
+    If another process removed one of them in the meantime, the rest is merged again. Raises `LakeError`.
+    """
+    for _ in range(_ATTEMPTS):
+        table = lake.table(wanted.table)
+        with lake.failures():
+            there = {one.path for one in files_in(table)}
+        # The plan may be older than the table: a file that another merge removed would be committed twice.
+        wanted = replace(wanted, files=tuple(one for one in wanted.files if one.path in there))
+        if len(wanted.files) < _FEWEST:
+            return
+        made: list[AddAction] = []
+        try:
+            with lake.failures():
+                yield from _written(lake, table, wanted, target, made)
+        except BaseException:  # Ctrl-C too
+            _discard(lake, wanted.table, made)
+            raise
+        with lake.failures():
+            # If this raises, the commit may have succeeded all the same: then the new objects must stay.
+            removed = (removal(one, data_change=False) for one in wanted.files)
+            done = is_committed(table, [*made, *removed])
+        if done:
+            result.add(wanted, made)
+            return
+        _discard(lake, wanted.table, made)
+        left = [one for one in merges(lake, wanted.table, target) if one.day == wanted.day]
+        if not left:
+            return
+        wanted = left[0]
+    raise LakeError(
+        f"{lake.url}: other commits to {wanted.table} came first {_ATTEMPTS} times: try again, nothing is lost"
+    )
+
+
+def _discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
+    """Remove objects that no commit names."""
+    with lake.failures():
+        for action in made:
+            lake.objects.delete(f"{table}/{action.path}")
+
+
+def removal(file: File, *, data_change: bool) -> RemoveAction:
+    """Return the action that removes a file from its table. `data_change`: whether its rows leave the table."""
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    return RemoveAction(file.path, data_change, now_ms, file.size, {PARTITION: file.day})
+
+
+def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction]) -> bool:
+    """Commit actions that remove objects; return whether no other process removed some since the table was read.
+
+    deltalake lets two commits remove the same object. So each such commit counts on the same app transaction, of which
+    the store accepts one from each version.
+    """
+    version = (table.transaction_version(_REMOVALS) or 0) + 1
+    properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version)])
+    try:
+        table.create_write_transaction(
+            list(actions), "append", table.schema(), [PARTITION], commit_properties=properties
+        )
+    except CommitFailedError:
+        return False
+    return True
+
+
+def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: list[AddAction]) -> Iterator[File]:
+    """Write the rows of the objects into new ones, whose actions are added to `made`; yield each object read."""
+    columns = pa.schema(table.schema().to_arrow())  # of the newest version
+    schema = columns.remove(columns.get_field_index(PARTITION))
+    output = _Output(lake, wanted, schema, target, made)
+    ordered = sorted(wanted.files, key=lambda one: (one.least, one.path))
+    sources: list[tuple[str, int, _Source]] = []
+    for number, one in enumerate(ordered):
+        while sources and sources[0][0] < one.least:
+            _move(sources, output)
+        source = _Source(lake, wanted.table, one, schema)
+        if source.recording is not None:
+            heapq.heappush(sources, (source.recording, number, source))
+        yield one
+    while sources:
+        _move(sources, output)
+    output.close()
+
+
+def _move(sources: list[tuple[str, int, _Source]], output: _Output) -> None:
+    """Write the rows of the least recording of the first source."""
+    _, number, source = heapq.heappop(sources)
+    for rows in source.next_recording():
+        output.add(rows)
+    output.end_recording()
+    if source.recording is not None:
+        heapq.heappush(sources, (source.recording, number, source))
+
+
+class _Source:
+    """The rows of an object, recording by recording. `recording` is the id of the next one; None at the end."""
+
+    def __init__(self, lake: Lake, table: str, of: File, schema: pa.Schema) -> None:
+        self._lake, self._path, self._schema = lake, f"{table}/{of.path}", schema
+        data = lake.objects.get(self._path).bytes()
+        with naming(lake, self._path):
+            self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
+        self._batches = self._file.iter_batches()
+        self._rows: pa.Table | None = None
+        self._next()
+
+    def _next(self) -> None:
+        with naming(self._lake, self._path):
+            batch = next((one for one in self._batches if one.num_rows), None)
+        self._rows = None if batch is None else conformed(pa.Table.from_batches([batch]), self._schema)
+
+    @property
+    def recording(self) -> str | None:
+        return None if self._rows is None else self._rows["recording_id"][0].as_py()
+
+    def next_recording(self) -> Iterator[pa.Table]:
+        """Yield the rows of the next recording, in parts."""
+        recording = self.recording
+        while self._rows is not None and self.recording == recording:
+            ids = self._rows["recording_id"]
+            if ids[-1].as_py() == recording:
+                yield self._rows
+                self._next()
+            else:
+                end = pc.index(pc.equal(ids, recording), False).as_py()
+                yield self._rows.slice(0, end)
+                self._rows = self._rows.slice(end)
+
+
+class _Output:
+    """The merged objects of a day. Each is written to the store when it is complete."""
+
+    def __init__(self, lake: Lake, wanted: Merge, schema: pa.Schema, target: int, made: list[AddAction]) -> None:
+        self._lake, self._wanted, self._schema, self._target, self._made = lake, wanted, schema, target, made
+        self._waiting: list[pa.Table] = []
+        self._count = self._bytes = 0
+        self._sink: io.BytesIO | None = None
+
+    def add(self, rows: pa.Table) -> None:
+        while rows.num_rows:
+            room = _GROUP_ROWS - self._count
+            part, rows = rows.slice(0, room), rows.slice(room)
+            self._waiting.append(part)
+            self._count += part.num_rows
+            self._bytes += part.nbytes
+            if self._count >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+                self._flush()
+
+    def end_recording(self) -> None:
+        is_enough = self._count >= _GROUP_ROWS // _ENOUGH or self._bytes >= _GROUP_BYTES // _ENOUGH
+        if is_enough and self._wanted.table == "events":
+            self._flush()
+
+    def _flush(self, *, is_last: bool = False) -> None:
+        """Write a row group; end the object if it has its size. An object of one small row group has no statistics."""
+        if not self._waiting:
+            return
+        rows = pa.concat_tables(self._waiting)
+        if self._sink is None:
+            self._sink = io.BytesIO()
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema,
+                **options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY),
+            )
+        self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
+        self._waiting, self._count, self._bytes = [], 0, 0
+        if self._sink.tell() >= self._target:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._sink is not None
+        self._writer.close()
+        data = indexed(self._wanted.table, self._sink.getvalue())
+        self._sink = None
+        path = f"{PARTITION}={self._wanted.day}/merged-{uuid4()}.parquet"
+        action = add_action(self._wanted.table, path, self._wanted.day, data)
+        self._lake.objects.put(f"{self._wanted.table}/{path}", data, mode="create")
+        self._made.append(replace(action, data_change=False))
+
+    def close(self) -> None:
+        self._flush(is_last=True)
+        if self._sink is not None:
+            self._end()

@@ -1,13 +1,31 @@
-"""Ships cassettes as recorders close them, and goes on trying while the lake fails."""
+"""Ships cassettes as recorders close them, and goes on trying while the lake fails: `ship --watch` and `proxy --ship`.
+
+`main` is the process of `proxy --ship`. It watches the recorder's files. Its input ends when the recorder has ended or
+was killed; then it ships what is closed, and ends. Its output has a JSON object per line: `{"left": N}`, the closed
+cassettes that are not shipped yet, or `{"said": …}`.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+
 from ..cassette.files import stamp_of
+from ..cassette.rotation import RotatedCassettes
 from ..cassette.sqlite.lock import recorder_is_alive
-from ..errors import LakeError
+from ..errors import LakeError, OmnirecordError
+from ..server.timers import monotonic
+from ..text import dumps
+from ..wire.limits import Retention, max_decoded
+from .location import Lake
 from .ship import Shipped, Shipper
 
 Stamp = tuple[int, list[int] | None]
@@ -93,3 +111,101 @@ class Watcher:
         if self.trouble is not None:
             self._say("the lake works again")
         self.trouble, self._pause = None, AGAIN_AFTER
+
+
+ALONE_AT_MOST = 600.0
+"""Seconds for which it goes on without its recorder, at most."""
+RELEASED_WITHIN = 30.0
+"""Seconds for which the files of a recorder that is gone may stay locked: its second process may end later."""
+_NICE = 19
+"""It takes only CPU time that the recorder leaves."""
+
+
+def main() -> None:
+    """Run the process. Arguments: URL; cassette, or the link of a rotation; `rotates` or `one`; `max_decoded`."""
+    _, url, db, kind, limit = sys.argv
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # they are for the recorder
+    _stand_back()
+    max_decoded(int(limit))
+    over = threading.Event()
+    more: list[Path] = []
+    threading.Thread(target=_listen, args=[more, over], daemon=True).start()
+    lake, files = Lake(url), Files(Path(db), rotates=kind == "rotates")
+    watcher = Watcher(lambda: Shipper(lake), lambda: [*files.all(), *more], _tell, _say)
+    run(watcher, over)
+    os._exit(0)  # no wait for a store that does not answer
+
+
+def _stand_back() -> None:
+    """Leave CPU time to the recorder.
+
+    On Linux, SCHED_IDLE lets the recorder's threads run as soon as they wake up. A nice value does not: a running
+    process keeps its time slice. Both count within a scheduling group only, and this process is in the recorder's.
+    """
+    with suppress(OSError):
+        os.nice(_NICE)
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    os.environ.setdefault("TOKIO_WORKER_THREADS", "1")  # of deltalake and obstore, which start them later
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+
+
+def run(watcher: Watcher, over: threading.Event, clock: Callable[[], float] = monotonic) -> None:
+    """Ship until `over` is set, and then what is closed."""
+    while not over.is_set():
+        pause = watcher.look()
+        _print({"left": len(watcher.left)})
+        over.wait(pause)
+    until = clock() + ALONE_AT_MOST
+    released_by = clock() + RELEASED_WITHIN
+    while ((left := watcher.left) or (watcher.is_recorded and clock() < released_by)) and clock() < until:
+        _print({"left": len(left)})
+        pause = watcher.look() if left else SETTLES_IN
+        if not left or watcher.left:
+            threading.Event().wait(pause)
+    _print({"left": len(watcher.left)})
+
+
+class Files:
+    """The cassettes of a recorder."""
+
+    def __init__(self, db: Path, *, rotates: bool) -> None:
+        self._db, self._rotates = db, rotates
+        self._rotated: RotatedCassettes | None = None
+
+    def all(self) -> list[Path]:
+        """Return them, the oldest first; none while the folder is away."""
+        if not self._rotates:
+            return [self._db] if self._db.exists() else []
+        try:
+            if self._rotated is None:
+                self._rotated = RotatedCassettes(self._db, Retention())
+            return self._rotated.all()
+        except OmnirecordError:
+            return []
+
+
+def _listen(more: list[Path], over: threading.Event) -> None:
+    """Take the paths of further cassettes until the recorder is gone."""
+    with suppress(OSError, ValueError):
+        for line in sys.stdin:
+            more.append(Path(json.loads(line)))
+    over.set()
+
+
+def _tell(one: Shipped) -> None:
+    if one.status == "failed":
+        _say(f"{one.path} is not shipped: {one.message}")
+
+
+def _say(sentence: str) -> None:
+    _print({"said": sentence})
+
+
+def _print(value: dict[str, object]) -> None:
+    with suppress(OSError, ValueError):  # the recorder is gone
+        sys.stdout.write(dumps(value) + "\n")
+        sys.stdout.flush()

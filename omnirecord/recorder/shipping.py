@@ -58,7 +58,7 @@ class Shipping:
 
     def _once(self) -> str:
         """Run a process to its end; return what happened to it."""
-        words = child("omnirecord.lake.process", self.url, str(self._db), "rotates" if self._rotates else "one")
+        words = child("omnirecord.lake.watch", self.url, str(self._db), "rotates" if self._rotates else "one")
         try:
             with self._lock:
                 if self._is_ending.is_set():

@@ -17,6 +17,7 @@ import omnirecord
 from omnirecord.analysis.validate import LONGEST_EXAMPLE, LONGEST_NAME, MANY_NAMES, Tally, Validation
 from omnirecord.cassette.contracts import load
 from omnirecord.cassette.open import import_file
+from omnirecord.contract.judge import Contract
 from omnirecord.omnigent.contract import ServerStreamEvent
 from tests.omnigent.test_agreement import JSON, mutants
 from tests.support.contract_cases import EXAMPLES, edited
@@ -179,6 +180,16 @@ def test_unknown_names_without_end_are_told_up_to_a_number(tmp_path: Path) -> No
     counts = found(validated(tmp_path, *events))
     assert len(counts) == MANY_NAMES + 1
     assert counts["session.model", "*", "unknown field"] == 50
+
+
+def test_events_of_one_shape_are_counted_without_judging_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [{**EXAMPLES["session.interrupted"], "new": f"text {n}", "other": {"x": n}} for n in range(300)]
+    cassette, examine, judged = recorded(tmp_path, *events), Contract.examine, list[object]()
+    monkeypatch.setattr(Contract, "examine", lambda self, one: judged.append(one) or examine(self, one))
+    result = omnirecord.validate(cassette, "omnigent")
+    assert found(result) == {("session.interrupted", name, "unknown field"): 300 for name in ("new", "other")}
+    assert {p.first.seq for p in result.problems} == {1}
+    assert len(judged) < 150
 
 
 def test_one_unknown_name_in_many_elements_is_one_name(tmp_path: Path) -> None:

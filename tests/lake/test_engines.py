@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.tables import TABLES
+from omnirecord.lake.upkeep import Merged, merge, merges
 from tests.support.lakes import shipped
 from tests.support.stores import lake_url
 

@@ -22,12 +22,12 @@ from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
-from omnirecord.lake import workers
-from omnirecord.lake.compaction import Merged, merge, merges
+from omnirecord.lake import fleet
 from omnirecord.lake.fleet import ANALYSES, Job, Outcome, Shard, plan
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.tables import TABLES
+from omnirecord.lake.upkeep import Merged, merge, merges
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
@@ -61,7 +61,7 @@ def told(message: str) -> None:
 def outcomes(lake: Lake, *, jobs: int = 1, shard: str | None = None, since: datetime | None = None) -> list[Outcome]:
     snapshot = Snapshot(lake)
     wanted = plan(lake, snapshot, since, None if shard is None else Shard.of(shard))
-    return list(workers.run(lake, snapshot, wanted, Job(ANALYSES), jobs, told))
+    return list(fleet.run(lake, snapshot, wanted, Job(ANALYSES), jobs, told))
 
 
 def plain(rows: Any) -> Rows:
@@ -107,13 +107,13 @@ def test_the_results_are_the_same_after_a_compaction(lake_url: str) -> None:
 
 
 def test_large_objects_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 30)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 30)
     some = CASSETTES[:3]
     lake = shipped(str(tmp_path / "lake"), *some)
     for name in TABLES:
         for one in merges(lake, name, 1 << 20):
             list(merge(lake, one, Merged(), 1 << 20))
-    monkeypatch.setattr("omnirecord.lake.reading._WHOLE", 100)
+    monkeypatch.setattr("omnirecord.lake.scan._SMALL", 100)
 
     compare(outcomes(lake), some)
 
@@ -206,8 +206,8 @@ def _dies(_reader: Any, batch: Any, _job: Any, begun: Any) -> Iterator[Outcome]:
 
 
 def _worker_that_dies(connection: Any, url: str, job: Job) -> None:
-    workers.analysed = _dies  # type: ignore[assignment]
-    workers._work(connection, url, job)
+    fleet.analysed = _dies  # type: ignore[assignment]
+    fleet._work(connection, url, job)
 
 
 def test_a_worker_that_dies_is_reported_with_its_session_and_the_others_go_on(
@@ -217,11 +217,11 @@ def test_a_worker_that_dies_is_reported_with_its_session_and_the_others_go_on(
     wanted = plan(lake, snapshot)
     victim = wanted[len(wanted) // 2].recording_id
     monkeypatch.setenv("DIES_AT", victim)
-    monkeypatch.setattr(workers, "TARGET", _worker_that_dies)
-    monkeypatch.setattr(workers, "_most", lambda *_: 3)  # a batch of one recording is not read again one by one
+    monkeypatch.setattr(fleet, "TARGET", _worker_that_dies)
+    monkeypatch.setattr(fleet, "_most", lambda *_: 3)  # a batch of one recording is not read again one by one
     said = list[str]()
 
-    found = list(workers.run(lake, snapshot, wanted, Job(("stats",)), 2, said.append))
+    found = list(fleet.run(lake, snapshot, wanted, Job(("stats",)), 2, said.append))
 
     assert said == [
         f"a worker was killed by signal 9 in recording {victim}, session a-session: its recordings are read again,"

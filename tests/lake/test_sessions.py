@@ -126,7 +126,7 @@ def test_a_session_is_where_its_first_part_began(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("few_at_a_time")
 def test_a_lake_without_statistics_of_starts_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.parquet.MEASURED", ("recording_id",))
+    monkeypatch.setattr("omnirecord.lake.files.MEASURED", ("recording_id",))
     assert_newest(of_many_days(tmp_path))
 
 

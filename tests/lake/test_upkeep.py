@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,11 +22,21 @@ from click.testing import CliRunner
 
 from omnirecord.cli import main
 from omnirecord.errors import LakeError
-from omnirecord.lake.compaction import Merged, merge, merges
 from omnirecord.lake.files import files_of
 from omnirecord.lake.location import Lake
 from omnirecord.lake.tables import TABLES
-from omnirecord.lake.upkeep import RETAIN, expire, expiring, first_day_kept, removable, remove, shorten_log
+from omnirecord.lake.upkeep import (
+    RETAIN,
+    Merged,
+    expire,
+    expiring,
+    first_day_kept,
+    merge,
+    merges,
+    removable,
+    remove,
+    shorten_log,
+)
 from tests.support.lakes import statuses
 from tests.support.stores import each_lake_url, lake_url
 
@@ -94,7 +105,7 @@ def test_compaction_keeps_every_row_and_merges_each_day_into_one_object(lake_url
 def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 60)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 60)
     url = str(tmp_path / "lake")
     shipped(url)
     shipped(url, SHIPPED[4:])
@@ -110,7 +121,7 @@ def test_the_row_groups_of_a_merged_object_have_disjoint_ranges_of_recordings(
 
 
 def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 120)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 120)
     url = str(tmp_path / "lake")
     shipped(url, SHIPPED[:6])
     compact(Lake(url))
@@ -128,7 +139,7 @@ def test_a_row_group_of_events_ends_with_a_recording(tmp_path: Path, monkeypatch
 
 
 def test_an_object_ends_at_the_target_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.lake.compaction._GROUP_ROWS", 20)
+    monkeypatch.setattr("omnirecord.lake.upkeep._GROUP_ROWS", 20)
     url = str(tmp_path / "lake")
     shipped(url)
     lake = Lake(url)
@@ -396,7 +407,7 @@ def test_expire_needs_an_age(folder_lake: str) -> None:
 
 
 def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
     monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
     lake, words = Lake(folder_lake), ["lake", "expire", folder_lake, "--older-than", "1d"]
 
@@ -410,7 +421,7 @@ def test_expire_asks_on_a_terminal(folder_lake: str, monkeypatch: pytest.MonkeyP
 
 
 def test_expire_with_yes_does_not_ask(folder_lake: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.cli.lake_upkeep.is_terminal", lambda _stream: True)
+    monkeypatch.setattr(import_module("omnirecord.cli.lake"), "is_terminal", lambda _stream: True)
     monkeypatch.setattr("omnirecord.lake.upkeep.first_day_kept", lambda _age: date(2100, 1, 1))
 
     text = run("expire", folder_lake, "--older-than", "1d", "--yes", "--json")

@@ -21,9 +21,8 @@ from omnirecord.cassette.sqlite.lock import RecorderLock
 from omnirecord.cassette.sqlite.writer import mark_shipped, shipped_to
 from omnirecord.errors import UsageError
 from omnirecord.lake.location import Lake
-from omnirecord.lake.process import Files, run
 from omnirecord.lake.ship import Shipper
-from omnirecord.lake.watch import Watcher
+from omnirecord.lake.watch import Files, Watcher, run
 from omnirecord.recorder import shipping as module
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.shipping import Shipping
