@@ -79,7 +79,7 @@ TRUSTS = (
     help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
     " reference page), openai-responses, openai-chat, anthropic-messages, auto (by the path of a request), none (no"
     " check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the"
-    " upstream NAME, by default auto. Repeatable.",
+    " upstream NAME; without it, this contract is auto. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -92,7 +92,8 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="With --resume, seconds for which the proxy reads a stream on after its client disconnected (default: 30).",
+    help="With --resume, how many seconds the proxy continues to read a stream after its client disconnected (default:"
+    " 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",

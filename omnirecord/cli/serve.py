@@ -49,7 +49,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--gate", "gates", multiple=True, metavar="'METHOD GLOB'",
-    help="Requests to wait for: the replay sends the events after a recorded request when your client sends this"
+    help="Requests to wait for. At such a request in the recording, the replay stops until your client sends the same"
     " request. Default: messages, interrupts, answers to approvals. Repeatable.",
 )  # fmt: skip
 @click.option("--no-gate", is_flag=True, help="Do not wait for requests of the client.")
@@ -69,8 +69,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="Rule that decides which recorded answer a request gets, such as 'ignore query page'. The rule 'body'"
-    " compares whole bodies. Repeatable. See docs/matching.md.",
+    help="Rule for comparing a request with the recorded requests. 'ignore query page' ignores the query parameter"
+    " page; 'body' compares whole bodies. Repeatable. See docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",
