@@ -220,8 +220,8 @@ redact_options = options(
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
-    help="Key file for the pseudonyms (the texts that replace secrets). A missing file is created. Default: the"
-    " user's key file.",
+    help="Key file for the pseudonyms (the texts that replace secrets). A missing file is created. Default:"
+    " omnirecord/pseudonym-key in the user's folder for state files.",
 )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.option(
     "--skip-gates-after", type=float, metavar="S",
     help="Seconds to wait for a request of the client. After this time, the replay continues without the request."
-    " Default: no limit. For pytest, see gate_timeout in docs/pytest.md.",
+    " Default: no limit. In pytest, skip_gates_after does the same.",
 )  # fmt: skip
 @click.option(
     "--gate-timeout", "former_gate_timeout", type=float, metavar="S",
