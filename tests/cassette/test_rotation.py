@@ -23,6 +23,7 @@ from omnirecord.wire.limits import Retention, Rotation
 from tests.recorder.proxy.test_websocket import HELLO, SWITCH, TEXT, ws
 from tests.support import wire
 from tests.support.process import ForkedProcess
+from tests.support.watchdog import slowness
 from tests.support.wire import STREAM, Wire, chunk, connected, event, get
 
 HEADERS = (("Content-Type", "text/event-stream"),)
@@ -286,7 +287,7 @@ async def test_a_kill_between_two_files_loses_nothing_and_the_next_run_finishes_
         task = asyncio.create_task(reads())
         await wire.eventually(lambda: len(files(tmp_path)) > 1, 30)
         seen = received
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.4 * slowness())
         await proxy.end(signal.SIGKILL)
         task.cancel()
     left = [path for path in files(tmp_path) if f"{path.name}-wal" in names(tmp_path)]

@@ -99,6 +99,8 @@ class Draft:
     notes: list[Note] = field(default_factory=list)
     silences: list[Silence] = field(default_factory=list)
     longest: Silence | None = None
+    short_ns: int = 0
+    """Length of a silence that is not noted, at most, in ns."""
     long_silence: int = LONG_SILENCE
     """Length of a silence that is kept, at least, in ns."""
     after_ns: int = 0
@@ -127,22 +129,25 @@ class Draft:
 
     def touch(self, at_ns: int) -> None:
         """Count an event, which ends a silence."""
-        self.quiet(at_ns)
+        if at_ns - self.last_ns > self.short_ns:
+            self.quiet(at_ns)
         self.beats_told = self.heartbeats
-        self.last_ns = max(self.last_ns, at_ns)
+        if at_ns > self.last_ns:
+            self.last_ns = at_ns
         self.events += 1
 
     def quiet(self, until_ns: int, since_ns: int | None = None) -> None:
         """Note a silence up to that time. `since_ns`: its beginning, by default the last event."""
         if since_ns is None:
             since_ns = self.last_ns if self.last_ns >= 0 else self.started_ns
-        length, longest = until_ns - since_ns, self.longest
-        if length <= 0 or (longest is not None and length < self.long_silence and length <= longest.length_ns):
+        length = until_ns - since_ns
+        if length <= self.short_ns:
             return
         during = next(reversed(self.waiting_for.values()), None)
         silence = Silence(since_ns, length, during, self.heartbeats - self.beats_told)
-        if longest is None or length > longest.length_ns:
+        if self.longest is None or length > self.longest.length_ns:
             self.longest = silence
+            self.short_ns = min(length, max(self.long_silence - 1, 0))
         if length >= self.long_silence:
             self.silences.append(silence)
 
