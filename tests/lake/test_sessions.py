@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +47,20 @@ def test_the_filters_of_sessions_all_apply(lake: Lake) -> None:
     assert chosen(lake, since=datetime(2026, 11, 25, 20, 3, 50, tzinfo=UTC)) <= {"Wait until the tide turns."}
     assert chosen(lake, findings=["tool-without-output"], statuses=["finished"]) == set()
     assert len(chosen(lake, limit=2)) == 2
+
+
+def test_sessions_and_get_do_not_load_the_query_engine_of_arrow(lake: Lake, tmp_path: Path) -> None:
+    """It takes 15 ms of CPU time."""
+    program = (
+        "import sys; from omnirecord.cli import main; url, id_, path = sys.argv[1:];"
+        "main(['lake', 'sessions', url, '--finding', 'tool-without-output', '--since', '2020-01-01'],"
+        " standalone_mode=0);"
+        "main(['lake', 'get', url, id_, '-o', path], standalone_mode=0); sys.exit('pyarrow.acero' in sys.modules)"
+    )
+    with LakeQuery(lake) as query:
+        (session_id, *_) = (one["session_id"] for one in sessions(query, Wanted(), 1))
+    words = [sys.executable, "-c", program, lake.url, session_id, str(tmp_path / "one.jsonl")]
+    assert subprocess.run(words, check=False).returncode == 0
 
 
 def test_the_rows_of_sessions_are_those_of_the_view(tmp_path: Path) -> None:
