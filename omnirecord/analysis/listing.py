@@ -188,7 +188,7 @@ def summaries(
     `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
     more than one, has that id.
     """
-    from .doctor import examine  # the other lists do without
+    from .doctor.doctor import examine  # the other lists do without
 
     concluded = conclusions(store, session) if concluded is None else concluded
     found = examine(store, session) if examined is None else examined

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..analysis.diff.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
-from ..analysis.doctor import examine
+from ..analysis.doctor.doctor import examine
 from ..analysis.gather import (
     Concluded,
     Gathered,

@@ -125,7 +125,7 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor", ["doctor"]),
+        ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
         *(pytest.param(*case, marks=pytest.mark.long) for case in (
             ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats", ["stats"]),
             ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),

@@ -58,6 +58,12 @@ def test_a_command_imports_no_other_command(words: list[str], commands: set[str]
     assert modules & set(main.commands) == commands
 
 
+def test_the_codes_of_findings_are_imported_without_the_checks() -> None:
+    code = "import sys; import omnirecord.analysis.doctor.codes; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pydantic", "sqlite3", "omnirecord.analysis.doctor.stream"} & set(done.stdout.split())
+
+
 def test_what_prints_rows_imports_what_reads_a_cassette_and_nothing_more(cassette: str) -> None:
     rows = [[name, cassette] for name in ("ls", "events", "validate", "stats")]
     assert imported(*rows, ["search", cassette, "a"], ["diff", cassette, cassette]) == A_CASSETTE
