@@ -79,7 +79,7 @@ async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place
             await clients
         await eventually(lambda: has(page, EVENTS))
         assert (await page.inner_text(".player .time")).split("/")[0] == stands[0].split("/")[0]
-        # What is told comes a little behind the wire: a question without its answer, an answer before its POST has ended.
+        # What is told comes a little behind the wire: a question without its answer, an answer before its POST ended.
         so_far = re.split(r"\n(?:working|The agent (?:waits|asked) for)", stands[1])[0]
         await eventually(lambda: reads(page, ".talk", so_far))
         assert not await reads(page, ".talk", "Goodbye")
