@@ -205,8 +205,8 @@ def _set_max_decoded(_context: click.Context, _option: click.Parameter, value: s
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
 decoded_option = click.option(
     "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
-    help="Highest total size of the events of one compressed stream, after decompression, such as 4GB (default: 1GiB)."
-    " An event counts as its size plus 512 bytes.",
+    help="Limit for decompression: the total size of the events of one stream, such as 4GB (default: 1GiB). Events"
+    " above the limit are not decoded. An event counts as its size plus 512 bytes.",
 )  # fmt: skip
 redact_options = options(
     click.option(

@@ -79,7 +79,7 @@ TRUSTS = (
     help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
     " reference page), openai-responses, openai-chat, anthropic-messages, auto (by the path of a request), none (no"
     " check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the"
-    " upstream NAME; without it, this contract is auto. Repeatable.",
+    " upstream NAME. The default for an upstream with a name is auto. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -123,10 +123,10 @@ TRUSTS = (
 @click.option("--type", "type_glob", metavar="GLOB", help="Show only events of these types, one line each.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
-    "--control",
-    is_flag=True,
-    help="Let `omnirecord tail` read the recording: answer requests whose path begins with /-/omnirecord/.",
-)
+    "--control", is_flag=True,
+    help="Let `omnirecord tail` read the recording. The proxy itself answers requests whose path begins with"
+    " /-/omnirecord/.",
+)  # fmt: skip
 @click.option(
     "--ui", is_flag=False, flag_value="", metavar="[HOST:PORT]",
     help="Show the recording as a page for browsers. Default address: the port after the --listen port, or a free"
