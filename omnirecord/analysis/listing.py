@@ -315,8 +315,9 @@ class _Recordings:
     """The fields of an exchange's row that come from its recording."""
 
     def __init__(self, store: Store) -> None:
-        self._started_at = {one.recording: one.started_at for one in store.recordings()}
-        self.hops = {one.recording: one.hop for one in store.recordings()}
+        recordings = store.recordings()
+        self._started_at = {one.recording: one.started_at for one in recordings}
+        self.hops = {one.recording: one.hop for one in recordings}
         self._last_known_ns = functools.cache(store.last_known_ns)
 
     def started_at(self, x: Exchange) -> str | None:

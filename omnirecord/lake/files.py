@@ -63,9 +63,13 @@ class File(NamedTuple):
         """Whether it may have rows of one of these sessions, which are sorted."""
         if self.sessions is None:
             return True
-        least, most = self.sessions
-        at = bisect_left(ids, least)
-        return at < len(ids) and ids[at] <= most
+        return has_between(ids, *self.sessions)
+
+
+def has_between(values: Sequence[Any], least: Any, most: Any) -> bool:
+    """Whether one of the values, which are sorted, is in this range. Both ends belong to it."""
+    at = bisect_left(values, least)
+    return at < len(values) and bool(values[at] <= most)
 
 
 Files = tuple[list[File], pa.Schema]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..errors import LakeError
-from .files import File, checksums, checksums_in
+from .files import File, checksums, checksums_in, has_between
 from .location import Lake
 from .tables import PARTITION, SCHEMAS
 
@@ -256,10 +256,7 @@ def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _REC
         column = group.column(number)
         if column.path_in_schema == name:
             told = column.statistics
-            if told is None or not told.has_min_max:
-                return True
-            at = bisect_left(values, told.min)
-            return at < len(values) and values[at] <= told.max
+            return told is None or not told.has_min_max or has_between(values, told.min, told.max)
     return True
 
 
