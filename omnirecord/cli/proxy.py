@@ -34,7 +34,7 @@ from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
-    from ..recorder.shipping import Shipping
+    from ..recorder.supervisor import Shipping
     from .live import Live
 
 log = logging.getLogger("omnirecord")
@@ -261,7 +261,7 @@ def _shipping(server: Proxy) -> Shipping | None:
 
 def _ship_rest(shipping: Shipping, db: Path) -> None:
     """Wait until the last files are shipped, up to a minute. A signal ends the wait."""
-    from ..recorder.shipping import SHIP_WITHIN
+    from ..recorder.supervisor import SHIP_WITHIN
 
     left = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

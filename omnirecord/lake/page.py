@@ -22,9 +22,9 @@ from ..cassette.export import write_lines
 from ..cassette.files import TemporaryFolder
 from ..cassette.open import brought_together, open_store
 from ..omnigent.routes import CONTROL, path_of
+from ..server.access import File
 from ..server.http import error_response
 from ..server.listener import Place, refused
-from ..server.tls import File
 from ..ui.control import UI
 from ..ui.data import Answers
 from ..ui.events import Options, key_of_exchange

@@ -27,17 +27,18 @@ from ..cassette.open import open_store
 from ..errors import NotACassette, ServerError, UsageError
 from ..recorder.proxy.server import Proxy
 from ..recorder.proxy.targets import by_name
-from ..replayer.blocking import Server, position_text
-from ..replayer.server import Replay, Served
+from ..replayer.blocking import Replay, Server, position_text
+from ..replayer.server import Served
+from ..server.background import WithBlock
 from ..server.timers import monotonic
 from ..text import visible
-from .settings import Settings, checked_for_recording, failed_path
+from . import Settings
 
 _LEAVE_IN = 1.0
 """Seconds for clients to disconnect, so that the recorder does not end their streams."""
 
 
-class Recording:
+class Recording(WithBlock):
     """A recording proxy with the attributes of a replay, but without differences and without a playhead."""
 
     token = None
@@ -56,6 +57,10 @@ class Recording:
     def urls(self) -> Mapping[str, str]:
         """The URL of each upstream with a name, by name."""
         return self._proxy.urls
+
+    def __enter__(self) -> Server:
+        server = self._blocking = Server(cast("Replay", self))
+        return server.start()
 
     async def __aenter__(self) -> Recording:
         await self._proxy.__aenter__()
@@ -79,6 +84,11 @@ class Recording:
             "this test is being recorded, and a live server has no playhead: name a cassette that another test"
             " records, and give this one record='none'"
         )
+
+
+def failed_path(path: Path) -> Path:
+    """Return the path for the recording of a failed test: `NAME.failed.jsonl` beside `NAME.jsonl`."""
+    return path.with_name(f"{path.stem}.failed{path.suffix}")
 
 
 def _keep(db: Path, path: Path, *, has_passed: bool) -> None:
@@ -171,12 +181,12 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
     replay = Replay(case.cassette, **settings.replay)
     replay.logs_misses = False  # a failed test shows misses once
-    with _running(Server(replay)) as server, ExitStack() as further:
+    with replay as server, ExitStack() as further:
         for hop in _further(case.cassette) if "only" not in settings.replay else ():
             options = {name: value for name, value in settings.replay.items() if name not in _OF_FIRST_HOP}
             another = Replay(case.cassette, **options, only=hop)
             another.logs_misses = False
-            server.further[hop] = further.enter_context(_running(Server(another)))
+            server.further[hop] = further.enter_context(another)
         yield server
 
 
@@ -193,7 +203,9 @@ def _further(cassette: Path) -> list[str]:
 
 @contextmanager
 def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
-    path = checked_for_recording(case.cassette)
+    path = case.cassette
+    if path.suffix not in (".jsonl", ".db"):
+        raise UsageError(f"{path} cannot be recorded: name it .jsonl, for git and review, or .db")
     if settings.replay.get("faults"):
         raise UsageError(
             f"{path} cannot be recorded by a test with faults, because a live server makes no faults to order. Let"
@@ -201,20 +213,10 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
         )
     with TemporaryFolder("test") as folder:
         db = Path(folder) / "recording.db"
-        recording = Recording(case.upstream(), db, **settings.recording)
-        with _running(Server(cast("Replay", recording))) as server:
+        with Recording(case.upstream(), db, **settings.recording) as server:
             yield server
         if case.passed() or case.failed():
             _keep(db, path, has_passed=case.passed())
-
-
-@contextmanager
-def _running(server: Server) -> Iterator[Server]:
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def _how_to_record_it(case: Case, settings: Settings) -> str:
@@ -360,9 +362,9 @@ def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | 
     if seconds is None or server.is_recording:
         yield
         return
-    manager, config = item.config.pluginmanager, item.config
-    if not manager.has_plugin(_NAME):
-        manager.register(_Hooks(), _NAME)
+    config = item.config
+    if not config.pluginmanager.has_plugin(_NAME):
+        config.pluginmanager.register(_Hooks(), _NAME)
     limit = Limit(server, cassette, seconds)
     item.stash[_LIMIT] = config.stash[_LIMIT] = limit
     limit.start()

@@ -1,4 +1,7 @@
-"""The recorder's side of the worker: starts the process, sends it messages, and starts another one when it dies."""
+"""The recorder's side of its processes: starts the worker and the one that ships, and starts another when one dies.
+
+The process that ships finds the files by itself. No stream and no write waits for it.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..cassette.sqlite import Writer
 from ..server.timers import Complaint, monotonic
+from ..text import counted
 from ..wire.limits import max_decoded
 from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
 from .operations import Frames
@@ -27,6 +31,10 @@ from .worker import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
 
 _FIRST_FREE = 3
 """Descriptors below are those of a program's own input and output."""
+SHIP_WITHIN = 60.0
+"""Seconds for which an ending recorder waits for its last files to be shipped."""
+_STAYS = 30.0
+"""Seconds after which a process that ships counts as well."""
 
 log = logging.getLogger("omnirecord")
 
@@ -88,13 +96,13 @@ class WorkerFrames(Frames):
 
     def news(self, number: int) -> File:
         """Return the news, for the message of that number."""
-        streams = [replace(self._open[exchange]) for exchange in self._news if exchange in self._open]
-        for exchange in self._news:
-            if exchange in self._open:
-                self._open[exchange].begins = False
+        streams = [self._open[exchange] for exchange in self._news if exchange in self._open]
+        told = File(self.key, str(self._path), self._recording, list(map(replace, streams)))
+        for stream in streams:
+            stream.begins = False
         self._news.clear()
         self._told = number
-        return File(self.key, str(self._path), self._recording, streams)
+        return told
 
     def finished(self, exchange: int) -> None:
         self._open.pop(exchange, None)
@@ -142,16 +150,15 @@ class WorkerSupervisor:
     def frames(self, writer: Writer, recording: int) -> WorkerFrames:
         """Return the `Frames` of that file. `recording`: the number of its first recording."""
         assert writer.path is not None
-        made = WorkerFrames(self, writer.path, recording)
-        self.renew(made)
-        return made
+        return self.renew(WorkerFrames(self, writer.path, recording))
 
-    def renew(self, frames: WorkerFrames) -> None:
+    def renew(self, frames: WorkerFrames) -> WorkerFrames:
         """Treat it as a new file from now on."""
         self._files.pop(frames.key, None)
         self._keys += 1
         frames.key = self._keys
         self._files[frames.key] = frames
+        return frames
 
     def release(self, frames: WorkerFrames) -> bool:
         """Let the worker close that file, and return whether it has."""
@@ -193,35 +200,28 @@ class WorkerSupervisor:
 
     def _is_there(self) -> bool:
         """Return whether there is a worker. Start one if it is time."""
-        if self._process is None and monotonic() >= self._begin_at:
-            try:
+        try:
+            if self._process is None and monotonic() >= self._begin_at:
                 self._begin()
-            except (OSError, RuntimeError) as error:  # no process, or no thread, can be begun
-                self._failed(f"a process that makes frames cannot be begun: {error}")
+        except (OSError, RuntimeError) as error:  # no process, or no thread, can be begun
+            self._failed(f"a process that makes frames cannot be begun: {error}")
         return self._process is not None
 
     def _begin(self) -> None:
         ours, its = socket.socketpair()
-        with ours, its:
+        with ExitStack() as undo, ours, its:
             fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+            undo.callback(os.close, fd)
             words = child("omnirecord.recorder.worker", str(fd), json.dumps(self._contracts))
-            quiet = subprocess.DEVNULL
             pipe = Connection(ours.detach())
+            undo.callback(pipe.close)
+            process = subprocess.Popen(words, pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            undo.callback(process.wait)
+            undo.callback(process.kill)
             listener = threading.Thread(target=self._listen, args=[pipe], name="omnirecord-frames", daemon=True)
-            try:
-                process = subprocess.Popen(words, pass_fds=[fd], stdin=quiet, stdout=quiet)
-            except BaseException:
-                pipe.close()
-                raise
-            finally:
-                os.close(fd)
-        try:
             listener.start()
-        except BaseException:
-            pipe.close()
-            process.kill()
-            process.wait()
-            raise
+            undo.pop_all()
+            os.close(fd)
         self._process, self._pipe, self._listener = process, pipe, listener
         self._number = self._heard = self.made = 0
         self._hurries = self._holds = False
@@ -284,9 +284,8 @@ class WorkerSupervisor:
         self._failed(f"the process that makes frames ended ({how_it_ended(code)})")
 
     def _failed(self, what: str) -> None:
-        self._begin_at = monotonic() + self._pause
         again = f"another one begins in {self._pause:.0f} s"
-        self._pause = min(2 * self._pause, RESTART_AT_MOST)
+        self._begin_at, self._pause = monotonic() + self._pause, min(2 * self._pause, RESTART_AT_MOST)
         self._lacks = what
         self.is_loaded.set()
         self._trouble.say(f"recording degraded: {what}; streams go on and are recorded, {again}")
@@ -305,3 +304,96 @@ class WorkerSupervisor:
         self._listener.join()
         self._pipe.close()
         self._process = self._pipe = None
+
+
+class Shipping:
+    """Ships the files of one recorder to the lake at `url`. `rotates`: `db` is the link of a rotation."""
+
+    def __init__(self, url: str, db: Path, *, rotates: bool) -> None:
+        self.url, self._db, self._rotates = url, db.absolute(), rotates
+        self._process: subprocess.Popen[str] | None = None
+        self._is_ending = threading.Event()
+        self._lock = threading.Lock()
+        self._trouble = Complaint()
+        self.left: int | None = None
+        """The closed files that are not shipped, as the process last said; None before that."""
+        self._thread = threading.Thread(target=self._run, name="omnirecord-shipping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        pause = RESTART_AFTER
+        while not self._is_ending.is_set():
+            begun = monotonic()
+            what = self._once()
+            if self._is_ending.is_set():
+                return
+            pause = RESTART_AFTER if monotonic() - begun > _STAYS else pause
+            self._trouble.say(f"{what}; the recording goes on, and another one begins in {pause:.0f} s")
+            self._is_ending.wait(pause)
+            pause = min(2 * pause, RESTART_AT_MOST)
+
+    def _once(self) -> str:
+        """Run a process to its end; return what happened to it."""
+        words = child("omnirecord.lake.watch", self.url, str(self._db), "rotates" if self._rotates else "one")
+        try:
+            with self._lock:
+                if self._is_ending.is_set():
+                    return ""
+                self._process = process = subprocess.Popen(
+                    words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+                )
+        except (OSError, RuntimeError) as error:
+            return f"the process that ships cannot be started: {error}"
+        assert process.stdout is not None
+        with suppress(OSError, ValueError), process:  # it closes the pipes
+            for line in process.stdout:
+                self._hear(line)
+        return f"the process that ships ended ({how_it_ended(process.wait())})"
+
+    def _hear(self, line: str) -> None:
+        said = json.loads(line)
+        self.left = said.get("left", self.left)
+        if "said" in said:
+            log.warning("ship: %s", said["said"])
+        if not self._is_ending.is_set():
+            self._trouble.over("the process that ships runs again")
+
+    def end(self, also: Path | None = None) -> None:
+        """Let the process ship what is closed by now, and `also`, and then end. Does not wait."""
+        with self._lock:
+            self._is_ending.set()
+            process = self._process
+        if process is None or process.stdin is None:
+            return
+        with suppress(OSError, ValueError):
+            if also is not None and also.absolute() != self._db:
+                process.stdin.write(json.dumps(str(also)) + "\n")
+            process.stdin.close()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until the process has ended; return whether it has. Call `end` first."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def finish(self, also: Path | None = None, within: float = SHIP_WITHIN) -> None:
+        """Wait for what is left, up to `within` seconds. A warning names what is left after that."""
+        self.end(also)
+        if not self.wait(within):
+            self.leave()
+        if self.left != 0:
+            log.warning("%s", self.remains)
+
+    @property
+    def remains(self) -> str:
+        """A sentence about the files that are not shipped."""
+        count = "files" if self.left is None else counted(self.left, "file")
+        return f"{count} of {self._db} may not be in {self.url} yet: the next start ships the rest"
+
+    def leave(self) -> None:
+        """Kill the process: the next start ships what is left."""
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.kill()
+        self._thread.join(5.0)

@@ -21,10 +21,10 @@ from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner
 from ..providers.conversation import Api, api_of
+from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..server.timers import monotonic_ns
-from ..server.tls import File
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl

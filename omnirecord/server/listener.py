@@ -14,10 +14,9 @@ from ..errors import ServerError, UsageError
 from ..model import Headers
 from ..wire.headers import decoded
 from .accept import Accepting
-from .access import Guard, checked_token, is_loopback
+from .access import File, Guard, checked_token, is_loopback, listening_context
 from .aiohttp_private import RawResponse, current_request
 from .http import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
-from .tls import File, listening_context
 
 DRAIN_TIMEOUT = 5.0
 """Seconds that ordinary requests get to finish when a server stops."""

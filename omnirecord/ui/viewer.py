@@ -32,10 +32,9 @@ from ..cassette.select import named_session, the_session
 from ..cassette.sqlite.lock import recorder_is_alive
 from ..errors import CassetteError, LakeError, UsageError
 from ..omnigent.routes import path_of, query_of
-from ..server.access import Guard
+from ..server.access import File, Guard
 from ..server.http import error_response
 from ..server.listener import Listener, Place, refused
-from ..server.tls import File
 from ..text import dumps
 from .control import UI, Control
 from .data import Answers

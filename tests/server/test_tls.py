@@ -23,7 +23,7 @@ from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
-from omnirecord.server.tls import Trust, explained, listening_context
+from omnirecord.server.access import Trust, explained, listening_context
 from tests.recorder.proxy.test_websocket import HELLO, TEXT, echo, switching, ws
 from tests.support.cassettes import conversation
 from tests.support.examples import each

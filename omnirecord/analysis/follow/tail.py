@@ -22,9 +22,8 @@ from ...cassette.sqlite.connection import clear_errors
 from ...cassette.sqlite.lock import recorder_is_alive
 from ...errors import CassetteError, NotACassette, UsageError
 from ...omnigent.routes import CONTROL
-from ...server.access import checked_token
+from ...server.access import File, Trust, checked_token, explained
 from ...server.timers import monotonic
-from ...server.tls import File, Trust, explained
 from ...wire.sse import Frame, Parser
 from ..listing import Row
 from . import LAST, Batch, Follower, Wanted

@@ -19,17 +19,17 @@ from ...errors import UsageError
 from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
+from ...server.access import File, Trust
 from ...server.background import Blocking, WithBlock
 from ...server.http import bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
-from ...server.tls import File, Trust
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.lake_url import lake_url
 from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
-from ..shipping import Shipping
+from ..supervisor import Shipping
 from ..thread import RecorderThread, nothing
 from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming

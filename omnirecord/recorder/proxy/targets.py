@@ -15,9 +15,9 @@ from aiohttp import web
 
 from ...errors import UsageError
 from ...model import checked_hop
+from ...server.access import Trust
 from ...server.http import number_of
 from ...server.listener import Listener, Place, parse_listen
-from ...server.tls import Trust
 from ..thread import Named
 from .upstream import Upstream, parse_upstream, refuse_itself
 

@@ -26,7 +26,7 @@ from yarl import URL
 from ...errors import UsageError
 from ...model import Headers
 from ...server.accept import EXHAUSTED
-from ...server.access import is_loopback
+from ...server.access import explained, is_loopback
 from ...server.aiohttp_private import (  # fmt: skip
     ConnectionKey,
     Few,
@@ -39,7 +39,6 @@ from ...server.aiohttp_private import (  # fmt: skip
     use_protocol,
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
-from ...server.tls import explained
 from ...wire.headers import asks_for_websocket, section_size
 
 _END = b"\r\n\r\n"

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import dropwhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...cassette.sqlite import is_coded
 from ...model import Exchange, TimedFrame
@@ -21,11 +21,13 @@ from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
 from ...wire.strict_json import as_dict, payload_of
 from ..stream_parts import Part, decoded_parts, part_of
-from .options import Options
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
 from .rewrite import Effects
 from .timeline import Gate, Scale, Timeline, scale_of
+
+if TYPE_CHECKING:
+    from . import Options
 
 
 class StreamChoice:
