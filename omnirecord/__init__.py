@@ -139,15 +139,10 @@ def record(
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
+    given = locals()
     from .recorder.proxy.server import Proxy
 
-    return Proxy(
-        upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
-        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, upstreams=upstreams,
-        listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume, resume_for=resume_for,
-        control=control, ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key,
-        rotate=rotate, keep=keep, labels=labels or {}, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
-    )  # fmt: skip
+    return Proxy(**given, runs_shipping=True)
 
 
 def replay(
@@ -205,16 +200,10 @@ def replay(
 
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
+    given = locals()
     from .replayer.blocking import Replay
 
-    return Replay(
-        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout,
-        match=match, match_on=match_on, faults=faults, chunks=chunks, resume=resume, only=only,
-        host=host, port=port,
-        allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key,
-        web_ui=web_ui,
-    )  # fmt: skip
+    return Replay(**given)
 
 
 def scrub(
@@ -234,9 +223,7 @@ def scrub(
     """
     from .cassette.scrub import scrub
 
-    return scrub(
-        cassette, output, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key
-    )  # fmt: skip
+    return scrub(cassette, output, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key)
 
 
 def max_decoded(new: str | int | None = None) -> int:

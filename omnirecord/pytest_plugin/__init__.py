@@ -174,7 +174,7 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
 
 
 def _outcomes(item: pytest.Item) -> set[str]:
-    return set[str](item.stash.get(_OUTCOMES, []))
+    return set(item.stash.get(_OUTCOMES, list[str]()))
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ..model import Exchange
-from ..server.background import Blocking, WithBlock
+from ..server.background import Blocking, WithBlock, of_server
 from ..text import visible
 from . import server as replaying
 from .control import BlockingControl
@@ -21,7 +21,7 @@ from .server import Served, WaitState
 _LISTED = 20
 
 
-class Server(BlockingControl, Blocking[replaying.Replay]):
+class Server(BlockingControl, Blocking):
     """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
 
     def __init__(self, server: replaying.Replay) -> None:
@@ -40,46 +40,26 @@ class Server(BlockingControl, Blocking[replaying.Replay]):
         """Whether the server records a live upstream. A recording server has no playhead."""
         return not isinstance(self._server, replaying.Replay)
 
-    @property
-    def requests(self) -> list[Served]:
-        """The requests so far, in order."""
-        return list(self._server.requests)
-
-    @property
-    def unmatched(self) -> list[Served]:
-        """The requests that match no recorded request."""
-        return list(self._server.unmatched)
-
-    @property
-    def mismatches(self) -> list[Mismatch]:
-        """The requests whose body has another `type` or `action` than the recorded request that answered them."""
-        return list(self._server.mismatches)
-
-    @property
-    def made_up(self) -> list[str]:
-        """The requests of a web UI that were not recorded and were answered all the same."""
-        return list(self._server.made_up)
-
-    @property
-    def unplayed(self) -> list[Exchange]:
-        """The recorded requests of clients that no client has sent yet."""
-        return list(self._server.unplayed)
+    requests: list[Served] = of_server("requests", list)
+    """The requests so far, in order."""
+    unmatched: list[Served] = of_server("unmatched", list)
+    """The requests that match no recorded request."""
+    mismatches: list[Mismatch] = of_server("mismatches", list)
+    """The requests whose body has another `type` or `action` than the recorded request that answered them."""
+    made_up: list[str] = of_server("made_up", list)
+    """The requests of a web UI that were not recorded and were answered all the same."""
+    unplayed: list[Exchange] = of_server("unplayed", list)
+    """The recorded requests of clients that no client has sent yet."""
+    faults: list[str] = of_server("faults", list)
+    """The faults that have changed an answer so far."""
+    waiting: list[str] = of_server("waiting", list)
+    """The requests that the replay has been waiting for, for more than five seconds."""
 
     @property
     def unmade(self) -> list[Exchange]:
         """Deprecated: the former name of `unplayed`."""
         replaying.warn_unmade()
         return self.unplayed
-
-    @property
-    def faults(self) -> list[str]:
-        """The faults that have changed an answer so far."""
-        return list(self._server.faults)
-
-    @property
-    def waiting(self) -> list[str]:
-        """The requests that the replay has been waiting for, for more than five seconds."""
-        return list(self._server.waiting)
 
     def wait_state(self) -> WaitState:
         """Return what the replay waits for at this moment."""

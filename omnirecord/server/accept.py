@@ -100,17 +100,12 @@ class Descriptors:
         most = limit()
         return max(_LEAST, most - self._others - elsewhere - RESERVE - _refusals(most))
 
-    def take_refused(self) -> None:
-        """Take a descriptor for a connection without a seat."""
-        with self._lock:
-            self.refused += 1
-
     def is_full(self, cost: int, elsewhere: int) -> bool:
         """Whether there is neither a seat nor a descriptor for a connection without one."""
         return self.refused >= _refusals(limit()) and self.taken + cost > self._room(elsewhere)
 
-    def stand_up(self, cost: int) -> None:
-        """Give a seat back before its connection is closed."""
+    def refuse(self, cost: int = 0) -> None:
+        """Count a connection without a seat. `cost`: of the seat that it had, and gives back before it is closed."""
         with self._lock:
             self.taken -= cost
             self.refused += 1
@@ -218,7 +213,7 @@ class Accepting:
         self._close_idle()
         if self._descriptors.take(self._cost, self.elsewhere()):
             return self._cost
-        self._descriptors.take_refused()
+        self._descriptors.refuse()
         return 0
 
     def _close_idle(self) -> None:
@@ -231,7 +226,7 @@ class Accepting:
         for protocol in list(islice(idle, _MOST_CLOSED)):
             cost, since = self._open[protocol]
             if cost:
-                self._descriptors.stand_up(cost)
+                self._descriptors.refuse(cost)
                 self._open[protocol] = 0, since
             protocol.force_close()
 

@@ -15,26 +15,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self
 
 from ..errors import OmnirecordError, ServerError
 from .timers import monotonic
 
 GC_THRESHOLD = 10_000
 """New objects before a garbage collection; Python's default is 700 to 2,000."""
-
-
-class Serving(AbstractAsyncContextManager[object], Protocol):
-    """A server that clients connect to."""
-
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def token(self) -> str | None: ...
-
-
-S = TypeVar("S", bound=Serving)
 
 
 class RealTimeLoop(asyncio.SelectorEventLoop):
@@ -149,10 +136,18 @@ class Background:
         return ServerError(f"the server's thread has ended{why}; start another server")
 
 
-class Blocking(Generic[S]):
+def of_server(name: str, copied: Callable[[Any], Any] = lambda value: value) -> Any:
+    """Return a property of a `Blocking`: that attribute of its server."""
+    return property(lambda self: copied(getattr(self._server, name)))
+
+
+class Blocking:
     """A server in a thread of its own, for a caller without an event loop. Clients connect to `url`."""
 
-    def __init__(self, server: S) -> None:
+    token: str | None = of_server("token")
+    """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
+
+    def __init__(self, server: Any) -> None:
         self._server = server
         self._background = Background(server)
         self.url = ""
@@ -167,16 +162,11 @@ class Blocking(Generic[S]):
         """Stop the server and end the thread. Raises `ServerError` if the thread died earlier."""
         self._background.stop()
 
-    @property
-    def token(self) -> str | None:
-        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
-        return self._server.token
-
 
 class WithBlock:
     """The end of a `with` block, for a server that begins one with a `Blocking`."""
 
-    _blocking: Blocking[Any]
+    _blocking: Blocking
 
     def __exit__(self, *_: object) -> None:
         self._blocking.stop()

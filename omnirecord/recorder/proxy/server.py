@@ -20,7 +20,7 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import File, Trust
-from ...server.background import Blocking, WithBlock
+from ...server.background import Blocking, WithBlock, of_server
 from ...server.http import bad_request, error_response, origin_form
 from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
 from ...server.timers import monotonic
@@ -38,55 +38,32 @@ from .targets import Target, contexts, hops_of, targets_of
 __all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
 
 
-class Recorder(Blocking["Proxy"]):
+class Recorder(Blocking):
     """A recording proxy in a thread. Clients connect to `url`, those of a named upstream to its URL in `urls`."""
 
     def __init__(self, server: Proxy) -> None:
         super().__init__(server)
         self.upstream, self.upstreams, self.db = server.upstream, server.upstreams, server.db
 
-    @property
-    def urls(self) -> Mapping[str, str]:
-        return self._server.urls
-
-    @property
-    def page(self) -> str | None:
-        """The URL of the page; None without `ui`."""
-        return self._server.page
-
-    @property
-    def recording(self) -> int:
-        """The number of the recording in progress."""
-        return self._server.recording
-
-    @property
-    def exchanges(self) -> int:
-        """The number of requests so far."""
-        return self._server.exchanges
+    urls: Mapping[str, str] = of_server("urls")
+    page: str | None = of_server("page")
+    """The URL of the page; None without `ui`."""
+    recording: int = of_server("recording")
+    """The number of the recording in progress."""
+    exchanges: int = of_server("exchanges")
+    """The number of requests so far."""
 
 
 class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    `upstreams`: further upstreams by name. Clients connect to them at `urls`: at a free port, or at `HOST:PORT` of
-    `listens`. `contracts`: their contracts. Each one has a recording of its own in the cassette.
+    The arguments are those of `omnirecord.record`, and three more. `runs_shipping`: it runs the process that ships, and
+    leaving waits for that; else the caller runs it. `apart`: a second process makes and validates frames, as for the
+    command, which takes no time of the event loop. `answered`: called when a response begins.
 
-    `control`: `/-/omnirecord/` tells the state of the recording, and its events. Requests to it are not recorded. No
-    browser may read it, because pages of the upstream have the same origin. `ui`: the same, and `page` shows it on a
-    second listener, at `HOST:PORT`; for True on the port after the proxy's, or else on a free one.
-
-    `rotate`: `db` is a link to the newest of several cassettes; `keep` says which of them are kept. With `ship`, the
-    URL of a lake, `keep` removes none that the lake lacks, unless they have more than `keep_unshipped` bytes together.
-    With `runs_shipping`, it runs the process that ships, and leaving waits for that; else the caller runs it.
-
-    `exchanges`: the number of requests. `resume`: events get ids, and a client can resume a lost stream for
-    `resume_for` seconds; such a request does not count. `redact` "content": mask in content what looks like a secret,
-    or begins with one of `redact_patterns`. `apart`: a second process makes and validates frames, as for the command,
-    which takes no time of the event loop.
-
-    `pseudonym_key`: the file with the key for pseudonyms, by default the user's own. `labels`: stored with each
-    recording, beside those of `OMNIRECORD_LABELS`.
+    Requests to the control path are not recorded. No browser may read it, because pages of the upstream have the same
+    origin. So the page has a second listener: for `ui=True` on the port after the proxy's, or else on a free one.
 
     Raises `UsageError`, `CassetteError` or `ServerError` on entering.
     """
@@ -123,7 +100,7 @@ class Proxy(WithBlock):
         ship: str | None = None,
         keep_unshipped: str | int = KEEP_UNSHIPPED,
         runs_shipping: bool = False,
-        labels: Mapping[str, str] | Iterable[str] = (),
+        labels: Mapping[str, str] | Iterable[str] | None = None,
         apart: bool = False,
         answered: Answered = lambda *_: None,
     ) -> None:
@@ -144,7 +121,7 @@ class Proxy(WithBlock):
         most = size_of("--keep-unshipped", keep_unshipped)
         self._keep_unshipped = None if ship is None else (lake_url(ship), most)
         self._shipping = self.shipping if runs_shipping else None
-        self._labels = labels_of(labels)
+        self._labels = labels_of(labels or ())
         self._read_ahead = read_ahead
         self._apart = apart
         self._is_controlled, self._ui = control or bool(ui), ui
@@ -160,7 +137,7 @@ class Proxy(WithBlock):
 
     @property
     def exchanges(self) -> int:
-        """The number of requests so far."""
+        """The number of requests so far, but for those that resume a stream."""
         return sum(target.exchanges for target in self._targets)
 
     @property
