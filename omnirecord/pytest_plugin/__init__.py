@@ -174,7 +174,8 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
 
 
 def _outcomes(item: pytest.Item) -> set[str]:
-    return set(item.stash.get(_OUTCOMES, list[str]()))
+    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
+    return set(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

@@ -6,28 +6,62 @@ about the position of a playhead, and about the differences between client and r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial, wraps
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ..model import Exchange
 from ..server.background import Blocking, WithBlock, of_server
 from ..text import visible
 from . import server as replaying
-from .control import BlockingControl
+from .control import PATIENCE
 from .player import Mismatch, Position
-from .server import Served, WaitState
+from .server import Served
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _LISTED = 20
 
 
-class Server(BlockingControl, Blocking):
+@overload
+def _blocking(
+    method: Callable[Concatenate[replaying.Replay, P], Awaitable[R]],
+) -> Callable[Concatenate[Server, P], R]: ...
+@overload
+def _blocking(method: Callable[Concatenate[replaying.Replay, P], R]) -> Callable[Concatenate[Server, P], R]: ...
+def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `method` without `await`: it is called in the server's event loop. `timeout` is 30 seconds by default."""
+    has_timeout = "timeout" in signature(method).parameters
+
+    @wraps(method)
+    def call(self: Server, *args: Any, **named: Any) -> Any:
+        if has_timeout and named.get("timeout") is None:
+            named["timeout"] = PATIENCE
+        return self._call(method.__name__, *args, **named)
+
+    return call
+
+
+class Server(Blocking):
     """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
 
     def __init__(self, server: replaying.Replay) -> None:
         super().__init__(server)
         self.further: dict[str, Server] = {}
         """The replays of further hops of the cassette, by name, in a test."""
+
+    pause = _blocking(replaying.Replay.pause)
+    play = _blocking(replaying.Replay.play)
+    set_speed = _blocking(replaying.Replay.set_speed)
+    jump = _blocking(replaying.Replay.jump)
+    step = _blocking(replaying.Replay.step)
+    run_until = _blocking(replaying.Replay.run_until)
+    reset = _blocking(replaying.Replay.reset)
+    position = _blocking(replaying.Replay.position)
+    positions = _blocking(replaying.Replay.positions)
+    wait_state = _blocking(replaying.Replay.wait_state)
+    release = _blocking(replaying.Replay.release)
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -60,16 +94,6 @@ class Server(BlockingControl, Blocking):
         """Deprecated: the former name of `unplayed`."""
         replaying.warn_unmade()
         return self.unplayed
-
-    def wait_state(self) -> WaitState:
-        """Return what the replay waits for at this moment."""
-        state = self._call("wait_state")
-        assert isinstance(state, WaitState)
-        return state
-
-    def release(self) -> None:
-        """Cut every open response and accept no more connections, so that no client stays blocked."""
-        self._call("release")
 
     def _call(self, name: str, *args: Any, **named: Any) -> Any:
         try:

@@ -1,6 +1,6 @@
 """The verbs of a replay's playhead, from Python and over HTTP below `/-/omnirecord/`.
 
-To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `BlockingControl`. The HTTP
+To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `blocking.Server`. The HTTP
 interface takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py`
 applies a verb to a timeline; `server/access.py` decides which requests may use it.
 """
@@ -8,13 +8,12 @@ applies a verb to a timeline; `server/access.py` decides which requests may use 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from functools import wraps
 from inspect import Parameter, isawaitable, signature
 from math import isfinite
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -25,6 +24,7 @@ from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
 from ..server.listener import refused
+from ..server.timers import monotonic_ns
 from ..wire.strict_json import loads
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
@@ -36,8 +36,6 @@ PATIENCE = 30.0
 _LONGEST_BODY = 64 * 1024
 """Longest body of a control request, in bytes."""
 
-P = ParamSpec("P")
-R = TypeVar("R")
 VERBS = {
     "pause": "pause", "play": "play", "speed": "set_speed", "jump": "jump", "step": "step", "run-until": "run_until",
     "reset": "reset",
@@ -53,8 +51,8 @@ class PlayheadControl:
     _waiting: Waiting
 
     def now(self) -> int:
-        """Return the time on the replay's clock, in ns."""
-        raise NotImplementedError
+        """Return the kernel's monotonic clock, in ns: it runs on if a test has frozen Python's clocks."""
+        return monotonic_ns()
 
     @property
     def paused(self) -> bool:
@@ -146,10 +144,6 @@ class PlayheadControl:
         assert isinstance(target.reached, Playthrough)
         return self.position(target.reached.name)
 
-    async def reset(self) -> None:
-        """Start again from the beginning: cut every stream, close every gate and forget every request."""
-        raise NotImplementedError
-
     def _moved(self, which: str | None) -> Position | None:
         """Wake the streams, and return the position of the playhead that was moved; None if several were."""
         self._waiting.announce()
@@ -165,43 +159,6 @@ async def _limit(seconds: float | None, what: str) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise TimeoutError(f"{what} in {seconds or 0:g} s") from None
-
-
-@overload
-def _blocking(
-    method: Callable[Concatenate[PlayheadControl, P], Awaitable[R]],
-) -> Callable[Concatenate[BlockingControl, P], R]: ...
-@overload
-def _blocking(method: Callable[Concatenate[PlayheadControl, P], R]) -> Callable[Concatenate[BlockingControl, P], R]: ...
-def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method of `BlockingControl` that calls `method` in the server's event loop and returns its result."""
-    has_timeout = "timeout" in signature(method).parameters
-
-    @wraps(method)
-    def call(self: BlockingControl, *args: Any, **named: Any) -> Any:
-        if has_timeout and named.get("timeout") is None:
-            named["timeout"] = PATIENCE
-        return self._call(method.__name__, *args, **named)
-
-    return call
-
-
-class BlockingControl:
-    """The verbs without `await`. Their `timeout` is 30 seconds by default."""
-
-    pause = _blocking(PlayheadControl.pause)
-    play = _blocking(PlayheadControl.play)
-    set_speed = _blocking(PlayheadControl.set_speed)
-    jump = _blocking(PlayheadControl.jump)
-    step = _blocking(PlayheadControl.step)
-    run_until = _blocking(PlayheadControl.run_until)
-    reset = _blocking(PlayheadControl.reset)
-    position = _blocking(PlayheadControl.position)
-    positions = _blocking(PlayheadControl.positions)
-
-    def _call(self, name: str, *args: Any, **named: Any) -> Any:
-        """Call the server's method of that name in its event loop, and return its result."""
-        raise NotImplementedError
 
 
 class ControlPath:
@@ -248,12 +205,8 @@ class ControlPath:
         if odd := [option for option in options if option not in takes]:
             raise UsageError(f"{name} takes no {odd[0]}, but {', '.join(sorted(takes)) or 'nothing'}")
         options = {"timeout": PATIENCE, **options} if "timeout" in takes else options
-        given = {
-            one: _value(options, one)
-            for one, parameter in takes.items()
-            if one in options or parameter.default is Parameter.empty
-        }
-        result = method(**given)
+        given = [one for one in takes if one in options or takes[one].default is Parameter.empty]
+        result = method(**{one: _value(options, one) for one in given})
         result = await result if isawaitable(result) else result
         return asdict(result) if isinstance(result, Position) else {"positions": self._positions()}
 
@@ -261,13 +214,11 @@ class ControlPath:
 def _value(options: dict[str, Any], name: str) -> Any:
     """Return the value of a parameter of a verb, from the options of a request. Raises `UsageError`."""
     value: Any = options.get(name)
-    if name == "which":
-        if value is not None and not isinstance(value, str):
-            raise UsageError(f"which={value!r} names no session: give an id, or 'stream N'")
-        return value
-    if name == "event":
-        if not isinstance(value, str):
-            raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
+    if name == "which" and not isinstance(value, str | None):
+        raise UsageError(f"which={value!r} names no session: give an id, or 'stream N'")
+    if name == "event" and not isinstance(value, str):
+        raise UsageError(f"run-until needs an event: a type as in event={RESPONSE_COMPLETED}, or a glob")
+    if name in ("which", "event"):
         return value
     try:
         number = float(value)

@@ -24,7 +24,6 @@ from ..providers.conversation import Api, api_of
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
-from ..server.timers import monotonic_ns
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl
@@ -168,8 +167,7 @@ class Replay(PlayheadControl):
         return self._player.unplayed()
 
     def told(self, exchange: Exchange) -> str:
-        """Return the method and target of a recorded request; of a request to a model also its number and its last
-        message."""
+        """Return a recorded request as words (`Player.told`)."""
         return self._player.told(exchange)
 
     @property
@@ -214,10 +212,8 @@ class Replay(PlayheadControl):
 
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
-        self._listener.refuse_connections()
         self._waiting.stop()
-        for task in self._tasks:
-            task.cancel()
+        await self.release()
         await self._listener.stop(0.1)
         if not self._stopped:
             self._stopped = True
@@ -236,10 +232,6 @@ class Replay(PlayheadControl):
         self._listener.refuse_connections()
         for task in self._tasks:
             task.cancel()
-
-    def now(self) -> int:
-        """Return the kernel's monotonic clock, in ns: it runs on if a test has frozen Python's clocks."""
-        return monotonic_ns()
 
     async def reset(self) -> None:
         """Start again from the beginning: cut every stream, close every gate and forget every request."""

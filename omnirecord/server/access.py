@@ -72,9 +72,12 @@ class Guard:
 
         `is_public`: the response says nothing of a recording, so it needs no token, and another page may link to it.
         """
+        is_followed_link = (  # by a browser, so that no other page can read the response
+            header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
+        )
         return (
             self._misnamed(target, headers)
-            or (None if is_public and _is_followed_link(headers) else _from_another_page(headers))
+            or (None if is_public and is_followed_link else _from_another_page(headers))
             or (None if self.has_pages else _from_a_browser(headers))
             or (None if is_public else self._unknown(headers))
             or _simple(method, headers)
@@ -142,11 +145,6 @@ def _from_another_page(headers: Headers) -> Refusal | None:
     if site is not None and site not in ("same-origin", "none"):
         return _forbidden("a page from elsewhere may not use this")
     return None
-
-
-def _is_followed_link(headers: Headers) -> bool:
-    """Return whether a browser follows a link, so that no other page can read the response."""
-    return header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
 
 
 def _simple(method: str, headers: Headers) -> Refusal | None:
@@ -236,7 +234,11 @@ class Trust:
         """Return the TLS settings. Raises `UsageError` for an unusable file, or for options that exclude each other."""
         if self.insecure and self.ca is not None:
             raise UsageError("--insecure verifies nothing, --ca verifies with FILE: give one of them")
-        context = _authorities(self.ca)
+        try:
+            context = ssl.create_default_context(cafile=None if self.ca is None else _readable(self.ca, "ca"))
+        except ssl.SSLError:
+            path = Path(self.ca or "")
+            raise UsageError(f"--ca {path} holds no certificate that can be read: it has to be a PEM file") from None
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         if self.cert is not None:
@@ -270,16 +272,6 @@ def explained(error: BaseException) -> str | None:
     return known or f"no TLS connection is possible ({reason.replace('_', ' ').lower() or error})"
 
 
-def _authorities(ca: File | None) -> ssl.SSLContext:
-    if ca is None:
-        return ssl.create_default_context()
-    path = _readable(ca, "ca")
-    try:
-        return ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        raise UsageError(f"--ca {path} holds no certificate that can be read: it has to be a PEM file") from None
-
-
 def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str, key_name: str) -> None:
     cert_path = _readable(cert, cert_name)
     key_path = cert_path if key is None else _readable(key, key_name)
@@ -300,7 +292,7 @@ def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str,
 
 
 class _EncryptedKey(Exception):
-    """The key needs a pass phrase."""
+    pass
 
 
 def _refuse_to_ask() -> str:

@@ -38,29 +38,10 @@ from ..model import Headers
 from ..wire.headers import unsendable
 
 __all__ = [
-    "EMPTY_PAYLOAD",
-    "BadHttpMessage",
-    "BaseProtocol",
-    "BaseServer",
-    "ClientProtocol",
-    "ConnectionKey",
-    "Few",
-    "HttpProcessingError",
-    "LineTooLong",
-    "ParseFailure",
-    "RawRequestMessage",
-    "RawResponse",
-    "RawResponseMessage",
-    "RequestHandler",
-    "RequestOfClient",
-    "StreamWriter",
-    "UpstreamProtocol",
-    "connection_key",
-    "current_request",
-    "disable_retry",
-    "drop_header_sections",
-    "idle_connections",
-    "use_protocol",
+    "EMPTY_PAYLOAD", "BadHttpMessage", "BaseProtocol", "BaseServer", "ClientProtocol", "ConnectionKey", "Few",
+    "HttpProcessingError", "LineTooLong", "ParseFailure", "RawRequestMessage", "RawResponse", "RawResponseMessage",
+    "RequestHandler", "RequestOfClient", "StreamWriter", "UpstreamProtocol", "connection_key", "current_request",
+    "disable_retry", "drop_header_sections", "idle_connections", "use_protocol",
 ]  # fmt: skip
 
 _SMALL = 2048
@@ -143,9 +124,8 @@ class RawResponse(web.StreamResponse):
         self._headers = CIMultiDict(headers)
 
     async def _prepare_headers(self) -> None:
-        request, writer = self._req, self._payload_writer
+        request, writer = self._req, self.writer()
         assert request is not None
-        assert writer is not None
         keep = request.keep_alive if self._keep_alive is None else self._keep_alive
         keep = keep and request.version >= (1, 1)  # an HTTP/1.0 client would need a field that says so
         length = self._headers.get("Content-Length")

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # commands without a server do not load asyncio
     import asyncio
@@ -38,23 +38,14 @@ _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _FEW = 64
 
 
-class Timer(Protocol):
-    """A file descriptor that becomes readable at a set time."""
-
-    fd: int
-
-    def set(self, at_ns: int) -> None:
-        """Set the time, in ns; 0: never."""
-        ...
-
-
 class _Native:
-    """Python's own `timerfd`, since 3.13."""
+    """Python's own `timerfd`, since 3.13: a file descriptor that becomes readable at a set time."""
 
     def __init__(self) -> None:
         self.fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]
 
     def set(self, at_ns: int) -> None:
+        """Set the time, in ns; 0: never."""
         os.timerfd_settime_ns(self.fd, flags=_ABSOLUTE, initial=at_ns)  # type: ignore[attr-defined,unused-ignore]
 
 
@@ -75,6 +66,9 @@ class _Libc:
         if result < 0:
             raise OSError(ctypes.get_errno(), "timerfd")
         return result
+
+
+Timer = _Native | _Libc
 
 
 def timer() -> Timer | None:
