@@ -147,7 +147,6 @@ class RecordingFile:
         self.writer = writer
 
     def close(self, within: float = math.inf) -> None:
-        """Close the file, within so many seconds (`Writer.close`)."""
         self.is_closed = True
         self.writer.close(within)
 
@@ -189,7 +188,7 @@ class RecordingFiles:
         self.next_exchange, self.next_stream = count(exchanges + 1).__next__, count(streams + 1).__next__
         """Return a number that no exchange, or no stream, has in any of the files."""
         if self._rotated is not None:
-            self._prune_aside({self.current.path})
+            self._prune_aside()
 
     def _first(self, path: Path) -> RecordingFile:
         if self._rotated is None:
@@ -264,15 +263,14 @@ class RecordingFiles:
             self._leaving.remove(file)
             self._aside.submit(file.close)
         if done or now - self._pruned > ROTATE_AGAIN:
-            self._prune_aside({file.path for file in self.all})
+            self._prune_aside()
 
     def _is_full(self, now: float) -> bool:
         limit, file = self._rotation, self.current
-        if limit is None or not file.is_used or now - file.begun < LEAST_AGE:
+        if limit is None or not file.is_used or (age := now - file.begun) < LEAST_AGE:
             return False
-        if limit.seconds is not None and now - file.begun >= limit.seconds:
-            return True
-        return limit.size is not None and file.writer.size() >= limit.size
+        is_old = limit.seconds is not None and age >= limit.seconds
+        return is_old or (limit.size is not None and file.writer.size() >= limit.size)
 
     def _next(self, rotated: RotatedCassettes, now: float) -> None:
         try:
@@ -318,9 +316,9 @@ class RecordingFiles:
             raise
         return writer
 
-    def _prune_aside(self, writing: set[Path]) -> None:
+    def _prune_aside(self) -> None:
         self._pruned = monotonic()
-        self._aside.submit(self._prune, writing)
+        self._aside.submit(self._prune, {file.path for file in self.all})
 
     def _prune(self, writing: set[Path], *, is_last: bool = False) -> None:
         """Remove what is not to be kept. `is_last`: no incident can be recorded any more, so unshipped files stay."""

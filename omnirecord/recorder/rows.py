@@ -7,7 +7,6 @@ that a burst is durable before it is parsed.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ..redaction.coded import BodyFilter, CodedBody, MaskedStream
 from ..redaction.redactor import JsonMask, Redactor
 from ..wire.content_coding import decoded
 from ..wire.headers import header
+from ..wire.strict_json import as_dict, as_text, loads
 from .frames import fault
 from .intervals import PORTION, STREAMS_PORTION, resting
 from .operations import (  # fmt: skip
@@ -346,8 +346,10 @@ class RowMaker:
             body = decoded(bytes(state.body), state.coding)
             if state.version_key is not None:
                 yield from self._version(version_in(body, state.version_key))
-            elif session_id := _session_named(body):
-                yield rows.session(op.exchange, self._redactor.text(session_id))
+            else:
+                answer = as_dict(loads(body))
+                if session_id := as_text(answer.get("session_id") or answer.get("id")):
+                    yield rows.session(op.exchange, self._redactor.text(session_id))
         self.frames.ended(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
@@ -360,12 +362,3 @@ class RowMaker:
 
 def _side(headers: Headers) -> _Side:
     return _Side((header(headers, "content-type"), header(headers, "content-encoding")))
-
-
-def _session_named(body: bytes) -> str | None:
-    try:
-        answer = json.loads(body or b"null")
-    except ValueError:
-        return None
-    name = answer.get("session_id") or answer.get("id") if isinstance(answer, dict) else None
-    return name if isinstance(name, str) else None

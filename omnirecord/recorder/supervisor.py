@@ -122,7 +122,7 @@ class WorkerSupervisor:
     of the worker, both in a third thread.
     """
 
-    def __init__(self, contracts: Sequence[str], news: Callable[[], None], wake: Callable[[], None]) -> None:
+    def __init__(self, contracts: Sequence[str], news: Callable[[], object], wake: Callable[[], None]) -> None:
         self._contracts, self._news, self._wake = contracts, news, wake
         self._files: dict[int, WorkerFrames] = {}
         self._keys = 0

@@ -1,7 +1,7 @@
 """The recording thread: it makes rows of queued operations, and commits them at least every 100 ms.
 
 A failed write is retried for as long as it takes. Stderr says so when it begins, once a minute, and when it ends; the
-cassette says so too. If a file is removed or replaced during the recording, a new one begins. `pace` has the intervals.
+cassette says so too. If a file is removed or replaced during the recording, a new one begins.
 """
 
 from __future__ import annotations
@@ -26,28 +26,9 @@ from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
+from . import intervals
 from .files import Hop, RecordingFile, RecordingFiles, maker_of
 from .frames import FrameMaker
-from .intervals import (
-    BATCH,
-    BUFFER,
-    CHECK_FILES_EVERY,
-    COMMIT_EVERY,
-    END_WITHIN,
-    GIVE_UP_AFTER,
-    HOLD_FRAMES_AT,
-    HURRY_AT,
-    LAST_BATCH,
-    LAST_WRITES,
-    LEAST_LAST_WRITES,
-    LOAD_WITHIN,
-    MASKED_BATCH,
-    PAUSE,
-    RETRY_EVERY,
-    STOP_WITHIN,
-    FrameSchedule,
-    breath,
-)
 from .operations import HELD, Batch, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, amount
 from .supervisor import WorkerSupervisor
@@ -56,10 +37,6 @@ Named = tuple[str, str | None, str]
 """A hop with a name: the name, the upstream, the name or path of the contract."""
 
 log = logging.getLogger("omnirecord")
-
-
-def nothing() -> None:
-    """Announce nothing."""
 
 
 class RecorderThread:
@@ -82,7 +59,7 @@ class RecorderThread:
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
-        news: Callable[[], None] = nothing,
+        news: Callable[[], object] = lambda: None,
         worker: bool = False,
         pseudonym_key: UserKey | None = None,
         labels: Mapping[str, str] | None = None,
@@ -105,17 +82,17 @@ class RecorderThread:
         self._gave_up = self._is_moving = self._is_incomplete = False
         self._degraded: str | None = None
         self._recorded_at = 0.0
-        self._pace = FrameSchedule()
+        self._pace = intervals.FrameSchedule()
         self._trouble, self._fault = Complaint(), Complaint()
         self._news = news
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
-        self._batch = BATCH if content is None else MASKED_BATCH
+        self._batch = intervals.BATCH if content is None else intervals.MASKED_BATCH
         self._thread = threading.Thread(target=self._run, name="omnirecord-recorder")
         self._thread.start()
         if self._worker is not None:
-            self._worker.is_loaded.wait(LOAD_WITHIN)
+            self._worker.is_loaded.wait(intervals.LOAD_WITHIN)
 
     @property
     def degraded(self) -> str | None:
@@ -167,13 +144,13 @@ class RecorderThread:
         request = Requested(number, party, at, method, printable_text(target), printable(headers), hop)
         return ExchangeRecorder(self._queue, self.files, request, file, None if is_named else session_of(target))
 
-    def stop(self, within: float = STOP_WITHIN) -> None:
+    def stop(self, within: float = intervals.STOP_WITHIN) -> None:
         """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.
         Those that are not written by then are dropped and counted in `dropped_bytes`. Blocks the caller."""
         if not self._stopping.is_set():
             now = monotonic()
-            self._give_up_at = min(self._give_up_at, now + min(GIVE_UP_AFTER, within))
-            self._write_until = min(self._write_until, now + max(within - LAST_WRITES, 0.0))
+            self._give_up_at = min(self._give_up_at, now + min(intervals.GIVE_UP_AFTER, within))
+            self._write_until = min(self._write_until, now + max(within - intervals.LAST_WRITES, 0.0))
             self._ends_at = min(self._ends_at, now + within)
             if self._queue.dropped:
                 self._say(f"{self._queue.told_dropped} were not kept in all: too much waited for the disk")
@@ -194,12 +171,14 @@ class RecorderThread:
             except Exception as error:  # neither a bug nor a lack of memory ends a recording
                 self._fault.say(f"recording degraded: {fault_of(error)}; streams go on, trying again")
                 self._gave_up = monotonic() > self._give_up_at
-                time.sleep(RETRY_EVERY)
+                time.sleep(intervals.RETRY_EVERY)
         if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
             self._lose(max(0, self._queue.waiting - HELD * unwritten), unwritten)
         if self._worker is not None:
-            self._worker.stop(min(END_WITHIN, max(self._ends_at - monotonic(), LEAST_LAST_WRITES / 2)))
-        self.files.close(max(self._ends_at - monotonic(), LEAST_LAST_WRITES))
+            self._worker.stop(
+                min(intervals.END_WITHIN, max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2))
+            )
+        self.files.close(max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES))
 
     def _step(self) -> None:
         self._gather()
@@ -217,15 +196,15 @@ class RecorderThread:
         woken = self._queue.ops or self._stopping.is_set() or self._wake.wait(self._pause())
         self._queue.sleeps = False
         since = monotonic() - self._recorded_at
-        if woken and since < COMMIT_EVERY and self._queue.waiting < BATCH:
-            self._stopping.wait(COMMIT_EVERY - max(since, 0.0))
+        if woken and since < intervals.COMMIT_EVERY and self._queue.waiting < intervals.BATCH:
+            self._stopping.wait(intervals.COMMIT_EVERY - max(since, 0.0))
 
     def _pause(self) -> float:
         """Seconds until there is work without a new operation."""
         if self._worker is not None:
-            return min(CHECK_FILES_EVERY, self._worker.pause())
+            return min(intervals.CHECK_FILES_EVERY, self._worker.pause())
         if not self.files.is_behind:
-            return CHECK_FILES_EVERY
+            return intervals.CHECK_FILES_EVERY
         return self._pace.pause(self._waiting, monotonic())
 
     @property
@@ -243,7 +222,7 @@ class RecorderThread:
 
     def _record(self) -> None:
         self._recorded_at = monotonic()
-        most = min(self._batch, LAST_BATCH) if self._stopping.is_set() else self._batch
+        most = min(self._batch, intervals.LAST_BATCH) if self._stopping.is_set() else self._batch
         if self._stopping.is_set() and self._queue.ops and monotonic() > self._write_until:
             self._forget()
             return
@@ -268,9 +247,9 @@ class RecorderThread:
 
     def _forget(self) -> None:
         """Drop the queued bytes, for lack of time, and write the rest: sizes and ends. Report the loss."""
-        until = max(self._ends_at, monotonic() + LEAST_LAST_WRITES)
+        until = max(self._ends_at, monotonic() + intervals.LEAST_LAST_WRITES)
         half = (monotonic() + until) / 2
-        left = drop_bytes(self._queue.ops, MASKED_BATCH, lambda: monotonic() > half)
+        left = drop_bytes(self._queue.ops, intervals.MASKED_BATCH, lambda: monotonic() > half)
         self._queue.taken_bytes += left.held
         if left.size:
             self._lose(left.size, left.pieces)
@@ -297,8 +276,8 @@ class RecorderThread:
 
     def _rest(self) -> Callable[[], object] | None:
         """The pause between portions. None if many bytes are queued: to get the GIL back takes ten times as long."""
-        is_much = self._queue.waiting > HURRY_AT
-        return None if is_much else partial(self._stopping.wait, PAUSE)
+        is_much = self._queue.waiting > intervals.HURRY_AT
+        return None if is_much else partial(self._stopping.wait, intervals.PAUSE)
 
     def _write(self, file: RecordingFile, writer: Writer, made: list[Row]) -> None:
         """Write all rows. Rows that can never be written are left out and reported."""
@@ -317,11 +296,11 @@ class RecorderThread:
         """Make the frames that are due, or let the worker make them. A stopping recorder writes its bytes first."""
         has_bytes = self._stopping.is_set() and bool(self._queue.ops)
         if self._worker is not None:
-            is_late = self._queue.lag(monotonic()) > HOLD_FRAMES_AT
+            is_late = self._queue.lag(monotonic()) > intervals.HOLD_FRAMES_AT
             is_stopping = self._stopping.is_set()
             self._worker.tell(hurry=is_stopping and not has_bytes, hold=has_bytes or (is_late and not is_stopping))
             if self._stopping.is_set() and not self._queue.ops and self.files.is_behind:
-                self._wake.wait(COMMIT_EVERY)
+                self._wake.wait(intervals.COMMIT_EVERY)
         elif not has_bytes and (self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic())):
             self._persist(self._make_frames)
 
@@ -330,7 +309,7 @@ class RecorderThread:
         for file in self.files.all:
             frames = file.row_maker.frames
             assert isinstance(frames, FrameMaker)
-            for made in frames.make(lambda waiting: self._stopping.wait(breath(waiting))):
+            for made in frames.make(lambda waiting: self._stopping.wait(intervals.breath(waiting))):
                 if made:
                     self._news()
                 if self._pace.is_long(monotonic()):
@@ -365,12 +344,12 @@ class RecorderThread:
                 waits = self._queue.waiting / 1e6
                 self._trouble.say(
                     f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
-                    f" {BUFFER / 1e6:.0f} MB may"
+                    f" {intervals.BUFFER / 1e6:.0f} MB may"
                 )
                 if monotonic() > self._give_up_at:
                     self._gave_up = True
                     return
-                time.sleep(RETRY_EVERY)
+                time.sleep(intervals.RETRY_EVERY)
                 self._look()
         self._degraded = None
         if failed_at is not None:

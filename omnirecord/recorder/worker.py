@@ -29,7 +29,7 @@ from ..cassette.sqlite import Writer
 from ..cassette.sqlite.writer import is_transient
 from ..contract.judge import Contract
 from ..server.background import reduce_gc
-from ..server.timers import monotonic
+from ..server.timers import fault_of, monotonic
 from ..wire.limits import max_decoded
 from .frames import FrameMaker
 from .intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
@@ -151,22 +151,22 @@ class _Cassette:
         return len(self.told) + (self._maker.waiting if self._maker else 0)
 
     def make(self, rest: Rest) -> Iterator[int]:
-        maker = self._maker or self._open()
+        if self._maker is None:
+            self._writer = Writer(self._path, beside=True)
+            self._maker = FrameMaker(self._writer, self._recording, *self._contracts, step=LONG_STEP)
         while self.told:
-            self._begin(maker, self.told[0])
+            self._begin(self._maker, self.told[0])
             self.told.popleft()
-        yield from maker.make(rest)
-
-    def _open(self) -> FrameMaker:
-        self._writer = Writer(self._path, beside=True)
-        self._maker = FrameMaker(self._writer, self._recording, *self._contracts, step=LONG_STEP)
-        return self._maker
+        yield from self._maker.make(rest)
 
     def _begin(self, maker: FrameMaker, of: Stream) -> None:
         if of.begins:
             maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
             self._known.add(of.exchange)
-        (maker.ended if of.ended else maker.arrived)(of.exchange, *(() if of.ended else (of.until,)))
+        if of.ended:
+            maker.ended(of.exchange)
+        else:
+            maker.arrived(of.exchange, of.until)
 
     def finished(self) -> list[tuple[int, int]]:
         """Return the newly finished exchanges, with the key of the file."""
@@ -193,7 +193,7 @@ class Worker:
 
     def run(self) -> None:
         """Run until the recorder says stop. Raises `EOFError` or `OSError` if the recorder is gone."""
-        self._answer(Heard(0))
+        self._pipe.send(Heard(0))
         while True:
             if not self._pipe.poll(self._pause()):
                 self._attempt()
@@ -209,7 +209,7 @@ class Worker:
         return max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
 
     def _hear(self, told: Told) -> None:
-        self._answer(Heard(told.number))
+        self._pipe.send(Heard(told.number))
         self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
         for file in told.files:
             if file.key not in self._cassettes:
@@ -221,31 +221,22 @@ class Worker:
         if told.release or not self._waiting():
             self._report()
 
-    def _answer(self, answer: Answer) -> None:
-        self._pipe.send(answer)
-
     def _report(self) -> None:
         finished = [found for one in self._cassettes.values() for found in one.finished()]
-        self._answer(Made(self._number, self._waiting(), finished, self._is_new))
+        self._pipe.send(Made(self._number, self._waiting(), finished, self._is_new))
         self._is_new = False
 
     def _attempt(self) -> None:
+        message = None
         try:
             self._make()
         except Exception as error:
-            self._fails(error)
-        else:
-            if self._trouble is not None:
-                self._trouble = None
-                self._answer(Trouble(None))
-        self._report()
-
-    def _fails(self, error: Exception) -> None:
-        self._again_at = monotonic() + RETRY_EVERY
-        name = "" if is_transient(error) else f"a fault of omnirecord: {type(error).__name__}: "
-        if (message := f"{name}{error}") != self._trouble:
+            self._again_at = monotonic() + RETRY_EVERY
+            message = str(error) if is_transient(error) else fault_of(error)
+        if message != self._trouble:
             self._trouble = message
-            self._answer(Trouble(message))
+            self._pipe.send(Trouble(message))
+        self._report()
 
     def _rest(self, waiting: int) -> None:
         """Leave CPU time to the recorder."""

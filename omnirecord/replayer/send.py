@@ -65,8 +65,8 @@ class Sender:
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
         headers = end_to_end(recorded.headers)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
-        if not cut and has_body:
-            headers = _sized(headers, answer.body)
+        if not cut and has_body and header(headers, "content-length") is not None:
+            headers = _sized(headers, answer.body)  # redaction may have changed it
         response = RawResponse(recorded.status, recorded.reason, headers)
         await response.prepare(request)
         if answer.body and has_body:
@@ -215,9 +215,7 @@ def not_replayable(response: Response) -> str | None:
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:
-    """Return the headers with the length of the body, which redaction may have changed."""
-    if header(headers, "content-length") is None:
-        return headers
+    """Return the headers with the length of the body."""
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 
 
@@ -231,8 +229,7 @@ async def send_made_up(request: web.BaseRequest, answer: MadeUp) -> web.StreamRe
     etag = header(answer.headers, "etag")
     if etag is not None and request.headers.get("If-None-Match") == etag:
         return web.Response(status=304, headers={"ETag": etag})
-    headers = (*without(answer.headers, {"content-length"}), ("Content-Length", str(len(answer.body))))
-    response = RawResponse(answer.status, HTTPStatus(answer.status).phrase, headers)
+    response = RawResponse(answer.status, HTTPStatus(answer.status).phrase, _sized(answer.headers, answer.body))
     await response.prepare(request)
     await response.write(answer.body)
     return response

@@ -18,7 +18,6 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer
 from omnirecord.errors import CassetteInUse
 from omnirecord.model import TimedFrame
-from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
@@ -202,7 +201,7 @@ async def test_a_file_that_is_removed_while_it_cannot_be_written_costs_what_wait
 async def test_a_recorder_whose_folder_stays_away_stops_all_the_same_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 0.5)
+    monkeypatch.setattr("omnirecord.recorder.intervals.GIVE_UP_AFTER", 0.5)
     folder = tmp_path / "folder"
     folder.mkdir()
     async with listening(folder) as (_, server, client):

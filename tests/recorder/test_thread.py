@@ -117,7 +117,7 @@ async def test_a_full_disk_delays_no_stream_and_recording_recovers_by_itself(tmp
 async def test_a_recorder_that_cannot_write_stops_all_the_same_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 1.0)
+    monkeypatch.setattr("omnirecord.recorder.intervals.GIVE_UP_AFTER", 1.0)
     async with recorded(ticking, tmp_path) as (proxy, _), connected(proxy.url, get()) as client:
         await client.head()
         await listen(client, 0.2)
@@ -226,7 +226,7 @@ async def test_a_slow_validator_delays_no_stream(tmp_path: Path, monkeypatch: py
 def test_frames_that_are_behind_do_not_hold_up_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(thread_module, "GIVE_UP_AFTER", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.intervals.GIVE_UP_AFTER", 0.0)
     db = tmp_path / "run.db"
     thread = RecorderThread(db, None)
     recorder = thread.begin_exchange("GET", "/stream", ())
@@ -370,8 +370,8 @@ def test_heads_that_cannot_be_written_in_time_are_counted_and_the_recorder_stops
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A list of requests without bodies was written to its end, however long that took."""
-    monkeypatch.setattr("omnirecord.recorder.thread.LEAST_LAST_WRITES", 0.0)
-    monkeypatch.setattr("omnirecord.recorder.thread.MASKED_BATCH", 1)
+    monkeypatch.setattr("omnirecord.recorder.intervals.LEAST_LAST_WRITES", 0.0)
+    monkeypatch.setattr("omnirecord.recorder.intervals.MASKED_BATCH", 1)
     monkeypatch.setattr(
         RecorderThread, "_step", lambda thread: thread._forget() if thread._queue.ops else thread._gather()
     )

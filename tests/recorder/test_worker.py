@@ -152,7 +152,7 @@ def test_where_no_process_can_be_begun_bytes_are_recorded_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "nothing"))
-    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("omnirecord.recorder.intervals.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
     with recording(db) as thread:
         stream(thread, event(1), event(2))
@@ -177,7 +177,7 @@ def test_where_no_thread_can_be_begun_bytes_are_recorded_and_it_is_said(
         begin(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    monkeypatch.setattr("omnirecord.recorder.thread.GIVE_UP_AFTER", 0.1)
+    monkeypatch.setattr("omnirecord.recorder.intervals.GIVE_UP_AFTER", 0.1)
     db = tmp_path / "t.db"
     with recording(db) as thread:
         stream(thread, event(1), event(2))
@@ -191,7 +191,7 @@ def test_where_the_recording_does_not_keep_up_frames_wait(tmp_path: Path, monkey
         recorder = stream(thread, event(1))
         until(lambda: stored_frames(db) == 1)
         with monkeypatch.context() as late:
-            late.setattr("omnirecord.recorder.thread.HOLD_FRAMES_AT", -1)
+            late.setattr("omnirecord.recorder.intervals.HOLD_FRAMES_AT", -1)
             receive(recorder, event(2))
             until(lambda: wire.content(db) == event(1) + event(2))
             receive(recorder, event(3))

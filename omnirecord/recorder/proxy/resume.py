@@ -337,7 +337,9 @@ class Resuming:
         if method != "GET" or given is None or self._stopped:
             return None, 0
         stream, seq = given
-        relay = self._of_client(stream, asked)
+        relay, digest = self._relays.get(stream, (None, b""))
+        if not hmac.compare_digest(digest, self._digest(asked)):
+            relay = None
         refusal = relay.refusal(seq) if relay else "no stream is held for this client under that number"
         if refusal is not None:
             log.warning("event %s cannot be gone on from, a new stream is asked for: %s", event_id(*given), refusal)
@@ -363,10 +365,6 @@ class Resuming:
         self._kept.clear()
         for relay, _ in self._relays.values():
             relay.stop()
-
-    def _of_client(self, stream: int, asked: Asked) -> Relay | None:
-        relay, digest = self._relays.get(stream, (None, b""))
-        return relay if hmac.compare_digest(digest, self._digest(asked)) else None
 
     def _digest(self, asked: Asked) -> bytes:
         fields = [(name.lower(), value) for name, value in end_to_end(asked.headers, but=_DIFFER)]

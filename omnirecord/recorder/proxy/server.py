@@ -30,7 +30,7 @@ from ...wire.lake_url import lake_url
 from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
 from ..supervisor import Shipping
-from ..thread import RecorderThread, nothing
+from ..thread import RecorderThread
 from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
 from .targets import Target, contexts, hops_of, targets_of
@@ -236,7 +236,7 @@ class Proxy(WithBlock):
                 RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
                 keep=self._keep, worker=self._apart, pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._made_control().announce if self._is_controlled else nothing,
+                news=self._made_control().announce if self._is_controlled else lambda: None,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:

@@ -101,7 +101,9 @@ def targets_of(
             at = replace(at, host=host, port=port, option=option)
         judge = contract if name is None else contracts.get(name, DEFAULT_CONTRACT)
         made.append((number, name, url, judge, at))
-    _refuse_same_place([at for *_, at in made])
+    counted = Counter((at.host, at.port) for *_, at in made if at.port)
+    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
+        raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
     return [Target(*one, handler) for one in made]
 
 
@@ -115,12 +117,6 @@ def hops_of(targets: Sequence[Target]) -> tuple[tuple[str | None, str], list[Nam
 def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")
-
-
-def _refuse_same_place(places: Sequence[Place]) -> None:
-    counted = Counter((at.host, at.port) for at in places if at.port)
-    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
-        raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
 
 
 def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:

@@ -13,7 +13,6 @@ import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from types import SimpleNamespace
@@ -233,29 +232,25 @@ class Upstream:
 
         It is sent again only if its connection had been used before and was lost.
         """
-        answer = await self._send(client, method, target, headers, body)
-        if (connection := connection_of(answer)) is not None:
-            connection.body = answer.content
-        return answer
-
-    async def _send(
-        self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
-    ) -> aiohttp.ClientResponse:
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
-        exactly = (_exactly(headers),)
+        exactly, answer = (_exactly(headers),), None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
-            used = _Used()
+            used = SimpleNamespace(before=False)
             try:
-                return await self._pooled.request(
+                answer = await self._pooled.request(
                     method, url, headers=headers, middlewares=(*exactly, self._for(client)), allow_redirects=False,
                     trace_request_ctx=used,
                 )  # fmt: skip
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not used.before:
                     raise
-        return await self._single.request(
-            method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
-        )
+        if answer is None:
+            answer = await self._single.request(
+                method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
+            )
+        if (connection := connection_of(answer)) is not None:
+            connection.body = answer.content
+        return answer
 
     def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
         """Return the middleware that lets a request use the connections of this client only."""
@@ -303,14 +298,8 @@ def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
     return send
 
 
-@dataclass(slots=True)
-class _Used:
-    """Whether the connection of a request had been used before."""
-
-    before: bool = False
-
-
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
+    """Note that the connection of a request had been used before."""
     context.trace_request_ctx.before = True
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import zip_longest
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -37,7 +38,6 @@ MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
 _REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
-Values = list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ class _Comparing:
             keys = sorted(recorded.keys() | got.keys())
             pairs = ((f"{path}.{key}", recorded.get(key, _NOTHING), got.get(key, _NOTHING), key) for key in keys)
         elif isinstance(recorded, list) and isinstance(got, list):
-            size = max(len(recorded), len(got))
-            pairs = ((f"{path}[{n}]", _item(recorded, n), _item(got, n), name) for n in range(size))
+            items = zip_longest(recorded, got, fillvalue=_NOTHING)
+            pairs = ((f"{path}[{n}]", one, other, name) for n, (one, other) in enumerate(items))
         elif self._is_alike(recorded, got, name):
             return None
         else:
@@ -122,10 +122,6 @@ class _Comparing:
             return False
         pairs = zip(left.ids, right.ids, strict=False)
         return self._ids.bind_all(left.ids, right.ids) and not any(a != b and b in self._known() for a, b in pairs)
-
-
-def _item(values: list[Any], number: int) -> Any:
-    return values[number] if number < len(values) else _NOTHING
 
 
 def _value_text(value: Any) -> str:
@@ -144,9 +140,9 @@ class Bodies:
     def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange] = ()) -> None:
         self._read = read
         self._exchanges = exchanges
-        self._values: dict[tuple[int, str], Values] = {}
+        self._values: dict[tuple[int, str], list[str]] = {}
         self._wholes: dict[int, Any] = {}
-        self._got = lru_cache(1)(self._value_of_request)
+        self._got = lru_cache(1)(lambda request: _counted(value_of(request.safe, request.headers)))
 
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Return the exchanges with equal values at each of these JSON paths."""
@@ -215,16 +211,13 @@ class Bodies:
             self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
         return self._wholes[exchange.exchange]
 
-    def _value_of_request(self, request: Incoming) -> Any:
-        return _counted(value_of(request.safe, request.headers))
-
     @cached_property
     def _known_ids(self) -> set[str]:
         """The ids in recorded requests."""
         named = {x.session_id for x in self._exchanges if x.session_id is not None}
         return named.union(*(ids_in(self._whole(x)) for x in self._exchanges))
 
-    def _at(self, path: str, exchange: Exchange) -> Values:
+    def _at(self, path: str, exchange: Exchange) -> list[str]:
         where = exchange.exchange, path
         if where not in self._values:
             self._values[where] = values_at(path, self._safe(exchange))
@@ -260,7 +253,7 @@ def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterato
             yield name, recorded.get(name), got.get(name)
 
 
-def _values_text(values: Values) -> str:
+def _values_text(values: list[str]) -> str:
     """Return values for a sentence, cut. Lone surrogates are escaped."""
     said = values[0] if len(values) == 1 else f"[{', '.join(values)}]" if values else "nothing"
     return clip(said.encode("utf-8", "backslashreplace").decode(), _SHOWN_FIELDS)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from itertools import accumulate
+from operator import eq
 
 from ...model import Exchange
 from ...omnigent.routes import path_of
@@ -66,14 +67,6 @@ class Fingerprint:
     def matches(self, other: Fingerprint, parts: Iterable[str]) -> bool:
         return all(getattr(self, part) == getattr(other, part) for part in parts)
 
-    def common(self, other: Fingerprint) -> int:
-        """Return the number of equal messages at the start."""
-        return same_start(self.messages, other.messages)
-
-    def common_ids(self, other: Fingerprint) -> int:
-        """Return the number of ids that are equal and at the same place."""
-        return sum(one == its for one, its in zip(self.ids, other.ids, strict=False))
-
 
 class _Asked:
     """The conversation of one request. `safe`: without secrets, made when a recorded request lacks them."""
@@ -109,22 +102,20 @@ class Conversations:
         self._asked = lru_cache(1)(self._read_request)
         self._recorded = [x for x in exchanges if self._add(x)]
 
-    def _read(self, x: Exchange) -> bytes:
-        return without_day(self._read_whole(x), self._day_of(x))
+    def _read(self, x: Exchange) -> Conversation | None:
+        """Return the conversation of an exchange, without secrets if its body lacks some; None if it has none."""
+        body = without_day(self._read_whole(x), self._day_of(x))
+        if any(mask in body for mask in _MASKS):
+            self._masked.add(x.exchange)
+            body = body_without_secrets(body)
+        return conversation_of(body, x.request.target)
 
     def _add(self, x: Exchange) -> bool:
         """Add the conversation of an exchange; False if it has none."""
-        if x.request.method != "POST" or x.session_id is not None:
-            return False
-        body = self._read(x)
-        is_masked = any(mask in body for mask in _MASKS)
-        found = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
-        if found is None:
+        if x.request.method != "POST" or x.session_id is not None or (found := self._read(x)) is None:
             return False
         self._prints[x.exchange] = Fingerprint.of(found)
         self._questions[x.exchange] = one_line(clip(found.asked, _QUESTION))
-        if is_masked:
-            self._masked.add(x.exchange)
         return True
 
     def __contains__(self, exchange: Exchange) -> bool:
@@ -151,7 +142,8 @@ class Conversations:
         asked = self._asked(request) if len(unused) > 1 else None
         if asked is None:
             return unused
-        return sorted(unused, key=lambda x: -self._prints[x.exchange].common_ids(asked.print) if x in self else 0)
+        equal = {x.exchange: sum(map(eq, self._prints[x.exchange].ids, asked.print.ids)) for x in unused if x in self}
+        return sorted(unused, key=lambda x: -equal.get(x.exchange, 0))
 
     def miss(self, request: Incoming, key: str, recorded: list[Exchange]) -> Miss | None:
         """Return the miss of a request whose conversation was not recorded; None if that is not why it is one."""
@@ -202,8 +194,10 @@ class Conversations:
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""
         best = max(self._likeness(asked, x) for x in recorded)
-        alike = _few([x for x in recorded if self._likeness(asked, x) == best])
-        found = [(x, self._differences(asked, x, parts)) for x in alike]
+        alike = [x for x in recorded if self._likeness(asked, x) == best][:_READ]
+        sizes = accumulate(x.request_bytes for x in alike)
+        few = [x for x, size in zip(alike, sizes, strict=True) if size <= _READ_BYTES] or alike[:1]
+        found = [(x, self._differences(asked, x, parts)) for x in few]
         if len(found) == 1:
             return found[0]
         return max(found, key=lambda pair: sum(map(_share, pair[1])) - len(pair[1]))
@@ -212,13 +206,10 @@ class Conversations:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
         one, its = self._prints[x.exchange], asked.safe_print if x.exchange in self._masked else asked.print
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
-        return one.common(its), len(heads), -abs(len(one.messages) - len(its.messages))
+        return same_start(one.messages, its.messages), len(heads), -abs(len(one.messages) - len(its.messages))
 
     def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
-        is_masked = x.exchange in self._masked
-        body = self._read(x)
-        recorded = conversation_of(body_without_secrets(body) if is_masked else body, x.request.target)
-        got = asked.safe if is_masked else asked.plain
+        recorded, got = self._read(x), asked.safe if x.exchange in self._masked else asked.plain
         return [one for one in differences(recorded, got) if one.part in parts] if recorded is not None else []
 
 
@@ -246,12 +237,6 @@ def _spellings(day: date) -> tuple[bytes, ...]:
         texts += [f"{one:%A}, {text}" for text in texts] + [f"{one:%A} {text}" for text in texts]
         made += texts
     return tuple(text.encode() for text in sorted(made, key=lambda text: (-len(text), text)))
-
-
-def _few(exchanges: list[Exchange]) -> list[Exchange]:
-    """Return the first exchanges, as many as are compared for a miss."""
-    sizes = accumulate(x.request_bytes for x in exchanges[:_READ])
-    return [x for x, size in zip(exchanges, sizes, strict=False) if size <= _READ_BYTES] or exchanges[:1]
 
 
 def _share(one: Difference) -> float:

@@ -95,7 +95,8 @@ class Shell:
 
     def has_all_of(self, page: bytes) -> bool:
         """Whether all scripts and styles of a page are recorded or installed."""
-        return all(f"/{one}" in self._assets or self.file(f"/{one}") for one in _ASSET.findall(page.decode("latin-1")))
+        recorded = {path_of(x.request.target) for x, _ in self._successes}
+        return all(f"/{one}" in recorded or self.file(f"/{one}") for one in _ASSET.findall(page.decode("latin-1")))
 
     @property
     def page_is(self) -> str:
@@ -119,18 +120,16 @@ class Shell:
     @cached_property
     def _recorded(self) -> Exchange | None:
         """The newest recorded page of a web UI."""
-        html = (x for x, headers in reversed(self._successes) if _is_html(headers) and asks_for_page(x.request.target))
+        pages = ((x, kind) for x, kind in reversed(self._successes) if asks_for_page(x.request.target))
+        html = (x for x, kind in pages if kind.lower().startswith("text/html"))
         return next((x for x in html if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)
 
     @cached_property
-    def _assets(self) -> frozenset[str]:
-        return frozenset(path_of(x.request.target) for x, _ in self._successes)
-
-    @cached_property
-    def _successes(self) -> list[tuple[Exchange, Headers]]:
-        """The answers with status 200, and their header fields."""
+    def _successes(self) -> list[tuple[Exchange, str]]:
+        """The answers with status 200, and their content types."""
         got = ((x, x.response) for x in self._plan.exchanges if x.request.method == "GET")
-        return [(x, response.headers) for x, response in got if response is not None and response.status == 200]
+        ok = ((x, response.headers) for x, response in got if response is not None and response.status == 200)
+        return [(x, header(headers, "content-type") or "") for x, headers in ok]
 
 
 def _placard(sessions: list[Data], has_page: bool) -> MadeUp:
@@ -139,10 +138,6 @@ def _placard(sessions: list[Data], has_page: bool) -> MadeUp:
     text = _WORDS.format(why=_CACHED if has_page else _NONE, sessions=f"<ul>{rows}</ul>" if rows else "<p>None.")
     policy = ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:")
     return MadeUp(text.encode("utf-8", "replace"), (*_HTML, policy))
-
-
-def _is_html(headers: Headers) -> bool:
-    return (header(headers, "content-type") or "").lower().startswith("text/html")
 
 
 class BuiltUi:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from ...analysis.gather import Held
@@ -201,20 +202,16 @@ class ReplayPlan:
     @cached_property
     def session_rows(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows of all recorded session lists, with their times in ns: from answers and from the WebSocket."""
-        return sorted([*self._listed_rows(), *self._pushed_rows()], key=lambda row: row[0])
-
-    def _listed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for exchange in self.exchanges:
-            if lists_sessions(exchange.request.method, exchange.request.target):
-                yield from _rows_in(exchange.request.at_ns, self.decoded_body(exchange), "data")
-
-    def _pushed_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for exchange in self._store.exchanges(kind="websocket"):
-            if exchange.recording in self._of_hop and is_session_updates(exchange.request.target):
-                zero = self._zero[exchange.recording]
-                for message in self._store.messages(exchange.exchange):
+        rows: list[tuple[int, dict[str, Any]]] = []
+        for x in self.exchanges:
+            if lists_sessions(x.request.method, x.request.target):
+                rows += _rows_in(x.request.at_ns, self.decoded_body(x), "data")
+        for x in self._store.exchanges(kind="websocket"):
+            if x.recording in self._of_hop and is_session_updates(x.request.target):
+                for message in self._store.messages(x.exchange):
                     if message.dir == "down" and message.opcode == 1:
-                        yield from _rows_in(message.at_ns + zero, message.data, "items")
+                        rows += _rows_in(message.at_ns + self._zero[x.recording], message.data, "items")
+        return sorted(rows, key=itemgetter(0))
 
     def epoch(self, recording: int, at_ns: int) -> int:
         """Return a recorded time as seconds since 1970."""
@@ -226,8 +223,7 @@ class ReplayPlan:
         key = method, path_of(target)
         if key not in self._elsewhere:
             return ""
-        hop = self._elsewhere[key]
-        if hop is None:
+        if (hop := self._elsewhere[key]) is None:
             return "the first hop has such requests: leave out --only"
         return f"the hop {hop} has such requests: --only {hop}"
 
