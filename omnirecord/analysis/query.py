@@ -26,8 +26,8 @@ from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
-from .columns import COLUMNS
-from .doctor.doctor import SessionChecks, examine
+from . import COLUMNS
+from .doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries

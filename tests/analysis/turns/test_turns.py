@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.show import turn_row
+from omnirecord.analysis.transcript import turn_row
 from omnirecord.analysis.turns import SessionBuilder, merged, session_of
 from omnirecord.analysis.turns.requests import Act, act_of
 from omnirecord.analysis.turns.values import Turn
