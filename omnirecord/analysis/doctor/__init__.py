@@ -107,7 +107,7 @@ def _examined(
         return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
 
     for recording, exchanges in recordings.items():
-        upstream, excused = Upstream.of(exchanges), _excuse(store, recording)
+        upstream, excused = Upstream(exchanges), _excuse(store, recording)
         deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
         deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
         clients = [x for x in exchanges if x.party != "runner"]
@@ -115,7 +115,9 @@ def _examined(
             yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
         for group in grouped(clients):
             if wanted in (None, session_id := group[0].session_id):
-                acts, states = list(acts_in(store, group)), list(_stored_states(store, group))
+                bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
+                states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
+                acts = list(acts_in(store, group))
                 failed = failures_in(store, group, acts)
                 one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
                 read(one, group)
@@ -137,14 +139,6 @@ def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
         frame.raw is not None
         and all(live.judge(one).verdict == "valid" for one in Parser(at_start=frame.seq == 1).feed(frame.raw))
     )
-
-
-def _stored_states(store: Source, exchanges: list[Exchange]) -> Iterator[StoredState]:
-    for x in exchanges:
-        if reads_stored_state(x):
-            snapshot = stored_state_of(x, store.decoded_body(x, "response"))
-            if snapshot is not None:
-                yield snapshot
 
 
 def _of_recordings(
@@ -215,13 +209,12 @@ class SessionChecks:
     def is_at_rest(self) -> bool:
         """Whether a turn of its streams ended, and none is open at the end of the last one."""
         last = self.streams[-1] if self.streams else None
-        return last is not None and last.cut() is None and any(turn.ended for turn in last.turns.all)
+        return last is not None and last.turns.open is None and any(turn.ended for turn in last.turns.all)
 
     def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams."""
         streams, acts, snapshots = self.streams, self.acts, sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
-        for one in streams:
-            yield from one.signs()
+        yield from chain.from_iterable(one.signs() for one in streams)
         endings = Endings(streams, snapshots, self.upstream)
         begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
         posted = {act.item_id for act in acts if act.item_id is not None}

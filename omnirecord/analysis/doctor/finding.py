@@ -166,12 +166,10 @@ class Event(NamedTuple):
 
     @property
     def item(self) -> dict[str, Any]:
-        """Its output item."""
         return as_dict(self.data.get("item"))
 
     @property
     def response_id(self) -> str | None:
-        """The id of its response."""
         return as_text(as_dict(self.data.get("response")).get("id"))
 
 

@@ -100,19 +100,17 @@ def turn_rows(
     others = children_of(told, by_id)
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
-        stopped = None if why is None else {"code": why.code, "sentence": why.sentence}
-        yield turn_row(turn, calls, stopped, None if why is None else why.row(), told.begun_ns)
+        yield turn_row(turn, calls, why, told.begun_ns)
 
 
 def turn_row(
-    turn: Turn, calls: ModelCalls = NO_CALLS, stopped: dict[str, str] | None = None,
-    conclusion: dict[str, Any] | None = None, begun_ns: int | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """Return the object of a turn with its model calls, and where its time went. `stopped` and `conclusion`: for the
-    last turn of a session, the reason of its end, and how the session ended. `begun_ns`: the session's beginning."""
-    used = spent_in(turn, calls)
+    turn: Turn, calls: ModelCalls = NO_CALLS, why: Conclusion | None = None, begun_ns: int | None = None
+) -> dict[str, Any]:
+    """Return the object of a turn with its model calls, and where its time went. `why`: for the last turn of a session,
+    how the session ended. `begun_ns`: the session's beginning."""
+    used, stopped = spent_in(turn, calls), None if why is None else {"code": why.code, "sentence": why.sentence}
     return {
-        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": conclusion,
+        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": why and why.row(),
         "model_calls": list(map(call_row, calls.of(turn))), "time_spent": asdict(used) if used else None,
     }  # fmt: skip
 
@@ -147,9 +145,7 @@ def transcript(
         yield Line("", "blank")
         yield Line("Requests without a session", "head")
         yield from failures(page, astray)
-    if empty:
-        return
-    if page.cuts:
+    if page.cuts and not empty:
         yield from page.wrapped("(what is long was cut: --full tells all of it)", "more")
 
 
