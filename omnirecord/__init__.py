@@ -272,7 +272,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
     the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.doctor.doctor import findings_of
+    from .analysis.doctor import findings_of
 
     return findings_of(cassette, session)
 
@@ -295,7 +295,7 @@ def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance:
     (`content`, `order`, `tools`, `usage`, `timing`), a `session_id`, a `path`, and the two values `a` and `b`. Times
     differ if they are more than `tolerance` seconds apart. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.diff.diff import compared
+    from .analysis.diff import compared
 
     return compared(a, b, session=session, tolerance_s=tolerance).found
 

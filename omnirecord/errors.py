@@ -1,16 +1,4 @@
-"""The errors of omnirecord, by what the caller can do about them.
-
-OmnirecordError               base class; the text is one sentence that says what to do
-+-- UsageError                unusable arguments: a bad URL, a bad option, a file that is no contract
-+-- CassetteError             the file cannot be used as a cassette, and was not changed
-|   +-- NotACassette          the file is missing, or is no cassette
-|   +-- NewerCassette         a later omnirecord wrote the cassette
-|   +-- BrokenCassette        the cassette is damaged; the text says where
-|   +-- TooLarge              the cassette holds more events than --max-decoded allows in memory
-|   +-- CassetteInUse         another recorder or program holds the cassette
-+-- ServerError               the server cannot start: the port is taken, or the address is not local
-+-- LakeError                 the lake cannot be reached, read or written; what is local was not changed
-"""
+"""The errors of omnirecord, by what the caller can do about them."""
 
 from __future__ import annotations
 
@@ -19,11 +7,11 @@ __version__ = "0.1.0"
 
 
 class OmnirecordError(Exception):
-    """Base class of every error that omnirecord raises on purpose."""
+    """Base class of every error that omnirecord raises on purpose. The text is one sentence that says what to do."""
 
 
 class UsageError(OmnirecordError):
-    """The arguments are unusable."""
+    """The arguments are unusable: a bad URL, a bad option, a file that is no contract."""
 
 
 class CassetteError(OmnirecordError):
@@ -31,15 +19,15 @@ class CassetteError(OmnirecordError):
 
 
 class NotACassette(CassetteError):
-    """The path names no cassette."""
+    """The file is missing, or is no cassette."""
 
 
 class NewerCassette(CassetteError):
-    """The cassette has a newer format than this version reads."""
+    """A later omnirecord wrote the cassette, in a format that this version does not read."""
 
 
 class BrokenCassette(CassetteError):
-    """The cassette is damaged."""
+    """The cassette is damaged. The text says where."""
 
 
 class TooLarge(CassetteError):
@@ -51,8 +39,8 @@ class CassetteInUse(CassetteError):
 
 
 class ServerError(OmnirecordError):
-    """The server cannot start listening."""
+    """The server cannot start listening: the port is taken, or the address is not local."""
 
 
 class LakeError(OmnirecordError):
-    """The lake cannot be reached, read or written."""
+    """The lake cannot be reached, read or written. What is local was not changed."""

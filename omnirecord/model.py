@@ -33,16 +33,9 @@ Verdict = Literal["comment", "sentinel", "truncated", "malformed", "unknown", "i
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 Ending = Literal[
-    "done",
-    "eof",
-    "client_left",
-    "upstream_lost",
-    "recorder_stopped",
-    "upstream_unreachable",
-    "open",
-    "recorder_killed",
-    "unknown",
-]
+    "done", "eof", "client_left", "upstream_lost", "recorder_stopped", "upstream_unreachable", "open",
+    "recorder_killed", "unknown",
+]  # fmt: skip
 """How an exchange ended. `unknown`: the ending was not recorded, as in an imported raw body."""
 
 KINDS: frozenset[str] = frozenset(get_args(Kind))
@@ -242,51 +235,38 @@ def wall_clock(started_at: str, offset_ns: int) -> str:
     return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def _checked(fits: Callable[[T], object], problem: str) -> Callable[[T], T]:
+    def check(value: T) -> T:
+        if not fits(value):
+            raise ValueError(problem)
+        return value
+
+    return check
+
+
 # Checks for values that are read from a file. Each returns its value, or raises a ValueError that names the problem.
 # The recorder stores no value that these checks refuse: see `wire.headers.printable_text`.
 
-
-def checked_start(value: str) -> str:
-    """Return the `started_at` of a recording."""
-    if datetime.fromisoformat(value).year not in _YEARS:
-        raise ValueError(f"its year is not within {_YEARS[0]} and {_YEARS[-1]}")
-    return value
-
-
-@lru_cache(maxsize=1024)
-def checked_uuid(value: str) -> str:
-    """Return a UUID in its usual form. Raises `TypeError` for another type."""
-    if not _UUID.fullmatch(value):
-        raise ValueError("is no UUID in lower case")
-    return value
-
-
-def checked_hop(value: str) -> str:
-    """Return the name of a hop. Raises `TypeError` for another type."""
-    if not _HOP.fullmatch(value):
-        raise ValueError("is no name of a hop: take letters, digits, - and _, at most 32 characters")
-    return value
-
-
-def checked_method(value: str) -> str:
-    """Return the method of a request, an HTTP token."""
-    if not _TOKEN.fullmatch(value):
-        raise ValueError("is no method")
-    return value
-
-
-def checked_target(value: str) -> str:
-    """Return a request target: origin-form or `*`, without characters that end a request line."""
-    if value != "*" and (not value.startswith("/") or _NOT_IN_TARGET.search(value)):
-        raise ValueError('is no request target, "/" and no spaces or control characters')
-    return value
-
-
-def checked_text(value: str) -> str:
-    """Return a reason phrase or the value of a header."""
-    if _NOT_IN_FIELD.search(value):
-        raise ValueError("holds a CR, LF, NUL or lone surrogate")
-    return value
+checked_start: Callable[[str], str] = _checked(
+    lambda value: datetime.fromisoformat(value).year in _YEARS, f"its year is not within {_YEARS[0]} and {_YEARS[-1]}"
+)
+checked_uuid = lru_cache(maxsize=1024)(_checked(_UUID.fullmatch, "is no UUID in lower case"))
+"""Raises `TypeError` for another type."""
+checked_hop = _checked(_HOP.fullmatch, "is no name of a hop: take letters, digits, - and _, at most 32 characters")
+"""Raises `TypeError` for another type."""
+checked_method = _checked(_TOKEN.fullmatch, "is no method")
+checked_target: Callable[[str], str] = _checked(
+    lambda value: value == "*" or (value.startswith("/") and not _NOT_IN_TARGET.search(value)),
+    'is no request target, "/" and no spaces or control characters',
+)
+checked_text: Callable[[str], str] = _checked(
+    lambda value: not _NOT_IN_FIELD.search(value), "holds a CR, LF, NUL or lone surrogate"
+)
+"""A reason phrase, or the value of a header."""
+checked_status: Callable[[int], int] = _checked(
+    lambda value: 0 <= value <= 999, "its status has more than three digits"
+)
+"""From 0 to 999. A replay refuses those that HTTP does not allow."""
 
 
 def checked_headers(value: Headers) -> Headers:
@@ -295,11 +275,4 @@ def checked_headers(value: Headers) -> Headers:
         if not _TOKEN.fullmatch(name):
             raise ValueError("a name of the headers is no token")
         checked_text(text)
-    return value
-
-
-def checked_status(value: int) -> int:
-    """Return a status from 0 to 999. A replay refuses those that HTTP does not allow."""
-    if not 0 <= value <= 999:
-        raise ValueError("its status has more than three digits")
     return value

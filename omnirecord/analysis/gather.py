@@ -70,7 +70,7 @@ class Gathered:
 
     @property
     def has_turns(self) -> bool:
-        """Whether its events may make turns: False for a stream of an unknown API."""
+        """False for a stream of an unknown API."""
         return not is_unknown(self._store, self.exchanges[0])
 
     def frames(self) -> Iterator[TimedFrame]:
@@ -127,6 +127,7 @@ class ModelHops:
     """The recordings of a cassette that may have model calls."""
 
     def __init__(self, store: Source) -> None:
+        self._store = store
         self.names = {one.recording: one.hop for one in store.recordings() if is_model_hop(one)}
         """The names of their hops, by recording."""
 
@@ -136,6 +137,10 @@ class ModelHops:
     def has(self, x: Exchange) -> bool:
         """Return whether an exchange is a model call. No body is read."""
         return x.recording in self.names and api_of(x.request.method, x.request.target) is not None
+
+    def exchanges(self) -> Iterator[Exchange]:
+        """Return the model calls, by recording and start. No body is read."""
+        return (x for recording in self.names for x in self._store.exchanges(recording=recording) if self.has(x))
 
 
 def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
@@ -147,9 +152,8 @@ def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
 def calls_in(store: Source) -> Iterator[ModelCall]:
     """Return the model calls of a cassette, by recording and start."""
     hops = ModelHops(store)
-    for recording in hops.names:
-        found = (call_in(store, x, hops) for x in store.exchanges(recording=recording) if hops.has(x))
-        yield from (call for call in found if call is not None)
+    found = (call_in(store, x, hops) for x in hops.exchanges())
+    return (call for call in found if call is not None)
 
 
 def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = True) -> ModelCall | None:
@@ -162,8 +166,7 @@ def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = 
 
 def count_calls(store: Source) -> int:
     """Return the number of model calls of a cassette. No body is read."""
-    hops = ModelHops(store)
-    return sum(hops.has(x) for recording in hops.names for x in store.exchanges(recording=recording))
+    return sum(1 for _ in ModelHops(store).exchanges())
 
 
 def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None = None) -> ModelCalls:

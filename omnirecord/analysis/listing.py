@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cassette.jsonl import text
 from ..cassette.select import Moment, Source, named_session, span
@@ -21,10 +21,12 @@ from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, w
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
-from .doctor.finding import SEVERITIES, Finding
 from .gather import Concluded, conclusions, without_calls
 from .turns.conclusion import Conclusion
 from .turns.values import Session
+
+if TYPE_CHECKING:
+    from .doctor.finding import Finding
 
 Row = dict[str, Any]
 NS = 1_000_000_000
@@ -168,6 +170,8 @@ class Summary:
 
     def row(self, cassette: str) -> dict[str, Any]:
         """Return the object of `sessions --json`. Keys are fixed."""
+        from .doctor.finding import SEVERITIES  # the other lists do without
+
         worst = self.findings[0] if self.findings else None
         return {
             "cassette": cassette, "recording": self.recording, "session_id": self.session_id, "stream": self.stream,
@@ -188,7 +192,7 @@ def summaries(
     `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
     more than one, has that id.
     """
-    from .doctor.doctor import examine  # the other lists do without
+    from .doctor import examine
 
     concluded = conclusions(store, session) if concluded is None else concluded
     found = examine(store, session) if examined is None else examined

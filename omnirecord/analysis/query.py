@@ -26,8 +26,8 @@ from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
-from .columns import COLUMNS
-from .doctor.doctor import SessionChecks, examine
+from . import COLUMNS
+from .doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries
@@ -85,10 +85,6 @@ class Analysis:
         return conclusions(self._store)
 
     @cached_property
-    def _summaries(self) -> list[Summary]:
-        return summaries(self._store, examined=self.examined, concluded=self._concluded)
-
-    @cached_property
     def _calls(self) -> ModelCalls:
         return model_calls(self._store)
 
@@ -97,7 +93,8 @@ class Analysis:
         return {one.recording: one.started_at for one in self._store.recordings()}
 
     def sessions(self) -> Iterator[Row]:
-        for summary, stats in zip(self._summaries, self.measured, strict=True):
+        told = summaries(self._store, examined=self.examined, concluded=self._concluded)
+        for summary, stats in zip(told, self.measured, strict=True):
             yield _summary_row(summary) | _stats_row(stats)
 
     def turns(self) -> Iterator[Row]:
@@ -136,11 +133,8 @@ class Analysis:
         for finding in self.examined:
             row = finding.row()
             seqs = row["seqs"]
-            yield row | {
-                "recording": recordings.get(finding.stream),
-                "seqs": dumps(seqs),
-                "seq": seqs[0] if seqs else None,
-            }
+            place = {"recording": recordings.get(finding.stream), "seq": seqs[0] if seqs else None}
+            yield row | place | {"seqs": dumps(seqs)}
 
     def _turns(self) -> Iterator[tuple[Session, Turn]]:
         return ((told, turn) for told in self._told for turn in told.turns)

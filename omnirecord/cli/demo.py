@@ -38,7 +38,7 @@ def shipped_cassette() -> Path:
 async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
     """Run the demo, recording into `db`, with its output on `screen`. Returns the comparison of the last replay."""
 
-    from ..analysis.transcript.show import lines_of
+    from ..analysis.transcript import lines_of
     from ..recorder.proxy.server import Proxy
     from ..replayer.server import Replay
     from ..replayer.verify import verify

@@ -38,7 +38,7 @@ def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -
     Example:
       omnirecord diff session.db session.jsonl
     """
-    from ..analysis.diff.diff import compared
+    from ..analysis.diff import compared
     from ..analysis.diff.differences import counts, headline, plain, report
 
     result = compared(a, b, session=session, tolerance_s=tolerance, watch=progress)

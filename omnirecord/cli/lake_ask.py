@@ -121,7 +121,7 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
         return
     from difflib import get_close_matches
 
-    from ..analysis.doctor.codes import CODES
+    from ..analysis.codes import CODES
 
     for code in findings:
         if code not in CODES:

@@ -70,9 +70,9 @@ def show(
     Example:
       omnirecord show session.db
     """
+    from ..analysis.transcript import lines_of, rows_of
     from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Page
-    from ..analysis.transcript.show import lines_of, rows_of
 
     long_silence, page = _ns(silence), Page(_columns(width), full, zero_ns=0 if absolute else None)
     with opened(cassette) as store:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from ..analysis.columns import COLUMNS
+from ..analysis import COLUMNS
 
 FORMAT_VERSION = 1
 """Version of a lake's layout. A new column does not raise it: older rows have null there."""

@@ -7,7 +7,6 @@ megabytes: the page gets the beginning of each message, and the whole message on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from threading import Lock
@@ -27,7 +26,7 @@ from ..model import by_key
 from ..omnigent import protocol
 from ..providers.conversation import Conversation, Tool
 from ..providers.parts import Item
-from ..text import clip
+from ..text import as_json, clip, dumps
 from ..wire.strict_json import as_text, payload
 from .events import Key, Options, key_of_session, number_in, read_key
 
@@ -274,14 +273,12 @@ def _asked(conversation: Conversation, until: int | None, shown: int) -> Row:
 
 
 def _schema(tool: Tool) -> str:
-    return "" if tool.schema is None else json.dumps(tool.schema, ensure_ascii=False)
+    return "" if tool.schema is None else dumps(tool.schema)
 
 
 def text_of_item(item: Item) -> str:
     """Return the text of a message, or its JSON."""
-    if item.text or item.value is None:
-        return item.text
-    return item.value if isinstance(item.value, str) else json.dumps(item.value, ensure_ascii=False)
+    return item.text if item.text or item.value is None else as_json(item.value)
 
 
 def _shown(text: str, most: int) -> Row:
@@ -298,27 +295,20 @@ def part(hops: Hops, number: int, name: str) -> Row:
     text = _part(link, kind, int(index or 0))
     if text is None:
         raise UsageError(f"part={name!r} names no part of exchange {number}")
-    return {"text": text[:WHOLE], "cut": len(text) if len(text) > WHOLE else None}
+    return _shown(text, WHOLE)
 
 
 def _part(link: Link, kind: str, at: int) -> str | None:
-    made, conversation = link.call, link.call.conversation
-    if kind == "reasoning":
-        return made.reasoning
-    if kind == "text" and at < len(made.texts):
-        return made.texts[at]
-    if kind == "argument" and at < len(made.tool_calls):
-        return made.tool_calls[at].arguments
-    if conversation is None:
-        return None
-    if kind == "instructions":
-        return conversation.instructions
-    if kind == "item" and at < len(conversation.items):
-        return text_of_item(conversation.items[at])
-    if kind in ("description", "schema") and at < len(conversation.tools):
-        tool = conversation.tools[at]
-        return tool.description if kind == "description" else _schema(tool)
-    return None
+    made, conversation, one = link.call, link.call.conversation, slice(at, at + 1)
+    arguments = [tool.arguments for tool in made.tool_calls[one]]
+    found = {"reasoning": [made.reasoning], "text": [*made.texts[one]], "argument": arguments}
+    if conversation is not None:
+        tools = conversation.tools[one]
+        found |= {
+            "instructions": [conversation.instructions], "item": [*map(text_of_item, conversation.items[one])],
+            "description": [tool.description for tool in tools], "schema": [*map(_schema, tools)],
+        }  # fmt: skip
+    return next(iter(found.get(kind, ())), None)
 
 
 def move(store: Store, hops: Hops, stream: int, seq: int) -> Row | None:

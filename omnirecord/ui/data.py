@@ -19,9 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from ..analysis.diff.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
+from ..analysis.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
-from ..analysis.doctor.doctor import examine
+from ..analysis.doctor import examine
 from ..analysis.gather import (
     Concluded,
     Gathered,
@@ -37,7 +37,7 @@ from ..analysis.gather import (
 from ..analysis.listing import session_row, verdicts_of
 from ..analysis.search import search, update_index
 from ..analysis.search.query import everything
-from ..analysis.transcript.show import turn_rows
+from ..analysis.transcript import turn_rows
 from ..analysis.turns.conclusion import children_of, concluded
 from ..analysis.turns.draft import Draft, growth_of
 from ..analysis.turns.values import Session

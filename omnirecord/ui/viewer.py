@@ -165,17 +165,10 @@ class Viewer(PageServer):
     """
 
     def __init__(
-        self,
-        cassette: str | Path,
-        other: str | Path | None = None,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        allow_remote: bool = False,
-        token: str | None = None,
-        tls_cert: File | None = None,
+        self, cassette: str | Path, other: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 0,
+        allow_remote: bool = False, token: str | None = None, tls_cert: File | None = None,
         tls_key: File | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._named = cassette, other
         self._shown: Shown | None = None
         super().__init__(Place(host, port, allow_remote, token, tls_cert, tls_key))

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis import query as query_module
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.listing import summaries
 from omnirecord.analysis.query import ABOUT, COLUMNS, Analysis, Query, Whole, query_of
 from omnirecord.analysis.stats import measured
 from omnirecord.analysis.stats.values import stats_row
-from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.validate import validation
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store

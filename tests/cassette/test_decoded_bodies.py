@@ -15,11 +15,11 @@ import brotli
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.search import search
 from omnirecord.analysis.stats import measured
+from omnirecord.analysis.transcript import lines_of
 from omnirecord.analysis.transcript.follow import Following
-from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.player import GateRule
 from omnirecord.replayer.player.plan import ReplayPlan

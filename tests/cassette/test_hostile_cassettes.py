@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
-from omnirecord.analysis.transcript.show import lines_of
+from omnirecord.analysis.transcript import lines_of
 from omnirecord.cassette.framing import Framed, Framer
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import open_store

@@ -125,10 +125,10 @@ run()
 @pytest.mark.parametrize(
     ("while_importing", "words"),
     [
-        ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor.doctor", ["doctor"]),
+        ("omnirecord.cli.doctor", ["doctor"]), ("omnirecord.analysis.doctor", ["doctor"]),
         *(pytest.param(*case, marks=pytest.mark.long) for case in (
-            ("omnirecord.analysis.transcript.show", ["show"]), ("omnirecord.analysis.stats", ["stats"]),
-            ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff.diff", ["diff", "other.db"]),
+            ("omnirecord.analysis.transcript", ["show"]), ("omnirecord.analysis.stats", ["stats"]),
+            ("omnirecord.analysis.validate", ["validate"]), ("omnirecord.analysis.diff", ["diff", "other.db"]),
             ("omnirecord.analysis.search", ["search", "notes"]), ("omnirecord.analysis.listing", ["events"]),
         )),
     ],

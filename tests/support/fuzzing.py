@@ -20,7 +20,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.diff.diff import compared
+from omnirecord.analysis.diff import compared
 from omnirecord.cassette.framing import Framer
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from omnirecord.analysis.diff.diff import DiffSession, diff_session
+from omnirecord.analysis.diff import DiffSession, diff_session
 from omnirecord.analysis.gather import Gathered, gathered
 from omnirecord.analysis.model_calls.values import ModelCalls
 from omnirecord.cassette.framing import Framer

@@ -10,7 +10,7 @@ import pytest
 
 from omnirecord import doctor
 from omnirecord.analysis.listing import EventFilter, event_rows, session_rows
-from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.errors import UsageError
 from omnirecord.ui.data import Answers

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from omnirecord.analysis.gather import gathered
-from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.turns import session_of
 from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import import_file, open_store

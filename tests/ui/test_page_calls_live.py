@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay

@@ -2,6 +2,367 @@
 
     for difference in compared("a.db", "b.db").found: ...
 
-`diff` pairs sessions and turns, and runs the comparisons of `turns`. `align` makes comparable steps of the events of a
-turn, and pairs equal elements. `differences` holds the results and prints them.
+Here, sessions of both sides are paired by their questions, then turns, and `turns` compares each pair. `align` makes
+comparable steps of the events of a turn, and pairs equal elements. `differences` holds the results and prints them.
+Linear in the number of events, except for gaps of a bounded size.
 """
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from ...cassette.open import open_store
+from ...cassette.select import named_session
+from ...errors import UsageError
+from ...model import TimedFrame
+from ...wire.normal import Ids, Normal
+from ..gather import Gathered, gathered, model_calls
+from ..model_calls.values import Link, ModelCalls
+from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
+from ..turns.draft import Draft
+from ..turns.values import Turn
+from .align import IGNORED, Pair, Step, Steps, aligned, moved
+from .differences import Difference, Differences, Kind
+from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
+
+BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
+"""Endings of a stream that the server or the network caused, not the client or the recorder."""
+_NO_EVENTS = ("comment",)
+TOLERANCE_S = 1.0
+"""Difference in seconds up to which times count as equal."""
+Watch = Callable[[Iterable[Any], str], Iterable[Any]]
+"""Returns the items it is given, and may show progress under the label."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffTurn:
+    """One turn and its events."""
+
+    turn: Turn
+    steps: list[Step]
+    calls: list[Link] = field(default_factory=list)
+    """Its model calls, without ambiguous ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDeviation:
+    """How one of several clients' streams differs from the others: counts by event type."""
+
+    missed: Counter[str]
+    """Events that only other streams carried, while this one was open."""
+    late: Counter[str]
+    """Events that this stream carried later than others did."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffSession:
+    """One session of one recording."""
+
+    session_id: str | None
+    is_child: bool
+    turns: list[DiffTurn]
+    outside: list[Step]
+    """Events before the first turn."""
+    endings: list[str]
+    """The endings of its streams that are in `BY_THE_SERVER`."""
+    deviations: list[StreamDeviation]
+    """One for each stream, if there are several."""
+    refusals: list[tuple[str, str, str]]
+    """Client actions that the server refused: kind, text, reason."""
+    has_times: bool = True
+    """False for an imported raw body."""
+    knows_endings: bool = True
+    """False where the ending of a stream is unknown."""
+    has_calls: bool = False
+    """Whether its cassette has a model hop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The differences, and how much was compared."""
+
+    found: list[Difference]
+    sessions: int
+    """The number of sessions on the side that has more; `turns` likewise."""
+    turns: int
+    uncompared_calls: int = 0
+    """The model calls of the side that has more of them, if the other side has no model hop, and there are no turns."""
+    calls: int = 0
+    """The calls without turns that are compared, of the side that has more of them."""
+
+
+def compared(
+    a: str | Path,
+    b: str | Path,
+    *,
+    session: str | None = None,
+    tolerance_s: float = TOLERANCE_S,
+    watch: Watch = lambda items, _: items,
+) -> Compared:
+    """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
+    if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
+        raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
+    calls: list[ModelCalls] = []
+    sides = list(_sessions_of(a, session, watch, calls)), list(_sessions_of(b, session, watch, calls))
+    sessions = max(len(side) for side in sides)
+    turns = max(sum(len(one.turns) for one in side) for side in sides)
+    found, most = compare(*sides, tolerance_s=tolerance_s), max(len(one.links) for one in calls)
+    if turns or not most:
+        return Compared(found, sessions, turns)
+    if not all(one.is_recorded for one in calls):
+        return Compared(found, sessions, turns, uncompared_calls=most)
+    out = Differences(None, Ids())
+    compare_calls(out, "", calls[0].links, calls[1].links, set())
+    return Compared(found + out.found, sessions, turns, calls=most)
+
+
+def _sessions_of(
+    source: str | Path, session: str | None, watch: Watch, found: list[ModelCalls]
+) -> Iterator[DiffSession]:
+    """The sessions of a cassette. Adds its model calls to `found`."""
+    path, named = named_session(source)
+    if named is not None and session is not None and named != session:
+        raise UsageError(f"{source} names a session, and so does --session {session}: name it once")
+    with closing(open_store(path)) as store:
+        label, sessions = f"reading {path.name}", list(gathered(store, named or session))
+        calls = model_calls(store)
+        found.append(calls)
+        is_only = len(sessions) == 1
+        for one in sessions if is_only else watch(sessions, label):
+            frames = watch(one.frames(), label) if is_only else one.frames()
+            yield diff_session(one, calls, frames)
+
+
+def compare(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[Difference]:
+    """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
+    return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
+
+
+def by_session(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[Pair, list[Difference]]]:
+    """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
+    ids = Ids()
+    pairs = _sessions(a, b)
+    for i, j in pairs:
+        one, other = None if i is None else a[i].session_id, None if j is None else b[j].session_id
+        if one is not None and other is not None:
+            ids.bind(one, other)
+    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+
+
+def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
+    """A session of one recording, ready to compare. `calls`: those of the cassette. `frames`: those of its streams."""
+    exchanges, is_child = one.exchanges, one.parent_id is not None
+    builder = SessionBuilder(one.acts, is_child=is_child)
+    streams = [x for x in exchanges if x.stream is not None]
+    frames = list(frames) if len(streams) > 1 else frames
+    steps: dict[Draft | None, Steps] = {None: Steps()}
+    has_turns, line = one.has_turns, merged(frames)
+    deviations = _deviations(line, frames) if isinstance(frames, list) else []
+    until = max([0, *(x.end_ns or 0 for x in streams), *(heard.at_ns for heard in line[-1:])])
+    line.reverse()
+    while line:  # frees each frame: a session may have a hundred thousand
+        heard, before = line.pop(), builder.turns.open
+        if has_turns:
+            builder.add(heard)
+        if not heard.in_snapshot and heard.frame.verdict not in _NO_EVENTS:
+            draft = builder.turns.open or before or builder.turns.latest()
+            steps.setdefault(draft, Steps()).add(heard.frame)
+    drafts = builder.turns.finish(until)
+    session_id = exchanges[0].session_id
+    told = [draft.freeze(exchanges[0].recording, session_id, n) for n, draft in enumerate(drafts, 1)]
+    turns = [
+        DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn))
+        for turn, draft in zip(told, drafts, strict=True)
+    ]
+    outside = [step for rest in steps.values() for step in rest.close()]
+    return DiffSession(
+        session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
+        deviations,
+        [(act.kind, act.text or act.action or "", act.refused) for act in one.acts if act.refused],
+        all(x.has_times for x in exchanges), all(x.ending != "unknown" for x in streams),
+        calls.is_recorded,
+    )  # fmt: skip
+
+
+def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[StreamDeviation]:
+    """How each stream differs from the merged line of all streams."""
+    raws = Counter(copied(heard.frame) for heard in line)
+    places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
+    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream(frames).values()]
+
+
+def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    """Counts between the stream's first and last known event: clients connect and leave milliseconds apart."""
+    known = [places[raw] for raw in map(copied, own) if raw in places]
+    left = Counter(map(copied, own))
+    missed: Counter[str] = Counter()
+    for heard in line[min(known, default=0) : max(known, default=-1) + 1]:
+        frame, raw = heard.frame, copied(heard.frame)
+        if left[raw]:
+            left[raw] -= 1
+        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+            missed[frame.type or frame.verdict] += 1
+    return missed
+
+
+def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
+    late: Counter[str] = Counter()
+    latest = -1
+    for frame in own:
+        place = places.get(copied(frame), latest)
+        if place < latest and frame.type not in IGNORED:
+            late[frame.type or frame.verdict] += 1
+        latest = max(latest, place)
+    return late
+
+
+def _differences(
+    a: Sequence[DiffSession], b: Sequence[DiffSession], pair: Pair, ids: Ids, tolerance_s: float
+) -> list[Difference]:
+    i, j = pair
+    one, other = None if i is None else a[i], None if j is None else b[j]
+    if one is not None and other is not None:
+        return _SessionComparison(
+            Differences(one.session_id or other.session_id, ids), one, other, tolerance_s
+        ).compare()
+    only = one or other
+    assert only is not None
+    path = f"sessions[{j if i is None else i}]"
+    sides = (_summary(only), None) if one is not None else (None, _summary(only))
+    return [Difference("content", only.session_id, path, *sides)]
+
+
+def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
+    """Sessions are paired by their questions; the rest in order."""
+    pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
+    pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
+    left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
+    rest = zip_longest(*left)
+    return paired([pair for pair in pairs if None not in pair] + list(rest))
+
+
+def _asked_at_all(one: DiffSession) -> str:
+    return f"{one.is_child} " + "\0\0".join(_asked(turn) for turn in one.turns)
+
+
+def _asked(one: DiffTurn) -> str:
+    return "\0".join(Normal().said(asked.text) for asked in one.turn.asked)
+
+
+def _answered(one: DiffTurn) -> str:
+    tools = [(tool.name, Normal().written(tool.arguments)) for tool in one.turn.tools]
+    return f"{_asked(one)}\0{Normal().said(one.turn.text)}\0{tools}"
+
+
+def turn_pairs(a: DiffSession, b: DiffSession) -> list[Pair]:
+    """The pairs of turns that are compared, by index, in reading order; None for a turn without a partner."""
+    return _turns(a.turns, b.turns)[0]
+
+
+def _turns(a: Sequence[DiffTurn], b: Sequence[DiffTurn]) -> tuple[list[Pair], list[Pair]]:
+    """All pairs of turns, and the pairs that are in another order."""
+    pairs = aligned(a, b, _answered, _asked, lambda one: one.turn.text or "\0")
+    together = moved(pairs, lambda i: _asked(a[i]), lambda j: _asked(b[j]))
+    return _rest(together), list(set(together) - set(pairs))
+
+
+def _summary(one: DiffSession) -> dict[str, Any]:
+    """The value of a difference for a session that only one side has."""
+    asked = [asked.text for side in one.turns for asked in side.turn.asked]
+    events = {} if one.turns else {"events": len(one.outside)}
+    return {"session_id": one.session_id, "turns": len(one.turns), "asked": asked, **events}
+
+
+def _turn_summary(one: DiffTurn) -> dict[str, Any]:
+    turn = one.turn
+    return {
+        "asked": [asked.text for asked in turn.asked], "text": turn.text, "tools": [tool.name for tool in turn.tools],
+        "ended": turn.ended,
+    }  # fmt: skip
+
+
+class _SessionComparison:
+    """The comparison of one pair of sessions."""
+
+    def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
+        self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
+        self._told: Told = set()
+
+    def compare(self) -> list[Difference]:
+        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
+        for i, j in self._turns():
+            self._out.next_turn()
+            if i is not None and j is not None:
+                self._turn(i, self._a.turns[i], self._b.turns[j])
+            elif i is not None:
+                self._out.add("content", f"turns[{i}]", _turn_summary(self._a.turns[i]), None)
+            elif j is not None:
+                self._out.add("content", f"turns[{j}]", None, _turn_summary(self._b.turns[j]))
+        self._out.next_turn()
+        self._around()
+        return self._out.found
+
+    def _turns(self) -> list[Pair]:
+        pairs, strays = _turns(self._a.turns, self._b.turns)
+        for i, j in paired(strays):
+            self._out.add("order", f"turns[{i}]", i, j)
+        return paired(pairs)
+
+    def _turn(self, number: int, a: DiffTurn, b: DiffTurn) -> None:
+        path = f"turns[{number}]"
+        events = EventComparison(self._out, path, a.steps, b.steps)
+        compare_turn(self._out, path, a.turn, b.turn)
+        events.run()
+        if self._a.has_calls and self._b.has_calls:
+            compare_calls(self._out, path, a.calls, b.calls, self._told)
+        if self._a.has_times and self._b.has_times:
+            compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
+
+    def _around(self) -> None:
+        """Compare endings, stream deviations and refusals, which belong to no turn."""
+        for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
+            if one != other and self._a.knows_endings and self._b.knows_endings:
+                self._out.add("content", f"endings[{n}]", one, other)
+        for n, (mine, theirs) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
+            self._counted(
+                "content", f"streams[{n}].missed", mine.missed if mine else None, theirs.missed if theirs else None
+            )
+            self._counted("order", f"streams[{n}].late", mine.late if mine else None, theirs.late if theirs else None)
+        refused = self._a.refusals, self._b.refusals
+        for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
+            if i is None or j is None:
+                one, other = (
+                    None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
+                    for n, side in zip((i, j), refused, strict=True)
+                )
+                self._out.add("content", f"refusals[{j if i is None else i}]", one, other)
+
+    def _counted(self, kind: Kind, path: str, a: Counter[str] | None, b: Counter[str] | None) -> None:
+        if (a or {}) != (b or {}):
+            self._out.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
+
+
+def _rest(pairs: list[Pair]) -> list[Pair]:
+    """Turns that are left between two pairs are paired in order."""
+    made: list[Pair] = []
+    waiting: tuple[list[int], list[int]] = ([], [])
+    for i, j in [*pairs, (-1, -1)]:
+        if i is not None and j is not None:
+            made += list(zip_longest(*waiting))
+            waiting = ([], [])
+            made += [(i, j)] if i >= 0 else []
+        else:
+            waiting[0].extend([] if i is None else [i])
+            waiting[1].extend([] if j is None else [j])
+    return made

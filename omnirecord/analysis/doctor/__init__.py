@@ -5,13 +5,234 @@ Each file of checks is named after its subject:
 - `items`: texts and items, on the stream and as stored
 - `turns`: how turns end, the session's status
 - `tools`: tools, sub-agents, approvals
+- `model`: model calls
 - `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
 - `stream`: its events (contract, order, copies), heartbeats, silences, a slow reader, `[DONE]`
 
-`codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
-Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into
-`docs/doctor/`.
+`analysis.codes` is the table of codes. To add a check, add an entry to its `CODES`, and to its `EXPLAINS` if it is a
+cause. Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page
+into `docs/doctor/`.
 
-A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor.examine` runs all
+A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. Here, `examine` runs all
 checks on an open cassette. All work is linear in the number of frames.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from ...cassette.contracts import load
+from ...cassette.open import open_store
+from ...cassette.select import Source, the_session
+from ...contract import Api
+from ...model import Exchange, TimedFrame, by_key
+from ...omnigent.routes import path_of
+from ...providers.call import api_of
+from ...text import counted, one_line
+from ...wire.content_coding import tells_of_coding
+from ...wire.sse import Parser
+from ...wire.strict_json import Payload, payload
+from ..apis import FOREIGN, is_foreign
+from ..gather import acts_in, failures_in, grouped, strays, without_calls
+from ..turns.builder import ENDED_BY_SERVER
+from ..turns.requests import Act, FailedRequest, deleted_at
+from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
+from .finding import Finding, Sign, explained, in_order, sign_at
+from .items import Items, StoredState, reads_stored_state, stored_state_of
+from .model import ModelChecks
+from .stream import StreamChecks
+from .tools import Approvals, Children, Tools
+
+_MOST = 20
+_AFTERWARDS = 2**62
+
+
+def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
+    """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
+    with closing(open_store(cassette)) as store:
+        return examine(store, session)
+
+
+def examine(
+    store: Source, session: str | None = None, *, recording: int | None = None, read: Read | None = None
+) -> list[Finding]:
+    """The findings of an open store, or of one session in it, worst first.
+
+    `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
+    """
+    only, wanted = recording, None if session is None else the_session(store, session)
+    exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
+    recordings = by_key(exchanges, lambda x: x.recording)
+    troubles = list(_of_recordings(store, recordings, recording))
+    sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
+    at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
+    found, named = list[Finding](), set[tuple[int, str | None]]()
+    for recording, one in sessions:
+        beside = [sign for number, sign in troubles if number == recording]
+        signs = [*one.signs(at_rest), *model.of_session(recording, one.session_id)]
+        own = explained(signs, one.session_id, beside)
+        named |= {(recording, finding.because) for finding in own}
+        found += own
+    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
+    shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
+    shared += _foreign([one for _, checks in sessions for one in checks.streams if one.api is FOREIGN])
+    return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
+
+
+def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
+    """One note for all streams in which no event is Omnigent's."""
+    streams = [one for one in streams if one.activity.last is not None]
+    refs = [one.activity.last for one in streams if one.activity.last is not None]
+    if refs:
+        request, count = streams[0].exchange.request, sum(one.count for one in streams)
+        what = f"{request.method} {one_line(path_of(request.target))[:100]}"
+        where = f"one stream, {what}" if len(streams) == 1 else f"{len(streams):,} streams, the first of them {what}"
+        message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
+        if api_of(request.method, request.target) is not None:
+            message += ", which is the path of a model API: record it with --contract auto"
+        yield sign_at("other-api", message, refs[:1], since_ns=0)
+
+
+def _examined(
+    store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
+) -> Iterator[tuple[int, SessionChecks]]:
+    """Each session with its recording; each stream without a session counts as one."""
+
+    def api(x: Exchange) -> Api:
+        return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
+
+    for recording, exchanges in recordings.items():
+        upstream, excused = Upstream(exchanges), _excuse(store, recording)
+        deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
+        deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
+        clients = [x for x in exchanges if x.party != "runner"]
+        if wanted is None and (failed := failures_in(store, strays(clients))):
+            yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
+        for group in grouped(clients):
+            if wanted in (None, session_id := group[0].session_id):
+                bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
+                states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
+                acts = list(acts_in(store, group))
+                failed = failures_in(store, group, acts)
+                one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
+                read(one, group)
+                yield recording, one
+
+
+def _read(store: Source, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
+    for x in exchanges:
+        if x.stream is not None:
+            checks.read(x, store.frames(x))
+
+
+def _excuse(store: Source, recording: int) -> Callable[[TimedFrame], bool]:
+    """A test whether a frame that violates the recording's contract is valid for the live server."""
+    live, contract = load("omnigent"), store.contract_of(recording)
+    if contract is live or not contract.api.is_omnigent:
+        return lambda _: False
+    return lambda frame: (
+        frame.raw is not None
+        and all(live.judge(one).verdict == "valid" for one in Parser(at_start=frame.seq == 1).feed(frame.raw))
+    )
+
+
+def _of_recordings(
+    store: Source, recordings: dict[int, list[Exchange]], recording: int | None
+) -> Iterator[tuple[int, Sign]]:
+    """The problems of recordings as a whole, each with the recording's number. `recording`: only of that one."""
+    for incident in [one for one in store.incidents() if recording in (None, one.recording)][:_MOST]:
+        code, what = "recording-degraded", "the recorder could not write everything from here on"
+        if tells_of_coding(incident.message):
+            code, what = "stream-not-decoded", "events cannot be decoded from here on"
+        message = f"{what}: {one_line(incident.message)[:200]}"
+        yield incident.recording, Sign(code, message, incident.at_ns, _AFTERWARDS)
+    for number, exchanges in recordings.items():
+        yield from ((number, sign) for sign in _unreachable(exchanges))
+
+
+def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
+    """Requests that did not reach the server: a warning if it had answered before, since its end is reported too."""
+    lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
+    if lost:
+        first = lost[0].request
+        answered = any(
+            x.response and x.ending != "upstream_unreachable" for x in exchanges if x.request.at_ns < first.at_ns
+        )
+        what = f"{counted(len(lost), 'request')} did not reach the server"
+        message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
+        yield Sign(
+            "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
+            severity="warning" if answered else None,
+        )  # fmt: skip
+
+
+Read = Callable[["SessionChecks", Sequence[Exchange]], None]
+"""Reads the streams of a session, whose exchanges are given, into its checks."""
+
+
+@dataclass(eq=False)
+class SessionChecks:
+    """All checks of one session of one recording: `read` each stream in the order of opening, then take `signs`."""
+
+    session_id: str | None
+    acts: list[Act]
+    snapshots: list[StoredState]
+    upstream: Upstream
+    failed: list[FailedRequest]
+    """The requests that the server did not fulfil."""
+    excused: Callable[[TimedFrame], bool]
+    deleted: Mapping[str, int]
+    """The deleted sessions of the recording, with their times in ns."""
+    api_of: Callable[[Exchange], Api]
+    tools: Tools = field(default_factory=Tools)
+    approvals: Approvals = field(default_factory=Approvals)
+    children: Children = field(default_factory=Children)
+    items: Items = field(default_factory=Items)
+    streams: list[StreamChecks] = field(default_factory=list)
+
+    def read(self, x: Exchange, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
+        """Run the checks on one of its streams. Streams come in the order of opening."""
+        shared = (self.tools, self.approvals, self.children, self.items)
+        handlers, last_known_ns = [check.handlers() for check in shared], self.upstream.last_known_ns
+        one = StreamChecks(x, handlers, self.excused, self.api_of(x), last_known_ns)
+        begun_ns = x.response.at_ns if x.response else x.request.at_ns
+        one.statuses.saw_post = any(act.kind == "message" and act.at_ns >= begun_ns for act in self.acts)
+        one.read(frames, payload)
+        self.streams.append(one)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a turn of its streams ended, and none is open at the end of the last one."""
+        last = self.streams[-1] if self.streams else None
+        return last is not None and last.turns.open is None and any(turn.ended for turn in last.turns.all)
+
+    def signs(self, at_rest: Collection[str] = ()) -> Iterator[Sign]:
+        """The signs. `at_rest`: the sessions that are at rest by their own streams."""
+        streams, acts, snapshots = self.streams, self.acts, sorted(self.snapshots, key=lambda snapshot: snapshot.at_ns)
+        yield from chain.from_iterable(one.signs() for one in streams)
+        endings = Endings(streams, snapshots, self.upstream)
+        begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
+        posted = {act.item_id for act in acts if act.item_id is not None}
+        missed = list(self.items.signs(snapshots, min(begun, default=None), posted))
+        deleted_ns = self.deleted.get(self.session_id or "")
+        yield from chain(endings.signs(), missed, reconnects(streams, endings, missed))
+        yield from chain(refusals(acts, deleted_ns), failures(self.failed))
+        if deleted_ns is not None:
+            yield from deletion(streams, deleted_ns, self.upstream.last_known_ns)
+        yield from untaken(acts, self.items, self.approvals, streams)
+        # Calls, questions and sub-agents belong to all streams. At an unknown end of a stream, nothing is missing.
+        is_open = any(one.exchange.ending == "unknown" for one in streams)
+        lasts = [one.activity.last.at_ns for one in streams if one.activity.last]
+        until = max([0, *(one.end_ns or 0 for one in streams), *lasts])
+        stops = [turn.until_ns for one in streams for turn in one.turns.all if turn.interrupted]
+        joined = {one.stream for one in streams if one.joined}
+        pending = {id_ for snapshot in snapshots for id_ in snapshot.pending}
+        ends = [one.exchange.end_ns for one in streams if one.exchange.ending in ENDED_BY_SERVER]
+        yield from self.tools.signs(until, stops, joined, is_open=is_open)
+        yield from self.approvals.signs(acts, until, pending, [end_ns for end_ns in ends if end_ns], is_open=is_open)
+        yield from self.children.signs(until, at_rest, self.deleted, is_open=is_open)

@@ -10,7 +10,6 @@ Of clients: reconnects, refused or lost messages, failed requests, deleted sessi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from ...model import Exchange, by_key
@@ -41,20 +40,14 @@ PATIENCE = 10 * SECOND
 not the reason that it has no end."""
 
 
-@dataclass(frozen=True, slots=True)
 class Upstream:
     """The server's behaviour in one recording. `exchanges`: all of it, in the order of their requests."""
 
-    exchanges: Sequence[Exchange] = ()
-    last_known_ns: int = 0
-    """The last known time of the recording."""
-
-    @classmethod
-    def of(cls, exchanges: Sequence[Exchange]) -> Upstream:
-        times = [x.request.at_ns for x in exchanges]
-        times += [x.end_ns for x in exchanges if x.end_ns is not None]
-        times += [x.response.at_ns for x in exchanges if x.response]
-        return cls(exchanges, max(times, default=0))
+    def __init__(self, exchanges: Sequence[Exchange]) -> None:
+        self.exchanges = exchanges
+        answers = (x.response.at_ns for x in exchanges if x.response)
+        self.last_known_ns = max([0, *answers, *(max(x.request.at_ns, x.end_ns or 0) for x in exchanges)])
+        """The last known time of the recording."""
 
     def is_gone_after(self, ns: int) -> bool:
         """Whether the next request, soon after, did not reach the server."""
@@ -82,8 +75,6 @@ class Upstream:
 
 
 class Endings:
-    """The endings of the streams of one session."""
-
     def __init__(self, streams: Sequence[StreamChecks], snapshots: Sequence[StoredState], upstream: Upstream) -> None:
         self._listenings, self._snapshots, self._upstream = streams, snapshots, upstream
         self._ended = {turn.id for one in streams for turn in one.turns.all if turn.id and turn.ended is not None}
@@ -93,7 +84,7 @@ class Endings:
             if one.is_other:
                 yield from self._of_other(one)
                 continue
-            if (turn := one.cut()) is not None:
+            if (turn := one.turns.open) is not None:
                 yield from self._in_turn(one, turn)
             elif one.exchange.ending in ENDED_BY_SERVER and one.is_session:  # never without a reason
                 yield from self._server_ended(one, "between two turns", "warning")
@@ -103,13 +94,11 @@ class Endings:
     def _of_other(self, one: StreamChecks) -> Iterator[Sign]:
         """The end of a stream of an unknown API: only a break of the connection is known to be none."""
         x, last = one.exchange, one.activity.last
-        how = _BROKEN.get(x.ending)
-        if how is not None:
-            end_ns = max(one.end_ns or 0, last.at_ns if last else x.request.at_ns)
+        if (how := _BROKEN.get(x.ending)) is not None:
+            since = last.at_ns if last else x.request.at_ns
             after = f" after {counted(one.count, 'frame')}" if one.count else " before the first event"
             gone = self._afterwards(one) if x.ending == "upstream_lost" else ""
-            since = last.at_ns if last else x.request.at_ns
-            code = _RECORDER.get(x.ending, "upstream-lost")
+            code, end_ns = _RECORDER.get(x.ending, "upstream-lost"), max(one.end_ns or 0, since)
             yield Sign(code, f"{how}{after}{gone}", since, end_ns, one.stream, (last.seq,) if last else ())
 
     def _in_turn(self, one: StreamChecks, turn: Turn) -> Iterator[Sign]:
@@ -197,7 +186,7 @@ class Endings:
         return "; afterwards it could not be reached" if self._upstream.is_gone_after(one.exchange.end_ns or 0) else ""
 
     def _recorder_ended(self, one: StreamChecks, code: str) -> Iterator[Sign]:
-        last, turn = one.activity.last, one.cut()
+        last, turn = one.activity.last, one.turns.open
         if last is not None:
             how = "the recorder was killed" if code == "recorder-killed" else "the proxy was stopped"
             when = "in the middle of a turn" if turn else "between two turns"
@@ -212,11 +201,10 @@ class Endings:
         after = seconds(self._until(one, turn) - turn.first.at_ns)
         who = party_name(one.exchange)
         message = f"the {who} closed its stream in the middle of a turn, {after} after its beginning{during}{what}"
-        severity: Severity | None = None if has_no_end else "note"
-        end = one.exchange.end_ns or turn.until_ns
+        until = max(self._upstream.last_known_ns, one.exchange.end_ns or turn.until_ns)
         return sign_at(
-            "client-left-in-turn", message, [turn.last], since_ns=turn.first.at_ns,
-            until_ns=max(self._upstream.last_known_ns, end), severity=severity,
+            "client-left-in-turn", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until,
+            severity=None if has_no_end else "note",
         )  # fmt: skip
 
 
@@ -239,7 +227,7 @@ def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequen
 def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, missed: Sequence[Sign]) -> Sign:
     """The sign of the time between two streams, in which no client listened."""
     from_ns, until_ns = before.exchange.end_ns or 0, after.exchange.request.at_ns
-    turn, ref = before.cut(), before.activity.last or after.activity.last
+    turn, ref = before.turns.open, before.activity.last or after.activity.last
     stream, seqs = (ref.stream, (ref.seq,)) if ref else (None, ())
     since = turn.first.at_ns if turn else from_ns
     away = f"no client listened for {seconds(until_ns - from_ns)}, then a client reconnected"
@@ -314,12 +302,11 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
 def _untaken(act: Act, one: StreamChecks) -> Sign:
     """A lost message; a warning if a turn was completed, since then only the event is missing."""
     ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
-    severity: Severity | None = "warning" if ran_on else None
     was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
     message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
     seqs = (one.activity.last.seq,) if one.activity.last else ()
     until = max(act.at_ns, one.exchange.end_ns or 0)
-    return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, severity)
+    return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, "warning" if ran_on else None)
 
 
 def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:

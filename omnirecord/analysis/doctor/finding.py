@@ -24,7 +24,7 @@ from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import RESPONSE_OUTPUT_TEXT_DELTA, connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, payload
-from .codes import CODES, EXPLAINS, RANK
+from ..codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000
@@ -166,12 +166,10 @@ class Event(NamedTuple):
 
     @property
     def item(self) -> dict[str, Any]:
-        """Its output item."""
         return as_dict(self.data.get("item"))
 
     @property
     def response_id(self) -> str | None:
-        """The id of its response."""
         return as_text(as_dict(self.data.get("response")).get("id"))
 
 

@@ -159,7 +159,7 @@ class Items:
     def _missing(self, new: list[tuple[Key, str]], snapshot: StoredState) -> Sign:
         before = [ref for ref, _, _ in self.by_key.values() if ref.at_ns < snapshot.asked_ns]
         last = max(before, key=lambda ref: ref.at_ns, default=None)
-        what = ", ".join(f"{key[0]} {text!r}" for key, text in ((key, said(text, 40)) for key, text in new[:3]))
+        what = ", ".join(f"{key[0]} {said(text, 40)!r}" for key, text in new[:3])
         more = f" and {len(new) - 3} more" if len(new) > 3 else ""
         items = counted(len(new), "item")
         message = f"the answer of exchange {snapshot.exchange} holds {items} that no stream carried: {what}{more}"
@@ -208,23 +208,21 @@ class StreamedText:
         self._parts: list[str] = []
         self._calls: list[int] = []
         """The number of parts at each tool call."""
-        self._first: FrameRef | None = None
-        self._last: FrameRef | None = None
+        self._refs: list[FrameRef] = []
+        """The first delta, and the last one."""
         self._resent = False
         self._message: str | None = None
         self._stored: dict[str, str] = {}
         self._interrupted = False
 
     def handlers(self) -> Handlers:
-        ended = dict.fromkeys(protocol.ENDS, self._end)
-        begun = dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin)
         return {
             protocol.RESPONSE_OUTPUT_TEXT_DELTA: self.add, protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item,
-            protocol.SESSION_INTERRUPTED: self._interrupt, **ended, **begun,
+            protocol.SESSION_INTERRUPTED: self._interrupt, **dict.fromkeys(protocol.ENDS, self._end),
+            **dict.fromkeys(protocol.RESPONSE_BEGINS, self._begin),
         }  # fmt: skip
 
     def add(self, event: Event) -> None:
-        """Add a delta."""
         delta, message = as_text(event.data.get("delta")), as_text(event.data.get("message_id"))
         if message != self._message and self._parts:
             self._clear()
@@ -234,8 +232,7 @@ class StreamedText:
             self._resent = True
         if delta:
             self._parts.append(delta)
-            self._last = event.ref
-            self._first = self._first or self._last
+            self._refs[1:] = [event.ref]
 
     def _begin(self, _event: Event) -> None:
         self._clear()
@@ -267,12 +264,9 @@ class StreamedText:
         return any("".join(self._parts[begin:]) == stored for begin in self._calls[-_MOST:])
 
     def _report(self, event: Event, stored: str) -> None:
-        assert self._first
-        assert self._last
         text = "".join(self._parts)
         message = f"the deltas have {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
-        refs = [self._first, self._last, event.ref]
-        self._found.append(sign_at("text-differs-from-item", message, refs))
+        self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
 
     def _end(self, event: Event) -> None:
         """The end of a response, which may hold the whole output."""
@@ -280,8 +274,9 @@ class StreamedText:
         messages = [item for item in map(as_dict, as_list(output)) if item.get("type") == "message"]
         for item in messages:
             self._output(event, item)
-        if self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted:
-            self._left(event, any(self._is(text_of(item.get("content"))) for item in messages))
+        is_over = self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted
+        if is_over and not any(self._is(text_of(item.get("content"))) for item in messages):
+            self._left(event)
         self._clear()
         self._stored.clear()
 
@@ -297,18 +292,16 @@ class StreamedText:
             message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
             self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
 
-    def _left(self, event: Event, is_in_output: bool) -> None:
+    def _left(self, event: Event) -> None:
         """Report text that no item stores."""
-        if is_in_output or self._first is None or self._last is None:
-            return
         text = "".join(self._parts)
         message = (
             f"a text of {_length(text)} was streamed, but the turn ended without an item that has it: {said(text)!r}"
         )
-        self._found.append(sign_at("text-never-stored", message, [self._first, self._last, event.ref]))
+        self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
 
     def _clear(self) -> None:
-        self._parts, self._calls, self._first, self._last, self._resent = [], [], None, None, False
+        self._parts, self._calls, self._refs, self._resent = [], [], [], False
 
     def signs(self) -> Iterator[Sign]:
         yield from self._found[:_MOST]

@@ -78,10 +78,9 @@ def _end(turn: Turn, request: Sequence[Link], *, is_last: bool) -> Iterator[Sign
         return
     what = "truncated" if last.call.ending == "incomplete" else "failed"
     if turn.ended == "completed":
-        level: Severity | None = None if is_last else "warning"
         how = "the client was told that it is completed" if is_last else "the turn went on without it"
         message = f"turn {turn.turn}: {_why(last)}, and {how}"
-        yield _sign(f"model-{what}-hidden", message, request, turn, severity=level)
+        yield _sign(f"model-{what}-hidden", message, request, turn, severity=None if is_last else "warning")
     elif turn.ended != "interrupted":
         yield _sign(f"model-{what}", f"turn {turn.turn}: {_why(last)}", request, turn)
 

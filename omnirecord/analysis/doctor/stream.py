@@ -21,9 +21,9 @@ from ...omnigent.routes import opens_session_stream
 from ...text import counted
 from ...wire.strict_json import Payload, payload
 from ..apis import FOREIGN, UNKNOWN
-from .finding import SECOND, Event, FrameRef, Group, Handlers, Severity, Sign, events, said, seconds, sign_at
+from .finding import SECOND, Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
 from .items import StreamedText
-from .turns import Statuses, Turn, Turns
+from .turns import Statuses, Turns
 
 MAX_KINDS = 50
 """Most kinds of violation that one stream reports apart: hostile events may have any number of types."""
@@ -47,8 +47,8 @@ class Contract:
 
     def signs(self) -> Iterator[Sign]:
         for ((code, type_, problem), excused), group in self._groups.items():
-            severity: Severity | None = "note" if excused else None
-            yield group.sign(code, _sentence(code, type_, problem, group.count), severity=severity)
+            message = _sentence(code, type_, problem, group.count)
+            yield group.sign(code, message, severity="note" if excused else None)
 
 
 def _keys(event: Event) -> Iterable[Key]:
@@ -80,17 +80,10 @@ def _sentence(code: str, type_: str, problem: str, count: int) -> str:
     return f"{events} of type {type_} against the contract: {problem}"
 
 
-_ONCE = frozenset(
-    {
-        protocol.RESPONSE_OUTPUT_ITEM_DONE,
-        protocol.RESPONSE_OUTPUT_FILE_DONE,
-        protocol.RESPONSE_ERROR,
-        protocol.RESPONSE_RETRY,
-        protocol.SESSION_INPUT_CONSUMED,
-        protocol.SESSION_CREATED,
-        *protocol.ENDS,
-    }
-)
+_ONCE = frozenset({
+    protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.RESPONSE_OUTPUT_FILE_DONE, protocol.RESPONSE_ERROR,
+    protocol.RESPONSE_RETRY, protocol.SESSION_INPUT_CONSUMED, protocol.SESSION_CREATED, *protocol.ENDS,
+})  # fmt: skip
 
 
 class Order:
@@ -213,7 +206,6 @@ class Activity:
         self._silences: list[Sign] = []
 
     def frame(self, event: Event) -> None:
-        """Note any frame."""
         quiet = event.at_ns - (self.last.at_ns if self.last is not None else self._begun_ns)
         if quiet > LATE:
             self._late.add(event)
@@ -234,11 +226,9 @@ class Activity:
     def _silence(self, before: FrameRef, event: Event, waits_for: str | None) -> Sign:
         """A silence; a note if an approval or a tool explains it."""
         quiet, beats = event.at_ns - before.at_ns, counted(self.heartbeats, "heartbeat")
-        why = (
-            f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for is not None else ""
-        )
+        why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
         message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
-        severity: Severity = "note" if waits_for or quiet < LONG else "warning"
+        severity = "note" if waits_for or quiet < LONG else "warning"
         return sign_at("silent-while-running", message, [before, event.ref], severity=severity)
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
@@ -246,7 +236,7 @@ class Activity:
         if self._beats and self._late.count:
             times = counted(self._late.count, "time")
             message = f"heartbeats are due every 15 s, but {times} no event came for up to {seconds(self._longest)}"
-            severity: Severity = "warning" if self._longest < STOPPED else "error"
+            severity = "warning" if self._longest < STOPPED else "error"
             yield self._late.sign("heartbeats-late", message, severity=severity)
         yield from self._silences
         if self._beats and self.last and end_ns is not None and (quiet := end_ns - self.last.at_ns) > LATE:
@@ -258,13 +248,10 @@ class Activity:
 SLOW = 1 * SECOND
 """Delay in ns between an event's arrival and its handing to the client that is reported."""
 VERY_SLOW = 5 * SECOND
-_OF_A_TURN = frozenset(
-    {
-        protocol.RESPONSE_OUTPUT_TEXT_DELTA,
-        protocol.RESPONSE_OUTPUT_ITEM_DONE,
-        protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
-    }
-)
+_OF_A_TURN = frozenset({
+    protocol.RESPONSE_OUTPUT_TEXT_DELTA, protocol.RESPONSE_OUTPUT_ITEM_DONE,
+    protocol.RESPONSE_FUNCTION_CALL_OUTPUT_DELTA,
+})  # fmt: skip
 """Types that never begin a turn: a stream that starts with one joined in the middle."""
 _UNSENT = 64
 """Events that may be on their way to a client when it leaves."""
@@ -349,10 +336,6 @@ class StreamChecks:
     def is_slow(self) -> bool:
         return self._slow > 0 or self._unsent > _UNSENT
 
-    def cut(self) -> Turn | None:
-        """The turn that was open when the stream ended."""
-        return self.turns.open
-
     def signs(self) -> Iterator[Sign]:
         """The signs of this stream alone."""
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
@@ -368,12 +351,11 @@ class StreamChecks:
             parts.append(f"{counted(self._slow, 'event')} went to the client up to {seconds(self._slowest)} late")
         if self._unsent > _UNSENT:
             parts.append(f"{counted(self._unsent, 'event')} never did")
-        severity: Severity = "warning" if self._slowest > VERY_SLOW or self._unsent > _UNSENT else "note"
+        severity = "warning" if self._slowest > VERY_SLOW or self._unsent > _UNSENT else "note"
         last = self.activity.last
-        ref = self._slow_at or last
-        assert ref is not None
         assert last is not None
-        yield sign_at("reader-slow", " and ".join(parts), [ref], severity=severity, since_ns=0, until_ns=last.at_ns)
+        refs = [self._slow_at or last]
+        yield sign_at("reader-slow", " and ".join(parts), refs, severity=severity, since_ns=0, until_ns=last.at_ns)
 
     def _done(self) -> Iterator[Sign]:
         """A missing end, `[DONE]` or an event: a session's stream has none, and an unknown API need not have one. A

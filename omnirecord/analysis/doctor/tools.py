@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ...model import by_key
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of, written
 from ..turns.requests import Act
-from .finding import SECOND, Event, FrameRef, Handlers, Severity, Sign, said, seconds, sign_at
+from .finding import SECOND, Event, FrameRef, Handlers, Sign, said, seconds, sign_at
 from .turns import fault
 
 _MOST = 50
@@ -32,8 +33,6 @@ _TOGETHER = 1 * SECOND
 
 @dataclass(eq=False)
 class Call:
-    """A tool call."""
-
     ref: FrameRef
     name: str
     arguments: str
@@ -42,8 +41,6 @@ class Call:
 
 
 class Tools:
-    """The tool calls of one session."""
-
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
         self.outputs: dict[str, FrameRef] = {}
@@ -97,8 +94,7 @@ class Tools:
                 parts.insert(0, f"was called with broken arguments, which were replaced by {{}}: {said(call.replaced)}")
             message = f"{_named(call)} (call {said(id_)}) {', and '.join(parts)}"
             was_stopped = returned is not None and any(refs[0].at_ns <= stop <= returned.at_ns for stop in stops)
-            severity: Severity | None = "note" if was_stopped else None
-            yield sign_at("tool-failed", message, refs, about=id_, severity=severity)
+            yield sign_at("tool-failed", message, refs, about=id_, severity="note" if was_stopped else None)
 
 
 def _named(call: Call | None) -> str:
@@ -108,7 +104,7 @@ def _named(call: Call | None) -> str:
 def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
     waited = until_ns - call.ref.at_ns
     was_stopped = any(stop >= call.ref.at_ns for stop in stops)
-    severity: Severity | None = "note" if was_stopped or is_open else None
+    severity = "note" if was_stopped or is_open else None
     since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
     message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
     return sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
@@ -134,8 +130,6 @@ class Child:
 
 
 class Children:
-    """The child sessions of one session."""
-
     def __init__(self) -> None:
         self.known: dict[str, Child] = {}
 
@@ -163,9 +157,8 @@ class Children:
     ) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams. `deleted`: deleted sessions, with
         their times in ns. `is_open`: whether the endings of the streams are unknown."""
-        severity: Severity | None
         for id_, child in list(self.known.items())[:_MOST]:
-            name, refs = f"the sub-agent {said(child.title or id_)}", list(dict.fromkeys([child.first, child.last]))
+            name, refs = f"the sub-agent {said(child.title or id_)}", [child.first, child.last]
             if id_ in deleted and child.first.at_ns <= deleted[id_] and child.is_at_work(deleted[id_]):
                 message = f"the session of {name} was deleted while it worked"
                 severity = None if child.status in _UNDER_WAY else "warning"  # the parent continues
@@ -248,17 +241,15 @@ class Approvals:
         """The signs. `in_snapshots`: ids of the questions in snapshots. `cuts`: times in ns at which the server ended
         a stream. `is_open`: whether the endings of the streams are unknown."""
         facts = _Facts([act for act in acts if act.kind == "message"], until_ns, cuts, is_open)
-        answers: dict[str, list[Act]] = defaultdict(list)
-        for act in acts:
-            if act.kind == "answer" and not act.refused and act.elicitation_id is not None:
-                answers[act.elicitation_id].append(act)
+        given = (act for act in acts if act.kind == "answer" and not act.refused)
+        answers = by_key(given, lambda act: act.elicitation_id)
         for id_, refs in list(self.asked.items())[:_MOST]:
             yield from self._of(id_, refs, answers.get(id_, []), facts)
         for id_, refs in list(self.resolved.items())[:_MOST]:
             if id_ not in self.asked and id_ not in in_snapshots:
                 what = f"the question {said(id_)} was resolved"
-                if given := answers.get(id_):
-                    what = f"a client answered the question {said(id_)} (exchange {given[0].exchange})"
+                if id_ in answers:
+                    what = f"a client answered the question {said(id_)} (exchange {answers[id_][0].exchange})"
                 message = f"{what}, but no event had raised it"
                 yield sign_at("approval-unasked", message, refs, severity="note" if is_open else None)
 
@@ -290,7 +281,7 @@ class Approvals:
         action = answers[0].action if answers else min(self.actions[id_])
         decided = self.decided.get(id_)
         at_ns = answers[0].at_ns if answers else decided.at_ns if decided else denied.at_ns
-        severity: Severity | None = None if action == "accept" else "note"
+        severity = None if action == "accept" else "note"
         message = (
             f"{name} was not answered in time{_denied(asked, denied, posts)};"
             f" the answer {said(action)} came{_after(at_ns - denied.at_ns, ' {} later', ' later')} and changed nothing"
@@ -322,7 +313,7 @@ def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: li
     if facts.is_open:
         message = f"{name} has no answer in this file, which does not say how the stream ended"
         return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity="note")
-    severity: Severity | None = None if until_ns - asked.at_ns > _PATIENCE else "warning"
+    severity = None if until_ns - asked.at_ns > _PATIENCE else "warning"
     raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
     post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
     closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
@@ -360,6 +351,5 @@ def _again(name: str, refs: list[FrameRef], settled: list[FrameRef]) -> Iterator
     over = min((ref.at_ns for ref in settled), default=None)
     is_late = over is not None and any(ref.at_ns > over and ref.stream != refs[0].stream for ref in refs)
     if is_twice or is_late:
-        severity: Severity | None = "warning" if is_late else None
         message = f"{name} was asked again{', though it was resolved' if is_late else ''}"
-        yield sign_at("approval-asked-again", message, refs, severity=severity)
+        yield sign_at("approval-asked-again", message, refs, severity="warning" if is_late else None)

@@ -21,7 +21,7 @@ from typing import Any
 from ...omnigent import protocol
 from ...text import joined
 from ...wire.strict_json import as_dict, as_text
-from .finding import SECOND, WORKING, Event, FrameRef, Group, Handlers, Severity, Sign, said, seconds, sign_at
+from .finding import SECOND, WORKING, Event, FrameRef, Group, Handlers, Sign, said, seconds, sign_at
 
 _PARKED = "status"
 """The key of `Turn.waits` for sub-agents; the other keys are ids of calls and questions."""
@@ -62,8 +62,6 @@ class Turn:
 
 
 class Turns:
-    """The turns of one stream, in order."""
-
     def __init__(self) -> None:
         self.all: list[Turn] = []
         self.open: Turn | None = None
@@ -225,10 +223,9 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
             f"the runner was restarted in the middle of the turn: {after}the server"
             f" ran the turn again from its beginning, instead of the response {said(id_)}"
         )
-        severity: Severity | None = "warning" if turn.ended == "completed" else None
         yield sign_at(
             "runner-restarted", message, [last, again], since_ns=turn.first.at_ns, until_ns=turn.until_ns,
-            about=(id_, number), severity=severity,
+            about=(id_, number), severity="warning" if turn.ended == "completed" else None,
         )  # fmt: skip
     if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
         yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
@@ -249,9 +246,7 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
 
 
 def _ended(code: str, message: str, turn: Turn, about: object) -> Sign:
-    return sign_at(
-        code, message, [*dict.fromkeys([turn.last, turn.end or turn.last])], since_ns=turn.first.at_ns, about=about
-    )
+    return sign_at(code, message, [turn.last, turn.end or turn.last], since_ns=turn.first.at_ns, about=about)
 
 
 def fault(error: dict[str, Any]) -> str:
@@ -261,11 +256,8 @@ def fault(error: dict[str, Any]) -> str:
 
 def _error(event: Event) -> dict[str, Any]:
     response = as_dict(event.data.get("response"))
-    return (
-        as_dict(response.get("error"))
-        or as_dict(response.get("incomplete_details"))
-        or as_dict(event.data.get("error"))
-    )
+    found = response.get("error"), response.get("incomplete_details"), event.data.get("error")
+    return next(filter(None, map(as_dict, found)), {})
 
 
 _KNOWN = frozenset({
@@ -330,6 +322,6 @@ class Statuses:
         for (before, after), group in self._odd.items():
             yield group.sign("status-unknown-transition", f"the status went from {before} to {after}")
         if (ended := self._ended) and self.ref and self.last in WORKING:  # a note if the client left right after it
-            severity: Severity = "note" if end_ns is None or end_ns - ended.at_ns < _SOON else "warning"
+            severity = "note" if end_ns is None or end_ns - ended.at_ns < _SOON else "warning"
             message = f"the turn ended, and the last status is still {said(self.last)}"
             yield sign_at("status-left-running", message, [self.ref, ended], since_ns=ended.at_ns, severity=severity)

@@ -20,7 +20,7 @@ from ...providers.call import ModelCall
 from ..gather import Held, ModelHops, acts_in, call_in
 from ..model_calls import evidence_of, linked, order
 from ..model_calls.pairing import LONGEST_WAIT
-from ..model_calls.places import START, Asked, Clocks, History, history_after, named
+from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
 from ..turns import LiveMerge, SessionBuilder
 from ..turns.draft import Draft
@@ -179,17 +179,15 @@ class GrowingLinks:
         call without a final link."""
         starts = [clocks.zero(one.recording) + one.started_ns for one in self._open.values()]
         since_ns = min([self._now_ns, *starts]) - _REST
-        return [
-            one for one in sessions
-            if _is_open(one) or clocks.zero(one.recording) + one.until_ns >= since_ns
-        ]  # fmt: skip
+        return [one for one in sessions if _is_open(one) or clocks.zero(one.recording) + one.until_ns >= since_ns]
 
     def _recent(self, session: Session, clocks: Clocks, histories: dict[object, History]) -> Session:
         """Return the session with its last turns, and note the history before them. An open turn lasts until now."""
         key, first = named(session), self._first.get((session.recording, session.session_id), len(session.turns))
         begin = max(0, min(len(session.turns) - TURNS, first - 1))
         past = self._past.setdefault(key, _Past())
-        past.history = history_after(session.turns[past.turns : begin], past.history)
+        for turn in session.turns[past.turns : begin]:
+            past.history = keys_and_history(turn, past.history)[1]
         past.turns = max(past.turns, begin)
         histories[key] = past.history
         until_ns = self._now_ns - clocks.zero(session.recording) if _is_open(session) else session.until_ns
@@ -202,8 +200,7 @@ class GrowingLinks:
             known = [self._requests[one] for one in some if one in self._requests]
             self._last += not known
             self._requests.update(dict.fromkeys(some, min(known, default=self._last)))
-        links = [replace(link, request=self._requests[link.call.exchange]) for link in found.links]
-        links = [self._known(link) for link in links]
+        links = [self._known(replace(link, request=self._requests[link.call.exchange])) for link in found.links]
         self._before = {link.call.exchange: link for link in links}
         return links
 

@@ -238,11 +238,9 @@ class _Correlation:
                     self._pair(model, client, calls, some, cut=cut)
 
     def _by_client(self, places: Iterable[int]) -> dict[int, list[int]]:
-        """Return turns by their recording."""
         return by_key(places, lambda place: self._places[place].turn.recording)
 
     def _by_model(self, numbers: Iterable[int]) -> dict[int, list[int]]:
-        """Return calls by their recording."""
         return by_key(numbers, lambda number: self._calls[number].recording)
 
     def _pair(self, model: int, client: int, numbers: Iterable[int], places: Iterable[int], *, cut: bool) -> None:
@@ -348,9 +346,8 @@ class _Correlation:
             return Link(call, None, None, None, (), request, attempt)
         keys, first = tuple(key_of(self._places[place].turn) for place in found.places), self._places[found.places[0]]
         shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
-        if found.certainty == "ambiguous":
-            return Link(call, None, found.by, "ambiguous", keys, request, attempt, shift_ns)
-        return Link(call, keys[0], found.by, found.certainty, (), request, attempt, shift_ns)
+        turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
+        return Link(call, turn, found.by, found.certainty, candidates, request, attempt, shift_ns)
 
     def _used(self) -> Iterator[Offset]:
         used = {

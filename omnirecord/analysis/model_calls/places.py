@@ -172,22 +172,9 @@ class History(NamedTuple):
 START = History()
 
 
-def turn_keys(turns: Iterable[Turn], history: History = START) -> Iterator[list[Key]]:
-    """Return the keys of each turn of a session, in order. `history`: before the first one."""
-    for turn in turns:
-        keys, history = _with_history(turn, history)
-        yield keys
-
-
-def history_after(turns: Iterable[Turn], history: History) -> History:
-    """Return the history after further turns."""
-    for turn in turns:
-        history = _with_history(turn, history)[1]
-    return history
-
-
-def _with_history(turn: Turn, history: History) -> tuple[list[Key], History]:
-    """Return the keys of a turn, and the history after it. A denied message never reaches the model."""
+def keys_and_history(turn: Turn, history: History) -> tuple[list[Key], History]:
+    """Return the keys of a turn, and the history after it. `history`: before it. A denied message never reaches the
+    model."""
     texts = [text for text in (plain(one.text) for one in turn.asked) if text]
     message = " ".join(texts)
     own = hash((history.digest, message)) if message else history.digest
@@ -247,7 +234,8 @@ class Places:
 
     def _add(self, number: int, session: Session, zero_ns: int, history: History) -> None:
         turns = session.turns
-        for place, (turn, keys) in enumerate(zip(turns, turn_keys(turns, history), strict=True)):
+        for place, turn in enumerate(turns):
+            keys, history = keys_and_history(turn, history)
             end_ns = turn.ended_ns
             if end_ns is None:
                 last_ns = max(session.until_ns, turn.last_event_ns)
@@ -267,13 +255,10 @@ class Places:
         if len(tools) > MOST_OPEN:
             return []  # not even a session is shown by it
         counted = is_counted(call_id)
-        found = (
-            place
-            for place, tool in tools
-            if (wanted is None or _is_same(tool, wanted))
-            and not (counted and not self._agrees(place, tool, asked, wanted))
-        )
-        return list(dict.fromkeys(found))
+        found = ((place, tool) for place, tool in tools if wanted is None or _is_same(tool, wanted))
+        return list(dict.fromkeys(
+            place for place, tool in found if not counted or self._agrees(place, tool, asked, wanted)
+        ))  # fmt: skip
 
     def _agrees(self, place: int, tool: Tool, asked: Asked, wanted: ToolRequest | None) -> bool:
         """Return whether arguments, output or history speak for a tool call on the client hop."""

@@ -9,7 +9,7 @@ of the last indexed frame. If the cassette has another frame there, or none, the
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -138,9 +138,12 @@ class _Search:
 def _search(cassette: Path, asked: _Search, watch: Watch, *, anew: bool = False) -> Found:
     stamp = stamp_of(cassette)
     with closing(open_store(cassette)) as store:
-        index = _index_beside(cassette)
-        found = None if index is None else _if_usable(index, store, stamp, asked, watch, anew=anew)
-        return _ask(Index.in_memory(), store, stamp, asked, watch) if found is None else found
+        if (index := _index_beside(cassette)) is not None:
+            try:
+                return _ask(index, store, stamp, asked, watch, anew=anew)
+            except UNUSABLE as error:  # it is damaged, on a full disk, or locked by another search
+                index.give_up(error)
+        return _ask(Index.in_memory(), store, stamp, asked, watch)
 
 
 def _index_beside(cassette: Path) -> Index | None:
@@ -150,15 +153,6 @@ def _index_beside(cassette: Path) -> Index | None:
         return Index.beside(cassette) if has_one and is_database(cassette) else None
     except (OSError, NotACassette, *UNUSABLE):
         return None  # a read-only folder, or a file that is no index
-
-
-def _if_usable(index: Index, *asking: Any, anew: bool) -> Found | None:
-    """The result; None if the index file is damaged, on a full disk, or locked by another search."""
-    try:
-        return _ask(index, *asking, anew=anew)
-    except UNUSABLE as error:
-        index.give_up(error)
-        return None
 
 
 def _ask(index: Index, store: Store, stamp: Any, asked: _Search, watch: Watch, *, anew: bool = False) -> Found:
@@ -178,11 +172,8 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
     if asked.session is not None:
         wanted, known = the_session(store, asked.session), indexed_sessions(index.connection)
         sessions = [] if asked.calls else [number for number, _, session_id, _ in known if session_id == wanted]
-        calls = [
-            one.call.exchange
-            for one in model_calls(store).links
-            if any(turn.session_id == wanted for turn in turns_of(one))
-        ]
+        links = model_calls(store).links
+        calls = [one.call.exchange for one in links if any(turn.session_id == wanted for turn in turns_of(one))]
     elif asked.calls:
         calls = list(_apis(store))
     takes = None if asked.type is None else partial(fnmatchcase, pat=asked.type)
@@ -234,14 +225,10 @@ def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search)
         row = request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop)
         return Hit({**row, "type": match.doc.type}, snippet, x.exchange)
     seq = match.doc.seq_at(spans[0][0] if spans else 0)
-    return Hit(event_row(x, _frame(store, x, seq), of.started_at, of.hop), snippet)
-
-
-def _frame(store: Store, x: Exchange, seq: int | None) -> TimedFrame:
     frame = store.frame(x, seq) if seq is not None and x.stream is not None else None
     if frame is None:
         raise StaleIndex
-    return frame
+    return Hit(event_row(x, frame, of.started_at, of.hop), snippet)
 
 
 def update_index(
@@ -274,9 +261,8 @@ class _Next(NamedTuple):
 
 def _apis(store: Store) -> dict[int, Api]:
     """The exchanges that are model calls, with their APIs."""
-    hops = ModelHops(store)
-    found = (x for recording in hops.names for x in store.exchanges(recording=recording) if hops.has(x))
-    return {x.exchange: api for x in found if (api := api_of(x.request.method, x.request.target)) is not None}
+    found = ((x.exchange, api_of(x.request.method, x.request.target)) for x in ModelHops(store).exchanges())
+    return {exchange: api for exchange, api in found if api is not None}
 
 
 def _all(store: Store, index: Index) -> Iterator[int]:
@@ -300,9 +286,9 @@ def _all(store: Store, index: Index) -> Iterator[int]:
 
 def _streams(store: Store) -> Iterator[tuple[Streaming, list[int]]]:
     """Each stream, with the streams that may carry the same events."""
-    by_session: dict[tuple[int, str | None], list[int]] = {}
+    by_session: dict[tuple[int, str | None], list[int]] = defaultdict(list)
     for x in store.streaming():
-        before = by_session.setdefault((x.recording, x.session_id), [])
+        before = by_session[x.recording, x.session_id]
         yield x, before[-_LISTENERS:] if x.session_id is not None else []
         before.append(x.exchange)
 

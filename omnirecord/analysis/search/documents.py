@@ -144,10 +144,8 @@ class DocumentMaker:
     def grow(self, frame: TimedFrame, key: str, delta: str) -> None:
         """Add a delta to the text with this key, new or open."""
         if key not in self._open:
-            self._open[key] = Doc(
-                "text", frame.type, frame.seq, frame.seq, frame.offset_ns, frame.offset_ns, "", key=key
-            )
-            self._length[key] = 0
+            seq, at_ns = frame.seq, frame.offset_ns
+            self._open[key], self._length[key] = Doc("text", frame.type, seq, seq, at_ns, at_ns, "", key=key), 0
         doc = self._open[key]
         doc.marks.extend((self._length[key], frame.seq))
         doc.last_seq, doc.last_ns = frame.seq, frame.offset_ns
@@ -156,7 +154,7 @@ class DocumentMaker:
 
     def _end(self, type_: str | None, item: dict[str, Any]) -> Iterator[Doc]:
         if type_ in _ENDS_ALL:
-            yield from self._close(list(self._open))
+            yield from self.close_all()
         elif type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
             is_output = item.get("type") in ("function_call", "function_call_output")
@@ -189,10 +187,9 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
     if not isinstance(value, (dict, list)) or not text:
         return None
     act = act_of(exchange, body, b"")
-    is_said = act is not None and act.kind == "message"
     at = exchange.request.at_ns
     doc = Doc("request", None, None, None, at, at, spaced(text), digest("request", body))
-    if act is not None and is_said:  # session.input.consumed repeats it
+    if act is not None and act.kind == "message":  # session.input.consumed repeats it
         doc.says, doc.near_ns = digest("user", act.text.strip()), SAID_NEAR
     return doc
 

@@ -30,6 +30,8 @@ Values = list[Any]
 OPEN, SHUT = "\x02", "\x03"
 """The marks around found words in texts from the index. No indexed text holds them."""
 WIDTH = 120
+_IN = "IN (SELECT value FROM json_each(?))"
+"""The condition that a value is in a list, which is one JSON parameter."""
 Span = tuple[int, int]
 
 
@@ -217,8 +219,6 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A matching document."""
-
     doc: Doc
     exchange: int
     session: int
@@ -281,7 +281,7 @@ def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) ->
         return {}
     statement = (
         "SELECT rowid, highlight(words, 0, ?, ?) FROM words WHERE words MATCH ? AND rowid BETWEEN ? AND ?"
-        " AND +rowid IN (SELECT value FROM json_each(?))"
+        f" AND +rowid {_IN}"
     )
     values = [OPEN, SHUT, words, min(numbers), max(numbers), json.dumps(numbers)]
     return dict(connection.execute(statement, values).fetchall())
@@ -294,10 +294,7 @@ def _selected(query: Query) -> tuple[str, Values]:
     if plain:
         parts.append("SELECT rowid FROM words WHERE words MATCH ?")
         values.append(" OR ".join(f"({_expression(clause.wanted, clause.unwanted)})" for clause in plain))
-    for clause in query:
-        if clause in plain:
-            continue
-        part, more = _clause(clause)
+    for part, more in (_clause(clause) for clause in query if clause not in plain):
         parts.append(part)
         values += more
     return " UNION ".join(parts), values
@@ -313,9 +310,8 @@ def _clause(clause: Clause) -> tuple[str, Values]:
     elif not_words:
         conditions.append("id NOT IN (SELECT rowid FROM words WHERE words MATCH ?)")
         values.append(" OR ".join(term.expression() for term in not_words))
-    conditions += ["instr(lower(text), lower(?)) > 0"] * len(symbols) + ["instr(lower(text), lower(?)) = 0"] * len(
-        not_symbols
-    )
+    conditions += ["instr(lower(text), lower(?)) > 0"] * len(symbols)
+    conditions += ["instr(lower(text), lower(?)) = 0"] * len(not_symbols)
     values += [symbol.text for symbol in [*symbols, *not_symbols]]
     return f"SELECT id FROM texts WHERE {' AND '.join(conditions)}", values
 
@@ -334,18 +330,15 @@ def _narrowed(connection: sqlite3.Connection, narrow: Filter) -> tuple[str, Valu
     """SQL conditions of the filters on a row `d` of docs."""
     conditions, values = "", Values()
     if narrow.sessions is not None:
-        conditions += (
-            " AND (d.session IN (SELECT value FROM json_each(?)) OR d.exchange IN (SELECT value FROM json_each(?)))"
-        )
+        conditions += f" AND (d.session {_IN} OR d.exchange {_IN})"
         values += [json.dumps(narrow.sessions), json.dumps(narrow.calls or [])]
     elif narrow.calls is not None:
-        conditions += " AND d.exchange IN (SELECT value FROM json_each(?))"
+        conditions += f" AND d.exchange {_IN}"
         values.append(json.dumps(narrow.calls))
     if narrow.takes_type is not None:
         known = connection.execute("SELECT DISTINCT type FROM docs WHERE type IS NOT NULL")
-        types = [type_ for (type_,) in known if narrow.takes_type(type_)]
-        conditions += " AND d.type IN (SELECT value FROM json_each(?))"
-        values.append(json.dumps(types))
+        conditions += f" AND d.type {_IN}"
+        values.append(json.dumps([type_ for (type_,) in known if narrow.takes_type(type_)]))
     if narrow.times is not None:
         connection.execute("CREATE TEMP TABLE spans (session INTEGER PRIMARY KEY, low INTEGER, high INTEGER)")
         connection.executemany("INSERT INTO spans VALUES (?, ?, ?)", narrow.times)

@@ -164,14 +164,11 @@ def _of_turns(
 
 def tools_of(turns: Iterable[Turn]) -> tuple[ToolStats, ...]:
     """The calls of each tool, by total time, longest first."""
-    calls: dict[str, list[int | None]] = defaultdict(list)
-    for tool in (tool for turn in turns for tool in turn.tools):
-        calls[tool.name].append(None if tool.returned_ns is None else tool.returned_ns - tool.called_ns)
     found = []
-    for name, took in calls.items():
-        answered = [ns for ns in took if ns is not None]
-        longest = max(answered, default=None)
-        found.append(ToolStats(name, len(took), len(answered), seconds(total(took)), seconds(longest)))
+    for name, calls in by_key((tool for turn in turns for tool in turn.tools), attrgetter("name")).items():
+        took = [one.returned_ns - one.called_ns for one in calls if one.returned_ns is not None]
+        longest = max(took, default=None)
+        found.append(ToolStats(name, len(calls), len(took), seconds(total(took)), seconds(longest)))
     return tuple(sorted(found, key=lambda tool: -(tool.total_s or 0)))
 
 

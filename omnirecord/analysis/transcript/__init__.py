@@ -5,7 +5,310 @@
 2. No line has a control character, whatever a session contains.
 3. No line is wider than `width`, unless that is too narrow. A long text is cut, and the line says so.
 4. The first line of a session is its verdict, the last one says why there is no more of it.
+5. A sub-agent's turns stand in the parent's turns during which they began. Each session comes once: a session in a
+   cycle, nested too deep, or unknown to its parent, stands by itself.
 
-`sentences` has the layout, the words and one turn. `show` has the sessions and their sub-agents, and the output of the
-command; `follow` has the output of `show --follow`, `other_apis` has model calls and exchanges of unknown APIs.
+Here is the output of `show`: lines for people, or one object for each turn. `follow` has the output of `show --follow`,
+`sentences` the layout, the words and one turn, `other_apis` model calls and exchanges of unknown APIs.
 """
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from ...cassette.select import the_session
+from ...cassette.sqlite import Store
+from ...model import Recording
+from ...text import clip, counted, one_line, seconds
+from ..gather import failures_in, model_calls, strays, whole_sessions, without_calls
+from ..model_calls.values import Link, ModelCalls, call_row, spent_in
+from ..turns.builder import LAST
+from ..turns.conclusion import Conclusion, children_of, concluded
+from ..turns.requests import FailedRequest
+from ..turns.values import LONG_SILENCE, Child, Session, Turn
+from . import sentences
+from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
+from .sentences import COLUMN, Line, Page, Piece, turn_lines
+
+DEEPEST = 6
+"""Depth of nested sessions, at most."""
+NO_CALLS = ModelCalls()
+_INDENT = "    | "
+_STREAMS = 6
+"""Number of streams of a session that are named, at most."""
+
+
+def lines_of(
+    store: Store, session: str | None, page: Page | None = None, *, long_silence: int = LONG_SILENCE
+) -> Iterator[Line]:
+    """Return the lines of `show`. Raises `UsageError` if no session, or more than one, has that id.
+
+    `long_silence`: length of a silence with a line, at least, in ns.
+    """
+    page = page or Page()
+    told = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    calls = model_calls(store, None if session is not None else lambda: told)
+    others = exchanges_of_others(store) if session is None else {}
+    listed = {x.exchange for some in others.values() for x in some}
+    exchanges = [] if session is not None else without_calls(store, store.exchanges(by_clients=True))
+    exchanges = [x for x in exchanges if x.exchange not in listed]
+    if exchanges or calls.links or not others:
+        yield from transcript(
+            [one for one in told if one.request is None], page, astray=failures_in(store, strays(exchanges)),
+            calls=calls, recordings=store.recordings(), with_astray_calls=session is None,
+        )  # fmt: skip
+        yield from [Line("", "blank")] if others else ()
+    yield from lines_of_others(store, others, page)
+    yield from _recordings(store, None if session is None else the_session(store, session), page)
+
+
+def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]:
+    """Yield a line for each recording with labels or with the version of the server. `session`: only of that one."""
+    found = [one for one in store.recordings() if one.labels or one.server_version]
+    if found and session is not None:
+        there = {x.recording for x in store.exchanges() if x.session_id == session}
+        found = [one for one in found if one.recording in there]
+    if found:
+        yield Line("", "blank")
+    for one in found:
+        server = [] if one.server_version is None else [f"server {one.server_version}"]
+        facts = [f"Recording {one.recording}", *server, *(f"{key}={value}" for key, value in one.labels.items())]
+        yield from page.wrapped(" · ".join(facts), "note", rest="  ")
+
+
+def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
+    """Return the objects of `show --json`, one for each turn."""
+    wanted = None if session is None else the_session(store, session)
+    family = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    by_id = {(one.recording, one.session_id): one for one in family}
+    calls = model_calls(store, None if session is not None else lambda: family)
+    for told in family:
+        if wanted in (None, told.session_id):
+            yield from turn_rows(told, by_id, calls)
+    for link in calls.astray if session is None else ():
+        yield row_without_turn(link)
+
+
+def turn_rows(
+    told: Session, by_id: dict[tuple[int, str | None], Session], calls: ModelCalls = NO_CALLS
+) -> Iterator[dict[str, Any]]:
+    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id. `calls`: the model
+    calls."""
+    others = children_of(told, by_id)
+    for turn in told.turns:
+        why = concluded(told, others) if turn is told.turns[-1] else None
+        yield turn_row(turn, calls, why, told.begun_ns)
+
+
+def turn_row(
+    turn: Turn, calls: ModelCalls = NO_CALLS, why: Conclusion | None = None, begun_ns: int | None = None
+) -> dict[str, Any]:
+    """Return the object of a turn with its model calls, and where its time went. `why`: for the last turn of a session,
+    how the session ended. `begun_ns`: the session's beginning."""
+    used, stopped = spent_in(turn, calls), None if why is None else {"code": why.code, "sentence": why.sentence}
+    return {
+        **asdict(turn), "session_begun_ns": begun_ns, "stopped": stopped, "conclusion": why and why.row(),
+        "model_calls": list(map(call_row, calls.of(turn))), "time_spent": asdict(used) if used else None,
+    }  # fmt: skip
+
+
+def row_without_turn(link: Link) -> dict[str, Any]:
+    """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
+    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
+    nothing = dict.fromkeys(names)
+    return {**nothing, "recording": link.call.recording, "model_calls": [call_row(link)], "time_spent": None}
+
+
+def transcript(
+    sessions: Iterable[Session], page: Page | None = None, *, astray: Sequence[FailedRequest] = (),
+    calls: ModelCalls = NO_CALLS, recordings: Sequence[Recording] = (), with_astray_calls: bool = True,
+) -> Iterator[Line]:  # fmt: skip
+    """Return the lines of all sessions, sub-agents inside their parents, an empty line between sessions.
+
+    `astray`: failed requests without a session. `calls`: the model calls; those without a turn come last, if
+    `with_astray_calls`. `recordings`: of the cassette.
+    """
+    page = page or Page()
+    empty = True
+    for line in Tree(sessions, page, calls).lines():
+        empty = False
+        yield line
+    if with_astray_calls and calls.astray:
+        yield from astray_lines(page, calls, recordings, alone=empty)
+        empty = False
+    if empty:
+        yield Line("no sessions", "note")
+    if astray := told_failures(astray):
+        yield Line("", "blank")
+        yield Line("Requests without a session", "head")
+        yield from failures(page, astray)
+    if page.cuts and not empty:
+        yield from page.wrapped("(what is long was cut: --full tells all of it)", "more")
+
+
+class Tree:
+    """All sessions, and those that have been written."""
+
+    def __init__(self, sessions: Iterable[Session], page: Page, calls: ModelCalls = NO_CALLS) -> None:
+        self._calls = calls
+        self._all = list(sessions)
+        self._by_id = {(one.recording, one.session_id): one for one in self._all if one.session_id is not None}
+        self._told: set[int] = set()
+        self._page = page
+
+    def lines(self) -> Iterator[Line]:
+        """Return the lines of all sessions, an empty line between them."""
+        parents = (self._by_id.get((one.recording, one.parent_id or "")) for one in self._all)
+        roots = [one for one, parent in zip(self._all, parents, strict=True) if parent is None or parent is one]
+        for session in (*roots, *self._all):
+            if id(session) not in self._told:
+                if self._told:
+                    yield Line("", "blank")
+                yield from self._session(session)
+
+    def _session(self, session: Session) -> Iterator[Line]:
+        self._told.add(id(session))
+        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        yield from verdict(page, conclusion)
+        yield from page.wrapped(head(session, page), "head", "", "  ")
+        failed = told_failures(session.failures)
+        yield from failures(page, [one for one in failed if _turn_of(session, one.at_ns) is None])
+        if not session.turns and not failed:
+            heard = "no event while a client listened" if session.streams else "no client listened to its stream"
+            yield Line(f"  (empty: {heard})", "note")
+        for _, lines in self._turns(session, page, timed=session.begun_ns != session.ended_ns):
+            yield from lines
+        yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
+        yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
+
+    def _conclusion(self, session: Session) -> Conclusion:
+        return concluded(session, children_of(session, self._by_id))
+
+    def _turns(
+        self, session: Session, page: Page, depth: int = 0, *, timed: bool = True
+    ) -> Iterator[tuple[Turn, Iterator[Line]]]:
+        """Return each turn with its lines, what its sub-agents did included. `timed`: whether it has times."""
+        children = self._children(session, depth)
+        inner = self._inner(session, children, page, depth)
+        ids = {child.session_id for _, child, _ in children}
+        for turn, pieces in zip(session.turns, inner, strict=True):
+            used = spent(spent_in(turn, self._calls))
+            yield turn, turn_lines(turn, page, timed=timed, inner=pieces, told=ids, spent=used)
+
+    def _children(self, session: Session, depth: int) -> list[tuple[int, Child, Session]]:
+        """Return the sub-agents to write in it, with the index of the turn that started each. Marks them as written."""
+        found = []
+        for number, turn in enumerate(session.turns if depth < DEEPEST else ()):
+            for child in turn.children:
+                own = self._by_id.get((session.recording, child.session_id))
+                if own is not None and id(own) not in self._told:
+                    self._told.add(id(own))
+                    found.append((number, child, own))
+        return found
+
+    def _inner(
+        self, session: Session, children: list[tuple[int, Child, Session]], page: Page, depth: int
+    ) -> list[list[Piece]]:
+        """Return for each turn what its sub-agents did during it."""
+        inner = [list(call_pieces(page, self._calls.of(turn))) for turn in session.turns]
+        for one in told_failures(session.failures):
+            if (place := _turn_of(session, one.at_ns)) is not None:
+                inner[place].append(Piece(one.at_ns, LAST, sentences.failed(page, one), "trouble"))
+        begins = [turn.begin_ns for turn in session.turns]
+        for number, child, own in children:
+            for at_ns, lines in self._blocks(own, child, page, depth + 1, named=len(children) > 1):
+                where = max(number, bisect_right(begins, at_ns) - 1)
+                indented = tuple(Line((_INDENT + line).rstrip(), line.kind) for line in lines)
+                inner[where].append(Piece(at_ns, LAST - 1, "", "child", indented))
+        return inner
+
+    def _blocks(
+        self, session: Session, child: Child, page: Page, depth: int, *, named: bool
+    ) -> Iterator[tuple[int, list[Line]]]:
+        """Return the turns of a sub-agent as blocks, each with its beginning in ns; the last says why it ends."""
+        page = page.narrower(len(_INDENT))
+        name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
+        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
+        if not session.turns:
+            yield child.spawned_ns, [*name, *last]
+        for turn, told in self._turns(session, page, depth):
+            lines = [*name, *told, *(last if turn is session.turns[-1] else ())]
+            yield max(turn.begin_ns, child.spawned_ns), lines
+
+
+def _turn_of(session: Session, at_ns: int) -> int | None:
+    """Return the index of the last turn that began before that time; None before the first one."""
+    place = bisect_right([turn.begin_ns for turn in session.turns], at_ns) - 1
+    return place if place >= 0 else None
+
+
+def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
+    """Return the failed requests with a line. A note has none, as for a terminal that has not started yet."""
+    return [one for one in failed if one.severity != "note"]
+
+
+def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
+    """Return the lines of failed requests in no turn, each with its time."""
+    for one in failed:
+        yield from page.wrapped(
+            sentences.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN
+        )
+
+
+def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:
+    """Return how the session ended, the first line of each session."""
+    is_bad = conclusion.outcome in ("failed", "unfinished")
+    yield from page.wrapped(conclusion.verdict, "bad" if is_bad else "verdict", "", "  ")
+
+
+def why(conclusion: Conclusion) -> str:
+    return f"Why it stops here: {conclusion.sentence}"
+
+
+def head(session: Session, page: Page) -> str:
+    """Return the line with name, recording, turns, duration and streams of a session."""
+    name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
+    parts = [name, f"recording {session.recording}", counted(len(session.turns), "turn")]
+    if session.parent_id:
+        parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
+    if title := _title(session):
+        parts.insert(1, f"“{title}”")
+    parts.append("no times recorded" if session.duration_ns is None else seconds(session.duration_ns))
+    if session.started_at is not None:
+        parts.append(f"from {session.started_at[:19].replace('T', ' ')} UTC")
+    return " · ".join([*parts, *_listened(session, page)])
+
+
+def _title(session: Session) -> str:
+    """Return the title, unless it repeats the first question."""
+    title = one_line(session.snapshot.title or "") if session.snapshot else ""
+    first = session.turns[0].asked[0].text if session.turns and session.turns[0].asked else ""
+    return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
+
+
+def _listened(session: Session, page: Page) -> Iterator[str]:
+    """Return beginning and end of each stream, if there are several; the last line has the end of a single one."""
+    if len(session.streams) == 1:
+        return
+    has_several = len({stream.party_name for stream in session.streams}) > 1
+    for stream in session.streams[:_STREAMS]:
+        who = f" ({stream.party_name})" if has_several else ""
+        yield f"stream {stream.stream}{who}: {sentences.listened(page, stream)}"
+    if len(session.streams) > _STREAMS:
+        yield f"and {len(session.streams) - _STREAMS:,} more streams"
+
+
+def total(session: Session) -> str:
+    """Return tokens and cost of all turns, if there are several, or only the session has a cost."""
+    used = [turn.usage for turn in session.turns if turn.usage is not None]
+    costs = [one.cost_usd for one in used if one.cost_usd is not None]
+    price = session.cost_usd if session.cost_usd is not None else sum(costs) if costs else None
+    if not used or (len(used) == 1 and (price is None or costs)):
+        return ""
+    tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
+    parts = [f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
+             f"{tokens[0]:,} in, {tokens[1]:,} out tokens", sentences.cost(price)]  # fmt: skip
+    return " · ".join(part for part in parts if part)

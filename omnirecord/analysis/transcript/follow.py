@@ -22,10 +22,9 @@ from ..turns.conclusion import concluded
 from ..turns.draft import Block, Draft
 from ..turns.requests import Act, FailedRequest
 from ..turns.values import LONG_SILENCE, Session
-from . import sentences
+from . import failures, row_without_turn, sentences, told_failures, total, turn_row, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
-from .show import failures, row_without_turn, told_failures, total, turn_row, verdict, why
 
 _NAME = 8
 """Length of the session id before a line if there are several sessions, in characters."""

@@ -111,15 +111,11 @@ class SessionBuilder:
         for heard in line:
             self.add(heard)
 
-    def finish(self, until_ns: int | None = None) -> list[Draft]:
-        """Return all turns; no frame follows. `until_ns`: the end of the last stream."""
-        return self.turns.finish(max(until_ns or 0, self.last_ns))
-
     def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
         """Return the session; no frame follows. `session_of` describes the arguments."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
-        drafts = self.finish(max((one.until_ns for one in listenings if one.until_ns is not None), default=None))
+        drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
         deleted_ns = deleted_at(exchanges)
         if deleted_ns is not None:

@@ -131,11 +131,11 @@ class TurnBuilder:
         self.close("interrupted" if old.interrupted else "unfinished", at_ns)
         self.turn(at_ns)
 
-    def finish(self, until_ns: int | None = None) -> list[Draft]:
-        """Return all turns; no event follows. `until_ns`: the end of the last stream, if it is after the last event."""
+    def finish(self, until_ns: int) -> list[Draft]:
+        """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""
         if self.open is not None:
-            self.open.quiet(until_ns or 0)
-            self.close("unfinished", until_ns or self.open.last_ns)
+            self.open.quiet(until_ns)
+            self.close("unfinished", until_ns)
         self._hand_on()
         for draft in self.drafts:
             self.settle(draft)

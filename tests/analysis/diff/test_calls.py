@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnirecord.analysis.diff.diff import compare, diff_session
+from omnirecord.analysis.diff import compare, diff_session
 from omnirecord.analysis.diff.differences import Difference
 from omnirecord.analysis.gather import gathered, model_calls
 from tests.support.cassettes import Made

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.analysis.diff.diff import compared
+from omnirecord.analysis.diff import compared
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.select import named_session
 from tests.support.cassettes import Made, completed, created, delta, event, status
@@ -96,7 +96,7 @@ def test_a_cassette_that_is_being_recorded_is_compared_as_far_as_it_is(tmp_path:
 
 COST = """
 import sys
-from omnirecord.analysis.diff.diff import compared
+from omnirecord.analysis.diff import compared
 result = compared(*sys.argv[1:])
 print(len(result.found), result.turns)
 """

@@ -8,7 +8,7 @@ from itertools import chain, combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
-from omnirecord.analysis.diff.diff import DiffSession, compare, diff_session
+from omnirecord.analysis.diff import DiffSession, compare, diff_session
 from omnirecord.analysis.diff.differences import Difference
 from omnirecord.analysis.gather import gathered
 from omnirecord.analysis.model_calls.values import ModelCalls

@@ -10,8 +10,8 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from omnirecord.analysis.diff import DiffSession, compare
 from omnirecord.analysis.diff.align import IGNORED
-from omnirecord.analysis.diff.diff import DiffSession, compare
 from omnirecord.analysis.diff.differences import counts
 from omnirecord.errors import UsageError
 from omnirecord.model import TimedFrame

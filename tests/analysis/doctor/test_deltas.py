@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.doctor.finding import Deltas
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
-from omnirecord.analysis.transcript.show import rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording

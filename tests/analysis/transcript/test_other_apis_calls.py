@@ -13,9 +13,9 @@ import pytest
 from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.stats import measured, stats
+from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
-from omnirecord.analysis.transcript.show import lines_of, rows_of
 from omnirecord.cassette.export import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer

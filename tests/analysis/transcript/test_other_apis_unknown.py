@@ -10,8 +10,8 @@ import pytest
 
 import omnirecord
 from omnirecord.analysis.listing import summaries
+from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
-from omnirecord.analysis.transcript.show import lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.model import Ending

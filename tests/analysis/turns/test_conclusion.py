@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from omnirecord.analysis.gather import Known, conclusions
-from omnirecord.analysis.transcript.show import rows_of
+from omnirecord.analysis.transcript import rows_of
 from omnirecord.analysis.turns.conclusion import Conclusion
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import (

@@ -9,14 +9,14 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor.doctor import examine
+from omnirecord.analysis.doctor import examine
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search import _request as index_request
 from omnirecord.analysis.search import search
 from omnirecord.analysis.stats import measured
+from omnirecord.analysis.transcript import lines_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page
-from omnirecord.analysis.transcript.show import lines_of
 from omnirecord.analysis.turns.requests import error_in
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.search_index import Index

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.analysis.transcript.show import turn_row
+from omnirecord.analysis.transcript import turn_row
 from omnirecord.analysis.turns import SessionBuilder, merged, session_of
 from omnirecord.analysis.turns.requests import Act, act_of
 from omnirecord.analysis.turns.values import Turn
@@ -35,7 +35,10 @@ def turns(
     builder = SessionBuilder(acts, is_child=is_child)
     for heard in merged(frames):
         builder.add(heard)
-    return [draft.freeze(1, None, number) for number, draft in enumerate(builder.finish(until_ns), 1)]
+    return [
+        draft.freeze(1, None, number)
+        for number, draft in enumerate(builder.turns.finish(max(until_ns or 0, builder.last_ns)), 1)
+    ]
 
 
 def stream(*events: DATA, number: int = 1, begin: int = 0, step: int = MS) -> list[TimedFrame]:

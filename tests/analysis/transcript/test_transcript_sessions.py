@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnirecord.analysis.transcript import transcript
 from omnirecord.analysis.transcript.sentences import Page, turn_lines, wrap
-from omnirecord.analysis.transcript.show import transcript
 from omnirecord.analysis.turns.draft import Draft
 from omnirecord.analysis.turns.values import (
     Approval,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.analysis.gather import whole_sessions
-from omnirecord.analysis.transcript.show import lines_of, rows_of
+from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import Made, child, completed, created, delta, heartbeat, status
 from tests.support.cost import cost
