@@ -15,7 +15,7 @@ from omnirecord.recorder.thread import RecorderThread
 from tests.conftest import Figure
 from tests.recorder.proxy.test_websocket import HELLO, SWITCH, TEXT, ws
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Wire, chunk, connected, event, get
 
 STREAMS = 4
@@ -56,7 +56,7 @@ class Listener:
 
 async def record_and_kill(upstream: str, db: Path, after: float) -> tuple[list[Listener], float]:
     """Record until then; return what each client had received, and when the kill was."""
-    async with Process(upstream, db) as proxy, asyncio.TaskGroup() as group:
+    async with ForkedProcess(upstream, db) as proxy, asyncio.TaskGroup() as group:
         clients = [connected(proxy.url, get(f"/{n}")) for n in range(STREAMS)]
         listeners = [Listener(await client.__aenter__()) for client in clients]
         tasks = [group.create_task(listener.run()) for listener in listeners]
@@ -134,7 +134,7 @@ async def test_what_a_killed_recorder_left_is_finished_by_the_next(tmp_path: Pat
             await conn.send(wire.STREAM + chunk(event(1)) + chunk(DONE))
         await conn.gone()
 
-    async with wire.Upstream(handle) as upstream, Process(upstream.url, db) as proxy:
+    async with wire.Upstream(handle) as upstream, ForkedProcess(upstream.url, db) as proxy:
         requests = [get("/silent"), get("/stream"), get("/body"), HELLO, get("/done")]
         clients = [connected(proxy.url, request) for request in requests]
         for client in clients:
@@ -172,7 +172,7 @@ async def test_the_end_of_a_terminated_proxy_is_clean(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     async with (
         wire.Upstream(fast) as upstream,
-        Process(upstream.url, db) as proxy,
+        ForkedProcess(upstream.url, db) as proxy,
         connected(proxy.url, get()) as client,
     ):
         await client.head()

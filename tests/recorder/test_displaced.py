@@ -21,7 +21,7 @@ from omnirecord.model import TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.thread import RecorderThread
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Wire, ask, chunk, connected, event, get, recorded
 
 
@@ -217,7 +217,7 @@ async def test_the_commands_say_it_and_end_well(tmp_path: Path) -> None:
     server, db = Server(), tmp_path / "run.db"
     async with (
         wire.Upstream(server) as upstream,
-        Process(upstream.url, db) as proxy,
+        ForkedProcess(upstream.url, db) as proxy,
         connected(proxy.url, get("/stream")) as client,
     ):
         await client.head()

@@ -26,7 +26,7 @@ from omnirecord.recorder.rows import RowMaker
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.sse import Frame
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess
 from tests.support.wire import Wire, chunk, connected, event, get, recorded
 
 HEADERS = (("Content-Type", "text/event-stream"),)
@@ -89,7 +89,7 @@ async def test_a_full_disk_delays_no_stream_and_recording_recovers_by_itself(tmp
     unlimited = resource.RLIM_INFINITY
     async with (
         wire.Upstream(ticking) as upstream,
-        Process(upstream.url, db) as proxy,
+        ForkedProcess(upstream.url, db) as proxy,
         connected(proxy.url, get()) as client,
     ):
         await client.head()

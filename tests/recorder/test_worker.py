@@ -24,7 +24,7 @@ from omnirecord.recorder.queue import ExchangeRecorder
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Rotation
 from tests.support import wire
-from tests.support.process import Process, children
+from tests.support.process import ForkedProcess, children
 from tests.support.wire import connected, event, get, stored_frames
 
 KILLS = 10
@@ -263,7 +263,7 @@ async def streaming(conn: wire.Wire) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_killed", [True, False])
 async def test_it_ends_with_the_recorder_however_that_ends(tmp_path: Path, is_killed: bool) -> None:
-    async with wire.Upstream(streaming) as upstream, Process(upstream.url, tmp_path / "t.db") as proxy:
+    async with wire.Upstream(streaming) as upstream, ForkedProcess(upstream.url, tmp_path / "t.db") as proxy:
         await wire.eventually(lambda: children(proxy.process.pid))
         (child,) = children(proxy.process.pid)
         await proxy.end(signal.SIGKILL if is_killed else signal.SIGTERM)
@@ -276,7 +276,7 @@ async def test_a_signal_to_all_of_them_ends_it_as_it_should(tmp_path: Path) -> N
     db = tmp_path / "t.db"
     async with (
         wire.Upstream(streaming) as upstream,
-        Process(upstream.url, db) as proxy,
+        ForkedProcess(upstream.url, db) as proxy,
         connected(proxy.url, get()) as client,
     ):
         await client.head()

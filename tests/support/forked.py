@@ -15,8 +15,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +27,21 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.support.loaded"])
 _LONGEST = 60.0
 """Seconds that a command may take."""
+
+Before = Sequence[Callable[[], object]]
+"""What the forked process calls before the command begins. It is pickled: a `partial` of a function of the library, or
+`patched`. A function of a test file would import that file there."""
+
+
+def patched(name: str, value: object) -> Callable[[], object]:
+    """Give this name of a module another value, such as `omnirecord.recorder.queue.BUFFER`."""
+    return partial(_patch, *name.rsplit(".", 1), value)
+
+
+def _patch(module: str, name: str, value: object) -> None:
+    loaded = import_module(module)
+    assert hasattr(loaded, name)
+    setattr(loaded, name, value)
 
 
 @dataclass(frozen=True)
@@ -37,13 +54,15 @@ class Done:
 class Running:
     """A command that runs, with the members of `asyncio.subprocess.Process` that tests use."""
 
-    def __init__(self, words: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, words: Sequence[str | Path], environment: Mapping[str, str] = os.environ, before: Before = ()
+    ) -> None:
         self._aside = tempfile.TemporaryDirectory()
         self._out, self._errors = (Path(self._aside.name, name) for name in ("out", "errors"))
         self._out.touch()
         self._read = 0
         self._rest: tuple[bytes, bytes] | None = None
-        self._process = _started(words, self._out, self._errors, None, environment)
+        self._process = _started(words, self._out, self._errors, None, environment, before=before)
         assert self._process.pid is not None
         self.pid = self._process.pid
 
@@ -88,14 +107,15 @@ class Running:
 
 def run(
     words: Sequence[str | Path], folder: Path | None = None, stopped_by: signal.Signals | None = None, *,
-    has_stdout: bool = True, stdin: Path | None = None,
+    has_stdout: bool = True, stdout: Path | None = None, stdin: Path | None = None,
+    environment: Mapping[str, str] = os.environ, before: Before = (),
 ) -> Done:  # fmt: skip
     """What it prints, and its exit code; once it has printed a line it is sent `stopped_by`, if that is given. `stdin`:
-    the file that it reads there."""
+    the file that it reads there. `stdout`: a file that it appends to, instead of one that is read here."""
     with tempfile.TemporaryDirectory() as aside:
         out, errors = Path(aside, "out"), Path(aside, "errors")
         out.touch()
-        process = _started(words, out if has_stdout else None, errors, folder, os.environ, stdin)
+        process = _started(words, (stdout or out) if has_stdout else None, errors, folder, environment, stdin, before)
         if stopped_by is not None:
             _until_a_line(out, process)
             assert process.pid is not None
@@ -129,10 +149,10 @@ def on_a_terminal(
 
 def _started(
     words: Sequence[str | Path], out: Path | None, errors: Path, folder: Path | None, environment: Mapping[str, str],
-    stdin: Path | None = None,
+    stdin: Path | None = None, before: Before = (),
 ) -> BaseProcess:  # fmt: skip
     files = out and str(out), str(errors), str(folder or Path.cwd())
-    given = [str(word) for word in words], *files, dict(environment), stdin and str(stdin)
+    given = [str(word) for word in words], *files, dict(environment), stdin and str(stdin), before
     process = _CONTEXT.Process(target=_omnirecord, args=given)
     process.start()
     return process
@@ -152,13 +172,15 @@ def _is_over(process: BaseProcess) -> None:
 
 
 def _omnirecord(
-    words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str], stdin: str | None
-) -> None:
+    words: list[str], out: str | None, errors: str, folder: str, environment: dict[str, str], stdin: str | None,
+    before: Before,
+) -> None:  # fmt: skip
     """Runs in the forked process."""
     if stdin is not None:
         sys.stdin = Path(stdin).open()  # noqa: SIM115
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # TMPDIR decides again
     os.chdir(folder)
     sys.stderr = _written_to(errors, 2)
     if out is not None:
@@ -166,6 +188,8 @@ def _omnirecord(
     else:
         os.close(1)
         sys.stdout = None  # type: ignore[assignment]  # as Python has it then
+    for call in before:
+        call()
     sys.argv = ["omnirecord", *words]
     from omnirecord.__main__ import run
 

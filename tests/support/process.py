@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from tests.support.forked import Running
+from tests.support.forked import Before, Running
 
 _STARTS_WITHIN = 120.0
 """Seconds that a process may take to start, on a machine with twenty others that compute."""
@@ -63,10 +63,16 @@ class Process:
 
 
 class ForkedProcess(Process):
-    """The same, forked from a process that has loaded omnirecord: for tests of a recorder that runs."""
+    """The same, forked from a process that has loaded omnirecord: for tests of a recorder that runs.
+
+    `before`: what that process calls first."""
+
+    def __init__(self, upstream: str, db: Path, *options: str, json: bool = True, before: Before = ()) -> None:
+        super().__init__(upstream, db, *options, json=json)
+        self._before = before
 
     async def __aenter__(self) -> Self:
-        process = self.process = Running(self.command[3:])
+        process = self.process = Running(self.command[3:], before=self._before)
         async with asyncio.timeout(_STARTS_WITHIN):
             line = await process.readline()
         assert line, (await process.communicate())[1].decode()

@@ -26,7 +26,7 @@ from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
 from omnirecord.server.timers import monotonic
 from tests.support import wire
-from tests.support.process import Process, allow_many_files, children
+from tests.support.process import ForkedProcess, allow_many_files, children
 from tests.support.wire import Wire, chunk, connected, event, get
 
 _RATE = 40_000
@@ -149,7 +149,7 @@ async def hour(folder: Path, *, people: int, turns: int, deltas: int = 60) -> Fi
     db = folder / "run.db"
     began = monotonic()
     options = "--rotate", "5MB", "--rotate", "30s", "--keep", "4"
-    async with wire.Upstream(handle) as upstream, Process(upstream.url, db, *options) as proxy:
+    async with wire.Upstream(handle) as upstream, ForkedProcess(upstream.url, db, *options) as proxy:
         await person(proxy.url, 9999)  # all is loaded
         async with Watched(figures, proxy.process.pid), asyncio.TaskGroup() as group:
             for number in range(people):
@@ -192,7 +192,7 @@ async def crowd(folder: Path, *, streams: int, events: int) -> Figures:
     figures = Figures("crowd")
     db = folder / "run.db"
     began = monotonic()
-    async with wire.Upstream(handle) as upstream, Process(upstream.url, db) as proxy:
+    async with wire.Upstream(handle) as upstream, ForkedProcess(upstream.url, db) as proxy:
         async with Watched(figures, proxy.process.pid), asyncio.TaskGroup() as group:
             heard = [group.create_task(listen(proxy.url, number)) for number in range(streams)]
         seconds = monotonic() - began
@@ -226,7 +226,7 @@ async def long(folder: Path, *, events: int) -> Figures:
     figures = Figures("long")
     db = folder / "run.db"
     began = monotonic()
-    async with wire.Upstream(handle) as upstream, Process(upstream.url, db) as proxy:
+    async with wire.Upstream(handle) as upstream, ForkedProcess(upstream.url, db) as proxy:
         async with Watched(figures, proxy.process.pid), connected(proxy.url, get("/v1/sessions/s/stream")) as client:
             await client.head()
             while data := await client.chunk():

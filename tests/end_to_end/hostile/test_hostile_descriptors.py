@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import signal
 import sys
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,18 +19,16 @@ from tests.conftest import Figure
 from tests.end_to_end.hostile.harness import descriptors
 from tests.support import wire
 from tests.support.cassettes import conversation
-from tests.support.process import Process, allow_many_files
+from tests.support.forked import Before
+from tests.support.process import ForkedProcess, allow_many_files
 from tests.support.wire import Wire, connected, event, get
 
-UVLOOP = "import uvloop; uvloop.install(); from omnirecord.cli import main; main()"
+LOOPS: dict[str, Before] = {"asyncio": [], "uvloop": [partial(exec, "import uvloop; uvloop.install()")]}
 
 
-def limited(command: list[str], most: int, soft: int | None = None, *, uvloop: bool = False) -> list[str]:
-    """The command, with these limits of file descriptors."""
-    if uvloop:
-        command = [UVLOOP if word.startswith("from omnirecord") else word for word in command]
-    shell = f'ulimit -Sn {soft or most} && ulimit -Hn {most} && exec "$@"'
-    return ["sh", "-c", shell, "sh", *command]
+def limited(most: int, soft: int | None = None) -> partial[None]:
+    """Sets these limits of file descriptors."""
+    return partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft or most, most))
 
 
 async def one_event(conn: Wire) -> None:
@@ -59,26 +60,27 @@ class Crowd:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", LOOPS)
 async def test_streams_beyond_the_descriptors_are_refused_and_the_rest_is_served(
     loop: str, tmp_path: Path, long: bool, figure: Figure
 ) -> None:
     """The limit is the hard one. When the clients have left, as many are served again."""
-    pytest.importorskip("uvloop") if loop == "uvloop" else None
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
     allow_many_files()
     most, many = (1024, 2000) if long else (128, 200)
     db = tmp_path / "run.db"
-    async with wire.Upstream(one_event) as upstream:
-        proxy = Process(upstream.url, db)
-        proxy.command = limited(proxy.command, most, uvloop=loop == "uvloop")
-        async with proxy:
-            before = descriptors(proxy.process.pid)
-            async with AsyncExitStack() as stack:
-                answers = await Crowd(proxy.url, stack).come(many)
-            await wire.eventually(lambda: descriptors(proxy.process.pid) <= before + 1)
-            async with AsyncExitStack() as stack:
-                again = await Crowd(proxy.url, stack).come(answers[b"200"] // 2)
-            code, said = await proxy.end(signal.SIGTERM)
+    async with (
+        wire.Upstream(one_event) as upstream,
+        ForkedProcess(upstream.url, db, before=[*LOOPS[loop], limited(most)]) as proxy,
+    ):
+        first = descriptors(proxy.process.pid)
+        async with AsyncExitStack() as stack:
+            answers = await Crowd(proxy.url, stack).come(many)
+        await wire.eventually(lambda: descriptors(proxy.process.pid) <= first + 1)
+        async with AsyncExitStack() as stack:
+            again = await Crowd(proxy.url, stack).come(answers[b"200"] // 2)
+        code, said = await proxy.end(signal.SIGTERM)
     assert answers[b"200"] + answers[b"503"] == many
     assert answers[b"200"] >= (most - 80) // 3
     assert again == {b"200": answers[b"200"] // 2}
@@ -96,9 +98,9 @@ async def test_streams_beyond_the_descriptors_are_refused_and_the_rest_is_served
     )
 
 
-def serve(cassette: Path) -> Process:
+def serve(cassette: Path, limit: Callable[[], object]) -> ForkedProcess:
     """`omnirecord serve` in the place of a proxy."""
-    process = Process("http://127.0.0.1:1", cassette)
+    process = ForkedProcess("http://127.0.0.1:1", cassette, before=[limit])
     process.command = [
         sys.executable, "-c", "from omnirecord.cli import main; main()", "serve", str(cassette),
         "--listen", "127.0.0.1:0", "--json",
@@ -108,9 +110,7 @@ def serve(cassette: Path) -> Process:
 
 @pytest.mark.slow
 async def test_a_replay_too_refuses_what_is_beyond_its_descriptors(tmp_path: Path) -> None:
-    served = serve(conversation().save(tmp_path / "a.db"))
-    served.command = limited(served.command, 128)
-    async with served:
+    async with serve(conversation().save(tmp_path / "a.db"), limited(128)) as served:
         before = descriptors(served.process.pid)
         async with AsyncExitStack() as stack:
             answers = await Crowd(served.url, stack).come(200, "/v1/sessions/s/stream")
@@ -125,8 +125,9 @@ async def test_a_replay_too_refuses_what_is_beyond_its_descriptors(tmp_path: Pat
 
 @pytest.mark.slow
 async def test_a_command_raises_its_soft_limit_to_the_hard_one(tmp_path: Path) -> None:
-    for process in (Process("http://127.0.0.1:1", tmp_path / "b.db"), serve(conversation().save(tmp_path / "a.db"))):
-        process.command = limited(process.command, 512, soft=64)
+    limit, cassette = limited(512, soft=64), conversation().save(tmp_path / "a.db")
+    proxy = ForkedProcess("http://127.0.0.1:1", tmp_path / "b.db", before=[limit])
+    for process in (proxy, serve(cassette, limit)):
         async with process:
             limits = Path(f"/proc/{process.process.pid}/limits").read_text()
             assert [line.split()[3:5] for line in limits.splitlines() if "open files" in line] == [["512", "512"]]
@@ -135,14 +136,15 @@ async def test_a_command_raises_its_soft_limit_to_the_hard_one(tmp_path: Path) -
 @pytest.mark.slow
 async def test_clients_that_say_nothing_do_not_keep_others_out(tmp_path: Path) -> None:
     """They hold all seats, until another client needs one."""
-    async with wire.Upstream(one_event) as upstream:
-        proxy = Process(upstream.url, tmp_path / "run.db")
-        proxy.command = limited(proxy.command, 128)
-        async with proxy, AsyncExitStack() as stack:
-            for _ in range(60):
-                await stack.enter_async_context(connected(proxy.url))
-            async with asyncio.timeout(3 * wire.PATIENCE):
+    async with (
+        wire.Upstream(one_event) as upstream,
+        ForkedProcess(upstream.url, tmp_path / "run.db", before=[limited(128)]) as proxy,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(60):
+            await stack.enter_async_context(connected(proxy.url))
+        async with asyncio.timeout(3 * wire.PATIENCE):
+            answers = await Crowd(proxy.url, stack).come(1)
+            while not answers[b"200"]:
+                await asyncio.sleep(0.1)
                 answers = await Crowd(proxy.url, stack).come(1)
-                while not answers[b"200"]:
-                    await asyncio.sleep(0.1)
-                    answers = await Crowd(proxy.url, stack).come(1)

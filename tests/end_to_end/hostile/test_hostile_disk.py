@@ -18,7 +18,7 @@ from tests.end_to_end.hostile.delays import Delays, percentile, told
 from tests.end_to_end.hostile.disks import fill, small_disk
 from tests.end_to_end.hostile.flood import flooding
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess, Process
 from tests.support.wire import connected, get
 
 Fault = Callable[[Process, Path], AbstractContextManager[None]]
@@ -88,7 +88,7 @@ async def test_no_stream_is_delayed_and_what_came_meanwhile_is_in_the_file(
     """For a minute; in short for longer than SQLite itself waits for a lock."""
     db, seconds = folder / "run.db", 60.0 if long else 1.6
     async with (
-        flooding() as upstream, Process(upstream, db) as proxy,
+        flooding() as upstream, ForkedProcess(upstream, db) as proxy,
         connected(proxy.url, get("/tick")) as client, connected(upstream, get("/tick")) as direct,
     ):  # fmt: skip
         await client.head()

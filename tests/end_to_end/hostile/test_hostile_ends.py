@@ -17,7 +17,7 @@ import pytest
 from omnirecord.recorder.thread import RecorderThread
 from tests.conftest import Figure
 from tests.support import wire
-from tests.support.process import Process
+from tests.support.process import ForkedProcess, Process
 from tests.support.wire import Wire, chunk, connected, event, get, recorded
 
 
@@ -64,7 +64,7 @@ async def test_a_recorder_that_is_killed_while_it_stops_loses_nothing(
         for n in range(rounds):
             folder = tmp_path / str(n)
             folder.mkdir()
-            async with Process(upstream.url, folder / "run.db") as proxy, connected(proxy.url, get()) as client:
+            async with ForkedProcess(upstream.url, folder / "run.db") as proxy, connected(proxy.url, get()) as client:
                 await client.head()
                 got = await client.read(1000)
                 while event(9) not in got:
@@ -96,7 +96,7 @@ async def test_a_terminated_proxy_with_a_hundred_streams_has_all_that_their_clie
 
     db = tmp_path / "run.db"
     async with (
-        wire.Upstream(ticking) as upstream, Process(upstream.url, db) as proxy, AsyncExitStack() as stack,
+        wire.Upstream(ticking) as upstream, ForkedProcess(upstream.url, db) as proxy, AsyncExitStack() as stack,
     ):  # fmt: skip
         clients = [await stack.enter_async_context(connected(proxy.url, get(f"/{n}"))) for n in range(100)]
         for client in clients:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from omnirecord.cassette.open import import_file, open_store
 from tests.end_to_end.hostile.disks import fill, small_disk
 from tests.support.cassettes import HEALTHY
-from tests.support.forked import Done, run
+from tests.support.forked import Done, patched, run
 
 WRITERS: dict[str, tuple[str, ...]] = {
     "s.db": ("scrub",), "s.db.zst": ("scrub",), "s.jsonl": ("scrub",), "s.jsonl.zst": ("scrub",),
@@ -114,17 +115,13 @@ def test_a_full_temporary_folder_is_named_where_a_cassette_is_unpacked(
     db = tmp_path / "a.db"
     import_file(HEALTHY["text"], db)
     assert run(["export", db, "-o", packed]).code == 0
-    command = [*words, str(packed), *(["--db", str(tmp_path / "b.db")] if words == ("import",) else [])]
-    code = "import sys; from omnirecord.cassette.sqlite import opening; opening.IN_MEMORY = 4096;"
-    code += " from omnirecord.cli import main"
+    command = [*words, packed, *(["--db", tmp_path / "b.db"] if words == ("import",) else [])]
+    lowered, environment = patched("omnirecord.cassette.sqlite.opening.IN_MEMORY", 4096), {"TMPDIR": str(disk)}
     filler = fill(disk, 8192)
     try:
-        run_ = subprocess.run(
-            [sys.executable, "-c", f"{code}; main({command!r})"], env={**os.environ, "TMPDIR": str(disk)},
-            capture_output=True, check=False,
-        )  # fmt: skip
-        assert is_one_sentence(Done(run_.returncode, run_.stdout, run_.stderr), packed, disk), run_.stderr
-        assert b"set TMPDIR" in run_.stderr
+        done = run(command, environment=os.environ | environment, before=[lowered])
+        assert is_one_sentence(done, packed, disk), done.errors
+        assert b"set TMPDIR" in done.errors
         assert [path.name for path in disk.iterdir()] == ["filler"]
         assert not (tmp_path / "b.db").exists()
     finally:
@@ -133,15 +130,13 @@ def test_a_full_temporary_folder_is_named_where_a_cassette_is_unpacked(
 
 @pytest.mark.parametrize("name", [*WRITERS, "import"])
 def test_a_limit_on_the_size_of_files_is_a_sentence_too(name: str, cassette: Path, tmp_path: Path) -> None:
-    """EFBIG, which SQLite calls an I/O error; a quota comes about in the same way. It needs no root."""
+    """EFBIG, which SQLite calls an I/O error; a quota comes about in the same way. It needs no root. The limit is for
+    stderr too, which is a file here."""
     output = tmp_path / name
-    words = ["import", str(HEALTHY["text"]), "--db"] if name == "import" else [*WRITERS[name], str(cassette), "-o"]
-    done = subprocess.run(
-        [sys.executable, "-m", "omnirecord", *words, str(output)], capture_output=True, check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400)),
-    )  # fmt: skip
-    assert is_one_sentence(Done(done.returncode, b"", done.stderr), output), done.stderr
-    assert b"ulimit -f" in done.stderr
+    words = ["import", HEALTHY["text"], "--db"] if name == "import" else [*WRITERS[name], cassette, "-o"]
+    done = run([*words, output], before=[partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1000, 1000))])
+    assert is_one_sentence(done, output), done.errors
+    assert b"ulimit -f" in done.errors
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,20 +150,29 @@ def test_a_recorder_that_cannot_begin_leaves_no_file(disk: Path) -> None:
         filler.unlink()
 
 
+def started(words: tuple[str, ...], folder: Path, stdout: Path) -> Done:
+    """`run`, but with a new Python."""
+    with stdout.open("ab") as file:
+        command = [sys.executable, "-m", "omnirecord", *words]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, cwd=folder, check=False)
+    return Done(done.returncode, b"", done.stderr)
+
+
 @pytest.mark.parametrize(
-    "words", [("--help",), ("ls", "--help"), ("--version",), ("ls", "a.db"), ("events", "a.db", "--json"),
-              ("export", "a.db", "--format", "jsonl"), ("scrub", "--check", "a.db")],
+    ("words", "is_forked"),
+    [
+        (("--help",), False), (("events", "a.db", "--json"), False), (("ls", "--help"), True), (("--version",), True),
+        (("ls", "a.db"), True), (("export", "a.db", "--format", "jsonl"), True), (("scrub", "--check", "a.db"), True),
+    ],
 )  # fmt: skip
-def test_a_full_stdout_is_a_sentence(words: tuple[str, ...], cassette: Path) -> None:
-    """`/dev/full` refuses every write as a full disk does. It is opened for writing only."""
-    with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "omnirecord", *words], stdout=full, stderr=subprocess.PIPE, cwd=cassette.parent,
-            check=False,
-        )  # fmt: skip
-    assert done.returncode == 2
+def test_a_full_stdout_is_a_sentence(words: tuple[str, ...], is_forked: bool, cassette: Path) -> None:
+    """`/dev/full` refuses every write as a full disk does. It is opened for writing only. Two commands flush at their
+    end, as a process does that Python has started; a forked one flushes each line."""
+    folder, full = cassette.parent, Path("/dev/full")
+    done = run(words, folder, stdout=full) if is_forked else started(words, folder, full)
+    assert done.code == 2
     said = "cannot write the output: No space left on device"
     if "--json" in words:
-        assert json.loads(done.stderr) == {"error": said, "exit_code": 2}
+        assert json.loads(done.errors) == {"error": said, "exit_code": 2}
     else:
-        assert done.stderr.decode() == f"Error: {said}\n"
+        assert done.errors.decode() == f"Error: {said}\n"

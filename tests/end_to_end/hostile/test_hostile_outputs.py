@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -102,15 +103,10 @@ def test_a_name_of_stdout_is_written_to_and_what_is_told_goes_to_stderr(
 ) -> None:
     """As `-o /dev/stdout >> FILE`, by a link of the test's own: what the file had stays, and the bytes follow it."""
     (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
-    with (tmp_path / "file").open("ab") as file:
-        file.write(b"before\n")
-        file.flush()
-        words = [*COMMANDS[command], str(cassette), "-o", str(tmp_path / "stdout")]
-        done = subprocess.run(
-            [sys.executable, "-m", "omnirecord", *words], stdout=file, stderr=subprocess.PIPE, check=False
-        )
-    assert done.returncode == 0
-    assert b"wrote" in done.stderr
+    (tmp_path / "file").write_bytes(b"before\n")
+    done = run([*COMMANDS[command], cassette, "-o", tmp_path / "stdout"], stdout=tmp_path / "file")
+    assert done.code == 0
+    assert b"wrote" in done.errors
     data = (tmp_path / "file").read_bytes()
     assert data.startswith(b"before\n")
     assert b"wrote" not in data[-100:]
@@ -218,12 +214,11 @@ def test_a_file_without_write_permission_is_not_replaced(command: str) -> None:
         copy.chmod(0o644)
         file.write_bytes(b"old")
         file.chmod(0o444)
-        words = [*COMMANDS[command], str(copy), "-o", str(file)]
-        code = f"import os; os.setgid(65534); os.setuid(65534); from omnirecord.cli import main; main({words!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-        assert done.returncode == 2, done.stderr
-        assert b"cannot write" in done.stderr
-        assert b"Permission denied" in done.stderr
+        nobody = [partial(os.setgid, 65534), partial(os.setuid, 65534)]
+        done = run([*COMMANDS[command], copy, "-o", file], before=nobody)
+        assert done.code == 2, done.errors
+        assert b"cannot write" in done.errors
+        assert b"Permission denied" in done.errors
         assert file.read_bytes() == b"old"
 
 

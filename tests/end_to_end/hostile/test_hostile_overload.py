@@ -19,7 +19,8 @@ from omnirecord.redaction.redactor import content_scanner
 from tests.conftest import Figure
 from tests.support import wire
 from tests.support.cassettes import conversation
-from tests.support.process import Process
+from tests.support.forked import patched
+from tests.support.process import ForkedProcess, Process
 from tests.support.wire import Wire, chunk, connected, event, get
 
 MIB = 1 << 20
@@ -67,7 +68,7 @@ async def test_a_signal_ends_a_flooded_recorder_within_ten_seconds_and_says_what
     db = tmp_path / "run.db"
     async with (
         wire.Upstream(tiny_events) as upstream,
-        Process(upstream.url, db, "--redact", "content") as proxy,
+        ForkedProcess(upstream.url, db, "--redact", "content") as proxy,
         flooded(proxy, (150 if long else 50) * MIB),
     ):
         began = time.monotonic()
@@ -89,7 +90,7 @@ async def test_a_second_signal_does_not_wait_for_what_is_queued(tmp_path: Path) 
     db = tmp_path / "run.db"
     async with (
         wire.Upstream(tiny_events) as upstream,
-        Process(upstream.url, db, "--redact", "content") as proxy,
+        ForkedProcess(upstream.url, db, "--redact", "content") as proxy,
         flooded(proxy, 20 * MIB),
     ):
         began = time.monotonic()
@@ -105,7 +106,7 @@ async def test_a_second_signal_does_not_wait_for_what_is_queued(tmp_path: Path) 
 @pytest.mark.slow
 async def test_a_file_that_stays_locked_is_waited_for_and_then_the_command_ends(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
-    async with wire.Upstream(tiny_events) as upstream, Process(upstream.url, db) as proxy:
+    async with wire.Upstream(tiny_events) as upstream, ForkedProcess(upstream.url, db) as proxy:
         other = sqlite3.connect(db, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         async with flooded(proxy, 10 * MIB):
@@ -123,10 +124,8 @@ async def test_a_process_that_does_not_end_in_time_is_ended(tmp_path: Path) -> N
     """A locked file stands for a disk that does not answer; the limit is shorter than what is waited for the file."""
     db = tmp_path / "run.db"
     async with wire.Upstream(tiny_events) as upstream:
-        proxy = Process(upstream.url, db)
-        shorter = "import omnirecord.cli.listen as s; s._STOPS_WITHIN = 0.5; from omnirecord.cli import main; main()"
-        proxy.command[2] = shorter
-        async with proxy:
+        shorter = patched("omnirecord.cli.listen._STOPS_WITHIN", 0.5)
+        async with ForkedProcess(upstream.url, db, before=[shorter]) as proxy:
             other = sqlite3.connect(db, isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
             async with flooded(proxy, MIB):
@@ -145,10 +144,8 @@ async def test_what_is_dropped_is_told_while_it_is_and_makes_the_exit_code_1(tmp
     """The file is locked until more waits than may; then there is room again."""
     db = tmp_path / "run.db"
     async with wire.Upstream(tiny_events) as upstream:
-        proxy = Process(upstream.url, db, "--control")
-        smaller = f"import omnirecord.recorder.queue as i; i.BUFFER = {MIB}; from omnirecord.cli import main; main()"
-        proxy.command[2] = smaller
-        async with proxy:
+        smaller = patched("omnirecord.recorder.queue.BUFFER", MIB)
+        async with ForkedProcess(upstream.url, db, "--control", before=[smaller]) as proxy:
             other = sqlite3.connect(db, isolation_level=None)
             other.execute("BEGIN IMMEDIATE")
             async with flooded(proxy, 20 * MIB):
@@ -189,7 +186,7 @@ def test_what_is_not_written_in_time_is_counted_and_every_exchange_has_its_lengt
 
 def command(name: str, cassette: Path) -> Process:
     """`omnirecord NAME` in the place of a proxy."""
-    process = Process("http://127.0.0.1:1", cassette)
+    process = ForkedProcess("http://127.0.0.1:1", cassette)
     more = ["--no-browser"] if name == "ui" else []
     process.command = [
         sys.executable, "-c", "from omnirecord.cli import main; main()", name, str(cassette),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest_asyncio
 from tests.end_to_end.hostile.harness import descriptors, resident
 from tests.end_to_end.hostile.rows_client import GET, POST, SHAPES, Shape
 from tests.support import wire
+from tests.support.forked import Running
 from tests.support.wire import connected, get
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -26,25 +27,12 @@ class Serving:
     """A running `omnirecord serve`."""
 
     async def __aenter__(self) -> Serving:
-        pipe = asyncio.subprocess.PIPE
-        command = [
-            "-m",
-            "omnirecord",
-            "serve",
-            str(CASSETTE),
-            "--listen",
-            "127.0.0.1:0",
-            "--timing",
-            "instant",
-            "--json",
-        ]
-        self.process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=pipe, stderr=pipe)
-        assert self.process.stdout is not None
-        self.url = json.loads(await self.process.stdout.readline())["url"]
+        self.process = Running(["serve", CASSETTE, "--listen", "127.0.0.1:0", "--timing", "instant", "--json"])
+        self.url = json.loads(await self.process.readline())["url"]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         _, errors = await self.process.communicate()
         assert self.process.returncode == 0
         assert b"Traceback" not in errors
