@@ -1,4 +1,4 @@
-"""The recorder's side of its processes: starts the worker and the one that ships, and starts another when one dies.
+"""The recorder's side of its processes: starts the worker and the shipping process, and starts another when one dies.
 
 The process that ships finds the files by itself. No stream and no write waits for it.
 """
