@@ -15,24 +15,29 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 if TYPE_CHECKING:
+    from omnirecord.replayer.server import Replay
     from tests.omnigent_rig.stack import Stack
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared_server() -> AsyncIterator[Stack]:
-    """A server. A test that starts a runner stops it. Tests that use it have `loop_scope="session"`."""
+async def shared_model() -> AsyncIterator[Replay]:
+    """The model of that server."""
     import omnirecord
     from tests import omnigent_rig
+
+    cassette = Path(omnigent_rig.__file__).parent / "model.jsonl.zst"
+    async with omnirecord.replay(cassette, only="model", match=["ignore conversation tools"]) as model:
+        yield model
+        assert [one.why for one in model.unmatched] == []
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_server(shared_model: Replay) -> AsyncIterator[Stack]:
+    """A server. A test that starts a runner stops it. Tests that use it have `loop_scope="session"`."""
     from tests.omnigent_rig.stack import Stack
 
-    async with (
-        omnirecord.replay(
-            Path(omnigent_rig.__file__).parent / "model.jsonl.zst", only="model", match=["ignore conversation tools"]
-        ) as model,
-        Stack(f"{model.url}/v1") as stack,
-    ):
+    async with Stack(f"{shared_model.url}/v1") as stack:
         yield stack
-        assert [one.why for one in model.unmatched] == []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -17,11 +17,12 @@ pytest.importorskip("omnigent", reason="needs the 'real' dependency group, and P
 from omnirecord.cassette.open import open_store
 from omnirecord.model import TimedFrame
 from omnirecord.recorder.proxy.server import Proxy
+from omnirecord.replayer.server import Replay
 from omnirecord.wire.event_ids import event_id, stamp
 from omnirecord.wire.sse import Parser
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import conversation
-from tests.omnigent_rig.scenarios import SCENARIOS
+from tests.omnigent_rig.scenarios import SCENARIOS, held
 from tests.omnigent_rig.stack import Stack
 from tests.support import wire
 
@@ -117,8 +118,8 @@ async def test_a_curl_that_is_killed_in_a_turn_comes_back_and_nothing_is_lost_or
 @pytest.mark.parametrize(
     "name", ["reconnect", *(pytest.param(x, marks=pytest.mark.long) for x in ("text", "two_clients"))]
 )
-async def test_the_real_client_works_unchanged_on_a_stamped_stream(rig: Rig, name: str) -> None:
-    seen = await SCENARIOS[name](rig.proxy.url, rig.runner_id)
+async def test_the_real_client_works_unchanged_on_a_stamped_stream(rig: Rig, shared_model: Replay, name: str) -> None:
+    seen = await held(SCENARIOS[name], shared_model)(rig.proxy.url, rig.runner_id)
     assert seen.text == getattr(script.SCRIPT[script.EXPLAIN], "text", None)
 
     def is_recorded() -> bool:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Awaitable, Mapping
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from tests.omnigent_rig import agents, script
 from tests.omnigent_rig.driver import TIMEOUT_S, Conversation, Joined, Listener, Seen, conversation
 from tests.support.later import later
+
+if TYPE_CHECKING:
+    from omnirecord.replayer.server import Replay
 
 omnigent_client = later("omnigent_client")
 
@@ -83,8 +87,9 @@ async def two_clients(base_url: str, runner_id: str, joined: Joined | None = Non
     return talk.seen
 
 
-async def reconnect(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
-    """A client that hangs up in the middle of an answer, comes back and hears the rest."""
+async def reconnect(base_url: str, runner_id: str, joined: Joined | None = None, back: Joined | None = None) -> Seen:
+    """A client that hangs up in the middle of an answer, comes back and hears the rest. `back`: called once its second
+    stream is open."""
     async with conversation(base_url, runner_id, agents.HELPER, joined) as talk:
         await talk.say(script.EXPLAIN)
         await talk.stream.wait_for(DELTA, count=3)
@@ -93,9 +98,32 @@ async def reconnect(base_url: str, runner_id: str, joined: Joined | None = None)
         await talk.look()
         talk.stream = Listener(talk.client, talk.session_id)
         talk.seen.events = talk.stream.events
+        if back is not None:
+            await talk.stream.wait_for("session.heartbeat")
+            await back(talk.session_id)
         await talk.stream.wait_for_end()
         await talk.look()
     return talk.seen
+
+
+def held(scenario: Scenario, model: Replay) -> Scenario:
+    """Return the scenario as it is told with this model. The model holds its answer until the client of `reconnect` is
+    back. Otherwise the answer could be over by then, and the client would wait for its end in vain."""
+    return scenario if scenario is not reconnect else partial(_held_reconnect, model)
+
+
+async def _held_reconnect(model: Replay, base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:
+    held = asyncio.create_task(model.run_until("response.output_text.delta", nth=10))
+
+    async def go_on(_session_id: str) -> None:
+        await held
+        model.play()
+
+    try:
+        return await reconnect(base_url, runner_id, joined, go_on)
+    finally:
+        held.cancel()
+        model.play()
 
 
 async def subagent(base_url: str, runner_id: str, joined: Joined | None = None) -> Seen:

@@ -26,7 +26,7 @@ from omnigent.runner.identity import token_bound_runner_id
 
 from benchmarks.ports import free_port, listens
 from tests.omnigent_rig.process import Process, StackError
-from tests.omnigent_rig.zygote import ForkedRunner
+from tests.omnigent_rig.zygote import Zygote
 
 LONGEST_HOME = 27
 MARKER = "OMNIRECORD_RIG"
@@ -74,6 +74,7 @@ class Stack:
         self.server: Process | None = None
         self.runner: Process | None = None
         self.host: Process | None = None
+        self._zygote: Zygote | None = None
         self._removes_home = home is None
         self._provider_url = provider_url
         self._env = dict(env or {})
@@ -90,7 +91,7 @@ class Stack:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in (self.host, self.runner, self.server):
+        for process in (self.host, self.runner, self._zygote, self.server):
             if process is not None:
                 await process.stop(signal.SIGKILL)
         kill_marked(self._marker)
@@ -125,7 +126,9 @@ class Stack:
             "RUNNER_SERVER_URL": server_url or self.url,
         }
         if self._python == sys.executable:
-            self.runner = await ForkedRunner.fork(self._base_env() | env, self.work, self.home / "runner.log")
+            if self._zygote is None:
+                self._zygote = await Zygote.begin(self._base_env(), self.work, self.home / "zygote.log")
+            self.runner = await self._zygote.fork(self._base_env() | env, self.work, self.home / "runner.log")
         else:
             self.runner = await self._spawn("runner", ["-m", "omnigent.runner._entry"], env)
         async with _http() as http:

@@ -1,4 +1,4 @@
-"""The runner as Omnigent's host starts it: forked, as its harnesses are, from a process that has imported everything.
+"""Runners as Omnigent's host starts them: forked, as their harnesses are, from a process that has imported everything.
 
 Each session has a harness, and a harness that Python starts anew takes seconds of CPU time for its imports.
 """
@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,57 +20,43 @@ from tests.omnigent_rig.process import Process, StackError
 _FD = "OMNIGENT_RUNNER_ZYGOTE_CONTROL_FD"
 _PROGRAM = """\
 import importlib, pkgutil
-import agents, openai.resources, omnigent.inner.openai_agents_sdk_harness, omnigent.runtime.workflow
+import agents, anthropic, openai.resources, omnigent.inner.openai_agents_sdk_harness, omnigent.runtime.workflow
 for module in pkgutil.iter_modules(openai.resources.__path__, "openai.resources."):
     importlib.import_module(module.name)
 from omnigent.runner._zygote import main
 main()
 """
-"""Omnigent's process for forks, with the modules that the harness of `agents.py` imports in addition."""
+"""Omnigent's process for forks, with the modules that the harness of `agents.py` imports in addition: the last of them,
+`anthropic`, where a turn fails."""
 
 
-class ForkedRunner(Process):
-    """A runner, and the process that forks it and its harnesses: they end together."""
+class Zygote(Process):
+    """The process that forks runners and harnesses. It outlives them."""
 
-    runner_pid = 0
     _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter
 
     @classmethod
-    async def fork(cls, env: dict[str, str], cwd: Path, log: Path) -> ForkedRunner:
+    async def begin(cls, env: dict[str, str], cwd: Path, log: Path) -> Zygote:
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = ["-P", "-c", _PROGRAM]
             environment = {**env, _FD: str(theirs.fileno())}
-            self = await cls.spawn("runner", arguments, environment, cwd, log, pass_fds=(theirs.fileno(),))
+            self = await cls.spawn("zygote", ["-P", "-c", _PROGRAM], environment, cwd, log, pass_fds=(theirs.fileno(),))
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        runner_env = {**env, "RUNNER_PARENT_PID": str(self._process.pid)}
-        self.runner_pid = await self._ask(cmd="fork", env=runner_env, log_path=str(log), cwd=str(cwd))
         return self
 
-    @property
-    def pid(self) -> int:
-        return self.runner_pid
+    async def fork(self, env: dict[str, str], cwd: Path, log: Path) -> ForkedRunner:
+        pid = await self.ask(
+            cmd="fork", env={**env, "RUNNER_PARENT_PID": str(self.pid)}, log_path=str(log), cwd=str(cwd)
+        )
+        return ForkedRunner(self, pid, log)
 
     async def stop(self, how: signal.Signals) -> int:
-        """Signal the runner and wait up to ten seconds for its end; then kill its harnesses and what forked them."""
-        code = await self.code()
-        if code is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.runner_pid, how)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    while (code := await self.code()) is None:  # noqa: ASYNC110  # its end is polled
-                        await asyncio.sleep(0.02)
         self._writer.close()
-        await super().stop(signal.SIGKILL)
-        return -signal.SIGKILL if code is None else code
+        return await super().stop(how)
 
-    async def code(self) -> int | None:
-        """Return the exit code of the runner; None while it runs."""
-        return await self._ask(cmd="poll", pid=self.runner_pid)
-
-    async def _ask(self, **request: Any) -> Any:
+    async def ask(self, **request: Any) -> Any:
+        """Return what it answers to a request."""
         self._writer.write(f"{json.dumps(request)}\n".encode())
         line = await self._reader.readline()
         if not line:
@@ -78,3 +65,42 @@ class ForkedRunner(Process):
         if name == "error":
             raise StackError(value)
         return value
+
+    def group(self) -> Iterator[int]:
+        """Yield the other processes of its group: the runner, its harnesses and what these have begun."""
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                _state, _parent, group = path.read_bytes().rpartition(b")")[2].split()[:3]
+                if int(group) == self.pid != (pid := int(path.parent.name)):
+                    yield pid
+
+
+class ForkedRunner(Process):
+    """A runner. Its harnesses end with it."""
+
+    def __init__(self, zygote: Zygote, pid: int, log: Path) -> None:
+        self.name, self.log = "runner", log
+        self._zygote, self._pid = zygote, pid
+
+    @property
+    def pid(self) -> int:
+        return self._pid
+
+    async def stop(self, how: signal.Signals) -> int:
+        """Signal the runner and wait up to ten seconds for its end; then kill what is left of it and its harnesses."""
+        code = await self.code()
+        if code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, how)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    while (code := await self.code()) is None:  # noqa: ASYNC110  # its end is polled
+                        await asyncio.sleep(0.02)
+        for pid in self._zygote.group():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return -signal.SIGKILL if code is None else code
+
+    async def code(self) -> int | None:
+        """Return the exit code; None while it runs."""
+        return await self._zygote.ask(cmd="poll", pid=self._pid)  # type: ignore[no-any-return]
