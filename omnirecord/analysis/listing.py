@@ -247,8 +247,6 @@ class FrameFilter:
 
 @dataclass(frozen=True)
 class EventFilter(FrameFilter):
-    """The filter of `events`."""
-
     since: Moment = None
     until: Moment = None
 
@@ -302,16 +300,12 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str, hop: 
 def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = None, at_ns: int | None = None) -> Row:
     """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
     the answer, if `body` is the answer's."""
-    at_ns = x.request.at_ns if at_ns is None else at_ns
-    try:
-        data = parsed(body.decode())
-    except UnicodeDecodeError:
-        data = None
+    at_ns, raw = x.request.at_ns if at_ns is None else at_ns, text(body)
     return {
         "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
         "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
-        "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
-        "hop": hop,
+        "sequence_number": None, "verdict": None, "issues": [],
+        "data": parsed(raw) if isinstance(raw, str) else None, "raw": raw, "hop": hop,
     }  # fmt: skip
 
 

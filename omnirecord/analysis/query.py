@@ -320,7 +320,6 @@ class _Problems:
         self._count = 0
 
     def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
-        """Add all frames of a stream."""
         if not self._trusts or not frames:
             return
         unheard_of = self._contract.of(x.request.target).unheard_of

@@ -287,7 +287,6 @@ class StreamChecks:
                 self._handlers[type_].append(handler)
 
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
-        """Run the checks on all frames, in order."""
         joins = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
         for event in events(frames, payload, joins_deltas=joins):
             if event.joined:
@@ -337,7 +336,6 @@ class StreamChecks:
         return self._slow > 0 or self._unsent > _UNSENT
 
     def signs(self) -> Iterator[Sign]:
-        """The signs of this stream alone."""
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
         yield from chain(self.statuses.signs(self.end_ns), self.activity.signs(self.end_ns))
         yield from chain(self._slowness(), self._done())

@@ -178,7 +178,6 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
 
 
 def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
-    """Return the client action in an exchange."""
     act = act_of(x, _body(store, x, "request"), b"")
     if act is None:
         return None

@@ -94,7 +94,6 @@ class GrowingSession:
         return self._so_far
 
     def turn(self, draft: Draft, number: int) -> Turn:
-        """Return a turn as it is now."""
         return draft.freeze(self.recording, self.session_id, number, self.builder.turns.answered)
 
     def _turns(self) -> Iterator[Turn]:

@@ -305,8 +305,6 @@ def _streaming(passage: Passage) -> int | None:
 
 
 class _Stream:
-    """One stream and its frames."""
-
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns

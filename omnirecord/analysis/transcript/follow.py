@@ -232,7 +232,6 @@ class Following:
 
     @property
     def goes_on(self) -> bool:
-        """Whether more may come."""
         return self._store.is_being_recorded
 
     @property

@@ -173,7 +173,6 @@ def tool(page: Page, one: Tool) -> str:
 
 
 def has_failed(one: Tool) -> bool:
-    """Return whether a tool call has failed."""
     return one.failed is not None or one.replaced is not None
 
 
@@ -227,7 +226,6 @@ def trouble(page: Page, one: Trouble) -> str:
 
 
 def failed(page: Page, one: FailedRequest) -> str:
-    """Return a failed request."""
     how = "failed" if one.status >= 500 else "was refused"
     return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
 

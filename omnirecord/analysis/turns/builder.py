@@ -125,10 +125,7 @@ class TurnBuilder:
 
     def split(self, at_ns: int) -> None:
         """Close the open turn, whose end is missing, and begin another one for the next response."""
-        old = self.open
-        if old is None:
-            return
-        self.close("interrupted" if old.interrupted else "unfinished", at_ns)
+        self.close("interrupted" if self.open and self.open.interrupted else "unfinished", at_ns)
         self.turn(at_ns)
 
     def finish(self, until_ns: int) -> list[Draft]:

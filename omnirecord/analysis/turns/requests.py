@@ -21,17 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...model import Exchange
-from ...omnigent.routes import (
-    below_session,
-    deletes_session,
-    is_bookkeeping,
-    is_gate,
-    is_of_machines,
-    is_of_sessions,
-    is_tunnel,
-    path_of,
-    session_of,
-)
+from ...omnigent import routes
+from ...omnigent.routes import below_session, deletes_session, is_gate, path_of
 from ...text import joined
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
@@ -43,8 +34,6 @@ _BOOTING = (409, 503)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One client action."""
-
     kind: Literal["message", "interrupt", "answer"]
     at_ns: int
     """The beginning of its request, in ns."""
@@ -215,13 +204,8 @@ def failed_requests(
 
 def may_have_failed(x: Exchange) -> bool:
     """Return whether the server answered a client's request with an error status."""
-    return (
-        x.response is not None
-        and x.response.status >= 400
-        and x.party != "runner"
-        and x.ending != "upstream_unreachable"
-        and not is_tunnel(x.request.target)
-    )
+    is_error = x.response is not None and x.response.status >= 400 and x.ending != "upstream_unreachable"
+    return is_error and x.party != "runner" and not routes.is_tunnel(x.request.target)
 
 
 def error_in(answer: bytes) -> tuple[str | None, str]:
@@ -246,7 +230,7 @@ def severity_of(
     """Return how bad an error status (400 or above) is; None if it occurs in healthy sessions. `later`: the same
     request succeeded later."""
     below = below_session(target)
-    if below is None and is_of_machines(target):
+    if below is None and routes.is_of_machines(target):
         return None
     if (below or "").startswith("/resources/terminals") and status in _BOOTING:
         return None if later else "note"
@@ -254,12 +238,12 @@ def severity_of(
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
         return "note"  # the session is gone, as requested
-    return "warning" if later or is_bookkeeping(method, target) else "error"
+    return "warning" if later or routes.is_bookkeeping(method, target) else "error"
 
 
 def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
     if below is None:
-        is_api = is_of_sessions(target)
+        is_api = routes.is_of_sessions(target)
         return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
     if below not in _ESSENTIAL:
         if status in (404, 405, 410) or (later and status in _BOOTING):
@@ -272,4 +256,4 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Lit
 def group_key(one: FailedRequest) -> tuple[object, ...]:
     """Return a key that is equal for the same kind of request with the same answer."""
     is_read = one.method in READS
-    return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code
+    return one.severity, one.method, routes.session_of(one.path) if is_read else one.path, one.status, one.code

@@ -46,8 +46,6 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool call."""
-
     call_id: str
     name: str
     arguments: str
