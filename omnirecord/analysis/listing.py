@@ -17,7 +17,7 @@ from ..cassette.jsonl import text
 from ..cassette.select import Moment, Source, named_session, span
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from ..model import Exchange, Message, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
@@ -250,10 +250,6 @@ class EventFilter(FrameFilter):
     since: Moment = None
     until: Moment = None
 
-    def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
-        """Return first and last ns of the wanted events of a session that began at `zero_ns`."""
-        return span(recording, self.since, self.until, zero_ns)
-
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     """Return the rows of `events`."""
@@ -261,7 +257,8 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     for x in store.streams():
         if wanted.takes_stream(x):
             recording = recordings[x.recording]
-            first, last = wanted.span(recording, zero(x.recording, x.session_id, x.stream))
+            zero_ns = zero(x.recording, x.session_id, x.stream)
+            first, last = span(recording, wanted.since, wanted.until, zero_ns)
             for frame in store.frames(x):
                 if first <= frame.offset_ns <= last and wanted.takes(frame):
                     yield event_row(x, frame, recording.started_at, recording.hop)

@@ -85,10 +85,10 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     if len(names) != 2:
         raise UsageError("there is one cassette: choose two of its sessions")
     sessions = list(gathered(store))
-    sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
     sides = [
-        [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
-    ]  # fmt: skip
+        [one for one in sessions if files[one.exchanges[0].recording] == name and key in ("", _key_of(one))]
+        for name, key in zip(names, (a, b), strict=True)
+    ]
     linked = model_calls(store)
     read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
     found = by_session(*read, tolerance_s=TOLERANCE_S)
@@ -279,17 +279,11 @@ def _session(store: Store, one: Concluded) -> Row:
     told, exchanges, verdicts = one.session, one.gathered.exchanges, verdicts_of(store, one)
     streams = [x for x in exchanges if x.stream is not None]
     return {
-        **session_row(store, one, verdicts),
-        "key": str(key_of_exchange(exchanges[0])),
-        "stream": one.stream,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
-        "stream_numbers": [x.stream for x in streams],
-        "path": exchanges[0].request.target,
-        "verdicts": verdicts,
-        "bytes": sum(x.response_bytes for x in streams),
-        "asked": one.conclusion.asked,
-    }
+        **session_row(store, one, verdicts), "key": str(key_of_exchange(exchanges[0])), "stream": one.stream,
+        "begun_ns": told.begun_ns, "ended_ns": told.until_ns, "stream_numbers": [x.stream for x in streams],
+        "path": exchanges[0].request.target, "verdicts": verdicts,
+        "bytes": sum(x.response_bytes for x in streams), "asked": one.conclusion.asked,
+    }  # fmt: skip
 
 
 def session_data(store: Store, key: Key) -> Row:
@@ -311,32 +305,22 @@ def session_data(store: Store, key: Key) -> Row:
         if x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
     ]  # fmt: skip
     return {
-        "key": str(key),
-        "started_at": started_at,
-        "is_recorded": store.is_being_recorded,
+        "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
         "family": [_told(told, drafts, by_id) for told, drafts in family],
         "exchanges": [events.exchange_row(x) for x in exchanges],
         "messages": [row for x in exchanges if x.kind == "websocket" for row in events.message_rows(store, x)],
         "at": wall_clock(started_at, 0),
-    }
+    }  # fmt: skip
 
 
 def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
     why = concluded(told, children_of(told, by_id))
     return {
-        "key": str(key_of_session(told)),
-        "session_id": told.session_id,
-        "parent_id": told.parent_id,
-        "title": told.snapshot.title if told.snapshot else None,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
-        "status": told.status,
-        "request": told.request,
-        "cost_usd": told.cost_usd,
-        "heartbeats": told.heartbeats,
-        "streams": [asdict(one) for one in told.streams],
-        "turns": list(turn_rows(told, by_id)),
-        "growth": [growth_of(draft) for draft in drafts],
+        "key": str(key_of_session(told)), "session_id": told.session_id, "parent_id": told.parent_id,
+        "title": told.snapshot.title if told.snapshot else None, "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns, "status": told.status, "request": told.request, "cost_usd": told.cost_usd,
+        "heartbeats": told.heartbeats, "streams": [asdict(one) for one in told.streams],
+        "turns": list(turn_rows(told, by_id)), "growth": [growth_of(draft) for draft in drafts],
         "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
         "conclusion": why.row(),
-    }
+    }  # fmt: skip

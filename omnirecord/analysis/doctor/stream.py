@@ -161,9 +161,8 @@ class Order:
 
     def signs(self) -> Iterator[Sign]:
         for type_, group in self._copies.items():
-            yield group.sign(
-                "event-repeated", f"{counted(group.count, said(type_))} arrived a second time, byte for byte"
-            )
+            copies = counted(group.count, said(type_))
+            yield group.sign("event-repeated", f"{copies} arrived a second time, byte for byte")
         for group, code, message in (
             (self._repeats, "sequence-repeats", "with the same number as the one before"),
             (self._back, "sequence-goes-back", "with a number below the one before, within one turn"),

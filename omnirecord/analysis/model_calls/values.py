@@ -204,9 +204,7 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     approvals = [(one.asked_ns, _first(one.answered_ns, one.resolved_ns, end)) for one in turn.approvals]
     models = [(one.started_ns, _first(one.ended_ns, end)) for one in links]
     requests = requests_of(links)
-    waits = [
-        (_first(before.ended_ns, end), after.started_ns) for tries in requests for before, after in pairwise(tries)
-    ]
+    waits = [(_first(before.ended_ns, end), after.started_ns) for some in requests for before, after in pairwise(some)]
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
     lengths, spans = [0], list[Span]()
     for some in (approvals, models, waits, tools):

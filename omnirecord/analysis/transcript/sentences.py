@@ -136,9 +136,7 @@ class Page:
 
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     """Return a duration in words; empty if it is unknown: an imported body has no times."""
-    if until_ns is None or until_ns <= from_ns:
-        return ""
-    return f"{word}{seconds(until_ns - from_ns)}{end}"
+    return "" if until_ns is None or until_ns <= from_ns else f"{word}{seconds(until_ns - from_ns)}{end}"
 
 
 def listened(page: Page, stream: Listening) -> str:

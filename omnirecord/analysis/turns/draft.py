@@ -244,9 +244,8 @@ class Draft:
 
     def hand_back(self, call_id: str, output: str | None, status: str | None, at_ns: int) -> None:
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
-        self.tools[call_id] = replace(
-            known, output=output, returned_ns=at_ns, status=status or known.status, failed=failure_in(output, status)
-        )
+        failed, status = failure_in(output, status), status or known.status
+        self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
         self.waiting_for.pop(call_id, None)
 
     def end(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:

@@ -50,7 +50,6 @@ class Act:
     refusal: str = ""
     """The error's message."""
     exchange: int = 0
-    """The number of its exchange."""
     end_ns: int | None = None
     """The end of its exchange, in ns; None while it is open."""
     client_left: bool = False
@@ -158,9 +157,8 @@ class FailedRequest:
     path: str
     status: int
     code: str | None
-    """The error code in the answer, if any."""
     message: str
-    """The error message in the answer; may be empty."""
+    """The error message in the answer, like `code`; may be empty."""
     severity: Literal["note", "warning", "error"]
 
     @property
@@ -190,15 +188,14 @@ def failed_requests(
     found = []
     for x in exchanges:
         if x.exchange not in acted and may_have_failed(x):
-            later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
+            method, path, at_ns = x.request.method, path_of(x.request.target), x.request.at_ns
             status = x.response.status if x.response else 0
-            severity = severity_of(x.request.method, x.request.target, status, later=later)
-            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+            severity = severity_of(method, x.request.target, status, later=succeeded.get((method, path), -1) > at_ns)
+            if status == 404 and deleted.get(x.session_id, at_ns) < at_ns:
                 severity = "note"
             if severity is not None:
                 code, message = error_in(answer(x))
-                method, path = x.request.method, path_of(x.request.target)
-                found.append(FailedRequest(x.exchange, x.request.at_ns, method, path, status, code, message, severity))
+                found.append(FailedRequest(x.exchange, at_ns, method, path, status, code, message, severity))
     return found
 
 
