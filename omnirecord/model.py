@@ -263,9 +263,7 @@ checked_text: Callable[[str], str] = _checked(
     lambda value: not _NOT_IN_FIELD.search(value), "holds a CR, LF, NUL or lone surrogate"
 )
 """A reason phrase, or the value of a header."""
-checked_status: Callable[[int], int] = _checked(
-    lambda value: 0 <= value <= 999, "its status has more than three digits"
-)
+checked_status: Callable[[int], int] = _checked(lambda n: 0 <= n <= 999, "its status has more than three digits")
 """From 0 to 999. A replay refuses those that HTTP does not allow."""
 
 

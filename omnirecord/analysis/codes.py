@@ -375,5 +375,4 @@ EXPLAINS: Mapping[str, frozenset[str]] = {
     cause: frozenset(effect for effect in effects if RANK[effect] > RANK[cause])
     for cause, effects in _MAY_EXPLAIN.items()
 }
-"""Code to the codes that it may explain, if both cover the same time. A cause comes before its effects in `CODES`, so
-that no circle is possible."""
+"""Code to the codes that it may explain, if both cover the same time: codes further down in `CODES`."""

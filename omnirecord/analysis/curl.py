@@ -146,9 +146,8 @@ def _body(x: Exchange, body: bytes, words: _Words) -> tuple[str, list[str]]:
 
 def _has_body(x: Exchange, body: bytes) -> bool:
     """Whether the request has a body, possibly an empty one."""
-    return bool(body) or (
-        x.request.method not in ("GET", "HEAD") and header(x.request.headers, "content-length") is not None
-    )
+    has_length = header(x.request.headers, "content-length") is not None
+    return bool(body) or (has_length and x.request.method not in ("GET", "HEAD"))
 
 
 def _quoted(text: str) -> str:

@@ -269,12 +269,13 @@ def conclusions(store: Source, session: str | None = None, known: Known | None =
     wanted = None if session is None else the_session(store, session)
     context = Context(store)
     found = [(one, _outlined(one, context, {} if known is None else known)) for one in gathered(store)]
+    return [one for one in all_concluded(found) if wanted in (None, one.session.session_id)]
+
+
+def all_concluded(found: Sequence[tuple[Gathered, Session]]) -> list[Concluded]:
+    """Return how these sessions ended, the sub-agents among them included."""
     by_id = {(told.recording, told.session_id): told for _, told in found}
-    return [
-        Concluded(one, told, concluded(told, children_of(told, by_id)))
-        for one, told in found
-        if wanted in (None, told.session_id)
-    ]
+    return [Concluded(one, told, concluded(told, children_of(told, by_id))) for one, told in found]
 
 
 def _outlined(one: Gathered, context: Context, known: Known) -> Session:

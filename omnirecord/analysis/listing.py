@@ -17,7 +17,7 @@ from ..cassette.jsonl import text
 from ..cassette.select import Moment, Source, named_session, span
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import Exchange, Message, Recording, Side, Streaming, TimedFrame, wall_clock
+from ..model import Exchange, Message, Side, Streaming, TimedFrame, wall_clock
 from ..omnigent.routes import party_name
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
@@ -247,14 +247,8 @@ class FrameFilter:
 
 @dataclass(frozen=True)
 class EventFilter(FrameFilter):
-    """The filter of `events`."""
-
     since: Moment = None
     until: Moment = None
-
-    def span(self, recording: Recording, zero_ns: int) -> tuple[int, int]:
-        """Return first and last ns of the wanted events of a session that began at `zero_ns`."""
-        return span(recording, self.since, self.until, zero_ns)
 
 
 def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
@@ -263,7 +257,8 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     for x in store.streams():
         if wanted.takes_stream(x):
             recording = recordings[x.recording]
-            first, last = wanted.span(recording, zero(x.recording, x.session_id, x.stream))
+            zero_ns = zero(x.recording, x.session_id, x.stream)
+            first, last = span(recording, wanted.since, wanted.until, zero_ns)
             for frame in store.frames(x):
                 if first <= frame.offset_ns <= last and wanted.takes(frame):
                     yield event_row(x, frame, recording.started_at, recording.hop)
@@ -302,16 +297,12 @@ def event_row(x: Exchange | Streaming, frame: TimedFrame, started_at: str, hop: 
 def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = None, at_ns: int | None = None) -> Row:
     """Return a request with its body in the form of an event row; fields of events alone are None. `at_ns`: the time of
     the answer, if `body` is the answer's."""
-    at_ns = x.request.at_ns if at_ns is None else at_ns
-    try:
-        data = parsed(body.decode())
-    except UnicodeDecodeError:
-        data = None
+    at_ns, raw = x.request.at_ns if at_ns is None else at_ns, text(body)
     return {
         "recording": x.recording, "stream": None, "session_id": x.session_id, "seq": None,
         "offset_ns": at_ns, "sent_ns": None, "at": wall_clock(started_at, at_ns), "event": None, "type": None,
-        "sequence_number": None, "verdict": None, "issues": [], "data": data, "raw": text(body),
-        "hop": hop,
+        "sequence_number": None, "verdict": None, "issues": [],
+        "data": parsed(raw) if isinstance(raw, str) else None, "raw": raw, "hop": hop,
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..cassette.select import Source
 from ..cassette.sql import Result
@@ -29,13 +29,13 @@ from ..wire.strict_json import payload as parsed
 from . import COLUMNS
 from .doctor import SessionChecks, examine
 from .doctor.finding import Finding
-from .gather import Concluded, Context, Gathered, Held, conclusions, model_calls, whole_sessions
+from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
 from .turns import SessionBuilder, merged
-from .turns.conclusion import children_of, concluded
+from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
 
@@ -225,15 +225,6 @@ _ODD = 50_000
 """Frames with problems that are kept; if there are more, the recording is read again."""
 
 
-class _Read(NamedTuple):
-    """One session after the pass."""
-
-    gathered: Gathered
-    told: Session
-    stats: SessionStats
-    """Without its conclusion, which needs the sessions of the sub-agents."""
-
-
 class Whole(Analysis):
     """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
     `tells_problems`: whether `problems` will be called."""
@@ -245,7 +236,9 @@ class Whole(Analysis):
         (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
         self._context, self.parents = Context(store), store.parents()
-        self._sessions: list[_Read] = []
+        self._read_sessions: list[tuple[Gathered, Session]] = []
+        self._stats: list[SessionStats] = []
+        """Without their conclusions, which need the sessions of the sub-agents."""
         self._problems = _Problems(store, self._recording) if tells_problems else None
 
     @cached_property
@@ -272,23 +265,20 @@ class Whole(Analysis):
         started_at = self._recording.started_at
         gathered = Gathered(exchanges, acts, parent_id, self._store)
         stats = measure(gathered, concluded(told), started_at, frames=frames, told=told, line=line, calls=self._calls)
-        self._sessions.append(_Read(gathered, told, stats))
+        self._read_sessions.append((gathered, told))
+        self._stats.append(stats)
 
     @cached_property
     def _concluded(self) -> list[Concluded]:
         _ = self.examined
-        by_id = {(one.told.recording, one.told.session_id): one.told for one in self._sessions}
-        return [
-            Concluded(one.gathered, one.told, concluded(one.told, children_of(one.told, by_id)))
-            for one in self._sessions
-        ]
+        return all_concluded(self._read_sessions)
 
     @cached_property
     def measured(self) -> list[SessionStats]:
         """The numbers of `stats`."""
         return [
-            replace(read.stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
-            for one, read in zip(self._concluded, self._sessions, strict=True)
+            replace(stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
+            for one, stats in zip(self._concluded, self._stats, strict=True)
         ]
 
     @cached_property
@@ -320,7 +310,6 @@ class _Problems:
         self._count = 0
 
     def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
-        """Add all frames of a stream."""
         if not self._trusts or not frames:
             return
         unheard_of = self._contract.of(x.request.target).unheard_of

@@ -13,6 +13,8 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import getitem
 from typing import Any, get_args
 
 from ..cassette.contracts import load
@@ -127,8 +129,6 @@ def validation(
 
 
 class Tally:
-    """The problems so far."""
-
     def __init__(self) -> None:
         self._verdicts: Counter[Verdict] = Counter()
         self._first: dict[_Key, Problem] = {}
@@ -139,7 +139,6 @@ class Tally:
         """The problems of each event of a shape."""
 
     def add(self, frame: TimedFrame, contract: Contract) -> None:
-        """Add a frame."""
         shape = contract.shape_of(frame.raw) if frame.raw is not None and frame.verdict != "truncated" else None
         if shape is not None and (keys := self._of_shape.get(id(shape))) is not None:  # shapes stay
             self._verdicts["valid"] += 1
@@ -214,11 +213,9 @@ def _example(issue: Issue, fields: Frame, data: Any) -> str:
 
 def _at(steps: Steps, value: Any) -> Any:
     try:
-        for step in steps:
-            value = value[step]
+        return reduce(getitem, steps, value)
     except (LookupError, TypeError):  # a name in which lone surrogates were replaced for the validator
         return None
-    return value
 
 
 def _short(value: Any) -> str:

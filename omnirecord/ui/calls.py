@@ -277,7 +277,6 @@ def _schema(tool: Tool) -> str:
 
 
 def text_of_item(item: Item) -> str:
-    """Return the text of a message, or its JSON."""
     return item.text if item.text or item.value is None else as_json(item.value)
 
 

@@ -19,21 +19,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from ..analysis import gather
 from ..analysis.diff import TOLERANCE_S, DiffSession, by_session, compare, diff_session, turn_pairs
 from ..analysis.diff.differences import Difference, counts, spans
 from ..analysis.doctor import examine
-from ..analysis.gather import (
-    Concluded,
-    Gathered,
-    Known,
-    conclusions,
-    gathered,
-    is_model_hop,
-    model_calls,
-    sessions_with_drafts,
-    strays,
-    without_calls,
-)
+from ..analysis.gather import Concluded, Gathered, Known, gathered, model_calls
 from ..analysis.listing import session_row, verdicts_of
 from ..analysis.search import search, update_index
 from ..analysis.search.query import everything
@@ -47,25 +37,9 @@ from ..cassette.sqlite import Store
 from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
+from . import events
 from .calls import CallAnswers, Hops, call_in_file, call_of_hit
-from .events import (
-    SUMMARIES,
-    Key,
-    Options,
-    columns,
-    event,
-    exchange,
-    exchange_row,
-    exchanges_with,
-    key_of_exchange,
-    key_of_session,
-    matching,
-    message_rows,
-    number_in,
-    numbers_in,
-    read_key,
-    summaries,
-)
+from .events import Key, Options, key_of_exchange, key_of_session, number_in, numbers_in, read_key
 
 Row = dict[str, Any]
 Places = dict[int, dict[int | None, int]]
@@ -111,10 +85,10 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     if len(names) != 2:
         raise UsageError("there is one cassette: choose two of its sessions")
     sessions = list(gathered(store))
-    sides = [[one for one in sessions if files[one.exchanges[0].recording] == name] for name in names]
     sides = [
-        [one for one in side if key in ("", _key_of(one))] for side, key in zip(sides, (a, b), strict=True)
-    ]  # fmt: skip
+        [one for one in sessions if files[one.exchanges[0].recording] == name and key in ("", _key_of(one))]
+        for name, key in zip(names, (a, b), strict=True)
+    ]
     linked = model_calls(store)
     read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
     found = by_session(*read, tolerance_s=TOLERANCE_S)
@@ -185,12 +159,17 @@ class Answers:
             "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
             "findings": lambda store, asked: findings(store, asked.get("session")),
             "session": lambda store, asked: session_data(store, read_key(asked.get("key", ""))),
-            "events": lambda store, asked: columns(store, number_in(asked, "stream"), number_in(asked, "after", 0)),
-            "summaries": lambda store, asked: summaries(
-                store, number_in(asked, "stream"), number_in(asked, "after", 0), number_in(asked, "count", SUMMARIES)
+            "events": lambda store, asked: events.columns(
+                store, number_in(asked, "stream"), number_in(asked, "after", 0)
             ),
-            "event": lambda store, asked: event(store, number_in(asked, "stream"), number_in(asked, "seq")),
-            "exchange": lambda store, asked: exchange(store, number_in(asked, "exchange")),
+            "summaries": lambda store, asked: events.summaries(
+                store,
+                number_in(asked, "stream"),
+                number_in(asked, "after", 0),
+                number_in(asked, "count", events.SUMMARIES),
+            ),
+            "event": lambda store, asked: events.event(store, number_in(asked, "stream"), number_in(asked, "seq")),
+            "exchange": lambda store, asked: events.exchange(store, number_in(asked, "exchange")),
             "matching": _matching,
             "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
             "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
@@ -251,8 +230,8 @@ class Answers:
 def _matching(store: Store, asked: Options) -> Any:
     words = asked.get("text", "")
     return {
-        "streams": matching(store, numbers_in(asked, "streams"), words),
-        "exchanges": exchanges_with(store, numbers_in(asked, "exchanges"), words),
+        "streams": events.matching(store, numbers_in(asked, "streams"), words),
+        "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), words),
     }
 
 
@@ -261,8 +240,8 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
-    asked = without_calls(store, exchanges)
-    astray = {x.exchange for x in strays([x for x in asked if x.party != "runner"])}
+    asked = gather.without_calls(store, exchanges)
+    astray = {x.exchange for x in gather.strays([x for x in asked if x.party != "runner"])}
     others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {
         "name": " · ".join(dict.fromkeys(files.values())) or name,
@@ -273,12 +252,12 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
             {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
              "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
              "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version, "hop": r.hop,
-             "is_model_hop": is_model_hop(r),
+             "is_model_hop": gather.is_model_hop(r),
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],
-        "sessions": [_session(store, one) for one in conclusions(store, known=known)],
-        "others": [{"recording": x.recording, **exchange_row(x)} for x in others[:MOST_OTHERS]],
+        "sessions": [_session(store, one) for one in gather.conclusions(store, known=known)],
+        "others": [{"recording": x.recording, **events.exchange_row(x)} for x in others[:MOST_OTHERS]],
         "more_others": max(0, len(others) - MOST_OTHERS),
         "incidents": [
             {"recording": one.recording, "at_ns": one.at_ns, "message": one.message} for one in store.incidents()
@@ -300,17 +279,11 @@ def _session(store: Store, one: Concluded) -> Row:
     told, exchanges, verdicts = one.session, one.gathered.exchanges, verdicts_of(store, one)
     streams = [x for x in exchanges if x.stream is not None]
     return {
-        **session_row(store, one, verdicts),
-        "key": str(key_of_exchange(exchanges[0])),
-        "stream": one.stream,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
-        "stream_numbers": [x.stream for x in streams],
-        "path": exchanges[0].request.target,
-        "verdicts": verdicts,
-        "bytes": sum(x.response_bytes for x in streams),
-        "asked": one.conclusion.asked,
-    }
+        **session_row(store, one, verdicts), "key": str(key_of_exchange(exchanges[0])), "stream": one.stream,
+        "begun_ns": told.begun_ns, "ended_ns": told.until_ns, "stream_numbers": [x.stream for x in streams],
+        "path": exchanges[0].request.target, "verdicts": verdicts,
+        "bytes": sum(x.response_bytes for x in streams), "asked": one.conclusion.asked,
+    }  # fmt: skip
 
 
 def session_data(store: Store, key: Key) -> Row:
@@ -320,7 +293,7 @@ def session_data(store: Store, key: Key) -> Row:
         is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)
         return first.recording == key.recording and is_stream
 
-    found = sessions_with_drafts(store, key.session_id, family=key.session_id is not None, takes=takes)
+    found = gather.sessions_with_drafts(store, key.session_id, family=key.session_id is not None, takes=takes)
     family = sorted(found, key=lambda one: key_of_session(one[0]) != key)
     if not family or key_of_session(family[0][0]) != key:
         raise UsageError(f"the cassette holds no session {key}")
@@ -332,32 +305,22 @@ def session_data(store: Store, key: Key) -> Row:
         if x.session_id in ids or (x.session_id is None and x.stream is not None and x.stream == key.stream)
     ]  # fmt: skip
     return {
-        "key": str(key),
-        "started_at": started_at,
-        "is_recorded": store.is_being_recorded,
+        "key": str(key), "started_at": started_at, "is_recorded": store.is_being_recorded,
         "family": [_told(told, drafts, by_id) for told, drafts in family],
-        "exchanges": [exchange_row(x) for x in exchanges],
-        "messages": [row for x in exchanges if x.kind == "websocket" for row in message_rows(store, x)],
+        "exchanges": [events.exchange_row(x) for x in exchanges],
+        "messages": [row for x in exchanges if x.kind == "websocket" for row in events.message_rows(store, x)],
         "at": wall_clock(started_at, 0),
-    }
+    }  # fmt: skip
 
 
 def _told(told: Session, drafts: list[Draft], by_id: dict[tuple[int, str | None], Session]) -> Row:
     why = concluded(told, children_of(told, by_id))
     return {
-        "key": str(key_of_session(told)),
-        "session_id": told.session_id,
-        "parent_id": told.parent_id,
-        "title": told.snapshot.title if told.snapshot else None,
-        "begun_ns": told.begun_ns,
-        "ended_ns": told.until_ns,
-        "status": told.status,
-        "request": told.request,
-        "cost_usd": told.cost_usd,
-        "heartbeats": told.heartbeats,
-        "streams": [asdict(one) for one in told.streams],
-        "turns": list(turn_rows(told, by_id)),
-        "growth": [growth_of(draft) for draft in drafts],
+        "key": str(key_of_session(told)), "session_id": told.session_id, "parent_id": told.parent_id,
+        "title": told.snapshot.title if told.snapshot else None, "begun_ns": told.begun_ns,
+        "ended_ns": told.until_ns, "status": told.status, "request": told.request, "cost_usd": told.cost_usd,
+        "heartbeats": told.heartbeats, "streams": [asdict(one) for one in told.streams],
+        "turns": list(turn_rows(told, by_id)), "growth": [growth_of(draft) for draft in drafts],
         "stopped": {"code": why.code, "sentence": why.sentence, "at_rest": why.outcome == "finished"},
         "conclusion": why.row(),
-    }
+    }  # fmt: skip

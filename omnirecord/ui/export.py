@@ -70,15 +70,10 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
     numbers = {x["exchange"] for part in (others, *(one["exchanges"] for one in sessions.values())) for x in part}
     numbers |= numbered.keys()
     exchanges, held = [x for x in store.exchanges() if x.exchange in numbers], Held()
+    compares = len(rows) <= MOST_COMPARED
+    own = {"is_recorded": False, "sessions": rows, "others": others, "shared": shared, "compares": compares}
     return {
-        "overview": {
-            **whole,
-            "is_recorded": False,
-            "sessions": rows,
-            "others": others,
-            "shared": shared,
-            "compares": len(rows) <= MOST_COMPARED,
-        },
+        "overview": {**whole, **own},
         "findings": [one for one in findings(store) if wanted is None or one["session_id"] in ids],
         "sessions": sessions,
         "streams": {str(x.stream): _stream(store, x, held) for x in exchanges if x.stream is not None},
@@ -89,7 +84,7 @@ def sealed_data(store: Store, name: str, shared: Row, session: str | None = None
         "moves": all_moves(store, hops, shown) if numbered else {},
         "comparisons": {
             f"{a['key']} {b['key']}": comparison(store, a["key"], b["key"])
-            for a, b in (combinations(rows, 2) if len(rows) <= MOST_COMPARED else ())
+            for a, b in (combinations(rows, 2) if compares else ())
         },
     }
 
@@ -128,11 +123,8 @@ AS_RECORDED = (
 
 
 def _said(redact: str, found: list[Leak]) -> str:
-    scrubbed = (
-        "values with a secret's name and values that look like a secret"
-        if redact == "content"
-        else "values with a secret's name, but not values that only look like a secret"
-    )
+    but = ", but not values that only look like a secret"
+    scrubbed = f"values with a secret's name{' and values that look like a secret' if redact == 'content' else but}"
     count = sum(one.count for one in found)
     replaced = f"{count or 'no'} value{' was' if count == 1 else 's were'} replaced"
     return f"This page shows a scrubbed copy. Scrubbing covers {scrubbed}; {replaced}."

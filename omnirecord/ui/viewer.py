@@ -75,10 +75,10 @@ class Shown:
         path, session = named_session(a)
         other, second = (None, None) if b is None else named_session(b)
         self.path = path
-        if other is not None and not (other == path and session and second):
-            self._together(path, other)
-        names: list[str | None] = [*dict.fromkeys(self.files.values())] or [None]
         try:
+            if other is not None and not (other == path and session and second):
+                self._together(path, other)
+            names: list[str | None] = [*dict.fromkeys(self.files.values())] or [None]
             keys = self._key(path, session, names[0]), self._key(other or path, second, names[-1])
         except BaseException:
             self.close()
@@ -92,11 +92,7 @@ class Shown:
     def _together(self, a: Path, b: Path) -> None:
         self._folder = TemporaryFolder("ui")
         self.path = Path(self._folder.name) / "both.db"
-        try:
-            of = brought_together([a, b], self.path)
-        except BaseException:
-            self.close()
-            raise
+        of = brought_together([a, b], self.path)
         names = (a.name, b.name) if a.name != b.name else (str(a), str(b) if a != b else f"{b} (again)")
         self.files = {recording: names[place] for recording, place in of.items()}
 
@@ -190,10 +186,8 @@ class Viewer(PageServer):
             answers.close()
             self._shown.close()
             raise
-        guard = self._listener.guard
-        self._control = Control(
-            lambda: self.cassette, self._state, PageHandler(guard, answers), lambda: recorder_is_alive(self.cassette)
-        )
+        page = PageHandler(self._listener.guard, answers)
+        self._control = Control(lambda: self.cassette, self._state, page, lambda: recorder_is_alive(self.cassette))
         await self._listener.start()
         self._watching = asyncio.create_task(self._watch())
 

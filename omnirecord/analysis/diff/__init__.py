@@ -43,8 +43,6 @@ Watch = Callable[[Iterable[Any], str], Iterable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class DiffTurn:
-    """One turn and its events."""
-
     turn: Turn
     steps: list[Step]
     calls: list[Link] = field(default_factory=list)
@@ -233,9 +231,8 @@ def _differences(
     i, j = pair
     one, other = None if i is None else a[i], None if j is None else b[j]
     if one is not None and other is not None:
-        return _SessionComparison(
-            Differences(one.session_id or other.session_id, ids), one, other, tolerance_s
-        ).compare()
+        out = Differences(one.session_id or other.session_id, ids)
+        return _SessionComparison(out, one, other, tolerance_s).compare()
     only = one or other
     assert only is not None
     path = f"sessions[{j if i is None else i}]"
@@ -293,8 +290,6 @@ def _turn_summary(one: DiffTurn) -> dict[str, Any]:
 
 
 class _SessionComparison:
-    """The comparison of one pair of sessions."""
-
     def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
         self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
         self._told: Told = set()
@@ -334,23 +329,20 @@ class _SessionComparison:
         for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
             if one != other and self._a.knows_endings and self._b.knows_endings:
                 self._out.add("content", f"endings[{n}]", one, other)
+        kinds: dict[str, Kind] = {"missed": "content", "late": "order"}
         for n, (mine, theirs) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
-            self._counted(
-                "content", f"streams[{n}].missed", mine.missed if mine else None, theirs.missed if theirs else None
-            )
-            self._counted("order", f"streams[{n}].late", mine.late if mine else None, theirs.late if theirs else None)
+            for name, kind in kinds.items():
+                a, b = (dict(getattr(side, name)) if side else {} for side in (mine, theirs))
+                if a != b:
+                    self._out.add(kind, f"streams[{n}].{name}", a or None, b or None)
         refused = self._a.refusals, self._b.refusals
         for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
             if i is None or j is None:
-                one, other = (
+                left, right = (
                     None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
                     for n, side in zip((i, j), refused, strict=True)
                 )
-                self._out.add("content", f"refusals[{j if i is None else i}]", one, other)
-
-    def _counted(self, kind: Kind, path: str, a: Counter[str] | None, b: Counter[str] | None) -> None:
-        if (a or {}) != (b or {}):
-            self._out.add(kind, path, dict(a or {}) or None, dict(b or {}) or None)
+                self._out.add("content", f"refusals[{j if i is None else i}]", left, right)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:

@@ -64,16 +64,16 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
             gaps += list(_gaps(met, left, right))
         open_ = gaps
     if pair_rest:
-        return _in_order(found, a, b, (pair for gap in open_ for pair in zip(*gap, strict=False)))
-    return _in_order(found, a, b, ())
+        found += [pair for gap in open_ for pair in zip(*gap, strict=False)]
+    return _in_order(found, len(a), len(b))
 
 
-def _in_order(found: list[tuple[int, int]], a: Sequence[Any], b: Sequence[Any], more: Any) -> list[Pair]:
+def _in_order(found: list[tuple[int, int]], a: int, b: int) -> list[Pair]:
     pairs: list[Pair] = []
     done_a = done_b = 0
-    for i, j in [*sorted([*found, *more]), (len(a), len(b))]:
+    for i, j in [*sorted(found), (a, b)]:
         pairs += [(n, None) for n in range(done_a, i)] + [(None, n) for n in range(done_b, j)]
-        pairs += [(i, j)] if i < len(a) else []
+        pairs += [(i, j)] if i < a else []
         done_a, done_b = i + 1, j + 1
     return pairs
 
@@ -117,10 +117,6 @@ def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:
     once_a, once_b = Counter(a), Counter(b)
     where = {key: n for n, key in enumerate(b) if once_b[key] == 1}
     pairs = [(n, where[key]) for n, key in enumerate(a) if once_a[key] == 1 and key in where]
-    return _rising(pairs)
-
-
-def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     tops: list[int] = []
     ends: list[int] = []
     before: list[int] = []
@@ -230,10 +226,10 @@ class Steps:
             if delta and (last is None or (last.key, last.ids) != (key, tuple(normal.ids))):
                 self.steps.append(Step(label, key, tuple(normal.ids), None, about=label))
             return
-        run = self._runs.get(key + "".join(normal.ids))
-        if run is None:
+        name = key + "".join(normal.ids)
+        if (run := self._runs.get(name)) is None:
             run = Step(type_, key, tuple(normal.ids), None, as_text(data.get("call_id")), parts=[])
-            self._runs[key + "".join(normal.ids)] = run
+            self._runs[name] = run
             self.steps.append(run)
         assert run.parts is not None
         run.parts.append(delta)
@@ -267,9 +263,8 @@ def _step(frame: TimedFrame, data: Any) -> Step:
 def _group(type_: str, data: Data) -> str | None:
     """The group of an event whose order means nothing: the two events that begin a turn, and the partial summaries of a
     child's status."""
-    if type_ == protocol.SESSION_INPUT_CONSUMED or (
-        type_ == protocol.SESSION_STATUS and data.get("status") == "running"
-    ):
+    is_running = type_ == protocol.SESSION_STATUS and data.get("status") == "running"
+    if is_running or type_ == protocol.SESSION_INPUT_CONSUMED:
         return _BEGIN
     if type_ == protocol.SESSION_CHILD_SESSION_UPDATED:
         return f"{data.get('child_session_id')} {as_dict(data.get('child')).get('current_task_status')}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
+from itertools import islice
 from typing import Any, Literal, NamedTuple, get_args
 
 from ...text import as_json, clip, counted, same_start, visible
@@ -179,19 +180,11 @@ def _changes(a: str, b: str) -> Iterator[Span]:
 
 def _units(text: str) -> list[str] | None:
     """The words of a text; its lines, if there are too many words; None, if there are too many lines."""
-    for pieces in (_words(text), text.splitlines(keepends=True)[: MAX_PIECES + 1]):
+    words = [word[0] for word in islice(_WORD.finditer(text), MAX_PIECES + 1)]
+    for pieces in (words, text.splitlines(keepends=True)):
         if len(pieces) <= MAX_PIECES:
             return pieces
     return None
-
-
-def _words(text: str) -> list[str]:
-    found = []
-    for n, word in enumerate(_WORD.finditer(text)):
-        found.append(word[0])
-        if n == MAX_PIECES:
-            break
-    return found
 
 
 def _ends(a: str, b: str) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from ...omnigent.protocol import SESSION_STATUS, USAGE_EVENTS, is_of_tool
 from ...providers.call import ModelCall
 from ...providers.conversation import Conversation, differences
 from ...providers.parts import canonical
+from ...text import same_start
 from ...wire.normal import Normal, role
 from ...wire.strict_json import loads
 from ..model_calls.values import Link, requests_of
@@ -154,7 +155,6 @@ class EventComparison:
         return self._out.ids.bind_all(self._a[i].ids, self._b[j].ids)
 
     def run(self) -> None:
-        """Add the differences."""
         names = _names(self._a), _names(self._b)
         runs = False
         for i, j in self._unlike:
@@ -198,17 +198,9 @@ class EventComparison:
         """The steps of both sides in their order, without equal ends."""
         sides = [step.key for step in self._a], [step.key for step in self._b]
         head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
+        tail = same_start(sides[0][head:][::-1], sides[1][head:][::-1])
         for side in (self._a, self._b):
-            other = sides[1] if side is self._a else sides[0]
-            yield _labels(side, head, _tail(side, other, head))
-
-
-def _tail(side: Sequence[Step], other: list[str], head: int) -> int:
-    """The index at which the equal end begins."""
-    n = 0
-    while n < min(len(side), len(other)) - head and side[-1 - n].key == other[-1 - n]:
-        n += 1
-    return len(side) - n
+            yield _labels(side, head, len(side) - tail)
 
 
 def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
@@ -217,7 +209,6 @@ def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
 
 
 def _label(step: Step) -> str:
-    """A short label of a step."""
     data = step.data if step.label not in ("text", "reasoning") else None
     item = data.get("item") if isinstance(data, dict) else None
     if isinstance(item, dict):
@@ -235,10 +226,9 @@ def _names(steps: Sequence[Step]) -> list[str]:
 
 def _kind(step: Step, path: str) -> Kind:
     """The kind of difference of an event, or of one of its fields."""
-    words = path.replace("]", ".").replace("[", ".").split(".")
-    if step.label in USAGE_EVENTS or any(
-        word in ("usage", "model") or "token" in word or "cost" in word for word in words
-    ):
+    words = re.split(r"[].[]", path)
+    is_usage = any(word in ("usage", "model") or "token" in word or "cost" in word for word in words)
+    if is_usage or step.label in USAGE_EVENTS:
         return "usage"
     if step.label == SESSION_STATUS and path in ("", ".status"):
         return "order"

@@ -160,9 +160,8 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
     lost = [x for x in exchanges if x.ending == "upstream_unreachable"]
     if lost:
         first = lost[0].request
-        answered = any(
-            x.response and x.ending != "upstream_unreachable" for x in exchanges if x.request.at_ns < first.at_ns
-        )
+        reached = (x for x in exchanges if x.response and x.ending != "upstream_unreachable")
+        answered = any(x.request.at_ns < first.at_ns for x in reached)
         what = f"{counted(len(lost), 'request')} did not reach the server"
         message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
         yield Sign(

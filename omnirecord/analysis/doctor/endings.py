@@ -47,7 +47,6 @@ class Upstream:
         self.exchanges = exchanges
         answers = (x.response.at_ns for x in exchanges if x.response)
         self.last_known_ns = max([0, *answers, *(max(x.request.at_ns, x.end_ns or 0) for x in exchanges)])
-        """The last known time of the recording."""
 
     def is_gone_after(self, ns: int) -> bool:
         """Whether the next request, soon after, did not reach the server."""

@@ -3,8 +3,6 @@
 A check reads each event of a stream once, and returns its signs when the stream is over. No event breaks a check,
 whatever it holds. `explained` makes findings of signs, each with its cause.
 
-Order: worst first. Among equals, a cause comes before its effects; `codes` lists the codes from cause to symptom.
-
 Causes:
 
 1. A cause explains the codes that `codes.EXPLAINS` lists for it, if both cover the same time. A cause comes before its
@@ -55,9 +53,7 @@ class Finding:
     """The first `MAX_SEQS` events that show it, as `omnirecord events` numbers them."""
     message: str
     why: str
-    """Why it matters."""
     next: str
-    """What to look at next."""
     because: str | None = None
     """The code of the finding that explains this one."""
 
@@ -148,8 +144,6 @@ class FrameRef(NamedTuple):
 class Event(NamedTuple):
     """A frame as the checks see it."""
 
-    stream: int
-    seq: int
     at_ns: int
     type: str | None
     verdict: Verdict
@@ -196,11 +190,9 @@ def events(frames: Iterable[TimedFrame], payload: Payload = payload, *, joins_de
 
 def event_of(frame: TimedFrame, data: dict[str, Any], *, in_snapshot: bool = False) -> Event:
     """A frame as an event. `data`: its payload."""
-    stream, seq, at_ns, number = frame.stream, frame.seq, frame.offset_ns, data.get("sequence_number")
-    return Event(
-        stream, seq, at_ns, frame.type, frame.verdict, number if type(number) is int else None, data, in_snapshot,
-        frame, FrameRef(stream, seq, at_ns),
-    )  # fmt: skip
+    number, ref = data.get("sequence_number"), FrameRef(frame.stream, frame.seq, frame.offset_ns)
+    number = number if type(number) is int else None
+    return Event(frame.offset_ns, frame.type, frame.verdict, number, data, in_snapshot, frame, ref)
 
 
 def _is_plain_delta(event: Event) -> bool:

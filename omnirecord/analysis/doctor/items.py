@@ -122,10 +122,8 @@ class Items:
 
     def carried(self, text: str, since_ns: int) -> bool:
         """Whether a stream carried a message of this text at `since_ns` or later."""
-        found = hash(text)
-        return any(
-            key[0] == "message" and one[1] == found and one[0].at_ns >= since_ns for key, one in self.by_key.items()
-        )
+        found, messages = hash(text), (one for key, one in self.by_key.items() if key[0] == "message")
+        return any(one[1] == found and one[0].at_ns >= since_ns for one in messages)
 
     def signs(self, snapshots: Sequence[StoredState], begun_ns: int | None, posted: Collection[str]) -> Iterator[Sign]:
         """The signs. `begun_ns`: when the first stream began. `posted`: ids of the items that clients posted."""
@@ -180,9 +178,8 @@ class Items:
         ]  # fmt: skip
         if lost:
             what = ", ".join(f"{key[0]} {text!r}" for key, _, text in lost[:3])
-            message = (
-                f"{counted(len(lost), 'item')} came that the answer of exchange {last.exchange} does not have: {what}"
-            )
+            items = counted(len(lost), "item")
+            message = f"{items} came that the answer of exchange {last.exchange} does not have: {what}"
             yield sign_at("items-never-stored", message, [ref for _, ref, _ in lost[:_MOST]])
 
     def _differing(self, snapshots: Sequence[StoredState]) -> Iterator[Sign]:
@@ -295,9 +292,8 @@ class StreamedText:
     def _left(self, event: Event) -> None:
         """Report text that no item stores."""
         text = "".join(self._parts)
-        message = (
-            f"a text of {_length(text)} was streamed, but the turn ended without an item that has it: {said(text)!r}"
-        )
+        streamed = f"a text of {_length(text)} was streamed"
+        message = f"{streamed}, but the turn ended without an item that has it: {said(text)!r}"
         self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
 
     def _clear(self) -> None:

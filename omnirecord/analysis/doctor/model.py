@@ -35,7 +35,6 @@ class ModelChecks:
         }
 
     def of_session(self, recording: int, session_id: str | None) -> Iterator[Sign]:
-        """Return the signs of the turns of a session."""
         session = self._sessions.get((recording, session_id))
         for turn in session.turns if session is not None else ():
             links = self._calls.of(turn)
@@ -154,7 +153,6 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
 
 
 def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
-    """Return the sign of requests that were sent again."""
     for sign in _retried(requests[0]):
         many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
         yield replace(sign, message=many + sign.message)

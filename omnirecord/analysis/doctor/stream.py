@@ -161,9 +161,8 @@ class Order:
 
     def signs(self) -> Iterator[Sign]:
         for type_, group in self._copies.items():
-            yield group.sign(
-                "event-repeated", f"{counted(group.count, said(type_))} arrived a second time, byte for byte"
-            )
+            copies = counted(group.count, said(type_))
+            yield group.sign("event-repeated", f"{copies} arrived a second time, byte for byte")
         for group, code, message in (
             (self._repeats, "sequence-repeats", "with the same number as the one before"),
             (self._back, "sequence-goes-back", "with a number below the one before, within one turn"),
@@ -287,7 +286,6 @@ class StreamChecks:
                 self._handlers[type_].append(handler)
 
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
-        """Run the checks on all frames, in order."""
         joins = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
         for event in events(frames, payload, joins_deltas=joins):
             if event.joined:
@@ -337,7 +335,6 @@ class StreamChecks:
         return self._slow > 0 or self._unsent > _UNSENT
 
     def signs(self) -> Iterator[Sign]:
-        """The signs of this stream alone."""
         yield from chain(self.contract.signs(), self.order.signs(), self.text.signs(), self.turns.signs())
         yield from chain(self.statuses.signs(self.end_ns), self.activity.signs(self.end_ns))
         yield from chain(self._slowness(), self._done())

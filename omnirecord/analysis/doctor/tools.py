@@ -223,10 +223,8 @@ class Approvals:
 
     def _item(self, event: Event) -> None:
         """An item of the agent, or the server's text for a refused message or call."""
-        item = event.item
-        if protocol.is_denial(as_text(item.get("response_id"))) or text_of(item.get("content")).startswith(
-            protocol.DENIED_TEXT
-        ):
+        item, text = event.item, text_of(event.item.get("content"))
+        if protocol.is_denial(as_text(item.get("response_id"))) or text.startswith(protocol.DENIED_TEXT):
             self.denials.append(event.ref)
         else:
             self._work(event)

@@ -271,8 +271,6 @@ _SOON = 2 * SECOND
 
 
 class Statuses:
-    """The session's status on one stream."""
-
     def __init__(self) -> None:
         self.last: str | None = None
         self.ref: FrameRef | None = None

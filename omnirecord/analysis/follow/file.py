@@ -27,7 +27,6 @@ from ..turns.requests import act_of, error_in, may_act, severity_of
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
 _ERROR = 400
-"""The lowest status of a failed request."""
 LAST = 10
 """Default number of recorded events that are returned first."""
 _BATCH = 500
@@ -130,8 +129,7 @@ class Requests:
             return
         self._last = store.newest()
         self._open = {x.exchange for x in store.exchanges(unended=True)} if store.is_being_recorded else set()
-        for one in since:
-            self._open |= store.open_at(*one)
+        self._open.update(*(store.open_at(*one) for one in since))
 
     def new(self, store: Store) -> Iterator[Row]:
         """Return a row for each exchange that has begun or ended since the last call."""
@@ -178,7 +176,6 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
 
 
 def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
-    """Return the client action in an exchange."""
     act = act_of(x, _body(store, x, "request"), b"")
     if act is None:
         return None

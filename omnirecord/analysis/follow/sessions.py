@@ -70,12 +70,10 @@ class GrowingSession:
             stream, is_over = x.stream or 0, exchange not in open_
             behind = store.frames(x, after=after) if is_over else store.stored_frames(x, after)
             frames = list(Held().of(behind))
-            for heard in self._merge.add(stream, frames):
-                self.builder.add(heard)
+            self.builder.add_all(self._merge.add(stream, frames))
             if is_over:
                 del self._listening[exchange]
-                for heard in self._merge.end(stream):
-                    self.builder.add(heard)
+                self.builder.add_all(self._merge.end(stream))
             elif frames:
                 self._listening[exchange] = frames[-1].seq
             if is_over or frames:
@@ -94,7 +92,6 @@ class GrowingSession:
         return self._so_far
 
     def turn(self, draft: Draft, number: int) -> Turn:
-        """Return a turn as it is now."""
         return draft.freeze(self.recording, self.session_id, number, self.builder.turns.answered)
 
     def _turns(self) -> Iterator[Turn]:
@@ -119,14 +116,6 @@ _REST = 60_000_000_000
 
 
 @dataclass(slots=True)
-class _Past:
-    """The turns of a session before the recent ones."""
-
-    turns: int = 0
-    history: History = START
-
-
-@dataclass(slots=True)
 class GrowingLinks:
     """Links model calls to turns while both are recorded. The work of an update depends on what is recent.
 
@@ -144,7 +133,8 @@ class GrowingLinks:
     """The highest of these numbers."""
     _before: dict[int, Link] = field(default_factory=dict)
     """The links of the last update that are not final."""
-    _past: dict[object, _Past] = field(default_factory=dict)
+    _past: dict[object, tuple[int, History]] = field(default_factory=dict)
+    """The number of turns of each session before the recent ones, and the history after them."""
     _first: dict[object, int] = field(default_factory=dict)
     """The first turn of each session that has a link without being final."""
     _now_ns: int = 0
@@ -185,13 +175,13 @@ class GrowingLinks:
         """Return the session with its last turns, and note the history before them. An open turn lasts until now."""
         key, first = named(session), self._first.get((session.recording, session.session_id), len(session.turns))
         begin = max(0, min(len(session.turns) - TURNS, first - 1))
-        past = self._past.setdefault(key, _Past())
-        for turn in session.turns[past.turns : begin]:
-            past.history = keys_and_history(turn, past.history)[1]
-        past.turns = max(past.turns, begin)
-        histories[key] = past.history
+        past, history = self._past.get(key, (0, START))
+        for turn in session.turns[past:begin]:
+            history = keys_and_history(turn, history)[1]
+        past, histories[key] = max(past, begin), history
+        self._past[key] = past, history
         until_ns = self._now_ns - clocks.zero(session.recording) if _is_open(session) else session.until_ns
-        return replace(session, turns=session.turns[past.turns :], until_ns=until_ns)
+        return replace(session, turns=session.turns[past:], until_ns=until_ns)
 
     def _numbered(self, found: ModelCalls) -> list[Link]:
         """Return the links with numbers of requests that stay the same."""

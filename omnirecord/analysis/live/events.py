@@ -124,7 +124,6 @@ class State:
         return True
 
     def grow(self, row: Row) -> None:
-        """Add a delta."""
         self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
         self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 

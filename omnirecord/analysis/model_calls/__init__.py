@@ -71,9 +71,8 @@ def linked(
     `histories`: of sessions without their first turns. `asked`: returns the evidence in a request, if it is kept.
     """
     clocks = Clocks(recordings)
-    return _Correlation(
-        sorted(calls, key=order), Places(sessions, clocks, histories), clocks, asked or evidence_of
-    ).result()
+    places = Places(sessions, clocks, histories)
+    return _Correlation(sorted(calls, key=order), places, clocks, asked or evidence_of).result()
 
 
 def evidence_of(call: ModelCall) -> Asked:

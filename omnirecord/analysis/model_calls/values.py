@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from ...model import by_key
@@ -104,12 +105,9 @@ class ModelCalls:
 
     @classmethod
     def of_links(cls, links: Iterable[Link], offsets: Iterable[Offset]) -> ModelCalls:
-        links = tuple(links)
-        of: dict[TurnKey, list[Link]] = {}
-        maybe: dict[TurnKey, list[Link]] = {}
+        links, maybe = tuple(links), dict[TurnKey, list[Link]]()
+        of = by_key((link for link in links if link.turn is not None), attrgetter("turn"))
         for link in links:
-            if link.turn is not None:
-                of.setdefault(link.turn, []).append(link)
             for key in link.candidates:
                 maybe.setdefault(key, []).append(link)
         for found in of.values():
@@ -206,9 +204,7 @@ def time_spent(turn: Turn, links: Sequence[Link], ambiguous: int = 0) -> TimeSpe
     approvals = [(one.asked_ns, _first(one.answered_ns, one.resolved_ns, end)) for one in turn.approvals]
     models = [(one.started_ns, _first(one.ended_ns, end)) for one in links]
     requests = requests_of(links)
-    waits = [
-        (_first(before.ended_ns, end), after.started_ns) for tries in requests for before, after in pairwise(tries)
-    ]
+    waits = [(_first(before.ended_ns, end), after.started_ns) for some in requests for before, after in pairwise(some)]
     tools = [(one.called_ns, _first(one.returned_ns, end)) for one in turn.tools]
     lengths, spans = [0], list[Span]()
     for some in (approvals, models, waits, tools):

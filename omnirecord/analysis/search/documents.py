@@ -225,7 +225,7 @@ def _storable(name: str | None) -> str | None:
 
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:
     """The content digest of a text of deltas, and the time in which copies of it count as one."""
-    text, type_ = doc.text.replace("\u200b", "").strip(), doc.type or ""
+    text, type_ = plain(doc.text).strip(), doc.type or ""
     if type_ == protocol.RESPONSE_OUTPUT_TEXT_DELTA or key.startswith("assistant:"):
         return digest("assistant", text), SAID_NEAR
     if "reasoning" in type_ or key.startswith("thought:"):
@@ -353,10 +353,8 @@ class AnswerDocuments(DocumentMaker):
 
     def _repeated(self, frame: TimedFrame, one: Answer) -> Iterator[Doc] | None:
         """Return the documents of an event with whole texts or tool calls; None without any."""
-        at, seq = frame.offset_ns, frame.seq
-        docs = [
-            Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER) for _, text, says in _parts_of(one)
-        ]
+        at, seq, parts = frame.offset_ns, frame.seq, _parts_of(one)
+        docs = [Doc("event", frame.type, seq, seq, at, at, spaced(text), says, EVER) for _, text, says in parts]
         ended = self._end(frame.type, {}) if one.ending is None else self.close_all()
         return chain(ended, docs) if docs else None
 

@@ -142,6 +142,7 @@ def _of_turns(
     posts = {act.at_ns for act in acts if act.kind == "message"}
     all_ = [TurnMeasures(turn, posts, joined, until_ns, calls.of(turn)) for turn in turns]
     timed = [one for one in all_ if one.streamed_tokens is not None]
+    streamed = total(one.streamed_tokens for one in timed)
     streaming = total(one.streaming for one in all_)
     return {
         "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
@@ -152,9 +153,7 @@ def _of_turns(
         "streaming_s": seconds(streaming), "deltas": sum(one.deltas for one in all_),
         "deltas_per_s": per_second(sum(one.later_deltas for one in all_), streaming),
         "output_tokens": total(one.output_tokens for one in all_),
-        "output_tokens_per_s": per_second(
-            total(one.streamed_tokens for one in timed), total(one.streaming for one in timed)
-        ),
+        "output_tokens_per_s": per_second(streamed, total(one.streaming for one in timed)),
         "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
         "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
         "usage": usage_of(turns), "first_token_parts": first_token_stats(one.parts for one in all_),
@@ -305,8 +304,6 @@ def _streaming(passage: Passage) -> int | None:
 
 
 class _Stream:
-    """One stream and its frames."""
-
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
         response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
@@ -337,9 +334,8 @@ def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
 
 def _joined(line: Iterable[MergedFrame]) -> set[int]:
     """Times in ns at which a connect snapshot repeated earlier text."""
-    return {
-        heard.at_ns for heard in line if heard.in_snapshot and heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-    }
+    repeated = (heard for heard in line if heard.in_snapshot)
+    return {heard.at_ns for heard in repeated if heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -253,9 +253,8 @@ def told_failures(failed: Iterable[FailedRequest]) -> list[FailedRequest]:
 def failures(page: Page, failed: Iterable[FailedRequest]) -> Iterator[Line]:
     """Return the lines of failed requests in no turn, each with its time."""
     for one in failed:
-        yield from page.wrapped(
-            sentences.failed(page, one), "trouble", f"     {page.clock(one.at_ns):<9} ", " " * COLUMN
-        )
+        when = f"     {page.clock(one.at_ns):<9} "
+        yield from page.wrapped(sentences.failed(page, one), "trouble", when, " " * COLUMN)
 
 
 def verdict(page: Page, conclusion: Conclusion) -> Iterator[Line]:

@@ -232,7 +232,6 @@ class Following:
 
     @property
     def goes_on(self) -> bool:
-        """Whether more may come."""
         return self._store.is_being_recorded
 
     @property
@@ -318,10 +317,8 @@ class Following:
                 page = self._page_of(session)
                 key = TurnKey(session.recording, session.session_id, turn.number)
                 open_ = [one for one in self._growing.calls.of_key(key) if one.call.ending == "open"]
-                lines = [
-                    line for one in open_ for line in page.wrapped(f"{call_name(one)} -> …", "model", " " * COLUMN)
-                ]
-                yield from self._named(session, [*turn.growing(page), *lines])
+                more = [line for one in open_ for line in page.wrapped(f"{call_name(one)} -> …", "model", " " * COLUMN)]
+                yield from self._named(session, [*turn.growing(page), *more])
 
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
         """Return the objects of the turns that have ended since the last call, for `show --json`; at the end, those of

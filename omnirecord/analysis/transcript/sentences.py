@@ -136,9 +136,7 @@ class Page:
 
 def took(word: str, from_ns: int, until_ns: int | None, end: str = "") -> str:
     """Return a duration in words; empty if it is unknown: an imported body has no times."""
-    if until_ns is None or until_ns <= from_ns:
-        return ""
-    return f"{word}{seconds(until_ns - from_ns)}{end}"
+    return "" if until_ns is None or until_ns <= from_ns else f"{word}{seconds(until_ns - from_ns)}{end}"
 
 
 def listened(page: Page, stream: Listening) -> str:
@@ -173,7 +171,6 @@ def tool(page: Page, one: Tool) -> str:
 
 
 def has_failed(one: Tool) -> bool:
-    """Return whether a tool call has failed."""
     return one.failed is not None or one.replaced is not None
 
 
@@ -227,7 +224,6 @@ def trouble(page: Page, one: Trouble) -> str:
 
 
 def failed(page: Page, one: FailedRequest) -> str:
-    """Return a failed request."""
     how = "failed" if one.status >= 500 else "was refused"
     return f"!! {one.method} {page.short(one.path)} {how}: {page.short(one.why)}"
 

@@ -107,7 +107,6 @@ class SessionBuilder:
                 draft.odd_events += 1
 
     def add_all(self, line: Iterable[MergedFrame]) -> None:
-        """Add frames in order."""
         for heard in line:
             self.add(heard)
 
@@ -256,7 +255,6 @@ def _not_in(times: Mapping[bytes, list[int]], since_ns: int, stream: list[Merged
 
 
 def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
-    """Return the frames of each stream."""
     streams: dict[int, list[TimedFrame]] = {}
     for stream, some in groupby(frames, key=_STREAM):
         streams.setdefault(stream, []).extend(some)

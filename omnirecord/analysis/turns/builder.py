@@ -79,7 +79,6 @@ class TurnBuilder:
         self.status: tuple[str, int] | None = None
         """The session's last status and its time in ns."""
         self.cost_usd: float | None = None
-        """The last reported cost of the session."""
         self.is_child = is_child
         self.long_silence = long_silence
 
@@ -125,10 +124,7 @@ class TurnBuilder:
 
     def split(self, at_ns: int) -> None:
         """Close the open turn, whose end is missing, and begin another one for the next response."""
-        old = self.open
-        if old is None:
-            return
-        self.close("interrupted" if old.interrupted else "unfinished", at_ns)
+        self.close("interrupted" if self.open and self.open.interrupted else "unfinished", at_ns)
         self.turn(at_ns)
 
     def finish(self, until_ns: int) -> list[Draft]:
@@ -313,10 +309,8 @@ def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: s
     elif type_ == "reasoning":
         _reasoning(draft, at_ns, item)
     elif type_ == "error":
-        code, message = as_text(item.get("code")), as_text(item.get("message")) or ""
-        draft.troubles.append(
-            Trouble(at_ns, "error", as_text(item.get("source")), None, code, message, place=draft.events)
-        )
+        source, code, message = (as_text(item.get(name)) for name in ("source", "code", "message"))
+        draft.troubles.append(Trouble(at_ns, "error", source, None, code, message or "", place=draft.events))
     else:
         told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary"))
         draft.note(joined([type_.replace("_", " "), told], ": "), at_ns)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
 from .values import Child, Listening, Session, Turn
-from .why_stopped import AT_REST, LONG_QUIET, Code, because, is_waited_for, last_stream, stopped
+from .why_stopped import LONG_QUIET, Code, because, is_waited_for, last_stream, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
@@ -111,19 +111,15 @@ def _verdict(session: Session, code: Code, last: Listening | None) -> _Verdict:
         return lost
     if code in _CUT:
         return _waiting(turn, last) or _Verdict("unfinished", f"Unfinished: {_CUT[code]}", "at", _until(session, last))
-    if code in _TOLD:
-        return _TOLD[code](session, turn)
-    outcome = "finished" if code in AT_REST else "unfinished"
-    return _Verdict(outcome, f"{outcome.capitalize()}: {code.replace('_', ' ')}", "at", _until(session, last))
+    return _TOLD[code](session, turn)
 
 
 def _nothing(session: Session, code: Code) -> _Verdict:
     """Return the verdict on a session without a turn."""
     if code == "refused":
         worst = next(one for one in reversed(session.failures) if one.severity == "error")
-        return _Verdict(
-            "failed", f"Failed: {one_line(worst.method)} was refused: {_named(worst.why, _MOST_WHY)}", "at", worst.at_ns
-        )
+        said = f"Failed: {one_line(worst.method)} was refused: {_named(worst.why, _MOST_WHY)}"
+        return _Verdict("failed", said, "at", worst.at_ns)
     if code == "deleted":
         return _Verdict("finished", "Finished: a client deleted the session", "at", session.deleted_ns)
     if session.streams:

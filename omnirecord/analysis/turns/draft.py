@@ -118,7 +118,6 @@ class Draft:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the turn has no content."""
         told = (self.asked, self.messages, self.thoughts, self.tools, self.approvals, self.troubles, self.error)
         return self.response_id is None and not any(told)
 
@@ -244,11 +243,9 @@ class Draft:
             )
 
     def hand_back(self, call_id: str, output: str | None, status: str | None, at_ns: int) -> None:
-        """Add the output of a tool."""
         known = self.tools.get(call_id) or Tool(call_id, "", "", None, at_ns, None, None, self.events)
-        self.tools[call_id] = replace(
-            known, output=output, returned_ns=at_ns, status=status or known.status, failed=failure_in(output, status)
-        )
+        failed, status = failure_in(output, status), status or known.status
+        self.tools[call_id] = replace(known, output=output, returned_ns=at_ns, status=status, failed=failed)
         self.waiting_for.pop(call_id, None)
 
     def end(self, ended: Ended, at_ns: int, error: Fault | None = None) -> None:
@@ -295,8 +292,6 @@ _AT_ONCE = 20_000_000
 
 
 class Pace(NamedTuple):
-    """The pace of a turn's text."""
-
     first_ns: int | None
     """From the question to the first delta of text or thoughts, in ns; None if either is unknown."""
     deltas: int

@@ -218,11 +218,11 @@ def _previewed(preview: str | None) -> str | None:
 
 def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:
     id_ = as_text(data.get("elicitation_id"))
-    draft = builder.owners.get(id_ or "")
-    if draft is None or id_ is None or draft.approvals[id_].resolved_ns is not None:
-        return
-    draft.approvals[id_] = replace(draft.approvals[id_], resolved_ns=at_ns, action=as_text(data.get("action")))
-    draft.waiting_for.pop(id_, None)
+    draft = None if id_ is None else builder.owners.get(id_)
+    approval = None if draft is None else draft.approvals.get(id_ or "")  # the id of a call has none
+    if id_ is not None and draft is not None and approval is not None and approval.resolved_ns is None:
+        draft.approvals[id_] = replace(approval, resolved_ns=at_ns, action=as_text(data.get("action")))
+        draft.waiting_for.pop(id_, None)
 
 
 def _child(builder: TurnBuilder, at_ns: int, data: Data) -> None:

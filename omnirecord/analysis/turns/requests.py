@@ -21,17 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...model import Exchange
-from ...omnigent.routes import (
-    below_session,
-    deletes_session,
-    is_bookkeeping,
-    is_gate,
-    is_of_machines,
-    is_of_sessions,
-    is_tunnel,
-    path_of,
-    session_of,
-)
+from ...omnigent import routes
+from ...omnigent.routes import below_session, deletes_session, is_gate, path_of
 from ...text import joined
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
@@ -43,8 +34,6 @@ _BOOTING = (409, 503)
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One client action."""
-
     kind: Literal["message", "interrupt", "answer"]
     at_ns: int
     """The beginning of its request, in ns."""
@@ -61,7 +50,6 @@ class Act:
     refusal: str = ""
     """The error's message."""
     exchange: int = 0
-    """The number of its exchange."""
     end_ns: int | None = None
     """The end of its exchange, in ns; None while it is open."""
     client_left: bool = False
@@ -169,9 +157,8 @@ class FailedRequest:
     path: str
     status: int
     code: str | None
-    """The error code in the answer, if any."""
     message: str
-    """The error message in the answer; may be empty."""
+    """The error message in the answer, like `code`; may be empty."""
     severity: Literal["note", "warning", "error"]
 
     @property
@@ -201,27 +188,21 @@ def failed_requests(
     found = []
     for x in exchanges:
         if x.exchange not in acted and may_have_failed(x):
-            later = succeeded.get((x.request.method, path_of(x.request.target)), -1) > x.request.at_ns
+            method, path, at_ns = x.request.method, path_of(x.request.target), x.request.at_ns
             status = x.response.status if x.response else 0
-            severity = severity_of(x.request.method, x.request.target, status, later=later)
-            if status == 404 and deleted.get(x.session_id, x.request.at_ns) < x.request.at_ns:
+            severity = severity_of(method, x.request.target, status, later=succeeded.get((method, path), -1) > at_ns)
+            if status == 404 and deleted.get(x.session_id, at_ns) < at_ns:
                 severity = "note"
             if severity is not None:
                 code, message = error_in(answer(x))
-                method, path = x.request.method, path_of(x.request.target)
-                found.append(FailedRequest(x.exchange, x.request.at_ns, method, path, status, code, message, severity))
+                found.append(FailedRequest(x.exchange, at_ns, method, path, status, code, message, severity))
     return found
 
 
 def may_have_failed(x: Exchange) -> bool:
     """Return whether the server answered a client's request with an error status."""
-    return (
-        x.response is not None
-        and x.response.status >= 400
-        and x.party != "runner"
-        and x.ending != "upstream_unreachable"
-        and not is_tunnel(x.request.target)
-    )
+    is_error = x.response is not None and x.response.status >= 400 and x.ending != "upstream_unreachable"
+    return is_error and x.party != "runner" and not routes.is_tunnel(x.request.target)
 
 
 def error_in(answer: bytes) -> tuple[str | None, str]:
@@ -246,7 +227,7 @@ def severity_of(
     """Return how bad an error status (400 or above) is; None if it occurs in healthy sessions. `later`: the same
     request succeeded later."""
     below = below_session(target)
-    if below is None and is_of_machines(target):
+    if below is None and routes.is_of_machines(target):
         return None
     if (below or "").startswith("/resources/terminals") and status in _BOOTING:
         return None if later else "note"
@@ -254,12 +235,12 @@ def severity_of(
         return _of_read(target, below, status, later=later)
     if status == 404 and deletes_session(method, target):
         return "note"  # the session is gone, as requested
-    return "warning" if later or is_bookkeeping(method, target) else "error"
+    return "warning" if later or routes.is_bookkeeping(method, target) else "error"
 
 
 def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
     if below is None:
-        is_api = is_of_sessions(target)
+        is_api = routes.is_of_sessions(target)
         return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
     if below not in _ESSENTIAL:
         if status in (404, 405, 410) or (later and status in _BOOTING):
@@ -272,4 +253,4 @@ def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Lit
 def group_key(one: FailedRequest) -> tuple[object, ...]:
     """Return a key that is equal for the same kind of request with the same answer."""
     is_read = one.method in READS
-    return one.severity, one.method, session_of(one.path) if is_read else one.path, one.status, one.code
+    return one.severity, one.method, routes.session_of(one.path) if is_read else one.path, one.status, one.code

@@ -46,8 +46,6 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool call."""
-
     call_id: str
     name: str
     arguments: str
@@ -79,7 +77,6 @@ class Approval:
     answered_ns: int | None
     """The time of the POST with the answer."""
     answered_by: str | None
-    """The party that posted the answer."""
     place: int = 0
     left_ns: int | None = None
     """The time at which the client closed the POST that raised it, before the server answered that POST."""
@@ -157,7 +154,6 @@ class Silence:
     during: str | None
     """What the turn waited for: `approval`, or a tool's name; None if unknown."""
     heartbeats: int = 0
-    """The number of heartbeats in it."""
     unheard_ns: int = 0
     """The part of it in ns without any connected client."""
 
@@ -266,7 +262,6 @@ class Session:
     status: str | None = None
     """The last one on a stream or in a snapshot: `idle`, `running`, `waiting`, `failed`, `launching`."""
     status_ns: int | None = None
-    """The time of that status."""
     snapshot: Snapshot | None = None
     """None if no client asked for one."""
     cost_usd: float | None = None
@@ -276,7 +271,6 @@ class Session:
     started_at: str | None = None
     """Its beginning in UTC, ISO 8601; None if the recording has no times."""
     deleted_ns: int | None = None
-    """The time at which a client deleted it."""
     failures: tuple[FailedRequest, ...] = ()
     """The failed requests of clients, without client actions."""
     until_ns: int = 0

@@ -180,8 +180,7 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
         return ("not_taken_up", "The last message was posted, but the agent never began to work on it.")
     snapshot = session.snapshot
     if snapshot is not None and snapshot.at_ns > turn.last_event_ns and snapshot.runner_online is False:
-        said = "The runner, the process that runs the agent, was lost in the middle of the turn."
-        return ("runner_lost", said)
+        return ("runner_lost", "The runner, the process that runs the agent, was lost in the middle of the turn.")
     at_rest = session.status in ("idle", "failed") and (session.status_ns or 0) > turn.begin_ns
     if at_rest and (session.status_ns or 0) <= turn.last_event_ns:
         return ("end_missing", "The session came to rest, but no event said how the last turn ended.")

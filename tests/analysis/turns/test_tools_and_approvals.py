@@ -58,6 +58,11 @@ def test_an_approval_and_who_gave_it() -> None:
     assert turn.asked_ns == 1 * MS
 
 
+def test_an_answer_to_a_question_with_the_id_of_a_call_changes_nothing() -> None:
+    turn = only(stream(begin(), calls("in_progress"), resolved(id_="c1"), answers(), end()))
+    assert ([tool.output for tool in turn.tools], turn.approvals) == (["a.txt"], ())
+
+
 def test_an_approval_whose_post_the_client_closed() -> None:
     def left(sent_ns: int, closed_ns: int, *, client_left: bool = True) -> int | None:
         act = Act("message", sent_ns, "client", "Hi", end_ns=closed_ns, client_left=client_left)
