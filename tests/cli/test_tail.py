@@ -214,13 +214,13 @@ async def test_most_events_are_printed_within_300_ms(tmp_path: Path) -> None:
     ):
         await client.head()
         late = []
-        for n in range(20):
+        for n in range(11):
             begun = time.monotonic()
             await talker.say(event(n))
             for tail in (by_file, by_url):
                 assert (await tail.row())["seq"] == n + 1
             late.append(time.monotonic() - begun)
-    assert sorted(late)[10] < 0.3
+    assert sorted(late)[5] < 0.3
 
 
 @pytest.mark.slow

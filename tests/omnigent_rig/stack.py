@@ -15,7 +15,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Self
@@ -52,7 +52,7 @@ class Stack:
     A given `home` is made if it is not there and left behind; without one a folder is made and removed. It
     has to be short: the runner talks to its harnesses over Unix sockets in it, whose paths have 107 bytes.
     `env` is for the server and the runner, beside what they always get. `python`: the interpreter that runs them, for
-    another version of Omnigent.
+    another version of Omnigent. `imports`: modules that each harness would import, imported once for all of them.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Stack:
         home: Path | None = None,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        imports: Sequence[str] = (),
     ) -> None:
         self.port = server_port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -78,7 +79,7 @@ class Stack:
         self._removes_home = home is None
         self._provider_url = provider_url
         self._env = dict(env or {})
-        self._python = python
+        self._python, self._imports = python, imports
         self._token = token_hex(24)
         self._marker = token_hex(8)
 
@@ -127,7 +128,7 @@ class Stack:
         }
         if self._python == sys.executable:
             if self._zygote is None:
-                self._zygote = await Zygote.begin(self._base_env(), self.work, self.home / "zygote.log")
+                self._zygote = await Zygote.begin(self._base_env(), self.work, self.home / "zygote.log", self._imports)
             self.runner = await self._zygote.fork(self._base_env() | env, self.work, self.home / "runner.log")
         else:
             self.runner = await self._spawn("runner", ["-m", "omnigent.runner._entry"], env)

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,13 @@ from tests.omnigent_rig.process import Process, StackError
 _FD = "OMNIGENT_RUNNER_ZYGOTE_CONTROL_FD"
 _PROGRAM = """\
 import importlib, pkgutil
-import agents, anthropic, openai.resources, omnigent.inner.openai_agents_sdk_harness, omnigent.runtime.workflow
+import agents, openai.resources, omnigent.inner.openai_agents_sdk_harness, omnigent.runtime.workflow
 for module in pkgutil.iter_modules(openai.resources.__path__, "openai.resources."):
     importlib.import_module(module.name)
 from omnigent.runner._zygote import main
 main()
 """
-"""Omnigent's process for forks, with the modules that the harness of `agents.py` imports in addition: the last of them,
-`anthropic`, where a turn fails."""
+"""Omnigent's process for forks, with the modules that the harness of `agents.py` imports in addition."""
 
 
 class Zygote(Process):
@@ -37,11 +36,13 @@ class Zygote(Process):
     _writer: asyncio.StreamWriter
 
     @classmethod
-    async def begin(cls, env: dict[str, str], cwd: Path, log: Path) -> Zygote:
+    async def begin(cls, env: dict[str, str], cwd: Path, log: Path, also: Sequence[str] = ()) -> Zygote:
+        """Start it. `also`: further modules that it imports."""
         ours, theirs = socket.socketpair()
         with theirs:
+            program = "".join(f"import {name}\n" for name in also) + _PROGRAM
             environment = {**env, _FD: str(theirs.fileno())}
-            self = await cls.spawn("zygote", ["-P", "-c", _PROGRAM], environment, cwd, log, pass_fds=(theirs.fileno(),))
+            self = await cls.spawn("zygote", ["-P", "-c", program], environment, cwd, log, pass_fds=(theirs.fileno(),))
         self._reader, self._writer = await asyncio.open_connection(sock=ours)
         return self
 

@@ -21,7 +21,7 @@ from tests.support.stage import EVENTS
 from tests.support.watchdog import slowness
 from tests.support.wire import ask, connected, get
 
-STREAMS, EVENTS_EACH = 100, 40
+STREAMS, EVENTS_EACH = 100, 25
 
 
 def crowd() -> tuple[Made, list[list[float]]]:

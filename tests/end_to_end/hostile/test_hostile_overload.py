@@ -60,7 +60,6 @@ async def flooded(proxy: Process, size: int) -> AsyncIterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 async def test_a_signal_ends_a_flooded_recorder_within_ten_seconds_and_says_what_is_lost(
     tmp_path: Path, long: bool, figure: Figure
 ) -> None:
@@ -85,7 +84,6 @@ async def test_a_signal_ends_a_flooded_recorder_within_ten_seconds_and_says_what
 
 
 @pytest.mark.slow
-@pytest.mark.timed
 async def test_a_second_signal_does_not_wait_for_what_is_queued(tmp_path: Path) -> None:
     db = tmp_path / "run.db"
     async with (
