@@ -155,7 +155,6 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
-    """Return the test that requests a server, and its settings."""
     from .server import Case
 
     item, config = request.node, request.config
@@ -203,7 +202,6 @@ def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _value(name: str, text: str | None) -> Any:
-    """Return the value of an option or ini text; None if there is none."""
     return text.replace(",", " ").split() if text and name == "match_on" else text or None
 
 

@@ -358,7 +358,6 @@ class _Hooks:
 
 @contextmanager
 def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
-    """Watch the replay of a test that has a limit."""
     if seconds is None or server.is_recording:
         yield
         return

@@ -242,7 +242,6 @@ class RecordingFiles:
 
     @property
     def is_behind(self) -> bool:
-        """Whether any stream waits for frames."""
         return any(file.row_maker.frames.behind for file in self.all)
 
     def turn(self) -> None:

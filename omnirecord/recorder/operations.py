@@ -164,7 +164,6 @@ class Batch(Generic[F]):
     """Bytes of memory that they take, as the queue counts them."""
 
     def free(self, rest: Callable[[], object] | None) -> None:
-        """Free the operations a portion at a time."""
         while self.ops:
             del self.ops[-PORTION:]
             if rest is not None:

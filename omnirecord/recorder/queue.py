@@ -40,7 +40,6 @@ log = logging.getLogger("omnirecord")
 
 
 def amount(size: int, pieces: int) -> str:
-    """Return a number of bytes and of pieces in words."""
     told = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
     return f"{told} in {pieces} pieces"
 
@@ -70,7 +69,6 @@ class RecordQueue:
         return self.clock() - self.zero_ns
 
     def put(self, op: Op, file: RecordingFile) -> None:
-        """Queue an operation of this file."""
         self.ops.append((file, op))
         if self.sleeps:
             self._wake()
@@ -184,7 +182,6 @@ class ExchangeRecorder:
         self._put(request)
 
     def now(self) -> int:
-        """Nanoseconds since the recording began."""
         return self._queue.now()
 
     def _now(self) -> int:
@@ -314,7 +311,6 @@ class ExchangeRecorder:
         return self._file is not self._files.current and self._moves and not self._over
 
     def _move(self) -> None:
-        """Continue in the newest file."""
         assert self._request is not None
         assert self._response is not None
         passed = Passed()

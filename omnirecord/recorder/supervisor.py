@@ -1,6 +1,6 @@
-"""The recorder's side of its processes: starts the worker and the one that ships, and starts another when one dies.
+"""The recorder's two other processes: starts the worker and the shipper, and another one when one of them dies.
 
-The process that ships finds the files by itself. No stream and no write waits for it.
+The shipper finds the files by itself. No stream and no write waits for it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ def child(module: str, *arguments: str) -> list[str]:
 
 
 def how_it_ended(code: int) -> str:
-    """Return the exit code of a process, or its signal, in words."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -95,7 +94,6 @@ class WorkerFrames(Frames):
         return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
-        """Return the news, for the message of that number."""
         streams = [self._open[exchange] for exchange in self._news if exchange in self._open]
         told = File(self.key, str(self._path), self._recording, list(map(replace, streams)))
         for stream in streams:

@@ -132,7 +132,6 @@ class RecorderThread:
         return self.file.number
 
     def note(self, message: str) -> None:
-        """Write an incident into the cassette."""
         self._queue.note(message, self.file)
 
     def begin_exchange(self, method: str, target: str, headers: Headers, hop: int = 0) -> ExchangeRecorder:
@@ -209,7 +208,6 @@ class RecorderThread:
 
     @property
     def _waiting(self) -> int:
-        """Number of streams that wait for frames."""
         return sum(file.row_maker.frames.waiting for file in self.files.all)
 
     def _finished(self) -> bool:

@@ -147,7 +147,6 @@ class _Cassette:
 
     @property
     def waiting(self) -> int:
-        """Number of streams that wait for frames."""
         return len(self.told) + (self._maker.waiting if self._maker else 0)
 
     def make(self, rest: Rest) -> Iterator[int]:

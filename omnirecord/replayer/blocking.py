@@ -138,7 +138,6 @@ class Replay(WithBlock, replaying.Replay):
 
 
 def position_text(position: Position) -> str:
-    """Return a position as a sentence."""
     behind = "before its first event"
     if position.seq is not None:
         behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"

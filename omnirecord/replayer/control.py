@@ -65,7 +65,6 @@ class PlayheadControl:
         return self._controls.speed
 
     def position(self, which: str | None = None) -> Position:
-        """Return the position of one playhead."""
         return self._controls.position(which)
 
     def positions(self) -> list[Position]:
@@ -171,7 +170,6 @@ class ControlPath:
         self._state = state
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
-        """Answer a request below the control path."""
         name = path_of(target).removeprefix(CONTROL)
         if refusal := refused(self._guard, request):
             return refusal

@@ -53,7 +53,6 @@ class Sender:
         self._ended = ended
 
     async def answer(self, request: web.BaseRequest, answer: Answering) -> web.StreamResponse:
-        """Send an answer when it is due."""
         await self._waiting.until_due(answer)
         exchange = answer.exchange
         if exchange.response is None:

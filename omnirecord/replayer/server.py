@@ -220,8 +220,8 @@ class Replay(PlayheadControl):
             self._store.close()
 
     def wait_state(self) -> WaitState:
-        """Return what the replay waits for at this moment."""
-        opened = self._player.streams.opened_gates()
+        runs = self._player.streams.all(older=True)
+        opened = sum(gate.open for run in runs for gate in run.timeline.gates)
         awaits = self._waiting.awaited
         if awaits is None and not self._tasks and not opened:
             awaits = self._plan.first_gate() or (None if self.requests else "a request")
@@ -359,7 +359,6 @@ class Replay(PlayheadControl):
 
 
 def warn_unmade() -> None:
-    """Warn a caller's caller of the deprecated name."""
     warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=3)
 
 

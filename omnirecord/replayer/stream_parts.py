@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from random import Random
 from typing import overload
 
@@ -43,14 +43,8 @@ class Part:
 
 def frames_of(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """Yield the parts of each frame, in order; a part of no recorded frame is alone."""
-    frame: list[Part] = []
-    for part in parts:
-        if frame and not (part.seq and (part.stream, part.seq) == (frame[-1].stream, frame[-1].seq)):
-            yield frame
-            frame = []
-        frame.append(part)
-    if frame:
-        yield frame
+    for _, frame in groupby(parts, lambda part: (part.stream, part.seq) if part.seq else object()):
+        yield list(frame)
 
 
 BURST = 256 * 1024
@@ -104,7 +98,6 @@ class StreamParts(Sequence[Part]):
         return Burst(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
 
     def ends_a_frame(self, number: int) -> bool:
-        """Whether this part is the last of its frame."""
         return number + 1 == len(self) or self._seqs[number] != self._seqs[number + 1]
 
     def __len__(self) -> int:

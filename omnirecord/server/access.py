@@ -227,7 +227,6 @@ class Trust:
     insecure: bool = False
 
     def __bool__(self) -> bool:
-        """Whether any option was given."""
         return self != Trust()
 
     def context(self) -> ssl.SSLContext:

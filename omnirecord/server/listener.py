@@ -150,7 +150,6 @@ class Listener:
         self.guard = Guard(names, any_address=anywhere, token=self.token, has_pages=self._has_pages)
 
     async def start(self) -> None:
-        """Accept connections from now on."""
         self.accepting.start()
 
     def refuse_connections(self) -> None:

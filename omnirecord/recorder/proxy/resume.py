@@ -83,7 +83,6 @@ class Held:
         return self.waiting > self._limit
 
     def add(self, piece: Piece) -> None:
-        """Append a piece to be sent."""
         self._unsent.append(piece)
         self._size += piece.cost
         self.waiting += piece.cost
@@ -326,7 +325,6 @@ class Resuming:
         self._stopped = False
 
     def begin(self, asked: Asked, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> Relay:
-        """Return the relay of a new stream."""
         relay = Relay(answer, recorder, self._limit, self._left)
         self._relays[relay.stream] = relay, self._digest(asked)
         return relay

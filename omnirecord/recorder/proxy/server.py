@@ -142,7 +142,6 @@ class Proxy(WithBlock):
 
     @property
     def exchanges_of(self) -> Mapping[str, int]:
-        """The number of requests to each upstream with a name, by name."""
         return {target.name: target.exchanges for target in self._targets if target.name is not None}
 
     @property
@@ -192,7 +191,6 @@ class Proxy(WithBlock):
 
     @property
     def recording(self) -> int:
-        """The number of the recording in progress."""
         return self._recorder_thread.recording
 
     @property
@@ -213,7 +211,6 @@ class Proxy(WithBlock):
 
     @property
     def open_exchanges(self) -> int:
-        """The number of open exchanges."""
         return len(self._running)
 
     def __enter__(self) -> Recorder:

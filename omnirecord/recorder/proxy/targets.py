@@ -49,7 +49,6 @@ class Target:
             refuse_itself(self._url, url)
 
     def connect(self, tls: ssl.SSLContext | None) -> None:
-        """Make `upstream`, which opens connections for requests."""
         self.upstream = Upstream(self._url, tls)
 
     def warn(self, *, insecure: bool, has_control: bool) -> None:

@@ -155,7 +155,6 @@ def _fitted(slot: list[Part], data: bytes, key: Key | None) -> list[Part]:
 
 
 def _upto(parts: list[Part], size: int) -> list[Part]:
-    """Return the first `size` bytes of the parts."""
     cut = []
     for part in parts:
         if size > 0:

@@ -122,7 +122,6 @@ class Incoming:
 
     @cached_property
     def content(self) -> bytes:
-        """The decoded body."""
         return decoded(self.body, header(self.headers, "content-encoding")) if self.body else b""
 
     @cached_property

@@ -59,7 +59,6 @@ _GITHUB: Data = {
 
 
 def page_of(rows: list[Data]) -> Data:
-    """Return a list of the API with all rows in one page."""
     ids = [row.get("id") for row in rows]
     return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
             "has_more": False}  # fmt: skip
@@ -105,7 +104,6 @@ class OmnigentUi:
         self.made_up: list[str] = []
 
     def opens_stream(self, request: Incoming) -> bool:
-        """Whether a page opens the stream of a session."""
         return request.is_page and opens_session_stream(request.method, request.target)
 
     def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
@@ -238,15 +236,12 @@ class Answers:
         if below == "/child_sessions":
             return made(page_of(self._sessions.children(name, self._before(name))))
         if below == "/agent":
-            return made(self._agent(name))
+            snapshot = self._sessions.snapshot(name, self._before(name))
+            known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
+            told = {key: snapshot.get(of) for key, of in known.items()}
+            return made(self._sessions.agent(name, self._before(name)) or {**AGENT, **told})
         is_resource = below.startswith("/resources/")
         return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
-
-    def _agent(self, name: str) -> Data:
-        snapshot = self._sessions.snapshot(name, self._before(name))
-        known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
-        told = {key: snapshot.get(of) for key, of in known.items()}
-        return self._sessions.agent(name, self._before(name)) or {**AGENT, **told}
 
     def _snapshot(self, name: str, query: dict[str, str], answer: Timed | None) -> Data:
         snapshot = self._sessions.snapshot(name, self._before(name), answer)

@@ -119,7 +119,6 @@ class Shell:
 
     @cached_property
     def _recorded(self) -> Exchange | None:
-        """The newest recorded page of a web UI."""
         pages = ((x, kind) for x, kind in reversed(self._successes) if asks_for_page(x.request.target))
         html = (x for x, kind in pages if kind.lower().startswith("text/html"))
         return next((x for x in html if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)

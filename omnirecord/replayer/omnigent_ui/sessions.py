@@ -72,7 +72,6 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
 
 
 def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
-    """Add the item, the approval or the sub-agent of an event."""
     at, name = frame.offset_ns, data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         history.items += ((at, item) for item in _dicts([data.get("item")]))
@@ -87,7 +86,6 @@ def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -
 
 
 def _message(said: Data, created_at: int) -> Iterator[Data]:
-    """Yield a user's message as an item."""
     name, content = said.get("item_id"), said.get("data")
     if isinstance(name, str) and isinstance(content, dict):
         item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
@@ -270,7 +268,6 @@ class Sessions:
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
-        """Return the row of a session in the session list."""
         timed = _newest(self._recorded.rows.get(name, []), before)
         snapshot = self.snapshot(name, before)
         if timed is None:

@@ -192,7 +192,6 @@ class Player:
             self._asked.discard(playing.exchange.exchange)
 
     def reset(self) -> None:
-        """Start again from the beginning."""
         self.streams.reset()
         self._lookup.reset()
         self._asked.clear()
@@ -233,7 +232,6 @@ class Player:
         return self._answering(request, known[-1] if known else candidates[0], session, now)
 
     def _relaxed(self, request: Incoming) -> list[Exchange]:
-        """Return the recorded reads of the same resource in more or less detail."""
         recorded, other = self._lookup.alike_in_other_detail(request)
         if other is not None and not request.is_page:  # a page repeats its requests
             self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")

@@ -127,7 +127,6 @@ class Controls:
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
-        """Continue after a pause."""
         if which is None:
             self._streams.paused = False
         for run in self._all_of(which):
@@ -149,8 +148,7 @@ class Controls:
 
         Call it again until the event has passed: its client may have left."""
         run.timeline.pause(now)
-        end = self._next_end(run)
-        if end is not None:
+        if (end := self._next_end(run)) is not None:
             run.timeline.limit = end
         return end
 
@@ -195,9 +193,11 @@ class Controls:
         frame = self._plan.frame(last.stream, last.seq) if last else None
         offset_ns = self._reached(run)
         stream, seq, type_ = (frame.stream, frame.seq, frame.type) if frame else (None, None, None)
+        end = self._next_end(run)
+        after = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
         return Position(
-            run.name, stream, seq, type_, max(0, offset_ns - run.start_ns) / NS, offset_ns,
-            self._next_type(run), self._held_by(run), run.timeline.paused, run.timeline.speed * self._timing.speed,
+            run.name, stream, seq, type_, max(0, offset_ns - run.start_ns) / NS, offset_ns, after and after.type,
+            self._held_by(run), run.timeline.paused, run.timeline.speed * self._timing.speed,
         )  # fmt: skip
 
     def positions(self) -> list[Position]:
@@ -262,11 +262,6 @@ class Controls:
         gate = run.timeline.closed_gate()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
-
-    def _next_type(self, run: Playthrough) -> str | None:
-        end = self._next_end(run)
-        frame = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
-        return frame.type if frame else None
 
     def _next_end(self, run: Playthrough) -> SortKey | None:
         """Return the key of the last part of the next event that no client has; None if there is none."""

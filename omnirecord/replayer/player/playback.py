@@ -210,7 +210,6 @@ class Playing:
         return part.data
 
     def _ends_a_frame(self, number: int) -> bool:
-        """Whether this part is the last of its frame."""
         if isinstance(self.parts, StreamParts):
             return self.parts.ends_a_frame(number)
         part = self.parts[number]

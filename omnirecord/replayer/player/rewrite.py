@@ -23,7 +23,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from ...model import Exchange, Headers
+from ...model import Exchange
 from ...omnigent.routes import path_of, query_of, session_of, with_session
 from ...wire.event_ids import event_id, parse_event_id, stamp
 from ...wire.json_rpc import Message, answered_to
@@ -64,9 +64,6 @@ class Renaming:
 
     def string(self, text: str) -> str:
         return self.text(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
-
-    def headers(self, headers: Headers) -> Headers:
-        return tuple((name, self.string(value)) for name, value in headers)
 
     def texts(self, slices: Sequence[bytes]) -> list[bytes]:
         """Return the slices of a text with the names replaced. A name that is cut goes into the slice of its start."""
@@ -193,10 +190,10 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
 
 
 def _renamed_exchange(exchange: Exchange, renaming: Renaming) -> Exchange:
-    response = exchange.response
-    if response is None:
+    if (response := exchange.response) is None:
         return exchange
-    return replace(exchange, response=replace(response, headers=renaming.headers(response.headers)))
+    headers = tuple((name, renaming.string(value)) for name, value in response.headers)
+    return replace(exchange, response=replace(response, headers=headers))
 
 
 _DATA = b"data:"
@@ -271,7 +268,6 @@ class Effects:
         return self._resume or self._has_faults
 
     def reset(self) -> None:
-        """Forget the faults that have happened."""
         self.happened.clear()
         self._stalling.clear()
         self._bound.reset()
@@ -311,7 +307,6 @@ class Effects:
         return {name for name, count in self._bound.stalls.items() if had[name] >= count}
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
-        """Count a request, and return the faults on it; None if there are none."""
         fault = self._bound.on_request(method, target)
         if fault is not None:
             self.happened |= dict.fromkeys(fault.names)

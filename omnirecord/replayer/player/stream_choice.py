@@ -56,15 +56,10 @@ class StreamChoice:
         """Return every playthrough, the oldest first. `older`: also those that have begun again."""
         return [*self.playthroughs.values(), *self.alone, *(self.older if older else ())]
 
-    def opened_gates(self) -> int:
-        return sum(gate.open for run in self.all(older=True) for gate in run.timeline.gates)
-
     def reset(self) -> None:
-        self.playthroughs.clear()
-        self.alone.clear()
-        self.older.clear()
+        for kept in (self.playthroughs, self.alone, self.older, self.made):
+            kept.clear()
         self.effects.reset()
-        self.made.clear()
 
     def playthrough(self, session: Session) -> Playthrough:
         """Return the session's playthrough, a new one if there is none."""
@@ -100,7 +95,6 @@ class StreamChoice:
         return run
 
     def closed(self, playing: Playing) -> None:
-        """Remove a stream whose client left, or that ended."""
         self.effects.closed(playing)
         for run in self.all(older=True):
             if playing in run.live:

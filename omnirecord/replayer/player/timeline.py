@@ -202,7 +202,6 @@ class Timeline:
             self.limit = None if self.last is None else sort_key(self.last)
 
     def play(self, now: int) -> None:
-        """Continue after a pause."""
         self._keep(now)
         self.paused = False
         self.limit = None
@@ -238,7 +237,6 @@ class Timeline:
 
 
 def scale_of(points: Sequence[int], gates: Iterable[Gate], timing: Timing) -> Scale:
-    """Return the scale of the gaps between these offsets."""
     between = () if timing.instant else sorted({*points, *(gate.at_ns for gate in gates)})
     return Scale(between, timing)
 
