@@ -216,7 +216,7 @@ async def _run_proxy(
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
-            from ..server.background import reduce_gc
+            from ..server.timers import reduce_gc
 
             reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)

@@ -127,9 +127,8 @@ def omnirecord_config() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
-    """URL of the server to record from, requested only for a recording. Override it to start a server.
-
-    It may hold further servers with a name, as the setting does: `URL model=URL`."""
+    """URL of the server to record from, requested only for a recording. Override it to start a server. It may hold
+    further servers with a name, as the setting does: `URL model=URL`."""
     if not (upstream := _setting(pytestconfig, "upstream")):
         pytest.fail(
             "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"

@@ -29,7 +29,7 @@ from ..recorder.proxy.server import Proxy
 from ..recorder.proxy.targets import by_name
 from ..replayer.blocking import Replay, Server, position_text
 from ..replayer.server import Served
-from ..server.background import WithBlock
+from ..server.listener import WithBlock
 from ..server.timers import monotonic
 from ..text import visible
 from . import Settings
@@ -93,9 +93,7 @@ def failed_path(path: Path) -> Path:
 
 def _keep(db: Path, path: Path, *, has_passed: bool) -> None:
     """Write the recording `db` of a test to its cassette `path`, or that of a failed test beside it, whole or not at
-    all.
-
-    Raises `UsageError` if it cannot be written, or if a request of a passed test did not reach the upstream."""
+    all. Raises `UsageError` if it cannot be written, or if a request of a passed test did not reach the upstream."""
     target = path if has_passed else failed_path(path)
     with closing(open_store(db)) as store:
         if has_passed and (missed := store.exchanges(ending="upstream_unreachable")):

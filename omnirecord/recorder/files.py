@@ -132,10 +132,8 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file, as other recordings of the same run.
-
-        Numbers and times go on, so that readers can join the files.
-        """
+        """Continue in another file, as other recordings of the same run. Numbers and times go on, so that readers can
+        join the files."""
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         version = self.row_maker.server_version
@@ -285,10 +283,8 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed.
-
-        Raises `OmnirecordError`, or what SQLite raises.
-        """
+        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed. Raises
+        `OmnirecordError`, or what SQLite raises."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
         writer = self._another(file)

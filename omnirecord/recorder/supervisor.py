@@ -169,8 +169,7 @@ class WorkerSupervisor:
         return True
 
     def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
-        """Send the news if there is any and the worker has read the last message. Call it after a commit. `hurry`,
-        `hold`: see `Told`."""
+        """Send news, if the worker has read the last message. Call it after a commit. `hurry`, `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
         untold = [key for key, number in self._releasing.items() if not number]
@@ -188,8 +187,8 @@ class WorkerSupervisor:
             self._pipe.send(told)
 
     def pause(self) -> float:
-        """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
-        `wake` is called when it is."""
+        """Return the seconds until the next message is due; infinite without news, or if the worker is not ready
+        (`wake`)."""
         self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
         if not waiting or self._process is None or self._heard < self._number:

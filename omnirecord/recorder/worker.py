@@ -28,8 +28,7 @@ from ..cassette.contracts import load
 from ..cassette.sqlite import Writer
 from ..cassette.sqlite.writer import is_transient
 from ..contract.judge import Contract
-from ..server.background import reduce_gc
-from ..server.timers import fault_of, monotonic
+from ..server.timers import fault_of, monotonic, reduce_gc
 from ..wire.limits import max_decoded
 from .frames import FrameMaker
 from .intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath

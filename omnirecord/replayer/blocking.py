@@ -12,7 +12,7 @@ from inspect import signature
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
 from ..model import Exchange
-from ..server.background import Blocking, WithBlock, of_server
+from ..server.listener import Blocking, WithBlock, of_server
 from ..text import visible
 from . import server as replaying
 from .control import PATIENCE
@@ -103,8 +103,8 @@ class Server(Blocking):
             raise TimeoutError(f"{name} was not done after {named.get('timeout') or 0:g} s: {where}") from error
 
     def assert_all_matched(self) -> None:
-        """Raise `AssertionError` if a request matched no recorded one, or had another `type` or `action`. The error
-        lists these requests."""
+        """Raise `AssertionError`, with a list, if a request matched no recorded one, or had another `type` or
+        `action`."""
         __tracebackhide__ = True
         _assert_none(differences(self.unmatched, self.mismatches, ()))
         for one in self.further.values():

@@ -124,8 +124,7 @@ class Sender:
             await asyncio.Event().wait()
 
     async def _send_freely(self, playing: Playing, write: Write) -> bool:
-        """Send bursts as long as nothing holds them, and return whether more parts follow. Other clients get their
-        turn."""
+        """Send bursts as long as nothing holds them, with turns for other clients; return whether more parts follow."""
         number = 0
         while (burst := playing.burst(self._now())) is not None:
             await write(burst)

@@ -68,10 +68,8 @@ class Guard:
         self._token = token
 
     def refusal(self, method: str, target: str, headers: Headers, *, is_public: bool = False) -> Refusal | None:
-        """Return the refusal of this request; None if it may pass. `target` is that of the request line.
-
-        `is_public`: the response says nothing of a recording, so it needs no token, and another page may link to it.
-        """
+        """Return the refusal of this request; None if it may pass. `target` is that of the request line. `is_public`:
+        the response says nothing of a recording, so it needs no token, and another page may link to it."""
         is_followed_link = (  # by a browser, so that no other page can read the response
             header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
         )

@@ -80,9 +80,8 @@ def origin_form(request: web.BaseRequest) -> str | None:
 
 
 def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
-    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests. None if
-    it is not. It quotes nothing of the request.
-    """
+    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests; else
+    None. It quotes nothing of the request."""
     if transfer_coding(headers) not in (None, "chunked"):
         return bad_request("it has a transfer coding that is not chunked", 501)
     if not announces_body(headers):

@@ -182,10 +182,8 @@ class Relay:
         return None
 
     async def serve(self, request: web.BaseRequest, *, behind: int | None = None) -> web.StreamResponse:
-        """Send the stream to this client until it ends, from its current place or after frame `behind`.
-
-        The previous listener is cut: it is the same client on a lost connection, or it has given an id away.
-        """
+        """Send the stream to this client until it ends, from its current place or after frame `behind`. The previous
+        listener is cut: it is the same client on a lost connection, or it has given an id away."""
         listener = self._listen(request)
         if behind is not None:
             self._held.rewind(behind)

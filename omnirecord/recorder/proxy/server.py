@@ -20,9 +20,8 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import File, Trust
-from ...server.background import Blocking, WithBlock, of_server
 from ...server.http import bad_request, error_response, origin_form
-from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
+from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
 from ...server.timers import monotonic
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded

@@ -77,10 +77,8 @@ def targets_of(
     upstream: str | None, upstreams: Mapping[str, str], contract: str, contracts: Mapping[str, str], place: Place,
     listens: Mapping[str, str], handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
 ) -> list[Target]:  # fmt: skip
-    """Return the upstreams of a recorder, that without a name first. Raises `UsageError`.
-
-    `place` is that of the first one. By default, another one has a free port of the same host.
-    """
+    """Return the upstreams of a recorder, that without a name first. Raises `UsageError`. `place` is that of the first
+    one. By default, another one has a free port of the same host."""
     if upstream is None and not upstreams:
         raise UsageError("there is no upstream to record: give --upstream URL")
     for hop in upstreams:

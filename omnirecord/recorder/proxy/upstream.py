@@ -185,10 +185,8 @@ def refuse_itself(upstream: URL, own: str) -> None:
 
 
 def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
-    """Return why no TCP or TLS connection was made; None if there was one.
-
-    With TLS 1.3 a server refuses a client certificate after the handshake. Then the cause of the error says so.
-    """
+    """Return why no TCP or TLS connection was made; None if there was one. With TLS 1.3 a server refuses a client
+    certificate after the handshake. Then the cause of the error says so."""
     causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
     found = next(filter(None, (explained(cause) for cause in causes if cause is not None)), None)
     if found is not None or not isinstance(error, aiohttp.ClientConnectorError):
@@ -227,11 +225,8 @@ class Upstream:
     async def request(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request of the client connection with this number, and return its response without the body. Raises
-        aiohttp's errors.
-
-        It is sent again only if its connection had been used before and was lost.
-        """
+        """Send a request of the client connection with this number, and return its response without the body. It is
+        sent again only if its connection had been used before and was lost. Raises aiohttp's errors."""
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
         exactly, answer = (_exactly(headers),), None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):

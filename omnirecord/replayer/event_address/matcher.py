@@ -135,8 +135,8 @@ def is_event(frame: TimedFrame) -> bool:
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has it;
-    None if it has none of these."""
+    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has
+    it."""
     if frame.type is not None or frame.raw is None or not is_event(frame):
         return frame.type
     if frame.verdict == "malformed":

@@ -324,8 +324,7 @@ def _edit(text: str, edit: Edit) -> str:
 
 
 def inside_a_character(raw: bytes) -> int | None:
-    """Return the offset inside the first character of several bytes; None if there is none. A byte order mark does not
-    count."""
+    """Return the offset inside the first character of several bytes but a byte order mark; None if there is none."""
     several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
     return next((found.start() + 1 for found in several if found[0].decode(errors="ignore")), None)
 

@@ -193,8 +193,7 @@ class Bodies:
         return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
-        """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded value, new
-        value."""
+        """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded, new value."""
         if (calls := self.calls(request, exchange)) is not None:
             recorded, asked = calls
             return [] if self._unlike(exchange, request) is None else [("params", recorded.params, asked.params)]

@@ -203,9 +203,7 @@ def around(key: Key, ordered: Sequence[Key]) -> list[Key]:
 
 def nearest(key: Key, ordered: Sequence[Key]) -> list[Key]:
     """Return the recorded requests most similar to `key`, best first, without equal ones. `ordered`: by `in_order`.
-
-    Comparing is slow and blocks the event loop, so only those `around` it are compared.
-    """
+    Comparing is slow and blocks the event loop, so only those `around` it are compared."""
     matcher = SequenceMatcher(b=key.path[:_COMPARED])
     others = (other for other in around(key, ordered) if other != key)
     return sorted(others, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]

@@ -197,9 +197,7 @@ class Answers:
 
     def state(self, target: str, answer: Timed | None) -> Any:
         """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
-
-        `answer`: the recorded answer to this request, with its time.
-        """
+        `answer`: the recorded answer to this request, with its time."""
         name, below = session_of(target), below_session(target)
         query = dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":

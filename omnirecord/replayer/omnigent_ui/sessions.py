@@ -259,8 +259,7 @@ class Sessions:
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
-        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, with its
-        time."""
+        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, if any."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
         self._update(snapshot, name, at, before)

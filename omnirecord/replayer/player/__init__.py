@@ -161,8 +161,7 @@ class Player:
         return Refused("terminals and dictation are not replayed")
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
-        """Return the row of each of these sessions in the session list: the newest as of its playhead, else the
-        first."""
+        """Return a row of the session list for each session: the newest as of its playhead, else the first."""
         recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
         horizons = {name: self.horizon(name, now) for name in recorded}
         rows: dict[str, Any] = {}

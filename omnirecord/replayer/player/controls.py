@@ -62,11 +62,8 @@ class RunTarget:
 
 
 def run_target(event: str | Predicate, nth: int, streams: Iterable[Stream], root: str | None = None) -> RunTarget:
-    """Return the target of an event address or a predicate. `2nd session.status` is the second from here, as `nth` 2
-    is.
-
-    Raises `UsageError` if the address cannot be read, or the recording has no such event.
-    """
+    """Return the target of an event address or a predicate. `2nd session.status` counts from here, as `nth` 2 does.
+    Raises `UsageError` if the address cannot be read, or the recording has no such event."""
     if nth < 1:
         raise UsageError(f"the event numbered {nth} is none: they are counted from 1")
     if not isinstance(event, str):
@@ -144,9 +141,7 @@ class Controls:
 
     def step(self, run: Playthrough, now: int) -> SortKey | None:
         """Pause, let the next event pass that no client has, and return the key of its last part; None if there is
-        none.
-
-        Call it again until the event has passed: its client may have left."""
+        none. Call it again until the event has passed: its client may have left."""
         run.timeline.pause(now)
         if (end := self._next_end(run)) is not None:
             run.timeline.limit = end
@@ -172,8 +167,8 @@ class Controls:
             self._watch(self._streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
-        """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
-        Raises `UsageError` for a time in the past."""
+        """Move ahead to recorded seconds from the start of the first stream, or to the closed gate before. Raises
+        `UsageError` for a time in the past."""
         if not -LONGEST <= seconds <= LONGEST:
             raise UsageError(f"{seconds:g} s is no such time: seconds count from the start of the first stream")
         offset_ns = run.start_ns + round(seconds * NS)
@@ -204,8 +199,7 @@ class Controls:
         return [self.position(run.name) for run in self._streams.all()]
 
     def one(self, which: str | None) -> Playthrough | None:
-        """Return the playthrough of `which`; None if nothing is played yet. Raises `UsageError` if there are
-        several."""
+        """Return the playthrough of `which`; None if nothing is played. Raises `UsageError` if there are several."""
         playthroughs = self._chosen(which)
         if which is None and len(playthroughs) > 1:
             names = ", ".join(run.name for run in playthroughs[:5])
@@ -257,7 +251,7 @@ class Controls:
         return run.timeline.last.offset_ns if run.timeline.last else run.start_ns
 
     def _held_by(self, run: Playthrough) -> str | None:
-        """Return the closed gate before the next event of every connected client; without a client, before the next
+        """Return the closed gate before the next event of every connected client; without one, before the next
         event."""
         gate = run.timeline.closed_gate()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]

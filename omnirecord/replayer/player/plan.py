@@ -135,8 +135,7 @@ class ReplayPlan:
             tree.gates.append(exchange)
 
     def _on_one_clock(self, exchange: Exchange) -> Exchange:
-        """Return the exchange with times on one clock: a session may continue in the next recording, whose clock starts
-        at 0."""
+        """Return the exchange with times on one clock: the clock of a next recording starts at 0."""
         zero = self._zero[exchange.recording]
         response = exchange.response
         if response is not None:
@@ -286,11 +285,8 @@ class ReplayPlan:
 
     def read_ahead(self, most: int) -> None:
         """Read the streams of clients in advance, in order, up to `most` bytes: reading one on request delays every
-        client.
-
-        A stream that cannot be read raises when a client requests it. Raises `TooLarge` if a compressed stream does not
-        fit into memory.
-        """
+        client. A stream that cannot be read raises when a client requests it. Raises `TooLarge` if a compressed stream
+        does not fit into memory."""
         frames, size = self._store.heaviest()
         self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
@@ -326,9 +322,7 @@ def hops_of(recordings: Iterable[Recording]) -> list[str | None]:
 
 def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set[int] | None = None) -> str | None:
     """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`.
-
-    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one.
-    """
+    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one."""
     hops = hops_of(recordings)
     named = ", ".join(hop for hop in hops if hop is not None)
     if only is not None:

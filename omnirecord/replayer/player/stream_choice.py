@@ -103,10 +103,8 @@ class StreamChoice:
         self.older = [run for run in self.older if run.live]
 
     def open(self, session: Session, now: int) -> Playing | Exchange:
-        """Return the stream for the next open of a session, or a recorded exchange that is no stream.
-
-        The nth open gets the nth recorded stream if that comes next; else it joins at the playhead.
-        """
+        """Return the stream for the next open of a session, or a recorded exchange that is no stream. The nth open gets
+        the nth recorded stream if that comes next; else it joins at the playhead."""
         run = self.playthrough(session)
         number = run.opened[session.session_id]
         run.opened[session.session_id] += 1
@@ -120,8 +118,8 @@ class StreamChoice:
         return self._recorded(run, recorded, now) if recorded.kind == "sse" else recorded
 
     def _is_overtaken(self, run: Playthrough, session: Session, recorded: Exchange) -> bool:
-        """Whether a connected client has got events of the session that come after the start of this recorded stream.
-        Types of the connect snapshot do not count."""
+        """Whether a connected client has got events from behind the start of this recorded stream, snapshot types
+        apart."""
         sent = run.sent[session.session_id].upto_ns
         if not run.listeners(session) or sent <= start_of(recorded):
             return False
@@ -138,8 +136,7 @@ class StreamChoice:
         return playing
 
     def coded(self) -> list[int]:
-        """Return the numbers of the client streams that are sent compressed, so that their events cannot be told
-        apart."""
+        """Return the numbers of the client streams that are sent compressed: their events cannot be told apart."""
         if self._decodes:
             return []
         numbered = ((x.stream, x) for x in self._plan.exchanges if x.party != "runner")
@@ -207,11 +204,8 @@ class StreamChoice:
 
 
 def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:
-    """Return the parts for a client that joins after all frames up to `sent_ns` were sent.
-
-    `streams`: the frames of each recorded stream of the session, in order; `snapshot_of`: the stream whose connect
-    snapshot is sent.
-    """
+    """Return the parts for a client that joins after all frames up to `sent_ns` were sent. `streams`: the frames of
+    each recorded stream of the session, in order; `snapshot_of`: the stream whose connect snapshot is sent."""
     frames = session_line(streams)
     source = streams[snapshot_of]
     of_source = source[: connect_snapshot_length(source)]
@@ -231,11 +225,8 @@ def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
-    """Return the frames of a session's streams as one sequence: of each stream, the frames after the end of the one
-    before.
-
-    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then.
-    """
+    """Return the frames of a session's streams as one sequence: of each stream, those after the end of the one before.
+    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then."""
     line: list[TimedFrame] = []
     for frames in streams:
         last = line[-1].offset_ns if line else -1
