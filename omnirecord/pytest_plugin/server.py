@@ -147,8 +147,7 @@ def _playhead(server: Server) -> Iterator[str]:
 
 
 def _came(server: Server) -> list[str]:
-    requests = server.requests
-    if not requests:
+    if not (requests := server.requests):
         return ["no request came"]
     head = "1 request came:" if len(requests) == 1 else f"{len(requests)} requests came:"
     if len(requests) > _LISTED:
@@ -329,8 +328,7 @@ class _Hooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Fail a test whose limit is over, even if its client handles the error."""
         __tracebackhide__ = True
-        limit = item.stash.get(_LIMIT, None)
-        if limit is None:
+        if (limit := item.stash.get(_LIMIT, None)) is None:
             return (yield)
         limit.is_called = True
         try:

@@ -193,8 +193,7 @@ class RecordingFiles:
             return self._file(Writer(path))
         for left in self._rotated.left_behind():
             self._finish(left)
-        known = self._rotated.current()
-        if known is None:
+        if (known := self._rotated.current()) is None:
             return self._another_file(self._rotated)
         file = self._file(Writer(known))
         file.begun -= self._rotated.age(known)

@@ -247,8 +247,7 @@ class ExchangeRecorder:
             queue.leave_out(size)
             return Received(self.exchange, n, at_ns, size, None, sent_ns, False, file.index)
         if queue.is_dropping or queue.put_bytes - queue.taken_bytes > BUFFER:
-            kept = queue.room(data, file, HELD)
-            if kept is None:
+            if (kept := queue.room(data, file, HELD)) is None:
                 self._reads = n
                 return self._miss(size, at_ns, sent_ns)
         else:
@@ -265,8 +264,7 @@ class ExchangeRecorder:
         again, so that a stuck disk costs no memory."""
         zero_ns = self._file.zero_ns
         sent_ns = None if sent_ns is None else sent_ns - zero_ns
-        missed = self._missed
-        if missed is None:
+        if (missed := self._missed) is None:
             at = at_ns - zero_ns
             missed = Received(self.exchange, self._reads, at, size, None, sent_ns, False, self._file.index)
             self._missed = missed
@@ -328,8 +326,7 @@ class ExchangeRecorder:
             self.sent(what.before)
         queue, file = self._queue, self._file
         if what.file != file.index:
-            older = self._files.open_file(what.file)
-            if older is None:
+            if (older := self._files.open_file(what.file)) is None:
                 return
             file = older
         what.sent_ns = queue.clock() - queue.zero_ns - file.zero_ns

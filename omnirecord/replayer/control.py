@@ -88,8 +88,7 @@ class PlayheadControl:
 
     def jump(self, seconds: float, which: str | None = None) -> Position:
         """Move ahead to `seconds` of recorded time from the start of the first stream."""
-        run = self._controls.one(which)
-        if run is None:
+        if (run := self._controls.one(which)) is None:
             raise UsageError("nothing is played yet that one could jump in: open a stream first")
         self._controls.jump(run, seconds, self.now())
         self._waiting.announce()

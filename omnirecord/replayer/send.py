@@ -266,8 +266,7 @@ async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     shown: dict[str, Any] = {}
     quiet_since = monotonic()
     while not socket.closed:
-        message = await _message(socket)
-        if message is not None:
+        if (message := await _message(socket)) is not None:
             watched = message
             shown = rows_of(watched)
             await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))

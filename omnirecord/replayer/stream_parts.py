@@ -137,11 +137,6 @@ class Chunks:
     seed: int = 0
     joined: bool = False
 
-    @property
-    def alone(self) -> bool:
-        """Whether a part goes out alone, even if the next part came in the same read."""
-        return self.kind == "frame"
-
     def of(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts to play: whole frames if it writes frames."""
         if self.kind != "frame":

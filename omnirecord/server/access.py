@@ -89,8 +89,7 @@ class Guard:
         return _forbidden(f"{host} is no name that this server was told of: ask it by the address it listens on")
 
     def _is_ours(self, authority: str) -> bool:
-        found = _AUTHORITY.fullmatch(authority.strip())
-        if found is None:
+        if (found := _AUTHORITY.fullmatch(authority.strip())) is None:
             return False
         name = _plain(found[1])
         return is_loopback(name) or name in self._names or (self._any_address and _address(name) is not None)

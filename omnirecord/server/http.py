@@ -73,8 +73,7 @@ def origin_form(request: web.BaseRequest) -> str | None:
         return None
     if target.startswith("/"):
         return target
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    if found is None:
+    if (found := _ABSOLUTE_FORM.fullmatch(target)) is None:
         return None
     return found[1] if found[1].startswith("/") else f"/{found[1]}"
 

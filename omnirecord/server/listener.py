@@ -68,8 +68,7 @@ def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) 
     """Return the refusal of a request for the control path; None if it may pass. `is_public`: see `Guard`. Every
     handler below the control path calls this first."""
     headers = decoded(request.raw_headers)
-    refusal = guard.refusal(request.method, request.raw_path, headers, is_public=is_public)
-    if refusal is None:
+    if (refusal := guard.refusal(request.method, request.raw_path, headers, is_public=is_public)) is None:
         return None
     answer = error_response(refusal.status, refusal.code, f"omnirecord: {refusal.message}")
     if refusal.status == 401:

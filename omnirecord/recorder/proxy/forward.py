@@ -122,8 +122,7 @@ class Forward:
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
-        refusal = ambiguous(self._request, self._asked.headers)
-        if refusal is not None:
+        if (refusal := ambiguous(self._request, self._asked.headers)) is not None:
             self._ending = "eof"
             return self._instead(refusal)
         try:
@@ -287,8 +286,7 @@ class Passing:
             is_over = False
             while not is_over:
                 self._over = asyncio.get_running_loop().create_future()
-                connection = connection_of(self._answer)
-                if connection is not None:
+                if (connection := connection_of(self._answer)) is not None:
                     connection.arrived = self._arrived
                 try:
                     self._arrived()
@@ -360,8 +358,7 @@ class Passing:
 
     async def _put(self, read: Received, data: bytes) -> None:
         """Put a read into the queue, and wait until the queue has room."""
-        queue = self._queue
-        if queue is None:
+        if (queue := self._queue) is None:
             queue = self._queue = _ReadAhead()
             self._sender = asyncio.create_task(self._drain(queue))
             self._sender.add_done_callback(_retrieved)

@@ -298,8 +298,7 @@ def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[by
     """Return the lines with these values in their `data` fields. There are at most as many values as fields."""
     made, rest = [], iter(values)
     for line, end in lines:
-        found = _DATA.match(line)
-        if not found:
+        if not (found := _DATA.match(line)):
             made.append(line + end)
         elif (value := next(rest, None)) is not None:
             made.append((found[0] if b":" in found[0] or not value else b"data: ") + value + end)
@@ -316,8 +315,7 @@ def _edit(text: str, edit: Edit) -> str:
     if isinstance(edit, Corrupt):
         end = text.rindex("}")
         return f"{text[:end]}]{text[end + 1 :]}"
-    span = find(text, edit.field.steps)
-    if span is None:
+    if (span := find(text, edit.field.steps)) is None:
         near = listed(fields_like(edit.field, data))
         raise UnfitError(f"has no field {edit.field}" + (f", the nearest are {near}" if near else ""))
     return text[: span.value] + edit.json + text[span.end :] if isinstance(edit, SetField) else without(text, span)

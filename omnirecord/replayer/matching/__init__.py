@@ -139,8 +139,7 @@ class Lookup:
             near = nearest(key, self._ordered)
             told = [named(other, difference(key, other)) for other in near]
             return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
-        fitting = self._fitting(request, recorded)
-        if not fitting:
+        if not (fitting := self._fitting(request, recorded)):
             is_other = not self.conversations.fitting(request, recorded)
             other = self.conversations.miss(request, str(key), recorded) if is_other else None
             return other or self._other_bodies(key, request, recorded, asked)

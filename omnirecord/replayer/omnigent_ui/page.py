@@ -192,8 +192,7 @@ def _in_this_environment() -> list[Path]:
 
 def _on_path() -> list[Path]:
     """Return the folder of an `omnigent` that is installed as a tool, in its own environment."""
-    command = shutil.which("omnigent")
-    if command is None:
+    if (command := shutil.which("omnigent")) is None:
         return []
     environment = Path(command).resolve().parent.parent
     return sorted(environment.glob(f"lib/python3.*/site-packages/omnigent/{_BELOW}"))

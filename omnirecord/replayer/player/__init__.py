@@ -200,8 +200,7 @@ class Player:
         self.notes.clear()
 
     def _create(self, request: Incoming, now: int) -> Decision:
-        exchange = self._lookup.creation(request)
-        if exchange is None:
+        if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
         self.notes += self._lookup.told_of(exchange)
         session = self._plan.sessions.get(exchange.session_id or "")
@@ -257,8 +256,7 @@ class Player:
     def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
         run = self.streams.playthrough(session) if session else None
         asked = self._asked if run is None else run.asked
-        exchange = self._lookup.next(request, asked, again=run is None)
-        if exchange is None:
+        if (exchange := self._lookup.next(request, asked, again=run is None)) is None:
             is_noted = is_bookkeeping(request.method, request.target)
             return NoContent() if is_noted else self._miss(request, asked)
         for one in [run] if run is not None else self.streams.alone:

@@ -181,8 +181,7 @@ class Controls:
 
     def position(self, which: str | None = None) -> Position:
         """Return the position of a playhead, by default of the only one."""
-        run = self.one(which)
-        if run is None:
+        if (run := self.one(which)) is None:
             return Position(None, None, None, None, 0.0, 0, None, None, self.paused, self.speed)
         last = run.timeline.last
         frame = self._plan.frame(last.stream, last.seq) if last else None

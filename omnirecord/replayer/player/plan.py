@@ -120,8 +120,7 @@ class ReplayPlan:
                 self._place(exchange, exchange.session_id, parents, rule)
 
     def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
-        session = self.sessions.get(name)
-        if session is None:
+        if (session := self.sessions.get(name)) is None:
             session = self.sessions[name] = Session(name, root_of(name, parents))
             self.trees[session.root].sessions.append(session)
         request = exchange.request
@@ -137,8 +136,7 @@ class ReplayPlan:
     def _on_one_clock(self, exchange: Exchange) -> Exchange:
         """Return the exchange with times on one clock: the clock of a next recording starts at 0."""
         zero = self._zero[exchange.recording]
-        response = exchange.response
-        if response is not None:
+        if (response := exchange.response) is not None:
             response = replace(response, at_ns=response.at_ns + zero)
         end_ns = None if exchange.end_ns is None else exchange.end_ns + zero
         request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
@@ -303,8 +301,7 @@ class ReplayPlan:
                 self.points_of(root)
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
-        table = self._store.frame_table(exchange)
-        if table is not None:
+        if (table := self._store.frame_table(exchange)) is not None:
             zero = self._zero[exchange.recording]
             self._when[exchange.exchange] = array("q", (at + zero for at in table.came)), array("q", table.sizes)
             snapshot_end = connect_snapshot_length(self._read_frames(exchange))

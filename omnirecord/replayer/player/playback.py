@@ -188,7 +188,7 @@ class Playing:
         if self.next in self._bursts:
             return False  # it goes out as a burst
         part = self.parts[self.next]
-        together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
+        together = self.chunks.kind != "frame" and (part.stream, part.read) == (first.stream, first.read)
         if not together and not self.chunks.joined:
             return False
         due = self.due(now)
@@ -254,8 +254,7 @@ class Playthrough:
     def came(self, exchange: Exchange, now: int) -> None:
         """Open the gate of this exchange, if it is one: a request was matched with it. If no stream was opened so far,
         time begins here, so that a client that only polls makes progress."""
-        gate = self.gate_of.get(exchange.exchange)
-        if gate is None:
+        if (gate := self.gate_of.get(exchange.exchange)) is None:
             return
         if not self.timeline.started:
             self.timeline.move(gate.at_ns, now)

@@ -23,7 +23,7 @@ from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from ...model import Exchange
+from ...model import Exchange, Headers
 from ...omnigent.routes import path_of, query_of, session_of, with_session
 from ...wire.event_ids import event_id, parse_event_id, stamp
 from ...wire.json_rpc import Message, answered_to
@@ -64,6 +64,9 @@ class Renaming:
 
     def string(self, text: str) -> str:
         return self.text(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+    def headers(self, headers: Headers) -> Headers:
+        return tuple((name, self.string(value)) for name, value in headers)
 
     def texts(self, slices: Sequence[bytes]) -> list[bytes]:
         """Return the slices of a text with the names replaced. A name that is cut goes into the slice of its start."""
@@ -192,8 +195,7 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
 def _renamed_exchange(exchange: Exchange, renaming: Renaming) -> Exchange:
     if (response := exchange.response) is None:
         return exchange
-    headers = tuple((name, renaming.string(value)) for name, value in response.headers)
-    return replace(exchange, response=replace(response, headers=headers))
+    return replace(exchange, response=replace(response, headers=renaming.headers(response.headers)))
 
 
 _DATA = b"data:"
@@ -210,8 +212,7 @@ def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterat
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
     for frame in frames_of(parts):
         raw = b"".join(part.data for part in frame)
-        changed = _frame_to(raw, recorded, asked)
-        if changed is None:
+        if (changed := _frame_to(raw, recorded, asked)) is None:
             yield from frame
             continue
         yield from (replace(part, data=b"") for part in frame[:-1])
@@ -307,8 +308,7 @@ class Effects:
         return {name for name, count in self._bound.stalls.items() if had[name] >= count}
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
-        fault = self._bound.on_request(method, target)
-        if fault is not None:
+        if (fault := self._bound.on_request(method, target)) is not None:
             self.happened |= dict.fromkeys(fault.names)
         return fault
 
