@@ -131,7 +131,7 @@ class Forward:
             if (reason := why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
-            return self._out_of_descriptors() if is_out_of_descriptors(error) else self._unreachable(reason)
+            return self._unreachable(reason, is_short=is_out_of_descriptors(error))
         if (flaw := self._flaw(answer)) is not None:
             answer.close()
             return self._bad_answer(flaw)
@@ -173,14 +173,13 @@ class Forward:
             yield data
             self.recorder.body("request", data)
 
-    def _unreachable(self, reason: str) -> web.Response:
+    def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
+        if is_short:
+            _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
+            return self._instead(out_of_descriptors())
         message = f"omnirecord could not reach the upstream {self.target.shown}: {reason}"
         log.warning("%s", message)
         return self._instead(error_response(502, "upstream_unreachable", message))
-
-    def _out_of_descriptors(self) -> web.Response:
-        _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
-        return self._instead(out_of_descriptors())
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""

@@ -227,12 +227,15 @@ class Proxy(WithBlock):
                 self._paging = await page_listener(self._serve_page, place, self._ui, self.url)
             for target in self._targets:
                 target.refuse_itself(listener.url for listener in self._listeners)
+            if self._is_controlled:
+                pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
+                self._control = Control(lambda: self.db, self._state, pages)
             first, further = hops_of(self._targets)
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
                 keep=self._keep, worker=self._apart, pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._made_control().announce if self._is_controlled else lambda: None,
+                news=self._control.announce if self._control is not None else lambda: None,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -256,11 +259,6 @@ class Proxy(WithBlock):
     def _let_go(self) -> None:
         for target in self._targets:
             target.upstream.let_go()
-
-    def _made_control(self) -> Control:
-        pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
-        self._control = Control(lambda: self.db, self._state, pages)
-        return self._control
 
     def _state(self) -> dict[str, Any]:
         streams = [(one.recorder, one.target) for one in self._running if one.recorder.stream is not None]

@@ -21,7 +21,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
 from ...wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from ..player import Playing
-from ..player.plan import ReplayPlan, start_of
+from ..player.plan import ReplayPlan, start_of, with_id
 
 Data = dict[str, Any]
 _USAGE = {
@@ -74,9 +74,9 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
 def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
     at, name = frame.offset_ns, data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
-        history.items += ((at, item) for item in _dicts([data.get("item")]))
+        history.items += ((at, item) for item in with_id([data.get("item")]))
     elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
-        history.children += ((at, child) for child in _dicts([data.get("child")]))
+        history.children += ((at, child) for child in with_id([data.get("child")]))
     elif frame.type == protocol.RESPONSE_ELICITATION_RESOLVED:
         history.answered.append((at, str(name)))
     elif frame.type == protocol.SESSION_INPUT_CONSUMED:
@@ -151,10 +151,10 @@ class Recorded:
         """Item lists, the oldest item first."""
         lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
         for x, page in self._answers("/items", "data", list):
-            items, is_latest_first = _dicts(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
+            items, is_latest_first = with_id(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
             lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
         for name, many in self.snapshots.items():
-            lists[name] += ((at, _dicts(one.get("items"))) for at, one in many)
+            lists[name] += ((at, with_id(one.get("items"))) for at, one in many)
             lists[name].sort(key=lambda timed: timed[0])
         return lists
 
@@ -188,10 +188,6 @@ class Recorded:
                 value = as_dict(loads(self._plan.decoded_body(x)))
                 if isinstance(value.get(has), kind):
                     yield x, value
-
-
-def _dicts(value: Any) -> list[Data]:
-    return [item for item in as_list(value) if isinstance(item, dict) and isinstance(item.get("id"), str)]
 
 
 ROW: Data = {

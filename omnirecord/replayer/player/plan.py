@@ -202,12 +202,14 @@ class ReplayPlan:
         rows: list[tuple[int, dict[str, Any]]] = []
         for x in self.exchanges:
             if lists_sessions(x.request.method, x.request.target):
-                rows += _rows_in(x.request.at_ns, self.decoded_body(x), "data")
+                listed = as_dict(loads(self.decoded_body(x))).get("data")
+                rows += ((x.request.at_ns, row) for row in with_id(listed))
         for x in self._store.exchanges(kind="websocket"):
             if x.recording in self._of_hop and is_session_updates(x.request.target):
                 for message in self._store.messages(x.exchange):
                     if message.dir == "down" and message.opcode == 1:
-                        rows += _rows_in(message.at_ns + self._zero[x.recording], message.data, "items")
+                        at_ns, pushed = message.at_ns + self._zero[x.recording], as_dict(loads(message.data))
+                        rows += [(at_ns, row) for row in with_id(pushed.get("items"))]
         return sorted(rows, key=itemgetter(0))
 
     def epoch(self, recording: int, at_ns: int) -> int:
@@ -338,10 +340,9 @@ def _request(x: Exchange) -> tuple[str, str]:
     return x.request.method, path_of(x.request.target)
 
 
-def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row in as_list(as_dict(loads(body)).get(name)):
-        if isinstance(row, dict) and isinstance(row.get("id"), str):
-            yield at_ns, row
+def with_id(values: Any) -> list[dict[str, Any]]:
+    """Return the objects in a list that have an id."""
+    return [one for one in as_list(values) if isinstance(one, dict) and isinstance(one.get("id"), str)]
 
 
 def _zeros(exchanges: list[Exchange]) -> dict[int, int]:
