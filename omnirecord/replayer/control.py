@@ -29,7 +29,7 @@ from ..wire.strict_json import loads
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
-from .wait import Waiting
+from .send import Waiting
 
 PATIENCE = 30.0
 """Default `timeout` in seconds, over HTTP and without `await`."""

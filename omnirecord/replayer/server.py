@@ -1,6 +1,6 @@
 """The replay server: an aiohttp shell around `player`. It answers from a cassette and never connects to another server.
 
-`player` decides which answer a request gets and when each part is due; `wait` sleeps until then, `send` writes it.
+`player` decides which answer a request gets and when each part is due; `send` waits until then, and writes it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..wire.limits import checked_seconds
 from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .omnigent_ui import OmnigentUi, Quiet, is_page
+from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player import (  # fmt: skip
     Answering,
@@ -47,8 +47,7 @@ from .player import (  # fmt: skip
     options,
 )
 from .player.plan import ReplayPlan
-from .send import NOT_RECORDED, Sender, keep_quiet, refusal, send_made_up, serve_updates
-from .wait import Waiting
+from .send import NOT_RECORDED, Sender, Waiting, keep_quiet, refusal, send_made_up
 
 log = logging.getLogger("omnirecord")
 

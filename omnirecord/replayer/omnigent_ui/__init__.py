@@ -1,4 +1,4 @@
-"""Answers for Omnigent's web UI that were not recorded, or were recorded at another moment. Pure.
+"""Answers for Omnigent's web UI that were not recorded, or were recorded at another moment.
 
 A page sends more requests than were recorded: it is reloaded, or the session was recorded with the terminal client.
 Only requests of a browser are filled in. A client under test gets the recorded answer, or a miss. Messages and streams
@@ -6,21 +6,29 @@ always come from the recording.
 
 `Answers` has the endpoints that a page reads, answered from the state of `sessions` as of the playhead. A server
 without recorded answers has one local user, no hosts, and no features. `page` has the page and its files.
+
+`serve_updates` serves the WebSocket `/v1/sessions/updates`, for the session list. The answer to a `watch` is a
+`snapshot` of the watched sessions at the playhead, then `changed` as it moves. A `heartbeat` follows 30 s of silence.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from aiohttp import WSMsgType, web
+
 from ...model import Headers
 from ...omnigent.routes import below_session, is_gate, opens_session_stream, path_of, query_of, session_of
+from ...server.timers import monotonic
 from ...text import dumps
 from ...wire.headers import header
-from ...wire.strict_json import loads
+from ...wire.strict_json import as_dict, loads
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
 from ..player.plan import ReplayPlan
 from .page import Files, MadeUp, Shell, asks_for_page, guarded
@@ -276,3 +284,57 @@ def part_of(rows: list[Data], query: dict[str, str]) -> Data:
     limit = query.get("limit", "")
     count = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 7 else _LIMIT
     return page_of(ordered[start:end][:count]) | {"has_more": end - start > count}
+
+
+UPDATES_HEARTBEAT_EVERY = 30.0
+"""Seconds of silence before a heartbeat on `/v1/sessions/updates`."""
+_LOOK_EVERY = 0.5
+"""Seconds between checks of the playhead."""
+
+
+Rows = Callable[[list[str]], dict[str, Any]]
+"""Returns the rows of sessions in the session list, by id, as of the playhead."""
+
+
+async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
+    """Serve `/v1/sessions/updates` to one client until it leaves."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    with suppress(ConnectionError):  # the client left
+        await _serve(socket, rows_of)
+    return socket
+
+
+async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
+    watched: list[str] = []
+    shown: dict[str, Any] = {}
+    quiet_since = monotonic()
+    while not socket.closed:
+        if (message := await _message(socket)) is not None:
+            watched = message
+            shown = rows_of(watched)
+            await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
+            quiet_since = monotonic()
+            continue
+        rows = rows_of(watched)
+        changed = [row for name, row in rows.items() if row != shown.get(name)]
+        if changed:
+            await socket.send_str(json.dumps({"type": "changed", "items": changed}))
+        elif monotonic() - quiet_since > UPDATES_HEARTBEAT_EVERY:
+            await socket.send_str(json.dumps({"type": "heartbeat"}))
+        else:
+            continue
+        shown, quiet_since = rows, monotonic()
+
+
+async def _message(socket: web.WebSocketResponse) -> list[str] | None:
+    """Return the session ids of the next `watch`; None if none came in time."""
+    try:
+        message = await socket.receive(timeout=_LOOK_EVERY)
+    except TimeoutError:
+        return None
+    if message.type is not WSMsgType.TEXT:
+        return None
+    value = as_dict(loads(message.data))
+    ids = value.get("session_ids") if value.get("type") == "watch" else None
+    return [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else None
