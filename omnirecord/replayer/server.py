@@ -26,26 +26,12 @@ from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, continue_upload
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
+from . import player
 from .control import ControlPath, PlayheadControl
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
-from .player import (  # fmt: skip
-    Answering,
-    Decision,
-    Failing,
-    Incoming,
-    Mismatch,
-    Miss,
-    NoContent,
-    Player,
-    Playing,
-    Refused,
-    Timing,
-    Updates,
-    options,
-)
 from .player.plan import ReplayPlan
 from .send import NOT_RECORDED, Sender, Waiting, keep_quiet, refusal, send_made_up
 
@@ -107,7 +93,7 @@ class Replay(PlayheadControl):
         `auto`, of the installed `omnigent`. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: the
         arguments of `player.options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
-        self._options = options(**chosen)
+        self._options = player.options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()
@@ -134,7 +120,7 @@ class Replay(PlayheadControl):
         return self._listener.token if self._listener.is_made else None
 
     @property
-    def timing(self) -> Timing:
+    def timing(self) -> player.Timing:
         return self._options.timing
 
     @property
@@ -147,7 +133,7 @@ class Replay(PlayheadControl):
         return self._waiting.reported
 
     @property
-    def mismatches(self) -> list[Mismatch]:
+    def mismatches(self) -> list[player.Mismatch]:
         return self._player.mismatches
 
     @property
@@ -185,7 +171,7 @@ class Replay(PlayheadControl):
         try:
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
             self._hop = self._plan.hop
-            self._player = await asyncio.to_thread(Player, self._plan, self._options)
+            self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
@@ -261,7 +247,7 @@ class Replay(PlayheadControl):
             return await self._control.handle(request, target)
         if (refusal := ambiguous(request, headers)) is not None:
             return refusal
-        decision: Decision | MadeUp | Quiet
+        decision: player.Decision | MadeUp | Quiet
         if asks_for_websocket(headers):
             decision = self._player.websocket(target)
         else:
@@ -274,44 +260,44 @@ class Replay(PlayheadControl):
             return await (send_made_up(request, decision) if isinstance(decision, MadeUp) else keep_quiet(request))
         return await self._carry_out(request, target, decision)
 
-    async def _carry_out(self, request: web.BaseRequest, target: str, decision: Decision) -> web.StreamResponse:
+    async def _carry_out(self, request: web.BaseRequest, target: str, decision: player.Decision) -> web.StreamResponse:
         match decision:
-            case Playing():
+            case player.Playing():
                 self._served(request, target, decision.exchange)
                 try:
                     return await self._sender.play(request, decision)
                 finally:
                     self._player.closed(decision)
                     self._announce()
-            case Answering():
+            case player.Answering():
                 self._served(request, target, decision.exchange)
                 return await self._sender.answer(request, decision)
-            case Failing():
+            case player.Failing():
                 self.requests.append(Served(request.method, target, decision.status, None))
                 return await self._sender.fail(request, target, decision)
-            case Updates():
+            case player.Updates():
                 return await serve_updates(request, self._rows)
-            case Refused():
+            case player.Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
-            case NoContent():
+            case player.NoContent():
                 self.requests.append(Served(request.method, target, 204, None))
                 return web.Response(status=204)
-            case Miss():
+            case player.Miss():
                 return self._miss(request, target, decision)
 
-    async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+    async def _decide(self, request: player.Incoming) -> player.Decision | MadeUp | Quiet:
         if self._ui is None:
             return self._player.answer(request, self.now())
         if self._options.gates.off and self._ui.opens_stream(request):
             await asyncio.sleep(LOADS)
         return self._ui.answer(request, self.now())
 
-    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
+    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> player.Incoming:
         """Read a request whole, and keep the start of its body for matching."""
         body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():
             body += data[: most - len(body)]
-        return Incoming(
+        return player.Incoming(
             request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
             bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
             datetime.now(UTC).date(),
@@ -326,7 +312,7 @@ class Replay(PlayheadControl):
         status = exchange.response.status if exchange.response else 0
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
-    def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.StreamResponse:
+    def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
         text = miss.text
         served = Served(request.method, target, 404, None, text)
         self.requests.append(served)

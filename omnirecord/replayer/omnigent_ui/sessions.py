@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -47,11 +48,8 @@ class SessionHistory:
 
     def changed(self, after: float, before: float) -> Data:
         """Return the fields that changed between two offsets, with their last values."""
-        at = [when for when, _ in self.fields]
-        changed: Data = {}
-        for _, one in self.fields[bisect_left(at, after) : bisect_left(at, before)]:
-            changed |= one
-        return changed
+        begin, end = (bisect_left(self.fields, at, key=itemgetter(0)) for at in (after, before))
+        return {name: value for _, changed in self.fields[begin:end] for name, value in changed.items()}
 
     def pending(self, before: float) -> list[Data]:
         """Return the approvals that are open at an offset."""
@@ -155,14 +153,14 @@ class Recorded:
             lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
         for name, many in self.snapshots.items():
             lists[name] += ((at, with_id(one.get("items"))) for at, one in many)
-            lists[name].sort(key=lambda timed: timed[0])
+            lists[name].sort(key=itemgetter(0))
         return lists
 
     @cached_property
     def rows(self) -> dict[str, list[Timed]]:
         rows: dict[str, list[Timed]] = defaultdict(list)
-        for at_ns, row in self._plan.session_rows:
-            rows[row["id"]].append((at_ns, row))
+        for timed in self._plan.session_rows:
+            rows[timed[1]["id"]].append(timed)
         return rows
 
     def messages(self, name: str) -> Iterator[Data]:
@@ -347,7 +345,7 @@ class Sessions:
     def _title_of(self, name: str) -> str | None:
         """Return the last title in the recording, else the first message."""
         timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
-        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
+        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=itemgetter(0))]]
         if known := [title for title in titles if isinstance(title, str)]:
             return known[-1]
         return next(filter(None, map(_text_of, self._recorded.messages(name))), None)

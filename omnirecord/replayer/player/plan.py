@@ -17,16 +17,8 @@ from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, Recording, TimedFrame, root_of
+from ...omnigent import routes
 from ...omnigent.protocol import connect_snapshot_length
-from ...omnigent.routes import (
-    GATE_EXAMPLE,
-    is_gate,
-    is_session_updates,
-    lists_sessions,
-    opens_session_stream,
-    path_of,
-    unknown_sessions,
-)
 from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
@@ -50,8 +42,8 @@ class GateRule:
             return False
         method, target = exchange.request.method, exchange.request.target
         if not self.globs:
-            return is_gate(method, target)
-        return any(fnmatchcase(method, m) and fnmatchcase(path_of(target), glob) for m, glob in self.globs)
+            return routes.is_gate(method, target)
+        return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self.globs)
 
 
 def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
@@ -60,7 +52,7 @@ def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = Fal
     for spec in specs:
         method, _, glob = spec.partition(" ")
         if not method or not glob.strip():
-            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {GATE_EXAMPLE!r}")
+            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {routes.GATE_EXAMPLE!r}")
         globs.append((method.upper(), glob.strip()))
     if globs and off:
         raise UsageError("--gate and --no-gate exclude each other")
@@ -114,7 +106,7 @@ class ReplayPlan:
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
-        unknown = unknown_sessions(self.exchanges)
+        unknown = routes.unknown_sessions(self.exchanges)
         for exchange in self.exchanges:
             if exchange.session_id is not None and exchange.session_id not in unknown:
                 self._place(exchange, exchange.session_id, parents, rule)
@@ -125,7 +117,7 @@ class ReplayPlan:
             self.trees[session.root].sessions.append(session)
         request = exchange.request
         tree = self.trees[session.root]
-        if opens_session_stream(request.method, request.target) and exchange.party != "runner":
+        if routes.opens_session_stream(request.method, request.target) and exchange.party != "runner":
             if exchange.response is not None:
                 if rule.opens and any(one.opens for one in tree.sessions):
                     tree.gates.append(exchange)
@@ -158,7 +150,7 @@ class ReplayPlan:
             for x in self.exchanges
             if x.recording == stream.recording and x.session_id is None and x.request.method == "POST"
             if begun < x.request.at_ns and (end is None or x.request.at_ns < end)
-            if path_of(x.request.target) == path_of(stream.request.target)
+            if routes.path_of(x.request.target) == routes.path_of(stream.request.target)
         ]
         asked: dict[object, int] = {}
         for frame in self.frames(stream) if posts else ():
@@ -201,11 +193,11 @@ class ReplayPlan:
         """The rows of all recorded session lists, with their times in ns: from answers and from the WebSocket."""
         rows: list[tuple[int, dict[str, Any]]] = []
         for x in self.exchanges:
-            if lists_sessions(x.request.method, x.request.target):
+            if routes.lists_sessions(x.request.method, x.request.target):
                 listed = as_dict(loads(self.decoded_body(x))).get("data")
                 rows += ((x.request.at_ns, row) for row in with_id(listed))
         for x in self._store.exchanges(kind="websocket"):
-            if x.recording in self._of_hop and is_session_updates(x.request.target):
+            if x.recording in self._of_hop and routes.is_session_updates(x.request.target):
                 for message in self._store.messages(x.exchange):
                     if message.dir == "down" and message.opcode == 1:
                         at_ns, pushed = message.at_ns + self._zero[x.recording], as_dict(loads(message.data))
@@ -219,7 +211,7 @@ class ReplayPlan:
 
     def in_another_hop(self, method: str, target: str) -> str:
         """Return which other hop has such a request, and how to play it, as words; empty if none has."""
-        key = method, path_of(target)
+        key = method, routes.path_of(target)
         if key not in self._elsewhere:
             return ""
         if (hop := self._elsewhere[key]) is None:
@@ -337,7 +329,7 @@ def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set
 
 
 def _request(x: Exchange) -> tuple[str, str]:
-    return x.request.method, path_of(x.request.target)
+    return x.request.method, routes.path_of(x.request.target)
 
 
 def with_id(values: Any) -> list[dict[str, Any]]:
