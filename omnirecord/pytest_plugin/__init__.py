@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from inspect import signature
 from os import PathLike, fspath
@@ -302,6 +301,8 @@ def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> 
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(key, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
 

@@ -242,8 +242,7 @@ class Proxy(WithBlock):
                 await listener.stop(0)
             raise
         for target, of_target in zip(self._targets, tls, strict=True):
-            target.connect(of_target)
-            target.share_descriptors(self._descriptors, self._let_go, self._entered.note)
+            target.connect(of_target, self._descriptors, self._let_go, self._entered.note)
             target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
         for listener in self._listeners:
             await listener.start()

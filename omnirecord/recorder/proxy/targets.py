@@ -48,8 +48,15 @@ class Target:
         for url in own:
             refuse_itself(self._url, url)
 
-    def connect(self, tls: ssl.SSLContext | None) -> None:
-        self.upstream = Upstream(self._url, tls)
+    def connect(
+        self, tls: ssl.SSLContext | None, elsewhere: Callable[[], int], let_go: Callable[[], object],
+        noted: Callable[[str], object],
+    ) -> None:  # fmt: skip
+        """Make `upstream`, and let the listener count and close connections as `Accepting` says."""
+        self.upstream = upstream = Upstream(self._url, tls)
+        accepting = self.listener.accepting
+        accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
+        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
     def warn(self, *, insecure: bool, has_control: bool) -> None:
         """Warn of options that are not safe. `has_control`: its listener has the control path."""
@@ -63,14 +70,6 @@ class Target:
                 "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
                 " everything", self.shown,
             )  # fmt: skip
-
-    def share_descriptors(
-        self, elsewhere: Callable[[], int], let_go: Callable[[], object], noted: Callable[[str], object]
-    ) -> None:
-        """Let the listener count and close connections as `Accepting` says."""
-        accepting, upstream = self.listener.accepting, self.upstream
-        accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
-        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
 
 
 def targets_of(
