@@ -156,8 +156,7 @@ def proxy(
     """
     import asyncio
 
-    from ..recorder.proxy.server import GRACE, Proxy
-    from ..recorder.proxy.targets import by_name
+    from ..recorder.proxy.server import GRACE, Proxy, by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
     from .live import Live, Screen

@@ -25,8 +25,7 @@ from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..errors import NotACassette, ServerError, UsageError
-from ..recorder.proxy.server import Proxy
-from ..recorder.proxy.targets import by_name
+from ..recorder.proxy.server import Proxy, by_name
 from ..replayer.blocking import Replay, Server, position_text
 from ..replayer.server import Served
 from ..server.listener import WithBlock

@@ -47,8 +47,7 @@ from ...wire.headers import (  # fmt: skip
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
-from .targets import Target
-from .upstream import connection_of, is_out_of_descriptors, why_unreachable
+from .upstream import Target, connection_of, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
 
 READ_AHEAD = 8 * 1024 * 1024

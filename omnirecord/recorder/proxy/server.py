@@ -7,7 +7,8 @@ upgrade. When it stops, streams and WebSockets are cut at once, and other reques
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+import ssl
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ from ..supervisor import Shipping
 from ..thread import RecorderThread
 from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
-from .targets import Target, contexts, hops_of, targets_of
+from .upstream import Target, targets_of
 
-__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy", "by_name"]
 
 
 class Recorder(Blocking):
@@ -230,10 +231,12 @@ class Proxy(WithBlock):
             if self._is_controlled:
                 pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
                 self._control = Control(lambda: self.db, self._state, pages)
-            first, further = hops_of(self._targets)
+            first = self._targets[0]
             self._entered = await asyncio.to_thread(
-                RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
-                keep=self._keep, worker=self._apart, pseudonym_key=pseudonym_key,
+                RecorderThread, self._db, first.shown if first.name is None else None, first.contract,
+                further=[(one.name, one.shown, one.contract) for one in self._targets if one.name is not None],
+                content=self._content, rotation=self._rotation, keep=self._keep, worker=self._apart,
+                pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
                 news=self._control.announce if self._control is not None else lambda: None,
             )  # fmt: skip
@@ -349,3 +352,28 @@ class Proxy(WithBlock):
         if self._control is None or self._paging is None:
             return error_response(503, "not_ready", "omnirecord: the recording has not begun")
         return await self._control.serve(request, self._paging.guard)
+
+
+def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:
+    """Return the TLS settings for each upstream. Raises `UsageError`, also for options if no upstream has https."""
+    if trust and not any(one.is_https for one in targets):
+        shown = " and ".join(one.shown for one in targets)
+        raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
+    return [trust.context() if target.is_https else None for target in targets]
+
+
+def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
+    """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
+    with an `example` none. Raises `UsageError`."""
+    unnamed, named = None, {}  # type: str | None, dict[str, str]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or "/" in name or ":" in name:
+            if unnamed is not None and example is not None:
+                raise UsageError(f"{option} {unnamed} and {option} {text}: one of them needs a name, as in {example}")
+            unnamed = text
+        elif name in named:
+            raise UsageError(f"{option} {name}= is given twice: give each name once")
+        else:
+            named[name] = value
+    return unnamed, named
