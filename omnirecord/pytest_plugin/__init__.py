@@ -26,7 +26,7 @@ from .. import replay
 from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
-    from ..replayer.blocking import Server
+    from ..replayer.control import Server
     from .server import Case
 
 _NOT_IN_TESTS = (
@@ -344,6 +344,6 @@ def _fit(name: str, last: str = "") -> str:
 def __getattr__(name: str) -> Any:
     if name != "Server":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ..replayer.blocking import Server
+    from ..replayer.control import Server
 
     return Server

@@ -26,8 +26,8 @@ from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..errors import NotACassette, ServerError, UsageError
 from ..recorder.proxy.server import Proxy, by_name
-from ..replayer.blocking import Replay, Server, position_text
-from ..replayer.server import Served
+from ..replayer.control import Server, position_text
+from ..replayer.server import Replay, Served
 from ..server.listener import WithBlock
 from ..server.timers import monotonic
 from ..text import visible

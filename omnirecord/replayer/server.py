@@ -23,11 +23,11 @@ from ..omnigent.routes import CONTROL, is_by_runner
 from ..providers.conversation import Api, api_of
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
-from ..server.listener import Listener, Place, continue_upload
+from ..server.listener import Listener, Place, WithBlock, continue_upload
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
 from . import player
-from .control import ControlPath, PlayheadControl
+from .control import ControlPath, PlayheadControl, Server
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
@@ -66,8 +66,9 @@ class Served:
     """If none matched: why, with the nearest recorded requests and their differences."""
 
 
-class Replay(PlayheadControl):
-    """A server that answers as the recorded one did. Use it with `async with`; clients connect to `url`.
+class Replay(WithBlock, PlayheadControl):
+    """A server that answers as the recorded one did. Use it with `async with`, or with `with`: then it runs in a thread
+    of its own. Clients connect to `url`.
 
     `requests`: all requests; `unmatched`: those that match no recorded request; `mismatches`: those with another `type`
     or `action` than the recorded one; `waiting`: the requests that it has been waiting for, for more than five seconds.
@@ -158,13 +159,17 @@ class Replay(PlayheadControl):
     @property
     def unmade(self) -> list[Exchange]:
         """Deprecated: the former name of `unplayed`."""
-        warn_unmade()
+        warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=2)
         return self.unplayed
 
     @property
     def faults(self) -> list[str]:
         """The faults that have changed an answer so far."""
         return list(self._player.streams.effects.happened)
+
+    def __enter__(self) -> Server:
+        server = self._blocking = Server(self)
+        return server.start()
 
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
@@ -341,10 +346,6 @@ class Replay(PlayheadControl):
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
-
-
-def warn_unmade() -> None:
-    warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=3)
 
 
 def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:
