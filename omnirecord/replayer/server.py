@@ -92,9 +92,9 @@ class Replay(WithBlock, PlayheadControl):
     ) -> None:
         """`web_ui`: answer requests of Omnigent's web UI that were not recorded, with the files of that folder, or, for
         `auto`, of the installed `omnigent`. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: the
-        arguments of `player.options`. Raises `UsageError`."""
+        arguments of `player.Options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
-        self._options = player.options(**chosen)
+        self._options = player.Options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()

@@ -8,14 +8,14 @@ faults and ids; `controls` holds the verbs of the playhead. Answers are found by
 A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
 begins another `Playthrough`. Sessions never wait for each other.
 
-To add an option to `serve`: a parameter of `options` here, of `omnirecord.replay` and in `cli/serve.py`, and the code
+To add an option to `serve`: a parameter of `Options` here, of `omnirecord.replay` and in `cli/serve.py`, and the code
 that it controls. The pytest marker takes the parameters of `omnirecord.replay`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
@@ -23,8 +23,8 @@ from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, op
 from ..faults import Faults
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
-from ..matching.rules import DEFAULT, Rules, rules_of
-from ..stream_parts import Chunks, chunks_of
+from ..matching.rules import Rules, rules_of
+from ..stream_parts import chunks_of
 from .controls import Controls, Position
 from .plan import GateRule, ReplayPlan, Session, gate_rule
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
@@ -34,53 +34,39 @@ from .timeline import Timing, timing_of
 
 __all__ = [
     "Answering", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options", "Player",
-    "Playing", "Position", "Refused", "Rules", "Timing", "Updates", "options",
+    "Playing", "Position", "Refused", "Rules", "Timing", "Updates",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one replay. `resume`: events get ids, and a client resumes after its `Last-Event-ID`."""
+    """The options of one replay, from the arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
 
-    timing: Timing = field(default_factory=Timing)
-    gates: GateRule = field(default_factory=GateRule)
-    chunks: Chunks = field(default_factory=Chunks)
-    faults: Faults = field(default_factory=Faults)
-    rules: Rules = DEFAULT
-    resume: bool = False
-    only: str | None = None
-    """The name of the hop to play; None for the first hop that has requests."""
-
-
-def options(
-    *,
-    timing: str = "original",
-    speed: float | None = None,
-    max_gap: float | None = None,
-    gates: Iterable[str] = (),
-    no_gate: bool = False,
-    hold_opens: bool = False,
-    match: Iterable[str] = (),
-    match_on: str | Iterable[str] = (),
-    faults: Iterable[str] = (),
-    chunks: str | None = None,
-    resume: bool = False,
-    only: str | None = None,
-) -> Options:
-    """Return the options of these arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
-
-    `hold_opens`: every open of a stream after a session's first is a gate, as a message is.
+    `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `resume`: events get ids,
+    and a client resumes after its `Last-Event-ID`. `only`: the hop to play; None for the first that has requests.
     """
-    how = timing_of(timing, speed, max_gap)
-    return Options(
-        timing=how,
-        gates=gate_rule(gates, off=no_gate, opens=hold_opens),
-        chunks=chunks_of(None if chunks is None and how.instant else "recorded" if chunks is None else chunks),
-        faults=Faults.parse(faults),
-        rules=Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)]),
-        resume=resume,
-        only=only,
-    )
+
+    def __init__(
+        self,
+        *,
+        timing: str = "original",
+        speed: float | None = None,
+        max_gap: float | None = None,
+        gates: Iterable[str] = (),
+        no_gate: bool = False,
+        hold_opens: bool = False,
+        match: Iterable[str] = (),
+        match_on: str | Iterable[str] = (),
+        faults: Iterable[str] = (),
+        chunks: str | None = None,
+        resume: bool = False,
+        only: str | None = None,
+    ) -> None:
+        self.timing = timing_of(timing, speed, max_gap)
+        self.gates = gate_rule(gates, off=no_gate, opens=hold_opens)
+        self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
+        self.faults = Faults.parse(faults)
+        self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])
+        self.resume, self.only = resume, only
 
 
 class Player:
