@@ -26,7 +26,7 @@ from ..matching.key import Incoming, Mismatch, Miss
 from ..matching.rules import Rules, rules_of
 from ..stream_parts import chunks_of
 from .controls import Controls, Position
-from .plan import GateRule, ReplayPlan, Session, gate_rule
+from .plan import GateRule, ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .rewrite import answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice
@@ -62,7 +62,7 @@ class Options:
         only: str | None = None,
     ) -> None:
         self.timing = timing_of(timing, speed, max_gap)
-        self.gates = gate_rule(gates, off=no_gate, opens=hold_opens)
+        self.gates = GateRule(gates, off=no_gate, opens=hold_opens)
         self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
         self.faults = Faults.parse(faults)
         self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])

@@ -27,36 +27,30 @@ from ..stream_parts import Part, StreamParts, coded_parts, parts_of
 from .timeline import NS
 
 
-@dataclass(frozen=True, slots=True)
 class GateRule:
-    """Which requests are gates: by default messages, interrupts and answers to elicitations."""
+    """Which requests are gates: by default messages, interrupts and answers to elicitations. `specs` and `off`: the
+    values of `--gate 'METHOD GLOB'` and `--no-gate`. `opens`: every open of a stream after the first of a session tree
+    is a gate, too. Raises `UsageError`."""
 
-    globs: tuple[tuple[str, str], ...] = ()
-    off: bool = False
-    opens: bool = False
-    """Whether every open of a stream after the first of a session tree is a gate, too."""
+    def __init__(self, specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> None:
+        self.off, self.opens = off, opens
+        self._globs = []
+        for spec in specs:
+            method, _, glob = spec.partition(" ")
+            if not method or not glob.strip():
+                raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {routes.GATE_EXAMPLE!r}")
+            self._globs.append((method.upper(), glob.strip()))
+        if self._globs and off:
+            raise UsageError("--gate and --no-gate exclude each other")
 
     def __call__(self, exchange: Exchange) -> bool:
         response = exchange.response
         if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
             return False
         method, target = exchange.request.method, exchange.request.target
-        if not self.globs:
+        if not self._globs:
             return routes.is_gate(method, target)
-        return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self.globs)
-
-
-def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
-    """Return the rule of `--gate 'METHOD GLOB'` and `--no-gate`. Raises `UsageError`."""
-    globs = []
-    for spec in specs:
-        method, _, glob = spec.partition(" ")
-        if not method or not glob.strip():
-            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {routes.GATE_EXAMPLE!r}")
-        globs.append((method.upper(), glob.strip()))
-    if globs and off:
-        raise UsageError("--gate and --no-gate exclude each other")
-    return GateRule(tuple(globs), off, opens)
+        return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self._globs)
 
 
 @dataclass(slots=True)
