@@ -186,10 +186,8 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
         last = bisect_right(bounds, byte) - 1
         return min(kept[last] + byte - bounds[last], kept[min(last + 1, len(frames))])
 
-    came, sizes = list[int](), list[int]()
-    for offset_ns, size in reads:
-        came.append(offset_ns)
-        sizes.append(size)
+    reads = list(reads)
+    came, sizes = [offset_ns for offset_ns, _ in reads], [size for _, size in reads]
     ends = [kept_before(end) for end in accumulate(sizes, initial=0)]
     body = b"".join(frame.raw or b"" for frame in frames)
     table = FrameTable(body, kept[1:], came=came, sizes=[end - start for start, end in pairwise(ends)])

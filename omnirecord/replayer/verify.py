@@ -130,11 +130,8 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
 
 def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:
     """Yield the arrival of the last byte of each recorded read, in ns."""
-    position = 0
     for end in accumulate(sizes):
-        while position < len(arrivals) and arrivals[position][0] < end:
-            position += 1
-        if position == len(arrivals):
+        if (position := bisect_left(arrivals, (end,))) == len(arrivals):
             return
         yield arrivals[position][1]
 
