@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .cassette.open import Cassette
     from .cassette.scrub import Leak
     from .recorder.proxy.server import Proxy
-    from .replayer.blocking import Replay
+    from .replayer.server import Replay
 
 __all__ = [
     "BrokenCassette",
@@ -201,7 +201,7 @@ def replay(
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
     given = locals()
-    from .replayer.blocking import Replay
+    from .replayer.server import Replay
 
     return Replay(**given)
 

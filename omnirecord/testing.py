@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .replayer.blocking import Server
+    from .replayer.control import Server
 
 __all__ = ["Server"]
 
@@ -14,7 +14,7 @@ __all__ = ["Server"]
 def __getattr__(name: str) -> Any:
     if name != "Server":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .replayer.blocking import Server
+    from .replayer.control import Server
 
     warnings.warn("omnirecord.testing is called omnirecord.pytest_plugin now", DeprecationWarning, stacklevel=2)
     return Server

@@ -156,8 +156,7 @@ def proxy(
     """
     import asyncio
 
-    from ..recorder.proxy.server import GRACE, Proxy
-    from ..recorder.proxy.targets import by_name
+    from ..recorder.proxy.server import GRACE, Proxy, by_name
     from ..server.accept import raise_limit
     from ..server.listener import parse_listen
     from .live import Live, Screen
@@ -216,7 +215,7 @@ async def _run_proxy(
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
                 sentence += f"; look at it at {server.page}{token}"
-            from ..server.background import reduce_gc
+            from ..server.timers import reduce_gc
 
             reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)

@@ -146,7 +146,7 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
                 await running.enter_async_context(server)
-            from ..server.background import reduce_gc
+            from ..server.timers import reduce_gc
 
             reduce_gc()
             hop = "" if server.only is None else f"the hop {server.only} of "

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from hashlib import sha256
 from inspect import signature
 from os import PathLike, fspath
@@ -27,7 +26,7 @@ from .. import replay
 from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
-    from ..replayer.blocking import Server
+    from ..replayer.control import Server
     from .server import Case
 
 _NOT_IN_TESTS = (
@@ -127,9 +126,8 @@ def omnirecord_config() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
-    """URL of the server to record from, requested only for a recording. Override it to start a server.
-
-    It may hold further servers with a name, as the setting does: `URL model=URL`."""
+    """URL of the server to record from, requested only for a recording. Override it to start a server. It may hold
+    further servers with a name, as the setting does: `URL model=URL`."""
     if not (upstream := _setting(pytestconfig, "upstream")):
         pytest.fail(
             "omnirecord: there is no server to record from: give --omnirecord-upstream=URL, put omnirecord_upstream"
@@ -155,7 +153,6 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
 
 def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
-    """Return the test that requests a server, and its settings."""
     from .server import Case
 
     item, config = request.node, request.config
@@ -203,7 +200,6 @@ def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _value(name: str, text: str | None) -> Any:
-    """Return the value of an option or ini text; None if there is none."""
     return text.replace(",", " ").split() if text and name == "match_on" else text or None
 
 
@@ -305,6 +301,8 @@ def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> 
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:
+    from difflib import get_close_matches
+
     near = get_close_matches(key, known, 1)
     return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
 
@@ -346,6 +344,6 @@ def _fit(name: str, last: str = "") -> str:
 def __getattr__(name: str) -> Any:
     if name != "Server":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ..replayer.blocking import Server
+    from ..replayer.control import Server
 
     return Server

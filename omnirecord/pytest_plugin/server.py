@@ -25,11 +25,10 @@ from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..errors import NotACassette, ServerError, UsageError
-from ..recorder.proxy.server import Proxy
-from ..recorder.proxy.targets import by_name
-from ..replayer.blocking import Replay, Server, position_text
-from ..replayer.server import Served
-from ..server.background import WithBlock
+from ..recorder.proxy.server import Proxy, by_name
+from ..replayer.control import Server, position_text
+from ..replayer.server import Replay, Served
+from ..server.listener import WithBlock
 from ..server.timers import monotonic
 from ..text import visible
 from . import Settings
@@ -93,9 +92,7 @@ def failed_path(path: Path) -> Path:
 
 def _keep(db: Path, path: Path, *, has_passed: bool) -> None:
     """Write the recording `db` of a test to its cassette `path`, or that of a failed test beside it, whole or not at
-    all.
-
-    Raises `UsageError` if it cannot be written, or if a request of a passed test did not reach the upstream."""
+    all. Raises `UsageError` if it cannot be written, or if a request of a passed test did not reach the upstream."""
     target = path if has_passed else failed_path(path)
     with closing(open_store(db)) as store:
         if has_passed and (missed := store.exchanges(ending="upstream_unreachable")):
@@ -149,8 +146,7 @@ def _playhead(server: Server) -> Iterator[str]:
 
 
 def _came(server: Server) -> list[str]:
-    requests = server.requests
-    if not requests:
+    if not (requests := server.requests):
         return ["no request came"]
     head = "1 request came:" if len(requests) == 1 else f"{len(requests)} requests came:"
     if len(requests) > _LISTED:
@@ -331,8 +327,7 @@ class _Hooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Fail a test whose limit is over, even if its client handles the error."""
         __tracebackhide__ = True
-        limit = item.stash.get(_LIMIT, None)
-        if limit is None:
+        if (limit := item.stash.get(_LIMIT, None)) is None:
             return (yield)
         limit.is_called = True
         try:
@@ -358,7 +353,6 @@ class _Hooks:
 
 @contextmanager
 def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
-    """Watch the replay of a test that has a limit."""
     if seconds is None or server.is_recording:
         yield
         return

@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -86,29 +86,25 @@ class RecordingFile:
         self.left = 0.0
         self.is_used = self.is_closed = False
         started = datetime.now(UTC).isoformat(timespec="microseconds")
-        try:
-            with writer.taking_over():
-                self.number = writer.last_number("recording") + 1
-                self.last = writer.last_number("exchange"), writer.last_number("stream")
-                self.salt = writer.salt()
-                redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
-                FrameMaker(writer, self.number).finish_killed(contract_or_default)
-                self.row_maker = RowMaker(
-                    self.number, redactor, run.frames(writer, self.number), server_version,
-                    [hop.name for hop in run.hops],
-                )  # fmt: skip
-                labels = redactor.labels(run.labels)
-                self._recordings = [
-                    Recording(
-                        number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
-                        server_version if hop.name is None else None, hop.name,
-                    )
-                    for number, hop in enumerate(run.hops, self.number)
-                ]  # fmt: skip
-                writer.write(map(rows.recording, self._recordings))
-        except BaseException:
-            writer.close()
-            raise
+        with _undone_by(writer.close), writer.taking_over():
+            self.number = writer.last_number("recording") + 1
+            self.last = writer.last_number("exchange"), writer.last_number("stream")
+            self.salt = writer.salt()
+            redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
+            FrameMaker(writer, self.number).finish_killed(contract_or_default)
+            self.row_maker = RowMaker(
+                self.number, redactor, run.frames(writer, self.number), server_version,
+                [hop.name for hop in run.hops],
+            )  # fmt: skip
+            labels = redactor.labels(run.labels)
+            self._recordings = [
+                Recording(
+                    number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
+                    server_version if hop.name is None else None, hop.name,
+                )
+                for number, hop in enumerate(run.hops, self.number)
+            ]  # fmt: skip
+            writer.write(map(rows.recording, self._recordings))
 
     @property
     def path(self) -> Path:
@@ -132,10 +128,8 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file, as other recordings of the same run.
-
-        Numbers and times go on, so that readers can join the files.
-        """
+        """Continue in another file, as other recordings of the same run. Numbers and times go on, so that readers can
+        join the files."""
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         version = self.row_maker.server_version
@@ -149,6 +143,16 @@ class RecordingFile:
     def close(self, within: float = math.inf) -> None:
         self.is_closed = True
         self.writer.close(within)
+
+
+@contextmanager
+def _undone_by(undo: Callable[[], object]) -> Iterator[None]:
+    """Call `undo` if the block raises."""
+    try:
+        yield
+    except BaseException:
+        undo()
+        raise
 
 
 def _key_of(writer: Writer, key: UserKey, salt: bytes) -> bytes:
@@ -195,8 +199,7 @@ class RecordingFiles:
             return self._file(Writer(path))
         for left in self._rotated.left_behind():
             self._finish(left)
-        known = self._rotated.current()
-        if known is None:
+        if (known := self._rotated.current()) is None:
             return self._another_file(self._rotated)
         file = self._file(Writer(known))
         file.begun -= self._rotated.age(known)
@@ -207,11 +210,8 @@ class RecordingFiles:
     ) -> RecordingFile:
         """Return a new file, to which the link points."""
         file = self._file(rotated.begin(salt), server_version)
-        try:
+        with _undone_by(file.writer.discard):
             rotated.point(file.path)
-        except BaseException:
-            file.writer.discard()
-            raise
         return file
 
     def _file(self, writer: Writer, server_version: str | None = None) -> RecordingFile:
@@ -242,7 +242,6 @@ class RecordingFiles:
 
     @property
     def is_behind(self) -> bool:
-        """Whether any stream waits for frames."""
         return any(file.row_maker.frames.behind for file in self.all)
 
     def turn(self) -> None:
@@ -286,18 +285,13 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed.
-
-        Raises `OmnirecordError`, or what SQLite raises.
-        """
+        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed. Raises
+        `OmnirecordError`, or what SQLite raises."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
         writer = self._another(file)
-        try:
+        with _undone_by(writer.close):
             file.go_on_in(writer, what, at)
-        except BaseException:
-            writer.close()
-            raise
         log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
         if self._rotated is not None and file is self.current:
             try:
@@ -309,11 +303,8 @@ class RecordingFiles:
         if self._rotated is not None:
             return self._rotated.begin(file.salt)
         writer = Writer(free_path(self._named))
-        try:
+        with _undone_by(writer.close):
             writer.salt(file.salt)
-        except BaseException:
-            writer.close()
-            raise
         return writer
 
     def _prune_aside(self) -> None:

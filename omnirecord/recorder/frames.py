@@ -165,10 +165,7 @@ class FrameMaker(Frames):
 
     def make(self, rest: Rest = lambda _: None, /) -> Iterator[int]:
         """Make frames of some waiting bytes of each stream, and yield the number of new frames of each transaction.
-        `rest` is called between two streams.
-
-        Raises what SQLite raises. Nothing is lost by that.
-        """
+        `rest` is called between two streams. Raises what SQLite raises. Nothing is lost by that."""
         waiting = iter(list(self._waiting))
         while steps := self._steps(waiting, rest):
             self._write(steps)

@@ -164,7 +164,6 @@ class Batch(Generic[F]):
     """Bytes of memory that they take, as the queue counts them."""
 
     def free(self, rest: Callable[[], object] | None) -> None:
-        """Free the operations a portion at a time."""
         while self.ops:
             del self.ops[-PORTION:]
             if rest is not None:
@@ -256,7 +255,7 @@ class Frames(Protocol):
         hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Note that bytes of it are in the file, or will be with the next commit. Bytes behind `until` may still
+        """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
         change."""
 
     def ended(self, exchange: int) -> None:

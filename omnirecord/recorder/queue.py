@@ -40,7 +40,6 @@ log = logging.getLogger("omnirecord")
 
 
 def amount(size: int, pieces: int) -> str:
-    """Return a number of bytes and of pieces in words."""
     told = f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size} bytes"
     return f"{told} in {pieces} pieces"
 
@@ -70,7 +69,6 @@ class RecordQueue:
         return self.clock() - self.zero_ns
 
     def put(self, op: Op, file: RecordingFile) -> None:
-        """Queue an operation of this file."""
         self.ops.append((file, op))
         if self.sleeps:
             self._wake()
@@ -184,7 +182,6 @@ class ExchangeRecorder:
         self._put(request)
 
     def now(self) -> int:
-        """Nanoseconds since the recording began."""
         return self._queue.now()
 
     def _now(self) -> int:
@@ -250,8 +247,7 @@ class ExchangeRecorder:
             queue.leave_out(size)
             return Received(self.exchange, n, at_ns, size, None, sent_ns, False, file.index)
         if queue.is_dropping or queue.put_bytes - queue.taken_bytes > BUFFER:
-            kept = queue.room(data, file, HELD)
-            if kept is None:
+            if (kept := queue.room(data, file, HELD)) is None:
                 self._reads = n
                 return self._miss(size, at_ns, sent_ns)
         else:
@@ -268,8 +264,7 @@ class ExchangeRecorder:
         again, so that a stuck disk costs no memory."""
         zero_ns = self._file.zero_ns
         sent_ns = None if sent_ns is None else sent_ns - zero_ns
-        missed = self._missed
-        if missed is None:
+        if (missed := self._missed) is None:
             at = at_ns - zero_ns
             missed = Received(self.exchange, self._reads, at, size, None, sent_ns, False, self._file.index)
             self._missed = missed
@@ -314,7 +309,6 @@ class ExchangeRecorder:
         return self._file is not self._files.current and self._moves and not self._over
 
     def _move(self) -> None:
-        """Continue in the newest file."""
         assert self._request is not None
         assert self._response is not None
         passed = Passed()
@@ -332,8 +326,7 @@ class ExchangeRecorder:
             self.sent(what.before)
         queue, file = self._queue, self._file
         if what.file != file.index:
-            older = self._files.open_file(what.file)
-            if older is None:
+            if (older := self._files.open_file(what.file)) is None:
                 return
             file = older
         what.sent_ns = queue.clock() - queue.zero_ns - file.zero_ns

@@ -139,10 +139,8 @@ class RowMaker:
         return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
 
     def move(self, writer: Writer) -> list[Row]:
-        """Continue in another file, and return its first rows: the open exchanges.
-
-        The earlier part of a stream is one read without bytes, so that a reader sees how many bytes are missing.
-        """
+        """Continue in another file, and return its first rows: the open exchanges. The earlier part of a stream is one
+        read without bytes, so that a reader sees how many bytes are missing."""
         self.frames.move(writer)
         out: list[Row] = []
         for number, state in self._open.items():
@@ -161,9 +159,7 @@ class RowMaker:
 
     def rows(self, ops: Iterable[Op], rest: Callable[[], object] | None = None) -> list[Row]:
         """Return the rows of these operations. A bug in one operation costs only that one, and becomes an incident.
-
-        `rest` is called every fraction of a millisecond, so that the event loop can take the GIL.
-        """
+        `rest` is called every fraction of a millisecond, so that the event loop can take the GIL."""
         out: list[Row] = []
         reads: defaultdict[int, list[Received]] = defaultdict(list)  # of each stream, up to another operation
         for op in resting(ops, PORTION, rest):

@@ -1,6 +1,6 @@
-"""The recorder's side of its processes: starts the worker and the shipping process, and starts another when one dies.
+"""The recorder's two other processes: starts the worker and the shipper, and another one when one of them dies.
 
-The process that ships finds the files by itself. No stream and no write waits for it.
+The shipper finds the files by itself. No stream and no write waits for it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ def child(module: str, *arguments: str) -> list[str]:
 
 
 def how_it_ended(code: int) -> str:
-    """Return the exit code of a process, or its signal, in words."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -95,7 +94,6 @@ class WorkerFrames(Frames):
         return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
-        """Return the news, for the message of that number."""
         streams = [self._open[exchange] for exchange in self._news if exchange in self._open]
         told = File(self.key, str(self._path), self._recording, list(map(replace, streams)))
         for stream in streams:
@@ -171,8 +169,7 @@ class WorkerSupervisor:
         return True
 
     def tell(self, *, hurry: bool = False, hold: bool = False) -> None:
-        """Send the news if there is any and the worker has read the last message. Call it after a commit. `hurry`,
-        `hold`: see `Told`."""
+        """Send news, if the worker has read the last message. Call it after a commit. `hurry`, `hold`: see `Told`."""
         self._hear()
         hurries = hurry and not self._hurries
         untold = [key for key, number in self._releasing.items() if not number]
@@ -190,8 +187,8 @@ class WorkerSupervisor:
             self._pipe.send(told)
 
     def pause(self) -> float:
-        """Return the seconds until the next message is due. Infinite if there is no news, or the worker is not ready:
-        `wake` is called when it is."""
+        """Return the seconds until the next message is due; infinite without news, or if the worker is not ready
+        (`wake`)."""
         self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
         if not waiting or self._process is None or self._heard < self._number:

@@ -132,7 +132,6 @@ class RecorderThread:
         return self.file.number
 
     def note(self, message: str) -> None:
-        """Write an incident into the cassette."""
         self._queue.note(message, self.file)
 
     def begin_exchange(self, method: str, target: str, headers: Headers, hop: int = 0) -> ExchangeRecorder:
@@ -209,7 +208,6 @@ class RecorderThread:
 
     @property
     def _waiting(self) -> int:
-        """Number of streams that wait for frames."""
         return sum(file.row_maker.frames.waiting for file in self.files.all)
 
     def _finished(self) -> bool:
@@ -231,7 +229,8 @@ class RecorderThread:
             try:
                 self._record_batch(batch)
             except Exception as error:  # some of its operations are done, so it cannot be retried
-                self._lose_batch(batch, error)
+                self._lost, self._is_incomplete = self._lost + batch.size, True
+                self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
             if self._gave_up:
                 self._unwritten = sum(len(one.ops) for one in batches[n:])
                 return
@@ -268,11 +267,6 @@ class RecorderThread:
         if not self._gave_up:
             said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
             self._queue.note(said, self.file)
-
-    def _lose_batch(self, batch: Batch[RecordingFile], error: Exception) -> None:
-        """Count and report operations of which no rows could be made."""
-        self._lost, self._is_incomplete = self._lost + batch.size, True
-        self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
 
     def _rest(self) -> Callable[[], object] | None:
         """The pause between portions. None if many bytes are queued: to get the GIL back takes ten times as long."""

@@ -28,8 +28,7 @@ from ..cassette.contracts import load
 from ..cassette.sqlite import Writer
 from ..cassette.sqlite.writer import is_transient
 from ..contract.judge import Contract
-from ..server.background import reduce_gc
-from ..server.timers import fault_of, monotonic
+from ..server.timers import fault_of, monotonic, reduce_gc
 from ..wire.limits import max_decoded
 from .frames import FrameMaker
 from .intervals import LONG_STEP, RETRY_EVERY, FrameSchedule, breath
@@ -147,7 +146,6 @@ class _Cassette:
 
     @property
     def waiting(self) -> int:
-        """Number of streams that wait for frames."""
         return len(self.told) + (self._maker.waiting if self._maker else 0)
 
     def make(self, rest: Rest) -> Iterator[int]:

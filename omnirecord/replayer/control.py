@@ -1,40 +1,54 @@
-"""The verbs of a replay's playhead, from Python and over HTTP below `/-/omnirecord/`.
+"""The verbs of a replay's playhead, from Python with and without `await`, and over HTTP below `/-/omnirecord/`.
 
-To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `blocking.Server`. The HTTP
-interface takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py`
+`Server` is a replay in a thread of its own. Its state is read directly, also after it has stopped; its verbs run in the
+replay's event loop. Text about a position, and about the differences between client and recording, is here too.
+
+To add a verb, add a method to `PlayheadControl`, its name to `VERBS`, and its line to `Server`. The HTTP interface
+takes a `POST` with the parameters of that method, in the query or in a JSON body. `player/controls.py`
 applies a verb to a timeline; `server/access.py` decides which requests may use it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial, wraps
 from inspect import Parameter, isawaitable, signature
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from ..errors import UsageError
+from ..model import Exchange
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..omnigent.routes import CONTROL, path_of, query_of
 from ..server.access import Guard
 from ..server.http import error_response, json_response
-from ..server.listener import refused
+from ..server.listener import Blocking, of_server, refused
 from ..server.timers import monotonic_ns
+from ..text import visible
 from ..wire.strict_json import loads
+from .matching.key import Mismatch
 from .player.controls import Controls, Position, Predicate, is_behind
 from .player.playback import Playthrough
 from .player.timeline import SortKey
-from .wait import Waiting
+from .send import Waiting
 
+if TYPE_CHECKING:
+    from .server import Served, WaitState
+
+P = ParamSpec("P")
+R = TypeVar("R")
 PATIENCE = 30.0
 """Default `timeout` in seconds, over HTTP and without `await`."""
 _LONGEST_BODY = 64 * 1024
 """Longest body of a control request, in bytes."""
+_LISTED = 20
 
 VERBS = {
     "pause": "pause", "play": "play", "speed": "set_speed", "jump": "jump", "step": "step", "run-until": "run_until",
@@ -65,7 +79,6 @@ class PlayheadControl:
         return self._controls.speed
 
     def position(self, which: str | None = None) -> Position:
-        """Return the position of one playhead."""
         return self._controls.position(which)
 
     def positions(self) -> list[Position]:
@@ -89,8 +102,7 @@ class PlayheadControl:
 
     def jump(self, seconds: float, which: str | None = None) -> Position:
         """Move ahead to `seconds` of recorded time from the start of the first stream."""
-        run = self._controls.one(which)
-        if run is None:
+        if (run := self._controls.one(which)) is None:
             raise UsageError("nothing is played yet that one could jump in: open a stream first")
         self._controls.jump(run, seconds, self.now())
         self._waiting.announce()
@@ -161,17 +173,156 @@ async def _limit(seconds: float | None, what: str) -> AsyncIterator[None]:
         raise TimeoutError(f"{what} in {seconds or 0:g} s") from None
 
 
+@overload
+def _blocking(
+    method: Callable[Concatenate[PlayheadControl, P], Awaitable[R]],
+) -> Callable[Concatenate[Server, P], R]: ...
+@overload
+def _blocking(method: Callable[Concatenate[PlayheadControl, P], R]) -> Callable[Concatenate[Server, P], R]: ...
+def _blocking(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `method` without `await`: it is called in the server's event loop. `timeout` is 30 seconds by default."""
+    has_timeout = "timeout" in signature(method).parameters
+
+    @wraps(method)
+    def call(self: Server, *args: Any, **named: Any) -> Any:
+        if has_timeout and named.get("timeout") is None:
+            named["timeout"] = PATIENCE
+        return self._call(method.__name__, *args, **named)
+
+    return call
+
+
+class Server(Blocking):
+    """A replay in a thread. A client of any kind may connect to `url`, a synchronous client too."""
+
+    def __init__(self, server: PlayheadControl) -> None:
+        super().__init__(server)
+        self.further: dict[str, Server] = {}
+        """The replays of further hops of the cassette, by name, in a test."""
+
+    pause = _blocking(PlayheadControl.pause)
+    play = _blocking(PlayheadControl.play)
+    set_speed = _blocking(PlayheadControl.set_speed)
+    jump = _blocking(PlayheadControl.jump)
+    step = _blocking(PlayheadControl.step)
+    run_until = _blocking(PlayheadControl.run_until)
+    position = _blocking(PlayheadControl.position)
+    positions = _blocking(PlayheadControl.positions)
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The URL of each hop with a name, by name, in a test."""
+        return {**getattr(self._server, "urls", {}), **{name: one.url for name, one in self.further.items()}}
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether the server records a live upstream. A recording server has no playhead."""
+        return not isinstance(self._server, PlayheadControl)
+
+    requests: list[Served] = of_server("requests", list)
+    """The requests so far, in order."""
+    unmatched: list[Served] = of_server("unmatched", list)
+    """The requests that match no recorded request."""
+    mismatches: list[Mismatch] = of_server("mismatches", list)
+    """The requests whose body has another `type` or `action` than the recorded request that answered them."""
+    made_up: list[str] = of_server("made_up", list)
+    """The requests of a web UI that were not recorded and were answered all the same."""
+    unplayed: list[Exchange] = of_server("unplayed", list)
+    """The recorded requests of clients that no client has sent yet."""
+    faults: list[str] = of_server("faults", list)
+    """The faults that have changed an answer so far."""
+    waiting: list[str] = of_server("waiting", list)
+    """The requests that the replay has been waiting for, for more than five seconds."""
+
+    @property
+    def unmade(self) -> list[Exchange]:
+        """Deprecated: the former name of `unplayed`."""
+        warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=2)
+        return self.unplayed
+
+    def reset(self) -> None:
+        """Start again from the beginning: cut every stream, close every gate and forget every request."""
+        self._call("reset")
+
+    def release(self) -> None:
+        """Cut every open response and accept no more connections, so that no client stays blocked."""
+        self._call("release")
+
+    def wait_state(self) -> WaitState:
+        state: WaitState = self._call("wait_state")
+        return state
+
+    def _call(self, name: str, *args: Any, **named: Any) -> Any:
+        try:
+            return self._background.run(partial(getattr(self._server, name), *args, **named))
+        except TimeoutError as error:
+            where = "; ".join(position_text(one) for one in self.positions()) or "no client listens"
+            raise TimeoutError(f"{name} was not done after {named.get('timeout') or 0:g} s: {where}") from error
+
+    def assert_all_matched(self) -> None:
+        """Raise `AssertionError` with a list if a request matched none recorded, or had another `type` or `action`."""
+        __tracebackhide__ = True
+        _assert_none(differences(self.unmatched, self.mismatches, ()))
+        for one in self.further.values():
+            one.assert_all_matched()
+
+    def assert_all_played(self) -> None:
+        """As `assert_all_matched`, and raise `AssertionError` if a recorded request was not sent, too."""
+        __tracebackhide__ = True
+        _assert_none(self.differences())
+        for one in self.further.values():
+            one.assert_all_played()
+
+    def differences(self) -> list[str]:
+        """Return all differences between the client and the recording, as lines of text."""
+        unplayed = [self._server.told(x) for x in self.unplayed]
+        return differences(self.unmatched, self.mismatches, unplayed)
+
+
+def _assert_none(differences: list[str]) -> None:
+    __tracebackhide__ = True
+    if differences:
+        raise AssertionError("\n".join(["the client did not do what was recorded", *differences]))
+
+
+def position_text(position: Position) -> str:
+    behind = "before its first event"
+    if position.seq is not None:
+        behind = f"behind frame {position.seq} of stream {position.stream} ({position.type})"
+    said = [f"{position.at_s:.3f} s into {position.which}, {behind}"]
+    said += [f"next is {position.next}"] if position.next else []
+    said += [f"it waits for {position.waits_for}"] if position.waits_for else []
+    said += ["it is paused"] if position.paused else []
+    return visible("; ".join(said))
+
+
+def differences(unmatched: Sequence[Served], mismatches: Sequence[Mismatch], unplayed: Sequence[str]) -> list[str]:
+    """Return lines about requests that matched nothing, requests that mismatched, and recorded requests that were not
+    sent: a head, then a line for each request, and further ones for why it matched nothing."""
+    wrong = [f"{x.request}: {x.field} was {x.recorded!r} when recorded, got {x.got!r}" for x in mismatches]
+    return [
+        *_listed("matched nothing", ["\n  ".join(map(visible, one.why.split("\n"))) for one in unmatched]),
+        *_listed("had other content than the recorded one", list(map(visible, wrong))),
+        *_listed("recorded, but not sent", list(map(visible, unplayed))),
+    ]
+
+
+def _listed(what: str, texts: Sequence[str]) -> list[str]:
+    if not texts:
+        return []
+    more = [f"  and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    head = f"{len(texts)} request{'' if len(texts) == 1 else 's'} {what}:"
+    return [head, *"\n".join(f"  {text}" for text in texts[:_LISTED]).split("\n"), *more]
+
+
 class ControlPath:
     """The HTTP control interface of one replay. `guard` decides which requests pass; `state` returns the fields of
     `GET …/state` beside the positions."""
 
     def __init__(self, guard: Guard, control: PlayheadControl, state: Callable[[], dict[str, Any]]) -> None:
-        self._guard = guard
-        self._control = control
-        self._state = state
+        self._guard, self._control, self._state = guard, control, state
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
-        """Answer a request below the control path."""
         name = path_of(target).removeprefix(CONTROL)
         if refusal := refused(self._guard, request):
             return refusal

@@ -1,6 +1,6 @@
 """The replay server: an aiohttp shell around `player`. It answers from a cassette and never connects to another server.
 
-`player` decides which answer a request gets and when each part is due; `wait` sleeps until then, `send` writes it.
+`player` decides which answer a request gets and when each part is due; `send` waits until then, and writes it.
 """
 
 from __future__ import annotations
@@ -23,32 +23,17 @@ from ..omnigent.routes import CONTROL, is_by_runner
 from ..providers.conversation import Api, api_of
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
-from ..server.listener import Listener, Place, continue_upload
+from ..server.listener import Listener, Place, WithBlock, continue_upload
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
-from .control import ControlPath, PlayheadControl
+from . import player
+from .control import ControlPath, PlayheadControl, Server
 from .matching.bodies import COMPARED
 from .matching.conversations import LARGEST
-from .omnigent_ui import OmnigentUi, Quiet, is_page
+from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
-from .player import (  # fmt: skip
-    Answering,
-    Decision,
-    Failing,
-    Incoming,
-    Mismatch,
-    Miss,
-    NoContent,
-    Player,
-    Playing,
-    Refused,
-    Timing,
-    Updates,
-    options,
-)
 from .player.plan import ReplayPlan
-from .send import NOT_RECORDED, Sender, keep_quiet, refusal, send_made_up, serve_updates
-from .wait import Waiting
+from .send import NOT_RECORDED, Sender, Waiting, keep_quiet, refusal, send_made_up
 
 log = logging.getLogger("omnirecord")
 
@@ -81,8 +66,9 @@ class Served:
     """If none matched: why, with the nearest recorded requests and their differences."""
 
 
-class Replay(PlayheadControl):
-    """A server that answers as the recorded one did. Use it with `async with`; clients connect to `url`.
+class Replay(WithBlock, PlayheadControl):
+    """A server that answers as the recorded one did. Use it with `async with`, or with `with`: then it runs in a thread
+    of its own. Clients connect to `url`.
 
     `requests`: all requests; `unmatched`: those that match no recorded request; `mismatches`: those with another `type`
     or `action` than the recorded one; `waiting`: the requests that it has been waiting for, for more than five seconds.
@@ -106,9 +92,9 @@ class Replay(PlayheadControl):
     ) -> None:
         """`web_ui`: answer requests of Omnigent's web UI that were not recorded, with the files of that folder, or, for
         `auto`, of the installed `omnigent`. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: the
-        arguments of `player.options`. Raises `UsageError`."""
+        arguments of `player.Options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
-        self._options = options(**chosen)
+        self._options = player.Options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
         self._tasks: set[asyncio.Task[object]] = set()
@@ -135,7 +121,7 @@ class Replay(PlayheadControl):
         return self._listener.token if self._listener.is_made else None
 
     @property
-    def timing(self) -> Timing:
+    def timing(self) -> player.Timing:
         return self._options.timing
 
     @property
@@ -148,7 +134,7 @@ class Replay(PlayheadControl):
         return self._waiting.reported
 
     @property
-    def mismatches(self) -> list[Mismatch]:
+    def mismatches(self) -> list[player.Mismatch]:
         return self._player.mismatches
 
     @property
@@ -173,7 +159,7 @@ class Replay(PlayheadControl):
     @property
     def unmade(self) -> list[Exchange]:
         """Deprecated: the former name of `unplayed`."""
-        warn_unmade()
+        warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=2)
         return self.unplayed
 
     @property
@@ -181,12 +167,16 @@ class Replay(PlayheadControl):
         """The faults that have changed an answer so far."""
         return list(self._player.streams.effects.happened)
 
+    def __enter__(self) -> Server:
+        server = self._blocking = Server(self)
+        return server.start()
+
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
             self._hop = self._plan.hop
-            self._player = await asyncio.to_thread(Player, self._plan, self._options)
+            self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
@@ -220,8 +210,8 @@ class Replay(PlayheadControl):
             self._store.close()
 
     def wait_state(self) -> WaitState:
-        """Return what the replay waits for at this moment."""
-        opened = self._player.streams.opened_gates()
+        runs = self._player.streams.all(older=True)
+        opened = sum(gate.open for run in runs for gate in run.timeline.gates)
         awaits = self._waiting.awaited
         if awaits is None and not self._tasks and not opened:
             awaits = self._plan.first_gate() or (None if self.requests else "a request")
@@ -262,7 +252,7 @@ class Replay(PlayheadControl):
             return await self._control.handle(request, target)
         if (refusal := ambiguous(request, headers)) is not None:
             return refusal
-        decision: Decision | MadeUp | Quiet
+        decision: player.Decision | MadeUp | Quiet
         if asks_for_websocket(headers):
             decision = self._player.websocket(target)
         else:
@@ -275,44 +265,44 @@ class Replay(PlayheadControl):
             return await (send_made_up(request, decision) if isinstance(decision, MadeUp) else keep_quiet(request))
         return await self._carry_out(request, target, decision)
 
-    async def _carry_out(self, request: web.BaseRequest, target: str, decision: Decision) -> web.StreamResponse:
+    async def _carry_out(self, request: web.BaseRequest, target: str, decision: player.Decision) -> web.StreamResponse:
         match decision:
-            case Playing():
+            case player.Playing():
                 self._served(request, target, decision.exchange)
                 try:
                     return await self._sender.play(request, decision)
                 finally:
                     self._player.closed(decision)
                     self._announce()
-            case Answering():
+            case player.Answering():
                 self._served(request, target, decision.exchange)
                 return await self._sender.answer(request, decision)
-            case Failing():
+            case player.Failing():
                 self.requests.append(Served(request.method, target, decision.status, None))
                 return await self._sender.fail(request, target, decision)
-            case Updates():
+            case player.Updates():
                 return await serve_updates(request, self._rows)
-            case Refused():
+            case player.Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
-            case NoContent():
+            case player.NoContent():
                 self.requests.append(Served(request.method, target, 204, None))
                 return web.Response(status=204)
-            case Miss():
+            case player.Miss():
                 return self._miss(request, target, decision)
 
-    async def _decide(self, request: Incoming) -> Decision | MadeUp | Quiet:
+    async def _decide(self, request: player.Incoming) -> player.Decision | MadeUp | Quiet:
         if self._ui is None:
             return self._player.answer(request, self.now())
         if self._options.gates.off and self._ui.opens_stream(request):
             await asyncio.sleep(LOADS)
         return self._ui.answer(request, self.now())
 
-    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> Incoming:
+    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> player.Incoming:
         """Read a request whole, and keep the start of its body for matching."""
         body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():
             body += data[: most - len(body)]
-        return Incoming(
+        return player.Incoming(
             request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
             bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
             datetime.now(UTC).date(),
@@ -327,7 +317,7 @@ class Replay(PlayheadControl):
         status = exchange.response.status if exchange.response else 0
         self.requests.append(Served(request.method, target, status, exchange.exchange))
 
-    def _miss(self, request: web.BaseRequest, target: str, miss: Miss) -> web.StreamResponse:
+    def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
         text = miss.text
         served = Served(request.method, target, 404, None, text)
         self.requests.append(served)
@@ -356,11 +346,6 @@ class Replay(PlayheadControl):
         self._waiting.announce()
         while self._player.notes:
             log.info("%s", self._player.notes.pop(0))
-
-
-def warn_unmade() -> None:
-    """Warn a caller's caller of the deprecated name."""
-    warnings.warn("unmade is called unplayed now", DeprecationWarning, stacklevel=3)
 
 
 def _skip_gates_after(chosen: float | None, former: float | None) -> float | None:

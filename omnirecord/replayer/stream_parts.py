@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from random import Random
 from typing import overload
 
@@ -43,14 +43,8 @@ class Part:
 
 def frames_of(parts: Iterable[Part]) -> Iterator[list[Part]]:
     """Yield the parts of each frame, in order; a part of no recorded frame is alone."""
-    frame: list[Part] = []
-    for part in parts:
-        if frame and not (part.seq and (part.stream, part.seq) == (frame[-1].stream, frame[-1].seq)):
-            yield frame
-            frame = []
-        frame.append(part)
-    if frame:
-        yield frame
+    for _, frame in groupby(parts, lambda part: (part.stream, part.seq) if part.seq else object()):
+        yield list(frame)
 
 
 BURST = 256 * 1024
@@ -104,7 +98,6 @@ class StreamParts(Sequence[Part]):
         return Burst(self._data[number], upto, last_ns, None if end is None else self._part(end, b""))
 
     def ends_a_frame(self, number: int) -> bool:
-        """Whether this part is the last of its frame."""
         return number + 1 == len(self) or self._seqs[number] != self._seqs[number + 1]
 
     def __len__(self) -> int:
@@ -143,11 +136,6 @@ class Chunks:
     kind: str = "recorded"
     seed: int = 0
     joined: bool = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether a part goes out alone, even if the next part came in the same read."""
-        return self.kind == "frame"
 
     def of(self, parts: Sequence[Part]) -> Sequence[Part]:
         """Return the parts to play: whole frames if it writes frames."""
@@ -198,10 +186,8 @@ def parts_of(reads: Reads, frames: Iterable[TimedFrame]) -> StreamParts:
         last = bisect_right(bounds, byte) - 1
         return min(kept[last] + byte - bounds[last], kept[min(last + 1, len(frames))])
 
-    came, sizes = list[int](), list[int]()
-    for offset_ns, size in reads:
-        came.append(offset_ns)
-        sizes.append(size)
+    reads = list(reads)
+    came, sizes = [offset_ns for offset_ns, _ in reads], [size for _, size in reads]
     ends = [kept_before(end) for end in accumulate(sizes, initial=0)]
     body = b"".join(frame.raw or b"" for frame in frames)
     table = FrameTable(body, kept[1:], came=came, sizes=[end - start for start, end in pairwise(ends)])

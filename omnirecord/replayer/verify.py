@@ -67,8 +67,7 @@ def quantile(ordered: list[float], q: float) -> float:
 async def verify(
     cassette: Path, *, timing: str = "compressed", speed: float | None = None, max_gap: float | None = None
 ) -> Verification:
-    """Return the result for a cassette. Raises `UsageError`, `CassetteError`, or `TimeoutError` if the replay gets
-    stuck."""
+    """Return the result for a cassette. Raises `UsageError`, `CassetteError`, or `TimeoutError` for a stuck replay."""
     result = Verification()
     with closing(open_store(cassette)) as store:
         recordings = store.recordings()
@@ -113,12 +112,9 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
 
 
 def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """Yield the errors of the gaps between the reads of one stream, in ms, if both reads are timed from the same
-    moment.
-
-    Reads after a request are timed from the request, the connect snapshot from the open: the client decides when it
-    asks.
-    """
+    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment. The
+    client decides when it asks: so reads after a request are timed from the request, the connect snapshot from the
+    open."""
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
     asked = {x.request.at_ns for x in others}
@@ -134,11 +130,8 @@ def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator
 
 def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:
     """Yield the arrival of the last byte of each recorded read, in ns."""
-    position = 0
     for end in accumulate(sizes):
-        while position < len(arrivals) and arrivals[position][0] < end:
-            position += 1
-        if position == len(arrivals):
+        if (position := bisect_left(arrivals, (end,))) == len(arrivals):
             return
         yield arrivals[position][1]
 
@@ -185,10 +178,8 @@ class Rerun:
         """Why a request got no answer, by exchange."""
 
     async def run(self, longest_wait: float = 0.0) -> None:
-        """Send all requests, and return when all are answered and every stream has ended.
-
-        Raises `TimeoutError` after `longest_wait` + 15 seconds without a byte.
-        """
+        """Send all requests, and return when all are answered and every stream has ended. Raises `TimeoutError` after
+        `longest_wait` + 15 seconds without a byte."""
         async with _client() as client, asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
             made = []

@@ -155,7 +155,6 @@ class Accepting:
         self._descriptors.measure()
 
     def start(self) -> None:
-        """Accept connections from now on."""
         for listening in self._sockets:
             listening.setblocking(False)
             listening.listen(BACKLOG)

@@ -68,10 +68,8 @@ class Guard:
         self._token = token
 
     def refusal(self, method: str, target: str, headers: Headers, *, is_public: bool = False) -> Refusal | None:
-        """Return the refusal of this request; None if it may pass. `target` is that of the request line.
-
-        `is_public`: the response says nothing of a recording, so it needs no token, and another page may link to it.
-        """
+        """Return the refusal of this request; None if it may pass. `target` is that of the request line. `is_public`:
+        the response says nothing of a recording, so it needs no token, and another page may link to it."""
         is_followed_link = (  # by a browser, so that no other page can read the response
             header(headers, "sec-fetch-mode") == "navigate" and header(headers, "sec-fetch-dest") == "document"
         )
@@ -91,8 +89,7 @@ class Guard:
         return _forbidden(f"{host} is no name that this server was told of: ask it by the address it listens on")
 
     def _is_ours(self, authority: str) -> bool:
-        found = _AUTHORITY.fullmatch(authority.strip())
-        if found is None:
+        if (found := _AUTHORITY.fullmatch(authority.strip())) is None:
             return False
         name = _plain(found[1])
         return is_loopback(name) or name in self._names or (self._any_address and _address(name) is not None)
@@ -227,7 +224,6 @@ class Trust:
     insecure: bool = False
 
     def __bool__(self) -> bool:
-        """Whether any option was given."""
         return self != Trust()
 
     def context(self) -> ssl.SSLContext:

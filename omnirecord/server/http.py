@@ -73,16 +73,14 @@ def origin_form(request: web.BaseRequest) -> str | None:
         return None
     if target.startswith("/"):
         return target
-    found = _ABSOLUTE_FORM.fullmatch(target)
-    if found is None:
+    if (found := _ABSOLUTE_FORM.fullmatch(target)) is None:
         return None
     return found[1] if found[1].startswith("/") else f"/{found[1]}"
 
 
 def ambiguous(request: web.BaseRequest, headers: Headers) -> web.Response | None:
-    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests. None if
-    it is not. It quotes nothing of the request.
-    """
+    """Return the refusal of a request whose end is ambiguous, so that two servers could see different requests; else
+    None. It quotes nothing of the request."""
     if transfer_coding(headers) not in (None, "chunked"):
         return bad_request("it has a transfer coding that is not chunked", 501)
     if not announces_body(headers):

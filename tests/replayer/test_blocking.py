@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 import omnirecord
-from omnirecord.replayer.blocking import Server, differences, position_text
-from omnirecord.replayer.control import VERBS
+from omnirecord.replayer.control import VERBS, Server, differences, position_text
 from omnirecord.replayer.player import Mismatch
 from omnirecord.replayer.server import Served
 from tests.support.cassettes import conversation

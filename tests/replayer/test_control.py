@@ -290,7 +290,7 @@ async def test_what_a_function_raises_is_for_who_gave_it_and_not_for_the_client(
 async def test_a_paused_stream_gets_heartbeats_that_nobody_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("omnirecord.replayer.wait.HEARTBEAT_EVERY", 0.05)
+    monkeypatch.setattr("omnirecord.replayer.send.HEARTBEAT_EVERY", 0.05)
     async with listening(letters(), tmp_path) as (_, wire):
         assert (await wire.chunk()).startswith(b": omnirecord is waiting")
         assert (await wire.chunk()).startswith(b": omnirecord is waiting")

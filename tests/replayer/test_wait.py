@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from omnirecord.errors import UsageError
-from omnirecord.replayer import wait as waiting
+from omnirecord.replayer import send as waiting
 from omnirecord.replayer.server import Replay
 from omnirecord.wire.sse import Parser
 from tests.replayer.test_server import STREAM, heard, post

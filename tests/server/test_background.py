@@ -12,7 +12,7 @@ import freezegun
 import pytest
 
 from omnirecord.errors import ServerError, UsageError
-from omnirecord.server.background import Background
+from omnirecord.server.listener import Background
 
 seen: list[str] = []
 

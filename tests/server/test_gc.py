@@ -7,7 +7,7 @@ import sys
 
 SETTLED = """
 import gc
-from omnirecord.server.background import GC_THRESHOLD, reduce_gc
+from omnirecord.server.timers import GC_THRESHOLD, reduce_gc
 loaded = [[] for _ in range(1000)]
 reduce_gc()
 print(any(found is loaded for found in gc.get_objects()), gc.get_threshold()[0] == GC_THRESHOLD)

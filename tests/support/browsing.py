@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omnirecord.server.background import Background
+from omnirecord.server.listener import Background
 from omnirecord.ui.viewer import Viewer
 from tests.support.sse_clients import SWITCHES, chromium
 

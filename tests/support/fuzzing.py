@@ -34,7 +34,7 @@ from omnirecord.replayer.event_address.matcher import Stream
 from omnirecord.replayer.faults import Faults
 from omnirecord.replayer.faults.verbs import VERBS
 from omnirecord.replayer.matching.rules import FORMS
-from omnirecord.replayer.player import Answering, Incoming, Miss, Player, Playing, options
+from omnirecord.replayer.player import Answering, Incoming, Miss, Options, Player, Playing
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.content_coding import CodingError, decoder
@@ -279,7 +279,7 @@ def _events(path: Path) -> None:
 def _play(path: Path) -> None:
     """Serve it to somebody who asks for everything that is in it."""
     with closing(open_store(path)) as store:
-        how = options(timing="instant")
+        how = Options(timing="instant")
         player = Player(ReplayPlan(store, how.gates), how)
         for x in store.exchanges()[:40]:
             decision = player.answer(Incoming(x.request.method, x.request.target, x.party == "runner"), 0)
@@ -370,7 +370,7 @@ def matching(given: tuple[list[str], str, str, bytes, list[tuple[str, str]]]) ->
     """Rules are refused in a sentence, or are read, and every request that aiohttp lets in is answered or is a miss."""
     specs, method, path, body, headers = given
     with suppress(ValueError), suppress(UsageError):
-        how = options(timing="instant", match=specs)
+        how = Options(timing="instant", match=specs)
         asks = Incoming(
             checked_method(method), checked_target(path), body=body, headers=checked_headers(tuple(headers))
         )

@@ -14,7 +14,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.lake.location import Lake
 from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.ship import Shipper
-from omnirecord.server.background import Background
+from omnirecord.server.listener import Background
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, event, status
 
 RECORDED = (

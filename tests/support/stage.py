@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Player, Playing, options
+from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Options, Player, Playing
 from omnirecord.replayer.player.plan import ReplayPlan
 from omnirecord.wire.sse import Parser
 from tests.support.cassettes import Made, as_bytes, ns
@@ -57,7 +57,7 @@ class Stage:
 
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
-        how = options(timing=timing, **chosen)
+        how = Options(timing=timing, **chosen)
         self.plan = ReplayPlan(tape.store(), how.gates, how.only)
         self.player = Player(self.plan, how)
         self.controls = self.player.controls

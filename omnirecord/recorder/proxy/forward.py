@@ -47,8 +47,7 @@ from ...wire.headers import (  # fmt: skip
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
-from .targets import Target
-from .upstream import connection_of, is_out_of_descriptors, why_unreachable
+from .upstream import Target, connection_of, is_out_of_descriptors, why_unreachable
 from .websocket import Tunnel
 
 READ_AHEAD = 8 * 1024 * 1024
@@ -122,8 +121,7 @@ class Forward:
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
-        refusal = ambiguous(self._request, self._asked.headers)
-        if refusal is not None:
+        if (refusal := ambiguous(self._request, self._asked.headers)) is not None:
             self._ending = "eof"
             return self._instead(refusal)
         try:
@@ -132,7 +130,7 @@ class Forward:
             if (reason := why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
-            return self._out_of_descriptors() if is_out_of_descriptors(error) else self._unreachable(reason)
+            return self._unreachable(reason, is_short=is_out_of_descriptors(error))
         if (flaw := self._flaw(answer)) is not None:
             answer.close()
             return self._bad_answer(flaw)
@@ -174,14 +172,13 @@ class Forward:
             yield data
             self.recorder.body("request", data)
 
-    def _unreachable(self, reason: str) -> web.Response:
+    def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
+        if is_short:
+            _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
+            return self._instead(out_of_descriptors())
         message = f"omnirecord could not reach the upstream {self.target.shown}: {reason}"
         log.warning("%s", message)
         return self._instead(error_response(502, "upstream_unreachable", message))
-
-    def _out_of_descriptors(self) -> web.Response:
-        _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
-        return self._instead(out_of_descriptors())
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""
@@ -287,8 +284,7 @@ class Passing:
             is_over = False
             while not is_over:
                 self._over = asyncio.get_running_loop().create_future()
-                connection = connection_of(self._answer)
-                if connection is not None:
+                if (connection := connection_of(self._answer)) is not None:
                     connection.arrived = self._arrived
                 try:
                     self._arrived()
@@ -360,8 +356,7 @@ class Passing:
 
     async def _put(self, read: Received, data: bytes) -> None:
         """Put a read into the queue, and wait until the queue has room."""
-        queue = self._queue
-        if queue is None:
+        if (queue := self._queue) is None:
             queue = self._queue = _ReadAhead()
             self._sender = asyncio.create_task(self._drain(queue))
             self._sender.add_done_callback(_retrieved)

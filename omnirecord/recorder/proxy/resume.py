@@ -83,7 +83,6 @@ class Held:
         return self.waiting > self._limit
 
     def add(self, piece: Piece) -> None:
-        """Append a piece to be sent."""
         self._unsent.append(piece)
         self._size += piece.cost
         self.waiting += piece.cost
@@ -183,10 +182,8 @@ class Relay:
         return None
 
     async def serve(self, request: web.BaseRequest, *, behind: int | None = None) -> web.StreamResponse:
-        """Send the stream to this client until it ends, from its current place or after frame `behind`.
-
-        The previous listener is cut: it is the same client on a lost connection, or it has given an id away.
-        """
+        """Send the stream to this client until it ends, from its current place or after frame `behind`. The previous
+        listener is cut: it is the same client on a lost connection, or it has given an id away."""
         listener = self._listen(request)
         if behind is not None:
             self._held.rewind(behind)
@@ -326,7 +323,6 @@ class Resuming:
         self._stopped = False
 
     def begin(self, asked: Asked, answer: aiohttp.ClientResponse, recorder: ExchangeRecorder) -> Relay:
-        """Return the relay of a new stream."""
         relay = Relay(answer, recorder, self._limit, self._left)
         self._relays[relay.stream] = relay, self._digest(asked)
         return relay

@@ -7,7 +7,8 @@ upgrade. When it stops, streams and WebSockets are cut at once, and other reques
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+import ssl
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,8 @@ from ...omnigent.routes import CONTROL, path_of
 from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import File, Trust
-from ...server.background import Blocking, WithBlock, of_server
 from ...server.http import bad_request, error_response, origin_form
-from ...server.listener import DRAIN_TIMEOUT, Listener, Place, parse_listen
+from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlock, of_server, parse_listen
 from ...server.timers import monotonic
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
@@ -33,9 +33,9 @@ from ..supervisor import Shipping
 from ..thread import RecorderThread
 from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
-from .targets import Target, contexts, hops_of, targets_of
+from .upstream import Target, targets_of
 
-__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy", "by_name"]
 
 
 class Recorder(Blocking):
@@ -142,7 +142,6 @@ class Proxy(WithBlock):
 
     @property
     def exchanges_of(self) -> Mapping[str, int]:
-        """The number of requests to each upstream with a name, by name."""
         return {target.name: target.exchanges for target in self._targets if target.name is not None}
 
     @property
@@ -192,7 +191,6 @@ class Proxy(WithBlock):
 
     @property
     def recording(self) -> int:
-        """The number of the recording in progress."""
         return self._recorder_thread.recording
 
     @property
@@ -213,7 +211,6 @@ class Proxy(WithBlock):
 
     @property
     def open_exchanges(self) -> int:
-        """The number of open exchanges."""
         return len(self._running)
 
     def __enter__(self) -> Recorder:
@@ -231,20 +228,24 @@ class Proxy(WithBlock):
                 self._paging = await page_listener(self._serve_page, place, self._ui, self.url)
             for target in self._targets:
                 target.refuse_itself(listener.url for listener in self._listeners)
-            first, further = hops_of(self._targets)
+            if self._is_controlled:
+                pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
+                self._control = Control(lambda: self.db, self._state, pages)
+            first = self._targets[0]
             self._entered = await asyncio.to_thread(
-                RecorderThread, self._db, *first, further=further, content=self._content, rotation=self._rotation,
-                keep=self._keep, worker=self._apart, pseudonym_key=pseudonym_key,
+                RecorderThread, self._db, first.shown if first.name is None else None, first.contract,
+                further=[(one.name, one.shown, one.contract) for one in self._targets if one.name is not None],
+                content=self._content, rotation=self._rotation, keep=self._keep, worker=self._apart,
+                pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._made_control().announce if self._is_controlled else lambda: None,
+                news=self._control.announce if self._control is not None else lambda: None,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
                 await listener.stop(0)
             raise
         for target, of_target in zip(self._targets, tls, strict=True):
-            target.connect(of_target)
-            target.share_descriptors(self._descriptors, self._let_go, self._entered.note)
+            target.connect(of_target, self._descriptors, self._let_go, self._entered.note)
             target.warn(insecure=self._trust.insecure, has_control=self._is_controlled and target.number == 0)
         for listener in self._listeners:
             await listener.start()
@@ -260,11 +261,6 @@ class Proxy(WithBlock):
     def _let_go(self) -> None:
         for target in self._targets:
             target.upstream.let_go()
-
-    def _made_control(self) -> Control:
-        pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
-        self._control = Control(lambda: self.db, self._state, pages)
-        return self._control
 
     def _state(self) -> dict[str, Any]:
         streams = [(one.recorder, one.target) for one in self._running if one.recorder.stream is not None]
@@ -356,3 +352,28 @@ class Proxy(WithBlock):
         if self._control is None or self._paging is None:
             return error_response(503, "not_ready", "omnirecord: the recording has not begun")
         return await self._control.serve(request, self._paging.guard)
+
+
+def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:
+    """Return the TLS settings for each upstream. Raises `UsageError`, also for options if no upstream has https."""
+    if trust and not any(one.is_https for one in targets):
+        shown = " and ".join(one.shown for one in targets)
+        raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
+    return [trust.context() if target.is_https else None for target in targets]
+
+
+def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
+    """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
+    with an `example` none. Raises `UsageError`."""
+    unnamed, named = None, {}  # type: str | None, dict[str, str]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or "/" in name or ":" in name:
+            if unnamed is not None and example is not None:
+                raise UsageError(f"{option} {unnamed} and {option} {text}: one of them needs a name, as in {example}")
+            unnamed = text
+        elif name in named:
+            raise UsageError(f"{option} {name}= is given twice: give each name once")
+        else:
+            named[name] = value
+    return unnamed, named

@@ -1,5 +1,8 @@
-"""Connections to the upstream: the proxy adds nothing, decodes nothing, and has no timeout.
+"""The upstreams of a recorder, each with a listener for its clients (`Target`); and connections to them (`Upstream`).
 
+The first upstream may have no name. The others have one: their exchanges are a hop of their own.
+
+The proxy adds nothing, decodes nothing, and has no timeout.
 If aiohttp's parser refuses something, it drops the whole segment. That may hold a valid response to HEAD before an
 invalid body, or events before an invalid chunk. A direct client would have these. So `Connection` gives the parser
 one header section at a time. After an invalid chunk, aiohttp lets the reader of the body wait for ever; here the body
@@ -9,21 +12,24 @@ ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import SimpleNamespace
 
 import aiohttp
-from aiohttp import ClientPayloadError, ClientResponse, StreamReader
+from aiohttp import ClientPayloadError, ClientResponse, StreamReader, web
 from multidict import CIMultiDict
 from yarl import URL
 
 from ...errors import UsageError
-from ...model import Headers
+from ...model import Headers, checked_hop
 from ...server.accept import EXHAUSTED
 from ...server.access import explained, is_loopback
 from ...server.aiohttp_private import (  # fmt: skip
@@ -37,8 +43,11 @@ from ...server.aiohttp_private import (  # fmt: skip
     idle_connections,
     use_protocol,
 )
-from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge
+from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
+from ...server.listener import Listener, Place, parse_listen
 from ...wire.headers import asks_for_websocket, section_size
+
+log = logging.getLogger("omnirecord")
 
 _END = b"\r\n\r\n"
 _SECTION_END = re.compile(_END)
@@ -152,7 +161,6 @@ _READ_AT_ONCE = 64 * 1024
 upstream."""
 _FRAMING = ("host", "transfer-encoding")
 """The only fields that the proxy adds to a request."""
-_ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
 
 
 def parse_upstream(url: str) -> URL:
@@ -175,20 +183,9 @@ def parse_upstream(url: str) -> URL:
     return parsed
 
 
-def refuse_itself(upstream: URL, own: str) -> None:
-    """Raise `UsageError` if the upstream is the proxy itself: a request would never end."""
-    here, host = URL(own), upstream.host or ""
-    anywhere = here.host in ("0.0.0.0", "::")
-    same = host == here.host or (is_loopback(host) and (anywhere or host == "localhost"))
-    if same and upstream.port == here.port:
-        raise UsageError(f"--upstream {upstream} is the proxy's own address: name the server, or another --listen")
-
-
 def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
-    """Return why no TCP or TLS connection was made; None if there was one.
-
-    With TLS 1.3 a server refuses a client certificate after the handshake. Then the cause of the error says so.
-    """
+    """Return why no TCP or TLS connection was made; None if there was one. With TLS 1.3 a server refuses a client
+    certificate after the handshake. Then the cause of the error says so."""
     causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
     found = next(filter(None, (explained(cause) for cause in causes if cause is not None)), None)
     if found is not None or not isinstance(error, aiohttp.ClientConnectorError):
@@ -227,11 +224,8 @@ class Upstream:
     async def request(
         self, client: int, method: str, target: str, headers: Headers, body: AsyncIterator[bytes] | None
     ) -> aiohttp.ClientResponse:
-        """Send a request of the client connection with this number, and return its response without the body. Raises
-        aiohttp's errors.
-
-        It is sent again only if its connection had been used before and was lost.
-        """
+        """Send a request of the client connection with this number, and return its response without the body. It is
+        sent again only if its connection had been used before and was lost. Raises aiohttp's errors."""
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
         exactly, answer = (_exactly(headers),), None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
@@ -275,9 +269,8 @@ class Upstream:
 
     def let_go(self) -> None:
         """Close the idle connections: their file descriptors are needed."""
-        for connections in list(self._idle.values()):
-            while connections:
-                connections.pop()[0].close()
+        for protocol, _ in chain.from_iterable(list(self._idle.values())):
+            protocol.close()
         self._idle.clear()
 
     async def close(self) -> None:
@@ -310,14 +303,95 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         request_class=RequestOfClient,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-        skip_auto_headers=_ADDED_BY_AIOHTTP,
+        timeout=aiohttp.ClientTimeout(),  # none
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         read_bufsize=_READ_AT_ONCE,
         max_line_size=LIMIT,
         max_field_size=FIELD_LIMIT,
         max_headers=FIELDS,
-        trust_env=False,
         trace_configs=list(traces),
     )
     disable_retry(session)
     return session
+
+
+class Target:
+    """One upstream. `number`: its position among the upstreams. `handler` gets the target and a request."""
+
+    def __init__(
+        self, number: int, name: str | None, url: str, contract: str, place: Place,
+        handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
+    ) -> None:  # fmt: skip
+        self.number, self.name, self.contract = number, name, contract
+        self._url = parse_upstream(url)
+        self.shown, self.is_https = str(self._url), self._url.scheme == "https"
+        # a client connection has two file descriptors: its own, and the one to upstream
+        self.listener = Listener(lambda request: handler(self, request), place, cost=2)
+        self.exchanges = 0
+
+    def refuse_itself(self, own: Iterable[str]) -> None:
+        """Raise `UsageError` if it is at one of the proxy's own URLs: a request would never end."""
+        host, whole = self._url.host or "", ("0.0.0.0", "::")
+        for here in (one for one in map(URL, own) if one.port == self._url.port):
+            if host == here.host or (is_loopback(host) and (here.host in whole or host == "localhost")):
+                own_address = f"--upstream {self.shown} is the proxy's own address"
+                raise UsageError(f"{own_address}: name the server, or another --listen")
+
+    def connect(
+        self, tls: ssl.SSLContext | None, elsewhere: Callable[[], int], let_go: Callable[[], object],
+        noted: Callable[[str], object],
+    ) -> None:  # fmt: skip
+        """Make `upstream`, and let the listener count and close connections as `Accepting` says."""
+        self.upstream = upstream = Upstream(self._url, tls)
+        accepting = self.listener.accepting
+        accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
+        accepting.closed = lambda protocol: upstream.left(number_of(protocol))
+
+    def warn(self, *, insecure: bool, has_control: bool) -> None:
+        """Warn of options that are not safe. `has_control`: its listener has the control path."""
+        if self.listener.is_remote:
+            log.warning(
+                "any client that can reach %s can use %s through it: the proxy asks for no token%s",
+                self.listener.url, self.shown, ", except on its control path" if has_control else "",
+            )  # fmt: skip
+        if insecure and self.is_https:
+            log.warning(
+                "--insecure: the certificate of %s is not verified, so a machine in between can read and change"
+                " everything", self.shown,
+            )  # fmt: skip
+
+
+def targets_of(
+    upstream: str | None, upstreams: Mapping[str, str], contract: str, contracts: Mapping[str, str], place: Place,
+    listens: Mapping[str, str], handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> list[Target]:  # fmt: skip
+    """Return the upstreams of a recorder, that without a name first. Raises `UsageError`. `place` is that of the first
+    one. By default, another one has a free port of the same host."""
+    if upstream is None and not upstreams:
+        raise UsageError("there is no upstream to record: give --upstream URL")
+    for hop in upstreams:
+        try:
+            checked_hop(hop)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--upstream {hop}=: {hop!r} {error}") from None
+    _refuse_unknown("--contract", contracts, upstreams)
+    _refuse_unknown("--listen", listens, upstreams)
+    first: list[tuple[str | None, str]] = [] if upstream is None else [(None, upstream)]
+    made = []
+    for number, (name, url) in enumerate([*first, *upstreams.items()]):
+        at = place if number == 0 else replace(place, port=0)
+        if name is not None and name in listens:
+            option = f"--listen {name}="
+            host, port = parse_listen(listens[name], allow_remote=place.allow_remote, option=option)
+            at = replace(at, host=host, port=port, option=option)
+        judge = contract if name is None else contracts.get(name, "auto")
+        made.append((number, name, url, judge, at))
+    counted = Counter((at.host, at.port) for *_, at in made if at.port)
+    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
+        raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
+    return [Target(*one, handler) for one in made]
+
+
+def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
+    if unknown := [name for name in given if name not in known]:
+        raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")

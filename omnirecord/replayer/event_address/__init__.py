@@ -47,10 +47,8 @@ class Address:
         return " ".join(words)
 
     def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
-        """Return the stream number and the frame number of each event, in recorded order.
-
-        Raises `UsageError` if there is none, with the nearest events.
-        """
+        """Return the stream number and the frame number of each event, in recorded order. Raises `UsageError` if there
+        is none, with the nearest events."""
         streams = list(streams)
         places = [stream for stream in streams if self.place in (None, "every", stream.number)]
         found: list[tuple[int, int]] = []
@@ -123,8 +121,7 @@ class WordReader:
 
     def json(self) -> str | None:
         """Take a JSON value that ends at a blank, as canonical JSON; None if there is none."""
-        found = _WORD.match(self._text, self._at)
-        if not found:
+        if not (found := _WORD.match(self._text, self._at)):
             return None
         try:
             value, end = _DECODER.raw_decode(self._text, found.start(1))
@@ -190,8 +187,7 @@ def read_ordinal(words: WordReader) -> Ordinal:
     if word in _ORDINALS:
         words.take()
         return _ORDINALS[word]
-    numbered = _ORDINAL.fullmatch(word)
-    if not numbered:
+    if not (numbered := _ORDINAL.fullmatch(word)):
         return "nearest"
     if not _NUMBER.fullmatch(numbered[1]) or int(numbered[1]) == 0:
         words.refuse("is no number that events have: they count from 1")
@@ -229,8 +225,7 @@ def _name(words: WordReader, ordinal: Ordinal) -> str:
 def _conditions(words: WordReader) -> list[Condition]:
     found = []
     while condition := words.comes(_CONDITION):
-        field = field_of(condition[1])
-        if field is None:
+        if (field := field_of(condition[1])) is None:
             words.refuse(f"{condition[1]!r} is no field: write its names with a dot between each two")
         words.step(condition)
         if (value := words.json()) is not None:

@@ -46,7 +46,6 @@ class Field:
 
 
 def field_of(text: str) -> Field | None:
-    """Return the field of a text; None if it is none."""
     steps = tuple(_POSITION.sub(r".\1", text).split("."))
     return Field(steps) if all(steps) else None
 
@@ -124,7 +123,6 @@ class Matcher:
         return name is not None and fnmatchcase(name, self.name)
 
     def holds(self, frame: TimedFrame) -> bool:
-        """Whether the data of a frame meet all conditions."""
         if not self.conditions:
             return True
         data = payload_of(frame)
@@ -137,8 +135,8 @@ def is_event(frame: TimedFrame) -> bool:
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has it;
-    None if it has none of these."""
+    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has
+    it."""
     if frame.type is not None or frame.raw is None or not is_event(frame):
         return frame.type
     if frame.verdict == "malformed":
@@ -146,10 +144,7 @@ def name_of(frame: TimedFrame) -> str | None:
     return as_text(as_dict(payload_of(frame)).get("object"))
 
 
-@lru_cache(256)
-def _loads(text: str) -> Any:
-    return json.loads(text)
-
+_loads = lru_cache(256)(json.loads)
 
 Ordinal = int | Literal["nearest", "last", "every"]
 """Which of several matches: the nth from 1. `nearest` (default): the first, or the last before another event."""
@@ -186,7 +181,6 @@ class Pick:
         return islice(found, nth - 1, nth)
 
     def first_among(self, frames: Sequence[TimedFrame], begin: int = 0) -> int | None:
-        """Return the index of the first of its events; None if there is none."""
         return next(self.among(frames, begin, len(frames)), None)
 
 

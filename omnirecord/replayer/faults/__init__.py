@@ -69,8 +69,7 @@ class Faults:
 
     @classmethod
     def parse(cls, specs: Iterable[str] | str) -> Faults:
-        """Return the faults of these lines, one a line, as in `docs/faults.md`. Raises `UsageError`, with the wrong
-        word."""
+        """Return the faults of these lines, as in `docs/faults.md`. Raises `UsageError`, with the wrong word."""
         lines = [specs] if isinstance(specs, str) else specs
         return cls(tuple(parse_fault(line) for line in lines))
 
@@ -108,10 +107,8 @@ class Bound:
 
     def on(self, stream: int, parts: Sequence[Part], without: Collection[str] = ()) -> Faulty:
         """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
-        `without`: the stalls that are left out.
-
-        If a fault has happened since an earlier call with the same parts, the bytes begin with those of that call.
-        """
+        `without`: the stalls that are left out. If a fault has happened since an earlier call with the same parts, the
+        bytes begin with those of that call."""
         layout = Layout(parts, self._wanted)
         over = set(without)
         for aim in self._changes:
@@ -131,10 +128,7 @@ class Bound:
 
     def happened(self, by: str) -> bool:
         """Note that the fault `by`, a `Faulty.by`, ends a connection, and return True: it spares later connections.
-
-        Return False if it has ended another connection meanwhile: then call `on` again, and continue behind the bytes
-        sent.
-        """
+        Return False if it has ended another one meanwhile: then call `on` again, and continue behind the bytes sent."""
         ends = [end for end, _ in self._ends if str(end) == by]
         if any(end.each_time for end in ends):
             return True
@@ -194,9 +188,7 @@ class FaultBinder:
 
     def silences(self, fault: StopHeartbeats) -> list[Silence]:
         """Return where heartbeats stop, for each stream in which they do."""
-        first: dict[int, int] = {}
-        for stream, seq in fault.event.resolve(self._streams):
-            first.setdefault(stream, seq)
+        first = dict(reversed(fault.event.resolve(self._streams)))  # the first event of each stream
         return [
             Silence(str(fault), stream, seq + fault.after, self._frame((stream, seq)).offset_ns)
             for stream, seq in first.items()

@@ -20,21 +20,7 @@ from ...wire.sse import read_fields
 from ...wire.strict_json import MalformedError, parse
 from ..event_address.matcher import fields_like, listed
 from ..stream_parts import Part, frames_of
-from .verbs import (
-    Change,
-    Corrupt,
-    Delay,
-    Drop,
-    Duplicate,
-    Edit,
-    End,
-    Ends,
-    RemoveField,
-    SetField,
-    Stall,
-    StopHeartbeats,
-    Swap,
-)
+from . import verbs
 
 Key = tuple[int, int]
 """Number of the stream, number of the frame."""
@@ -52,7 +38,7 @@ class Faulty:
     """The parts of a stream after its faults."""
 
     parts: tuple[Part, ...]
-    end: End | None = None
+    end: verbs.End | None = None
     """How a fault ends the stream, right behind the last part; None if no fault ends it."""
     by: str | None = None
     """The fault that ends the stream."""
@@ -72,7 +58,7 @@ class SlotContent:
     late_ns: int = 0
     by: list[str] = field(default_factory=list)
 
-    def laid(self, slot: list[Part], end: Ends | None) -> list[Part]:
+    def laid(self, slot: list[Part], end: verbs.Ends | None) -> list[Part]:
         """Return the parts of the content, up to the place where `end` cuts it."""
         if end and end.where == "before":
             return [replace(slot[0], data=b"", seq=0)]  # the stream ends when the event would have come
@@ -114,7 +100,7 @@ class Layout:
         self._events[here], self._events[there] = self.at(there), self.at(here)
         self._places[one], self._places[other] = there, here
 
-    def faulty(self, ends: Mapping[Key, Ends]) -> Faulty:
+    def faulty(self, ends: Mapping[Key, verbs.Ends]) -> Faulty:
         """Return the parts in order, up to the first event at which one of `ends` ends the stream."""
         here = {place: ends[key] for key, place in self._places.items() if key in ends}
         parts: list[Part] = []
@@ -155,7 +141,6 @@ def _fitted(slot: list[Part], data: bytes, key: Key | None) -> list[Part]:
 
 
 def _upto(parts: list[Part], size: int) -> list[Part]:
-    """Return the first `size` bytes of the parts."""
     cut = []
     for part in parts:
         if size > 0:
@@ -169,11 +154,11 @@ class BoundFault:
     """A fault with its events. `keys`: the events in recorded order; of a swap, pairs that change places."""
 
     name: str
-    fault: Change | Ends
+    fault: verbs.Change | verbs.Ends
     keys: tuple[Key, ...]
 
     def apply(self, layout: Layout) -> None:
-        if isinstance(self.fault, Swap):
+        if isinstance(self.fault, verbs.Swap):
             for one, other in zip(self.keys[::2], self.keys[1::2], strict=True):
                 here, there = layout.event(one), layout.event(other)
                 if here is not None and there is not None:
@@ -188,13 +173,13 @@ class BoundFault:
 
     def _change(self, event: SlotContent, key: Key) -> None:
         match self.fault:
-            case Drop() | StopHeartbeats():
+            case verbs.Drop() | verbs.StopHeartbeats():
                 event.copies = 0
-            case Duplicate():
+            case verbs.Duplicate():
                 event.copies += bool(event.copies)
-            case Delay(by_ns=by_ns) | Stall(by_ns=by_ns):
+            case verbs.Delay(by_ns=by_ns) | verbs.Stall(by_ns=by_ns):
                 event.late_ns += by_ns
-            case Corrupt() | SetField() | RemoveField() as edit:
+            case verbs.Corrupt() | verbs.SetField() | verbs.RemoveField() as edit:
                 with suppress(UnfitError):  # as recorded, it was checked; another fault changed it since
                     event.data = edited(event.data, edit, bom=key[1] == 1)
 
@@ -285,7 +270,7 @@ class UnfitError(ValueError):
     """The frame cannot be edited so. The message says why."""
 
 
-def edited(raw: bytes, edit: Edit, *, bom: bool) -> bytes:
+def edited(raw: bytes, edit: verbs.Edit, *, bom: bool) -> bytes:
     """Return the frame after the edit. `bom`: it is the first of its stream. Raises `UnfitError`."""
     head = _BOM if bom and raw.startswith(_BOM) else b""
     lines = [(found[1], found[2]) for found in _LINE.finditer(raw, len(head)) if found[0]]
@@ -299,34 +284,33 @@ def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[by
     """Return the lines with these values in their `data` fields. There are at most as many values as fields."""
     made, rest = [], iter(values)
     for line, end in lines:
-        found = _DATA.match(line)
-        if not found:
+        if not (found := _DATA.match(line)):
             made.append(line + end)
         elif (value := next(rest, None)) is not None:
             made.append((found[0] if b":" in found[0] or not value else b"data: ") + value + end)
     return made
 
 
-def _edit(text: str, edit: Edit) -> str:
+def _edit(text: str, edit: verbs.Edit) -> str:
     try:
         data = parse(text)[0]
     except MalformedError as error:
         raise UnfitError(f"has data that cannot be changed: it {error}") from None
     if not isinstance(data, dict):
         raise UnfitError("has data that cannot be changed: it is no JSON object")
-    if isinstance(edit, Corrupt):
+    if isinstance(edit, verbs.Corrupt):
         end = text.rindex("}")
         return f"{text[:end]}]{text[end + 1 :]}"
-    span = find(text, edit.field.steps)
-    if span is None:
+    if (span := find(text, edit.field.steps)) is None:
         near = listed(fields_like(edit.field, data))
         raise UnfitError(f"has no field {edit.field}" + (f", the nearest are {near}" if near else ""))
-    return text[: span.value] + edit.json + text[span.end :] if isinstance(edit, SetField) else without(text, span)
+    return (
+        text[: span.value] + edit.json + text[span.end :] if isinstance(edit, verbs.SetField) else without(text, span)
+    )
 
 
 def inside_a_character(raw: bytes) -> int | None:
-    """Return the offset inside the first character of several bytes; None if there is none. A byte order mark does not
-    count."""
+    """Return the offset inside the first character of several bytes but a byte order mark; None if there is none."""
     several = _SEVERAL.finditer(raw, len(_BOM) if raw.startswith(_BOM) else 0)
     return next((found.start() + 1 for found in several if found[0].decode(errors="ignore")), None)
 

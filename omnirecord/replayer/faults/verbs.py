@@ -14,14 +14,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 from typing import Literal
 
-from ...omnigent.protocol import (
-    RESPONSE_COMPLETED,
-    RESPONSE_CREATED,
-    RESPONSE_IN_PROGRESS,
-    RESPONSE_OUTPUT_TEXT_DELTA,
-    SESSION_HEARTBEAT,
-    SESSION_STATUS,
-)
+from ...omnigent import protocol
 from ...omnigent.routes import GATE_EXAMPLE, READ_EXAMPLE
 from ..event_address import Address, WordReader, read_address, read_ordinal
 from ..event_address.matcher import Field, Ordinal, field_of, ordinal_text
@@ -187,17 +180,17 @@ Fault = Change | Ends | OnRequest
 
 
 VERBS: dict[str, str] = {
-    "drop": f"drop 2nd {SESSION_STATUS}",
-    "duplicate": f"duplicate {RESPONSE_COMPLETED}",
-    "swap": f"swap {RESPONSE_CREATED} with {RESPONSE_IN_PROGRESS}",
-    "delay": f"delay {RESPONSE_COMPLETED} by 2s",
-    "stall": f"stall 20s at {RESPONSE_COMPLETED}",
-    "freeze": f"freeze after 3rd {RESPONSE_OUTPUT_TEXT_DELTA}",
-    "cut": f"cut before {RESPONSE_COMPLETED} by reset",
-    "corrupt": f"corrupt last {RESPONSE_OUTPUT_TEXT_DELTA}",
-    "set": f'set status of last {SESSION_STATUS} to "failed"',
-    "remove": f"remove response.usage of {RESPONSE_COMPLETED}",
-    "stop": f"stop heartbeats after {SESSION_HEARTBEAT}",
+    "drop": f"drop 2nd {protocol.SESSION_STATUS}",
+    "duplicate": f"duplicate {protocol.RESPONSE_COMPLETED}",
+    "swap": f"swap {protocol.RESPONSE_CREATED} with {protocol.RESPONSE_IN_PROGRESS}",
+    "delay": f"delay {protocol.RESPONSE_COMPLETED} by 2s",
+    "stall": f"stall 20s at {protocol.RESPONSE_COMPLETED}",
+    "freeze": f"freeze after 3rd {protocol.RESPONSE_OUTPUT_TEXT_DELTA}",
+    "cut": f"cut before {protocol.RESPONSE_COMPLETED} by reset",
+    "corrupt": f"corrupt last {protocol.RESPONSE_OUTPUT_TEXT_DELTA}",
+    "set": f'set status of last {protocol.SESSION_STATUS} to "failed"',
+    "remove": f"remove response.usage of {protocol.RESPONSE_COMPLETED}",
+    "stop": f"stop heartbeats after {protocol.SESSION_HEARTBEAT}",
     "answer": f"answer 2nd {GATE_EXAMPLE} with 503",
     "slow": f"slow every {READ_EXAMPLE} by 500ms",
 }

@@ -90,10 +90,8 @@ class Lookup:
         return recorded, other if recorded else None
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
-        """Return the exchange whose turn it is, and add it to `asked`; None if there is none.
-
-        `again`: after the last exchange, start with the first again.
-        """
+        """Return the exchange whose turn it is, and add it to `asked`; None if there is none. `again`: after the last
+        exchange, start with the first again."""
         alike = self.alike(request)
         exchange = self._next_of(alike, request, asked, again=again)
         if exchange is None and alike and request.method in _REPEATABLE:
@@ -141,8 +139,7 @@ class Lookup:
             near = nearest(key, self._ordered)
             told = [named(other, difference(key, other)) for other in near]
             return Miss(f"{key} was never recorded", told, [line(key, other) for other in near])
-        fitting = self._fitting(request, recorded)
-        if not fitting:
+        if not (fitting := self._fitting(request, recorded)):
             is_other = not self.conversations.fitting(request, recorded)
             other = self.conversations.miss(request, str(key), recorded) if is_other else None
             return other or self._other_bodies(key, request, recorded, asked)

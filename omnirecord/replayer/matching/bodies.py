@@ -194,8 +194,7 @@ class Bodies:
         return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
-        """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded value, new
-        value."""
+        """Return the differences in `type` and `action`, or in the `params` of JSON-RPC: name, recorded, new value."""
         if (calls := self.calls(request, exchange)) is not None:
             recorded, asked = calls
             return [] if self._unlike(exchange, request) is None else [("params", recorded.params, asked.params)]
@@ -207,14 +206,12 @@ class Bodies:
         return first_unlike(self._whole(exchange), self._got(request), lambda: self._known_ids)
 
     def _whole(self, exchange: Exchange) -> Any:
-        """Return the content of a recorded body as a value. Cached."""
         if exchange.exchange not in self._wholes:
             self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
         return self._wholes[exchange.exchange]
 
     @cached_property
     def _known_ids(self) -> set[str]:
-        """The ids in recorded requests."""
         named = {x.session_id for x in self._exchanges if x.session_id is not None}
         return named.union(*(ids_in(self._whole(x)) for x in self._exchanges))
 

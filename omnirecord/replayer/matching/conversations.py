@@ -129,11 +129,9 @@ class Conversations:
         """Return the exchanges whose conversation matches; for another request, those without a conversation."""
         if not self._prints:
             return recorded
-        parts = self._parts(request)
-        if not parts:
+        if not (parts := self._parts(request)):
             return recorded
-        asked = self._asked(request)
-        if asked is None:
+        if (asked := self._asked(request)) is None:
             return [x for x in recorded if x not in self]
         return [x for x in recorded if x in self and self._matches(asked, x, parts)]
 

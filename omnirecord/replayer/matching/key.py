@@ -122,7 +122,6 @@ class Incoming:
 
     @cached_property
     def content(self) -> bytes:
-        """The decoded body."""
         return decoded(self.body, header(self.headers, "content-encoding")) if self.body else b""
 
     @cached_property
@@ -204,9 +203,7 @@ def around(key: Key, ordered: Sequence[Key]) -> list[Key]:
 
 def nearest(key: Key, ordered: Sequence[Key]) -> list[Key]:
     """Return the recorded requests most similar to `key`, best first, without equal ones. `ordered`: by `in_order`.
-
-    Comparing is slow and blocks the event loop, so only those `around` it are compared.
-    """
+    Comparing is slow and blocks the event loop, so only those `around` it are compared."""
     matcher = SequenceMatcher(b=key.path[:_COMPARED])
     others = (other for other in around(key, ordered) if other != key)
     return sorted(others, key=lambda other: (-_likeness(key, other, matcher), str(other)))[:NEAREST]

@@ -119,7 +119,6 @@ class Rules:
         return {*PARTS, "settings"} if "*" in ignored else ignored
 
     def order(self, method: str, path: str) -> Order:
-        """Return the order in which equal requests are answered."""
         found = list(self._of("order", method, path))
         return found[-1] if found else "recorded"  # type: ignore[return-value]  # the parser accepts no others
 

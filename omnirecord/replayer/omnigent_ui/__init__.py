@@ -1,4 +1,4 @@
-"""Answers for Omnigent's web UI that were not recorded, or were recorded at another moment. Pure.
+"""Answers for Omnigent's web UI that were not recorded, or were recorded at another moment.
 
 A page sends more requests than were recorded: it is reloaded, or the session was recorded with the terminal client.
 Only requests of a browser are filled in. A client under test gets the recorded answer, or a miss. Messages and streams
@@ -6,21 +6,29 @@ always come from the recording.
 
 `Answers` has the endpoints that a page reads, answered from the state of `sessions` as of the playhead. A server
 without recorded answers has one local user, no hosts, and no features. `page` has the page and its files.
+
+`serve_updates` serves the WebSocket `/v1/sessions/updates`, for the session list. The answer to a `watch` is a
+`snapshot` of the watched sessions at the playhead, then `changed` as it moves. A `heartbeat` follows 30 s of silence.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
+from aiohttp import WSMsgType, web
+
 from ...model import Headers
 from ...omnigent.routes import below_session, is_gate, opens_session_stream, path_of, query_of, session_of
+from ...server.timers import monotonic
 from ...text import dumps
 from ...wire.headers import header
-from ...wire.strict_json import loads
+from ...wire.strict_json import as_dict, loads
 from ..player import Answering, Decision, Incoming, Miss, Player, Playing
 from ..player.plan import ReplayPlan
 from .page import Files, MadeUp, Shell, asks_for_page, guarded
@@ -59,7 +67,6 @@ _GITHUB: Data = {
 
 
 def page_of(rows: list[Data]) -> Data:
-    """Return a list of the API with all rows in one page."""
     ids = [row.get("id") for row in rows]
     return {"object": "list", "data": rows, "first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None,
             "has_more": False}  # fmt: skip
@@ -105,7 +112,6 @@ class OmnigentUi:
         self.made_up: list[str] = []
 
     def opens_stream(self, request: Incoming) -> bool:
-        """Whether a page opens the stream of a session."""
         return request.is_page and opens_session_stream(request.method, request.target)
 
     def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
@@ -199,9 +205,7 @@ class Answers:
 
     def state(self, target: str, answer: Timed | None) -> Any:
         """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
-
-        `answer`: the recorded answer to this request, with its time.
-        """
+        `answer`: the recorded answer to this request, with its time."""
         name, below = session_of(target), below_session(target)
         query = dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":
@@ -238,15 +242,12 @@ class Answers:
         if below == "/child_sessions":
             return made(page_of(self._sessions.children(name, self._before(name))))
         if below == "/agent":
-            return made(self._agent(name))
+            snapshot = self._sessions.snapshot(name, self._before(name))
+            known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
+            told = {key: snapshot.get(of) for key, of in known.items()}
+            return made(self._sessions.agent(name, self._before(name)) or {**AGENT, **told})
         is_resource = below.startswith("/resources/")
         return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
-
-    def _agent(self, name: str) -> Data:
-        snapshot = self._sessions.snapshot(name, self._before(name))
-        known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
-        told = {key: snapshot.get(of) for key, of in known.items()}
-        return self._sessions.agent(name, self._before(name)) or {**AGENT, **told}
 
     def _snapshot(self, name: str, query: dict[str, str], answer: Timed | None) -> Data:
         snapshot = self._sessions.snapshot(name, self._before(name), answer)
@@ -283,3 +284,57 @@ def part_of(rows: list[Data], query: dict[str, str]) -> Data:
     limit = query.get("limit", "")
     count = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 7 else _LIMIT
     return page_of(ordered[start:end][:count]) | {"has_more": end - start > count}
+
+
+UPDATES_HEARTBEAT_EVERY = 30.0
+"""Seconds of silence before a heartbeat on `/v1/sessions/updates`."""
+_LOOK_EVERY = 0.5
+"""Seconds between checks of the playhead."""
+
+
+Rows = Callable[[list[str]], dict[str, Any]]
+"""Returns the rows of sessions in the session list, by id, as of the playhead."""
+
+
+async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
+    """Serve `/v1/sessions/updates` to one client until it leaves."""
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    with suppress(ConnectionError):  # the client left
+        await _serve(socket, rows_of)
+    return socket
+
+
+async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
+    watched: list[str] = []
+    shown: dict[str, Any] = {}
+    quiet_since = monotonic()
+    while not socket.closed:
+        if (message := await _message(socket)) is not None:
+            watched = message
+            shown = rows_of(watched)
+            await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
+            quiet_since = monotonic()
+            continue
+        rows = rows_of(watched)
+        changed = [row for name, row in rows.items() if row != shown.get(name)]
+        if changed:
+            await socket.send_str(json.dumps({"type": "changed", "items": changed}))
+        elif monotonic() - quiet_since > UPDATES_HEARTBEAT_EVERY:
+            await socket.send_str(json.dumps({"type": "heartbeat"}))
+        else:
+            continue
+        shown, quiet_since = rows, monotonic()
+
+
+async def _message(socket: web.WebSocketResponse) -> list[str] | None:
+    """Return the session ids of the next `watch`; None if none came in time."""
+    try:
+        message = await socket.receive(timeout=_LOOK_EVERY)
+    except TimeoutError:
+        return None
+    if message.type is not WSMsgType.TEXT:
+        return None
+    value = as_dict(loads(message.data))
+    ids = value.get("session_ids") if value.get("type") == "watch" else None
+    return [one for one in ids if isinstance(one, str)] if isinstance(ids, list) else None

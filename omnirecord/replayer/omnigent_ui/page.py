@@ -119,7 +119,6 @@ class Shell:
 
     @cached_property
     def _recorded(self) -> Exchange | None:
-        """The newest recorded page of a web UI."""
         pages = ((x, kind) for x, kind in reversed(self._successes) if asks_for_page(x.request.target))
         html = (x for x, kind in pages if kind.lower().startswith("text/html"))
         return next((x for x in html if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)
@@ -157,22 +156,14 @@ class BuiltUi:
             body = file.read_bytes()
         except (OSError, ValueError):  # an invalid name: too long, or with a NUL
             return None
-        return _page(body) if file.name == "index.html" else _asset(file, body)
-
-
-def _page(body: bytes) -> MadeUp:
-    """Return a page whose `./` links point to the root, so that they work from any path."""
-    body = re.sub(rb"<base\b[^<>]*>", b"", body.replace(b'="./', b'="/'))
-    return MadeUp(body, _HTML)
-
-
-def _asset(file: Path, body: bytes) -> MadeUp:
-    named_by_content = file.parent.name == "assets"
-    keeps = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
-    etag = hashlib.sha256(body).hexdigest()[:32]
-    kind = _TYPES.get(file.suffix.lower(), "application/octet-stream")
-    headers = (("Content-Type", kind), ("Cache-Control", keeps), ("ETag", f'"{etag}"'))
-    return MadeUp(body, (*headers, ("X-Content-Type-Options", "nosniff")))
+        if file.name == "index.html":  # its `./` links point to the root then, so that they work from any path
+            return MadeUp(re.sub(rb"<base\b[^<>]*>", b"", body.replace(b'="./', b'="/')), _HTML)
+        named_by_content = file.parent.name == "assets"
+        keeps = "public, max-age=31536000, immutable" if named_by_content else "no-cache"
+        etag = hashlib.sha256(body).hexdigest()[:32]
+        kind = _TYPES.get(file.suffix.lower(), "application/octet-stream")
+        headers = (("Content-Type", kind), ("Cache-Control", keeps), ("ETag", f'"{etag}"'))
+        return MadeUp(body, (*headers, ("X-Content-Type-Options", "nosniff")))
 
 
 def installed() -> BuiltUi | None:
@@ -193,8 +184,7 @@ def _in_this_environment() -> list[Path]:
 
 def _on_path() -> list[Path]:
     """Return the folder of an `omnigent` that is installed as a tool, in its own environment."""
-    command = shutil.which("omnigent")
-    if command is None:
+    if (command := shutil.which("omnigent")) is None:
         return []
     environment = Path(command).resolve().parent.parent
     return sorted(environment.glob(f"lib/python3.*/site-packages/omnigent/{_BELOW}"))

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,7 +22,7 @@ from ...omnigent import protocol
 from ...omnigent.routes import below_session, is_gate, query_of
 from ...wire.strict_json import as_dict, as_list, as_text, loads, payload_of
 from ..player import Playing
-from ..player.plan import ReplayPlan, start_of
+from ..player.plan import ReplayPlan, start_of, with_id
 
 Data = dict[str, Any]
 _USAGE = {
@@ -47,11 +48,8 @@ class SessionHistory:
 
     def changed(self, after: float, before: float) -> Data:
         """Return the fields that changed between two offsets, with their last values."""
-        at = [when for when, _ in self.fields]
-        changed: Data = {}
-        for _, one in self.fields[bisect_left(at, after) : bisect_left(at, before)]:
-            changed |= one
-        return changed
+        begin, end = (bisect_left(self.fields, at, key=itemgetter(0)) for at in (after, before))
+        return {name: value for _, changed in self.fields[begin:end] for name, value in changed.items()}
 
     def pending(self, before: float) -> list[Data]:
         """Return the approvals that are open at an offset."""
@@ -72,12 +70,11 @@ def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistor
 
 
 def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
-    """Add the item, the approval or the sub-agent of an event."""
     at, name = frame.offset_ns, data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
-        history.items += ((at, item) for item in _dicts([data.get("item")]))
+        history.items += ((at, item) for item in with_id([data.get("item")]))
     elif frame.type == protocol.SESSION_CHILD_SESSION_UPDATED:
-        history.children += ((at, child) for child in _dicts([data.get("child")]))
+        history.children += ((at, child) for child in with_id([data.get("child")]))
     elif frame.type == protocol.RESPONSE_ELICITATION_RESOLVED:
         history.answered.append((at, str(name)))
     elif frame.type == protocol.SESSION_INPUT_CONSUMED:
@@ -87,7 +84,6 @@ def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -
 
 
 def _message(said: Data, created_at: int) -> Iterator[Data]:
-    """Yield a user's message as an item."""
     name, content = said.get("item_id"), said.get("data")
     if isinstance(name, str) and isinstance(content, dict):
         item = {"id": name, "response_id": f"turn_{name}", "type": said.get("type"), "status": "completed"}
@@ -153,18 +149,18 @@ class Recorded:
         """Item lists, the oldest item first."""
         lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
         for x, page in self._answers("/items", "data", list):
-            items, is_latest_first = _dicts(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
+            items, is_latest_first = with_id(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
             lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
         for name, many in self.snapshots.items():
-            lists[name] += ((at, _dicts(one.get("items"))) for at, one in many)
-            lists[name].sort(key=lambda timed: timed[0])
+            lists[name] += ((at, with_id(one.get("items"))) for at, one in many)
+            lists[name].sort(key=itemgetter(0))
         return lists
 
     @cached_property
     def rows(self) -> dict[str, list[Timed]]:
         rows: dict[str, list[Timed]] = defaultdict(list)
-        for at_ns, row in self._plan.session_rows:
-            rows[row["id"]].append((at_ns, row))
+        for timed in self._plan.session_rows:
+            rows[timed[1]["id"]].append(timed)
         return rows
 
     def messages(self, name: str) -> Iterator[Data]:
@@ -190,10 +186,6 @@ class Recorded:
                 value = as_dict(loads(self._plan.decoded_body(x)))
                 if isinstance(value.get(has), kind):
                     yield x, value
-
-
-def _dicts(value: Any) -> list[Data]:
-    return [item for item in as_list(value) if isinstance(item, dict) and isinstance(item.get("id"), str)]
 
 
 ROW: Data = {
@@ -261,8 +253,7 @@ class Sessions:
         playing.is_kept_alive = True
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
-        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, with its
-        time."""
+        """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, if any."""
         at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
         self._update(snapshot, name, at, before)
@@ -270,7 +261,6 @@ class Sessions:
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
-        """Return the row of a session in the session list."""
         timed = _newest(self._recorded.rows.get(name, []), before)
         snapshot = self.snapshot(name, before)
         if timed is None:
@@ -355,7 +345,7 @@ class Sessions:
     def _title_of(self, name: str) -> str | None:
         """Return the last title in the recording, else the first message."""
         timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
-        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=lambda one: one[0])]]
+        titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=itemgetter(0))]]
         if known := [title for title in titles if isinstance(title, str)]:
             return known[-1]
         return next(filter(None, map(_text_of, self._recorded.messages(name))), None)

@@ -8,14 +8,14 @@ faults and ids; `controls` holds the verbs of the playhead. Answers are found by
 A `Playthrough` plays a session tree once, with its own playhead. A further `POST /v1/sessions` for a played session
 begins another `Playthrough`. Sessions never wait for each other.
 
-To add an option to `serve`: a parameter of `options` here, of `omnirecord.replay` and in `cli/serve.py`, and the code
+To add an option to `serve`: a parameter of `Options` here, of `omnirecord.replay` and in `cli/serve.py`, and the code
 that it controls. The pytest marker takes the parameters of `omnirecord.replay`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
@@ -23,10 +23,10 @@ from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, op
 from ..faults import Faults
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
-from ..matching.rules import DEFAULT, Rules, rules_of
-from ..stream_parts import Chunks, chunks_of
+from ..matching.rules import Rules, rules_of
+from ..stream_parts import chunks_of
 from .controls import Controls, Position
-from .plan import GateRule, ReplayPlan, Session, gate_rule
+from .plan import GateRule, ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
 from .rewrite import answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice
@@ -34,53 +34,39 @@ from .timeline import Timing, timing_of
 
 __all__ = [
     "Answering", "Decision", "Failing", "GateRule", "Incoming", "Mismatch", "Miss", "NoContent", "Options", "Player",
-    "Playing", "Position", "Refused", "Rules", "Timing", "Updates", "options",
+    "Playing", "Position", "Refused", "Rules", "Timing", "Updates",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
-    """The options of one replay. `resume`: events get ids, and a client resumes after its `Last-Event-ID`."""
+    """The options of one replay, from the arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
 
-    timing: Timing = field(default_factory=Timing)
-    gates: GateRule = field(default_factory=GateRule)
-    chunks: Chunks = field(default_factory=Chunks)
-    faults: Faults = field(default_factory=Faults)
-    rules: Rules = DEFAULT
-    resume: bool = False
-    only: str | None = None
-    """The name of the hop to play; None for the first hop that has requests."""
-
-
-def options(
-    *,
-    timing: str = "original",
-    speed: float | None = None,
-    max_gap: float | None = None,
-    gates: Iterable[str] = (),
-    no_gate: bool = False,
-    hold_opens: bool = False,
-    match: Iterable[str] = (),
-    match_on: str | Iterable[str] = (),
-    faults: Iterable[str] = (),
-    chunks: str | None = None,
-    resume: bool = False,
-    only: str | None = None,
-) -> Options:
-    """Return the options of these arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
-
-    `hold_opens`: every open of a stream after a session's first is a gate, as a message is.
+    `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `resume`: events get ids,
+    and a client resumes after its `Last-Event-ID`. `only`: the hop to play; None for the first that has requests.
     """
-    how = timing_of(timing, speed, max_gap)
-    return Options(
-        timing=how,
-        gates=gate_rule(gates, off=no_gate, opens=hold_opens),
-        chunks=chunks_of(None if chunks is None and how.instant else "recorded" if chunks is None else chunks),
-        faults=Faults.parse(faults),
-        rules=Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)]),
-        resume=resume,
-        only=only,
-    )
+
+    def __init__(
+        self,
+        *,
+        timing: str = "original",
+        speed: float | None = None,
+        max_gap: float | None = None,
+        gates: Iterable[str] = (),
+        no_gate: bool = False,
+        hold_opens: bool = False,
+        match: Iterable[str] = (),
+        match_on: str | Iterable[str] = (),
+        faults: Iterable[str] = (),
+        chunks: str | None = None,
+        resume: bool = False,
+        only: str | None = None,
+    ) -> None:
+        self.timing = timing_of(timing, speed, max_gap)
+        self.gates = GateRule(gates, off=no_gate, opens=hold_opens)
+        self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
+        self.faults = Faults.parse(faults)
+        self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])
+        self.resume, self.only = resume, only
 
 
 class Player:
@@ -161,8 +147,7 @@ class Player:
         return Refused("terminals and dictation are not replayed")
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
-        """Return the row of each of these sessions in the session list: the newest as of its playhead, else the
-        first."""
+        """Return a row of the session list for each session: the newest as of its playhead, else the first."""
         recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
         horizons = {name: self.horizon(name, now) for name in recorded}
         rows: dict[str, Any] = {}
@@ -192,7 +177,6 @@ class Player:
             self._asked.discard(playing.exchange.exchange)
 
     def reset(self) -> None:
-        """Start again from the beginning."""
         self.streams.reset()
         self._lookup.reset()
         self._asked.clear()
@@ -202,8 +186,7 @@ class Player:
         self.notes.clear()
 
     def _create(self, request: Incoming, now: int) -> Decision:
-        exchange = self._lookup.creation(request)
-        if exchange is None:
+        if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
         self.notes += self._lookup.told_of(exchange)
         session = self._plan.sessions.get(exchange.session_id or "")
@@ -233,7 +216,6 @@ class Player:
         return self._answering(request, known[-1] if known else candidates[0], session, now)
 
     def _relaxed(self, request: Incoming) -> list[Exchange]:
-        """Return the recorded reads of the same resource in more or less detail."""
         recorded, other = self._lookup.alike_in_other_detail(request)
         if other is not None and not request.is_page:  # a page repeats its requests
             self.notes.append(f"{self._lookup.key(request)} was not recorded: answered as {other}")
@@ -260,8 +242,7 @@ class Player:
     def _act(self, request: Incoming, session: Session | None, now: int) -> Decision:
         run = self.streams.playthrough(session) if session else None
         asked = self._asked if run is None else run.asked
-        exchange = self._lookup.next(request, asked, again=run is None)
-        if exchange is None:
+        if (exchange := self._lookup.next(request, asked, again=run is None)) is None:
             is_noted = is_bookkeeping(request.method, request.target)
             return NoContent() if is_noted else self._miss(request, asked)
         for one in [run] if run is not None else self.streams.alone:

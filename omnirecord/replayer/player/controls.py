@@ -62,11 +62,8 @@ class RunTarget:
 
 
 def run_target(event: str | Predicate, nth: int, streams: Iterable[Stream], root: str | None = None) -> RunTarget:
-    """Return the target of an event address or a predicate. `2nd session.status` is the second from here, as `nth` 2
-    is.
-
-    Raises `UsageError` if the address cannot be read, or the recording has no such event.
-    """
+    """Return the target of an event address or a predicate. `2nd session.status` counts from here, as `nth` 2 does.
+    Raises `UsageError` if the address cannot be read, or the recording has no such event."""
     if nth < 1:
         raise UsageError(f"the event numbered {nth} is none: they are counted from 1")
     if not isinstance(event, str):
@@ -127,7 +124,6 @@ class Controls:
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
-        """Continue after a pause."""
         if which is None:
             self._streams.paused = False
         for run in self._all_of(which):
@@ -145,12 +141,9 @@ class Controls:
 
     def step(self, run: Playthrough, now: int) -> SortKey | None:
         """Pause, let the next event pass that no client has, and return the key of its last part; None if there is
-        none.
-
-        Call it again until the event has passed: its client may have left."""
+        none. Call it again until the event has passed: its client may have left."""
         run.timeline.pause(now)
-        end = self._next_end(run)
-        if end is not None:
+        if (end := self._next_end(run)) is not None:
             run.timeline.limit = end
         return end
 
@@ -174,8 +167,8 @@ class Controls:
             self._watch(self._streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
-        """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before that.
-        Raises `UsageError` for a time in the past."""
+        """Move ahead to recorded seconds from the start of the first stream, or to the closed gate before. Raises
+        `UsageError` for a time in the past."""
         if not -LONGEST <= seconds <= LONGEST:
             raise UsageError(f"{seconds:g} s is no such time: seconds count from the start of the first stream")
         offset_ns = run.start_ns + round(seconds * NS)
@@ -188,24 +181,24 @@ class Controls:
 
     def position(self, which: str | None = None) -> Position:
         """Return the position of a playhead, by default of the only one."""
-        run = self.one(which)
-        if run is None:
+        if (run := self.one(which)) is None:
             return Position(None, None, None, None, 0.0, 0, None, None, self.paused, self.speed)
         last = run.timeline.last
         frame = self._plan.frame(last.stream, last.seq) if last else None
         offset_ns = self._reached(run)
         stream, seq, type_ = (frame.stream, frame.seq, frame.type) if frame else (None, None, None)
+        end = self._next_end(run)
+        after = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
         return Position(
-            run.name, stream, seq, type_, max(0, offset_ns - run.start_ns) / NS, offset_ns,
-            self._next_type(run), self._held_by(run), run.timeline.paused, run.timeline.speed * self._timing.speed,
+            run.name, stream, seq, type_, max(0, offset_ns - run.start_ns) / NS, offset_ns, after and after.type,
+            self._held_by(run), run.timeline.paused, run.timeline.speed * self._timing.speed,
         )  # fmt: skip
 
     def positions(self) -> list[Position]:
         return [self.position(run.name) for run in self._streams.all()]
 
     def one(self, which: str | None) -> Playthrough | None:
-        """Return the playthrough of `which`; None if nothing is played yet. Raises `UsageError` if there are
-        several."""
+        """Return the playthrough of `which`; None if nothing is played. Raises `UsageError` if there are several."""
         playthroughs = self._chosen(which)
         if which is None and len(playthroughs) > 1:
             names = ", ".join(run.name for run in playthroughs[:5])
@@ -257,16 +250,11 @@ class Controls:
         return run.timeline.last.offset_ns if run.timeline.last else run.start_ns
 
     def _held_by(self, run: Playthrough) -> str | None:
-        """Return the closed gate before the next event of every connected client; without a client, before the next
+        """Return the closed gate before the next event of every connected client; without one, before the next
         event."""
         gate = run.timeline.closed_gate()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None
-
-    def _next_type(self, run: Playthrough) -> str | None:
-        end = self._next_end(run)
-        frame = self._plan.frame(int(end[1]), int(end[2])) if end is not None else None
-        return frame.type if frame else None
 
     def _next_end(self, run: Playthrough) -> SortKey | None:
         """Return the key of the last part of the next event that no client has; None if there is none."""

@@ -17,16 +17,8 @@ from ...analysis.gather import Held
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, Recording, TimedFrame, root_of
+from ...omnigent import routes
 from ...omnigent.protocol import connect_snapshot_length
-from ...omnigent.routes import (
-    GATE_EXAMPLE,
-    is_gate,
-    is_session_updates,
-    lists_sessions,
-    opens_session_stream,
-    path_of,
-    unknown_sessions,
-)
 from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
@@ -35,36 +27,30 @@ from ..stream_parts import Part, StreamParts, coded_parts, parts_of
 from .timeline import NS
 
 
-@dataclass(frozen=True, slots=True)
 class GateRule:
-    """Which requests are gates: by default messages, interrupts and answers to elicitations."""
+    """Which requests are gates: by default messages, interrupts and answers to elicitations. `specs` and `off`: the
+    values of `--gate 'METHOD GLOB'` and `--no-gate`. `opens`: every open of a stream after the first of a session tree
+    is a gate, too. Raises `UsageError`."""
 
-    globs: tuple[tuple[str, str], ...] = ()
-    off: bool = False
-    opens: bool = False
-    """Whether every open of a stream after the first of a session tree is a gate, too."""
+    def __init__(self, specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> None:
+        self.off, self.opens = off, opens
+        self._globs = []
+        for spec in specs:
+            method, _, glob = spec.partition(" ")
+            if not method or not glob.strip():
+                raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {routes.GATE_EXAMPLE!r}")
+            self._globs.append((method.upper(), glob.strip()))
+        if self._globs and off:
+            raise UsageError("--gate and --no-gate exclude each other")
 
     def __call__(self, exchange: Exchange) -> bool:
         response = exchange.response
         if self.off or exchange.party == "runner" or response is None or not 200 <= response.status < 300:
             return False
         method, target = exchange.request.method, exchange.request.target
-        if not self.globs:
-            return is_gate(method, target)
-        return any(fnmatchcase(method, m) and fnmatchcase(path_of(target), glob) for m, glob in self.globs)
-
-
-def gate_rule(specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> GateRule:
-    """Return the rule of `--gate 'METHOD GLOB'` and `--no-gate`. Raises `UsageError`."""
-    globs = []
-    for spec in specs:
-        method, _, glob = spec.partition(" ")
-        if not method or not glob.strip():
-            raise UsageError(f"--gate {spec!r} is no 'METHOD GLOB': write for instance {GATE_EXAMPLE!r}")
-        globs.append((method.upper(), glob.strip()))
-    if globs and off:
-        raise UsageError("--gate and --no-gate exclude each other")
-    return GateRule(tuple(globs), off, opens)
+        if not self._globs:
+            return routes.is_gate(method, target)
+        return any(fnmatchcase(method, m) and fnmatchcase(routes.path_of(target), glob) for m, glob in self._globs)
 
 
 @dataclass(slots=True)
@@ -114,19 +100,18 @@ class ReplayPlan:
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
-        unknown = unknown_sessions(self.exchanges)
+        unknown = routes.unknown_sessions(self.exchanges)
         for exchange in self.exchanges:
             if exchange.session_id is not None and exchange.session_id not in unknown:
                 self._place(exchange, exchange.session_id, parents, rule)
 
     def _place(self, exchange: Exchange, name: str, parents: dict[str, str], rule: GateRule) -> None:
-        session = self.sessions.get(name)
-        if session is None:
+        if (session := self.sessions.get(name)) is None:
             session = self.sessions[name] = Session(name, root_of(name, parents))
             self.trees[session.root].sessions.append(session)
         request = exchange.request
         tree = self.trees[session.root]
-        if opens_session_stream(request.method, request.target) and exchange.party != "runner":
+        if routes.opens_session_stream(request.method, request.target) and exchange.party != "runner":
             if exchange.response is not None:
                 if rule.opens and any(one.opens for one in tree.sessions):
                     tree.gates.append(exchange)
@@ -135,11 +120,9 @@ class ReplayPlan:
             tree.gates.append(exchange)
 
     def _on_one_clock(self, exchange: Exchange) -> Exchange:
-        """Return the exchange with times on one clock: a session may continue in the next recording, whose clock starts
-        at 0."""
+        """Return the exchange with times on one clock: the clock of a next recording starts at 0."""
         zero = self._zero[exchange.recording]
-        response = exchange.response
-        if response is not None:
+        if (response := exchange.response) is not None:
             response = replace(response, at_ns=response.at_ns + zero)
         end_ns = None if exchange.end_ns is None else exchange.end_ns + zero
         request = replace(exchange.request, at_ns=exchange.request.at_ns + zero)
@@ -161,7 +144,7 @@ class ReplayPlan:
             for x in self.exchanges
             if x.recording == stream.recording and x.session_id is None and x.request.method == "POST"
             if begun < x.request.at_ns and (end is None or x.request.at_ns < end)
-            if path_of(x.request.target) == path_of(stream.request.target)
+            if routes.path_of(x.request.target) == routes.path_of(stream.request.target)
         ]
         asked: dict[object, int] = {}
         for frame in self.frames(stream) if posts else ():
@@ -204,13 +187,15 @@ class ReplayPlan:
         """The rows of all recorded session lists, with their times in ns: from answers and from the WebSocket."""
         rows: list[tuple[int, dict[str, Any]]] = []
         for x in self.exchanges:
-            if lists_sessions(x.request.method, x.request.target):
-                rows += _rows_in(x.request.at_ns, self.decoded_body(x), "data")
+            if routes.lists_sessions(x.request.method, x.request.target):
+                listed = as_dict(loads(self.decoded_body(x))).get("data")
+                rows += ((x.request.at_ns, row) for row in with_id(listed))
         for x in self._store.exchanges(kind="websocket"):
-            if x.recording in self._of_hop and is_session_updates(x.request.target):
+            if x.recording in self._of_hop and routes.is_session_updates(x.request.target):
                 for message in self._store.messages(x.exchange):
                     if message.dir == "down" and message.opcode == 1:
-                        rows += _rows_in(message.at_ns + self._zero[x.recording], message.data, "items")
+                        at_ns, pushed = message.at_ns + self._zero[x.recording], as_dict(loads(message.data))
+                        rows += [(at_ns, row) for row in with_id(pushed.get("items"))]
         return sorted(rows, key=itemgetter(0))
 
     def epoch(self, recording: int, at_ns: int) -> int:
@@ -220,7 +205,7 @@ class ReplayPlan:
 
     def in_another_hop(self, method: str, target: str) -> str:
         """Return which other hop has such a request, and how to play it, as words; empty if none has."""
-        key = method, path_of(target)
+        key = method, routes.path_of(target)
         if key not in self._elsewhere:
             return ""
         if (hop := self._elsewhere[key]) is None:
@@ -286,11 +271,8 @@ class ReplayPlan:
 
     def read_ahead(self, most: int) -> None:
         """Read the streams of clients in advance, in order, up to `most` bytes: reading one on request delays every
-        client.
-
-        A stream that cannot be read raises when a client requests it. Raises `TooLarge` if a compressed stream does not
-        fit into memory.
-        """
+        client. A stream that cannot be read raises when a client requests it. Raises `TooLarge` if a compressed stream
+        does not fit into memory."""
         frames, size = self._store.heaviest()
         self._held.refuse(size + AN_EVENT * frames)
         for x in self.exchanges:
@@ -307,8 +289,7 @@ class ReplayPlan:
                 self.points_of(root)
 
     def _read_parts(self, exchange: Exchange) -> Sequence[Part]:
-        table = self._store.frame_table(exchange)
-        if table is not None:
+        if (table := self._store.frame_table(exchange)) is not None:
             zero = self._zero[exchange.recording]
             self._when[exchange.exchange] = array("q", (at + zero for at in table.came)), array("q", table.sizes)
             snapshot_end = connect_snapshot_length(self._read_frames(exchange))
@@ -326,9 +307,7 @@ def hops_of(recordings: Iterable[Recording]) -> list[str | None]:
 
 def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set[int] | None = None) -> str | None:
     """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`.
-
-    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one.
-    """
+    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one."""
     hops = hops_of(recordings)
     named = ", ".join(hop for hop in hops if hop is not None)
     if only is not None:
@@ -344,13 +323,12 @@ def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set
 
 
 def _request(x: Exchange) -> tuple[str, str]:
-    return x.request.method, path_of(x.request.target)
+    return x.request.method, routes.path_of(x.request.target)
 
 
-def _rows_in(at_ns: int, body: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for row in as_list(as_dict(loads(body)).get(name)):
-        if isinstance(row, dict) and isinstance(row.get("id"), str):
-            yield at_ns, row
+def with_id(values: Any) -> list[dict[str, Any]]:
+    """Return the objects in a list that have an id."""
+    return [one for one in as_list(values) if isinstance(one, dict) and isinstance(one.get("id"), str)]
 
 
 def _zeros(exchanges: list[Exchange]) -> dict[int, int]:

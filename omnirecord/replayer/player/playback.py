@@ -108,8 +108,7 @@ class Playing:
         return next(rest, float("inf"))
 
     def next_event(self, frame: Callable[[int, int], TimedFrame | None], behind: SortKey) -> SortKey | None:
-        """Return the key of the last part of the next event behind a key; None if there is none. Comments are no
-        events."""
+        """Return the key of the last part of the next event behind a key; None if there is none, but for comments."""
         for number in range(self.next, len(self.parts)):
             part = self.parts[number]
             if sort_key(part) <= behind:
@@ -139,8 +138,7 @@ class Playing:
         return self.timeline.due(self.exchange.end_ns, now)
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
-        """Return when a part is due after stalls. A stall begins at the time of its part; later parts keep their
-        distance."""
+        """Return when a part is due after stalls. A stall begins with its part; later parts keep their distance."""
         if part.late_ns > self._late:
             self._reached = at if at > now or self._reached is None else min(at, self._reached)
             if at > now:
@@ -160,8 +158,7 @@ class Playing:
         return None if part.in_snapshot else self.timeline.gate_before(part.offset_ns)
 
     def burst(self, now: int) -> bytes | None:
-        """Take many parts as one write, if nothing holds or watches any of them; else return None: call `take` when the
-        next part is due."""
+        """Take many parts as one write, if nothing holds or watches any of them; else return None (then see `take`)."""
         burst = self._bursts.get(self.next)
         if burst is None or not self.timeline.runs_freely(burst.last_ns):
             return None
@@ -191,7 +188,7 @@ class Playing:
         if self.next in self._bursts:
             return False  # it goes out as a burst
         part = self.parts[self.next]
-        together = not self.chunks.alone and (part.stream, part.read) == (first.stream, first.read)
+        together = self.chunks.kind != "frame" and (part.stream, part.read) == (first.stream, first.read)
         if not together and not self.chunks.joined:
             return False
         due = self.due(now)
@@ -210,7 +207,6 @@ class Playing:
         return part.data
 
     def _ends_a_frame(self, number: int) -> bool:
-        """Whether this part is the last of its frame."""
         if isinstance(self.parts, StreamParts):
             return self.parts.ends_a_frame(number)
         part = self.parts[number]
@@ -221,8 +217,8 @@ class Playing:
 
     @property
     def takes_a_frame(self) -> bool:
-        """Whether a heartbeat may be inserted here: between two frames, in a body that is not compressed, before the
-        offset where heartbeats stop."""
+        """Whether a heartbeat may be inserted here: between frames, uncompressed, before the offset where heartbeats
+        stop."""
         between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
         quiet_from = self.faulty.quiet_from
         is_quiet = quiet_from is not None and self.next > 0 and self.parts[self.next - 1].offset_ns >= quiet_from
@@ -256,12 +252,9 @@ class Playthrough:
     live: list[Playing] = field(default_factory=list)
 
     def came(self, exchange: Exchange, now: int) -> None:
-        """Open the gate of this exchange, if it is one: a request was matched with it.
-
-        If no stream was opened so far, time begins here, so that a client that only polls makes progress.
-        """
-        gate = self.gate_of.get(exchange.exchange)
-        if gate is None:
+        """Open the gate of this exchange, if it is one: a request was matched with it. If no stream was opened so far,
+        time begins here, so that a client that only polls makes progress."""
+        if (gate := self.gate_of.get(exchange.exchange)) is None:
             return
         if not self.timeline.started:
             self.timeline.move(gate.at_ns, now)
@@ -274,8 +267,7 @@ class Playthrough:
             self.came(first, now)
 
     def skips(self, session: Session, recorded: Exchange) -> bool:
-        """Whether playing this recorded stream now would skip events: a closed gate, or events for a connected client,
-        lie before its start."""
+        """Whether playing this recorded stream now would skip a closed gate, or events for a connected client."""
         at = recorded.request.at_ns
         behind_a_gate = self.timeline.gate_before(at) is not None
         return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
@@ -293,11 +285,8 @@ class Playthrough:
         self.live.append(playing)
 
     def horizon(self, now: int) -> float:
-        """Return the recorded offset up to which a read may know the session, in ns.
-
-        It is before the next frame to be sent and before a closed gate. Without a client, it follows the time up to the
-        next recorded open.
-        """
+        """Return the recorded offset up to which a read may know the session, in ns. It is before the next frame to be
+        sent and before a closed gate. Without a client, it follows the time up to the next recorded open."""
         gate = self.timeline.closed_gate()
         bounds = [self.timeline.next_point(now), *(playing.next_ns() for playing in self.live)]
         return min([*bounds, *self._next_opens(), *([gate.at_ns] if gate else [])])

@@ -193,8 +193,7 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
 
 
 def _renamed_exchange(exchange: Exchange, renaming: Renaming) -> Exchange:
-    response = exchange.response
-    if response is None:
+    if (response := exchange.response) is None:
         return exchange
     return replace(exchange, response=replace(response, headers=renaming.headers(response.headers)))
 
@@ -213,8 +212,7 @@ def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterat
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
     for frame in frames_of(parts):
         raw = b"".join(part.data for part in frame)
-        changed = _frame_to(raw, recorded, asked)
-        if changed is None:
+        if (changed := _frame_to(raw, recorded, asked)) is None:
             yield from frame
             continue
         yield from (replace(part, data=b"") for part in frame[:-1])
@@ -271,7 +269,6 @@ class Effects:
         return self._resume or self._has_faults
 
     def reset(self) -> None:
-        """Forget the faults that have happened."""
         self.happened.clear()
         self._stalling.clear()
         self._bound.reset()
@@ -311,9 +308,7 @@ class Effects:
         return {name for name, count in self._bound.stalls.items() if had[name] >= count}
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
-        """Count a request, and return the faults on it; None if there are none."""
-        fault = self._bound.on_request(method, target)
-        if fault is not None:
+        if (fault := self._bound.on_request(method, target)) is not None:
             self.happened |= dict.fromkeys(fault.names)
         return fault
 

@@ -56,15 +56,10 @@ class StreamChoice:
         """Return every playthrough, the oldest first. `older`: also those that have begun again."""
         return [*self.playthroughs.values(), *self.alone, *(self.older if older else ())]
 
-    def opened_gates(self) -> int:
-        return sum(gate.open for run in self.all(older=True) for gate in run.timeline.gates)
-
     def reset(self) -> None:
-        self.playthroughs.clear()
-        self.alone.clear()
-        self.older.clear()
+        for kept in (self.playthroughs, self.alone, self.older, self.made):
+            kept.clear()
         self.effects.reset()
-        self.made.clear()
 
     def playthrough(self, session: Session) -> Playthrough:
         """Return the session's playthrough, a new one if there is none."""
@@ -100,7 +95,6 @@ class StreamChoice:
         return run
 
     def closed(self, playing: Playing) -> None:
-        """Remove a stream whose client left, or that ended."""
         self.effects.closed(playing)
         for run in self.all(older=True):
             if playing in run.live:
@@ -109,10 +103,8 @@ class StreamChoice:
         self.older = [run for run in self.older if run.live]
 
     def open(self, session: Session, now: int) -> Playing | Exchange:
-        """Return the stream for the next open of a session, or a recorded exchange that is no stream.
-
-        The nth open gets the nth recorded stream if that comes next; else it joins at the playhead.
-        """
+        """Return the stream for the next open of a session, or a recorded exchange that is no stream. The nth open gets
+        the nth recorded stream if that comes next; else it joins at the playhead."""
         run = self.playthrough(session)
         number = run.opened[session.session_id]
         run.opened[session.session_id] += 1
@@ -126,8 +118,8 @@ class StreamChoice:
         return self._recorded(run, recorded, now) if recorded.kind == "sse" else recorded
 
     def _is_overtaken(self, run: Playthrough, session: Session, recorded: Exchange) -> bool:
-        """Whether a connected client has got events of the session that come after the start of this recorded stream.
-        Types of the connect snapshot do not count."""
+        """Whether a connected client has got events from behind the start of this recorded stream, snapshot types
+        apart."""
         sent = run.sent[session.session_id].upto_ns
         if not run.listeners(session) or sent <= start_of(recorded):
             return False
@@ -144,8 +136,7 @@ class StreamChoice:
         return playing
 
     def coded(self) -> list[int]:
-        """Return the numbers of the client streams that are sent compressed, so that their events cannot be told
-        apart."""
+        """Return the numbers of the client streams that are sent compressed: their events cannot be told apart."""
         if self._decodes:
             return []
         numbered = ((x.stream, x) for x in self._plan.exchanges if x.party != "runner")
@@ -213,11 +204,8 @@ class StreamChoice:
 
 
 def join_at_playhead(streams: list[list[TimedFrame]], sent_ns: int, snapshot_of: int) -> list[Part]:
-    """Return the parts for a client that joins after all frames up to `sent_ns` were sent.
-
-    `streams`: the frames of each recorded stream of the session, in order; `snapshot_of`: the stream whose connect
-    snapshot is sent.
-    """
+    """Return the parts for a client that joins after all frames up to `sent_ns` were sent. `streams`: the frames of
+    each recorded stream of the session, in order; `snapshot_of`: the stream whose connect snapshot is sent."""
     frames = session_line(streams)
     source = streams[snapshot_of]
     of_source = source[: connect_snapshot_length(source)]
@@ -237,11 +225,8 @@ def rest_after(streams: list[list[TimedFrame]], seq: int) -> list[Part]:
 
 
 def session_line(streams: list[list[TimedFrame]]) -> list[TimedFrame]:
-    """Return the frames of a session's streams as one sequence: of each stream, the frames after the end of the one
-    before.
-
-    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then.
-    """
+    """Return the frames of a session's streams as one sequence: of each stream, those after the end of the one before.
+    A connect snapshot is left out, but for text in flight that no earlier stream has: no client was connected then."""
     line: list[TimedFrame] = []
     for frames in streams:
         last = line[-1].offset_ns if line else -1

@@ -165,8 +165,7 @@ class Timeline:
         return passed if gate is None else max(set_at, min(passed, self._scale(gate.at_ns)))
 
     def due(self, offset_ns: int, now: int) -> int | None:
-        """Return when a part of this offset may be sent, on the clock of `now`; None while a gate or a pause holds
-        it."""
+        """Return when a part of this offset may be sent, as `now`; None while a gate or a pause holds it."""
         if self.paused or self.gate_before(offset_ns) is not None:
             return None
         return now + int(max(0, self._scale(offset_ns) - self.played(now)) / self.speed)
@@ -202,7 +201,6 @@ class Timeline:
             self.limit = None if self.last is None else sort_key(self.last)
 
     def play(self, now: int) -> None:
-        """Continue after a pause."""
         self._keep(now)
         self.paused = False
         self.limit = None
@@ -238,7 +236,6 @@ class Timeline:
 
 
 def scale_of(points: Sequence[int], gates: Iterable[Gate], timing: Timing) -> Scale:
-    """Return the scale of the gaps between these offsets."""
     between = () if timing.instant else sorted({*points, *(gate.at_ns for gate in gates)})
     return Scale(between, timing)
 

@@ -15,7 +15,7 @@ from omnirecord.replayer import send as sending
 from omnirecord.replayer import server as replaying
 from omnirecord.replayer.server import Replay
 from tests.replayer.omnigent_ui.test_omnigent_ui_answers import CHROME, EVENTS, HTML, ITEMS, SESSION, conversation
-from tests.replayer.test_session_updates import UPDATES, told, watch
+from tests.replayer.omnigent_ui.test_session_updates import UPDATES, told, watch
 from tests.support.cassettes import HEALTHY, Made, heartbeat
 from tests.support.sse_clients import browser
 from tests.support.wire import Upstream, answering

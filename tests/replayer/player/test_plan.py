@@ -12,7 +12,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import is_coded
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.protocol import connect_snapshot_length
-from omnirecord.replayer.player.plan import ReplayPlan, gate_rule
+from omnirecord.replayer.player.plan import GateRule, ReplayPlan
 from omnirecord.replayer.stream_parts import Part, StreamParts, parts_of
 from tests.support.cassettes import (
     HEALTHY,
@@ -32,7 +32,7 @@ from tests.support.stage import EVENTS, SESSION
 
 
 def plan(tape: Made, *specs: str, off: bool = False, opens: bool = False) -> ReplayPlan:
-    return ReplayPlan(tape.store(), gate_rule(specs, off=off, opens=opens))
+    return ReplayPlan(tape.store(), GateRule(specs, off=off, opens=opens))
 
 
 def parts(*reads: tuple[float, bytes], **more: object) -> Sequence[Part]:
@@ -98,12 +98,12 @@ def test_the_opens_of_a_tree_after_its_first_can_be_gates_as_well() -> None:
 @each("spec", ["POST", "POST ", "", " /v1/x"])
 def test_a_gate_that_is_no_method_and_glob_is_a_usage_error_that_shows_one(spec: str) -> None:
     with pytest.raises(UsageError, match=r"write for instance 'POST /v1/sessions/\*/events'"):
-        gate_rule([spec])
+        GateRule([spec])
 
 
 def test_gates_and_no_gates_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="exclude"):
-        gate_rule(["POST *"], off=True)
+        GateRule(["POST *"], off=True)
 
 
 def test_a_glob_is_matched_against_the_path_alone() -> None:
@@ -189,7 +189,7 @@ def test_streams_are_read_ahead_up_to_a_size_and_those_of_clients_only() -> None
 @each("path", [*HEALTHY.values(), *TROUBLED.values()])
 def test_a_stream_read_as_a_whole_is_the_same_as_frame_by_frame(path: Path) -> None:
     with closing(open_store(path)) as store:
-        whole = ReplayPlan(store, gate_rule())
+        whole = ReplayPlan(store, GateRule())
         streams = [x for x in whole.exchanges if x.stream is not None and not is_coded(x)]
         for x in streams:
             one, other = whole.parts(x), parts_of(zip(*whole._reads(x), strict=True), whole.frames(x))
@@ -206,5 +206,5 @@ def test_a_stream_without_stored_frames_is_read_frame_by_frame() -> None:
     store._connection.execute("DELETE FROM frame_blocks")
     store._connection.execute("DELETE FROM tallies")
     assert store.frame_table(store.streams()[0]) is None
-    made = ReplayPlan(store, gate_rule())
+    made = ReplayPlan(store, GateRule())
     assert [part.data for part in made.parts(made.exchanges[0])] == [heartbeat(), b"data: cut o"]

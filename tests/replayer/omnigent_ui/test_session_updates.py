@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from omnirecord.replayer import send as updates
+from omnirecord.replayer import omnigent_ui as updates
 from omnirecord.replayer.server import Replay
 from tests.replayer.test_server import STREAM, heard, post
 from tests.support.cassettes import Made, heartbeat, status
