@@ -5,7 +5,7 @@
 - `routes`: what a method and a target mean (`session_of`, `is_gate`, `opens_session_stream`…), and the sender of a
   request (`Parties`, `party_name`); the answers that tell the version of the server (`version_in`).
 - `summary`: an event in one line (`summary`), or in a sentence of a turn (`sentence`).
-- `contract`: judges events (`load`, `Contract`), and has the models of `events/`.
+- `contract`: judges events (`load`, `Contract`), with the models of `response_events` and `session_events`.
 
 A contract for another kind of stream gets a package beside this one, with the modules that it needs.
 `tests/omnigent/test_protocol.py` checks the rule.

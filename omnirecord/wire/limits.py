@@ -1,4 +1,5 @@
-"""Limits of a cassette's size and age, of the number of full cassettes, and of decoded events: `500MB`, `1h`, `10`.
+"""The values of options: limits of a cassette's size and age, of the number of full cassettes, and of decoded events
+(`500MB`, `1h`, `10`); times; the URL of a lake.
 
 SIZE is a number with KB, MB, GB or TB (of 1000) or KiB, MiB, GiB, TiB; DURATION one with s, min, h, d or w.
 """
@@ -9,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..model import moment_of
@@ -151,3 +154,27 @@ def since(text: str, now: datetime) -> datetime:
         return moment_of(text.strip())
     except ValueError:
         return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")
+
+
+_SCHEMES = ("s3", "gs", "az")
+_TYPOS = tuple(f"{scheme}:/" for scheme in _SCHEMES)
+
+
+def lake_url(url: str) -> str:
+    """Return a URL without a slash at its end, or the absolute path of a folder. Raises `UsageError`."""
+    if "://" not in url:
+        if not url:
+            raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
+        if url.startswith(_TYPOS):
+            raise UsageError(f"{url} has one slash after the colon: write {url.replace(':/', '://', 1)}")
+        return str(Path(url).absolute())
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return str(Path(parts.path))
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise UsageError(
+            f"{parts.scheme}:// is no address of a lake: name a folder, s3://BUCKET/PATH, gs://… or az://…"
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError("the URL of a lake has no user, query or fragment: credentials come from the environment")
+    return url.rstrip("/")

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...contract.events import Event, Shape, hold, type_name
+from ..contract.events import Event, Shape, hold, type_name
 
 
 class OmnigentEvent(Event):

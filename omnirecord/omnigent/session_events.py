@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...contract.events import Shape
-from .response import ErrorDetail, OmnigentEvent
+from ..contract.events import Shape
+from .response_events import ErrorDetail, OmnigentEvent
 
 
 class ModelUsage(Shape):
