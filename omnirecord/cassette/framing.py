@@ -140,7 +140,6 @@ class Framer:
         return frames[:kept]
 
     def _stop(self) -> None:
-        """Stop making frames: the limit is reached."""
         self._parser = Parser(at_start=False)
         self._decoder, self.stopped_at = None, self._limit
         self.broken = (
@@ -221,7 +220,6 @@ class Framer:
 
 
 def _parts(sizes: Sequence[int], data: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each read."""
     start = 0
     for size in sizes:
         yield data[start : start + size]

@@ -90,7 +90,6 @@ class Scrubber:
         self._now = _Exchange(0, 0, None)
 
     def scrubbed(self, values: Iterable[dict[str, Any]]) -> Values:
-        """Yield the values of the lines without secrets."""
         for value in values:
             yield from self._line(value)
         yield from self._finished()
@@ -154,7 +153,6 @@ class Scrubber:
         self._found(place, **self._here(), **where)
 
     def _side(self, side: dict[str, Any], name: str) -> None:
-        """The headers and the body of a request or response."""
         headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
             kept = self._redactor.body(header(headers, "content-type"), header(headers, "content-encoding"))
@@ -338,7 +336,6 @@ def _may_be_value(text: bytes) -> bool:
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:
-    """Yield the kind and the bytes of everything that looks like a secret."""
     state = PLAIN
     for piece in pieces:
         if scanner is not None:

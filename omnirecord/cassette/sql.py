@@ -17,8 +17,6 @@ Names = Mapping[str, tuple[str, ...]]
 
 
 class Result(NamedTuple):
-    """What a query returns."""
-
     columns: tuple[str, ...]
     """Distinct names: a second `a` is `a_2`."""
     rows: Iterator[tuple[Any, ...]]

@@ -26,7 +26,7 @@ import re
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -42,15 +42,9 @@ MAX_ISSUES = 20
 _MAX_TEXT = 200
 OMNIGENT = "omnigent"
 ProblemKind = Literal[
-    "malformed",
-    "truncated",
-    "unknown type",
-    "event differs",
-    "missing field",
-    "wrong kind",
-    "unknown value",
+    "malformed", "truncated", "unknown type", "event differs", "missing field", "wrong kind", "unknown value",
     "unknown field",
-]
+]  # fmt: skip
 """The problems of an event, the worst first. `event differs`: its `event:` names another type. `unknown value`: a value
 of the right kind that the contract does not list. `unknown field`: a field that the contract does not name, which is
 allowed unless the contract forbids it."""
@@ -81,11 +75,9 @@ def path_of(steps: Iterable[str | int]) -> str:
 
 def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     """The first issues, each at a length that fits a line, and how many more there are."""
-    shown = tuple(
-        replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in islice(issues, MAX_ISSUES)
-    )
-    more = len(issues) - len(shown)
-    return (*shown, Issue("", f"and {more} more")) if more else shown
+    first, more = issues[:MAX_ISSUES], len(issues) - MAX_ISSUES
+    shown = tuple(replace(i, path=clip(i.path, _MAX_TEXT), message=clip(i.message, _MAX_TEXT)) for i in first)
+    return (*shown, Issue("", f"and {more} more")) if more > 0 else shown
 
 
 TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
@@ -126,7 +118,6 @@ class Api:
 
     @property
     def is_omnigent(self) -> bool:
-        """Whether its streams are those of Omnigent."""
         return self.name == OMNIGENT
 
 
@@ -197,14 +188,12 @@ def _any_head(at: int, rest: bytes) -> re.Pattern[bytes]:
     return re.compile(b"(?:(?s:.{%d})%s){0,%d}+" % (at, rest, _TOGETHER))
 
 
+@dataclass(slots=True)
 class _Alike:
     """The shapes of frames with the same first line."""
 
-    __slots__ = ("seen", "shapes")
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.shapes: tuple[Shape, ...] = ()
+    seen: int = 0
+    shapes: tuple[Shape, ...] = ()
 
 
 class Shapes:
@@ -275,8 +264,7 @@ def _shape(raw: bytes, type_: str, model: Annotation) -> Shape | None:
         return None
     pattern: list[bytes] = []
     for token, place in _tokens(raw[start:-2], model):
-        free = _free(token, place)
-        if free or pattern:
+        if (free := _free(token, place)) or pattern:
             pattern.append(free or re.escape(token))
         else:
             at += len(token)
@@ -315,12 +303,8 @@ def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]
         yield token, None if is_name else place
 
 
-def _origin(annotation: Annotation) -> Any:
-    return get_origin(annotation)
-
-
 def _members(annotation: Annotation) -> tuple[Annotation, ...]:
-    return get_args(annotation) if _origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
 def _field(annotation: Annotation, name: bytes) -> Annotation:
@@ -338,13 +322,13 @@ def _field(annotation: Annotation, name: bytes) -> Annotation:
 
 def _is_object(annotation: Annotation) -> bool:
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation is Any or _origin(annotation) is dict or is_model
+    return annotation is Any or get_origin(annotation) is dict or is_model
 
 
 def _field_of(annotation: Annotation, name: str) -> Annotation:
     if annotation is Any:
         return Any
-    if _origin(annotation) is dict:
+    if get_origin(annotation) is dict:
         return get_args(annotation)[1]
     field = annotation.model_fields.get(name)
     if field is None:
@@ -355,7 +339,7 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
 
 def _element(annotation: Annotation) -> Annotation:
     """Return the annotation of the elements of an array, likewise."""
-    found = [one for one in _members(annotation) if one is Any or _origin(one) is list]
+    found = [one for one in _members(annotation) if one is Any or get_origin(one) is list]
     if len(found) != 1:
         return None
     return Any if found[0] is Any else get_args(found[0])[0]

@@ -212,7 +212,6 @@ class Contract:
         return self._judge_payload(frame.event, data, checkable)
 
     def _malformed(self, _event: str | None, text: str, problem: str) -> Judgement:
-        """Return the judgement of a complete frame whose data is no JSON."""
         return Judgement("malformed", issues=(Issue("", problem, "malformed"),), data=text)
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
@@ -228,9 +227,7 @@ class Contract:
         issues = tuple(self._check(type_, checkable))
         if event != type_ and (event or api.event_line == "required") and api.event_line != "ignored":
             issues = (_event_line(event, type_), *issues)
-        if issues:
-            return Judgement("invalid", type_, number, issues, data)
-        return Judgement("valid", type_, number, (), data)
+        return Judgement("invalid" if issues else "valid", type_, number, issues, data)
 
     def unheard_of(self, type_: str, data: dict[str, Any]) -> list[Issue]:
         """What is in a payload of that type and not in the contract. Never a fault: no verdict depends on it."""

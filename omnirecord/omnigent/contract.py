@@ -181,8 +181,8 @@ def _unlisted(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
 def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
     """Return the issues, one for each path."""
     found: dict[str, Issue] = {}
-    kinds = check(MODELS[type_], data, strict=True)
-    for issue in chain(kinds, _missing(type_, data), _shapes(type_, data), _values(type_, data)):
+    of_model = check(MODELS[type_], data, strict=True)
+    for issue in chain(of_model, _missing(type_, data), _shapes(type_, data), _values(type_, data)):
         found.setdefault(issue.path, issue)
     return list(found.values())
 

@@ -61,11 +61,9 @@ HEARTBEATS = frozenset({SESSION_HEARTBEAT, RESPONSE_HEARTBEAT})
 RESPONSE_BEGINS = frozenset({RESPONSE_CREATED, RESPONSE_QUEUED, RESPONSE_IN_PROGRESS})
 End = Literal["completed", "failed", "incomplete", "cancelled"]
 RESPONSE_ENDS: Mapping[str, End] = {
-    RESPONSE_COMPLETED: "completed",
-    RESPONSE_FAILED: "failed",
-    RESPONSE_INCOMPLETE: "incomplete",
+    RESPONSE_COMPLETED: "completed", RESPONSE_FAILED: "failed", RESPONSE_INCOMPLETE: "incomplete",
     RESPONSE_CANCELLED: "cancelled",
-}
+}  # fmt: skip
 TURN_ENDS: Mapping[str, End] = {TURN_COMPLETED: "completed", TURN_FAILED: "failed", TURN_CANCELLED: "cancelled"}
 ENDS: Mapping[str, End] = {**RESPONSE_ENDS, **TURN_ENDS}
 """The events that end a turn, with how it ended. A server sends the one kind or the other."""
@@ -107,7 +105,6 @@ def is_of_response(type_: str | None) -> bool:
 
 
 def is_of_tool(type_: str) -> bool:
-    """Return whether an event is about a tool call alone."""
     return type_.startswith("response.function_call")
 
 
@@ -147,8 +144,7 @@ class ConnectSnapshot:
             return False
         if frame.type in SNAPSHOT_TYPES:
             return True
-        resent = frame.type in RESENT
-        if self._number != self._in_flight + 1 or not resent or _is_numbered(frame):
+        if self._number != self._in_flight + 1 or frame.type not in RESENT or _is_numbered(frame):
             return False
         self._in_flight = self._number
         return True

@@ -35,8 +35,6 @@ class CallUsage:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """A tool that the model asked for."""
-
     call_id: str
     name: str
     arguments: str
@@ -121,7 +119,6 @@ class Answer:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
-        """Set the end from an error object."""
         code, message = _error(error)
         self.end("failed", code, message)
 
@@ -181,8 +178,6 @@ class Answer:
 
 
 class _Responses(Answer):
-    """OpenAI Responses."""
-
     _ENDS = ("completed", "failed", "incomplete", "cancelled")
 
     def event(self, data: dict[str, Any]) -> None:
@@ -250,8 +245,6 @@ class _Responses(Answer):
 
 
 class _Chat(Answer):
-    """OpenAI Chat Completions."""
-
     _INCOMPLETE = frozenset({"length", "content_filter"})
 
     def event(self, data: dict[str, Any]) -> None:
@@ -299,8 +292,6 @@ class _Chat(Answer):
 
 
 class _Messages(Answer):
-    """Anthropic Messages."""
-
     _INCOMPLETE = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
 
     def __init__(self) -> None:

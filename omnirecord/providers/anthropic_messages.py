@@ -266,5 +266,4 @@ ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
 
 @cache
 def contract() -> Contract:
-    """Return the contract `anthropic-messages`."""
     return of_models(NAME, EVENTS, Api(NAME, event_line="required", end_marker=None, ends=ENDS))

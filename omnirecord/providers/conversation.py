@@ -44,8 +44,6 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that the model may call."""
-
     name: str
     """The name of a function; the type of another tool, such as `web_search`."""
     same: str
@@ -224,7 +222,6 @@ def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
 
 
 def _opening(api: Api, data: dict[str, Any], drafts: list[Draft]) -> list[str]:
-    """Return the texts of the instructions."""
     if api == "openai-responses":
         return [found] if (found := as_text(data.get("instructions"))) else []
     if api == "anthropic-messages":

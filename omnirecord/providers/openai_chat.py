@@ -106,5 +106,4 @@ def type_of(data: Mapping[str, Any], _event: str | None = None) -> str | None:
 
 @cache
 def contract() -> Contract:
-    """Return the contract `openai-chat`."""
     return of_models(NAME, EVENTS, Api(NAME, type_of, "object", event_line="ignored", ends=(ERROR,)))

@@ -237,5 +237,4 @@ ENDS = tuple(name for model in (CompletedEvent, FailedEvent, IncompleteEvent, Er
 
 @cache
 def contract() -> Contract:
-    """Return the contract `openai-responses`."""
     return of_models(NAME, EVENTS, Api(NAME, end_marker=None, ends=ENDS))

@@ -315,7 +315,6 @@ def _text(value: bytes) -> str:
 
 
 def stars(secret: bytes) -> bytes:
-    """Return as many `*` as the secret has bytes."""
     return b"*" * len(secret)
 
 

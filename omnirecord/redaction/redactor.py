@@ -116,7 +116,6 @@ class Redactor:
         return f"omnirecord-redacted-{digest.hex()[:12]}"
 
     def headers(self, headers: Headers) -> Headers:
-        """Return headers without secrets."""
         return tuple(header if header in self._harmless else self._safe(header) for header in headers)
 
     def _safe(self, header: tuple[str, str]) -> tuple[str, str]:
@@ -130,7 +129,6 @@ class Redactor:
         return safe
 
     def target(self, target: str) -> str:
-        """Return a request target without secrets."""
         return self.text(_map_target(target, self._query, self.pseudonym, self._mask))
 
     def text(self, text: str) -> str:
@@ -142,7 +140,6 @@ class Redactor:
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
     def labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Return the labels of a recording without secrets."""
         masked = {name: self._mask("field", name, value) for name, value in labels.items() if may_be_secret_field(name)}
         return {name: self.text(masked.get(name, value)) for name, value in labels.items()}
 
@@ -157,7 +154,6 @@ class Redactor:
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
 
     def whole_body(self, data: bytes) -> bytes:
-        """Return a whole body without secrets."""
         body = self.body()
         return body.feed(data) + body.close()
 

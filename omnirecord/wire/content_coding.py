@@ -130,8 +130,6 @@ class _Chain:
 
 
 class _Coding(NamedTuple):
-    """One content coding: its decoder, and a function that encodes a whole body."""
-
     decoder: Callable[[], Decoder]
     encode: Callable[[bytes], bytes]
 

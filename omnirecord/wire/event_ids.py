@@ -87,7 +87,6 @@ class StreamStamper:
 
     @property
     def held(self) -> int:
-        """The number of bytes that are held."""
         return self._parser.pending if self.stamps else 0
 
     def feed(self, data: bytes) -> list[Stamped]:

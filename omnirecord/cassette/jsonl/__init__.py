@@ -369,7 +369,6 @@ def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
 
 
 def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
-    """Yield a coded body read by read."""
     body, at = response.body or b"", 0
     for n, (_, _, size) in enumerate(begun.reads):
         if n in response.lost:

@@ -192,7 +192,6 @@ def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterat
 
 
 def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the lines of these values."""
     return (f"{dumps(value)}\n".encode() for value in values)
 
 

@@ -117,7 +117,6 @@ def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
 
 
 def streaming_of(row: Any) -> Streaming:
-    """Return the polled columns of a stream."""
     stream, exchange, recording, session_id, is_over, has_times = row
     numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
     return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over), bool(has_times))
@@ -177,7 +176,6 @@ class FrameColumnsRow(NamedTuple):
 
 
 def frame_columns_of(row: Any) -> FrameColumnsRow:
-    """Return a row of `FRAME_BLOCK_COLUMNS` as columns."""
     seq, frames, start, read, *lists, more = row
     for value, what in ((seq, "seq"), (start, "the start of a frame block"), (read, "the read of a frame block")):
         checked_size(value, what)

@@ -265,7 +265,6 @@ def is_locked_beside(cassette: Path) -> bool:
 
 
 def _is_shipper(fd: int) -> bool:
-    """Whether a shipper holds the lock file."""
     return os.pread(fd, len(_SHIPPER), 0) == _SHIPPER
 
 

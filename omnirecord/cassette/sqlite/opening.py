@@ -75,7 +75,6 @@ def is_database(path: Path) -> bool:
 
 
 def _begins_packed(path: Path) -> bool:
-    """Whether the file begins as a file compressed with zstd. Raises `OSError`."""
     with path.open("rb") as file:
         return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
 
@@ -323,7 +322,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _tune(connection: sqlite3.Connection) -> None:
-    """Set the options of all writers."""
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 

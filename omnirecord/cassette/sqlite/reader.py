@@ -127,7 +127,6 @@ class Store(Tables):
         return self.exchanges(kind="sse", session_id=session_id)
 
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
-        """Return the exchanges with these numbers."""
         return self._exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
 
     def wire(self, exchange: Exchange) -> bytes:
@@ -246,7 +245,6 @@ class Store(Tables):
         return self._stored(exchange)[0]
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
-        """Yield the frames after the stored ones."""
         if self._is_framed(exchange, length):
             return
         framer = self._framer(exchange, length)

@@ -158,7 +158,6 @@ def convert(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _convert_frames(connection: sqlite3.Connection) -> None:
-    """Convert the rows for each frame and each read into blocks."""
     connection.execute("DROP TABLE IF EXISTS tallies")
     _execute_all(connection, _TALLIES + _BLOCKS)
     for row in _converted(connection):

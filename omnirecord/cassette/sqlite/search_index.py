@@ -198,7 +198,6 @@ class Index:
         self.connection.close()
 
     def step(self) -> AbstractContextManager[None]:
-        """One exclusive transaction."""
         return transaction(self.connection)
 
     def state(self) -> tuple[int, State] | None:

@@ -141,7 +141,6 @@ def _joined(blocks: list[ReadBlock]) -> ReadBlock:
 
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
-    """Yield all reads of an exchange, in order."""
     for row in connection.execute(_TIMES, (exchange,)):
         _, _, _, base, came, sent, sizes, _ = read_block_of(row)
         for at, handed_on, size in zip(came, sent, sizes, strict=True):
@@ -192,7 +191,6 @@ class Content:
         self._number, self._read = -1, None  # type: int, Read | None
 
     def take(self, start: int, end: int) -> bytes:
-        """Return the bytes from offset `start` to `end`."""
         at = start - self._start
         if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
@@ -260,7 +258,6 @@ class _Run:
         self.held: TimedFrame | None = None
 
     def over(self) -> Iterator[TimedFrame]:
-        """Yield the held delta, if there is one."""
         if self.held is not None:
             yield self.held
         self.held = None
@@ -348,7 +345,6 @@ class FrameTable:
     sizes: Sequence[int] = ()
 
     def frames(self, stream: int) -> list[TimedFrame]:
-        """Return the frames as values."""
         ends, came, sent = self.ends, self.came, self.sent
         starts = [0, *ends[:-1]]
         issues = [self.issues.get(place, ()) for place in range(len(ends))] if self.issues else repeat(())

@@ -217,7 +217,6 @@ class FrameColumns:
                 self.odd[place] = more
 
     def part(self, first: int, last: int) -> FrameColumns:
-        """Return the frames at positions `first` to `last` - 1."""
         made, of = FrameColumns(), slice(first, last)
         made.lengths, made.reads = self.lengths[of], self.reads[of]
         made.types, made.verdicts = self.types[of], self.verdicts[of]
@@ -272,7 +271,6 @@ def _numbers(values: Sequence[object]) -> str:
 
 
 def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
-    """Yield the frames block by block."""
     for first in range(0, len(columns), FRAMES_PER_BLOCK):
         some = columns.part(first, first + FRAMES_PER_BLOCK)
         if sum(some.lengths) <= FRAME_BLOCK_BYTES:

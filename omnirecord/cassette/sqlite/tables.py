@@ -228,7 +228,6 @@ class Tables:
         return list(self._checked(lambda: reads(self._connection, exchange)))
 
     def _size(self, exchange: Exchange) -> int:
-        """Return the number of bytes read from a stream."""
         if exchange.end_ns is not None:
             return exchange.response_bytes
         query = "SELECT start + size FROM read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
@@ -318,7 +317,6 @@ class Tables:
         return next(self._rows(pair_of, query), (0, 0))
 
     def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
-        """Yield `make(row)` for each row."""
         return self._checked(lambda: map(make, self._connection.execute(query, values)))
 
     def _checked(self, found: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -356,7 +354,6 @@ class Tables:
 
 
 def content_encoding(exchange: Exchange) -> str | None:
-    """Return the `Content-Encoding` of a response, or None."""
     return header(exchange.response.headers, "content-encoding") if exchange.response else None
 
 

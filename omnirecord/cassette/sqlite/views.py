@@ -219,7 +219,6 @@ def define_ids(connection: sqlite3.Connection) -> None:
 
 
 def define(connection: sqlite3.Connection) -> None:
-    """Define the SQL functions of a connection that writes."""
     define_ids(connection)
     connection.create_function("with_sent", 4, with_sent, deterministic=True)
     connection.create_function("spliced", 3, spliced, deterministic=True)

@@ -342,7 +342,6 @@ def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
 
 
 def _mark_shipped(path: Path, lake: str, recordings: int | None) -> bool:
-    """Write the mark, under the lock."""
     file = itself(path)
     if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
         return False

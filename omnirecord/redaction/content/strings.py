@@ -65,7 +65,6 @@ class Shape:
         self._numbers = [(n, parts[n].translate(None, _DIGITS)) for n in range(2, len(parts), 2) if _counts(parts, n)]
 
     def fits(self, parts: list[bytes]) -> bool:
-        """Whether a value has this shape."""
         known = self._parts
         for n, rest in self._numbers:
             if parts[n].translate(None, _DIGITS) != rest:

@@ -176,7 +176,6 @@ class JsonMask:
         return in_place(b'"'.join(parts) if is_changed else value, named)
 
     def _named(self, value: bytes) -> list[Span]:
-        """Return the named secrets in a value."""
         self._has_named = False
         if not labels.needs_search(b"", value):
             return []
