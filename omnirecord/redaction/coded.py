@@ -223,18 +223,16 @@ class AnyWidth:
 
 def _fits(start: bytes, mark: bytes, zero: int) -> bool:
     """Whether the bytes begin with the mark and then ASCII, as far as there are bytes."""
-    rest = enumerate(start[len(mark) :])
-    return start[: len(mark)] == mark[: len(start)] and all(
-        byte == 0 if n % 2 == zero else byte in _ASCII for n, byte in rest
-    )
+    rest = start[len(mark) :]
+    in_ascii = not any(rest[zero::2]) and _ASCII.issuperset(rest[1 - zero :: 2])
+    return start[: len(mark)] == mark[: len(start)] and in_ascii
 
 
 def _cut_off(data: bytes) -> int:
     """The number of bytes at the end of `data` that begin an incomplete character."""
-    for size in (1, 2, 3):
-        first = data[-size] if len(data) >= size else 0
+    for size, first in enumerate(reversed(data[-3:]), 1):
         if first >= 0xC0:
             return size if size < (2 if first < 0xE0 else 3 if first < 0xF0 else 4) else 0
         if first < 0x80:
-            return 0
+            break
     return 0

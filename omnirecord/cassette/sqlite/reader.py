@@ -21,28 +21,9 @@ from ...model import Exchange, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
-from .checked import (  # fmt: skip
-    FRAME_BLOCK_COLUMNS,
-    count_of,
-    entries_of,
-    exchange_of,
-    family_of,
-    issues_of,
-    limit_of,
-    number_of,
-    pair_of,
-    payload_of,
-)
-from .stream_reads import (
-    Content,
-    FrameTable,
-    Recent,
-    decoded,
-    frame_table,
-    from_read,
-    outlined,
-    portions,
-)
+from . import checked
+from .checked import FRAME_BLOCK_COLUMNS
+from .stream_reads import Content, FrameTable, Recent, decoded, frame_table, from_read, outlined, portions
 from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
@@ -113,7 +94,7 @@ class Store(Tables):
 
     def _exchanges(self, where: str, *values: Any) -> list[Exchange]:
         order = " ORDER BY recording, request_at_ns, exchange"
-        make = functools.partial(exchange_of, alive=self.is_being_recorded)
+        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
         found = list(self._rows(make, f"{EXCHANGE} WHERE {where}{order}", *values))
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
 
@@ -178,7 +159,7 @@ class Store(Tables):
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
-            first, entries = entries_of(row)
+            first, entries = checked.entries_of(row)
             for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
                 if seq <= after:
                     continue
@@ -186,7 +167,7 @@ class Store(Tables):
                 if more is None or "lost" not in more:
                     raw = content.take(start, end)
                 if more is not None:
-                    issues = issues_of(more)
+                    issues = checked.issues_of(more)
                 read = times.read(number)
                 yield TimedFrame(
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
@@ -268,7 +249,7 @@ class Store(Tables):
         0 if it decoded the whole stream, None if that is not stored.
         """
         query = "SELECT DISTINCT data FROM chunks WHERE exchange = ? AND side = 'framed'"
-        limits = list(self._rows(limit_of, query, exchange.exchange))
+        limits = list(self._rows(checked.limit_of, query, exchange.exchange))
         return 0 if 0 in limits else max(limits, default=None)
 
     def _tell(self, exchange: Exchange, what: str) -> None:
@@ -344,18 +325,18 @@ class Store(Tables):
         def found() -> Iterator[tuple[str, str] | None]:
             for exchange, stream, seq in self._connection.execute(query, (SESSION_CREATED,)):
                 for frame in islice(self._stored_frames(exchange, stream, seq - 1), 1):
-                    yield family_of(frame.raw) if frame.verdict == "valid" else None
+                    yield checked.family_of(frame.raw) if frame.verdict == "valid" else None
 
         return dict(filter(None, self._checked(found)))
 
     def last_status(self, exchange: Exchange) -> str | None:
         """Return the status in the last `session.status` event of a stream, or None."""
         query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
-        (seq,) = self._rows(number_of, query, SESSION_STATUS, exchange.stream)
+        (seq,) = self._rows(checked.number_of, query, SESSION_STATUS, exchange.stream)
         last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
         if (behind := self._counted(exchange).status) is not None:
             last.append(behind)
-        payload = next(self._checked(lambda: [payload_of(last[-1])]), {}) if last else {}
+        payload = next(self._checked(lambda: [checked.payload_of(last[-1])]), {}) if last else {}
         status = payload.get("status")
         return status if isinstance(status, str) else None
 
@@ -365,7 +346,7 @@ class Store(Tables):
         The stored frames are counted if `tallies` does not match them.
         """
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
-        found = list(self._rows(count_of, query, exchange.stream))
+        found = list(self._rows(checked.count_of, query, exchange.stream))
         verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)
         if verdicts.total() != self._stored(exchange)[0]:
             frames = list(map(attrgetter("verdict", "length"), self.stored_frames(exchange)))
@@ -376,4 +357,4 @@ class Store(Tables):
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """Return the number of stored frames of a stream, and their content in bytes."""
         query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
-        return next(self._rows(pair_of, query, exchange.stream), (0, 0))
+        return next(self._rows(checked.pair_of, query, exchange.stream), (0, 0))

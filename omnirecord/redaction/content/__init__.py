@@ -162,9 +162,10 @@ class StreamMask:
             piece = MaskedPart(self._at, data)  # the beginning of a field's name
         else:
             if self._flow is None:
-                goes_on = self._goes_on(before + data)
+                goes_on, field = self._goes_on(before + data), _FIELD.match(before + data)
+                is_data = field is not None and field[1] == b"data"
                 self._flow = self._texts.flow(self._found, goes_on=goes_on)
-                self._aside = None if goes_on or _is_data(before + data) else TextMask(self._found)
+                self._aside = None if goes_on or is_data else TextMask(self._found)
             new = self._aside.feed(before + data) if self._aside else before + data
             piece = MaskedPart(self._at, self._flow.feed(new)[len(before) :])
         self._at += len(data)
@@ -183,8 +184,3 @@ def _lines(data: bytes) -> Iterable[Sequence[bytes]]:
     if b"\r" in data:
         return (line.groups() for line in _LINE.finditer(data))
     return [(text, b"\n") for text in data[:-1].split(b"\n")]
-
-
-def _is_data(line: bytes) -> bool:
-    field = _FIELD.match(line)
-    return field is not None and field[1] == b"data"

@@ -105,15 +105,10 @@ class _Place:
     sure: int = 0
     wide: int = 0
 
-    @property
-    def is_event(self) -> bool:
-        """Whether it is the outermost object."""
-        return self.above is not None and self.above.above is None
-
     def take_id(self, name: bytes, value: bytes) -> bool:
         """Whether that is an id or a similar field."""
         tells = _tells(name) if len(name) <= _LONGEST_ID else ""
-        if name == b"index" and self.is_event:
+        if name == b"index" and self.above is not None and self.above.above is None:  # in the outermost object
             tells = "perhaps"  # it may count the pieces of a text, or the texts of a response
         if tells and value not in _NO_ID and len(value) <= _LONGEST_ID:
             (self.ids if tells == "which" else self.more_ids).append((name, value))

@@ -35,14 +35,9 @@ class BodyMask:
     """
 
     def __init__(
-        self,
-        scanner: Scanner,
-        counts: Counter[str],
-        begun: Sequence[State] = (),
-        *,
-        holds: bool = True,
+        self, scanner: Scanner, counts: Counter[str], begun: Sequence[State] = (), *, holds: bool = True,
         goes_on: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._scanner = scanner
         self._counts = counts
         self._holds = holds
