@@ -93,8 +93,7 @@ def _the_stream(store: Store, number: int | None) -> Exchange:
 def refuse_leftovers(output: Path) -> None:
     """Raise `UsageError` if files of another database would belong to a new `output`."""
     file = itself(output)
-    for end in _BESIDE:
-        beside = file.with_name(file.name + end)
+    for beside in (file.with_name(file.name + end) for end in _BESIDE):
         if not output.exists() and beside.exists():
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 

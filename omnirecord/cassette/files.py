@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -175,11 +176,10 @@ def room_for(path: Path) -> Path | None:
 
 def is_stdout(path: Path) -> bool:
     """Whether `path` is the pipe or file that this process prints to."""
-    try:
+    with suppress(OSError):
         found = path.stat()
         return not stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.fstat(1))
-    except OSError:
-        return False
+    return False
 
 
 def is_of_the_disk(error: OSError) -> bool:
@@ -192,7 +192,7 @@ def unwritable(path: Path | str, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return no_room(Path(path))
     hint = _HINTS.get(error.errno or 0, "").format(mount=mount_of(Path(path)))
-    return f"cannot write {path}: {error.strerror or error}" + (f" ({hint})" if hint else "")
+    return f"cannot write {path}: {error.strerror or error}{hint and f' ({hint})'}"
 
 
 _HINTS = {
@@ -205,18 +205,15 @@ _HINTS = {
     errno.ENOTDIR: "a part of the path is a file",
     errno.ELOOP: "symbolic links lead in a circle: remove one of them",
     errno.ENXIO: "it is a socket, or a device without a driver: name a file or a pipe",
-    errno.EACCES: "check the owner and the mode of the file and of its folder",
-    errno.EPERM: "check the owner and the mode of the file and of its folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the owner and the mode of the file and of its folder"),
 }
 
 
 def no_room(*paths: Path) -> str:
     """Return a sentence that names the full file system: the first one of `paths` without room."""
     path = next((one for one in paths if not has_room(one)), paths[0])
-    return (
-        f"cannot write {path}: No space left on device: the file system at {mount_of(path)} is full. Make room there,"
-        " or write to another one"
-    )
+    why = f"No space left on device: the file system at {mount_of(path)} is full"
+    return f"cannot write {path}: {why}. Make room there, or write to another one"
 
 
 def has_room(path: Path) -> bool:
@@ -231,9 +228,7 @@ def has_room(path: Path) -> bool:
 def mount_of(path: Path) -> Path:
     """Return the mount point of the file system of `path`, which need not exist."""
     place = _nearest(path)
-    while not place.is_mount() and place != place.parent:
-        place = place.parent
-    return place
+    return next(one for one in (place, *place.parents) if one.is_mount())
 
 
 def temporary() -> Path:
@@ -330,9 +325,8 @@ def _target(path: Path) -> Path:
 def _nearest(path: Path) -> Path:
     """Return the path, or its nearest existing parent folder."""
     place = Path(os.path.realpath(path))
-    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # `Path.exists` may raise
-        place = place.parent
-    return place
+    there = os.path.exists  # `Path.exists` may raise
+    return next(one for one in (place, *place.parents) if there(one))
 
 
 @contextmanager
@@ -364,8 +358,5 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
 
 def free_path(path: Path) -> Path:
     """Return a path for a new cassette: `path` if it is free or an empty file, else a numbered path beside it."""
-    number, found = 1, path
-    while found.exists() and found.stat().st_size:
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+    others = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(one for one in chain([path], others) if not (one.exists() and one.stat().st_size))

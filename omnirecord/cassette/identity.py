@@ -73,12 +73,10 @@ def labels_of(
     """
     variable = (os.environ if environment is None else environment).get(VARIABLE, "")
     found = dict(_pair(VARIABLE, one) for one in variable.split(",") if one.strip())
-    if isinstance(given, str):
-        given = [given]
     if isinstance(given, Mapping):
         found |= {_key("labels", key): _value("labels", key, value) for key, value in given.items()}
     else:
-        found |= dict(_pair("--label", one) for one in given)
+        found |= dict(_pair("--label", one) for one in ([given] if isinstance(given, str) else given))
     if len(found) > MOST_LABELS:
         raise UsageError(f"a recording has at most {MOST_LABELS} labels, and {len(found)} are given: leave some out")
     return dict(sorted(found.items()))

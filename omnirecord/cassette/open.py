@@ -26,7 +26,7 @@ from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from ..wire.strict_json import payload_of
+from ..wire.strict_json import as_dict, as_text, payload_of
 from .contracts import load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
@@ -200,9 +200,7 @@ def is_sse(path: Path) -> bool:
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     is_usable_path(path)
-    with clear_errors(path):
-        exists = path.exists()
-    if not exists:
+    if not path.exists():
         raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")
     return path
 
@@ -252,9 +250,8 @@ def _sse_rows(
 
 
 def _session_in(framed: Framed) -> str | None:
-    data = framed.judgement.data
-    found = (data.get("conversation_id") or data.get("session_id")) if isinstance(data, dict) else None
-    return found if isinstance(found, str) else None
+    data = as_dict(framed.judgement.data)
+    return as_text(data.get("conversation_id") or data.get("session_id"))
 
 
 class Stream:

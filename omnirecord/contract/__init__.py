@@ -303,8 +303,11 @@ def _tokens(data: bytes, model: Annotation) -> Iterator[tuple[bytes, Annotation]
         yield token, None if is_name else place
 
 
+_origin: Callable[[Annotation], Any] = get_origin
+
+
 def _members(annotation: Annotation) -> tuple[Annotation, ...]:
-    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return get_args(annotation) if _origin(annotation) in (Union, types.UnionType) else (annotation,)
 
 
 def _field(annotation: Annotation, name: bytes) -> Annotation:
@@ -322,13 +325,13 @@ def _field(annotation: Annotation, name: bytes) -> Annotation:
 
 def _is_object(annotation: Annotation) -> bool:
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation is Any or get_origin(annotation) is dict or is_model
+    return annotation is Any or _origin(annotation) is dict or is_model
 
 
 def _field_of(annotation: Annotation, name: str) -> Annotation:
     if annotation is Any:
         return Any
-    if get_origin(annotation) is dict:
+    if _origin(annotation) is dict:
         return get_args(annotation)[1]
     field = annotation.model_fields.get(name)
     if field is None:
@@ -339,7 +342,7 @@ def _field_of(annotation: Annotation, name: str) -> Annotation:
 
 def _element(annotation: Annotation) -> Annotation:
     """Return the annotation of the elements of an array, likewise."""
-    found = [one for one in _members(annotation) if one is Any or get_origin(one) is list]
+    found = [one for one in _members(annotation) if one is Any or _origin(one) is list]
     if len(found) != 1:
         return None
     return Any if found[0] is Any else get_args(found[0])[0]

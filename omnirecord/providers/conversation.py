@@ -138,7 +138,7 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
 
 def _item_difference(where: str, recorded: Item | None, got: Item | None) -> Difference:
     if recorded is None:
-        return Difference("messages", f"{where} ({got.label if got else ''})", None, got and got.same)
+        return Difference("messages", f"{where} ({got.label if got else ''})", None, got.same if got else None)
     if got is None:
         return Difference("messages", f"{where} ({recorded.label})", recorded.same, None)
     if recorded.label != got.label:

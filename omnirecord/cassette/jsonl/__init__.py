@@ -142,13 +142,14 @@ class Reader:
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
             self._contracts[recording.recording] = contract_or_default(recording.contract)
+            number = recording.recording + self._offsets.recording
             yield rows.recording(Recording(
-                recording.recording + self._offsets.recording, recording.started_at, recording.version,
-                recording.contract, recording.upstream, recording.recording_id or "", recording.run_id,
-                recording.labels, recording.server_version, recording.hop,
+                number, recording.started_at, recording.version, recording.contract, recording.upstream,
+                recording.recording_id or "", recording.run_id, recording.labels, recording.server_version,
+                recording.hop,
             ))  # fmt: skip
             if recording.part:
-                yield rows.part(recording.recording + self._offsets.recording)
+                yield rows.part(number)
 
     def _line(self, value: dict[str, Any]) -> Iterator[Row]:
         if "request" in value:
@@ -371,11 +372,9 @@ def _made(framer: Framer, wire: Iterable[_Part]) -> Iterator[Framed]:
 def _coded(begun: _Begun, response: ResponseLine) -> Iterator[_Part]:
     body, at = response.body or b"", 0
     for n, (_, _, size) in enumerate(begun.reads):
-        if n in response.lost:
-            yield _Part(n, [size], None)
-        else:
-            yield _Part(n, [size], body[at : at + size])
-            at += size
+        is_lost = n in response.lost
+        yield _Part(n, [size], None if is_lost else body[at : at + size])
+        at += 0 if is_lost else size
 
 
 def _plain(begun: _Begun) -> Iterator[_Part]:

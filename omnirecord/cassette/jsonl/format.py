@@ -223,15 +223,15 @@ def values(
 def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> dict[str, Any]:
     value = store.recording(number)
     follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
+    more = {
+        "recording_id": None if follows else value.recording_id, "run_id": value.run_id,
+        "labels": dict(sorted(value.labels.items())), "server_version": value.server_version, "hop": value.hop,
+        "part": is_part or store.is_part(number),
+    }  # fmt: skip
     return {
         "recording": value.recording, "started_at": value.started_at, "version": value.version,
         "contract": value.contract, "upstream": value.upstream,
-        **({} if follows else {"recording_id": value.recording_id}),
-        **({} if value.run_id is None else {"run_id": value.run_id}),
-        **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
-        **({} if value.server_version is None else {"server_version": value.server_version}),
-        **({} if value.hop is None else {"hop": value.hop}),
-        **({"part": True} if is_part or store.is_part(number) else {}),
+        **{key: one for key, one in more.items() if one not in (None, {}, False)},
     }  # fmt: skip
 
 
@@ -255,23 +255,22 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
         if value.end_ns is None:
             return None
         return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
-    is_coded_stream = value.kind == "sse" and is_coded(value)
-    body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
-    lost = store.lost(value.exchange) if is_coded_stream else []
-    stopped_at = store.stopped_at(value) if is_coded_stream else None
-    return {
+    made: dict[str, Any] = {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
-        "headers": response.headers,
-        "body": text(body) if value.kind == "http" or is_coded_stream else None,
-        **({"lost": lost} if lost else {}),
-        **({"max_decoded": stopped_at} if stopped_at else {}),
+        "headers": response.headers, "body": None,
     }  # fmt: skip
+    if value.kind == "http":
+        made["body"] = text(store.body(value.exchange, "response"))
+    elif value.kind == "sse" and is_coded(value):
+        more = {"lost": store.lost(value.exchange), "max_decoded": store.stopped_at(value)}
+        made |= {"body": text(store.wire(value)), **{key: one for key, one in more.items() if one}}
+    return made
 
 
 def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
     for frame in store.frames(exchange, unfinished=True):
-        value = {"stream": stream, "seq": frame.seq, "raw": None if frame.raw is None else text(frame.raw)}
-        yield value if frame.raw is not None else {**value, "length": frame.length}
+        held = {"raw": None, "length": frame.length} if frame.raw is None else {"raw": text(frame.raw)}
+        yield {"stream": stream, "seq": frame.seq, **held}
     yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
 
 

@@ -23,9 +23,7 @@ LARGEST = 256 * 1024 * 1024
 """Largest value that is read, in bytes. Recorded values have at most 64 MiB."""
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of a rollback journal, and the last bytes of a journal for several files."""
-_FLAGS = ("SQLITE_DBCONFIG_DEFENSIVE", True), ("SQLITE_DBCONFIG_ENABLE_VIEW", False), (
-    "SQLITE_DBCONFIG_ENABLE_TRIGGER", False
-)  # fmt: skip
+_FLAGS = {"DEFENSIVE": True, "ENABLE_VIEW": False, "ENABLE_TRIGGER": False}
 _OBJECTS = "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master"
 _WRITING = (
     sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
@@ -49,9 +47,9 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connecti
 def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
     """Set the safe options of a connection. Call it before any use of the schema."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    for name, value in _FLAGS:
-        if hasattr(sqlite3, name):  # from Python 3.12 on; the checks below refuse the same in any version
-            connection.setconfig(getattr(sqlite3, name), value)  # type: ignore[attr-defined]
+    for name, value in _FLAGS.items():
+        if flag := getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None):  # 3.12 on; the checks below refuse the same
+            connection.setconfig(flag, value)  # type: ignore[attr-defined]
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     if reads_only:
@@ -159,6 +157,11 @@ def clear_writing(named: Path) -> Iterator[None]:
         raise UsageError(refusal) from error
 
 
+def damaged(path: Path | str | None, why: object) -> BrokenCassette:
+    path = path or "the cassette"
+    return BrokenCassette(f"{path} is damaged ({why}): restore it from a copy, or from the .jsonl it was exported to")
+
+
 @contextmanager
 def clear_errors(path: Path | str) -> Iterator[None]:
     """Convert errors of SQLite and of the system about a file to `CassetteError`, with a clear sentence."""
@@ -171,13 +174,9 @@ def clear_errors(path: Path | str) -> Iterator[None]:
             ) from error
         if (refusal := refused_by_disk(error, Path(path))) is not None:
             raise CassetteError(refusal) from error
-        raise BrokenCassette(
-            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
+        raise damaged(path, error) from error
     except UnicodeDecodeError as error:  # an SQLite message that quotes bytes of the file
-        raise BrokenCassette(
-            f"{path} is damaged (it holds invalid text): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
+        raise damaged(path, "it holds invalid text") from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:

@@ -25,7 +25,7 @@ from ..contracts import NAMES, load, of_file
 from ..files import folder_for, pieces_of, temporary
 from . import checked
 from .checked import DAMAGED
-from .connection import clear_errors, clear_writing
+from .connection import clear_errors, clear_writing, damaged
 from .lock import recorder_is_alive
 from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
@@ -328,10 +328,7 @@ class Tables:
             return clear
 
     def _damaged(self, what: str) -> BrokenCassette:
-        return BrokenCassette(
-            f"{self._path or 'the cassette'} is damaged ({what:.300}): restore it from a copy, or from the .jsonl it"
-            " was exported to"
-        )
+        return damaged(self._path, what[:300])
 
 
 def content_encoding(exchange: Exchange) -> str | None:
