@@ -234,14 +234,9 @@ class _Sizes:
 
 
 def scrub(
-    cassette: str | Path,
-    output: str | Path | None,
-    *,
-    redact: str = "content",
-    redact_patterns: Iterable[str] = (),
-    pseudonym_key: File | None = None,
-    watch: Watch = iter,
-) -> list[Leak]:
+    cassette: str | Path, output: str | Path | None, *, redact: str = "content", redact_patterns: Iterable[str] = (),
+    pseudonym_key: File | None = None, watch: Watch = iter,
+) -> list[Leak]:  # fmt: skip
     """Write a copy of `cassette` without secrets to `output`; return the replaced secrets, by place and kind.
 
     `output` is a `.db` or `.jsonl`, also with `.zst`; any other name gets the form of the cassette. Without an

@@ -99,16 +99,9 @@ class Contract:
     """A contract: the event types and their payloads."""
 
     def __init__(
-        self,
-        name: str,
-        types: Iterable[str],
-        check: Check,
-        names: Names = lambda _: OPEN,
-        odd: Check | None = None,
-        shapes: Shapes | None = None,
-        models: Mapping[str, type[Event]] = MappingProxyType({}),
-        api: Api = OMNIGENTS,
-    ) -> None:
+        self, name: str, types: Iterable[str], check: Check, names: Names = lambda _: OPEN, odd: Check | None = None,
+        shapes: Shapes | None = None, models: Mapping[str, type[Event]] = MappingProxyType({}), api: Api = OMNIGENTS,
+    ) -> None:  # fmt: skip
         self.name: str = name
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
         self.api = api

@@ -57,6 +57,7 @@ _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
+Mask = Callable[[str, str, str, bool], str]
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
 """Most headers without secrets in the cache, and most characters of their values."""
 
@@ -294,11 +295,8 @@ def _only_if_it_looks(name: str) -> bool:
 
 
 def _map_target(
-    target: str,
-    change: Callable[[str, str], str],
-    secret: Callable[[str], str],
-    mask: Callable[[str, str, str, bool], str],
-) -> str:
+    target: str, change: Callable[[str, str], str], secret: Callable[[str], str], mask: Mask
+) -> str:  # fmt: skip
     """Return a target with changed secrets.
 
     `change` gets the name and value of each parameter in path and query, `secret` each `user:password`. `mask` gets
@@ -322,7 +320,7 @@ def _map_target(
     return _IN_PATH.sub(safe_parameter, path) + mark + "&".join(map(safe_field, query.split("&")))
 
 
-def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], str]) -> str:
+def _encoded_without_secrets(value: str, mask: Mask) -> str:
     """Return a percent-encoded text without secrets; other parts keep their encoding."""
     units = _UNIT.findall(value.encode("utf-8", "surrogateescape"))
     text = b"".join(map(unquote_to_bytes, units))

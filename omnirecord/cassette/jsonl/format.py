@@ -13,22 +13,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ...model import (
-    FORMAT_VERSION,
-    LIMIT,
-    Direction,
-    Ending,
-    Exchange,
-    Kind,
-    Message,
-    checked_headers,
-    checked_hop,
-    checked_method,
-    checked_start,
-    checked_target,
-    checked_text,
-    checked_uuid,
-)
+from ... import model
+from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
 from ...text import dumps
 from ..identity import is_derived
 from ..sqlite import Store, is_coded
@@ -56,12 +42,12 @@ def _storable(value: str) -> str:
 
 Bytes = Annotated[bytes, BeforeValidator(data_of)]
 Storable = Annotated[str, AfterValidator(_storable)]
-Id = Annotated[str, AfterValidator(checked_uuid)]
+Id = Annotated[str, AfterValidator(model.checked_uuid)]
 Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
 """An integer that SQLite can store, also with an offset added."""
 Number = Annotated[int, Field(ge=1, lt=LIMIT)]
 Size = Annotated[int, Field(ge=0, lt=LIMIT)]
-HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(checked_headers)]
+HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(model.checked_headers)]
 
 
 class Line(BaseModel):
@@ -70,7 +56,7 @@ class Line(BaseModel):
 
 class RecordingLine(Line):
     recording: Number
-    started_at: Annotated[str, AfterValidator(checked_start)]
+    started_at: Annotated[str, AfterValidator(model.checked_start)]
     version: Storable
     contract: Storable
     upstream: Storable | None
@@ -78,7 +64,7 @@ class RecordingLine(Line):
     run_id: Id | None = None
     labels: dict[Storable, Storable] = {}
     server_version: Storable | None = None
-    hop: Annotated[str, AfterValidator(checked_hop)] | None = None
+    hop: Annotated[str, AfterValidator(model.checked_hop)] | None = None
     part: bool = False
 
 
@@ -88,8 +74,8 @@ class HeaderLine(Line):
 
 class RequestLine(Line):
     at_ns: Integer
-    method: Annotated[str, AfterValidator(checked_method)]
-    target: Annotated[str, AfterValidator(checked_target)]
+    method: Annotated[str, AfterValidator(model.checked_method)]
+    target: Annotated[str, AfterValidator(model.checked_target)]
     headers: HeaderLines
     body: Bytes
 
@@ -98,7 +84,7 @@ class ResponseLine(Line):
     at_ns: Integer | None
     end_ns: Integer | None
     status: Integer | None
-    reason: Annotated[str, AfterValidator(checked_text)] | None
+    reason: Annotated[str, AfterValidator(model.checked_text)] | None
     headers: HeaderLines
     body: Bytes | None
     lost: frozenset[int] = frozenset()
