@@ -38,10 +38,8 @@ def named(path: Path) -> tuple[str, bool]:
 def exported(
     form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
 ) -> Iterator[bytes]:
-    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`.
-
-    Raises `UsageError` or `CassetteError`.
-    """
+    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`. Raises
+    `UsageError` or `CassetteError`."""
     writers: dict[str, Callable[[], Iterator[bytes]]] = {
         "jsonl": lambda: jsonl_bytes(store),
         "sse": lambda: sse_bytes(store, stream),
@@ -57,10 +55,8 @@ def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
 
 
 def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:
-    """Yield the compressed cassette: the text form if `output` is a `.jsonl.zst`, else a database.
-
-    Raises `UsageError` if the cassette is still being recorded.
-    """
+    """Yield the compressed cassette: the text form if `output` is a `.jsonl.zst`, else a database. Raises `UsageError`
+    if the cassette is still being recorded."""
     if store.is_being_recorded:
         raise UsageError(
             f"{cassette} is still being recorded, and only a closed one can be compressed: stop the recorder first, or"

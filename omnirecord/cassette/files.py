@@ -44,9 +44,8 @@ _SETTLED_NS = 100_000_000
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     """A folder in the temporary directory, or a hidden one in `dir`; gone after `cleanup`, or at the end of `with`.
-
-    `kind` is part of its name: lower-case letters. Folders of killed processes beside it are removed. Raises `OSError`.
-    """
+    `kind` is part of its name: lower-case letters. Folders of killed processes beside it are removed. Raises
+    `OSError`."""
 
     def __init__(self, kind: str, dir: Path | None = None) -> None:
         sweep(dir)
@@ -132,11 +131,9 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
 
 
 def put(made: Path, path: Path) -> None:
-    """Replace `path` by a finished file, or write its bytes there if `path` is no regular file.
-
-    The new file gets the mode and, if allowed, the owner of the old one. `made` is on the same file system, in the
-    folder that `room_for` returns. Raises as `whole_or_not` does.
-    """
+    """Replace `path` by a finished file, or write its bytes there if `path` is no regular file. The new file gets the
+    mode and, if allowed, the owner of the old one. `made` is on the same file system, in the folder that `room_for`
+    returns. Raises as `whole_or_not` does."""
     descriptor = _opened(path)
     if descriptor is not None:
         with io.BufferedWriter(_Raw(descriptor, path)) as file:
@@ -160,10 +157,8 @@ def pieces_of(path: Path) -> Iterator[bytes]:
 
 
 def room_for(path: Path) -> Path | None:
-    """Return the folder for a new file that `put` moves to `path`; None if `path` is no regular file.
-
-    Raises `UsageError` if `path` cannot be written.
-    """
+    """Return the folder for a new file that `put` moves to `path`; None if `path` is no regular file. Raises
+    `UsageError` if `path` cannot be written."""
     with _trouble(path):
         if _descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
             return None
@@ -240,10 +235,8 @@ def temporary() -> Path:
 
 
 def folder_for(output: Path | None, kind: str) -> TemporaryFolder:
-    """Return a folder beside `output` for a file that `put` moves there.
-
-    Without an output, or if that is no regular file, it is in the temporary folder. Raises `UsageError`.
-    """
+    """Return a folder beside `output` for a file that `put` moves there. Without an output, or if that is no regular
+    file, it is in the temporary folder. Raises `UsageError`."""
     beside = None if output is None else room_for(output)
     try:
         return TemporaryFolder(kind, beside)
@@ -278,10 +271,8 @@ class _Raw(io.FileIO):
 
 
 def _opened(path: Path) -> int | None:
-    """Return a descriptor for writing to `path`; None if it is a regular file or does not exist.
-
-    A regular file is opened too, unchanged: a file that the user cannot write is not replaced.
-    """
+    """Return a descriptor for writing to `path`; None if it is a regular file or does not exist. A regular file is
+    opened too, unchanged: a file that the user cannot write is not replaced."""
     with _trouble(path):
         number = _descriptor(path)
         try:
@@ -298,10 +289,8 @@ def _opened(path: Path) -> int | None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None.
-
-    Such a path names no file, even if a file is open there: the shell opened it, perhaps to append.
-    """
+    """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None. Such a path
+    names no file, even if a file is open there: the shell opened it, perhaps to append."""
     ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(path.parent)
@@ -341,10 +330,8 @@ def _trouble(path: Path) -> Iterator[None]:
 
 
 def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
-    """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed.
-
-    Call it before opening the cassette, so that a write in between shows as a change.
-    """
+    """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed. Call it
+    before opening the cassette, so that a write in between shows as a change."""
     found = []
     cassette = itself(cassette)  # a log stands beside the file itself
     for path in (cassette, cassette.with_name(cassette.name + "-wal")):

@@ -302,11 +302,9 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
-    """Yield the secrets that are in a database file or its log, but not in the content.
-
-    Raw bytes do not show which text a string belongs to. So a token that the content has, such as `sk-1` after `ta`, is
-    no secret here. A password in a URL is not counted: a port before the next row looks the same.
-    """
+    """Yield the secrets that are in a database file or its log, but not in the content. Raw bytes do not show which
+    text a string belongs to. So a token that the content has, such as `sk-1` after `ta`, is no secret here. A password
+    in a URL is not counted: a port before the next row looks the same."""
     if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()

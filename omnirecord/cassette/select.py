@@ -51,10 +51,8 @@ _LISTED = 5
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:
-    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name.
-
-    Raises `UsageError` if the session is empty.
-    """
+    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name. Raises
+    `UsageError` if the session is empty."""
     text = str(source)
     cassette, mark, session = text.rpartition("#")
     if not mark or not cassette or _exists(text):
@@ -161,10 +159,8 @@ def _read(value: str) -> float | datetime | time:
 
 
 def span(recording: Recording, since: Moment, until: Moment, zero_ns: int = 0) -> tuple[int, int]:
-    """Return the first and the last ns of a recording between two times.
-
-    Numbers are seconds from `zero_ns`. A time of day is the moment nearest to `zero_ns`.
-    """
+    """Return the first and the last ns of a recording between two times. Numbers are seconds from `zero_ns`. A time of
+    day is the moment nearest to `zero_ns`."""
     low = -_LATEST if since is None else _offset(recording, since, zero_ns)
     high = _LATEST if until is None else _offset(recording, until, zero_ns)
     return low, high

@@ -60,10 +60,8 @@ _MOST_TABLES = 3
 
 
 def refuse_statement(sql: str, names: Names, more: Collection[str] = (), pragma: str = PRAGMA) -> str:
-    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement.
-
-    `more`: further keywords that begin one. `pragma`: the sentence for PRAGMA.
-    """
+    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement. `more`: further
+    keywords that begin one. `pragma`: the sentence for PRAGMA."""
     rest = sql[BEGIN.match(sql).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     word = re.match(r"\w*", rest)[0]  # type: ignore[index]  # the same
     keyword = word.upper()

@@ -171,11 +171,9 @@ class Shape(NamedTuple):
         return lengths
 
     def _some(self, data: bytes, start: int) -> list[int]:
-        """Return the lengths of the first few of them.
-
-        The pattern takes any head, and the heads are compared afterwards: faster than a pattern with the head in it.
-        It also takes frames of other shapes, so it is used for `_TOGETHER` frames at a time.
-        """
+        """Return the lengths of the first few of them. The pattern takes any head, and the heads are compared
+        afterwards: faster than a pattern with the head in it. It also takes frames of other shapes, so it is used for
+        `_TOGETHER` frames at a time."""
         found = _any_head(self.at, self.rest).match(data, start)
         frames = data[start : found.end() if found else start].split(BLANK_LINE)
         has_head = list(map(bytes.startswith, frames, repeat(self.head)))  # without a call in Python
@@ -198,8 +196,7 @@ class _Alike:
 
 class Shapes:
     """The shapes of one contract. `model_of`: the model that says which values of a type's events are free; None where
-    something else says more about them.
-    """
+    something else says more about them."""
 
     def __init__(self, model_of: Callable[[str], Annotation]) -> None:
         self._model_of = model_of

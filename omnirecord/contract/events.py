@@ -60,9 +60,7 @@ class Shape(BaseModel):
 
 class ByType:
     """Annotates a union of models that `type` tells apart. A value of another type is open: it becomes a `Shape`.
-
-    pydantic's own discriminator refuses such a value, so a new type would make an event invalid.
-    """
+    pydantic's own discriminator refuses such a value, so a new type would make an event invalid."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {TAG: handler.generate_schema(Shape)}

@@ -254,11 +254,9 @@ class Contract:
         return known
 
     def event(self, data: dict[str, Any], type_: str | None = None) -> Event:
-        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
-
-        `type_`: the type that `judge` found; by default the type of the payload alone. The models say what can be read,
-        not what is right: those of `documented` and of an openapi.json are those of `omnigent`.
-        """
+        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise. `type_`: the
+        type that `judge` found; by default the type of the payload alone. The models say what can be read, not what is
+        right: those of `documented` and of an openapi.json are those of `omnigent`."""
         model = self._models.get(type_ or self.api.type_of(data, None) or "")
         if model is None:
             return UntypedEvent.of(data)
@@ -269,10 +267,8 @@ class Contract:
 
 
 class ByPath(Contract):
-    """A contract that is chosen for each exchange by the path of its request.
-
-    `find` returns the contract for a path. `otherwise` judges a stream for which it is None, and a single frame.
-    """
+    """A contract that is chosen for each exchange by the path of its request. `find` returns the contract for a path.
+    `otherwise` judges a stream for which it is None, and a single frame."""
 
     def __init__(self, name: str, find: Callable[[str], Contract | None], otherwise: Contract) -> None:
         super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
@@ -286,11 +282,9 @@ class ByPath(Contract):
 
 
 class NoContract(Contract):
-    """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict.
-
-    An event that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those
-    that other contracts of the same document know.
-    """
+    """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict. An event
+    that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those that other
+    contracts of the same document know."""
 
     def __init__(self, name: str = NONE, types: Iterable[str] = ()) -> None:
         super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))
@@ -304,11 +298,9 @@ class NoContract(Contract):
 
 
 def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
-    """Return what names an event of an unknown API; None without a name.
-
-    It is the payload's `type`, else the line `event:`, else the payload's `object` or `method`, as far as they exist.
-    An answer of JSON-RPC has the type `result` or `error`.
-    """
+    """Return what names an event of an unknown API; None without a name. It is the payload's `type`, else the line
+    `event:`, else the payload's `object` or `method`, as far as they exist. An answer of JSON-RPC has the type `result`
+    or `error`."""
     found = type_name(data)
     if found is None and (event is None or event == _NO_NAME):
         found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)

@@ -119,10 +119,8 @@ def stream_epoch(exchange: Exchange) -> str | None:
 
 
 class ConnectSnapshot:
-    """The connect snapshot of one stream, found frame by frame.
-
-    It ends before a second heartbeat, and before a late frame: the first events of a message may have the same types.
-    """
+    """The connect snapshot of one stream, found frame by frame. It ends before a second heartbeat, and before a late
+    frame: the first events of a message may have the same types."""
 
     def __init__(self) -> None:
         self._begun_ns: int | None = None

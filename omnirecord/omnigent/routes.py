@@ -161,11 +161,8 @@ class Parties:
         self._clients: set[Credentials] = set()
 
     def of(self, method: str, target: str, headers: Headers) -> str:
-        """Return the party of a request: `runner`, `client`, or `client-N` for further credentials.
-
-        After a request that only runners send, all with the same credentials are the runner's, unless a client has
-        them too.
-        """
+        """Return the party of a request: `runner`, `client`, or `client-N` for further credentials. After a request
+        that only runners send, all with the same credentials are the runner's, unless a client has them too."""
         if has_token(headers):
             return RUNNER
         own = self._credentials(headers)

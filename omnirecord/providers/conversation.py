@@ -55,10 +55,8 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a request asks a model. Two are equal if they mean the same.
-
-    Fields that are not compared hold values as sent.
-    """
+    """What a request asks a model. Two are equal if they mean the same. Fields that are not compared hold values as
+    sent."""
 
     api: Api
     model: str
@@ -105,10 +103,8 @@ def api_of(target: str) -> Api | None:
 
 
 def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation | None:
-    """Return the conversation in a decoded body or JSON value; None if there is none.
-
-    `target`: the target of the request, which tells the API. Without it, the body tells it.
-    """
+    """Return the conversation in a decoded body or JSON value; None if there is none. `target`: the target of the
+    request, which tells the API. Without it, the body tells it."""
     data = as_dict(_value(body))
     try:
         api = _api_of(data, target)

@@ -54,10 +54,8 @@ def mark_of(cassette_key: bytes) -> bytes:
 
 
 def user_key(named: File | None = None) -> UserKey:
-    """Return the key in the file `named`, in `VARIABLE`'s file, or in the user's state folder; make it if missing.
-
-    If the state folder cannot be written, the key is for this run only. Raises `UsageError` if the file cannot be used.
-    """
+    """Return the key in the file `named`, in `VARIABLE`'s file, or in the user's state folder; make it if missing. If
+    the state folder cannot be written, the key is for this run only. Raises `UsageError` if the file cannot be used."""
     given = named or os.environ.get(VARIABLE)
     if given:
         path = Path(given)

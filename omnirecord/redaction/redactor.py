@@ -297,11 +297,9 @@ def _only_if_it_looks(name: str) -> bool:
 def _map_target(
     target: str, change: Callable[[str, str], str], secret: Callable[[str], str], mask: Mask
 ) -> str:  # fmt: skip
-    """Return a target with changed secrets.
-
-    `change` gets the name and value of each parameter in path and query, `secret` each `user:password`. `mask` gets
-    what `BodyRedactor` finds in a percent-encoded value, such as a URL or JSON.
-    """
+    """Return a target with changed secrets. `change` gets the name and value of each parameter in path and query,
+    `secret` each `user:password`. `mask` gets what `BodyRedactor` finds in a percent-encoded value, such as a URL or
+    JSON."""
 
     def safe_user(user: re.Match[str]) -> str:
         return secret(user[0]) if ":" in user[0] or names.looks_secret(user[0]) else user[0]

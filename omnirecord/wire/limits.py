@@ -146,10 +146,8 @@ def checked_seconds(name: str, value: float) -> float:
 
 
 def since(text: str, now: datetime) -> datetime:
-    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
-
-    Raises `UsageError`.
-    """
+    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone. Raises
+    `UsageError`."""
     try:
         return moment_of(text.strip())
     except ValueError:

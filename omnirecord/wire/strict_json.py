@@ -173,10 +173,8 @@ def _part(part: Any) -> str:
 
 
 def failure_in(output: str | None, status: str | None = None) -> str | None:
-    """Return how a tool failed, from its output and its item's status; None if it did not.
-
-    The output of a tool that failed is a JSON object with an `error`, or with an `exit_code` other than 0.
-    """
+    """Return how a tool failed, from its output and its item's status; None if it did not. The output of a tool that
+    failed is a JSON object with an `error`, or with an `exit_code` other than 0."""
     said = as_dict(loads(output or ""))
     code, error = as_int(said.get("exit_code")), said.get("error")
     if code:

@@ -311,10 +311,8 @@ def _json(line: bytes) -> Any:
 
 
 class _Expected(Contract):
-    """A contract that refuses the first frame that differs from the next line of the file.
-
-    So a small body that decodes to a huge one does not become frames.
-    """
+    """A contract that refuses the first frame that differs from the next line of the file. So a small body that decodes
+    to a huge one does not become frames."""
 
     def __init__(self, contract: Contract, lines: list[FrameLine], differs: BrokenCassette) -> None:
         super().__init__(contract.name, contract.types, lambda _type, _payload: ())
@@ -341,10 +339,8 @@ def _length(frame: FrameLine) -> int:
 
 
 def _columns(begun: _Begun, data: list[bytes | None], contract: Contract) -> stream_rows.FrameColumns:
-    """Return the frames of a stream without a coding and without lost bytes. Many are made at a time.
-
-    `data`: the bytes of each read.
-    """
+    """Return the frames of a stream without a coding and without lost bytes. Many are made at a time. `data`: the bytes
+    of each read."""
     columns, framer, first, held = stream_rows.FrameColumns(), Framer(None, contract), 0, 0
     sizes = [size for *_, size in begun.reads]
     for last, size in enumerate(sizes, 1):

@@ -184,10 +184,8 @@ def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 def values(
     store: Store, sessions: Collection[str] | None = None, *, will_change: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part.
-
-    `will_change`: the caller changes exchanges. An id that follows from all the lines is left out.
-    """
+    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part. `will_change`:
+    the caller changes exchanges. An id that follows from all the lines is left out."""
     is_whole = sessions is None and not will_change
     every = store.exchanges()
     exchanges = [x for x in every if sessions is None or x.session_id in sessions]

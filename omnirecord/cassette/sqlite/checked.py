@@ -106,9 +106,7 @@ ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], by
 
 def read_block_of(row: Any) -> ReadBlockRow:
     """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
-
-    Sizes are in bytes, times in ns. The base time is added to the arrival and sending times.
-    """
+    Sizes are in bytes, times in ns. The base time is added to the arrival and sending times."""
     n, start, size, offset, text, data = row
     found = from_json(_short(text, "reads"))
     if type(found) is not list or not set(map(type, found)) <= {list}:

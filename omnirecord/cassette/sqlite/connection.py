@@ -125,10 +125,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
-    """Return a sentence that names the disk, if the disk causes the error; else None.
-
-    SQLite also has temporary files, and does not tell which file system is full.
-    """
+    """Return a sentence that names the disk, if the disk causes the error; else None. SQLite also has temporary files,
+    and does not tell which file system is full."""
     code = getattr(error, "sqlite_errorcode", 0)
     kind = code & 0xFF
     if kind == sqlite3.SQLITE_FULL or (code in _WRITING and not has_room(path)):

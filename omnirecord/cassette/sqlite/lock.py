@@ -154,11 +154,9 @@ def lock_path(cassette: Path) -> Path:
 
 
 class RecorderLock:
-    """The two locks of a recorder. `is_shipper`: one that reads a closed cassette, and holds off recorders meanwhile.
-
-    A lock of a shipper is waited for, up to `SHIPPER_WITHIN` seconds. Raises `CassetteInUse` if another recorder holds
-    the lock file, `NotACassette` if that path is no regular file.
-    """
+    """The two locks of a recorder. `is_shipper`: one that reads a closed cassette, and holds off recorders meanwhile. A
+    lock of a shipper is waited for, up to `SHIPPER_WITHIN` seconds. Raises `CassetteInUse` if another recorder holds
+    the lock file, `NotACassette` if that path is no regular file."""
 
     def __init__(self, cassette: Path, *, is_shipper: bool = False) -> None:
         self._path = lock_path(cassette)
@@ -283,10 +281,8 @@ def _log_beside(path: Path) -> Path:
 
 
 def refuse_log_elsewhere(path: Path) -> None:
-    """Raise `NotACassette` for a file with several names whose log may lie beside another name.
-
-    Writing without the log would damage the cassette.
-    """
+    """Raise `NotACassette` for a file with several names whose log may lie beside another name. Writing without the log
+    would damage the cassette."""
     if path.stat().st_nlink == 1 or _log_beside(path).exists() or in_use(identity(path)):
         return
     with path.open("rb") as file:

@@ -69,11 +69,8 @@ class Store(Tables):
         kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool = False,
         unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
-        """Return the exchanges with all given values, in the order of their requests.
-
-        `by_clients` leaves out the runner's exchanges, `in_session` those without a session; `unended` selects those
-        without an end.
-        """
+        """Return the exchanges with all given values, in the order of their requests. `by_clients` leaves out the
+        runner's exchanges, `in_session` those without a session; `unended` selects those without an end."""
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
         if self._held is not None and ending is None:
@@ -123,10 +120,8 @@ class Store(Tables):
                 yield frame.raw
 
     def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
-        """Yield the frames of a stream after frame number `after`.
-
-        `unfinished` includes the start of the next frame while the stream continues.
-        """
+        """Yield the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame
+        while the stream continues."""
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
         for frame in self.stored_frames(exchange, after):
             if after == 0:
@@ -188,11 +183,8 @@ class Store(Tables):
         return times, Content(decoded(self._connection, exchange, start))
 
     def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
-        """Yield the frames after `after`, with work proportional to their number.
-
-        While a stream is being recorded, the recorder soon stores the frames of its last bytes. Of a stream that is
-        over, those frames are derived.
-        """
+        """Yield the frames after `after`, with work proportional to their number. While a stream is being recorded, the
+        recorder soon stores the frames of its last bytes. Of a stream that is over, those frames are derived."""
         for frame in self.stored_frames(stream, after):
             after = frame.seq
             yield frame
@@ -244,10 +236,8 @@ class Store(Tables):
         return True
 
     def stopped_at(self, exchange: Exchange) -> int | None:
-        """Return the limit, in bytes, at which the recorder stopped decoding a stream.
-
-        0 if it decoded the whole stream, None if that is not stored.
-        """
+        """Return the limit, in bytes, at which the recorder stopped decoding a stream. 0 if it decoded the whole
+        stream, None if that is not stored."""
         query = "SELECT DISTINCT data FROM chunks WHERE exchange = ? AND side = 'framed'"
         limits = list(self._rows(checked.limit_of, query, exchange.exchange))
         return 0 if 0 in limits else max(limits, default=None)
@@ -341,10 +331,8 @@ class Store(Tables):
         return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
-        """Return the number of frames by verdict, and their total length in bytes.
-
-        The stored frames are counted if `tallies` does not match them.
-        """
+        """Return the number of frames by verdict, and their total length in bytes. The stored frames are counted if
+        `tallies` does not match them."""
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
         found = list(self._rows(checked.count_of, query, exchange.stream))
         verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)

@@ -135,10 +135,8 @@ def remove_index(cassette: Path) -> None:
 
 
 class Index:
-    """An open index. If its file cannot be used, use one `in_memory`.
-
-    Opening raises `sqlite3.Error`, or `NotACassette` if the path is no regular file.
-    """
+    """An open index. If its file cannot be used, use one `in_memory`. Opening raises `sqlite3.Error`, or `NotACassette`
+    if the path is no regular file."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection

@@ -110,11 +110,8 @@ class Tables:
         return self._path is None or is_aside(self._connection)
 
     def database_bytes(self, output: Path | None) -> Iterator[bytes]:
-        """Yield the bytes of the cassette as one database file without a log.
-
-        The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no
-        copy can be made.
-        """
+        """Yield the bytes of the cassette as one database file without a log. The copy is made beside `output`, or in
+        the temporary folder. Raises `CassetteError`, and `UsageError` if no copy can be made."""
         named = temporary() if output is None else output
         with folder_for(output, "packed") as folder:
             made = Path(folder) / "copy.db"
@@ -165,10 +162,8 @@ class Tables:
         return contract_or_default(found.contract, found.hop)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
-        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state.
-
-        The work is proportional to the number of these exchanges: bytes without frames are not parsed.
-        """
+        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state. The
+        work is proportional to the number of these exchanges: bytes without frames are not parsed."""
         where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
         make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
         found = self._rows(make, f"{EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
@@ -184,10 +179,8 @@ class Tables:
         return set(self._rows(checked.number_of, query, recording, at_ns, at_ns))
 
     def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
-        """Return the streams after number `after`, and those in `also`, in the order of their requests.
-
-        The work is proportional to the number of these streams.
-        """
+        """Return the streams after number `after`, and those in `also`, in the order of their requests. The work is
+        proportional to the number of these streams."""
         query = (
             "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
             " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
@@ -250,11 +243,8 @@ class Tables:
         return list(self._rows(checked.incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`.
-
-        Only for code that passes the bytes on with their headers: code that reads a body calls `decoded_body`. For a
-        stream, call `content`.
-        """
+        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`. Only for code that passes the
+        bytes on with their headers: code that reads a body calls `decoded_body`. For a stream, call `content`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
         parts, left = [], max_decoded()  # type: list[bytes], int
         for part in self._rows(checked.blob_of, query, exchange, side):
@@ -267,20 +257,16 @@ class Tables:
         return b"".join(parts)
 
     def decoded_body(self, x: Exchange, side: Side) -> bytes:
-        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`.
-
-        It is empty for a stream, whose content is in its frames.
-        """
+        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`. It is empty for a
+        stream, whose content is in its frames."""
         if side == "response" and (x.stream is not None or x.response is None):
             return b""
         headers = x.request.headers if side == "request" or x.response is None else x.response.headers
         return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
 
     def begins(self) -> dict[tuple[int, str | int], int]:
-        """Return the first request of each session, and of each stream without a session, in ns of its recording.
-
-        The keys are the recording, and the id of the session or the number of the stream.
-        """
+        """Return the first request of each session, and of each stream without a session, in ns of its recording. The
+        keys are the recording, and the id of the session or the number of the stream."""
         query = (
             "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
             " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"

@@ -89,10 +89,8 @@ NOTHING = Field()
 
 
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
-    """Return the spans of named secrets in the next piece of a text, and its new state.
-
-    `strict`: read the text as JSON in any case, in which a quote without a backslash ends each value.
-    """
+    """Return the spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON
+    in any case, in which a quote without a backslash ends each value."""
     value, seen, is_json, is_ini = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None

@@ -140,10 +140,8 @@ class Scanner:
 
 
 def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
-    """Return a regular expression for these texts and patterns; of texts with a common beginning, for the shortest.
-
-    It is grouped by first characters, so that the search skips fast.
-    """
+    """Return a regular expression for these texts and patterns; of texts with a common beginning, for the shortest. It
+    is grouped by first characters, so that the search skips fast."""
     if "" in texts:
         return ""
     rests: dict[str, tuple[list[str], list[str]]] = {}

@@ -51,11 +51,8 @@ def parted(value: bytes) -> list[bytes]:
 
 
 class Shape:
-    """The common parts of similar values: all but texts and whole numbers.
-
-    A text is the value of a name in an object, so nothing beside it belongs to it. If neither the text nor the rest
-    has a secret, the value has none.
-    """
+    """The common parts of similar values: all but texts and whole numbers. A text is the value of a name in an object,
+    so nothing beside it belongs to it. If neither the text nor the rest has a secret, the value has none."""
 
     def __init__(self, parts: list[bytes], texts: dict[int, tuple[int, ...]]) -> None:
         """`texts`: the keys of the parts that are texts."""
@@ -131,10 +128,8 @@ Strings = list[tuple[int, int, tuple[int, ...]]]
 
 def strings(value: bytes, event: bytes, *, names: bool = True) -> Strings | None:
     """Return all strings of a JSON value in order, as `value[start:end]`, each with the keys of texts it may continue.
-
     Names and ids have no keys. `event`: the name of the event beside its value. Without `names`, only strings with keys
-    are returned. None if the value holds anything but strings, numbers and the like.
-    """
+    are returned. None if the value holds anything but strings, numbers and the like."""
     places, found = _read(value, event, names) if _MAY_BE_JSON.match(value) else ([], None)
     if found is None:
         return None
