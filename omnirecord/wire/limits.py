@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
@@ -79,19 +80,17 @@ def rotation(given: Given) -> Rotation | None:
     found = _each("--rotate", given, "a size as in 500MB, or a time as in 1h", counts=False)
     if not found:
         return None
-    size, seconds = found.get("size"), found.get("seconds")
-    if size is not None and size < _LEAST_SIZE:
-        raise UsageError(f"--rotate {int(size)} bytes is too little for a cassette: give at least 1MB")
-    if seconds is not None and seconds < 1:
-        raise UsageError(f"--rotate {seconds:g} s is too short: give at least 1s")
-    return Rotation(None if size is None else int(size), seconds)
+    if found.get("size", _LEAST_SIZE) < _LEAST_SIZE:
+        raise UsageError(f"--rotate {found['size']} bytes is too little for a cassette: give at least 1MB")
+    if found.get("seconds", 1) < 1:
+        raise UsageError(f"--rotate {found['seconds']:g} s is too short: give at least 1s")
+    return Rotation(**found)
 
 
 def retention(given: Given) -> Retention:
     """Return the value of `--keep`. Raises `UsageError`."""
-    found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
-    files, size = found.get("files"), found.get("size")
-    return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+    forms = "a number of files as in 10, a time as in 7d, or a size as in 5GB"
+    return Retention(**_each("--keep", given, forms, counts=True))
 
 
 def size_of(option: str, given: str | int, forms: str = "a size as in 10GB", *, least: int = 0) -> int:
@@ -110,8 +109,9 @@ def duration(option: str, text: str, forms: str) -> timedelta:
     return timedelta(seconds=value)
 
 
-def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, Any]:
+    """Return the values by their kind: a whole number of `files` or of bytes (`size`), or a number of `seconds`."""
+    found: dict[str, Any] = {}
     for one in [given] if isinstance(given, (str, int)) else given:
         kind, value = _read(option, str(one).strip(), forms, counts)
         if kind in found:
@@ -131,7 +131,7 @@ def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]
         kind, value, most = "files", float(text), 1e9
     if not 0 < value <= most:
         raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
-    return kind, value
+    return kind, value if kind == "seconds" else int(value)
 
 
 LONGEST = 1e9

@@ -125,14 +125,11 @@ def payload(frame: TimedFrame) -> dict[str, Any]:
 
 def loads(text: bytes | str) -> Any:
     """Return the JSON value of a text; None if it is no JSON."""
-    try:
+    with suppress(ValueError):  # then only `json` may read it
         return jiter.from_json(text.encode() if isinstance(text, str) else text)
-    except ValueError:
-        pass  # only `json` may read it
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -157,9 +154,7 @@ def as_number(value: Any) -> float | None:
 
 def text_of(content: Any) -> str:
     """Return the text of a message's content: a string, or the texts of its parts. Another part is `[its type]`."""
-    if isinstance(content, str):
-        return content
-    return "".join(filter(None, map(_part, as_list(content))))
+    return content if isinstance(content, str) else "".join(map(_part, as_list(content)))
 
 
 def _part(part: Any) -> str:
