@@ -7,6 +7,7 @@ cassette, or rows from elsewhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
@@ -55,18 +56,11 @@ def named_session(source: str | Path) -> tuple[Path, str | None]:
     `UsageError` if the session is empty."""
     text = str(source)
     cassette, mark, session = text.rpartition("#")
-    if not mark or not cassette or _exists(text):
+    if not mark or not cassette or os.path.exists(text):  # noqa: PTH110  # `Path.exists` may raise
         return Path(text), None
     if not session:
         raise UsageError(f"{text} names no session behind the #: give its id, or the beginning of that")
     return Path(cassette), session
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def session_ids(store: Source) -> list[str]:
@@ -101,7 +95,7 @@ def _near_beginning(name: str, known: list[str]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
+    return first_of(names, _LISTED) or "none"
 
 
 def with_children(store: Source, session: str) -> frozenset[str]:
@@ -126,9 +120,9 @@ def the_stream(store: Source, number: int | None) -> int | None:
     raise UsageError(f"the cassette holds no stream {number}: there {there}")
 
 
-def first_of(numbers: Sequence[object]) -> str:
-    """Return the first 20 numbers in a text."""
-    return ", ".join(map(str, numbers[:20])) + (", …" if len(numbers) > 20 else "")
+def first_of(values: Sequence[object], most: int = 20) -> str:
+    """Return the first values in a text."""
+    return ", ".join(map(str, values[:most])) + (", …" if len(values) > most else "")
 
 
 Given = str | float | datetime | None

@@ -1,10 +1,5 @@
 """Contracts, which judge events: the engine. Nothing here knows an API.
 
-- `judge`: from a frame to its verdict (`Contract`); contracts of pydantic models, the contract `none`, and `ByPath`, a
-  contract for each path.
-- `openapi`: contracts of an OpenAPI document or a JSON Schema.
-- `events`: the base classes of models, and the fields that a contract names.
-
 Here: an issue of an event (`Issue`), the rules of an API for its streams (`Api`), and the shapes of valid events
 (`Shapes`). A frame that differs from a valid one only in free strings and numbers needs no parsing:
 

@@ -330,33 +330,33 @@ class HeartbeatEvent(OmnigentEvent):
     last_event_seq: int | None = None
 
 
-class TurnStartedEvent(OmnigentEvent):
+class OfSession(OmnigentEvent):
+    session_id: str
+
+
+class TurnStartedEvent(OfSession):
     """The runner took up a new turn."""
 
     type: Literal["turn.started"]
-    session_id: str
 
 
-class TurnCompletedEvent(OmnigentEvent):
+class TurnCompletedEvent(OfSession):
     """The turn ended well, and nothing is left to do."""
 
     type: Literal["turn.completed"]
-    session_id: str
 
 
-class TurnFailedEvent(OmnigentEvent):
+class TurnFailedEvent(OfSession):
     """The turn failed."""
 
     type: Literal["turn.failed"]
-    session_id: str
     error: dict[str, Any] = Field(default_factory=dict)
 
 
-class TurnCancelledEvent(OmnigentEvent):
+class TurnCancelledEvent(OfSession):
     """The turn was interrupted."""
 
     type: Literal["turn.cancelled"]
-    session_id: str
 
 
 class CompactionInProgressEvent(OmnigentEvent):
