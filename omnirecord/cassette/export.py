@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..model import Exchange
 from ..text import dumps
 from ..wire.content_coding import packed
-from .files import folder_for, itself, pieces_of, put, whole_or_not
+from .files import folder_for, pieces_of, put, sibling, whole_or_not
 from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
@@ -88,8 +88,7 @@ def _the_stream(store: Store, number: int | None) -> Exchange:
 
 def refuse_leftovers(output: Path) -> None:
     """Raise `UsageError` if files of another database would belong to a new `output`."""
-    file = itself(output)
-    for beside in (file.with_name(file.name + end) for end in _BESIDE):
+    for beside in (sibling(output, end) for end in _BESIDE):
         if not output.exists() and beside.exists():
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 

@@ -103,6 +103,12 @@ def itself(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def sibling(path: Path, ending: str) -> Path:
+    """Return the path of the file beside `path`, or beside its target, whose name has this ending more."""
+    file = itself(path)
+    return file.with_name(file.name + ending)
+
+
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[BinaryIO]:
     """Open a file for the new content of `path`.
@@ -213,11 +219,10 @@ def no_room(*paths: Path) -> str:
 
 def has_room(path: Path) -> bool:
     """Whether the file system of `path` has free blocks."""
-    try:
+    with suppress(OSError):
         found = os.statvfs(_nearest(path))
-    except OSError:
-        return True
-    return not found.f_blocks or found.f_bavail * found.f_frsize >= _LITTLE
+        return not found.f_blocks or found.f_bavail * found.f_frsize >= _LITTLE
+    return True
 
 
 def mount_of(path: Path) -> Path:
@@ -228,10 +233,9 @@ def mount_of(path: Path) -> Path:
 
 def temporary() -> Path:
     """Return the temporary folder, even if it cannot be written."""
-    try:
+    with suppress(OSError):
         return Path(tempfile.gettempdir())
-    except OSError:
-        return Path(os.environ.get("TMPDIR") or "/tmp")
+    return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def folder_for(output: Path | None, kind: str) -> TemporaryFolder:
@@ -333,8 +337,7 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
     """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed. Call it
     before opening the cassette, so that a write in between shows as a change."""
     found = []
-    cassette = itself(cassette)  # a log stands beside the file itself
-    for path in (cassette, cassette.with_name(cassette.name + "-wal")):
+    for path in (cassette, sibling(cassette, "-wal")):
         with suppress(OSError):
             found.append(path.stat())
     if not found:

@@ -116,7 +116,6 @@ class BodyFilter(Protocol):
     """A body in pieces: `feed` returns the bytes that can be written by now, `close` the rest."""
 
     def feed(self, data: bytes) -> bytes: ...
-
     def close(self) -> bytes: ...
 
 

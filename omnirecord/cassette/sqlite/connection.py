@@ -13,11 +13,11 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import BrokenCassette, CassetteError, CassetteInUse, NotACassette, UsageError
-from ..files import has_room, is_of_the_disk, itself, mount_of, no_room, temporary, unwritable
+from ..files import has_room, is_of_the_disk, itself, mount_of, no_room, sibling, temporary, unwritable
 
 LARGEST = 256 * 1024 * 1024
 """Largest value that is read, in bytes. Recorded values have at most 64 MiB."""
@@ -87,21 +87,15 @@ def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tabl
 
 def refuse_company(path: Path) -> None:
     """Raise `NotACassette` if the log, journal or shared memory is no regular file: SQLite would wait for a pipe."""
-    path = itself(path)  # SQLite looks beside the target of a link
-    for ending in ("-journal", "-wal", "-shm"):
-        beside = path.with_name(path.name + ending)
-        try:
-            mode = beside.lstat().st_mode
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISREG(mode):
-            raise NotACassette(f"{beside} is a link, a pipe or a folder, and no file of omnirecord's: remove it")
+    for beside in (sibling(path, ending) for ending in ("-journal", "-wal", "-shm")):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(beside.lstat().st_mode):
+                raise NotACassette(f"{beside} is a link, a pipe or a folder, and no file of omnirecord's: remove it")
 
 
 def refuse_foreign_journal(path: Path) -> None:
     """Raise `NotACassette` if the journal names another file: a rollback would delete that file."""
-    path = itself(path)
-    journal = path.with_name(f"{path.name}-journal")
+    journal = sibling(path, "-journal")
     if not journal.exists():
         return
     with journal.open("rb") as file:

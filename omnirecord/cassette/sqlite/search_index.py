@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import NotACassette
-from ..files import itself
+from ..files import sibling
 from .checked import DAMAGED
 from .connection import closed_on_error, harden, refuse_company, refuse_foreign_journal, transaction
 
@@ -122,8 +122,7 @@ def doc_of(row: tuple[Any, ...]) -> Doc:
 
 
 def path_beside(cassette: Path) -> Path:
-    cassette = itself(cassette)  # not beside a link
-    return cassette.with_name(cassette.name + "-search")
+    return sibling(cassette, "-search")
 
 
 def remove_index(cassette: Path) -> None:

@@ -30,7 +30,7 @@ from typing import Any
 from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
 from ...redaction import SALT_BYTES
-from ..files import itself
+from ..files import itself, sibling
 from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
@@ -255,9 +255,7 @@ class Writer:
 
     def _remove_new(self) -> None:
         if self._is_new and self.path is not None:
-            file = itself(self.path)
-            for ending in ("", "-wal", "-shm", "-journal"):
-                part = file.with_name(file.name + ending)
+            for part in (sibling(self.path, ending) for ending in ("", "-wal", "-shm", "-journal")):
                 with suppress(OSError):
                     if stat.S_ISREG(part.lstat().st_mode):
                         part.unlink()
@@ -333,8 +331,7 @@ def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
 
 
 def _mark_shipped(path: Path, lake: str, recordings: int | None) -> bool:
-    file = itself(path)
-    if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
+    if any(sibling(path, end).exists() for end in ("-wal", "-journal")):
         return False
     with closing(open_to_mark(path)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM recordings").fetchone()
