@@ -173,16 +173,16 @@ class AnyWidth:
     def feed(self, data: bytes) -> bytes:
         mark = b""
         if self._begins:
-            self._start, data = self._start + data, b""
-            mark = self._begin(final=False)
-            if not self._begins:
-                data, self._start = self._start, b""
+            self._start += data
+            if (found := self._begin(final=False)) is None:
+                return b""
+            mark, data, self._start = found, self._start, b""
         if self._coding is None:
             return self._inner.feed(data)
         return mark + self._widened(self._inner.feed(_narrow(self._of_wide.decode(data))))
 
     def close(self) -> bytes:
-        mark = self._begin(final=True) if self._begins else b""
+        mark = (self._begin(final=True) if self._begins else None) or b""
         if self._coding is None:
             return self._inner.feed(self._start) + self._inner.close()
         wide = self._of_wide.getstate()[0] + self._start
@@ -190,12 +190,12 @@ class AnyWidth:
         safe = self._inner.feed(_narrow(wide[:size].decode(self._coding, "surrogatepass"))) + self._inner.close()
         return mark + self._widened(safe) + wide[size:]
 
-    def _begin(self, *, final: bool) -> bytes:
-        """Find the coding, if there are enough bytes; return the byte order mark."""
+    def _begin(self, *, final: bool) -> bytes | None:
+        """Find the coding, and return the byte order mark; None if the next bytes decide."""
         start = self._start[:_ENOUGH]
         fits = [(coding, mark) for coding, mark, zero in _FORMS if _fits(start, mark, zero)]
         if fits and len(start) < _ENOUGH and not final:
-            return b""
+            return None
         self._begins = False
         if not fits or len(start) < _ENOUGH:
             return b""
