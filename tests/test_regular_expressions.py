@@ -18,7 +18,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.rotation import RotatedCassettes
-from omnirecord.contract.shapes import _any_head, _shape
+from omnirecord.contract import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
@@ -140,7 +140,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
-        "contract.shapes": [
+        "contract": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
         "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from os import PathLike, fspath
 
 from ..contract.judge import ByPath, Contract, NoContract
@@ -11,60 +11,27 @@ from ..omnigent.contract import load as load_of_omnigent
 from ..omnigent.routes import is_of_omnigent
 
 AUTO = "auto"
+_MODEL_APIS = {
+    "openai-responses": ("responses",), "openai-chat": ("chat", "completions"), "anthropic-messages": ("messages",),
+}  # fmt: skip
+"""The last segments of the paths of each API, for `auto`. The module `providers/openai_chat.py` has `openai-chat`."""
+NAMES = ("omnigent", "documented", *_MODEL_APIS, AUTO, "none")
+"""The names of all contracts."""
 _none = cache(NoContract)
-
-
-def _openai_responses() -> Contract:
-    from ..providers.openai_responses import contract  # the models of each API take time to import
-
-    return contract()
-
-
-def _openai_chat() -> Contract:
-    from ..providers.openai_chat import contract
-
-    return contract()
-
-
-def _anthropic_messages() -> Contract:
-    from ..providers.anthropic_messages import contract
-
-    return contract()
-
-
-_BY_PATH: Mapping[tuple[str, ...], Callable[[], Contract]] = {
-    ("responses",): _openai_responses,
-    ("chat", "completions"): _openai_chat,
-    ("messages",): _anthropic_messages,
-}
-"""The contract for a path by its last segments, for `auto`."""
 
 
 def _of_path(path: str) -> Contract | None:
     """Return the contract for a path that ends with these segments, or with these and an id."""
     segments = tuple(filter(None, path.split("/")))
-    for ending, make in _BY_PATH.items():
+    for name, ending in _MODEL_APIS.items():
         if ending in (segments[-len(ending) :], segments[-len(ending) - 1 : -1]):
-            return make()
+            return load(name)
     return None
 
 
 @cache
 def _auto() -> Contract:
     return ByPath(AUTO, _of_path, _none())
-
-
-_NAMED: Mapping[str, Callable[[], Contract]] = {
-    "omnigent": lambda: load_of_omnigent("omnigent"),
-    "documented": lambda: load_of_omnigent("documented"),
-    "openai-responses": _openai_responses,
-    "openai-chat": _openai_chat,
-    "anthropic-messages": _anthropic_messages,
-    AUTO: _auto,
-    "none": _none,
-}
-NAMES = tuple(_NAMED)
-"""The names of all contracts."""
 
 
 @cache
@@ -80,4 +47,9 @@ def load(name_or_path: str | PathLike[str]) -> Contract:
     """Return the contract of this name, or that of the OpenAPI document at this path. The same name has the same
     contract. Raises `UsageError`."""
     name = fspath(name_or_path)
-    return _NAMED[name]() if name in _NAMED else load_of_omnigent(name, NAMES)
+    if name in _MODEL_APIS:  # its models take time to import
+        made: Contract = import_module(f"..providers.{name.replace('-', '_')}", __package__).contract()
+        return made
+    if name in (AUTO, "none"):
+        return _auto() if name == AUTO else _none()
+    return load_of_omnigent(name, NAMES)

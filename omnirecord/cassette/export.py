@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..model import Exchange
 from ..text import dumps
 from ..wire.content_coding import packed
-from .files import folder_for, itself, pieces_of, put, whole_or_not
+from .files import folder_for, pieces_of, put, sibling, whole_or_not
 from .jsonl import Line, Reader, jsonl_bytes
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
@@ -38,10 +38,8 @@ def named(path: Path) -> tuple[str, bool]:
 def exported(
     form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
 ) -> Iterator[bytes]:
-    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`.
-
-    Raises `UsageError` or `CassetteError`.
-    """
+    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`. Raises
+    `UsageError` or `CassetteError`."""
     writers: dict[str, Callable[[], Iterator[bytes]]] = {
         "jsonl": lambda: jsonl_bytes(store),
         "sse": lambda: sse_bytes(store, stream),
@@ -57,10 +55,8 @@ def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
 
 
 def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:
-    """Yield the compressed cassette: the text form if `output` is a `.jsonl.zst`, else a database.
-
-    Raises `UsageError` if the cassette is still being recorded.
-    """
+    """Yield the compressed cassette: the text form if `output` is a `.jsonl.zst`, else a database. Raises `UsageError`
+    if the cassette is still being recorded."""
     if store.is_being_recorded:
         raise UsageError(
             f"{cassette} is still being recorded, and only a closed one can be compressed: stop the recorder first, or"
@@ -92,9 +88,7 @@ def _the_stream(store: Store, number: int | None) -> Exchange:
 
 def refuse_leftovers(output: Path) -> None:
     """Raise `UsageError` if files of another database would belong to a new `output`."""
-    file = itself(output)
-    for end in _BESIDE:
-        beside = file.with_name(file.name + end)
+    for beside in (sibling(output, end) for end in _BESIDE):
         if not output.exists() and beside.exists():
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,9 +44,8 @@ _SETTLED_NS = 100_000_000
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     """A folder in the temporary directory, or a hidden one in `dir`; gone after `cleanup`, or at the end of `with`.
-
-    `kind` is part of its name: lower-case letters. Folders of killed processes beside it are removed. Raises `OSError`.
-    """
+    `kind` is part of its name: lower-case letters. Folders of killed processes beside it are removed. Raises
+    `OSError`."""
 
     def __init__(self, kind: str, dir: Path | None = None) -> None:
         sweep(dir)
@@ -103,6 +103,12 @@ def itself(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def sibling(path: Path, ending: str) -> Path:
+    """Return the path of the file beside `path`, or beside its target, whose name has this ending more."""
+    file = itself(path)
+    return file.with_name(file.name + ending)
+
+
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[BinaryIO]:
     """Open a file for the new content of `path`.
@@ -131,11 +137,9 @@ def whole_or_not(path: Path) -> Iterator[BinaryIO]:
 
 
 def put(made: Path, path: Path) -> None:
-    """Replace `path` by a finished file, or write its bytes there if `path` is no regular file.
-
-    The new file gets the mode and, if allowed, the owner of the old one. `made` is on the same file system, in the
-    folder that `room_for` returns. Raises as `whole_or_not` does.
-    """
+    """Replace `path` by a finished file, or write its bytes there if `path` is no regular file. The new file gets the
+    mode and, if allowed, the owner of the old one. `made` is on the same file system, in the folder that `room_for`
+    returns. Raises as `whole_or_not` does."""
     descriptor = _opened(path)
     if descriptor is not None:
         with io.BufferedWriter(_Raw(descriptor, path)) as file:
@@ -159,10 +163,8 @@ def pieces_of(path: Path) -> Iterator[bytes]:
 
 
 def room_for(path: Path) -> Path | None:
-    """Return the folder for a new file that `put` moves to `path`; None if `path` is no regular file.
-
-    Raises `UsageError` if `path` cannot be written.
-    """
+    """Return the folder for a new file that `put` moves to `path`; None if `path` is no regular file. Raises
+    `UsageError` if `path` cannot be written."""
     with _trouble(path):
         if _descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
             return None
@@ -175,11 +177,10 @@ def room_for(path: Path) -> Path | None:
 
 def is_stdout(path: Path) -> bool:
     """Whether `path` is the pipe or file that this process prints to."""
-    try:
+    with suppress(OSError):
         found = path.stat()
         return not stat.S_ISCHR(found.st_mode) and os.path.samestat(found, os.fstat(1))
-    except OSError:
-        return False
+    return False
 
 
 def is_of_the_disk(error: OSError) -> bool:
@@ -192,7 +193,7 @@ def unwritable(path: Path | str, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return no_room(Path(path))
     hint = _HINTS.get(error.errno or 0, "").format(mount=mount_of(Path(path)))
-    return f"cannot write {path}: {error.strerror or error}" + (f" ({hint})" if hint else "")
+    return f"cannot write {path}: {error.strerror or error}{hint and f' ({hint})'}"
 
 
 _HINTS = {
@@ -205,50 +206,41 @@ _HINTS = {
     errno.ENOTDIR: "a part of the path is a file",
     errno.ELOOP: "symbolic links lead in a circle: remove one of them",
     errno.ENXIO: "it is a socket, or a device without a driver: name a file or a pipe",
-    errno.EACCES: "check the owner and the mode of the file and of its folder",
-    errno.EPERM: "check the owner and the mode of the file and of its folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "check the owner and the mode of the file and of its folder"),
 }
 
 
 def no_room(*paths: Path) -> str:
     """Return a sentence that names the full file system: the first one of `paths` without room."""
     path = next((one for one in paths if not has_room(one)), paths[0])
-    return (
-        f"cannot write {path}: No space left on device: the file system at {mount_of(path)} is full. Make room there,"
-        " or write to another one"
-    )
+    why = f"No space left on device: the file system at {mount_of(path)} is full"
+    return f"cannot write {path}: {why}. Make room there, or write to another one"
 
 
 def has_room(path: Path) -> bool:
     """Whether the file system of `path` has free blocks."""
-    try:
+    with suppress(OSError):
         found = os.statvfs(_nearest(path))
-    except OSError:
-        return True
-    return not found.f_blocks or found.f_bavail * found.f_frsize >= _LITTLE
+        return not found.f_blocks or found.f_bavail * found.f_frsize >= _LITTLE
+    return True
 
 
 def mount_of(path: Path) -> Path:
     """Return the mount point of the file system of `path`, which need not exist."""
     place = _nearest(path)
-    while not place.is_mount() and place != place.parent:
-        place = place.parent
-    return place
+    return next(one for one in (place, *place.parents) if one.is_mount())
 
 
 def temporary() -> Path:
     """Return the temporary folder, even if it cannot be written."""
-    try:
+    with suppress(OSError):
         return Path(tempfile.gettempdir())
-    except OSError:
-        return Path(os.environ.get("TMPDIR") or "/tmp")
+    return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
 def folder_for(output: Path | None, kind: str) -> TemporaryFolder:
-    """Return a folder beside `output` for a file that `put` moves there.
-
-    Without an output, or if that is no regular file, it is in the temporary folder. Raises `UsageError`.
-    """
+    """Return a folder beside `output` for a file that `put` moves there. Without an output, or if that is no regular
+    file, it is in the temporary folder. Raises `UsageError`."""
     beside = None if output is None else room_for(output)
     try:
         return TemporaryFolder(kind, beside)
@@ -283,10 +275,8 @@ class _Raw(io.FileIO):
 
 
 def _opened(path: Path) -> int | None:
-    """Return a descriptor for writing to `path`; None if it is a regular file or does not exist.
-
-    A regular file is opened too, unchanged: a file that the user cannot write is not replaced.
-    """
+    """Return a descriptor for writing to `path`; None if it is a regular file or does not exist. A regular file is
+    opened too, unchanged: a file that the user cannot write is not replaced."""
     with _trouble(path):
         number = _descriptor(path)
         try:
@@ -303,10 +293,8 @@ def _opened(path: Path) -> int | None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None.
-
-    Such a path names no file, even if a file is open there: the shell opened it, perhaps to append.
-    """
+    """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None. Such a path
+    names no file, even if a file is open there: the shell opened it, perhaps to append."""
     ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
     for _ in range(_MOST_LINKS):
         folder = os.path.realpath(path.parent)
@@ -330,9 +318,8 @@ def _target(path: Path) -> Path:
 def _nearest(path: Path) -> Path:
     """Return the path, or its nearest existing parent folder."""
     place = Path(os.path.realpath(path))
-    while not os.path.exists(place) and place != place.parent:  # noqa: PTH110  # `Path.exists` may raise
-        place = place.parent
-    return place
+    there = os.path.exists  # `Path.exists` may raise
+    return next(one for one in (place, *place.parents) if there(one))
 
 
 @contextmanager
@@ -347,13 +334,10 @@ def _trouble(path: Path) -> Iterator[None]:
 
 
 def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
-    """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed.
-
-    Call it before opening the cassette, so that a write in between shows as a change.
-    """
+    """Return the inode, and the sizes and times in ns of the file and its log; None if they have just changed. Call it
+    before opening the cassette, so that a write in between shows as a change."""
     found = []
-    cassette = itself(cassette)  # a log stands beside the file itself
-    for path in (cassette, cassette.with_name(cassette.name + "-wal")):
+    for path in (cassette, sibling(cassette, "-wal")):
         with suppress(OSError):
             found.append(path.stat())
     if not found:
@@ -364,8 +348,5 @@ def stamp_of(cassette: Path) -> tuple[int, list[int] | None]:
 
 def free_path(path: Path) -> Path:
     """Return a path for a new cassette: `path` if it is free or an empty file, else a numbered path beside it."""
-    number, found = 1, path
-    while found.exists() and found.stat().st_size:
-        number += 1
-        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return found
+    others = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return next(one for one in chain([path], others) if not (one.exists() and one.stat().st_size))

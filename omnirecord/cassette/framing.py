@@ -88,10 +88,8 @@ class Framer:
         return self._limit - self._left
 
     def feed(self, read: int, data: bytes) -> list[Framed]:
-        """Take the bytes of read number `read`; return the frames that they complete.
-
-        These may be many for a coded stream: `portions` limits memory.
-        """
+        """Take the bytes of read number `read`; return the frames that they complete. These may be many for a coded
+        stream: `portions` limits memory."""
         if not self.decodes:
             return self._feed(read, data)
         return [one for some in self._decoded(read, data) for one in some]
@@ -100,8 +98,7 @@ class Framer:
         self, first: int, sizes: Sequence[int], data: bytes, *, runs: bool
     ) -> Iterator[Sequence[Framed | Run]]:
         """Take the bytes of several reads from number `first` on; yield the frames that they complete, in portions, so
-        that memory is bounded. `runs`: similar frames are one `Run`. Take all portions before the next call.
-        """
+        that memory is bounded. `runs`: similar frames are one `Run`. Take all portions before the next call."""
         if self.decodes:
             for read, part in enumerate(_parts(sizes, data), first):
                 yield from self._decoded(read, part)
@@ -140,7 +137,6 @@ class Framer:
         return frames[:kept]
 
     def _stop(self) -> None:
-        """Stop making frames: the limit is reached."""
         self._parser = Parser(at_start=False)
         self._decoder, self.stopped_at = None, self._limit
         self.broken = (
@@ -221,7 +217,6 @@ class Framer:
 
 
 def _parts(sizes: Sequence[int], data: bytes) -> Iterator[bytes]:
-    """Yield the bytes of each read."""
     start = 0
     for size in sizes:
         yield data[start : start + size]
@@ -260,10 +255,8 @@ def is_utf8(data: bytes) -> bool:
 
 
 def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
-    """Yield the same bytes in pieces of these sizes. Raises `ValueError` if a piece exceeds `LONGEST`.
-
-    A piece whose bytes are all lost is None. Other lost bytes are zeros, which no stored frame covers.
-    """
+    """Yield the same bytes in pieces of these sizes. Raises `ValueError` if a piece exceeds `LONGEST`. A piece whose
+    bytes are all lost is None. Other lost bytes are zeros, which no stored frame covers."""
     source = iter(spans)
     left, data = 0, None  # type: tuple[int, bytes | None]
     for size in sizes:

@@ -67,18 +67,14 @@ def _uuid(version: int, ms: int, rest: bytes) -> str:
 def labels_of(
     given: Mapping[str, str] | Iterable[str] = (), environment: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the labels of a recording, by key: those of the environment, replaced per key by the given ones.
-
-    `given` is a mapping, or texts `KEY=VALUE`, the last of a key counts. Raises `UsageError`.
-    """
+    """Return the labels of a recording, by key: those of the environment, replaced per key by the given ones. `given`
+    is a mapping, or texts `KEY=VALUE`, the last of a key counts. Raises `UsageError`."""
     variable = (os.environ if environment is None else environment).get(VARIABLE, "")
     found = dict(_pair(VARIABLE, one) for one in variable.split(",") if one.strip())
-    if isinstance(given, str):
-        given = [given]
     if isinstance(given, Mapping):
         found |= {_key("labels", key): _value("labels", key, value) for key, value in given.items()}
     else:
-        found |= dict(_pair("--label", one) for one in given)
+        found |= dict(_pair("--label", one) for one in ([given] if isinstance(given, str) else given))
     if len(found) > MOST_LABELS:
         raise UsageError(f"a recording has at most {MOST_LABELS} labels, and {len(found)} are given: leave some out")
     return dict(sorted(found.items()))

@@ -26,7 +26,7 @@ from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from ..omnigent.routes import stream_target
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from ..wire.strict_json import payload_of
+from ..wire.strict_json import as_dict, as_text, payload_of
 from .contracts import load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
@@ -43,11 +43,9 @@ _IN_MEMORY = 256 << 20
 
 
 def open_store(path: str | Path, session: str | None = None) -> Store:
-    """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`.
-
-    With a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
-    sub-agents.
-    """
+    """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`. With
+    a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
+    sub-agents."""
     path, named = named_session(path)
     if (wanted := session or named) is None:
         return _open(path)
@@ -100,10 +98,8 @@ def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
 
 
 def brought_together(paths: Sequence[Path], db: Path) -> dict[int, int]:
-    """Write cassettes of any form into a new one, in order; return for each recording its index in `paths`.
-
-    Of a cassette that is being recorded, the current content is written. Raises `UsageError` or `CassetteError`.
-    """
+    """Write cassettes of any form into a new one, in order; return for each recording its index in `paths`. Of a
+    cassette that is being recorded, the current content is written. Raises `UsageError` or `CassetteError`."""
     of: dict[int, int] = {}
     for place, path in enumerate(paths):
         with closing(open_store(path)) as store:
@@ -120,10 +116,8 @@ def _rows_of(store: Store, sessions: Collection[str] | None = None) -> Callable[
 def _append(
     rows_by: Callable[[Reader], Iterator[Row]], path: Path, target: Path, pseudonyms: tuple[bytes, bytes] | None = None
 ) -> tuple[int, int]:
-    """Append the rows of a reader in one transaction, with numbers after the existing ones.
-
-    `pseudonyms`: salt and mark for a target without its own.
-    """
+    """Append the rows of a reader in one transaction, with numbers after the existing ones. `pseudonyms`: salt and mark
+    for a target without its own."""
     with appending(target) as writer:
         offsets = Offsets(*(writer.last_number(what) for what in ("recording", "exchange", "stream")))
         reader = Reader(str(path), offsets)
@@ -200,9 +194,7 @@ def is_sse(path: Path) -> bool:
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     is_usable_path(path)
-    with clear_errors(path):
-        exists = path.exists()
-    if not exists:
+    if not path.exists():
         raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")
     return path
 
@@ -252,9 +244,8 @@ def _sse_rows(
 
 
 def _session_in(framed: Framed) -> str | None:
-    data = framed.judgement.data
-    found = (data.get("conversation_id") or data.get("session_id")) if isinstance(data, dict) else None
-    return found if isinstance(found, str) else None
+    data = as_dict(framed.judgement.data)
+    return as_text(data.get("conversation_id") or data.get("session_id"))
 
 
 class Stream:
@@ -276,10 +267,8 @@ class Stream:
         return self.exchange.session_id
 
     def events(self) -> Iterator[Event]:
-        """Return the events as typed models, discriminated on `type`; an `UntypedEvent` if no model fits.
-
-        Comments and `[DONE]` are left out; `frames` has them too. Raises `CassetteError`.
-        """
+        """Return the events as typed models, discriminated on `type`; an `UntypedEvent` if no model fits. Comments and
+        `[DONE]` are left out; `frames` has them too. Raises `CassetteError`."""
         return (event for _, event in self.timed_events())
 
     def timed_events(self) -> Iterator[tuple[TimedFrame, Event]]:
@@ -295,9 +284,7 @@ class Stream:
 
     def reads(self) -> list[Read]:
         """Return the reads of the response: when each arrived and when the proxy sent it on, in ns, and its bytes.
-
-        Raises `CassetteError`.
-        """
+        Raises `CassetteError`."""
         return self._store.reads(self.exchange.exchange)
 
     def body(self) -> bytes:
@@ -342,10 +329,8 @@ class Cassette:
         return self._store.messages(exchange.exchange)
 
     def body(self, exchange: Exchange, side: Side) -> bytes:
-        """Return a body that is no event stream, as it was on the wire, with secrets redacted.
-
-        Raises `CassetteError`, and `TooLarge` if the body exceeds `max_decoded`.
-        """
+        """Return a body that is no event stream, as it was on the wire, with secrets redacted. Raises `CassetteError`,
+        and `TooLarge` if the body exceeds `max_decoded`."""
         return self._store.body(exchange.exchange, side)
 
 

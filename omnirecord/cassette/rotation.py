@@ -47,10 +47,8 @@ class Unshipped:
 
 
 class RotatedCassettes:
-    """The cassettes beside `link`; `keep` limits them. Raises `UsageError` if `link` is no link of a rotation.
-
-    `clock` is monotonic, in seconds.
-    """
+    """The cassettes beside `link`; `keep` limits them. Raises `UsageError` if `link` is no link of a rotation. `clock`
+    is monotonic, in seconds."""
 
     def __init__(
         self, link: Path, keep: Retention, clock: Callable[[], float] = monotonic, unshipped: Unshipped | None = None
@@ -177,9 +175,7 @@ class RotatedCassettes:
 
     def prune(self, writing: set[Path], *, spares_unshipped: bool = False) -> None:
         """Remove cassettes beyond the limits, oldest first, but none that a recorder writes, here or elsewhere.
-
-        `spares_unshipped`: keep all that no lake has. Raises `CassetteError` if a file cannot be removed.
-        """
+        `spares_unshipped`: keep all that no lake has. Raises `CassetteError` if a file cannot be removed."""
         self._written |= dict.fromkeys(writing, self._clock())
         full = self.all(but=self.current())
         sizes = {path: bytes_of(path) for path in full}

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..model import CLOSE
+from ..redaction import File, user_key
 from ..redaction.coded import uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
-from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
@@ -90,7 +90,6 @@ class Scrubber:
         self._now = _Exchange(0, 0, None)
 
     def scrubbed(self, values: Iterable[dict[str, Any]]) -> Values:
-        """Yield the values of the lines without secrets."""
         for value in values:
             yield from self._line(value)
         yield from self._finished()
@@ -154,7 +153,6 @@ class Scrubber:
         self._found(place, **self._here(), **where)
 
     def _side(self, side: dict[str, Any], name: str) -> None:
-        """The headers and the body of a request or response."""
         headers = tuple(map(tuple, side["headers"]))
         if side["body"]:
             kept = self._redactor.body(header(headers, "content-type"), header(headers, "content-encoding"))
@@ -236,14 +234,9 @@ class _Sizes:
 
 
 def scrub(
-    cassette: str | Path,
-    output: str | Path | None,
-    *,
-    redact: str = "content",
-    redact_patterns: Iterable[str] = (),
-    pseudonym_key: File | None = None,
-    watch: Watch = iter,
-) -> list[Leak]:
+    cassette: str | Path, output: str | Path | None, *, redact: str = "content", redact_patterns: Iterable[str] = (),
+    pseudonym_key: File | None = None, watch: Watch = iter,
+) -> list[Leak]:  # fmt: skip
     """Write a copy of `cassette` without secrets to `output`; return the replaced secrets, by place and kind.
 
     `output` is a `.db` or `.jsonl`, also with `.zst`; any other name gets the form of the cassette. Without an
@@ -309,11 +302,9 @@ def _form(target: Path, source: Path) -> tuple[bool, bool]:
 
 
 def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], watch: Watch) -> Iterator[Leak]:
-    """Yield the secrets that are in a database file or its log, but not in the content.
-
-    Raw bytes do not show which text a string belongs to. So a token that the content has, such as `sk-1` after `ta`, is
-    no secret here. A password in a URL is not counted: a port before the next row looks the same.
-    """
+    """Yield the secrets that are in a database file or its log, but not in the content. Raw bytes do not show which
+    text a string belongs to. So a token that the content has, such as `sk-1` after `ta`, is no secret here. A password
+    in a URL is not counted: a port before the next row looks the same."""
     if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()
@@ -338,7 +329,6 @@ def _may_be_value(text: bytes) -> bool:
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:
-    """Yield the kind and the bytes of everything that looks like a secret."""
     state = PLAIN
     for piece in pieces:
         if scanner is not None:

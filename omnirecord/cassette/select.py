@@ -7,6 +7,7 @@ cassette, or rows from elsewhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
@@ -24,26 +25,17 @@ class Source(Protocol):
     """Recordings with their exchanges, frames and bodies. `sqlite.Store` describes each method."""
 
     def recordings(self) -> list[Recording]: ...
-
     def contract_of(self, recording: int, /) -> Contract: ...
-
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
         by_clients: bool = False, in_session: bool = False,
     ) -> list[Exchange]: ...  # fmt: skip
-
     def streams(self, session_id: str | None = None, /) -> list[Exchange]: ...
-
     def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
-
     def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]: ...
-
     def decoded_body(self, x: Exchange, side: Side, /) -> bytes: ...
-
     def incidents(self) -> list[Incident]: ...
-
     def last_known_ns(self, recording: int, /) -> int: ...
-
     def parents(self) -> dict[str, str]: ...
 
 
@@ -51,24 +43,15 @@ _LISTED = 5
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:
-    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name.
-
-    Raises `UsageError` if the session is empty.
-    """
+    """Split `CASSETTE#SESSION`; the session is None if there is none, or if a file has that whole name. Raises
+    `UsageError` if the session is empty."""
     text = str(source)
     cassette, mark, session = text.rpartition("#")
-    if not mark or not cassette or _exists(text):
+    if not mark or not cassette or os.path.exists(text):  # noqa: PTH110  # `Path.exists` may raise
         return Path(text), None
     if not session:
         raise UsageError(f"{text} names no session behind the #: give its id, or the beginning of that")
     return Path(cassette), session
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def session_ids(store: Source) -> list[str]:
@@ -103,7 +86,7 @@ def _near_beginning(name: str, known: list[str]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
+    return first_of(names, _LISTED) or "none"
 
 
 def with_children(store: Source, session: str) -> frozenset[str]:
@@ -128,9 +111,9 @@ def the_stream(store: Source, number: int | None) -> int | None:
     raise UsageError(f"the cassette holds no stream {number}: there {there}")
 
 
-def first_of(numbers: Sequence[object]) -> str:
-    """Return the first 20 numbers in a text."""
-    return ", ".join(map(str, numbers[:20])) + (", …" if len(numbers) > 20 else "")
+def first_of(values: Sequence[object], most: int = 20) -> str:
+    """Return the first values in a text."""
+    return ", ".join(map(str, values[:most])) + (", …" if len(values) > most else "")
 
 
 Given = str | float | datetime | None
@@ -161,10 +144,8 @@ def _read(value: str) -> float | datetime | time:
 
 
 def span(recording: Recording, since: Moment, until: Moment, zero_ns: int = 0) -> tuple[int, int]:
-    """Return the first and the last ns of a recording between two times.
-
-    Numbers are seconds from `zero_ns`. A time of day is the moment nearest to `zero_ns`.
-    """
+    """Return the first and the last ns of a recording between two times. Numbers are seconds from `zero_ns`. A time of
+    day is the moment nearest to `zero_ns`."""
     low = -_LATEST if since is None else _offset(recording, since, zero_ns)
     high = _LATEST if until is None else _offset(recording, until, zero_ns)
     return low, high

@@ -17,8 +17,6 @@ Names = Mapping[str, tuple[str, ...]]
 
 
 class Result(NamedTuple):
-    """What a query returns."""
-
     columns: tuple[str, ...]
     """Distinct names: a second `a` is `a_2`."""
     rows: Iterator[tuple[Any, ...]]
@@ -62,10 +60,8 @@ _MOST_TABLES = 3
 
 
 def refuse_statement(sql: str, names: Names, more: Collection[str] = (), pragma: str = PRAGMA) -> str:
-    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement.
-
-    `more`: further keywords that begin one. `pragma`: the sentence for PRAGMA.
-    """
+    """Return the first keyword of a statement that reads. Raises `UsageError` for any other statement. `more`: further
+    keywords that begin one. `pragma`: the sentence for PRAGMA."""
     rest = sql[BEGIN.match(sql).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     word = re.match(r"\w*", rest)[0]  # type: ignore[index]  # the same
     keyword = word.upper()

@@ -31,7 +31,7 @@ from typing import Any, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-from ..wire.strict_json import as_dict
+from ..wire.strict_json import as_dict, as_int, as_list, as_text
 
 TAG = "\0"
 """The beginning of a step in pydantic's path of an error that is no field, but the `type` of a member of a union."""
@@ -60,9 +60,7 @@ class Shape(BaseModel):
 
 class ByType:
     """Annotates a union of models that `type` tells apart. A value of another type is open: it becomes a `Shape`.
-
-    pydantic's own discriminator refuses such a value, so a new type would make an event invalid.
-    """
+    pydantic's own discriminator refuses such a value, so a new type would make an event invalid."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {TAG: handler.generate_schema(Shape)}
@@ -133,14 +131,12 @@ def hold(model: type[_Model], data: Mapping[str, Any], **fields: Any) -> _Model:
 
 def type_name(data: Mapping[str, Any]) -> str | None:
     """Return the `type` if it is a string."""
-    name = data.get("type")
-    return name if isinstance(name, str) else None
+    return as_text(data.get("type"))
 
 
 def sequence_number(data: Mapping[str, Any]) -> int | None:
     """Return the `sequence_number` if it is an integer."""
-    number = data.get("sequence_number")
-    return number if type(number) is int else None
+    return as_int(data.get("sequence_number"))
 
 
 class Known:
@@ -230,7 +226,6 @@ def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapp
 
 
 def _parts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
-    """Return the parts of a combined schema."""
     parts = [part for name in _COMBINED if isinstance(schema.get(name), list) for part in schema[name]]
     pointer = str(schema.get("$ref", ""))
     return [target_of(document, pointer) if pointer.startswith("#") else {}, *parts] if "$ref" in schema else parts
@@ -249,8 +244,7 @@ def target_of(document: Mapping[str, Any], pointer: str) -> Any:
 
 
 def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    properties = schema.get("properties")
-    return properties if isinstance(properties, dict) else {}
+    return as_dict(schema.get("properties"))
 
 
 def _rest_of(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -258,16 +252,13 @@ def _rest_of(schema: Mapping[str, Any]) -> Iterator[Any]:
     rest = schema.get("additionalProperties")
     if isinstance(rest, dict) and rest:
         yield rest
-    patterns = schema.get("patternProperties")
-    yield from patterns.values() if isinstance(patterns, dict) else ()
+    yield from as_dict(schema.get("patternProperties")).values()
 
 
 def _elements_of(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Return the schemas of an array's elements."""
     if _takes(schema, "array"):
         yield schema.get("items", {})
-        first = schema.get("prefixItems")
-        yield from first if isinstance(first, list) else ()
+        yield from as_list(schema.get("prefixItems"))
 
 
 def _is_open(schema: Mapping[str, Any]) -> bool:

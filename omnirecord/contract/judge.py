@@ -29,9 +29,8 @@ from ..model import Verdict
 from ..wire.json_rpc import message_of
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
-from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
+from . import LONGEST, OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, Shape, Shapes, shortened
 from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
-from .shapes import LONGEST, Shape, Shapes
 
 _MOST_PATHS = 1000
 """Number of paths whose contract is kept."""
@@ -100,16 +99,9 @@ class Contract:
     """A contract: the event types and their payloads."""
 
     def __init__(
-        self,
-        name: str,
-        types: Iterable[str],
-        check: Check,
-        names: Names = lambda _: OPEN,
-        odd: Check | None = None,
-        shapes: Shapes | None = None,
-        models: Mapping[str, type[Event]] = MappingProxyType({}),
-        api: Api = OMNIGENTS,
-    ) -> None:
+        self, name: str, types: Iterable[str], check: Check, names: Names = lambda _: OPEN, odd: Check | None = None,
+        shapes: Shapes | None = None, models: Mapping[str, type[Event]] = MappingProxyType({}), api: Api = OMNIGENTS,
+    ) -> None:  # fmt: skip
         self.name: str = name
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
         self.api = api
@@ -213,7 +205,6 @@ class Contract:
         return self._judge_payload(frame.event, data, checkable)
 
     def _malformed(self, _event: str | None, text: str, problem: str) -> Judgement:
-        """Return the judgement of a complete frame whose data is no JSON."""
         return Judgement("malformed", issues=(Issue("", problem, "malformed"),), data=text)
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
@@ -229,9 +220,7 @@ class Contract:
         issues = tuple(self._check(type_, checkable))
         if event != type_ and (event or api.event_line == "required") and api.event_line != "ignored":
             issues = (_event_line(event, type_), *issues)
-        if issues:
-            return Judgement("invalid", type_, number, issues, data)
-        return Judgement("valid", type_, number, (), data)
+        return Judgement("invalid" if issues else "valid", type_, number, issues, data)
 
     def unheard_of(self, type_: str, data: dict[str, Any]) -> list[Issue]:
         """What is in a payload of that type and not in the contract. Never a fault: no verdict depends on it."""
@@ -265,11 +254,9 @@ class Contract:
         return known
 
     def event(self, data: dict[str, Any], type_: str | None = None) -> Event:
-        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise.
-
-        `type_`: the type that `judge` found; by default the type of the payload alone. The models say what can be read,
-        not what is right: those of `documented` and of an openapi.json are those of `omnigent`.
-        """
+        """The payload as the model of its type, if that takes it; with its fields unchecked otherwise. `type_`: the
+        type that `judge` found; by default the type of the payload alone. The models say what can be read, not what is
+        right: those of `documented` and of an openapi.json are those of `omnigent`."""
         model = self._models.get(type_ or self.api.type_of(data, None) or "")
         if model is None:
             return UntypedEvent.of(data)
@@ -280,10 +267,8 @@ class Contract:
 
 
 class ByPath(Contract):
-    """A contract that is chosen for each exchange by the path of its request.
-
-    `find` returns the contract for a path. `otherwise` judges a stream for which it is None, and a single frame.
-    """
+    """A contract that is chosen for each exchange by the path of its request. `find` returns the contract for a path.
+    `otherwise` judges a stream for which it is None, and a single frame."""
 
     def __init__(self, name: str, find: Callable[[str], Contract | None], otherwise: Contract) -> None:
         super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
@@ -297,11 +282,9 @@ class ByPath(Contract):
 
 
 class NoContract(Contract):
-    """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict.
-
-    An event that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those
-    that other contracts of the same document know.
-    """
+    """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict. An event
+    that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those that other
+    contracts of the same document know."""
 
     def __init__(self, name: str = NONE, types: Iterable[str] = ()) -> None:
         super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))
@@ -315,11 +298,9 @@ class NoContract(Contract):
 
 
 def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
-    """Return what names an event of an unknown API; None without a name.
-
-    It is the payload's `type`, else the line `event:`, else the payload's `object` or `method`, as far as they exist.
-    An answer of JSON-RPC has the type `result` or `error`.
-    """
+    """Return what names an event of an unknown API; None without a name. It is the payload's `type`, else the line
+    `event:`, else the payload's `object` or `method`, as far as they exist. An answer of JSON-RPC has the type `result`
+    or `error`."""
     found = type_name(data)
     if found is None and (event is None or event == _NO_NAME):
         found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)

@@ -26,7 +26,7 @@ import jsonschema_rs
 
 from ..errors import UsageError
 from ..wire.json_rpc import message_of
-from ..wire.strict_json import as_dict, as_list
+from ..wire.strict_json import as_dict, as_list, as_text
 from . import Api, Issue, ProblemKind
 from .events import Event, Known, sequence_number, target_of
 from .judge import ByPath, Contract, Judgement, NoContract, any_type
@@ -39,8 +39,6 @@ _COMPONENTS = "#/components/schemas/"
 _DEFINITIONS = ("components", "$defs", "definitions")
 _ENOUGH = 1000
 """Number of issues of one event that are counted, at most."""
-
-_PROBLEMS: Mapping[str, ProblemKind] = {"enum": "unknown value", "const": "unknown value"}
 
 Document = dict[str, Any]
 Union = tuple[str, dict[str, str]]
@@ -96,12 +94,7 @@ def _contract(path: str, document: Document, pointer: str, make: Any, models: Ma
 
 def _api(field: str) -> Api:
     """Return the rules of an API of which only the field with the type is known."""
-
-    def type_of(data: Mapping[str, Any], _event: str | None) -> str | None:
-        found = data.get(field)
-        return found if isinstance(found, str) else None
-
-    return Api("", type_of, field, event_line="ignored", has_ends=False)
+    return Api("", lambda data, _event: as_text(data.get(field)), field, event_line="ignored", has_ends=False)
 
 
 class _OneSchema(Contract):
@@ -170,8 +163,9 @@ def _union_of(document: Document, schema: Any, pointer: str) -> Union | None:
     named = {type_: ref for type_, ref in mapping.items() if isinstance(ref, str)}
     if named:
         return field, {type_: ref if "#" in ref else _COMPONENTS + ref for type_, ref in named.items()}
+    place = f"{pointer}/{'oneOf' if as_dict(schema).get('oneOf') else 'anyOf'}"
     members = [
-        member["$ref"] if isinstance(as_dict(member).get("$ref"), str) else f"{pointer}/{_alternatives_in(schema)}/{i}"
+        member["$ref"] if isinstance(as_dict(member).get("$ref"), str) else f"{place}/{i}"
         for i, member in enumerate(_members(schema))
     ]
     types = {one: _own_types(document, one, field) for one in members}
@@ -181,16 +175,11 @@ def _union_of(document: Document, schema: Any, pointer: str) -> Union | None:
 
 
 def _discriminator(schema: Any) -> str | None:
-    name = as_dict(as_dict(schema).get("discriminator")).get("propertyName")
-    return name if isinstance(name, str) else None
-
-
-def _alternatives_in(schema: Any) -> str:
-    return "oneOf" if as_dict(schema).get("oneOf") else "anyOf"
+    return as_text(as_dict(as_dict(schema).get("discriminator")).get("propertyName"))
 
 
 def _members(schema: Any) -> list[Any]:
-    return as_list(as_dict(schema).get(_alternatives_in(schema)))
+    return as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))
 
 
 def _own_types(document: Document, pointer: str, field: str) -> list[str]:
@@ -228,8 +217,7 @@ def _issues(validator: Validator, data: Any) -> list[Issue]:
 
 def _explain(error: Any) -> Iterator[Issue]:
     """Return an error as issues. If all alternatives failed, the one with the longest match is explained."""
-    alternatives = _alternatives(error)
-    if alternatives:
+    if alternatives := [errors for errors in getattr(error.kind, "context", ()) if errors]:
         for inner in max(alternatives, key=_reach):
             yield from _explain(inner)
     elif error.kind.name == "required":
@@ -238,13 +226,8 @@ def _explain(error: Any) -> Iterator[Issue]:
         for name in error.kind.unexpected:
             yield Issue.at((*error.instance_path, name), "is not allowed", "unknown field")
     else:
-        problem = _PROBLEMS.get(error.kind.name, "wrong kind")
+        problem: ProblemKind = "unknown value" if error.kind.name in ("enum", "const") else "wrong kind"
         yield Issue.at(tuple(error.instance_path), error.message.removeprefix("value "), problem)
-
-
-def _alternatives(error: Any) -> list[list[Any]]:
-    """For a `oneOf` or `anyOf` that failed: the errors of each of its members."""
-    return [errors for errors in getattr(error.kind, "context", ()) if errors]
 
 
 def _reach(errors: list[Any]) -> tuple[int, bool]:
@@ -267,10 +250,7 @@ def _without_nullable(schema: Any) -> Any:
 
 ENVELOPE: Document = {"properties": {"jsonrpc": {}, "id": {}, "result": {}}}
 """Fields that every JSON-RPC message may have. A result is open: an answer does not name the method."""
-_ANSWERS = {
-    "result": ("JSONRPCResultResponse", "JSONRPCResponse"),
-    "error": ("JSONRPCErrorResponse", "JSONRPCError"),
-}
+_ANSWERS = {"result": ("JSONRPCResultResponse", "JSONRPCResponse"), "error": ("JSONRPCErrorResponse", "JSONRPCError")}
 """The names of the schemas of answers, the newer one first."""
 _EVENT_STREAM = "text/event-stream"
 
@@ -315,37 +295,30 @@ def streams_of(document: Document) -> dict[str, str]:
         for method, operation in as_dict(item).items():
             for status, response in as_dict(as_dict(operation).get("responses")).items():
                 content = as_dict(as_dict(as_dict(response).get("content")).get(_EVENT_STREAM))
-                for name in ("itemSchema", "schema"):
-                    if _is_of_objects(document, content.get(name)):
-                        steps = ("paths", path, method, "responses", status, "content", _EVENT_STREAM, name)
-                        found[path] = "/" + "/".join(map(_escaped, steps))
-                        break
+                names = (name for name in ("itemSchema", "schema") if _is_of_objects(document, content.get(name)))
+                if name := next(names, ""):
+                    steps = ("paths", path, method, "responses", status, "content", _EVENT_STREAM, name)
+                    found[path] = "/" + "/".join(step.replace("~", "~0").replace("/", "~1") for step in steps)
     return found
 
 
 def _is_of_objects(document: Document, schema: Any) -> bool:
     """Return whether a schema describes an event, and not the text of the whole stream. A reference to a schema that
     the document lacks describes nothing."""
-    reference = as_dict(schema).get("$ref")
+    of = as_dict(schema)
+    reference = of.get("$ref")
     if isinstance(reference, str) and reference.startswith("#/"):
         return bool(as_dict(target_of(document, reference)))
-    return bool(as_list(as_dict(schema).get("oneOf") or as_dict(schema).get("anyOf"))) or any(
-        as_dict(schema).get(name) for name in ("$ref", "properties", "allOf")
-    )
-
-
-def _escaped(step: str) -> str:
-    return step.replace("~", "~0").replace("/", "~1")
+    return bool(_members(of)) or any(of.get(name) for name in ("$ref", "properties", "allOf"))
 
 
 def of_paths(name: str, contracts: Mapping[str, Contract]) -> Contract:
     """Return a contract with a schema for each path. A stream at another path is judged as by the contract `none`."""
-    types = chain.from_iterable(one.types for one in contracts.values())
-    return ByPath(
-        name,
-        lambda path: next((one for template, one in contracts.items() if _fits(path, template)), None),
-        NoContract(name, types),
-    )
+
+    def find(path: str) -> Contract | None:
+        return next((one for template, one in contracts.items() if _fits(path, template)), None)
+
+    return ByPath(name, find, NoContract(name, chain.from_iterable(one.types for one in contracts.values())))
 
 
 def _fits(path: str, template: str) -> bool:

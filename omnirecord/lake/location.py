@@ -23,7 +23,7 @@ from obstore import exceptions, store
 
 from ..errors import LakeError, __version__
 from ..text import dumps
-from ..wire.lake_url import lake_url
+from ..wire.limits import lake_url
 from .tables import FORMAT_VERSION, MEASURED, PARTITION, SCHEMAS
 
 MARKER = "omnirecord.json"

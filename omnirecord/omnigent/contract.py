@@ -4,8 +4,11 @@
     contract.judge(frame).verdict
     contract.event(data)
 
-`omnirecord.contract` has the engine. Every model of `omnigent/events/` can be imported from here.
+`omnirecord.contract` has the engine. Every model of `response_events` and `session_events` can be imported from here.
 `cassette.contracts.load` also knows the contracts of other APIs.
+
+A new event type is a model in one of these, below `OmnigentEvent`, and a line in `omnigent/summary.py`. An event
+that changes a turn also gets a constant in `omnigent/protocol.py` and a function in `analysis/turns/events.py`.
 
 The contract `documented`: Omnigent's reference page. It is the models, applied strictly, and the tables below:
 
@@ -27,28 +30,36 @@ numbers in strings are numbers, and other fields are allowed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import chain
+from operator import or_
 from os import PathLike, fspath
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..contract import Issue as Issue
 from ..contract import ProblemKind as ProblemKind
+from ..contract import Shapes
 from ..contract.events import Event as Event
-from ..contract.events import Known, Steps
+from ..contract.events import Known, Steps, by_type
 from ..contract.events import Shape as Shape
 from ..contract.events import UntypedEvent as UntypedEvent
 from ..contract.judge import Contract as Contract
 from ..contract.judge import Judgement as Judgement
 from ..contract.judge import check, issues_of, of_models
-from ..contract.shapes import Shapes
-from .events import MODELS
-from .events import ServerStreamEvent as ServerStreamEvent
-from .events.response import *  # noqa: F403 - a new model is exported without a change here
-from .events.session import *  # noqa: F403
-from .events.session import ChildSessionSummary, SessionResourceObject, TodoEntry
+from .response_events import *  # noqa: F403 - a new model is exported without a change here
+from .response_events import OmnigentEvent
+from .session_events import *  # noqa: F403
+from .session_events import ChildSessionSummary, SessionResourceObject, TodoEntry
+
+MODELS = by_type(OmnigentEvent)
+"""The model of each type: the reference page's 43 and the live union's 55, 56 together."""
+if TYPE_CHECKING:
+    ServerStreamEvent = OmnigentEvent
+else:
+    ServerStreamEvent = Annotated[reduce(or_, dict.fromkeys(MODELS.values())), Field(discriminator="type")]
+"""Any event of Omnigent's. `type` tells them apart."""
 
 
 def omnigent() -> Contract:
@@ -170,8 +181,8 @@ def _unlisted(type_: str, data: dict[str, Any]) -> Iterator[Issue]:
 def _check(type_: str, data: dict[str, Any]) -> list[Issue]:
     """Return the issues, one for each path."""
     found: dict[str, Issue] = {}
-    kinds = check(MODELS[type_], data, strict=True)
-    for issue in chain(kinds, _missing(type_, data), _shapes(type_, data), _values(type_, data)):
+    of_model = check(MODELS[type_], data, strict=True)
+    for issue in chain(of_model, _missing(type_, data), _shapes(type_, data), _values(type_, data)):
         found.setdefault(issue.path, issue)
     return list(found.values())
 

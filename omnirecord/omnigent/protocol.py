@@ -61,11 +61,9 @@ HEARTBEATS = frozenset({SESSION_HEARTBEAT, RESPONSE_HEARTBEAT})
 RESPONSE_BEGINS = frozenset({RESPONSE_CREATED, RESPONSE_QUEUED, RESPONSE_IN_PROGRESS})
 End = Literal["completed", "failed", "incomplete", "cancelled"]
 RESPONSE_ENDS: Mapping[str, End] = {
-    RESPONSE_COMPLETED: "completed",
-    RESPONSE_FAILED: "failed",
-    RESPONSE_INCOMPLETE: "incomplete",
+    RESPONSE_COMPLETED: "completed", RESPONSE_FAILED: "failed", RESPONSE_INCOMPLETE: "incomplete",
     RESPONSE_CANCELLED: "cancelled",
-}
+}  # fmt: skip
 TURN_ENDS: Mapping[str, End] = {TURN_COMPLETED: "completed", TURN_FAILED: "failed", TURN_CANCELLED: "cancelled"}
 ENDS: Mapping[str, End] = {**RESPONSE_ENDS, **TURN_ENDS}
 """The events that end a turn, with how it ended. A server sends the one kind or the other."""
@@ -107,7 +105,6 @@ def is_of_response(type_: str | None) -> bool:
 
 
 def is_of_tool(type_: str) -> bool:
-    """Return whether an event is about a tool call alone."""
     return type_.startswith("response.function_call")
 
 
@@ -122,10 +119,8 @@ def stream_epoch(exchange: Exchange) -> str | None:
 
 
 class ConnectSnapshot:
-    """The connect snapshot of one stream, found frame by frame.
-
-    It ends before a second heartbeat, and before a late frame: the first events of a message may have the same types.
-    """
+    """The connect snapshot of one stream, found frame by frame. It ends before a second heartbeat, and before a late
+    frame: the first events of a message may have the same types."""
 
     def __init__(self) -> None:
         self._begun_ns: int | None = None
@@ -147,8 +142,7 @@ class ConnectSnapshot:
             return False
         if frame.type in SNAPSHOT_TYPES:
             return True
-        resent = frame.type in RESENT
-        if self._number != self._in_flight + 1 or not resent or _is_numbered(frame):
+        if self._number != self._in_flight + 1 or frame.type not in RESENT or _is_numbered(frame):
             return False
         self._in_flight = self._number
         return True

@@ -32,15 +32,8 @@ _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 _OF_MACHINES = ("/v1/runners", "/v1/hosts")
 RUNNER = "runner"
 _TOKEN = "x-omnigent-runner-tunnel-token"
-_CLIENTS = (
-    ("mozilla/", "web UI"),
-    ("curl/", "curl"),
-    ("python-httpx/", "Python client"),
-    ("python/", "Python client"),
-    ("python-requests/", "Python client"),
-    ("python-urllib/", "Python client"),
-    ("omnigent", "Python client"),
-)
+_PYTHON = ("python-httpx/", "python/", "python-requests/", "python-urllib/", "omnigent")
+_CLIENTS = {"mozilla/": "web UI", "curl/": "curl", **dict.fromkeys(_PYTHON, "Python client")}
 """Beginnings of User-Agent fields, in lower case, and the names of these clients."""
 _LONGEST = 30
 """Length of an unknown product's name, in characters."""
@@ -79,7 +72,6 @@ def below_session(target: str) -> str | None:
 
 
 def stream_target(session: str) -> str:
-    """Return the target of a session's event stream."""
     return f"/v1/sessions/{session}/stream"
 
 
@@ -127,7 +119,6 @@ def is_of_runner(method: str, target: str) -> bool:
 
 
 def is_of_client(method: str, target: str) -> bool:
-    """Return whether only clients send such a request."""
     rest = below_session(target) or ""
     return opens_session_stream(method, target) or (method == "POST" and rest.endswith("/resolve"))
 
@@ -170,11 +161,8 @@ class Parties:
         self._clients: set[Credentials] = set()
 
     def of(self, method: str, target: str, headers: Headers) -> str:
-        """Return the party of a request: `runner`, `client`, or `client-N` for further credentials.
-
-        After a request that only runners send, all with the same credentials are the runner's, unless a client has
-        them too.
-        """
+        """Return the party of a request: `runner`, `client`, or `client-N` for further credentials. After a request
+        that only runners send, all with the same credentials are the runner's, unless a client has them too."""
         if has_token(headers):
             return RUNNER
         own = self._credentials(headers)
@@ -196,7 +184,6 @@ def is_by_runner(method: str, target: str, headers: Headers) -> bool:
 
 
 def has_token(headers: Headers) -> bool:
-    """Return whether a request has the token of a runner's tunnel."""
     return any(name.lower() == _TOKEN for name, _ in headers)
 
 
@@ -212,16 +199,14 @@ def party_name(exchange: Exchange) -> str:
 @lru_cache(256)
 def _client(user_agent: str) -> str:
     lower = user_agent.lower()
-    known = next((name for begin, name in _CLIENTS if lower.startswith(begin)), None)
+    known = next((name for begin, name in _CLIENTS.items() if lower.startswith(begin)), None)
     product = user_agent.split("/", 1)[0].split(" ", 1)[0]
     return known or product[:_LONGEST] or "client"
 
 
 _VERSION_KEYS = {
-    "/v1/info": "server_version",
-    "/api/version": "version",
-    "/.well-known/omnigent.json": "server_version",
-}
+    "/v1/info": "server_version", "/api/version": "version", "/.well-known/omnigent.json": "server_version",
+}  # fmt: skip
 _BEGINS = "session_init"
 """The key of a request in a tunnel that begins a session."""
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+!_-]{0,63}")

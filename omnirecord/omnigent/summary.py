@@ -13,6 +13,7 @@ from typing import Any
 from ..text import ENOUGH, SUMMARY, as_json, clip, joined, one_line, quoted, text_in, tokens
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list
+from .protocol import RESPONSE_BEGINS, RESPONSE_ENDS
 
 _PREFIX = re.compile(r"[a-z]{1,8}_")
 Data = dict[str, Any]
@@ -64,10 +65,6 @@ def _of_json_rpc(data: Data) -> str:
     else:
         told = json.dumps(rest, ensure_ascii=False) if isinstance(rest, str) else as_json(rest)
     return joined(["" if id_ is None else f"id={id_}", told])
-
-
-def _delta(data: Data) -> str:
-    return quoted(data.get("delta"))
 
 
 def _error(error: Any) -> str:
@@ -153,14 +150,6 @@ def _item(data: Data) -> str:
     return joined([type_, _error(item) or _content(item.get("summary"))])
 
 
-def _asks(data: Data) -> str:
-    return f"asks: {text_in(as_dict(data.get('params')).get('message'))}"
-
-
-def _resolved(data: Data) -> str:
-    return text_in(data.get("action")) or text_in(data.get("reason")) or "settled"
-
-
 def _trouble(data: Data) -> str:
     what = joined([text_in(data.get("source")), text_in(data.get("tool_name"))])
     attempt = f"attempt {data['attempt']} of {data.get('max_attempts')}" if "attempt" in data else ""
@@ -173,6 +162,7 @@ def _resource(data: Data) -> str:
     return joined([text_in(resource.get("type")), text_in(resource.get("name")) or text_in(resource.get("id"))])
 
 
+_IN_DELTAS = ("output_text", "reasoning_text", "reasoning_summary_text", "function_call_output")
 _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.status": _status,
     "session.heartbeat": _field("server_time"),
@@ -184,7 +174,6 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.model": _field("model"),
     "session.usage": _session_usage,
     "session.presence": _presence,
-    "session.skills": _field(),
     "session.todos": _todos,
     "session.sandbox_status": _field("stage", "error"),
     "session.terminal.activity": _field("terminal_id"),
@@ -197,34 +186,26 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "session.permission_mode": _field("permission_mode"),
     "session.codex_approval_mode": _field("approval_mode"),
     "session.mcp_startup": _servers,
-    "session.model_options": _field(),
     "session.superseded": _field("target_conversation_id"),
     "session.btw_sidechat": _field("question"),
-    "response.created": _response,
-    "response.queued": _response,
-    "response.in_progress": _response,
-    "response.output_text.delta": _delta,
-    "response.reasoning.started": _field(),
-    "response.reasoning_text.delta": _delta,
-    "response.reasoning_summary_text.delta": _delta,
-    "response.function_call_output.delta": _delta,
+    **dict.fromkeys((*RESPONSE_BEGINS, *RESPONSE_ENDS), _response),
+    **{f"response.{part}.delta": lambda data: quoted(data.get("delta")) for part in _IN_DELTAS},
     "response.output_item.done": _item,
     "response.output_file.done": _field("filename"),
-    "response.completed": _response,
-    "response.failed": _response,
-    "response.incomplete": _response,
-    "response.cancelled": _response,
     "response.error": _trouble,
     "response.retry": _trouble,
     "response.policy_denied": _field("phase", "reason"),
     "response.heartbeat": _field("server_time"),
-    "response.elicitation_request": _asks,
-    "response.elicitation_resolved": _resolved,
+    "response.elicitation_request": lambda data: f"asks: {text_in(as_dict(data.get('params')).get('message'))}",
+    "response.elicitation_resolved": lambda data: _first(data, "action", "reason") or "settled",
     "response.client_task.cancel": _field("task_id"),
     "browser.action_request": _field("action"),
     "turn.failed": lambda data: _error(data.get("error")),
-    **dict.fromkeys(("turn.started", "turn.completed", "turn.cancelled"), _field()),
-}
+    **dict.fromkeys(
+        ("response.reasoning.started", "session.model_options", "session.skills", "turn.started", "turn.completed",
+         "turn.cancelled"), _field(),
+    ),
+}  # fmt: skip
 
 
 def _first(data: Data, *names: str) -> str:

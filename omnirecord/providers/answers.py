@@ -35,8 +35,6 @@ class CallUsage:
 
 @dataclass(frozen=True, slots=True)
 class ToolRequest:
-    """A tool that the model asked for."""
-
     call_id: str
     name: str
     arguments: str
@@ -121,7 +119,6 @@ class Answer:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
-        """Set the end from an error object."""
         code, message = _error(error)
         self.end("failed", code, message)
 
@@ -143,8 +140,7 @@ class Answer:
         self.texts.setdefault(place, []).append(text)
         if not whole:
             self._with_deltas.add(place)
-            self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
-            self._deltas.append((self.seq, self.at_ns, text, place))
+            self._came(text, place)
 
     def think(self, text: str | None, *, whole: bool = False) -> None:
         """Add a delta of reasoning. `whole`: all of it, which counts if no delta brought it."""
@@ -152,8 +148,11 @@ class Answer:
             return
         self.reasoning.append(text)
         if not whole:
-            self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
-            self._deltas.append((self.seq, self.at_ns, text, None))
+            self._came(text, None)
+
+    def _came(self, text: str, place: tuple[int, int] | None) -> None:
+        self.first_ns = self.at_ns if self.first_ns is None else self.first_ns
+        self._deltas.append((self.seq, self.at_ns, text, place))
 
     def tool(self, key: object, call_id: str | None, name: str | None) -> _Tool:
         """Return the tool request with this key, new or known."""
@@ -172,15 +171,13 @@ class Answer:
     def asked(self, key: object, call_id: str | None, name: str | None, arguments: Any) -> None:
         """Complete a tool request."""
         tool = self.tool(key, call_id, name)
-        written = arguments if isinstance(arguments, str) else None if arguments is None else _dumped(arguments)
-        if written is not None:
-            tool.parts = [written]
+        if arguments is not None:
+            is_text = isinstance(arguments, str)
+            tool.parts = [arguments if is_text else json.dumps(arguments, ensure_ascii=False)]
         tool.at_ns = self.at_ns
 
 
 class _Responses(Answer):
-    """OpenAI Responses."""
-
     _ENDS = ("completed", "failed", "incomplete", "cancelled")
 
     def event(self, data: dict[str, Any]) -> None:
@@ -248,8 +245,6 @@ class _Responses(Answer):
 
 
 class _Chat(Answer):
-    """OpenAI Chat Completions."""
-
     _INCOMPLETE = frozenset({"length", "content_filter"})
 
     def event(self, data: dict[str, Any]) -> None:
@@ -297,8 +292,6 @@ class _Chat(Answer):
 
 
 class _Messages(Answer):
-    """Anthropic Messages."""
-
     _INCOMPLETE = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
 
     def __init__(self) -> None:
@@ -354,13 +347,11 @@ class _Messages(Answer):
         self._counted |= {key: value for key, value in as_dict(usage).items() if value is not None}
         if not self._counted:
             return
-        count = {key: _number(self._counted.get(key)) for key in ("input_tokens", "output_tokens")}
-        cached = _number(self._counted.get("cache_read_input_tokens"))
-        kept = _number(self._counted.get("cache_creation_input_tokens"))
-        asked, said = count["input_tokens"], count["output_tokens"]
-        asked = None if asked is None else asked + (cached or 0) + (kept or 0)
+        keys = "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"
+        uncached, said, cached, kept = (_number(self._counted.get(key)) for key in keys)
+        asked = None if uncached is None else uncached + (cached or 0) + (kept or 0)
         total = None if asked is None or said is None else asked + said
-        self.usage = CallUsage(asked, said, cached, None, total, count["input_tokens"])
+        self.usage = CallUsage(asked, said, cached, None, total, uncached)
 
 
 READERS: dict[Api, type[Answer]] = {
@@ -394,7 +385,3 @@ def _error(error: Any) -> tuple[str | None, str | None]:
 def _said(part: Any) -> str | None:
     data = as_dict(part)
     return as_text(data.get("text")) or as_text(data.get("refusal"))
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -17,28 +17,18 @@ from ..contract.judge import Contract, of_models
 NAME = "anthropic-messages"
 
 StopReason = Literal[
-    "end_turn",
-    "max_tokens",
-    "stop_sequence",
-    "tool_use",
-    "pause_turn",
-    "compaction",
-    "refusal",
+    "end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "compaction", "refusal",
     "model_context_window_exceeded",
-]
+]  # fmt: skip
 
 
 class TextBlock(Shape):
-    """Text of the model."""
-
     type: Literal["text"]
     text: str
     citations: list[Any] | None = None
 
 
 class ThinkingBlock(Shape):
-    """The model's thinking."""
-
     type: Literal["thinking"]
     thinking: str
     signature: str
@@ -52,8 +42,6 @@ class RedactedThinkingBlock(Shape):
 
 
 class ToolUseBlock(Shape):
-    """A call of a tool of the client."""
-
     type: Literal["tool_use"]
     id: str
     name: str
@@ -68,15 +56,9 @@ class ServerToolUseBlock(Shape):
     type: Literal["server_tool_use"]
     id: str
     name: Literal[
-        "advisor",
-        "web_search",
-        "web_fetch",
-        "code_execution",
-        "bash_code_execution",
-        "text_editor_code_execution",
-        "tool_search_tool_regex",
-        "tool_search_tool_bm25",
-    ]
+        "advisor", "web_search", "web_fetch", "code_execution", "bash_code_execution", "text_editor_code_execution",
+        "tool_search_tool_regex", "tool_search_tool_bm25",
+    ]  # fmt: skip
     input: dict[str, Any]
     caller: Any = None
 
@@ -95,15 +77,10 @@ class ToolResultBlock(Shape):
     """The result of a tool that the server ran."""
 
     type: Literal[
-        "advisor_tool_result",
-        "bash_code_execution_tool_result",
-        "code_execution_tool_result",
-        "mcp_tool_result",
-        "text_editor_code_execution_tool_result",
-        "tool_search_tool_result",
-        "web_fetch_tool_result",
+        "advisor_tool_result", "bash_code_execution_tool_result", "code_execution_tool_result", "mcp_tool_result",
+        "text_editor_code_execution_tool_result", "tool_search_tool_result", "web_fetch_tool_result",
         "web_search_tool_result",
-    ]
+    ]  # fmt: skip
     tool_use_id: str
     content: Any
 
@@ -123,8 +100,6 @@ ContentBlock = Annotated[
 
 
 class TextDelta(Shape):
-    """A piece of text."""
-
     type: Literal["text_delta"]
     text: str
 
@@ -137,23 +112,17 @@ class InputJsonDelta(Shape):
 
 
 class ThinkingDelta(Shape):
-    """A piece of the model's thinking."""
-
     type: Literal["thinking_delta"]
     thinking: str
     estimated_tokens: int | None = None
 
 
 class SignatureDelta(Shape):
-    """The signature of the thinking."""
-
     type: Literal["signature_delta"]
     signature: str
 
 
 class CitationsDelta(Shape):
-    """A source of the text."""
-
     type: Literal["citations_delta"]
     citation: Any
 
@@ -173,15 +142,11 @@ BlockDelta = Annotated[
 
 
 class CacheCreation(Shape):
-    """Input tokens written to the cache."""
-
     ephemeral_1h_input_tokens: int
     ephemeral_5m_input_tokens: int
 
 
 class OutputTokensDetails(Shape):
-    """Kinds of output tokens."""
-
     thinking_tokens: int
 
 
@@ -216,8 +181,6 @@ class DeltaUsage(Shape):
 
 
 class Message(Shape):
-    """A message of the model, as it begins."""
-
     type: Literal["message"]
     id: str
     role: Literal["assistant"]
@@ -234,8 +197,6 @@ class Message(Shape):
 
 
 class MessageDelta(Shape):
-    """How a message stopped."""
-
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
     stop_details: Any = None
@@ -254,38 +215,28 @@ class MessagesEvent(Event):
 
 
 class MessageStartEvent(MessagesEvent):
-    """A message begins."""
-
     type: Literal["message_start"]
     message: Message
 
 
 class ContentBlockStartEvent(MessagesEvent):
-    """A block of the content begins."""
-
     type: Literal["content_block_start"]
     index: int
     content_block: ContentBlock
 
 
 class ContentBlockDeltaEvent(MessagesEvent):
-    """A piece of a block."""
-
     type: Literal["content_block_delta"]
     index: int
     delta: BlockDelta
 
 
 class ContentBlockStopEvent(MessagesEvent):
-    """A block of the content is complete."""
-
     type: Literal["content_block_stop"]
     index: int
 
 
 class MessageDeltaEvent(MessagesEvent):
-    """How the message stopped, and its usage."""
-
     type: Literal["message_delta"]
     delta: MessageDelta
     usage: DeltaUsage
@@ -294,20 +245,14 @@ class MessageDeltaEvent(MessagesEvent):
 
 
 class MessageStopEvent(MessagesEvent):
-    """The message is complete: the end of the stream."""
-
     type: Literal["message_stop"]
 
 
 class PingEvent(MessagesEvent):
-    """The stream is alive."""
-
     type: Literal["ping"]
 
 
 class ErrorEvent(MessagesEvent):
-    """The server failed: the end of the stream."""
-
     type: Literal["error"]
     error: ErrorObject
     request_id: str | None = None
@@ -321,5 +266,4 @@ ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
 
 @cache
 def contract() -> Contract:
-    """Return the contract `anthropic-messages`."""
     return of_models(NAME, EVENTS, Api(NAME, event_line="required", end_marker=None, ends=ENDS))

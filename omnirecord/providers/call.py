@@ -146,10 +146,8 @@ def call_of(
     if status is not None and status >= 400:
         answer.refuse(response)
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
-    conversation, tools = (
-        conversation_of(request, x.request.target),
-        tuple(one.request() for one in answer.tools.values()),
-    )
+    conversation = conversation_of(request, x.request.target)
+    tools = tuple(one.request() for one in answer.tools.values())
     over = answer.ended_ns if answer.ending in ("completed", "incomplete", "failed") else None
     return ModelCall(
         exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
@@ -167,14 +165,10 @@ def call_of(
 
 def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:
     """Return the ids of earlier answers that a request names."""
-    found: dict[str, None] = {}
-    for item in as_list(body.get("input")):
-        if (id_ := as_text(as_dict(item).get("id"))) is not None:
-            found[id_] = None
+    ids = [as_text(as_dict(item).get("id")) for item in as_list(body.get("input"))]
     if conversation is not None:
-        named = (conversation.previous_id, *(item.call_id for item in conversation.items))
-        found |= dict.fromkeys(id_ for id_ in named if id_)
-    return found
+        ids += [conversation.previous_id, *(item.call_id for item in conversation.items)]
+    return dict.fromkeys(id_ for id_ in ids if id_)
 
 
 def _attempt(x: Exchange) -> int:

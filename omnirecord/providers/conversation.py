@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import takewhile, zip_longest
 from typing import Any, Literal
 
 from ..wire.normal import Normal
@@ -44,8 +44,6 @@ _SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that the model may call."""
-
     name: str
     """The name of a function; the type of another tool, such as `web_search`."""
     same: str
@@ -57,10 +55,8 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a request asks a model. Two are equal if they mean the same.
-
-    Fields that are not compared hold values as sent.
-    """
+    """What a request asks a model. Two are equal if they mean the same. Fields that are not compared hold values as
+    sent."""
 
     api: Api
     model: str
@@ -107,10 +103,8 @@ def api_of(target: str) -> Api | None:
 
 
 def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation | None:
-    """Return the conversation in a decoded body or JSON value; None if there is none.
-
-    `target`: the target of the request, which tells the API. Without it, the body tells it.
-    """
+    """Return the conversation in a decoded body or JSON value; None if there is none. `target`: the target of the
+    request, which tells the API. Without it, the body tells it."""
     data = as_dict(_value(body))
     try:
         api = _api_of(data, target)
@@ -128,11 +122,9 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
         ("instructions", "instructions", recorded.same_instructions, got.same_instructions),
     )
     yield from (Difference(*one) for one in heads if one[2] != one[3])
-    size = max(len(recorded.items), len(got.items))
-    for number in range(size):
-        one, other = _at(recorded.items, number), _at(got.items, number)
+    for number, (one, other) in enumerate(zip_longest(recorded.items, got.items), 1):
         if one != other:
-            yield _item_difference(number, one, other)
+            yield _item_difference(f"item {number}", one, other)
     yield from _tool_differences(recorded.tools, got.tools)
     ours, theirs = dict(recorded.settings), dict(got.settings)
     for name in sorted(ours.keys() | theirs.keys()):
@@ -140,21 +132,14 @@ def differences(recorded: Conversation, got: Conversation) -> Iterator[Differenc
             yield Difference("settings", name, ours.get(name), theirs.get(name))
 
 
-def _at(items: tuple[Item, ...], number: int) -> Item | None:
-    return items[number] if number < len(items) else None
-
-
-def _item_difference(number: int, recorded: Item | None, got: Item | None) -> Difference:
-    there = got if recorded is None else recorded
-    where = f"item {number + 1} ({there.label if there is not None else ''})"
-    if recorded is None or got is None:
-        return Difference(
-            "messages", where, None if recorded is None else recorded.same, None if got is None else got.same
-        )
+def _item_difference(where: str, recorded: Item | None, got: Item | None) -> Difference:
+    if recorded is None:
+        return Difference("messages", f"{where} ({got.label if got else ''})", None, got.same if got else None)
+    if got is None:
+        return Difference("messages", f"{where} ({recorded.label})", recorded.same, None)
     if recorded.label != got.label:
-        return Difference(
-            "messages", f"item {number + 1}", f"{recorded.label}: {recorded.same}", f"{got.label}: {got.same}"
-        )
+        return Difference("messages", where, f"{recorded.label}: {recorded.same}", f"{got.label}: {got.same}")
+    where += f" ({recorded.label})"
     if recorded.same != got.same:
         return Difference("messages", where, recorded.same, got.same)
     return Difference("messages", f"{where}, its call", _call_text(recorded), _call_text(got))
@@ -177,7 +162,7 @@ def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator
 def _by_name(tools: Iterable[Tool]) -> dict[str, str]:
     made: dict[str, str] = {}
     for tool in tools:
-        made[tool.name] = made[tool.name] + tool.same if tool.name in made else tool.same
+        made[tool.name] = made.get(tool.name, "") + tool.same
     return made
 
 
@@ -215,7 +200,6 @@ def _looks_like_anthropic(data: dict[str, Any]) -> bool:
 
 
 def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
-    """Return the conversation of one body."""
     normal = Normal()  # collects the ids that are not compared
     drafts = list(drafts_of(data.get("input" if api == "openai-responses" else "messages")))
     opening = _opening(api, data, drafts)
@@ -234,7 +218,6 @@ def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
 
 
 def _opening(api: Api, data: dict[str, Any], drafts: list[Draft]) -> list[str]:
-    """Return the texts of the instructions."""
     if api == "openai-responses":
         return [found] if (found := as_text(data.get("instructions"))) else []
     if api == "anthropic-messages":

@@ -20,8 +20,6 @@ ERROR = "error"
 
 
 class FunctionDelta(Shape):
-    """A piece of a call of a function."""
-
     name: str | None = None
     arguments: str | None = None
 
@@ -36,8 +34,6 @@ class ToolCallDelta(Shape):
 
 
 class Delta(Shape):
-    """A piece of the message of one choice."""
-
     role: Literal["developer", "system", "user", "assistant", "tool"] | None = None
     content: str | None = None
     refusal: str | None = None
@@ -46,8 +42,6 @@ class Delta(Shape):
 
 
 class Choice(Shape):
-    """A piece of one choice."""
-
     index: int
     delta: Delta
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
@@ -55,8 +49,6 @@ class Choice(Shape):
 
 
 class CompletionTokensDetails(Shape):
-    """Kinds of output tokens."""
-
     accepted_prediction_tokens: int | None = None
     audio_tokens: int | None = None
     reasoning_tokens: int | None = None
@@ -64,15 +56,11 @@ class CompletionTokensDetails(Shape):
 
 
 class PromptTokensDetails(Shape):
-    """Kinds of input tokens."""
-
     audio_tokens: int | None = None
     cached_tokens: int | None = None
 
 
 class Usage(Shape):
-    """The number of tokens of a completion."""
-
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -99,8 +87,6 @@ class ChatCompletionChunk(Event):
 
 
 class ErrorEvent(Event):
-    """The server failed: the end of the stream."""
-
     type: str | None = ERROR
     """No field of the API."""
     error: Annotated[Any, "likewise"]
@@ -120,5 +106,4 @@ def type_of(data: Mapping[str, Any], _event: str | None = None) -> str | None:
 
 @cache
 def contract() -> Contract:
-    """Return the contract `openai-chat`."""
     return of_models(NAME, EVENTS, Api(NAME, type_of, "object", event_line="ignored", ends=(ERROR,)))

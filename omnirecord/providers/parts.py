@@ -66,7 +66,6 @@ class Draft:
         return Item(self.kind, self.same(normal), self.name, call, self.text, self.value, self.call_id)
 
     def same(self, normal: Normal) -> str:
-        """Return what is compared."""
         if self.kind in ("user", "assistant"):
             return _shown(normal.said(self.text))
         if self.kind in ("system", "reasoning") or (self.kind == "output" and self.value is None):
@@ -145,7 +144,6 @@ def content_items(role: str, content: Any, name: str = "") -> Iterator[Draft]:
 
 
 def _block(data: dict[str, Any], kind: Kind, name: str) -> Iterator[Draft]:
-    """Yield what a content block holds."""
     type_ = as_text(data.get("type")) or ""
     if type_ in ("thinking", "redacted_thinking"):
         yield Draft("reasoning", as_text(data.get("thinking")) or "")
@@ -160,7 +158,6 @@ def _block(data: dict[str, Any], kind: Kind, name: str) -> Iterator[Draft]:
 
 
 def _item(data: dict[str, Any], kind: str) -> Draft:
-    """Return what an item of OpenAI Responses holds."""
     call_id = as_text(data.get("call_id"))
     if kind == "reasoning":
         texts = (text_of(data.get("summary")), text_of(data.get("content")))

@@ -14,8 +14,6 @@ Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class OutputText(Shape):
-    """Text of a message."""
-
     type: Literal["output_text"]
     text: str
     annotations: list[Any]
@@ -23,29 +21,21 @@ class OutputText(Shape):
 
 
 class Refusal(Shape):
-    """The text by which the model refuses."""
-
     type: Literal["refusal"]
     refusal: str
 
 
 class ReasoningText(Shape):
-    """Text of the model's reasoning."""
-
     type: Literal["reasoning_text"]
     text: str
 
 
 class SummaryText(Shape):
-    """Text of a summary of the model's reasoning."""
-
     type: Literal["summary_text"]
     text: str
 
 
 class Message(Shape):
-    """A message of the model."""
-
     type: Literal["message"]
     id: str
     role: Literal["assistant"]
@@ -55,8 +45,6 @@ class Message(Shape):
 
 
 class FunctionCall(Shape):
-    """A call of a function of the client."""
-
     type: Literal["function_call"]
     id: str | None = None
     call_id: str
@@ -78,8 +66,6 @@ class CustomToolCall(Shape):
 
 
 class Reasoning(Shape):
-    """The model's reasoning."""
-
     type: Literal["reasoning"]
     id: str
     summary: list[SummaryText]
@@ -89,8 +75,6 @@ class Reasoning(Shape):
 
 
 class WebSearchCall(Shape):
-    """A search in the web."""
-
     type: Literal["web_search_call"]
     id: str
     status: Literal["in_progress", "searching", "completed", "failed"]
@@ -98,8 +82,6 @@ class WebSearchCall(Shape):
 
 
 class FileSearchCall(Shape):
-    """A search in files."""
-
     type: Literal["file_search_call"]
     id: str
     queries: list[str]
@@ -119,8 +101,6 @@ class CodeInterpreterCall(Shape):
 
 
 class ImageGenerationCall(Shape):
-    """A generated image."""
-
     type: Literal["image_generation_call"]
     id: str
     result: str | None = None
@@ -176,8 +156,6 @@ class McpCall(Shape):
 
 
 class McpListTools(Shape):
-    """The tools of an MCP server."""
-
     type: Literal["mcp_list_tools"]
     id: str
     server_label: str
@@ -186,8 +164,6 @@ class McpListTools(Shape):
 
 
 class McpApprovalRequest(Shape):
-    """A question whether a tool of an MCP server may be called."""
-
     type: Literal["mcp_approval_request"]
     id: str
     name: str
@@ -229,20 +205,14 @@ Part = Annotated[OutputText | Refusal | ReasoningText | Shape, ByType()]
 
 
 class InputTokensDetails(Shape):
-    """Kinds of input tokens."""
-
     cached_tokens: int
 
 
 class OutputTokensDetails(Shape):
-    """Kinds of output tokens."""
-
     reasoning_tokens: int
 
 
 class Usage(Shape):
-    """The number of tokens of a response."""
-
     input_tokens: int
     input_tokens_details: InputTokensDetails
     output_tokens: int
@@ -251,34 +221,16 @@ class Usage(Shape):
 
 
 class ResponseError(Shape):
-    """Why a response failed."""
-
     code: Literal[
-        "server_error",
-        "rate_limit_exceeded",
-        "invalid_prompt",
-        "vector_store_timeout",
-        "invalid_image",
-        "invalid_image_format",
-        "invalid_base64_image",
-        "invalid_image_url",
-        "image_too_large",
-        "image_too_small",
-        "image_parse_error",
-        "image_content_policy_violation",
-        "invalid_image_mode",
-        "image_file_too_large",
-        "unsupported_image_media_type",
-        "empty_image_file",
-        "failed_to_download_image",
-        "image_file_not_found",
-    ]
+        "server_error", "rate_limit_exceeded", "invalid_prompt", "vector_store_timeout", "invalid_image",
+        "invalid_image_format", "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small",
+        "image_parse_error", "image_content_policy_violation", "invalid_image_mode", "image_file_too_large",
+        "unsupported_image_media_type", "empty_image_file", "failed_to_download_image", "image_file_not_found",
+    ]  # fmt: skip
     message: str
 
 
 class IncompleteDetails(Shape):
-    """Why a response is incomplete."""
-
     reason: Literal["max_output_tokens", "content_filter"] | None = None
 
 

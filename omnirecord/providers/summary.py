@@ -28,11 +28,8 @@ def text_delta(type_: str | None, data: Data) -> tuple[str, str] | None:
         delta = next((as_dict(one).get("delta") for one in as_list(data.get("choices"))), None)
     elif type_ != "content_block_delta":
         return None
-    fields = as_dict(delta)
-    for name in ("content", "text", "reasoning_content", "thinking"):
-        if text := as_text(fields.get(name)):
-            return _DELTAS[name], text
-    return None
+    texts = ((kind, as_text(as_dict(delta).get(name))) for name, kind in _DELTAS.items())
+    return next(((kind, text) for kind, text in texts if text), None)
 
 
 _DELTAS = {
@@ -100,11 +97,13 @@ def _block(data: Data) -> str:
 
 def _block_delta(data: Data) -> str:
     delta = as_dict(data.get("delta"))
-    texts = (delta.get(name) for name in ("text", "partial_json", "thinking"))
-    return next((quoted(text) for text in texts if isinstance(text, str)), text_in(delta.get("type")))
+    return _of("text", "partial_json", "thinking")(delta) or text_in(delta.get("type"))
 
 
 _OF_ITEM = _of("delta", "text", "refusal", "arguments", "input", "code", "item_id")
+_IN_PIECES = (
+    "refusal", "function_call_arguments", "mcp_call_arguments", "custom_tool_call_input", "code_interpreter_call_code",
+)  # fmt: skip
 _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "error": _error,
     "response.output_item.added": _item,
@@ -112,24 +111,9 @@ _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "response.content_part.done": _part,
     "response.reasoning_summary_part.added": _part,
     "response.reasoning_summary_part.done": _part,
-    **dict.fromkeys(
-        (
-            "response.output_text.done",
-            "response.refusal.delta",
-            "response.refusal.done",
-            "response.reasoning_text.done",
-            "response.reasoning_summary_text.done",
-            "response.function_call_arguments.delta",
-            "response.function_call_arguments.done",
-            "response.mcp_call_arguments.delta",
-            "response.mcp_call_arguments.done",
-            "response.custom_tool_call_input.delta",
-            "response.custom_tool_call_input.done",
-            "response.code_interpreter_call_code.delta",
-            "response.code_interpreter_call_code.done",
-        ),
-        _OF_ITEM,
-    ),
+    **dict.fromkeys(("response.output_text.done", "response.reasoning_text.done"), _OF_ITEM),
+    "response.reasoning_summary_text.done": _OF_ITEM,
+    **{f"response.{name}.{step}": _OF_ITEM for name in _IN_PIECES for step in ("delta", "done")},
     "chat.completion.chunk": _chunk,
     "message_start": _message_start,
     "message_delta": _message_delta,

@@ -104,7 +104,6 @@ class BodyRedactor:
         return self._run(final=True)
 
     def whole(self, data: bytes) -> bytes:
-        """Return a whole body without secrets."""
         self._buffer = data
         return self._run(final=True)
 

@@ -10,6 +10,7 @@ redactor as UTF-8. Each 16-bit unit outside a secret stays unchanged, valid or n
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,6 @@ class BodyFilter(Protocol):
     """A body in pieces: `feed` returns the bytes that can be written by now, `close` the rest."""
 
     def feed(self, data: bytes) -> bytes: ...
-
     def close(self) -> bytes: ...
 
 
@@ -167,74 +167,56 @@ class AnyWidth:
         self._inner = inner
         self._coding: str | None = None
         self._begins = True
-        self._wide = b""  # input not decoded yet: the beginning, half a unit, half a pair
-        self._narrow = b""  # output not encoded yet: the beginning of a character
+        self._start = b""  # input before the coding is known
+        self._of_wide = self._of_narrow = _decoder("utf-8")  # each holds the beginning of a character
 
     def feed(self, data: bytes) -> bytes:
-        if not self._begins and self._coding is None:
+        mark = b""
+        if self._begins:
+            self._start += data
+            if (found := self._begin(final=False)) is None:
+                return b""
+            mark, data, self._start = found, self._start, b""
+        if self._coding is None:
             return self._inner.feed(data)
-        self._wide += data
-        mark = self._begin(final=False) if self._begins else b""
-        return mark if self._begins else mark + self._passed()
+        return mark + self._widened(self._inner.feed(_narrow(self._of_wide.decode(data))))
 
     def close(self) -> bytes:
-        mark = self._begin(final=True) if self._begins else b""
+        mark = (self._begin(final=True) if self._begins else None) or b""
         if self._coding is None:
-            return self._inner.feed(self._wide) + self._inner.close()
-        rest = self._wide[len(self._wide) // 2 * 2 :]
-        wide = self._wide[: len(self._wide) - len(rest)]
-        self._wide = b""
-        safe = self._inner.feed(self._narrowed(wide)) + self._inner.close()
-        return mark + self._widened(self._narrow + safe) + rest
+            return self._inner.feed(self._start) + self._inner.close()
+        wide = self._of_wide.getstate()[0] + self._start
+        size = len(wide) // 2 * 2
+        safe = self._inner.feed(_narrow(wide[:size].decode(self._coding, "surrogatepass"))) + self._inner.close()
+        return mark + self._widened(safe) + wide[size:]
 
-    def _begin(self, *, final: bool) -> bytes:
-        """Find the coding, if there are enough bytes; return the byte order mark."""
-        start = self._wide[:_ENOUGH]
+    def _begin(self, *, final: bool) -> bytes | None:
+        """Find the coding, and return the byte order mark; None if the next bytes decide."""
+        start = self._start[:_ENOUGH]
         fits = [(coding, mark) for coding, mark, zero in _FORMS if _fits(start, mark, zero)]
         if fits and len(start) < _ENOUGH and not final:
-            return b""
+            return None
         self._begins = False
         if not fits or len(start) < _ENOUGH:
             return b""
         self._coding, mark = fits[0]
-        self._wide = self._wide[len(mark) :]
+        self._of_wide, self._start = _decoder(self._coding), self._start[len(mark) :]
         return mark
 
-    def _passed(self) -> bytes:
-        wide = self._wide
-        if self._coding is None:
-            self._wide = b""
-            return self._inner.feed(wide)
-        size = len(wide) // 2 * 2
-        if size and 0xD8 <= wide[size - (1 if self._coding == "utf-16-le" else 2)] <= 0xDB:
-            size -= 2  # half a pair
-        self._wide = wide[size:]
-        safe = self._narrow + self._inner.feed(self._narrowed(wide[:size]))
-        whole = len(safe) - _cut_off(safe)
-        self._narrow = safe[whole:]
-        return self._widened(safe[:whole])
-
-    def _narrowed(self, wide: bytes) -> bytes:
-        return wide.decode(self._coding or "", "surrogatepass").encode("utf-8", "surrogatepass")
-
     def _widened(self, narrow: bytes) -> bytes:
-        return narrow.decode("utf-8", "surrogatepass").encode(self._coding or "", "surrogatepass")
+        return self._of_narrow.decode(narrow).encode(self._coding or "", "surrogatepass")
+
+
+def _decoder(coding: str) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder(coding)("surrogatepass")
+
+
+def _narrow(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _fits(start: bytes, mark: bytes, zero: int) -> bool:
     """Whether the bytes begin with the mark and then ASCII, as far as there are bytes."""
-    rest = enumerate(start[len(mark) :])
-    return start[: len(mark)] == mark[: len(start)] and all(
-        byte == 0 if n % 2 == zero else byte in _ASCII for n, byte in rest
-    )
-
-
-def _cut_off(data: bytes) -> int:
-    """The number of bytes at the end of `data` that begin an incomplete character."""
-    for size in (1, 2, 3):
-        first = data[-size] if len(data) >= size else 0
-        if first >= 0xC0:
-            return size if size < (2 if first < 0xE0 else 3 if first < 0xF0 else 4) else 0
-        if first < 0x80:
-            return 0
-    return 0
+    rest = start[len(mark) :]
+    in_ascii = not any(rest[zero::2]) and _ASCII.issuperset(rest[1 - zero :: 2])
+    return start[: len(mark)] == mark[: len(start)] and in_ascii

@@ -245,9 +245,8 @@ def _parameter(buffer: bytes, at: int, name: str, final: bool) -> Answer:
         return WAIT
     value = _text(found[0])
     is_short = len(value) < _SHORT and value.isalpha()
-    return (
-        Found(*found.span(), "field", name) if _is_no_code(value) and not is_short and not _is_endless(found) else None
-    )
+    is_secret_value = _is_no_code(value) and not is_short and not _is_endless(found)
+    return Found(*found.span(), "field", name) if is_secret_value else None
 
 
 def _is_no_code(value: str) -> bool:
@@ -315,7 +314,6 @@ def _text(value: bytes) -> str:
 
 
 def stars(secret: bytes) -> bytes:
-    """Return as many `*` as the secret has bytes."""
     return b"*" * len(secret)
 
 

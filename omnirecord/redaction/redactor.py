@@ -19,28 +19,16 @@ import hmac
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from ..errors import UsageError
 from ..model import Headers
 from ..wire.content_coding import are_known, codings_of
+from . import names
 from .body import BodyRedactor
 from .coded import AnyWidth, BodyFilter, CodedBody, Untouched, is_data, may_be_utf16
 from .content import BodyMask, JsonMask, Scanner, StreamMask
-from .names import (
-    is_attribute,
-    is_identity,
-    is_secret_field,
-    is_secret_header,
-    is_secret_query,
-    is_session_cookie,
-    looks_secret,
-    map_subprotocols,
-    may_be_secret_field,
-    split_cookie,
-    words,
-)
 from .plain import TextMask
 
 __all__ = [
@@ -69,6 +57,7 @@ _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
+Mask = Callable[[str, str, str, bool], str]
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
 """Most headers without secrets in the cache, and most characters of their values."""
 
@@ -116,7 +105,6 @@ class Redactor:
         return f"omnirecord-redacted-{digest.hex()[:12]}"
 
     def headers(self, headers: Headers) -> Headers:
-        """Return headers without secrets."""
         return tuple(header if header in self._harmless else self._safe(header) for header in headers)
 
     def _safe(self, header: tuple[str, str]) -> tuple[str, str]:
@@ -130,7 +118,6 @@ class Redactor:
         return safe
 
     def target(self, target: str) -> str:
-        """Return a request target without secrets."""
         return self.text(_map_target(target, self._query, self.pseudonym, self._mask))
 
     def text(self, text: str) -> str:
@@ -142,8 +129,7 @@ class Redactor:
         return (flow.feed(raw) + flow.close()).decode("utf-8", "surrogatepass")
 
     def labels(self, labels: Mapping[str, str]) -> dict[str, str]:
-        """Return the labels of a recording without secrets."""
-        masked = {name: self._mask("field", name, value) for name, value in labels.items() if may_be_secret_field(name)}
+        masked = {one: self._mask("field", one, labels[one]) for one in filter(names.may_be_secret_field, labels)}
         return {name: self.text(masked.get(name, value)) for name, value in labels.items()}
 
     def body(self, content_type: str | None = None, content_encoding: str | None = None) -> BodyFilter:
@@ -157,7 +143,6 @@ class Redactor:
         return AnyWidth(named if self._content is None else _Both(named, BodyMask(self._content, self.counts)))
 
     def whole_body(self, data: bytes) -> bytes:
-        """Return a whole body without secrets."""
         body = self.body()
         return body.feed(data) + body.close()
 
@@ -193,11 +178,11 @@ class Redactor:
         if not value.strip("*"):
             masked = value  # empty, or masked before
         elif place == "query":
-            masked = self.pseudonym(unquote(value)) if not whole or is_secret_query(name, value) else value
-        elif whole and place == "field" and _only_if_it_looks(name) and not looks_secret(value):
+            masked = self.pseudonym(unquote(value)) if not whole or names.is_secret_query(name, value) else value
+        elif whole and place == "field" and _only_if_it_looks(name) and not names.looks_secret(value):
             masked = value
         else:
-            masked = self._masked(words(name), value)
+            masked = self._masked(names.words(name), value)
         self._count(place, name, masked != value)
         return masked
 
@@ -217,22 +202,22 @@ class Redactor:
         return self._mask("query", unquote_plus(name), value)
 
     def _cookie(self, part: str, attributes: bool) -> str:
-        if attributes and is_attribute(part):
+        if attributes and names.is_attribute(part):
             return part
-        before, name, value, after = split_cookie(part)
+        before, name, value, after = names.split_cookie(part)
         if not value.strip("=") and len(name) > 16:
             return before + self.pseudonym(name + value) + after  # more likely base64 with padding than a name
         return before + name + (self.pseudonym(value) if value else "") + after
 
     def _header(self, name: str, value: str) -> str:
-        if is_secret_header(name):
+        if names.is_secret_header(name):
             return self._mask("header", name, value)
         masked = _USERINFO.sub(lambda m: self.pseudonym(m[0]), value)
         if _MAY_HOLD.search(masked):
             raw = TextMask(self.counts, self._aside).feed(masked.encode("utf-8", "surrogatepass"))
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
-            masked = map_subprotocols(masked, self.pseudonym)
+            masked = names.map_subprotocols(masked, self.pseudonym)
         self._count("header", name, masked != value)
         return masked
 
@@ -257,14 +242,12 @@ def without_secrets(target: str) -> str:
     """Return the target with `*` for every secret, so that requests with other credentials match."""
 
     def safe(name: str, value: str) -> str:
-        return "*" if is_secret_query(unquote_plus(name), value) else value
+        return "*" if names.is_secret_query(unquote_plus(name), value) else value
 
     return _map_target(target, safe, lambda _: "*", _constant()._mask)
 
 
-@lru_cache(1)
-def _any_content() -> Scanner:
-    return Scanner()
+_any_content = cache(Scanner)
 
 
 class _Constant(Redactor):
@@ -277,9 +260,7 @@ class _Constant(Redactor):
         return "*"
 
 
-@lru_cache(1)
-def _constant() -> _Constant:
-    return _Constant()
+_constant = cache(_Constant)
 
 
 def body_without_secrets(data: bytes) -> bytes:
@@ -289,7 +270,7 @@ def body_without_secrets(data: bytes) -> bytes:
 
 def header_without_secrets(name: str, value: str) -> str:
     """Return the value of a header with `*` for every secret; `present` if the whole header is a secret."""
-    if is_secret_header(name):
+    if names.is_secret_header(name):
         return "present"
     ((_, safe),) = _Constant().headers(((name, value),))
     return _STARS.sub(b"*", safe.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
@@ -300,33 +281,28 @@ def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
     found = set()
     for name, value in headers:
         lower = name.lower()
-        if lower in {"authorization", "x-api-key"} or is_identity(lower):
+        if lower in {"authorization", "x-api-key"} or names.is_identity(lower):
             found.add((lower, value))
         elif lower == "cookie":
             found |= {
-                (lower, part.strip()) for part in value.split(";", _COOKIES)[:_COOKIES] if is_session_cookie(part)
+                (lower, part.strip()) for part in value.split(";", _COOKIES)[:_COOKIES] if names.is_session_cookie(part)
             }
     return tuple(sorted(found))
 
 
 def _only_if_it_looks(name: str) -> bool:
-    return may_be_secret_field(name) and not is_secret_field(name)
+    return names.may_be_secret_field(name) and not names.is_secret_field(name)
 
 
 def _map_target(
-    target: str,
-    change: Callable[[str, str], str],
-    secret: Callable[[str], str],
-    mask: Callable[[str, str, str, bool], str],
-) -> str:
-    """Return a target with changed secrets.
-
-    `change` gets the name and value of each parameter in path and query, `secret` each `user:password`. `mask` gets
-    what `BodyRedactor` finds in a percent-encoded value, such as a URL or JSON.
-    """
+    target: str, change: Callable[[str, str], str], secret: Callable[[str], str], mask: Mask
+) -> str:  # fmt: skip
+    """Return a target with changed secrets. `change` gets the name and value of each parameter in path and query,
+    `secret` each `user:password`. `mask` gets what `BodyRedactor` finds in a percent-encoded value, such as a URL or
+    JSON."""
 
     def safe_user(user: re.Match[str]) -> str:
-        return secret(user[0]) if ":" in user[0] or looks_secret(user[0]) else user[0]
+        return secret(user[0]) if ":" in user[0] or names.looks_secret(user[0]) else user[0]
 
     def safe_parameter(parameter: re.Match[str]) -> str:
         return f"{parameter[1]}{parameter[2]}={change(parameter[2], parameter[3])}"
@@ -334,18 +310,15 @@ def _map_target(
     def safe_field(field: str) -> str:
         name, equals, value = field.partition("=")
         safe = change(name, value)
-        return name + equals + (safe if safe != value else safe_text(_IN_QUERY.sub(safe_parameter, value)))
-
-    def safe_text(value: str) -> str:
-        if not _ENCODED.search(value):
-            return value
-        return _encoded_without_secrets(value, mask)
+        if safe == value and _ENCODED.search(safe := _IN_QUERY.sub(safe_parameter, value)):
+            safe = _encoded_without_secrets(safe, mask)
+        return name + equals + safe
 
     path, mark, query = _USERINFO_OF_TARGET.sub(safe_user, target).partition("?")
     return _IN_PATH.sub(safe_parameter, path) + mark + "&".join(map(safe_field, query.split("&")))
 
 
-def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], str]) -> str:
+def _encoded_without_secrets(value: str, mask: Mask) -> str:
     """Return a percent-encoded text without secrets; other parts keep their encoding."""
     units = _UNIT.findall(value.encode("utf-8", "surrogateescape"))
     text = b"".join(map(unquote_to_bytes, units))

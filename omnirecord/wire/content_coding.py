@@ -130,8 +130,6 @@ class _Chain:
 
 
 class _Coding(NamedTuple):
-    """One content coding: its decoder, and a function that encodes a whole body."""
-
     decoder: Callable[[], Decoder]
     encode: Callable[[bytes], bytes]
 
@@ -229,10 +227,8 @@ def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def unpacked(pieces: Iterable[bytes], most: int) -> Iterator[bytes]:
-    """Yield the decompressed data, at most 1 MiB at a time.
-
-    Raises `PackingError` if the data is damaged or cut off, or exceeds `most` bytes.
-    """
+    """Yield the decompressed data, at most 1 MiB at a time. Raises `PackingError` if the data is damaged or cut off, or
+    exceeds `most` bytes."""
     inflate, size = _Zstd(), 0
     try:
         for data in pieces:

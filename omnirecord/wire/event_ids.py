@@ -39,11 +39,9 @@ def parse_event_id(text: str) -> tuple[int, int] | None:
 
 
 def stamp(frame: bytes, id: str, *, bom: bool = True) -> bytes:
-    """Return the frame with an `id` line before its data, with the line ending of that.
-
-    A frame that is no event (without data, or unterminated), or that has an `id`, stays as it is. `bom`: it is the
-    first of its stream, where a byte order mark is no content and stays in front. `id` holds no line end.
-    """
+    """Return the frame with an `id` line before its data, with the line ending of that. A frame that is no event
+    (without data, or unterminated), or that has an `id`, stays as it is. `bom`: it is the first of its stream, where a
+    byte order mark is no content and stays in front. `id` holds no line end."""
     return _stamped(frame, read_fields(frame, bom=bom), id, bom=bom)
 
 
@@ -71,12 +69,9 @@ class Stamped:
 
 
 class StreamStamper:
-    """Adds ids to a stream of bytes, cut anywhere.
-
-    An incomplete frame is held until it is complete: a client could not use it. A frame that ends in a lone CR is not
-    held, although an LF may follow. After an id of the server's own, or a frame over `limit` bytes, all bytes are
-    passed on at once and unchanged: `stamps` is false then.
-    """
+    """Adds ids to a stream of bytes, cut anywhere. An incomplete frame is held until it is complete: a client could not
+    use it. A frame that ends in a lone CR is not held, although an LF may follow. After an id of the server's own, or a
+    frame over `limit` bytes, all bytes are passed on at once and unchanged: `stamps` is false then."""
 
     def __init__(self, stream: int, limit: int = LIMIT) -> None:
         self._parser = Parser(_UNLIMITED, hold_cr=False)
@@ -87,7 +82,6 @@ class StreamStamper:
 
     @property
     def held(self) -> int:
-        """The number of bytes that are held."""
         return self._parser.pending if self.stamps else 0
 
     def feed(self, data: bytes) -> list[Stamped]:

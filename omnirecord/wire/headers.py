@@ -82,9 +82,7 @@ def announces_body(headers: Headers) -> bool:
 
 def unsendable(reason: str, headers: Headers) -> str | None:
     """Return why this reason phrase or one of these fields cannot be sent, without its value. None if all can be sent.
-
-    Control characters other than CR, LF and NUL end no field, so they can be sent.
-    """
+    Control characters other than CR, LF and NUL end no field, so they can be sent."""
     if _ENDS_FIELD.search(reason):
         return "its reason phrase has a CR, LF or NUL"
     for name, value in headers:

@@ -1,4 +1,5 @@
-"""Limits of a cassette's size and age, of the number of full cassettes, and of decoded events: `500MB`, `1h`, `10`.
+"""The values of options: limits of a cassette's size and age, of the number of full cassettes, and of decoded events
+(`500MB`, `1h`, `10`); times; the URL of a lake.
 
 SIZE is a number with KB, MB, GB or TB (of 1000) or KiB, MiB, GiB, TiB; DURATION one with s, min, h, d or w.
 """
@@ -9,6 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..model import moment_of
@@ -76,19 +80,17 @@ def rotation(given: Given) -> Rotation | None:
     found = _each("--rotate", given, "a size as in 500MB, or a time as in 1h", counts=False)
     if not found:
         return None
-    size, seconds = found.get("size"), found.get("seconds")
-    if size is not None and size < _LEAST_SIZE:
-        raise UsageError(f"--rotate {int(size)} bytes is too little for a cassette: give at least 1MB")
-    if seconds is not None and seconds < 1:
-        raise UsageError(f"--rotate {seconds:g} s is too short: give at least 1s")
-    return Rotation(None if size is None else int(size), seconds)
+    if found.get("size", _LEAST_SIZE) < _LEAST_SIZE:
+        raise UsageError(f"--rotate {found['size']} bytes is too little for a cassette: give at least 1MB")
+    if found.get("seconds", 1) < 1:
+        raise UsageError(f"--rotate {found['seconds']:g} s is too short: give at least 1s")
+    return Rotation(**found)
 
 
 def retention(given: Given) -> Retention:
     """Return the value of `--keep`. Raises `UsageError`."""
-    found = _each("--keep", given, "a number of files as in 10, a time as in 7d, or a size as in 5GB", counts=True)
-    files, size = found.get("files"), found.get("size")
-    return Retention(None if files is None else int(files), None if size is None else int(size), found.get("seconds"))
+    forms = "a number of files as in 10, a time as in 7d, or a size as in 5GB"
+    return Retention(**_each("--keep", given, forms, counts=True))
 
 
 def size_of(option: str, given: str | int, forms: str = "a size as in 10GB", *, least: int = 0) -> int:
@@ -107,8 +109,9 @@ def duration(option: str, text: str, forms: str) -> timedelta:
     return timedelta(seconds=value)
 
 
-def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _each(option: str, given: Given, forms: str, *, counts: bool) -> dict[str, Any]:
+    """Return the values by their kind: a whole number of `files` or of bytes (`size`), or a number of `seconds`."""
+    found: dict[str, Any] = {}
     for one in [given] if isinstance(given, (str, int)) else given:
         kind, value = _read(option, str(one).strip(), forms, counts)
         if kind in found:
@@ -128,7 +131,7 @@ def _read(option: str, text: str, forms: str, counts: bool) -> tuple[str, float]
         kind, value, most = "files", float(text), 1e9
     if not 0 < value <= most:
         raise UsageError(f"{option} {text!r} cannot be used: give {forms}")
-    return kind, value
+    return kind, value if kind == "seconds" else int(value)
 
 
 LONGEST = 1e9
@@ -143,11 +146,33 @@ def checked_seconds(name: str, value: float) -> float:
 
 
 def since(text: str, now: datetime) -> datetime:
-    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone.
-
-    Raises `UsageError`.
-    """
+    """Return the time of `--since`: a duration before `now`, or a time in ISO 8601, UTC unless it names a zone. Raises
+    `UsageError`."""
     try:
         return moment_of(text.strip())
     except ValueError:
         return now - duration("--since", text, "a duration as in 2h or 7d, or a time as in 2026-11-27T11:28")
+
+
+_SCHEMES = ("s3", "gs", "az")
+_TYPOS = tuple(f"{scheme}:/" for scheme in _SCHEMES)
+
+
+def lake_url(url: str) -> str:
+    """Return a URL without a slash at its end, or the absolute path of a folder. Raises `UsageError`."""
+    if "://" not in url:
+        if not url:
+            raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
+        if url.startswith(_TYPOS):
+            raise UsageError(f"{url} has one slash after the colon: write {url.replace(':/', '://', 1)}")
+        return str(Path(url).absolute())
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return str(Path(parts.path))
+    if parts.scheme not in _SCHEMES or not parts.hostname:
+        raise UsageError(
+            f"{parts.scheme}:// is no address of a lake: name a folder, s3://BUCKET/PATH, gs://… or az://…"
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError("the URL of a lake has no user, query or fragment: credentials come from the environment")
+    return url.rstrip("/")

@@ -86,7 +86,6 @@ class Normal:
         return _number(value, role(name))
 
     def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
-        """The normalised object, its fields sorted by name."""
         made = {}
         for key in sorted(value):
             one = value[key]

@@ -39,11 +39,9 @@ _FIELDS = frozenset(("event", "data", "id", "retry"))
 
 @dataclass(slots=True)
 class Frame:
-    """One frame and its fields. Text is decoded as the standard says: UTF-8, errors replaced by U+FFFD.
-
-    Treat it as immutable: a frozen dataclass takes longer to make than everything else. A frame from the parser reads
-    its fields at the first access, because a recorder needs none.
-    """
+    """One frame and its fields. Text is decoded as the standard says: UTF-8, errors replaced by U+FFFD. Treat it as
+    immutable: a frozen dataclass takes longer to make than everything else. A frame from the parser reads its fields at
+    the first access, because a recorder needs none."""
 
     raw: bytes | None
     """Its bytes; None if it was larger than the parser's limit."""
@@ -264,10 +262,8 @@ def _blank_line_of(data: bytes | bytearray) -> bytes | None:
 
 
 def last_end(data: bytes) -> int:
-    """Return the end of the last frame that ends in these bytes, whatever precedes them; 0 if none does.
-
-    Lines that end in a lone CR are ignored.
-    """
+    """Return the end of the last frame that ends in these bytes, whatever precedes them; 0 if none does. Lines that end
+    in a lone CR are ignored."""
     return max((found.end() for found in _SURE_END.finditer(data)), default=0)
 
 

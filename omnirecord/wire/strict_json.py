@@ -125,14 +125,11 @@ def payload(frame: TimedFrame) -> dict[str, Any]:
 
 def loads(text: bytes | str) -> Any:
     """Return the JSON value of a text; None if it is no JSON."""
-    try:
+    with suppress(ValueError):  # then only `json` may read it
         return jiter.from_json(text.encode() if isinstance(text, str) else text)
-    except ValueError:
-        pass  # only `json` may read it
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -157,9 +154,7 @@ def as_number(value: Any) -> float | None:
 
 def text_of(content: Any) -> str:
     """Return the text of a message's content: a string, or the texts of its parts. Another part is `[its type]`."""
-    if isinstance(content, str):
-        return content
-    return "".join(filter(None, map(_part, as_list(content))))
+    return content if isinstance(content, str) else "".join(map(_part, as_list(content)))
 
 
 def _part(part: Any) -> str:
@@ -173,10 +168,8 @@ def _part(part: Any) -> str:
 
 
 def failure_in(output: str | None, status: str | None = None) -> str | None:
-    """Return how a tool failed, from its output and its item's status; None if it did not.
-
-    The output of a tool that failed is a JSON object with an `error`, or with an `exit_code` other than 0.
-    """
+    """Return how a tool failed, from its output and its item's status; None if it did not. The output of a tool that
+    failed is a JSON object with an `error`, or with an `exit_code` other than 0."""
     said = as_dict(loads(output or ""))
     code, error = as_int(said.get("exit_code")), said.get("error")
     if code:

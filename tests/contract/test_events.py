@@ -13,8 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from omnirecord.contract import path_of
 from omnirecord.contract.events import Known, Steps
-from omnirecord.omnigent.contract import Contract, ServerStreamEvent
-from omnirecord.omnigent.events import MODELS
+from omnirecord.omnigent.contract import MODELS, Contract, ServerStreamEvent
 from tests.omnigent.test_agreement import mutants
 from tests.support.contract_cases import DOCUMENTED, OMNIGENT, edited, judge, loaded
 from tests.support.contract_cases import EXAMPLES as WITH_MORE

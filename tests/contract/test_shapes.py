@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from omnirecord.contract import judge
+from omnirecord.contract import LONGEST, judge
 from omnirecord.contract.judge import Contract, Judgement
-from omnirecord.contract.shapes import LONGEST
+from omnirecord.omnigent import response_events, session_events
 from omnirecord.omnigent.contract import SHAPES, VALUES, documented, omnigent
-from omnirecord.omnigent.events import response, session
 from omnirecord.wire.sse import Frame, Parser, read_fields
 from tests.support.cassettes import HEALTHY, TROUBLED
 from tests.support.contract_cases import EXAMPLES
@@ -235,7 +234,7 @@ def test_the_memory_for_shapes_is_bounded() -> None:
 
 
 def models() -> list[type[BaseModel]]:
-    named = [*vars(response).values(), *vars(session).values()]
+    named = [*vars(response_events).values(), *vars(session_events).values()]
     return list(dict.fromkeys(one for one in named if isinstance(one, type) and issubclass(one, BaseModel)))
 
 

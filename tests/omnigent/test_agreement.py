@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter
 
-from omnirecord.omnigent.contract import Contract, ServerStreamEvent
-from omnirecord.omnigent.events import MODELS
+from omnirecord.omnigent.contract import MODELS, Contract, ServerStreamEvent
 from tests.support.contract_cases import DOCUMENTED, EXAMPLES, OMNIGENT, frame, judge, loaded
 from tests.support.examples import examples
 

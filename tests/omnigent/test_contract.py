@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 import omnirecord.omnigent.contract
 from omnirecord.errors import UsageError
 from omnirecord.omnigent.contract import (
+    MODELS,
     REQUIRED,
     Contract,
     Event,
@@ -25,8 +26,7 @@ from omnirecord.omnigent.contract import (
     UntypedEvent,
     load,
 )
-from omnirecord.omnigent.events import MODELS
-from omnirecord.omnigent.events.response import output_item
+from omnirecord.omnigent.response_events import output_item
 from omnirecord.wire.sse import Parser
 from tests.support.contract_cases import DELTA, DOCUMENTED, EXAMPLES, OMNIGENT, edited, frame, judge, loaded, paths
 from tests.support.examples import each

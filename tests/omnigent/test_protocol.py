@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from omnirecord.omnigent import protocol
-from omnirecord.omnigent.events import MODELS
+from omnirecord.omnigent.contract import MODELS
 from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"

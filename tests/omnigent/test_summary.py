@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omnirecord.omnigent.events import MODELS
+from omnirecord.omnigent.contract import MODELS
 from omnirecord.omnigent.summary import _SUMMARIES, SUMMARY, short_id, summary
 from omnirecord.text import visible
 from tests.support.examples import each

@@ -13,22 +13,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ...model import (
-    FORMAT_VERSION,
-    LIMIT,
-    Direction,
-    Ending,
-    Exchange,
-    Kind,
-    Message,
-    checked_headers,
-    checked_hop,
-    checked_method,
-    checked_start,
-    checked_target,
-    checked_text,
-    checked_uuid,
-)
+from ... import model
+from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
 from ...text import dumps
 from ..identity import is_derived
 from ..sqlite import Store, is_coded
@@ -56,12 +42,12 @@ def _storable(value: str) -> str:
 
 Bytes = Annotated[bytes, BeforeValidator(data_of)]
 Storable = Annotated[str, AfterValidator(_storable)]
-Id = Annotated[str, AfterValidator(checked_uuid)]
+Id = Annotated[str, AfterValidator(model.checked_uuid)]
 Integer = Annotated[int, Field(gt=-LIMIT, lt=LIMIT)]
 """An integer that SQLite can store, also with an offset added."""
 Number = Annotated[int, Field(ge=1, lt=LIMIT)]
 Size = Annotated[int, Field(ge=0, lt=LIMIT)]
-HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(checked_headers)]
+HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(model.checked_headers)]
 
 
 class Line(BaseModel):
@@ -70,7 +56,7 @@ class Line(BaseModel):
 
 class RecordingLine(Line):
     recording: Number
-    started_at: Annotated[str, AfterValidator(checked_start)]
+    started_at: Annotated[str, AfterValidator(model.checked_start)]
     version: Storable
     contract: Storable
     upstream: Storable | None
@@ -78,7 +64,7 @@ class RecordingLine(Line):
     run_id: Id | None = None
     labels: dict[Storable, Storable] = {}
     server_version: Storable | None = None
-    hop: Annotated[str, AfterValidator(checked_hop)] | None = None
+    hop: Annotated[str, AfterValidator(model.checked_hop)] | None = None
     part: bool = False
 
 
@@ -88,8 +74,8 @@ class HeaderLine(Line):
 
 class RequestLine(Line):
     at_ns: Integer
-    method: Annotated[str, AfterValidator(checked_method)]
-    target: Annotated[str, AfterValidator(checked_target)]
+    method: Annotated[str, AfterValidator(model.checked_method)]
+    target: Annotated[str, AfterValidator(model.checked_target)]
     headers: HeaderLines
     body: Bytes
 
@@ -98,7 +84,7 @@ class ResponseLine(Line):
     at_ns: Integer | None
     end_ns: Integer | None
     status: Integer | None
-    reason: Annotated[str, AfterValidator(checked_text)] | None
+    reason: Annotated[str, AfterValidator(model.checked_text)] | None
     headers: HeaderLines
     body: Bytes | None
     lost: frozenset[int] = frozenset()
@@ -192,17 +178,14 @@ def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterat
 
 
 def encoded(values: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the lines of these values."""
     return (f"{dumps(value)}\n".encode() for value in values)
 
 
 def values(
     store: Store, sessions: Collection[str] | None = None, *, will_change: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part.
-
-    `will_change`: the caller changes exchanges. An id that follows from all the lines is left out.
-    """
+    """Yield the values of the lines. Numbers and ids are those of the whole cassette, also for a part. `will_change`:
+    the caller changes exchanges. An id that follows from all the lines is left out."""
     is_whole = sessions is None and not will_change
     every = store.exchanges()
     exchanges = [x for x in every if sessions is None or x.session_id in sessions]
@@ -224,15 +207,15 @@ def values(
 def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> dict[str, Any]:
     value = store.recording(number)
     follows = is_whole and is_derived(value.recording_id) and value.recording_id == store.derived_id(number)
+    more = {
+        "recording_id": None if follows else value.recording_id, "run_id": value.run_id,
+        "labels": dict(sorted(value.labels.items())), "server_version": value.server_version, "hop": value.hop,
+        "part": is_part or store.is_part(number),
+    }  # fmt: skip
     return {
         "recording": value.recording, "started_at": value.started_at, "version": value.version,
         "contract": value.contract, "upstream": value.upstream,
-        **({} if follows else {"recording_id": value.recording_id}),
-        **({} if value.run_id is None else {"run_id": value.run_id}),
-        **({"labels": dict(sorted(value.labels.items()))} if value.labels else {}),
-        **({} if value.server_version is None else {"server_version": value.server_version}),
-        **({} if value.hop is None else {"hop": value.hop}),
-        **({"part": True} if is_part or store.is_part(number) else {}),
+        **{key: one for key, one in more.items() if one not in (None, {}, False)},
     }  # fmt: skip
 
 
@@ -256,23 +239,22 @@ def _response(store: Store, value: Exchange) -> dict[str, Any] | None:
         if value.end_ns is None:
             return None
         return {"at_ns": None, "end_ns": value.end_ns, "status": None, "reason": None, "headers": [], "body": None}
-    is_coded_stream = value.kind == "sse" and is_coded(value)
-    body = store.wire(value) if is_coded_stream else store.body(value.exchange, "response")
-    lost = store.lost(value.exchange) if is_coded_stream else []
-    stopped_at = store.stopped_at(value) if is_coded_stream else None
-    return {
+    made: dict[str, Any] = {
         "at_ns": response.at_ns, "end_ns": response.end_ns, "status": response.status, "reason": response.reason,
-        "headers": response.headers,
-        "body": text(body) if value.kind == "http" or is_coded_stream else None,
-        **({"lost": lost} if lost else {}),
-        **({"max_decoded": stopped_at} if stopped_at else {}),
+        "headers": response.headers, "body": None,
     }  # fmt: skip
+    if value.kind == "http":
+        made["body"] = text(store.body(value.exchange, "response"))
+    elif value.kind == "sse" and is_coded(value):
+        more = {"lost": store.lost(value.exchange), "max_decoded": store.stopped_at(value)}
+        made |= {"body": text(store.wire(value)), **{key: one for key, one in more.items() if one}}
+    return made
 
 
 def _stream(store: Store, exchange: Exchange, stream: int) -> Iterator[dict[str, Any]]:
     for frame in store.frames(exchange, unfinished=True):
-        value = {"stream": stream, "seq": frame.seq, "raw": None if frame.raw is None else text(frame.raw)}
-        yield value if frame.raw is not None else {**value, "length": frame.length}
+        held = {"raw": None, "length": frame.length} if frame.raw is None else {"raw": text(frame.raw)}
+        yield {"stream": stream, "seq": frame.seq, **held}
     yield from reads_values(stream, [[r.offset_ns, r.sent_ns, r.size] for r in store.reads(exchange.exchange)])
 
 

@@ -15,30 +15,8 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from ...model import (  # fmt: skip
-    ENDINGS,
-    KINDS,
-    LIMIT,
-    VERDICTS,
-    Ending,
-    Exchange,
-    Headers,
-    Incident,
-    Message,
-    Recording,
-    Request,
-    Response,
-    Streaming,
-    Verdict,
-    checked_headers,
-    checked_hop,
-    checked_method,
-    checked_start,
-    checked_status,
-    checked_target,
-    checked_text,
-    checked_uuid,
-)
+from ... import model
+from ...model import LIMIT, VERDICTS, Exchange, Incident, Message, Recording, Request, Response, Streaming, Verdict
 from ...wire.sse import read_fields
 
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
@@ -51,12 +29,12 @@ _LONGEST = 4 << 20
 def recording_of(row: Any) -> Recording:
     number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop = row
     return Recording(
-        _int(number, "a recording's number"), checked_start(_str(started_at, "started_at")),
+        _int(number, "a recording's number"), model.checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
-        checked_uuid(recording_id), None if run_id is None else checked_uuid(run_id),
+        model.checked_uuid(recording_id), None if run_id is None else model.checked_uuid(run_id),
         {} if labels is None else _labels(labels),
         None if server_version is None else _str(server_version, "server_version"),
-        None if hop is None else checked_hop(hop),
+        None if hop is None else model.checked_hop(hop),
     )  # fmt: skip
 
 
@@ -76,22 +54,22 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     ]
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
-    if kind not in KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
+    if kind not in model.KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
         raise ValueError(f"exchange {number} has a kind that does not match its stream")
-    if ending is not None and ending not in ENDINGS:
+    if ending is not None and ending not in model.ENDINGS:
         raise ValueError(f"exchange {number} has an unknown ending")
     end_ns = _int_or_none(end_ns, "end_ns")
     request = Request(
-        _int(at_ns, "request_at_ns"), checked_method(_str(method, "method")), checked_target(_str(target, "target")),
-        _headers(headers),
+        _int(at_ns, "request_at_ns"), model.checked_method(_str(method, "method")),
+        model.checked_target(_str(target, "target")), _headers(headers),
     )  # fmt: skip
     response = None
     if status is not None:
         response = Response(
-            _int(response_at, "response_at_ns"), end_ns, checked_status(_int(status, "status")),
-            checked_text(_str(reason, "reason")), _headers(response_headers),
+            _int(response_at, "response_at_ns"), end_ns, model.checked_status(_int(status, "status")),
+            model.checked_text(_str(reason, "reason")), _headers(response_headers),
         )  # fmt: skip
-    unfinished: Ending = "open" if alive else "recorder_killed"
+    unfinished: model.Ending = "open" if alive else "recorder_killed"
     exchange = Exchange(
         _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
         _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
@@ -103,8 +81,8 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
-def _headers(text: Any) -> Headers:
-    return checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
+def _headers(text: Any) -> model.Headers:
+    return model.checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
 
 
 def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
@@ -117,7 +95,6 @@ def _pairs(value: Any, what: str) -> tuple[tuple[str, str], ...]:
 
 
 def streaming_of(row: Any) -> Streaming:
-    """Return the polled columns of a stream."""
     stream, exchange, recording, session_id, is_over, has_times = row
     numbers = _int(stream, "a stream's number"), _int(exchange, "an exchange's number"), _int(recording, "recording")
     return Streaming(*numbers, _str_or_none(session_id, "session_id"), bool(is_over), bool(has_times))
@@ -129,9 +106,7 @@ ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], by
 
 def read_block_of(row: Any) -> ReadBlockRow:
     """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
-
-    Sizes are in bytes, times in ns. The base time is added to the arrival and sending times.
-    """
+    Sizes are in bytes, times in ns. The base time is added to the arrival and sending times."""
     n, start, size, offset, text, data = row
     found = from_json(_short(text, "reads"))
     if type(found) is not list or not set(map(type, found)) <= {list}:
@@ -177,7 +152,6 @@ class FrameColumnsRow(NamedTuple):
 
 
 def frame_columns_of(row: Any) -> FrameColumnsRow:
-    """Return a row of `FRAME_BLOCK_COLUMNS` as columns."""
     seq, frames, start, read, *lists, more = row
     for value, what in ((seq, "seq"), (start, "the start of a frame block"), (read, "the read of a frame block")):
         checked_size(value, what)

@@ -13,19 +13,17 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...errors import BrokenCassette, CassetteError, CassetteInUse, NotACassette, UsageError
-from ..files import has_room, is_of_the_disk, itself, mount_of, no_room, temporary, unwritable
+from ..files import has_room, is_of_the_disk, itself, mount_of, no_room, sibling, temporary, unwritable
 
 LARGEST = 256 * 1024 * 1024
 """Largest value that is read, in bytes. Recorded values have at most 64 MiB."""
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of a rollback journal, and the last bytes of a journal for several files."""
-_FLAGS = ("SQLITE_DBCONFIG_DEFENSIVE", True), ("SQLITE_DBCONFIG_ENABLE_VIEW", False), (
-    "SQLITE_DBCONFIG_ENABLE_TRIGGER", False
-)  # fmt: skip
+_FLAGS = {"DEFENSIVE": True, "ENABLE_VIEW": False, "ENABLE_TRIGGER": False}
 _OBJECTS = "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master"
 _WRITING = (
     sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC,
@@ -39,7 +37,6 @@ _DAMAGE = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS, sqli
 
 @contextmanager
 def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Close the connection after an error."""
     try:
         yield connection
     except BaseException:
@@ -50,9 +47,9 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connecti
 def harden(connection: sqlite3.Connection, *, reads_only: bool) -> None:
     """Set the safe options of a connection. Call it before any use of the schema."""
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    for name, value in _FLAGS:
-        if hasattr(sqlite3, name):  # from Python 3.12 on; the checks below refuse the same in any version
-            connection.setconfig(getattr(sqlite3, name), value)  # type: ignore[attr-defined]
+    for name, value in _FLAGS.items():
+        if flag := getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None):  # 3.12 on; the checks below refuse the same
+            connection.setconfig(flag, value)  # type: ignore[attr-defined]
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     if reads_only:
@@ -90,21 +87,15 @@ def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tabl
 
 def refuse_company(path: Path) -> None:
     """Raise `NotACassette` if the log, journal or shared memory is no regular file: SQLite would wait for a pipe."""
-    path = itself(path)  # SQLite looks beside the target of a link
-    for ending in ("-journal", "-wal", "-shm"):
-        beside = path.with_name(path.name + ending)
-        try:
-            mode = beside.lstat().st_mode
-        except FileNotFoundError:
-            continue
-        if not stat.S_ISREG(mode):
-            raise NotACassette(f"{beside} is a link, a pipe or a folder, and no file of omnirecord's: remove it")
+    for beside in (sibling(path, ending) for ending in ("-journal", "-wal", "-shm")):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(beside.lstat().st_mode):
+                raise NotACassette(f"{beside} is a link, a pipe or a folder, and no file of omnirecord's: remove it")
 
 
 def refuse_foreign_journal(path: Path) -> None:
     """Raise `NotACassette` if the journal names another file: a rollback would delete that file."""
-    path = itself(path)
-    journal = path.with_name(f"{path.name}-journal")
+    journal = sibling(path, "-journal")
     if not journal.exists():
         return
     with journal.open("rb") as file:
@@ -128,10 +119,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def refused_by_disk(error: sqlite3.Error, path: Path) -> str | None:
-    """Return a sentence that names the disk, if the disk causes the error; else None.
-
-    SQLite also has temporary files, and does not tell which file system is full.
-    """
+    """Return a sentence that names the disk, if the disk causes the error; else None. SQLite also has temporary files,
+    and does not tell which file system is full."""
     code = getattr(error, "sqlite_errorcode", 0)
     kind = code & 0xFF
     if kind == sqlite3.SQLITE_FULL or (code in _WRITING and not has_room(path)):
@@ -160,6 +149,11 @@ def clear_writing(named: Path) -> Iterator[None]:
         raise UsageError(refusal) from error
 
 
+def damaged(path: Path | str | None, why: object) -> BrokenCassette:
+    path = path or "the cassette"
+    return BrokenCassette(f"{path} is damaged ({why}): restore it from a copy, or from the .jsonl it was exported to")
+
+
 @contextmanager
 def clear_errors(path: Path | str) -> Iterator[None]:
     """Convert errors of SQLite and of the system about a file to `CassetteError`, with a clear sentence."""
@@ -172,13 +166,9 @@ def clear_errors(path: Path | str) -> Iterator[None]:
             ) from error
         if (refusal := refused_by_disk(error, Path(path))) is not None:
             raise CassetteError(refusal) from error
-        raise BrokenCassette(
-            f"{path} is damaged ({error}): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
+        raise damaged(path, error) from error
     except UnicodeDecodeError as error:  # an SQLite message that quotes bytes of the file
-        raise BrokenCassette(
-            f"{path} is damaged (it holds invalid text): restore it from a copy, or from the .jsonl it was exported to"
-        ) from error
+        raise damaged(path, "it holds invalid text") from error
     except PermissionError as error:
         raise NotACassette(f"{path}: no permission ({error.strerror}): check its owner and mode") from error
     except OSError as error:

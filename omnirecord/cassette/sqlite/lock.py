@@ -19,11 +19,12 @@ import stat
 import struct
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import CassetteInUse, NotACassette
-from ..files import itself
+from ..files import sibling
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -114,14 +115,12 @@ def _put_away(file: Identity, descriptor: int) -> None:
 
 def is_recorded(path: Path) -> bool:
     """Whether a recorder writes this file, under any name."""
-    try:
+    with suppress(OSError):
         found = os.stat(path)  # noqa: PTH116
-        if not stat.S_ISREG(found.st_mode):
-            return False
+        file = found.st_dev, found.st_ino
         with _LOCK:
-            return (found.st_dev, found.st_ino) in _recorded or _is_locked(path, (found.st_dev, found.st_ino))
-    except OSError:
-        return False
+            return stat.S_ISREG(found.st_mode) and (file in _recorded or _is_locked(path, file))
+    return False
 
 
 def _is_locked(path: Path, file: Identity) -> bool:
@@ -149,16 +148,13 @@ def _command(command: int, descriptor: int, kind: int) -> bytes:
 
 def lock_path(cassette: Path) -> Path:
     """Return the path of the lock file, which lies beside the cassette and not beside a link to it."""
-    cassette = itself(cassette)
-    return cassette.with_name(cassette.name + "-lock")
+    return sibling(cassette, "-lock")
 
 
 class RecorderLock:
-    """The two locks of a recorder. `is_shipper`: one that reads a closed cassette, and holds off recorders meanwhile.
-
-    A lock of a shipper is waited for, up to `SHIPPER_WITHIN` seconds. Raises `CassetteInUse` if another recorder holds
-    the lock file, `NotACassette` if that path is no regular file.
-    """
+    """The two locks of a recorder. `is_shipper`: one that reads a closed cassette, and holds off recorders meanwhile. A
+    lock of a shipper is waited for, up to `SHIPPER_WITHIN` seconds. Raises `CassetteInUse` if another recorder holds
+    the lock file, `NotACassette` if that path is no regular file."""
 
     def __init__(self, cassette: Path, *, is_shipper: bool = False) -> None:
         self._path = lock_path(cassette)
@@ -224,10 +220,9 @@ class RecorderLock:
         return file
 
     def _still_there(self, fd: int) -> bool:
-        try:
+        with suppress(FileNotFoundError, NotADirectoryError):
             return os.path.samestat(os.fstat(fd), self._path.stat())
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+        return False
 
     def release(self) -> None:
         """Release both locks and remove the lock file; call it when the recorder's connection is closed."""
@@ -265,30 +260,22 @@ def is_locked_beside(cassette: Path) -> bool:
 
 
 def _is_shipper(fd: int) -> bool:
-    """Whether a shipper holds the lock file."""
     return os.pread(fd, len(_SHIPPER), 0) == _SHIPPER
 
 
 def refuse_other_name(path: Path) -> None:
     """Raise `CassetteInUse` if the recorder uses another name of the file: the log lies beside that name."""
-    if is_recorded(path) and not is_locked_beside(path) and not _log_beside(path).exists():
+    if is_recorded(path) and not is_locked_beside(path) and not sibling(path, "-wal").exists():
         raise CassetteInUse(
             f"{path} is another name (such as a hard link) of a cassette that is being recorded. Read it under the"
             " recorder's name, or wait until it is done"
         )
 
 
-def _log_beside(path: Path) -> Path:
-    path = itself(path)
-    return path.with_name(path.name + "-wal")
-
-
 def refuse_log_elsewhere(path: Path) -> None:
-    """Raise `NotACassette` for a file with several names whose log may lie beside another name.
-
-    Writing without the log would damage the cassette.
-    """
-    if path.stat().st_nlink == 1 or _log_beside(path).exists() or in_use(identity(path)):
+    """Raise `NotACassette` for a file with several names whose log may lie beside another name. Writing without the log
+    would damage the cassette."""
+    if path.stat().st_nlink == 1 or sibling(path, "-wal").exists() or in_use(identity(path)):
         return
     with path.open("rb") as file:
         has_log = file.read(20)[JOURNAL] == b"\2\2"

@@ -75,7 +75,6 @@ def is_database(path: Path) -> bool:
 
 
 def _begins_packed(path: Path) -> bool:
-    """Whether the file begins as a file compressed with zstd. Raises `OSError`."""
     with path.open("rb") as file:
         return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
 
@@ -103,11 +102,9 @@ def _head(path: Path, size: int) -> bytes:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection to a cassette. Raises `CassetteError`.
-
-    The file may be closed, being recorded, left by a killed recorder, or compressed. A cassette of version 4 is read
-    through temporary views; an older one is converted in memory.
-    """
+    """Return a read-only connection to a cassette. Raises `CassetteError`. The file may be closed, being recorded, left
+    by a killed recorder, or compressed. A cassette of version 4 is read through temporary views; an older one is
+    converted in memory."""
     with clear_errors(path):
         if is_packed(path):
             connection = connect_packed(path)
@@ -166,10 +163,8 @@ def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def connect_packed(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection to a decompressed database.
-
-    Raises `BrokenCassette`, `UsageError` or what SQLite raises.
-    """
+    """Return a read-only connection to a decompressed database. Raises `BrokenCassette`, `UsageError` or what SQLite
+    raises."""
     pieces, begun = content(path), bytearray()
     with closing(pieces):
         for piece in pieces:
@@ -221,10 +216,8 @@ def _copy_aside(path: Path) -> Path:
 
 
 def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None = None) -> sqlite3.Connection:
-    """Return a connection for a writer. A missing file is created with mode 0600, an older cassette is migrated.
-
-    `lock` locks the file, or raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`.
-    """
+    """Return a connection for a writer. A missing file is created with mode 0600, an older cassette is migrated. `lock`
+    locks the file, or raises `CassetteInUse`. `named` is the name of the file in errors. Raises `CassetteError`."""
     with clear_errors(named or path):
         if path.exists() and path.stat().st_size and not is_sqlite(path):
             raise NotACassette(f"{path} is there and is no SQLite cassette: choose another --db, it was left as it is")
@@ -323,7 +316,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _tune(connection: sqlite3.Connection) -> None:
-    """Set the options of all writers."""
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")
 

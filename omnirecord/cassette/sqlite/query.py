@@ -82,7 +82,6 @@ class Query:
         connection.execute("PRAGMA query_only = ON")
 
     def _hand_over(self) -> None:
-        """Give the connection the computed tables as they are now."""
         self._connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
 
     def _columns(self, name: str) -> tuple[str, ...]:
@@ -109,7 +108,6 @@ class Query:
         return Result(columns, self._checked(cursor, sql), reads)
 
     def _fill(self, reads: frozenset[str]) -> None:
-        """Compute the tables that a query names."""
         missing = [name for name in self._made.table_names() if name in reads - self._filled]
         if not missing:
             return

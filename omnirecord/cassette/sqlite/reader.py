@@ -21,28 +21,9 @@ from ...model import Exchange, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
-from .checked import (  # fmt: skip
-    FRAME_BLOCK_COLUMNS,
-    count_of,
-    entries_of,
-    exchange_of,
-    family_of,
-    issues_of,
-    limit_of,
-    number_of,
-    pair_of,
-    payload_of,
-)
-from .stream_reads import (
-    Content,
-    FrameTable,
-    Recent,
-    decoded,
-    frame_table,
-    from_read,
-    outlined,
-    portions,
-)
+from . import checked
+from .checked import FRAME_BLOCK_COLUMNS
+from .stream_reads import Content, FrameTable, Recent, decoded, frame_table, from_read, outlined, portions
 from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
@@ -88,11 +69,8 @@ class Store(Tables):
         kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool = False,
         unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
-        """Return the exchanges with all given values, in the order of their requests.
-
-        `by_clients` leaves out the runner's exchanges, `in_session` those without a session; `unended` selects those
-        without an end.
-        """
+        """Return the exchanges with all given values, in the order of their requests. `by_clients` leaves out the
+        runner's exchanges, `in_session` those without a session; `unended` selects those without an end."""
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
         if self._held is not None and ending is None:
@@ -113,7 +91,7 @@ class Store(Tables):
 
     def _exchanges(self, where: str, *values: Any) -> list[Exchange]:
         order = " ORDER BY recording, request_at_ns, exchange"
-        make = functools.partial(exchange_of, alive=self.is_being_recorded)
+        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
         found = list(self._rows(make, f"{EXCHANGE} WHERE {where}{order}", *values))
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
 
@@ -127,7 +105,6 @@ class Store(Tables):
         return self.exchanges(kind="sse", session_id=session_id)
 
     def numbered(self, exchanges: Iterable[int]) -> list[Exchange]:
-        """Return the exchanges with these numbers."""
         return self._exchanges("exchange IN (SELECT value FROM json_each(?))", json.dumps(list(exchanges)))
 
     def wire(self, exchange: Exchange) -> bytes:
@@ -143,10 +120,8 @@ class Store(Tables):
                 yield frame.raw
 
     def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
-        """Yield the frames of a stream after frame number `after`.
-
-        `unfinished` includes the start of the next frame while the stream continues.
-        """
+        """Yield the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame
+        while the stream continues."""
         stored, length = (0, 0) if after == 0 else self._stored(exchange)
         for frame in self.stored_frames(exchange, after):
             if after == 0:
@@ -179,7 +154,7 @@ class Store(Tables):
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
                 times, content = self._sources(exchange, row[3], row[2])
-            first, entries = entries_of(row)
+            first, entries = checked.entries_of(row)
             for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
                 if seq <= after:
                     continue
@@ -187,7 +162,7 @@ class Store(Tables):
                 if more is None or "lost" not in more:
                     raw = content.take(start, end)
                 if more is not None:
-                    issues = issues_of(more)
+                    issues = checked.issues_of(more)
                 read = times.read(number)
                 yield TimedFrame(
                     stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
@@ -208,11 +183,8 @@ class Store(Tables):
         return times, Content(decoded(self._connection, exchange, start))
 
     def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
-        """Yield the frames after `after`, with work proportional to their number.
-
-        While a stream is being recorded, the recorder soon stores the frames of its last bytes. Of a stream that is
-        over, those frames are derived.
-        """
+        """Yield the frames after `after`, with work proportional to their number. While a stream is being recorded, the
+        recorder soon stores the frames of its last bytes. Of a stream that is over, those frames are derived."""
         for frame in self.stored_frames(stream, after):
             after = frame.seq
             yield frame
@@ -246,7 +218,6 @@ class Store(Tables):
         return self._stored(exchange)[0]
 
     def _derived(self, exchange: Exchange, stored: int, length: int, unfinished: bool) -> Iterator[TimedFrame]:
-        """Yield the frames after the stored ones."""
         if self._is_framed(exchange, length):
             return
         framer = self._framer(exchange, length)
@@ -265,12 +236,10 @@ class Store(Tables):
         return True
 
     def stopped_at(self, exchange: Exchange) -> int | None:
-        """Return the limit, in bytes, at which the recorder stopped decoding a stream.
-
-        0 if it decoded the whole stream, None if that is not stored.
-        """
+        """Return the limit, in bytes, at which the recorder stopped decoding a stream. 0 if it decoded the whole
+        stream, None if that is not stored."""
         query = "SELECT DISTINCT data FROM chunks WHERE exchange = ? AND side = 'framed'"
-        limits = list(self._rows(limit_of, query, exchange.exchange))
+        limits = list(self._rows(checked.limit_of, query, exchange.exchange))
         return 0 if 0 in limits else max(limits, default=None)
 
     def _tell(self, exchange: Exchange, what: str) -> None:
@@ -346,28 +315,26 @@ class Store(Tables):
         def found() -> Iterator[tuple[str, str] | None]:
             for exchange, stream, seq in self._connection.execute(query, (SESSION_CREATED,)):
                 for frame in islice(self._stored_frames(exchange, stream, seq - 1), 1):
-                    yield family_of(frame.raw) if frame.verdict == "valid" else None
+                    yield checked.family_of(frame.raw) if frame.verdict == "valid" else None
 
         return dict(filter(None, self._checked(found)))
 
     def last_status(self, exchange: Exchange) -> str | None:
         """Return the status in the last `session.status` event of a stream, or None."""
         query = "SELECT coalesce(max(seq), 0) FROM landmarks WHERE type = ? AND stream = ?"
-        (seq,) = self._rows(number_of, query, SESSION_STATUS, exchange.stream)
+        (seq,) = self._rows(checked.number_of, query, SESSION_STATUS, exchange.stream)
         last = [frame.raw for frame in islice(self.stored_frames(exchange, seq - 1), 1)] if seq else []
         if (behind := self._counted(exchange).status) is not None:
             last.append(behind)
-        payload = next(self._checked(lambda: [payload_of(last[-1])]), {}) if last else {}
+        payload = next(self._checked(lambda: [checked.payload_of(last[-1])]), {}) if last else {}
         status = payload.get("status")
         return status if isinstance(status, str) else None
 
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
-        """Return the number of frames by verdict, and their total length in bytes.
-
-        The stored frames are counted if `tallies` does not match them.
-        """
+        """Return the number of frames by verdict, and their total length in bytes. The stored frames are counted if
+        `tallies` does not match them."""
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
-        found = list(self._rows(count_of, query, exchange.stream))
+        found = list(self._rows(checked.count_of, query, exchange.stream))
         verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)
         if verdicts.total() != self._stored(exchange)[0]:
             frames = list(map(attrgetter("verdict", "length"), self.stored_frames(exchange)))
@@ -378,4 +345,4 @@ class Store(Tables):
     def _stored(self, exchange: Exchange | Streaming) -> tuple[int, int]:
         """Return the number of stored frames of a stream, and their content in bytes."""
         query = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
-        return next(self._rows(pair_of, query, exchange.stream), (0, 0))
+        return next(self._rows(checked.pair_of, query, exchange.stream), (0, 0))

@@ -92,9 +92,7 @@ def done(stream: int) -> Row:
 
 def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
     """Return the row that says that all frames of a coded stream are stored, with `length` bytes of content.
-
-    `stopped_at` is the limit, in bytes, at which decoding stopped, if it did.
-    """
+    `stopped_at` is the limit, in bytes, at which decoding stopped, if it did."""
     return chunk(exchange, "framed", length, b"" if stopped_at is None else b"%d" % stopped_at)
 
 

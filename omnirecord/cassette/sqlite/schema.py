@@ -141,10 +141,8 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
 
 
 def convert(connection: sqlite3.Connection, version: int) -> None:
-    """Convert an old cassette in place, within a transaction. The user's own views stay.
-
-    Its tables must be exactly those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`.
-    """
+    """Convert an old cassette in place, within a transaction. The user's own views stay. Its tables must be exactly
+    those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`."""
     for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     if version == RENAMED:
@@ -158,7 +156,6 @@ def convert(connection: sqlite3.Connection, version: int) -> None:
 
 
 def _convert_frames(connection: sqlite3.Connection) -> None:
-    """Convert the rows for each frame and each read into blocks."""
     connection.execute("DROP TABLE IF EXISTS tallies")
     _execute_all(connection, _TALLIES + _BLOCKS)
     for row in _converted(connection):
@@ -183,10 +180,8 @@ def is_named_as_now(connection: sqlite3.Connection) -> bool:
 
 
 def forget_key(connection: sqlite3.Connection) -> bool:
-    """Remove the pseudonym key that an older omnirecord stored in the file; return whether there was one.
-
-    No byte of the key stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log.
-    """
+    """Remove the pseudonym key that an older omnirecord stored in the file; return whether there was one. No byte of
+    the key stays: `secure_delete` zeroes the page of `meta`, and the checkpoint empties the log."""
     if connection.execute("SELECT 1 FROM meta WHERE key = 'pseudonyms'").fetchone() is None:
         return False
     connection.execute("PRAGMA secure_delete = ON")

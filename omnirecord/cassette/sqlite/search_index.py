@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import NotACassette
-from ..files import itself
+from ..files import sibling
 from .checked import DAMAGED
 from .connection import closed_on_error, harden, refuse_company, refuse_foreign_journal, transaction
 
@@ -66,6 +66,7 @@ CREATE VIRTUAL TABLE words USING fts5(
   text, content = 'texts', content_rowid = 'id', tokenize = "unicode61 remove_diacritics 2");
 """
 _DROP = ("words", "texts", "docs", "sessions", "done", "state")
+_NEW_SESSION = "INSERT INTO sessions VALUES (NULL, ?, ?, ?)"
 
 _NEAREST = 20
 """Most documents with the same content that are compared, before and after."""
@@ -115,14 +116,13 @@ DOC = "kind, type, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, 
 
 
 def doc_of(row: tuple[Any, ...]) -> Doc:
-    kind, type_, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, number, marks = row
-    found = array("q", marks)
-    return Doc(kind, type_, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, number, found)
+    doc = Doc(*row)
+    doc.marks = array("q", row[-1])
+    return doc
 
 
 def path_beside(cassette: Path) -> Path:
-    cassette = itself(cassette)  # not beside a link
-    return cassette.with_name(cassette.name + "-search")
+    return sibling(cassette, "-search")
 
 
 def remove_index(cassette: Path) -> None:
@@ -134,10 +134,8 @@ def remove_index(cassette: Path) -> None:
 
 
 class Index:
-    """An open index. If its file cannot be used, use one `in_memory`.
-
-    Opening raises `sqlite3.Error`, or `NotACassette` if the path is no regular file.
-    """
+    """An open index. If its file cannot be used, use one `in_memory`. Opening raises `sqlite3.Error`, or `NotACassette`
+    if the path is no regular file."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self.connection = connection
@@ -198,7 +196,6 @@ class Index:
         self.connection.close()
 
     def step(self) -> AbstractContextManager[None]:
-        """One exclusive transaction."""
         return transaction(self.connection)
 
     def state(self) -> tuple[int, State] | None:
@@ -255,15 +252,12 @@ class Index:
         named = (recording, session_id, None if session_id is not None else exchange)
         query = "SELECT id FROM sessions WHERE recording = ? AND session_id IS ? AND exchange IS ?"
         row = self.connection.execute(query, named).fetchone()
-        if row is not None:
-            return int(row[0])
-        return self.connection.execute("INSERT INTO sessions VALUES (NULL, ?, ?, ?)", named).lastrowid or 0
+        return row[0] if row else self.connection.execute(_NEW_SESSION, named).lastrowid or 0
 
     def under_way(self, exchange: int) -> list[Doc]:
         """Return the texts of a stream that may grow."""
         query = f"SELECT {DOC} FROM docs JOIN texts USING (id) WHERE exchange = ? AND key IS NOT NULL"
-        found = self.connection.execute(query, (exchange,)).fetchall()
-        return [doc_of(row) for row in found]
+        return [doc_of(row) for row in self.connection.execute(query, (exchange,))]
 
     def put(self, docs: Iterable[Doc], recording: int, exchange: int, session: int, others: list[int]) -> None:
         """Add or update documents. `others`: exchanges that may have the same documents."""

@@ -91,10 +91,8 @@ def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Itera
 
 
 def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[ReadBlock]:
-    """Yield the blocks after the first `byte` bytes. Raises what SQLite raises, or one of `DAMAGED`.
-
-    `row`: number of the first read of the row that begins there, if known; a search takes longer in a longer stream.
-    """
+    """Yield the blocks after the first `byte` bytes. Raises what SQLite raises, or one of `DAMAGED`. `row`: number of
+    the first read of the row that begins there, if known; a search takes longer in a longer stream."""
     blocks = _from(connection, exchange, _OF_BYTE, byte) if row is None else _rows(connection, exchange, row, byte)
     for block in blocks:
         if block.end > byte:
@@ -141,7 +139,6 @@ def _joined(blocks: list[ReadBlock]) -> ReadBlock:
 
 
 def reads(connection: sqlite3.Connection, exchange: int) -> Iterator[Read]:
-    """Yield all reads of an exchange, in order."""
     for row in connection.execute(_TIMES, (exchange,)):
         _, _, _, base, came, sent, sizes, _ = read_block_of(row)
         for at, handed_on, size in zip(came, sent, sizes, strict=True):
@@ -176,10 +173,8 @@ _NONE = ReadBlock(0, 0, 0, 0, (), (), (), None)
 
 
 class Content:
-    """The bytes of one stream and the times of its reads, to be requested in order.
-
-    Request the bytes of a frame first, then the read of its last byte. Both raise `LookupError` if they are missing.
-    """
+    """The bytes of one stream and the times of its reads, to be requested in order. Request the bytes of a frame first,
+    then the read of its last byte. Both raise `LookupError` if they are missing."""
 
     def __init__(self, blocks: Iterator[ReadBlock]) -> None:
         self._blocks = blocks
@@ -192,7 +187,6 @@ class Content:
         self._number, self._read = -1, None  # type: int, Read | None
 
     def take(self, start: int, end: int) -> bytes:
-        """Return the bytes from offset `start` to `end`."""
         at = start - self._start
         if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
@@ -260,17 +254,14 @@ class _Run:
         self.held: TimedFrame | None = None
 
     def over(self) -> Iterator[TimedFrame]:
-        """Yield the held delta, if there is one."""
         if self.held is not None:
             yield self.held
         self.held = None
 
 
 def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> Iterator[Part]:
-    """Yield the stored frames of a stream; of consecutive deltas without a pause, only the first and the last.
-
-    Only the first delta of a run has a `raw`. No frame has a `sent_ns`.
-    """
+    """Yield the stored frames of a stream; of consecutive deltas without a pause, only the first and the last. Only the
+    first delta of a run has a `raw`. No frame has a `sent_ns`."""
     run = _Run()
     for row in connection.execute(_QUERY, (stream,)):
         row, (first_ns, times, length) = row[:-3], row[-3:]
@@ -348,7 +339,6 @@ class FrameTable:
     sizes: Sequence[int] = ()
 
     def frames(self, stream: int) -> list[TimedFrame]:
-        """Return the frames as values."""
         ends, came, sent = self.ends, self.came, self.sent
         starts = [0, *ends[:-1]]
         issues = [self.issues.get(place, ()) for place in range(len(ends))] if self.issues else repeat(())
@@ -360,10 +350,8 @@ class FrameTable:
 
 
 def frame_table(connection: sqlite3.Connection, exchange: Exchange) -> FrameTable | None:
-    """Return a stream without a content coding; None if it lacks bytes, or has bytes without a frame.
-
-    Raises what SQLite raises, or one of `DAMAGED`.
-    """
+    """Return a stream without a content coding; None if it lacks bytes, or has bytes without a frame. Raises what
+    SQLite raises, or one of `DAMAGED`."""
     made = FrameTable()
     for row in connection.execute(_BLOCKS, (exchange.stream,)):
         seq, start, ends, reads, names, kinds, verdicts, more = frame_columns_of(row)

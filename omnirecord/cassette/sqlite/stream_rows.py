@@ -55,10 +55,8 @@ _TALLY = (
 
 
 class ReadBlocks:
-    """Joins the reads of one stream into rows of `read_blocks`.
-
-    A row has the bytes of consecutive reads. The bytes of lost reads are NULL.
-    """
+    """Joins the reads of one stream into rows of `read_blocks`. A row has the bytes of consecutive reads. The bytes of
+    lost reads are NULL."""
 
     __slots__ = ("_data", "_exchange", "_first", "_offset_ns", "_reads", "n", "start")
 
@@ -155,10 +153,8 @@ def read_blocks(
 
 
 def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
-    """Return the row that stores when these reads were sent on, after their rows are written.
-
-    `sent` has read numbers in ascending order and times in ns.
-    """
+    """Return the row that stores when these reads were sent on, after their rows are written. `sent` has read numbers
+    in ascending order and times in ns."""
     return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
 
 
@@ -217,7 +213,6 @@ class FrameColumns:
                 self.odd[place] = more
 
     def part(self, first: int, last: int) -> FrameColumns:
-        """Return the frames at positions `first` to `last` - 1."""
         made, of = FrameColumns(), slice(first, last)
         made.lengths, made.reads = self.lengths[of], self.reads[of]
         made.types, made.verdicts = self.types[of], self.verdicts[of]
@@ -272,7 +267,6 @@ def _numbers(values: Sequence[object]) -> str:
 
 
 def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
-    """Yield the frames block by block."""
     for first in range(0, len(columns), FRAMES_PER_BLOCK):
         some = columns.part(first, first + FRAMES_PER_BLOCK)
         if sum(some.lengths) <= FRAME_BLOCK_BYTES:
@@ -294,11 +288,9 @@ def frame_blocks(
     stream: int, framed: Iterable[Framed] | FrameColumns, came: Callable[[int], int], seq: int = 1, start: int = 0,
     read: int = 0,
 ) -> Iterator[Row]:  # fmt: skip
-    """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes.
-
-    `came` returns the arrival of a read in ns. `seq` is the number of the first frame, `start` its offset in the
-    content, `read` the first read that may bring it. The last rows add the numbers of frames to `tallies`.
-    """
+    """Yield the rows of consecutive frames, one at a time: judged frames need more memory than their bytes. `came`
+    returns the arrival of a read in ns. `seq` is the number of the first frame, `start` its offset in the content,
+    `read` the first read that may bring it. The last rows add the numbers of frames to `tallies`."""
     found: dict[str, tuple[int, int]] = {}
     for columns in [framed] if isinstance(framed, FrameColumns) else map(FrameColumns, _some(framed)):
         _count(columns, found)
@@ -326,8 +318,6 @@ def _count(of: FrameColumns, found: dict[str, tuple[int, int]]) -> None:
 
 
 def forgotten(exchange: int, between: tuple[int, int], start: int, length: int) -> Row:
-    """Return the row that deletes the bytes of a frame that is too large to keep; bytes in shared rows stay.
-
-    `between` has the first and the last read of the frame.
-    """
+    """Return the row that deletes the bytes of a frame that is too large to keep; bytes in shared rows stay. `between`
+    has the first and the last read of the frame."""
     return _FORGET, (exchange, *between, start, start + length)

@@ -17,34 +17,15 @@ from typing import Any, Self, TypeVar
 
 from ...contract.judge import Contract
 from ...errors import BrokenCassette, TooLarge, UsageError
-from ...model import (
-    Exchange,
-    Incident,
-    Message,
-    Read,
-    Recording,
-    Side,
-    Streaming,
-)
+from ...model import Exchange, Incident, Message, Read, Recording, Side, Streaming
 from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from ..contracts import NAMES, load, of_file
 from ..files import folder_for, pieces_of, temporary
-from .checked import (  # fmt: skip
-    DAMAGED,
-    blob_of,
-    exchange_of,
-    incident_of,
-    last_arrival_of,
-    message_of,
-    number_of,
-    pair_of,
-    recording_of,
-    streaming_of,
-    text_of,
-)
-from .connection import clear_errors, clear_writing
+from . import checked
+from .checked import DAMAGED
+from .connection import clear_errors, clear_writing, damaged
 from .lock import recorder_is_alive
 from .opening import is_aside, open_for_reading, remove_copy
 from .rows import FRAMED, PART_KEY, size_of
@@ -129,11 +110,8 @@ class Tables:
         return self._path is None or is_aside(self._connection)
 
     def database_bytes(self, output: Path | None) -> Iterator[bytes]:
-        """Yield the bytes of the cassette as one database file without a log.
-
-        The copy is made beside `output`, or in the temporary folder. Raises `CassetteError`, and `UsageError` if no
-        copy can be made.
-        """
+        """Yield the bytes of the cassette as one database file without a log. The copy is made beside `output`, or in
+        the temporary folder. Raises `CassetteError`, and `UsageError` if no copy can be made."""
         named = temporary() if output is None else output
         with folder_for(output, "packed") as folder:
             made = Path(folder) / "copy.db"
@@ -158,25 +136,25 @@ class Tables:
 
     def is_part(self, recording: int) -> bool:
         """Whether exchanges of the recorded recording are left out here, as in an exported session."""
-        return bool(list(self._rows(number_of, "SELECT 1 FROM meta WHERE key = ?", f"{PART_KEY}{recording}")))
+        return bool(list(self._rows(checked.number_of, "SELECT 1 FROM meta WHERE key = ?", f"{PART_KEY}{recording}")))
 
     def _meta(self, key: str) -> bytes | None:
-        return next(self._rows(blob_of, "SELECT value FROM meta WHERE key = ?", key), None)
+        return next(self._rows(checked.blob_of, "SELECT value FROM meta WHERE key = ?", key), None)
 
     def recordings(self) -> list[Recording]:
         """Return all recordings, by number."""
-        return list(self._rows(recording_of, f"{_RECORDING} ORDER BY recording"))
+        return list(self._rows(checked.recording_of, f"{_RECORDING} ORDER BY recording"))
 
     def recording(self, number: int) -> Recording:
         """Return the recording with this number. Raises `BrokenCassette` if it is missing."""
-        found = list(self._rows(recording_of, f"{_RECORDING} WHERE recording = ?", number))
+        found = list(self._rows(checked.recording_of, f"{_RECORDING} WHERE recording = ?", number))
         if len(found) != 1:
             raise self._damaged(f"recording {number} is missing")
         return found[0]
 
     def derived_id(self, number: int) -> str:
         """Return the id of a recording that follows from its content. Raises `BrokenCassette` if it is missing."""
-        return next(self._rows(text_of, "SELECT derived_id(?)", number))
+        return next(self._rows(checked.text_of, "SELECT derived_id(?)", number))
 
     def contract_of(self, recording: int) -> Contract:
         """Return the contract of a recording. `Contract.of` returns that of one exchange."""
@@ -184,36 +162,32 @@ class Tables:
         return contract_or_default(found.contract, found.hop)
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
-        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state.
-
-        The work is proportional to the number of these exchanges: bytes without frames are not parsed.
-        """
+        """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state. The
+        work is proportional to the number of these exchanges: bytes without frames are not parsed."""
         where = "exchange > ? OR exchange IN (SELECT value FROM json_each(?)) ORDER BY exchange"
-        make = functools.partial(exchange_of, alive=self.is_being_recorded)
+        make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
         found = self._rows(make, f"{EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
         return [one for one, _ in found]
 
     def newest(self) -> int:
         """Return the highest number of an exchange; 0 if there is none."""
-        return next(self._rows(number_of, "SELECT coalesce(max(exchange), 0) FROM exchanges"), 0)
+        return next(self._rows(checked.number_of, "SELECT coalesce(max(exchange), 0) FROM exchanges"), 0)
 
     def open_at(self, recording: int, at_ns: int) -> set[int]:
         """Return the numbers of a recording's exchanges that begin or end at `at_ns` or later, in ns."""
         query = "SELECT exchange FROM exchanges WHERE recording = ? AND (request_at_ns >= ? OR end_ns >= ?)"
-        return set(self._rows(number_of, query, recording, at_ns, at_ns))
+        return set(self._rows(checked.number_of, query, recording, at_ns, at_ns))
 
     def streaming(self, after: int = 0, also: Iterable[int] = ()) -> list[Streaming]:
-        """Return the streams after number `after`, and those in `also`, in the order of their requests.
-
-        The work is proportional to the number of these streams.
-        """
+        """Return the streams after number `after`, and those in `also`, in the order of their requests. The work is
+        proportional to the number of these streams."""
         query = (
             "SELECT stream, exchange, recording, session_id, end_ns IS NOT NULL,"
             " (request_at_ns, response_at_ns, end_ns) IS NOT (0, 0, 0) FROM exchanges"
             " WHERE kind = 'sse' AND (stream > ? OR stream IN (SELECT value FROM json_each(?)))"
             " ORDER BY recording, request_at_ns, stream"
         )
-        return list(self._rows(streaming_of, query, after, json.dumps(list(also))))
+        return list(self._rows(checked.streaming_of, query, after, json.dumps(list(also))))
 
     def posted(self) -> list[int]:
         """Return the numbers of the POST requests and failed requests of clients, in order."""
@@ -221,18 +195,17 @@ class Tables:
             "SELECT exchange FROM exchanges WHERE (method = 'POST' OR status >= 400) AND party <> 'runner'"
             " ORDER BY recording, request_at_ns, exchange"
         )
-        return list(self._rows(number_of, query))
+        return list(self._rows(checked.number_of, query))
 
     def reads(self, exchange: int) -> list[Read]:
         """Return the reads of a stream, in order."""
         return list(self._checked(lambda: reads(self._connection, exchange)))
 
     def _size(self, exchange: Exchange) -> int:
-        """Return the number of bytes read from a stream."""
         if exchange.end_ns is not None:
             return exchange.response_bytes
         query = "SELECT start + size FROM read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
-        return next(self._rows(number_of, query, exchange.exchange), 0)
+        return next(self._rows(checked.number_of, query, exchange.exchange), 0)
 
     def lost(self, exchange: int) -> list[int]:
         """Return the numbers, from 0, of the reads of a coded stream whose bytes are lost."""
@@ -254,8 +227,8 @@ class Tables:
             " ON r.exchange = x.exchange AND r.n = (SELECT max(n) FROM read_blocks WHERE exchange = x.exchange)"
             " WHERE x.recording = ? AND x.end_ns IS NULL AND x.kind = 'sse'"
         )
-        known = self._rows(number_of, query, recording, recording)
-        return max([*known, *self._rows(last_arrival_of, last, recording)], default=0)
+        known = self._rows(checked.number_of, query, recording, recording)
+        return max([*known, *self._rows(checked.last_arrival_of, last, recording)], default=0)
 
     def messages(self, exchange: int) -> Iterator[Message]:
         """Yield the messages of a WebSocket, in order."""
@@ -263,21 +236,18 @@ class Tables:
             "SELECT exchange, message, at_ns, sent_ns, dir, opcode, data FROM messages WHERE exchange = ?"
             " ORDER BY message"
         )
-        return self._rows(message_of, query, exchange)
+        return self._rows(checked.message_of, query, exchange)
 
     def incidents(self) -> list[Incident]:
         """Return the incidents, by recording and time."""
-        return list(self._rows(incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
+        return list(self._rows(checked.incident_of, "SELECT * FROM incidents ORDER BY recording, at_ns"))
 
     def body(self, exchange: int, side: Side) -> bytes:
-        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`.
-
-        Only for code that passes the bytes on with their headers: code that reads a body calls `decoded_body`. For a
-        stream, call `content`.
-        """
+        """Return a body as it was on the wire, with secrets redacted. Raises `TooLarge`. Only for code that passes the
+        bytes on with their headers: code that reads a body calls `decoded_body`. For a stream, call `content`."""
         query = "SELECT data FROM chunks WHERE exchange = ? AND side = ? ORDER BY start"
         parts, left = [], max_decoded()  # type: list[bytes], int
-        for part in self._rows(blob_of, query, exchange, side):
+        for part in self._rows(checked.blob_of, query, exchange, side):
             parts.append(part)
             if (left := left - len(part)) < 0:
                 limit = shown_size(max_decoded())
@@ -287,20 +257,16 @@ class Tables:
         return b"".join(parts)
 
     def decoded_body(self, x: Exchange, side: Side) -> bytes:
-        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`.
-
-        It is empty for a stream, whose content is in its frames.
-        """
+        """Return a body without its content codings, as far as it can be decoded. Raises `TooLarge`. It is empty for a
+        stream, whose content is in its frames."""
         if side == "response" and (x.stream is not None or x.response is None):
             return b""
         headers = x.request.headers if side == "request" or x.response is None else x.response.headers
         return decoded_content(self.body(x.exchange, side), header(headers, "content-encoding"))
 
     def begins(self) -> dict[tuple[int, str | int], int]:
-        """Return the first request of each session, and of each stream without a session, in ns of its recording.
-
-        The keys are the recording, and the id of the session or the number of the stream.
-        """
+        """Return the first request of each session, and of each stream without a session, in ns of its recording. The
+        keys are the recording, and the id of the session or the number of the stream."""
         query = (
             "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
             " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"
@@ -315,10 +281,9 @@ class Tables:
             " WHERE response_headers LIKE '%content-encoding%') GROUP BY stream"
             f" ORDER BY sum(length) + {AN_EVENT} * sum(frames) DESC LIMIT 1"
         )
-        return next(self._rows(pair_of, query), (0, 0))
+        return next(self._rows(checked.pair_of, query), (0, 0))
 
     def _rows(self, make: Callable[[Any], T], query: str, *values: Any) -> Iterator[T]:
-        """Yield `make(row)` for each row."""
         return self._checked(lambda: map(make, self._connection.execute(query, values)))
 
     def _checked(self, found: Callable[[], Iterable[T]]) -> Iterator[T]:
@@ -349,14 +314,10 @@ class Tables:
             return clear
 
     def _damaged(self, what: str) -> BrokenCassette:
-        return BrokenCassette(
-            f"{self._path or 'the cassette'} is damaged ({what:.300}): restore it from a copy, or from the .jsonl it"
-            " was exported to"
-        )
+        return damaged(self._path, what[:300])
 
 
 def content_encoding(exchange: Exchange) -> str | None:
-    """Return the `Content-Encoding` of a response, or None."""
     return header(exchange.response.headers, "content-encoding") if exchange.response else None
 
 

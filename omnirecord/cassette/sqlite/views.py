@@ -13,13 +13,7 @@ import sqlite3
 from typing import Any
 
 from ...model import VERDICTS
-from ...omnigent.protocol import (
-    RESPONSE_ENDS,
-    RESPONSE_HEARTBEAT,
-    RESPONSE_OUTPUT_TEXT_DELTA,
-    SESSION_CREATED,
-    SESSION_HEARTBEAT,
-)
+from ...omnigent import protocol
 from ..identity import derived_id
 from .rows import FRAMED, size_of
 
@@ -129,7 +123,7 @@ _EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} 
 _LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
 _TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
 _PARENT = f"""SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
-      AND e.seq = l.seq WHERE l.type = '{SESSION_CREATED}' AND e.verdict = 'valid' AND x.session_id =
+      AND e.seq = l.seq WHERE l.type = '{protocol.SESSION_CREATED}' AND e.verdict = 'valid' AND x.session_id =
         CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
 _LAST_SEQ = "(SELECT seq + frames - 1 FROM frame_blocks WHERE stream = x.stream ORDER BY seq DESC LIMIT 1)"
 
@@ -160,7 +154,7 @@ _REQUESTS = f"""SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at,
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY x.recording, x.request_at_ns, x.exchange"""
 
-_ENDS = tuple(RESPONSE_ENDS)
+_ENDS = tuple(protocol.RESPONSE_ENDS)
 _RESPONSES = f"""SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
     substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
@@ -219,7 +213,6 @@ def define_ids(connection: sqlite3.Connection) -> None:
 
 
 def define(connection: sqlite3.Connection) -> None:
-    """Define the SQL functions of a connection that writes."""
     define_ids(connection)
     connection.create_function("with_sent", 4, with_sent, deterministic=True)
     connection.create_function("spliced", 3, spliced, deterministic=True)
@@ -298,12 +291,12 @@ _QUERIES = {
     "longest_gaps": {
         "title": "The longest waits for a frame other than a heartbeat",
         "sql": "SELECT gap_s, stream, seq, at, type, data FROM events WHERE gap_s IS NOT NULL"
-        f" AND type NOT IN ('{SESSION_HEARTBEAT}', '{RESPONSE_HEARTBEAT}') ORDER BY gap_s DESC LIMIT 20",
+        f" AND type NOT IN {tuple(sorted(protocol.HEARTBEATS, reverse=True))} ORDER BY gap_s DESC LIMIT 20",
     },
     "text": {
         "title": "The assistant's text of a stream, joined from its deltas",
         "sql": "SELECT group_concat(json_extract(data, '$.delta'), '') AS text FROM events"
-        f" WHERE type = '{RESPONSE_OUTPUT_TEXT_DELTA}' AND json_valid(data) AND stream = :stream",
+        f" WHERE type = '{protocol.RESPONSE_OUTPUT_TEXT_DELTA}' AND json_valid(data) AND stream = :stream",
     },
 }
 

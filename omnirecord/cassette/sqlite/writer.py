@@ -29,8 +29,8 @@ from typing import Any
 
 from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
-from ...redaction.pseudonyms import SALT_BYTES
-from ..files import itself
+from ...redaction import SALT_BYTES
+from ..files import itself, sibling
 from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
@@ -100,11 +100,9 @@ def is_transient(error: Exception) -> bool:
 
 
 class Writer:
-    """An open cassette; in memory if `path` is None. Opening raises `CassetteError` or `UsageError`.
-
-    `named` is the name of a temporary file in errors. `beside` opens a second writer for a cassette that a recorder has
-    open, and raises what SQLite raises.
-    """
+    """An open cassette; in memory if `path` is None. Opening raises `CassetteError` or `UsageError`. `named` is the
+    name of a temporary file in errors. `beside` opens a second writer for a cassette that a recorder has open, and
+    raises what SQLite raises."""
 
     def __init__(self, path: Path | None, *, beside: bool = False, named: Path | None = None) -> None:
         self.path, self._named = path, named or path or "the cassette"
@@ -133,11 +131,8 @@ class Writer:
                 raise
 
     def write(self, rows: Iterable[Row], rest: Callable[[], object] | None = None) -> None:
-        """Apply all rows in order, or none. Raises what SQLite raises.
-
-        `rest` is called between two statements of many rows, so that other threads can run. Other writers still wait
-        for the end of the transaction.
-        """
+        """Apply all rows in order, or none. Raises what SQLite raises. `rest` is called between two statements of many
+        rows, so that other threads can run. Other writers still wait for the end of the transaction."""
         with transaction(self.connection):
             for statement, group in groupby(rows, key=itemgetter(0)):
                 self._execute(statement, list(map(itemgetter(1), group)), rest)
@@ -260,9 +255,7 @@ class Writer:
 
     def _remove_new(self) -> None:
         if self._is_new and self.path is not None:
-            file = itself(self.path)
-            for ending in ("", "-wal", "-shm", "-journal"):
-                part = file.with_name(file.name + ending)
+            for part in (sibling(self.path, ending) for ending in ("", "-wal", "-shm", "-journal")):
                 with suppress(OSError):
                     if stat.S_ISREG(part.lstat().st_mode):
                         part.unlink()
@@ -284,10 +277,8 @@ class Writer:
             timer.cancel()
 
     def close(self, within: float = math.inf) -> None:
-        """Leave a single file, and release the lock.
-
-        The log stays beside the file if it has a reader, or if the disk takes longer than `within` seconds.
-        """
+        """Leave a single file, and release the lock. The log stays beside the file if it has a reader, or if the disk
+        takes longer than `within` seconds."""
         if self._lock is None:  # closed before, in memory, or beside another writer
             self.connection.close()
             return
@@ -308,10 +299,8 @@ def mark(connection: sqlite3.Connection, name: str, number: int) -> None:
 
 
 def number_made(path: Path) -> int | None:
-    """Return the number of a cassette that a rotation made under this name.
-
-    0 if the version had no numbers; None for any other file, and for one that cannot be read.
-    """
+    """Return the number of a cassette that a rotation made under this name. 0 if the version had no numbers; None for
+    any other file, and for one that cannot be read."""
     found = _meta_of(path)
     number = found.get(_NUMBER)
     return (number if type(number) is int else 0) if found.get(_NAME) == path.name else None
@@ -342,9 +331,7 @@ def mark_shipped(path: Path, lake: str, recordings: int | None = None) -> bool:
 
 
 def _mark_shipped(path: Path, lake: str, recordings: int | None) -> bool:
-    """Write the mark, under the lock."""
-    file = itself(path)
-    if any(file.with_name(file.name + end).exists() for end in ("-wal", "-journal")):
+    if any(sibling(path, end).exists() for end in ("-wal", "-journal")):
         return False
     with closing(open_to_mark(path)) as connection:
         (count,) = connection.execute("SELECT count(*) FROM recordings").fetchone()

@@ -18,7 +18,7 @@ from aiohttp import web
 from ...cassette.identity import labels_of
 from ...errors import UsageError
 from ...omnigent.routes import CONTROL, path_of
-from ...redaction.pseudonyms import user_key
+from ...redaction import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import File, Trust
 from ...server.http import bad_request, error_response, origin_form
@@ -26,8 +26,7 @@ from ...server.listener import DRAIN_TIMEOUT, Blocking, Listener, Place, WithBlo
 from ...server.timers import monotonic
 from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
-from ...wire.lake_url import lake_url
-from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, retention, rotation, size_of
+from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
 from ..supervisor import Shipping
 from ..thread import RecorderThread

@@ -34,6 +34,7 @@ _INSIDE = re.compile(rb"[\"'{}\[\]:,\\]|[0-9]++")
 _HIDDEN = re.compile(rb"[^*]")
 _NOT_ONES = re.compile(rb"[02-9]++")
 _HEX = re.compile(rb"[0-9a-fA-F]")
+_NUMBER = re.compile(rb"[-+.0-9eE]*+")
 _DESIGNATORS = b"\"'\\/bfnrt"
 _NO_VALUE = b"$<({[|>"
 _AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
@@ -88,10 +89,8 @@ NOTHING = Field()
 
 
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
-    """Return the spans of named secrets in the next piece of a text, and its new state.
-
-    `strict`: read the text as JSON in any case, in which a quote without a backslash ends each value.
-    """
+    """Return the spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON
+    in any case, in which a quote without a backslash ends each value."""
     value, seen, is_json, is_ini = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
@@ -258,9 +257,7 @@ def _bare_escape(value: Value, text: bytes, at: int) -> tuple[int, Value | None]
         return at, None
     if char == b"u":
         return at + 1, value._replace(step="hex", seen=b"bare", run=0)
-    if char == b"/":
-        return at + 1, value._replace(run=0, seen=b"...")
-    return at, value._replace(run=0, seen=b"...")
+    return at + (char == b"/"), value._replace(run=0, seen=b"...")
 
 
 def _hex(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
@@ -285,7 +282,7 @@ def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
     if char == b"\\":
         return at + 1, value._replace(run=run + 1)
     if char == value.quote and (char == b"<" or run < value.level or run % period == value.level):
-        return at + 1, _closed(value)
+        return at + 1, value._replace(step="inside", quote=b"", run=0, seen=b"") if value.brackets else None
     if char == b'"' and strict and value.quote != b'"' and run == 0:
         return at, None
     if (char < b" " and char != b"\t") or (char == b"<" == value.quote):
@@ -299,14 +296,8 @@ def _string(value: Value, text: bytes, at: int, spans: list[Span], strict: bool)
     return at + 1, value if char in _DESIGNATORS else _hide(value, text, at, at + 1, spans)
 
 
-def _closed(value: Value) -> Value | None:
-    return value._replace(step="inside", quote=b"", run=0, seen=b"") if value.brackets else None
-
-
 def _number(value: Value, text: bytes, at: int, spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
-    end = at
-    while end < len(text) and text[end] in b"-+.0123456789eE":
-        end += 1
+    end = _NUMBER.match(text, at).end()  # type: ignore[union-attr]  # it always matches
     return end, None if end == at else _ones(value, text, at, end, spans)
 
 

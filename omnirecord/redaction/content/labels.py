@@ -69,12 +69,9 @@ class Label(NamedTuple):
 
 
 class _Name(NamedTuple):
-    text: str
+    label: Label
     is_secret: bool
     is_header: bool
-    numeric: bool
-    credentials: bool
-    cookies: bool
 
 
 @lru_cache(4096)
@@ -85,10 +82,9 @@ def _known(raw: bytes) -> _Name:
         text = _ESCAPED.sub(lambda m: chr(int(m[1], 16)) if m[1] else " ", text).rpartition(" ")[2]
     bare = text.strip("-")
     is_header = is_secret_header(bare) and ("-" in bare or bare.lower() in _PAIRS or text.startswith("--"))
-    return _Name(
-        re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII), is_secret_field(bare), is_header,
-        is_numeric(bare), words(bare)[-1:] == ("authorization",), words(bare)[-1:] == ("cookie",),
-    )  # fmt: skip
+    name, last = re.sub(r"[^\w.\-]", "", bare.lower(), flags=re.ASCII), words(bare)[-1:]
+    label = Label("", name, is_numeric(bare), last == ("authorization",), last == ("cookie",))
+    return _Name(label, is_secret_field(bare), is_header)
 
 
 def may_find(text: bytes) -> bool:
@@ -133,11 +129,10 @@ def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] 
     for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
         name = _known(found["entry"] or found["item"])
         if found.end() > behind and name.is_secret:
-            label = Label("plain", name.text, name.numeric, name.credentials, name.cookies, first=True)
-            if found["entry"] is not None:
-                is_single = found["open"].endswith(b"'")
-                label = label._replace(form="json", level=len(found["level"]), single=is_single, first=False)
-            return label, found.end()
+            if found["entry"] is None:
+                return name.label._replace(form="plain", first=True), found.end()
+            is_single = found["open"].endswith(b"'")
+            return name.label._replace(form="json", level=len(found["level"]), single=is_single), found.end()
     return first
 
 
@@ -151,8 +146,7 @@ def _label(found: re.Match[bytes]) -> Label | None:
             _harmless.clear()
         _harmless.add(raw)
         return None
-    level = len(raw) - len(raw.rstrip(b"\\"))
-    said = Label("", name.text, name.numeric, name.credentials, name.cookies, level)
+    said = name.label._replace(level=len(raw) - len(raw.rstrip(b"\\")))
     if found["option"] is not None:
         is_pair = found["next"] is not None
         if is_pair and not _is_listed(found.string, found.start()):

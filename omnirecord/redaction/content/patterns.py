@@ -21,10 +21,8 @@ PSEUDONYM = b"omnirecord-redacted-"
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """One kind of secret. `prefixes` are texts, `patterns` regular expressions that begin with a literal letter.
-
-    No prefix or pattern contains another one.
-    """
+    """One kind of secret. `prefixes` are texts, `patterns` regular expressions that begin with a literal letter. No
+    prefix or pattern contains another one."""
 
     name: str
     prefixes: tuple[str, ...] = ()

@@ -140,10 +140,8 @@ class Scanner:
 
 
 def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
-    """Return a regular expression for these texts and patterns; of texts with a common beginning, for the shortest.
-
-    It is grouped by first characters, so that the search skips fast.
-    """
+    """Return a regular expression for these texts and patterns; of texts with a common beginning, for the shortest. It
+    is grouped by first characters, so that the search skips fast."""
     if "" in texts:
         return ""
     rests: dict[str, tuple[list[str], list[str]]] = {}
@@ -217,8 +215,8 @@ def _escaped(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]
 def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> tuple[int, State]:
     """Read the lines of a private key. White space, dashes and escapes stay; five dashes end it."""
     seen = state.seen
-    if seen[:1] == b"\\":
-        return _block_escape(rule, seen, text, at)
+    if seen[:1] == b"\\":  # an escape in JSON within JSON
+        return (at, PLAIN) if text[at : at + 1] in (b'"', b"'") else (at + 1, State(rule, "block", seen[1:]))
     if body := _BLOCK_BODY.match(text, at):
         spans.append(Span(at, body.end(), rule.name, seen == b""))
         return body.end(), State(rule, "block", b".")
@@ -232,14 +230,6 @@ def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) ->
     if len(dashes) == 5:
         return at + 1, State(seen=dashes)
     return at + 1, State(rule, "block", b"." + dashes)
-
-
-def _block_escape(rule: Rule, seen: bytes, text: bytes, at: int) -> tuple[int, State]:
-    """Read an escape in JSON within JSON."""
-    designator = text[at : at + 1]
-    if designator in (b'"', b"'"):
-        return at, PLAIN
-    return at + 1, State(rule, "block", seen[1:])
 
 
 _STEPS = {

@@ -51,11 +51,8 @@ def parted(value: bytes) -> list[bytes]:
 
 
 class Shape:
-    """The common parts of similar values: all but texts and whole numbers.
-
-    A text is the value of a name in an object, so nothing beside it belongs to it. If neither the text nor the rest
-    has a secret, the value has none.
-    """
+    """The common parts of similar values: all but texts and whole numbers. A text is the value of a name in an object,
+    so nothing beside it belongs to it. If neither the text nor the rest has a secret, the value has none."""
 
     def __init__(self, parts: list[bytes], texts: dict[int, tuple[int, ...]]) -> None:
         """`texts`: the keys of the parts that are texts."""
@@ -65,7 +62,6 @@ class Shape:
         self._numbers = [(n, parts[n].translate(None, _DIGITS)) for n in range(2, len(parts), 2) if _counts(parts, n)]
 
     def fits(self, parts: list[bytes]) -> bool:
-        """Whether a value has this shape."""
         known = self._parts
         for n, rest in self._numbers:
             if parts[n].translate(None, _DIGITS) != rest:
@@ -106,15 +102,10 @@ class _Place:
     sure: int = 0
     wide: int = 0
 
-    @property
-    def is_event(self) -> bool:
-        """Whether it is the outermost object."""
-        return self.above is not None and self.above.above is None
-
     def take_id(self, name: bytes, value: bytes) -> bool:
         """Whether that is an id or a similar field."""
         tells = _tells(name) if len(name) <= _LONGEST_ID else ""
-        if name == b"index" and self.is_event:
+        if name == b"index" and self.above is not None and self.above.above is None:  # in the outermost object
             tells = "perhaps"  # it may count the pieces of a text, or the texts of a response
         if tells and value not in _NO_ID and len(value) <= _LONGEST_ID:
             (self.ids if tells == "which" else self.more_ids).append((name, value))
@@ -137,10 +128,8 @@ Strings = list[tuple[int, int, tuple[int, ...]]]
 
 def strings(value: bytes, event: bytes, *, names: bool = True) -> Strings | None:
     """Return all strings of a JSON value in order, as `value[start:end]`, each with the keys of texts it may continue.
-
     Names and ids have no keys. `event`: the name of the event beside its value. Without `names`, only strings with keys
-    are returned. None if the value holds anything but strings, numbers and the like.
-    """
+    are returned. None if the value holds anything but strings, numbers and the like."""
     places, found = _read(value, event, names) if _MAY_BE_JSON.match(value) else ([], None)
     if found is None:
         return None

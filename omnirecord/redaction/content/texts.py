@@ -35,14 +35,9 @@ class BodyMask:
     """
 
     def __init__(
-        self,
-        scanner: Scanner,
-        counts: Counter[str],
-        begun: Sequence[State] = (),
-        *,
-        holds: bool = True,
+        self, scanner: Scanner, counts: Counter[str], begun: Sequence[State] = (), *, holds: bool = True,
         goes_on: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._scanner = scanner
         self._counts = counts
         self._holds = holds
@@ -176,7 +171,6 @@ class JsonMask:
         return in_place(b'"'.join(parts) if is_changed else value, named)
 
     def _named(self, value: bytes) -> list[Span]:
-        """Return the named secrets in a value."""
         self._has_named = False
         if not labels.needs_search(b"", value):
             return []

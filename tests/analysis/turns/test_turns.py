@@ -19,7 +19,7 @@ from omnirecord.analysis.turns.requests import Act, act_of
 from omnirecord.analysis.turns.values import Turn
 from omnirecord.cassette.open import open_store
 from omnirecord.model import Exchange, Request, Response, TimedFrame, Verdict
-from omnirecord.omnigent.events import MODELS
+from omnirecord.omnigent.contract import MODELS
 from tests.support.examples import each
 from tests.support.watchdog import slowness
 

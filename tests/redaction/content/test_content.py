@@ -14,8 +14,8 @@ from omnirecord.errors import UsageError
 from omnirecord.redaction.content import BodyMask, JsonMask, Scanner, StreamMask
 from omnirecord.redaction.content.fields import Span
 from omnirecord.redaction.content.scanner import PLAIN
-from omnirecord.redaction.content.streams import LINE
 from omnirecord.redaction.content.strings import masked, undone
+from omnirecord.redaction.content.texts import LINE
 from omnirecord.wire.sse import Parser
 from tests.support.examples import each, examples
 

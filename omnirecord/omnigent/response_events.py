@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...contract.events import Event, Shape, hold, type_name
+from ..contract.events import Event, Shape, hold, type_name, types_of
 
 
 class OmnigentEvent(Event):
@@ -85,19 +85,13 @@ class CompactionItem(OutputItem):
     token_count: int | None = None
 
 
-ITEMS: Mapping[str, type[OutputItem]] = {
-    "message": MessageItem,
-    "function_call": FunctionCallItem,
-    "function_call_output": FunctionCallOutputItem,
-    "reasoning": ReasoningItem,
-    "compaction": CompactionItem,
-}
+ITEMS = {name: model for model in OutputItem.__subclasses__() for name in types_of(model)}
 
 
 def output_item(item: Mapping[str, Any]) -> OutputItem:
     """Return the item as the model of its type; as a plain `OutputItem` with all fields if it fits none."""
     type_ = type_name(item)
-    known = ITEMS.get(type_, OutputItem) if type_ is not None else OutputItem
+    known = ITEMS.get(type_ or "", OutputItem)
     return known.fit(item) or OutputItem.fit(item) or hold(OutputItem, item, type=type_)
 
 
@@ -190,25 +184,26 @@ class ResponseObject(FailedResponseObject):
     created_at: int
 
 
-class CreatedEvent(OmnigentEvent):
+class _OfTurn(OmnigentEvent):
+    response: ResponseObject
+
+
+class CreatedEvent(_OfTurn):
     """A new turn has its response."""
 
     type: Literal["response.created"]
-    response: ResponseObject
 
 
-class QueuedEvent(OmnigentEvent):
+class QueuedEvent(_OfTurn):
     """The turn waits to be taken up, in the background."""
 
     type: Literal["response.queued"]
-    response: ResponseObject
 
 
-class InProgressEvent(OmnigentEvent):
+class InProgressEvent(_OfTurn):
     """The turn is being worked on."""
 
     type: Literal["response.in_progress"]
-    response: ResponseObject
 
 
 class OutputTextDeltaEvent(OmnigentEvent):
@@ -270,11 +265,10 @@ class OutputFileDoneEvent(OmnigentEvent):
     content_type: str | None = None
 
 
-class CompletedEvent(OmnigentEvent):
+class CompletedEvent(_OfTurn):
     """The turn ended well."""
 
     type: Literal["response.completed"]
-    response: ResponseObject
 
 
 class FailedEvent(OmnigentEvent):
@@ -286,18 +280,16 @@ class FailedEvent(OmnigentEvent):
     response: FailedResponseObject
 
 
-class IncompleteEvent(OmnigentEvent):
+class IncompleteEvent(_OfTurn):
     """The turn stopped early."""
 
     type: Literal["response.incomplete"]
-    response: ResponseObject
 
 
-class CancelledEvent(OmnigentEvent):
+class CancelledEvent(_OfTurn):
     """The turn was cancelled."""
 
     type: Literal["response.cancelled"]
-    response: ResponseObject
 
 
 class ErrorEvent(OmnigentEvent):
@@ -338,33 +330,33 @@ class HeartbeatEvent(OmnigentEvent):
     last_event_seq: int | None = None
 
 
-class TurnStartedEvent(OmnigentEvent):
+class OfSession(OmnigentEvent):
+    session_id: str
+
+
+class TurnStartedEvent(OfSession):
     """The runner took up a new turn."""
 
     type: Literal["turn.started"]
-    session_id: str
 
 
-class TurnCompletedEvent(OmnigentEvent):
+class TurnCompletedEvent(OfSession):
     """The turn ended well, and nothing is left to do."""
 
     type: Literal["turn.completed"]
-    session_id: str
 
 
-class TurnFailedEvent(OmnigentEvent):
+class TurnFailedEvent(OfSession):
     """The turn failed."""
 
     type: Literal["turn.failed"]
-    session_id: str
     error: dict[str, Any] = Field(default_factory=dict)
 
 
-class TurnCancelledEvent(OmnigentEvent):
+class TurnCancelledEvent(OfSession):
     """The turn was interrupted."""
 
     type: Literal["turn.cancelled"]
-    session_id: str
 
 
 class CompactionInProgressEvent(OmnigentEvent):

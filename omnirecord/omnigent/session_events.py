@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ...contract.events import Shape
-from .response import ErrorDetail, OmnigentEvent
+from ..contract.events import Shape
+from .response_events import ErrorDetail, OfSession, OmnigentEvent
 
 
 class ModelUsage(Shape):
@@ -203,9 +203,8 @@ class SessionTodosEvent(_OfConversation):
     @property
     def typed_todos(self) -> list[TodoEntry] | None:
         """The entries as models; None where any of them does not fit."""
-        entries = [TodoEntry.fit(todo) for todo in self.todos]
-        fitting = [entry for entry in entries if entry is not None]
-        return fitting if len(fitting) == len(entries) else None
+        fitting = [entry for todo in self.todos if (entry := TodoEntry.fit(todo)) is not None]
+        return fitting if len(fitting) == len(self.todos) else None
 
 
 class SessionSandboxStatusEvent(_OfConversation):
@@ -224,11 +223,10 @@ class SessionTerminalPendingEvent(_OfConversation):
     pending: bool
 
 
-class SessionTerminalActivityEvent(OmnigentEvent):
+class SessionTerminalActivityEvent(OfSession):
     """A terminal printed something."""
 
     type: Literal["session.terminal.activity"]
-    session_id: str
     terminal_id: str
 
 
@@ -244,20 +242,18 @@ class SessionResourceCreatedEvent(OmnigentEvent):
         return SessionResourceObject.fit(self.resource)
 
 
-class SessionResourceDeletedEvent(OmnigentEvent):
+class SessionResourceDeletedEvent(OfSession):
     """A terminal, file or environment is gone."""
 
     type: Literal["session.resource.deleted"]
     resource_id: str
     resource_type: str
-    session_id: str
 
 
-class SessionChangedFilesInvalidatedEvent(OmnigentEvent):
+class SessionChangedFilesInvalidatedEvent(OfSession):
     """The list of changed files is out of date."""
 
     type: Literal["session.changed_files.invalidated"]
-    session_id: str
     environment_id: str = "default"
 
 
