@@ -9,16 +9,20 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 
 from tests.support.examples import SHARE
 from tests.support.watchdog import MOST, Watchdog
+
+if TYPE_CHECKING:
+    from tests.support import browsing, sse_clients
 
 # How long an example takes says more about what else the machine does; work that grows too fast has tests of its own.
 settings.register_profile("omnirecord", deadline=None, max_examples=SHARE)
@@ -137,6 +141,37 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     found = watchdog.found(marker.kwargs.get("times", 1))
     assert not found, "\n".join(map(str, found))
+
+
+@pytest.fixture(scope="session")
+def shared_browser() -> Iterator[browsing.SharedBrowser]:
+    from tests.support.browsing import SharedBrowser
+
+    shared = SharedBrowser()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def browser(shared_browser: browsing.SharedBrowser) -> Iterator[Any]:
+    """A browser for a test that is not asynchronous."""
+    with shared_browser.lent() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_async_browser() -> AsyncIterator[sse_clients.SharedBrowser]:
+    from tests.support.sse_clients import SharedBrowser
+
+    shared = SharedBrowser()
+    yield shared
+    await shared.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def async_browser(shared_async_browser: sse_clients.SharedBrowser) -> Any:
+    """A browser for an asynchronous test, which has `loop_scope="session"`."""
+    return await shared_async_browser.lend()
 
 
 @pytest.fixture

@@ -9,17 +9,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import Made, heartbeat
-from tests.support.sse_clients import browser_running, page_of
+from tests.support.sse_clients import page_of
 from tests.support.wire import Upstream, answering
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 PAGE = b"<!doctype html><link rel=icon href=data:,><iframe name=frame></iframe><p>a page"
-EVIL = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 HTML = (("content-type", "text/html"),)
 
 # Every way in which a page can ask, each telling what came of it. `url` is where the control path is.
@@ -35,8 +33,7 @@ ATTACKS = """async url => {
   const sends = path => new Promise(resolve => {
     const form = document.createElement('form'), frame = document.querySelector('iframe')
     form.method = 'POST'; form.action = url + path; form.target = 'frame'; form.enctype = 'text/plain'
-    form.innerEVIL = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-HTML = `<input name='{"a' value='":1}'>`
+    form.innerHTML = `<input name='{"a' value='":1}'>`
     frame.onload = () => resolve('sent'); document.body.append(form); form.submit()
   })
   const json = {'Content-Type': 'application/json'}
@@ -63,12 +60,6 @@ HTML = `<input name='{"a' value='":1}'>`
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with browser_running(EVIL) as running:
-        yield running
-
-
 @asynccontextmanager
 async def replay(folder: Path) -> AsyncIterator[Replay]:
     tape = Made()
@@ -88,12 +79,12 @@ async def elsewhere(name: str) -> AsyncIterator[str]:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "evil.example"])
 async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(
-    browser: Any, tmp_path: Path, name: str
+    async_browser: Any, tmp_path: Path, name: str
 ) -> None:
     async with (
         replay(tmp_path) as server,
         elsewhere(name) as url,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await page.goto(url)
         told = await page.evaluate(ATTACKS, f"{server.url}/-/omnirecord/")
@@ -107,8 +98,8 @@ async def test_a_page_of_another_origin_neither_reads_nor_drives_anything(
         )  # fmt: skip
 
 
-async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(browser: Any, tmp_path: Path) -> None:
-    async with replay(tmp_path) as server, page_of(browser) as page:
+async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(async_browser: Any, tmp_path: Path) -> None:
+    async with replay(tmp_path) as server, page_of(async_browser) as page:
         port = urlsplit(server.url).port
         await page.goto(f"http://evil.example:{port}/page")
         assert "a page" in await page.inner_text("p")
@@ -119,8 +110,8 @@ async def test_a_page_whose_name_was_made_to_mean_us_gets_nothing(browser: Any, 
         assert {told[name] for name in ("image", "script", "events", "socket")} == {"refused"}
 
 
-async def test_a_page_that_the_replay_itself_serves_presses_no_button(browser: Any, tmp_path: Path) -> None:
-    async with replay(tmp_path) as server, page_of(browser) as page:
+async def test_a_page_that_the_replay_itself_serves_presses_no_button(async_browser: Any, tmp_path: Path) -> None:
+    async with replay(tmp_path) as server, page_of(async_browser) as page:
         await page.goto(f"{server.url}/page")
         told = await page.evaluate(ATTACKS, f"{server.url}/-/omnirecord/")
         await page.wait_for_timeout(300)  # the beacon

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,8 +85,9 @@ async def test_a_client_hears_what_the_standard_says_but_for_what_is_known(
 
 @pytest.mark.slow
 @pytest.mark.browser
-async def test_a_browser_hears_what_the_standard_says(tape: Path, long: bool) -> None:
-    async with sse_clients.browser() as page:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_browser_hears_what_the_standard_says(tape: Path, long: bool, async_browser: Any) -> None:
+    async with sse_clients.page_of(async_browser) as page:
         for chunking in (*CHUNKINGS, SLOWLY) if long else IN_SHORT:
             async with served(tape, chunking) as server:
                 heard = await sse_clients.by_event_source(page, server.url, targets(chunking), TYPES)

@@ -22,7 +22,7 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.page_data import LakeAnswers
 from omnirecord.server.listener import TOKEN_VARIABLE
-from tests.support.browsing import chromium_running, drawn, eventually, opened, settled, texts
+from tests.support.browsing import drawn, eventually, opened, settled, texts
 from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship, showing_lake
 from tests.ui.test_page import serious, unharmed
 from tests.ui.test_viewer import told
@@ -52,12 +52,6 @@ def ids(lake: Lake) -> dict[str, str]:
 def shown(lake: Lake) -> Iterator[str]:
     with showing_lake(lake.url) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 # Over HTTP

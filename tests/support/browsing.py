@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,49 @@ def chromium_running() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+class SharedBrowser:
+    """One browser for all tests of a worker, as its start takes a second of CPU time."""
+
+    def __init__(self) -> None:
+        self._running = ExitStack()
+        self._browser: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @contextmanager
+    def lent(self) -> Iterator[Any]:
+        """The browser, or a new one if that has crashed. Contexts that are open at the end are closed.
+
+        Playwright marks its event loop as running even between its calls. It may not stay marked when the browser is
+        returned, as no asynchronous test could run then.
+        """
+        asyncio._set_running_loop(self._loop)
+        try:
+            if not self._answers():
+                self._running.close()
+                self._browser = self._running.enter_context(chromium_running())
+            yield self._browser
+            for context in self._browser.contexts:
+                context.close()
+        finally:
+            self._loop = asyncio._get_running_loop()
+            asyncio._set_running_loop(None)
+
+    def close(self) -> None:
+        asyncio._set_running_loop(self._loop)
+        self._running.close()
+        asyncio._set_running_loop(None)
+
+    def _answers(self) -> bool:
+        from playwright.sync_api import Error
+
+        try:
+            if self._browser is not None:
+                self._browser.new_browser_cdp_session().detach()
+        except Error:
+            return False
+        return self._browser is not None
 
 
 @contextmanager

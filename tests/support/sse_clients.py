@@ -9,7 +9,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -155,11 +155,31 @@ async def page_of(running: Any) -> AsyncIterator[Any]:
         await context.close()
 
 
-@asynccontextmanager
-async def browser() -> AsyncIterator[Any]:
-    """A browser with one empty page, which is given."""
-    async with browser_running() as running, page_of(running) as page:
-        yield page
+class SharedBrowser:
+    """One browser for all asynchronous tests of a worker, which opens `evil.example` at 127.0.0.1."""
+
+    def __init__(self) -> None:
+        self._running = AsyncExitStack()
+        self._browser: Any = None
+
+    async def lend(self) -> Any:
+        """The browser, or a new one if that has crashed."""
+        from playwright.async_api import Error
+
+        try:
+            if self._browser is not None:
+                await (await self._browser.new_browser_cdp_session()).detach()
+        except Error:
+            await self.close()
+        if self._browser is None:
+            self._browser = await self._running.enter_async_context(
+                browser_running("--host-resolver-rules=MAP evil.example 127.0.0.1")
+            )
+        return self._browser
+
+    async def close(self) -> None:
+        self._browser = None
+        await self._running.aclose()
 
 
 async def by_event_source(page: Any, url: str, targets: Iterable[str], types: Iterable[str]) -> Heard:

@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.ui.export import sealed_page
 from omnirecord.ui.viewer import bundle, digest
-from tests.support.browsing import chromium_running, eventually, opened, settled, texts
+from tests.support.browsing import eventually, opened, settled, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 from tests.ui.test_page import HOSTILE, unharmed
 from tests.ui.test_page import hostile as hostile
@@ -103,12 +102,6 @@ def test_on_the_command_line_it_says_what_it_did(tmp_path: Path) -> None:
     assert export("--format", "jsonl", "--redact", "none").exit_code == 2
     refused = export("--format", "html", "--redact", "none", "--redact-pattern", "x")
     assert "--redact none scrubs nothing" in refused.stderr
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.mark.slow

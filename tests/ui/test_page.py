@@ -17,17 +17,11 @@ from omnirecord.analysis.turns.values import Session
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.events import key_of_exchange
-from tests.support.browsing import chromium_running, drawn, eventually, opened, settled, showing, texts
+from tests.support.browsing import drawn, eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, event, status
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SHIPPED = {**HEALTHY, **TROUBLED}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

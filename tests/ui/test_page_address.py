@@ -9,16 +9,10 @@ import pytest
 
 from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.export import sealed_page
-from tests.support.browsing import chromium_running, eventually, opened, settled, showing, texts
+from tests.support.browsing import eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, TROUBLED
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

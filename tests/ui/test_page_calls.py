@@ -10,19 +10,13 @@ from typing import Any
 import pytest
 
 from omnirecord.ui.export import sealed_page
-from tests.support.browsing import chromium_running, drawn, opened, settled, showing, texts
+from tests.support.browsing import drawn, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY
 from tests.support.hop_tapes import ANSWER, ASKED, TOOLS, both_hops, model_hop
 from tests.ui.test_page import HOSTILE, serious, unharmed
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 CALL = ".detail h2"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from omnirecord.analysis.transcript import rows_of
 from omnirecord.cassette.open import open_store
@@ -20,16 +19,10 @@ from omnirecord.replayer.verify import Rerun
 from tests.omnigent_rig.provider import Answer
 from tests.support.cassettes import HEALTHY
 from tests.support.providers import ModelApis
-from tests.support.sse_clients import browser_running, page_of
+from tests.support.sse_clients import page_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 ASKED = "What is a flight recorder?"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with browser_running() as running:
-        yield running
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 25.0) -> None:
@@ -52,11 +45,11 @@ def counted(page: Any, selector: str, wanted: int) -> Callable[[], Awaitable[boo
     return holds
 
 
-async def test_a_list_of_calls_grows(tmp_path: Path, browser: Any) -> None:
+async def test_a_list_of_calls_grows(tmp_path: Path, async_browser: Any) -> None:
     async with (
         ModelApis({ASKED: Answer("A black box.")}) as provider,
         Proxy(base(provider), tmp_path / "calls.db", contract="openai-responses", ui=True) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await page.goto(proxy.page)
         await page.wait_for_selector("main.sessions")
@@ -66,7 +59,7 @@ async def test_a_list_of_calls_grows(tmp_path: Path, browser: Any) -> None:
         assert ASKED in await page.inner_text(".calls td.name")
 
 
-async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) -> None:
+async def test_a_call_appears_in_the_open_session(tmp_path: Path, async_browser: Any) -> None:
     source = HEALTHY["turns"]
     with closing(open_store(source)) as store:
         said = next(rows_of(store, None))["text"]
@@ -75,7 +68,7 @@ async def test_a_call_appears_in_the_open_session(tmp_path: Path, browser: Any) 
         ModelApis({ASKED: Answer(said)}) as provider,
         Replay(source, timing="original", speed=2) as upstream,
         Proxy(upstream.url, tmp_path / "run.db", upstreams={"model": base(provider)}, ui=True) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await page.goto(proxy.page)
         with closing(open_store(source)) as store:

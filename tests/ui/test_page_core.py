@@ -17,7 +17,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.ui.data import session_data
 from omnirecord.ui.events import columns, key_of_exchange
 from omnirecord.ui.viewer import joined
-from tests.support.browsing import chromium_running
+from tests.support.browsing import SharedBrowser
 from tests.support.cassettes import HEALTHY
 from tests.support.examples import each
 from tests.support.whatwg import CASES
@@ -27,8 +27,8 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    with chromium_running() as browser:
+def page(shared_browser: SharedBrowser) -> Iterator[Any]:
+    with shared_browser.lent() as browser:
         yield browser.new_page()
 
 

@@ -9,17 +9,11 @@ from typing import Any
 import pytest
 
 from omnirecord.cassette.open import import_file
-from tests.support.browsing import chromium_running, eventually, opened, settled, showing, texts
+from tests.support.browsing import eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, TROUBLED
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SHIPPED = {**HEALTHY, **TROUBLED}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

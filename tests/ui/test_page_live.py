@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from omnirecord.cassette.open import open_store
 from omnirecord.recorder.proxy.server import Proxy
@@ -20,16 +19,10 @@ from omnirecord.replayer.verify import Rerun
 from omnirecord.ui.viewer import Viewer
 from tests.support.cassettes import HEALTHY
 from tests.support.process import Process
-from tests.support.sse_clients import browser_running, page_of
+from tests.support.sse_clients import page_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 EVENTS = 112
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with browser_running() as running:
-        yield running
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 25.0) -> None:
@@ -54,12 +47,14 @@ async def is_hidden(page: Any, selector: str) -> bool:
     return bool(await page.is_hidden(selector))
 
 
-async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place(tmp_path: Path, browser: Any) -> None:
+async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place(
+    tmp_path: Path, async_browser: Any
+) -> None:
     source, troubles = HEALTHY["turns"], list[str]()
     async with (
         Replay(source, timing="original", speed=1.5) as upstream,
         Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         page.on("pageerror", lambda error: troubles.append(str(error)))
         await page.goto(proxy.page)
@@ -93,7 +88,7 @@ async def test_it_follows_a_recording_and_can_be_paused_without_losing_its_place
     assert troubles == []
 
 
-async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path: Path, browser: Any) -> None:
+async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path: Path, async_browser: Any) -> None:
     """The page's list is older than the session, and its stream of events starts after the session."""
     source, asked, goes_on = HEALTHY["approval"], asyncio.Event(), asyncio.Event()
 
@@ -105,7 +100,7 @@ async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path
     async with (
         Replay(source, timing="instant") as upstream,
         Proxy(upstream.url, tmp_path / "run.db", ui=True) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await page.route("**/events?last=0", hold)
         await page.goto(proxy.page)
@@ -118,13 +113,13 @@ async def test_a_session_that_is_over_before_the_page_follows_is_listed(tmp_path
         await page.unroute_all(behavior="ignoreErrors")
 
 
-async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: Path, browser: Any) -> None:
+async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: Path, async_browser: Any) -> None:
     source = HEALTHY["approval"]
     async with (
         Replay(source, timing="original") as upstream,
         Proxy(upstream.url, tmp_path / "run.db") as proxy,
         Viewer(tmp_path / "run.db") as viewer,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await page.goto(viewer.page)
         await eventually(lambda: reads(page, ".state", "recording"))
@@ -136,12 +131,12 @@ async def test_a_file_that_somebody_else_records_is_followed_as_well(tmp_path: P
         await eventually(lambda: reads(page, ".why", "Why it stops here"))
 
 
-async def test_it_goes_on_when_its_server_has_been_away(tmp_path: Path, browser: Any) -> None:
+async def test_it_goes_on_when_its_server_has_been_away(tmp_path: Path, async_browser: Any) -> None:
     source, db = HEALTHY["turns"], tmp_path / "run.db"
     async with (
         Replay(source, timing="original") as upstream,
         Proxy(upstream.url, db) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         with closing(open_store(source)) as store:
             async with Viewer(db) as viewer:
@@ -163,9 +158,9 @@ async def test_it_goes_on_when_its_server_has_been_away(tmp_path: Path, browser:
             await eventually(lambda: reads(page, ".why", "Why it stops here"))
 
 
-async def test_a_proxy_that_was_killed_and_runs_again_is_followed_again(tmp_path: Path, browser: Any) -> None:
+async def test_a_proxy_that_was_killed_and_runs_again_is_followed_again(tmp_path: Path, async_browser: Any) -> None:
     source, db = HEALTHY["approval"], tmp_path / "run.db"
-    async with Replay(source, timing="instant") as upstream, page_of(browser) as page:
+    async with Replay(source, timing="instant") as upstream, page_of(async_browser) as page:
         async with Process(upstream.url, db, "--ui") as proxy:
             await page.goto(f"{proxy.url}/-/omnirecord/ui/")
             with closing(open_store(source)) as store:

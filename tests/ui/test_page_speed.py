@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browsing import chromium_running, eventually, opened, settled
+from tests.support.browsing import SharedBrowser, eventually, opened, settled
 from tests.support.cassettes import Made, completed, created, delta, event, heartbeat, status
 from tests.support.watchdog import slowness
 
@@ -70,14 +70,8 @@ def url(long: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def page(browser: Any, url: str) -> Iterator[Any]:
-    with opened(browser, url) as page:
+def page(shared_browser: SharedBrowser, url: str) -> Iterator[Any]:
+    with shared_browser.lent() as browser, opened(browser, url) as page:
         page.set_default_timeout(30_000)
         yield page
 

@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.browsing import chromium_running, drawn, eventually, opened, settled, showing, texts
+from tests.support.browsing import drawn, eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, JSON, Made, completed, created, delta, heartbeat, status
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium_running() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

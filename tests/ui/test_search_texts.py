@@ -14,7 +14,7 @@ from omnirecord.analysis.search.query import parse
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.ui.data import search_data
 from omnirecord.ui.viewer import joined
-from tests.support.browsing import chromium_running
+from tests.support.browsing import SharedBrowser
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, delta, status
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -28,8 +28,8 @@ QUERIES = (
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
-    with chromium_running() as browser:
+def run(shared_browser: SharedBrowser) -> Iterator[Run]:
+    with shared_browser.lent() as browser:
         page = browser.new_page()
         yield lambda module, expression, *args: page.evaluate(
             f"args => {{ {joined(module)}\n return ({expression})(...args) }}", list(args)

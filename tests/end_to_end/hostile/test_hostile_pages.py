@@ -4,21 +4,19 @@ path, and neither read what it tells nor press its buttons. Their service worker
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.server import Replay
 from omnirecord.server.listener import TOKEN_VARIABLE
 from tests.support.cassettes import Made, heartbeat
-from tests.support.sse_clients import browser_running, page_of
+from tests.support.sse_clients import page_of
 from tests.support.wire import Upstream, Wire, ask, get
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 CONTROL = "/-/omnirecord/"
 CANARY = "canary-of-another-client"
@@ -125,12 +123,6 @@ OWN = """async token => {
 }"""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Any]:
-    async with browser_running() as running:
-        yield running
-
-
 async def hostile(conn: Wire) -> None:
     """A page, its service worker, and something that another client was told."""
     while True:
@@ -152,14 +144,14 @@ def could_read(told: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("token", [None, TOKEN])
 async def test_a_page_of_upstream_reads_nothing_of_the_control_path_nor_of_our_page(
-    token: str | None, browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    token: str | None, async_browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if token:
         monkeypatch.setenv(TOKEN_VARIABLE, token)
     async with (
         Upstream(hostile) as upstream,
         Proxy(upstream.url, tmp_path / "run.db", control=True, ui=True) as proxy,
-        page_of(browser) as page,
+        page_of(async_browser) as page,
     ):
         await ask(proxy.url, get(f"/v1/{CANARY}"))
         assert proxy.page is not None
@@ -178,13 +170,13 @@ async def test_a_page_of_upstream_reads_nothing_of_the_control_path_nor_of_our_p
 
 
 async def test_a_page_of_a_stranger_s_cassette_neither_reads_nor_drives_its_replay(
-    browser: Any, tmp_path: Path
+    async_browser: Any, tmp_path: Path
 ) -> None:
     tape = Made()
     tape.stream("s", 1.0, (1.0, heartbeat()))
     tape.get("/page", 2.0, HTML, headers=(("content-type", "text/html"),))
     tape.get("/worker.js", 3.0, WORKER, headers=(("content-type", "text/javascript"),))
-    async with Replay(tape.save(tmp_path / "t.db"), timing="instant") as server, page_of(browser) as page:
+    async with Replay(tape.save(tmp_path / "t.db"), timing="instant") as server, page_of(async_browser) as page:
         await page.goto(f"{server.url}/page")
         asked = {"reads": ["state", "position"], "posts": ["pause", "reset"], "base": server.url + CONTROL}
         told = await page.evaluate(ATTACKS, asked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,7 +18,7 @@ from omnirecord.replayer.server import Replay
 from tests.replayer.omnigent_ui.test_omnigent_ui_answers import CHROME, EVENTS, HTML, ITEMS, SESSION, conversation
 from tests.replayer.omnigent_ui.test_session_updates import UPDATES, told, watch
 from tests.support.cassettes import HEALTHY, Made, heartbeat
-from tests.support.sse_clients import browser
+from tests.support.sse_clients import page_of
 from tests.support.wire import Upstream, answering
 
 BROWSER = dict(CHROME)
@@ -150,13 +151,14 @@ TRIES = """async url => {
 
 @pytest.mark.browser
 @pytest.mark.slow
-async def test_a_page_from_a_cassette_reaches_its_replay_and_nobody_else(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_page_from_a_cassette_reaches_its_replay_and_nobody_else(tmp_path: Path, async_browser: Any) -> None:
     tape = Made()
     tape.get("/", 0.1, b"<!doctype html><link rel=icon href=data:,><p>a page", headers=HTML)
     async with (
         Upstream(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as other,
         Replay(tape.save(tmp_path / "t.db"), web_ui="auto") as server,
-        browser() as page,
+        page_of(async_browser) as page,
     ):
         await page.goto(server.url)
         told = await page.evaluate(TRIES, other.url)
