@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -208,6 +209,21 @@ decoded_option = click.option(
     help="Limit for decompression: the total size of the events of one stream, such as 4GB (default: 1GiB). Events"
     " above the limit are not decoded. An event counts as its size plus 512 bytes.",
 )  # fmt: skip
+
+
+def since_option(which: str) -> Callable[[F], F]:
+    """The option `--since`, whose value `time_of` reads. `which`: the sessions that it chooses."""
+    text = f"Only sessions {which}: a time in ISO 8601, or a duration before now, such as 2h."
+    return click.option("--since", metavar="T", help=text)
+
+
+def time_of(since: str | None) -> datetime | None:
+    """The time that `--since` names. Raises `UsageError`."""
+    from ..wire.limits import since as time_before
+
+    return None if since is None else time_before(since, datetime.now(UTC))
+
+
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),

@@ -21,9 +21,8 @@ from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
-from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived
 from .files import Encoder
-from .tables import CHILDREN, SCHEMAS
+from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, Spans, integers, is_text, start_of, underived
 
 _US = datetime.resolution
 _HELD = 128 << 20

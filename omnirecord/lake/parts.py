@@ -18,9 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from ..cassette.jsonl import reads_values, text
-from .columns import EPOCH, Times, derived_reads, start_of
 from .query import LakeQuery
 from .scan import tuples
+from .tables import EPOCH, Times, derived_reads, start_of
 
 COLUMNS = (
     "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",

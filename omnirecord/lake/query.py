@@ -28,9 +28,8 @@ from ..errors import LakeError, UsageError
 from .files import File, Files, files_of
 from .location import Lake
 from .scan import Kept, Where, damage_in, scanned, tuples
-from .sql import checked, mistake, named, nothing, plain, quoted, sql_type
+from .sql import ABOUT, COLUMNS, SELECTS, checked, mistake, named, needed, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
-from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
