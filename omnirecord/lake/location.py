@@ -56,8 +56,6 @@ _SECRET = re.compile(r"(?i)(signature|credential|token|key|secret|sig)(=|%3D)[^&
 
 @dataclass(frozen=True)
 class Marker:
-    """The marker of a lake."""
-
     lake: str
     """The id of the lake, a UUID."""
     format: int
@@ -102,7 +100,6 @@ class Lake:
             raise LakeError(f"{where}: {_sentence(error, self.is_local)}") from error
 
     def table_url(self, name: str) -> str:
-        """Return the address of a table."""
         return f"{self.url}/{name}"
 
     def table(self, name: str, **options: Any) -> DeltaTable:
@@ -272,14 +269,14 @@ def _state(lake: Lake, name: str) -> TableState:
         files = pa.table(table.get_add_actions(flatten=True))
         named = set(files["path"].to_pylist())
         unnamed = objects - named
-        removed = set(_removed(table)) if unnamed else set()
+        gone = table.vacuum(0, dry_run=True, enforce_retention_duration=False) if unnamed else ()  # not deleted yet
         known = {field.name for field in table.schema().fields}
     rows = files["num_records"] if "num_records" in files.column_names else pa.nulls(files.num_rows)
     sizes = files["size_bytes"]
     return TableState(
         table=name, version=table.version(), rows=None if rows.null_count else pc.sum(rows).as_py() or 0,
         files=files.num_rows, bytes=pc.sum(sizes).as_py() or 0,
-        small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0, orphans=len(unnamed - removed),
+        small_files=pc.sum(pc.less(sizes, _SMALL)).as_py() or 0, orphans=len(unnamed.difference(gone)),
         missing_columns=tuple(column for column in SCHEMAS[name].names if column not in known),
         missing_files=tuple(path for path in sorted(named - objects) if not _is_there(lake, f"{name}/{path}")),
     )  # fmt: skip
@@ -302,11 +299,6 @@ def _is_there(lake: Lake, path: str) -> bool:
     except (exceptions.NotFoundError, FileNotFoundError):
         return False
     return True
-
-
-def _removed(table: DeltaTable) -> list[str]:
-    """Return the paths that a commit removed, and `vacuum` has not deleted yet."""
-    return table.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False)
 
 
 def can_write(lake: Lake) -> bool | None:

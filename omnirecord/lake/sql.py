@@ -162,7 +162,6 @@ def nothing(schema: pa.Schema) -> str:
 
 
 def sql_type(of: pa.DataType) -> str:
-    """Return the SQL type of an Arrow type."""
     if pa.types.is_map(of):
         return f"MAP({sql_type(of.key_type)}, {sql_type(of.item_type)})"
     if pa.types.is_list(of) or pa.types.is_large_list(of):
@@ -292,13 +291,14 @@ SELECT w.* REPLACE (coalesce(w.parent_session_id, p.parent) AS parent_session_id
 FROM whole w LEFT JOIN parents p USING (session_id)
 """
 
-_NEEDS: Mapping[str, tuple[str, ...]] = {
+NEEDS: Mapping[str, tuple[str, ...]] = {
     "split_sessions": ("sessions",),
     "joined_turns": ("turns", "recordings", "split_sessions"),
     "whole_turns": ("turns", "recordings", "split_sessions", "joined_turns"),
     "joined_sessions": ("sessions", "recordings", "split_sessions", "joined_turns"),
     "whole_sessions": ("sessions", "recordings", "split_sessions", "joined_sessions"),
 }
+"""The tables and views that a view reads."""
 SELECTS: Mapping[str, str] = {
     "split_sessions": _SPLIT_SESSIONS, "joined_turns": _JOINED_TURNS, "whole_turns": _WHOLE_TURNS,
     "joined_sessions": _JOINED_SESSIONS, "whole_sessions": _WHOLE_SESSIONS,
@@ -307,13 +307,13 @@ SELECTS: Mapping[str, str] = {
 `split_sessions`, `whole_…` all."""
 
 
-def needed(names: Iterable[str]) -> set[str]:
-    """Return these tables and views, and all that they read."""
+def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return these names, and all that `edges` lead to."""
     found, left = set[str](), list(names)
     while left:
         if (one := left.pop()) not in found:
             found.add(one)
-            left += _NEEDS.get(one, ())
+            left += edges.get(one, ())
     return found
 
 

@@ -122,23 +122,6 @@ Times = tuple[int, int | None, int]
 """Arrival and sending time in ns, and a size in bytes."""
 
 
-class Spans:
-    """A column whose value is the same in many consecutive rows."""
-
-    def __init__(self, type_: pa.DataType) -> None:
-        self._type, self._values, self._ends = type_, [], array("i")  # type: pa.DataType, list[Any], array[int]
-
-    def add(self, value: Any, end: int) -> None:
-        """Repeat the value up to row `end`."""
-        if end > (self._ends[-1] if self._ends else 0):
-            self._values.append(value)
-            self._ends.append(end)
-
-    def array(self) -> pa.Array:
-        values = pa.array(self._values, self._type)
-        return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(integers(self._ends, pa.int32()), values))
-
-
 class EventColumns:
     """The events of one recording. `started_us`: its start, in microseconds since 1970."""
 
@@ -147,7 +130,7 @@ class EventColumns:
         self._begin()
 
     def _begin(self) -> None:
-        self._session, self._exchange, self._stream = Spans(pa.string()), Spans(pa.int32()), Spans(pa.int32())
+        self._streams: list[tuple[int, str | None, int, int | None]] = []  # up to which row: session, exchange, stream
         self._seq, self._offset_ns, self._ends = array("i"), array("q"), array("i", [0])
         self._sent_ns: list[int | None] = []
         self._types: list[str | None] = []
@@ -212,15 +195,21 @@ class EventColumns:
         self._span(x)
 
     def _span(self, x: Exchange) -> None:
-        for column, value in ((self._session, x.session_id), (self._exchange, x.exchange), (self._stream, x.stream)):
-            column.add(value, len(self))
+        if len(self) > (self._streams[-1][0] if self._streams else 0):
+            self._streams.append((len(self), x.session_id, x.exchange, x.stream))
 
     def take(self) -> dict[str, pa.Array]:
         """Return the rows so far as columns, and begin again."""
         count, offset_ns = len(self), integers(self._offset_ns, pa.int64())
-        schema = SCHEMAS["events"]
+        schema, names = SCHEMAS["events"], ("session_id", "exchange", "stream")
+        ends, *values = zip(*self._streams, strict=True)
+        ends = pa.array(ends, pa.int32())
+        of_streams = {
+            name: pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, pa.array(one, schema.field(name).type)))
+            for name, one in zip(names, values, strict=True)
+        }
         made = {
-            "session_id": self._session.array(), "exchange": self._exchange.array(), "stream": self._stream.array(),
+            **of_streams,
             "seq": integers(self._seq, pa.int32()), "at": timestamps(offset_ns, self._started_us),
             "offset_ns": offset_ns, "sent_ns": pa.array(self._sent_ns, pa.int64()),
             "type": pa.array(self._types, pa.string()), "verdict": pa.array(self._verdicts, pa.string()),
