@@ -269,7 +269,6 @@ def _of_option(error: click.UsageError) -> str | None:
 
 
 def _usage(ctx: click.Context) -> str:
-    """The command with its arguments."""
     return " ".join([ctx.command_path, *map(_word, _arguments(ctx.command))])
 
 

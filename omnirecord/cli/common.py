@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -202,12 +203,39 @@ def _set_max_decoded(_context: click.Context, _option: click.Parameter, value: s
     max_decoded(MAX_DECODED if value is None else value)
 
 
+def moment_options(what: str) -> Callable[[F], F]:
+    """The options `--since` and `--until` of a command that prints events. `what`: what it prints."""
+    return options(
+        click.option(
+            "--since", metavar="T",
+            help=f"Only {what} from T on. T is in seconds from the session's start, a time of day in UTC such as"
+            " 14:03:00, or a time in ISO 8601.",
+        ),
+        click.option("--until", metavar="T", help=f"Only {what} up to T."),
+    )  # fmt: skip
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print only JSON on stdout, one object per line.")
 decoded_option = click.option(
     "--max-decoded", metavar="SIZE", expose_value=False, callback=_set_max_decoded,
     help="Limit for decompression: the total size of the events of one stream, such as 4GB (default: 1GiB). Events"
     " above the limit are not decoded. An event counts as its size plus 512 bytes.",
 )  # fmt: skip
+
+
+def since_option(which: str) -> Callable[[F], F]:
+    """The option `--since`, whose value `time_of` reads. `which`: the sessions that it chooses."""
+    text = f"Only sessions {which}: a time in ISO 8601, or a duration before now, such as 2h."
+    return click.option("--since", metavar="T", help=text)
+
+
+def time_of(since: str | None) -> datetime | None:
+    """The time that `--since` names. Raises `UsageError`."""
+    from ..wire.limits import since as time_before
+
+    return None if since is None else time_before(since, datetime.now(UTC))
+
+
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
@@ -232,7 +260,6 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print texts, one per line."""
     for line in lines:
         click.echo(line)
 
@@ -249,14 +276,9 @@ Paint = Callable[[int, str, str], str]
 
 
 def fitted_table(
-    rows: Sequence[Mapping[str, str]],
-    columns: Sequence[str],
-    width: int = sys.maxsize,
-    *,
-    least: Mapping[str, int] = {},  # is not changed
-    left_out: Sequence[str] = (),
-    paint: Paint = lambda _row, _column, text: text,
-) -> Iterator[str]:
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int = sys.maxsize, *,
+    least: Mapping[str, int] = {}, left_out: Sequence[str] = (), paint: Paint = lambda _row, _column, text: text,
+) -> Iterator[str]:  # fmt: skip
     """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.
 
     `least`: the columns that may be cut, and their least widths. `left_out`: the columns that are dropped next, in this

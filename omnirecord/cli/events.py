@@ -13,7 +13,17 @@ import click
 from ..model import VERDICTS
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import NothingFound, decoded_option, fitted, json_option, print_lines, print_rows, terminal_width
+from .common import (
+    F,
+    NothingFound,
+    decoded_option,
+    fitted,
+    json_option,
+    moment_options,
+    print_lines,
+    print_rows,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -21,10 +31,16 @@ if TYPE_CHECKING:
 
 _NARROW = 100
 """Terminal width in columns below which the type column is narrower."""
-
-
 _TYPE, _TYPE_NARROW = 34, 26
 """Width of the type column in characters; longer types are not cut."""
+
+
+def verdict_option(function: F) -> F:
+    """The option `--verdict` of a command that prints events."""
+    return click.option(
+        "--verdict", type=click.Choice(VERDICTS),
+        help="Only events with this verdict: the result of the check against the contract.",
+    )(function)  # fmt: skip
 
 
 @click.command()
@@ -32,16 +48,8 @@ _TYPE, _TYPE_NARROW = 34, 26
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only events of this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, such as 'session.*'.")
-@click.option(
-    "--verdict", type=click.Choice(VERDICTS),
-    help="Only events with this verdict: the result of the check against the contract.",
-)  # fmt: skip
-@click.option(
-    "--since", metavar="T",
-    help="Only events from T on. T is in seconds from the session's start, a time of day in UTC such as 14:03:00, or a"
-    " time in ISO 8601.",
-)  # fmt: skip
-@click.option("--until", metavar="T", help="Only events up to T.")
+@verdict_option
+@moment_options("events")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Highest number of events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @decoded_option
@@ -107,11 +115,8 @@ def event_lines(
             begun = 0 if zero is None else zero(row["recording"], row["session_id"], stream)
             yield f"stream {stream} · recording {row['recording']} · session {visible(row['session_id'] or '-')}"
         gap, before = (row["offset_ns"] - before) / 1e9, row["offset_ns"]
-        times = (
-            f"{(row['offset_ns'] - begun) / 1e9:>9.3f}s {gap:>+8.3f}"
-            if row["at"] is not None
-            else f"{'-':>10} {'-':>8}"
-        )
+        known = f"{(row['offset_ns'] - begun) / 1e9:>9.3f}s {gap:>+8.3f}"
+        times = f"{'-':>10} {'-':>8}" if row["at"] is None else known
         shown = visible(row["type"] or "-")
         place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"

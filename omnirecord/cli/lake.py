@@ -1,11 +1,14 @@
-"""`lake`: a folder or bucket with the recordings of many recorders."""
+"""`lake`: a folder or bucket with the recordings of many recorders. `lake_sessions` has the commands over sessions."""
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +16,24 @@ import click
 from ..errors import UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
-from .common import Group, fitted_table, is_terminal, json_line, json_option, print_lines, print_rows, terminal_width
-from .lake_ask import get, sessions, sql
-from .lake_fleet import doctor, stats, validate
+from .arguments import OUTPUT, STDOUT, stdin_text
+from .common import (
+    Group,
+    decoded_option,
+    fitted_table,
+    is_terminal,
+    json_line,
+    json_option,
+    print_lines,
+    print_rows,
+    terminal_width,
+)
+from .lake_sessions import doctor, lake_at, sessions, stats, validate
+from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
-    from ..lake.check import TableState
+    from ..lake.location import TableState
     from ..lake.upkeep import Expired, Merged
 
 
@@ -76,16 +90,15 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
     Example:
       omnirecord lake check lake
     """
-    from ..lake import check as checks
-    from ..lake.location import Lake
+    from ..lake.location import Lake, advice, can_write, problems, table_states
     from ..lake.tables import TABLES
 
     place = Lake(url)
     with busy(f"opening {visible(place.url)}"):
         marker = place.marker()
-        conditional = checks.can_write(place)
-    states = list(progress(checks.table_states(place), "reading the logs", total=len(TABLES)))
-    wrong, hints = checks.problems(place.url, states, conditional), checks.advice(place.url, states)
+        conditional = can_write(place)
+    states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
+    wrong, hints = problems(place.url, states, conditional), advice(place.url, states)
     if as_json:
         click.echo(json_line({
             "url": place.url, **vars(marker), "conditional_put": conditional,
@@ -109,6 +122,97 @@ def _row(one: TableState) -> dict[str, str]:
         "commit": one.version, "rows": one.rows, "files": one.files, "bytes": one.bytes, "orphans": one.orphans,
     }  # fmt: skip
     return {"table": one.table} | {name: "-" if value is None else f"{value:,}" for name, value in numbers.items()}
+
+
+@click.command(short_help="Run SQL over all recordings.")
+@click.argument("url")
+@sql_options
+@json_option
+def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool) -> None:
+    """Run one SQL statement in DuckDB's dialect over a lake, read-only, and print the resulting rows.
+
+    Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. A query sees
+    only complete recordings, and reads no file outside the lake.
+
+    \b
+    Examples:
+      omnirecord lake sql lake
+      omnirecord lake sql lake "SELECT code, count(*) FROM findings GROUP BY code"
+    """
+    from ..lake.query import NAMES, LakeQuery
+    from ..lake.sql import ABOUT
+
+    form = form_of(form, as_json)
+    text = stdin_text("SQL") if sql == "-" else sql
+    values = values_of(params)
+    place = lake_at(url)
+    if text is None:
+        print_names(NAMES, ABOUT, form)
+        return
+    with LakeQuery(place) as query:
+        print_result(lambda: query.run(text, values), form)
+
+
+@click.command(short_help="Write a session of a lake as a cassette.")
+@click.argument("url")
+@click.argument("session")
+@click.option(
+    "-o", "--output", type=OUTPUT, required=True, metavar="FILE",
+    help='Cassette to write: .db or .jsonl, also with .zst. The file must not exist. Use "-" for stdout (.jsonl).',
+)  # fmt: skip
+@click.option("--stream", type=int, metavar="N", help="Only stream N of a recording. SESSION is then the recording id.")
+@decoded_option
+@json_option
+def get(url: str, session: str, output: Path, stream: int | None, as_json: bool) -> None:
+    """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
+
+    SESSION is a session id, or the beginning of one. If several recordings contain parts of the session, the command
+    writes all parts. For a stream without a session, give the recording id as SESSION, and the number of the stream as
+    --stream. `lake sessions --json` prints both.
+
+    \b
+    Example:
+      omnirecord lake get lake 04cc962c -o session.db
+    """
+    from ..cassette.export import refuse_leftovers, write_lines
+    from ..lake.get import Fetch
+
+    is_text, is_compressed = _form_of(output)
+    refuse_leftovers(output)
+    place = lake_at(url)
+    with busy(f"looking for the session in {visible(place.url)}"):
+        fetch = Fetch(place, session, stream)
+    with closing(fetch):
+        lines = progress(fetch.values(), f"writing {visible(str(output))}")
+        write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
+        found, is_aside = fetch.found, output is STDOUT
+    if as_json:
+        row = {
+            "output": str(output), "session_id": found.session_id, "sessions": found.sessions,
+            "recordings": found.recordings, "exchanges": fetch.exchanges, "events": fetch.events,
+        }  # fmt: skip
+        click.echo(json_line(row), err=is_aside)
+        return
+    more = f" with {counted(len(found.sessions) - 1, 'session')} of its tree" if len(found.sessions) > 1 else ""
+    what = f"session {found.session_id}" if stream is None else f"stream {stream}"
+    click.echo(
+        f"wrote {visible(str(output))}: {what}{more}, {counted(fetch.events, 'event')} of"
+        f" {counted(len(found.recordings), 'recording')}", err=is_aside,
+    )  # fmt: skip
+
+
+def _form_of(output: Path) -> tuple[bool, bool]:
+    """Return whether the output is text, and whether it is compressed. Raises `UsageError`."""
+    from ..cassette.export import named
+
+    if output is STDOUT:
+        return True, False
+    suffix, is_compressed = named(output)
+    if suffix not in (".db", ".jsonl"):
+        raise UsageError(f"{output} names no cassette: give it the suffix .db, .jsonl, .db.zst or .jsonl.zst")
+    if output.is_file() or output.is_dir():
+        raise UsageError(f"{output} exists: choose another --output, or remove it")
+    return suffix == ".jsonl", is_compressed
 
 
 _AGE = "a duration as in 90d or 12h"
@@ -144,13 +248,11 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     Example:
       omnirecord lake compact s3://team-lake/omnirecord
     """
-    from ..lake.location import Lake
     from ..lake.tables import TABLES
     from ..lake.upkeep import Merged, merge, merges, removable, remove, shorten_log
 
     target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
-    lake = Lake(url)
-    lake.marker()
+    lake = lake_at(url)
     found = [one for name in progress(TABLES, "reading the tables") for one in merges(lake, name, target)]
     merged = {name: Merged() for name in TABLES}
     if dry_run:
@@ -215,14 +317,12 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     Example:
       omnirecord lake expire s3://team-lake/omnirecord --older-than 90d
     """
-    from ..lake.location import Lake
     from ..lake.tables import TABLES
     from ..lake.upkeep import expire as expired_from
     from ..lake.upkeep import expiring, first_day_kept, removable, remove, shorten_log
 
     until, age = first_day_kept(duration("--older-than", older_than, _AGE)), _retention(retain)
-    lake = Lake(url)
-    lake.marker()
+    lake = lake_at(url)
     days = expiring(lake, until)
     if not as_json:
         print_lines(_told(days, f"{until}"))
@@ -252,9 +352,9 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
     if not days:
         yield f"no day before {until} in the lake"
         return
-    by_day: dict[str, list[Expired]] = {}
+    by_day: dict[str, list[Expired]] = defaultdict(list)
     for one in days:
-        by_day.setdefault(one.day, []).append(one)
+        by_day[one.day].append(one)
     rows = [
         {
             "day": day, "recordings": f"{sum(one.rows for one in of_day if one.table == 'recordings'):,}",

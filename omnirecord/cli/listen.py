@@ -21,15 +21,9 @@ if TYPE_CHECKING:
     import asyncio
 
 LISTEN = "127.0.0.1:6868"
-
-
 _STOPS_WITHIN = 9.0
 """Seconds between the first signal and the end of the process, at most."""
-
-
 FILE = click.Path(readable=False, path_type=Path)
-
-
 PLACES = (
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
@@ -58,7 +52,6 @@ def print_ready(as_json: bool, sentence: str, row: dict[str, Any], token: str | 
 
 
 def say(sentence: str) -> None:
-    """Print a sentence on stderr."""
     click.echo(f"omnirecord: {visible(sentence)}", err=True)
 
 

@@ -159,7 +159,6 @@ class Live:
         self._thread.start()
 
     def close(self) -> None:
-        """Print the rest, and end."""
         self._stop.set()
         self._thread.join(timeout=_LAST)
 

@@ -21,15 +21,7 @@ from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
 from .arguments import DATABASE
 from .common import decoded_option, is_terminal, json_option, options, pseudonym_key_option, redact_options
-from .listen import (
-    FILE,
-    LISTEN,
-    PLACES,
-    print_parting,
-    print_ready,
-    say,
-    stop_signal,
-)
+from .listen import FILE, LISTEN, PLACES, print_parting, print_ready, say, stop_signal
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
@@ -49,13 +41,11 @@ TRUSTS = (
     click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
     click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
     click.option(
-        "--key",
-        type=FILE,
-        metavar="FILE",
+        "--key", type=FILE, metavar="FILE",
         help="Private key of the client certificate, if --cert does not contain it (PEM).",
     ),
     click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
-)
+)  # fmt: skip
 
 
 @click.command()

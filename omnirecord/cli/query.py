@@ -100,7 +100,6 @@ def form_of(form: str | None, as_json: bool) -> str:
 
 
 def values_of(params: Iterable[tuple[str, str]]) -> dict[str, str | int | float]:
-    """The values of `-p`, by the name of the parameter."""
     return {name.lstrip(":@$"): _value(value) for name, value in params}
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument
-from .common import decoded_option, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .common import decoded_option, is_terminal, json_option, moment_options, print_lines, print_rows, terminal_width
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -26,19 +26,12 @@ _HEAD = 58
 @cassette_argument
 @click.argument("query", nargs=-1, required=True)
 @click.option(
-    "--type",
-    "type_glob",
-    metavar="GLOB",
+    "--type", "type_glob", metavar="GLOB",
     help="Only events of these types, such as 'response.*', or parts of prompts, such as 'prompt.*'.",
-)
+)  # fmt: skip
 @click.option("--calls", is_flag=True, help="Only hits in model calls: prompts, and answers of the model.")
 @click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
-@click.option(
-    "--since", metavar="T",
-    help="Only hits from T on. T is in seconds from the session's start, a time of day in UTC such as 14:03:00, or a"
-    " time in ISO 8601.",
-)  # fmt: skip
-@click.option("--until", metavar="T", help="Only hits up to T.")
+@moment_options("hits")
 @click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
     help="Highest number of hits to show.",
@@ -105,25 +98,25 @@ def _call_line(hit: Hit, link: Link) -> str:
 
 
 def _lines(found: Found, query: str, *, absolute: bool) -> Iterator[str]:
-    session = None
+    before = None
     for hit in found.hits:
-        row = hit.row
-        of = (row["recording"], row["session_id"] or f"stream {row['stream']}")
-        of = of if hit.call is None else (row["recording"], hit.call.call.exchange)
-        if of != session and hit.call is not None:
-            session = of
-            yield _call_line(hit, hit.call)
-        elif of != session:
-            session = of
-            apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
-            named = f"session {row['session_id']}" if row["session_id"] else f"{apart} without a session"
-            yield visible(f"{named} · recording {row['recording']}")
+        heading = _heading(hit.row) if hit.call is None else _call_line(hit, hit.call)
+        if heading != before:
+            yield heading
+        before = heading
         yield _line(hit, 0 if absolute else hit.begun_ns)
     if not found.total:
         yield visible(f"nothing found for {query}")
     elif found.total > len(found.hits):
         more = found.total - len(found.hits)
         yield f"… and {more:,} more: narrow it down with --session, --type, --since, --until, or raise --limit"
+
+
+def _heading(row: Mapping[str, Any]) -> str:
+    """The heading of the hits of a session, or of a stream without one."""
+    apart = "requests" if row["stream"] is None else f"stream {row['stream']}"
+    named = f"session {row['session_id']}" if row["session_id"] else f"{apart} without a session"
+    return visible(f"{named} · recording {row['recording']}")
 
 
 def _line(hit: Hit, zero_ns: int) -> str:

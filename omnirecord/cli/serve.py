@@ -132,10 +132,8 @@ def serve(
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume,
-        only=only,
-        host=host, port=port,
-        web_ui=None if web_ui == "off" else web_ui, **listening,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, only=only,
+        host=host, port=port, web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
@@ -150,12 +148,8 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
 
             reduce_gc()
             hop = "" if server.only is None else f"the hop {server.only} of "
-            print_ready(
-                as_json,
-                f"serving {hop}{shown(server.cassette)} at {server.url}",
-                {"url": server.url, "cassette": by_name(str(server.cassette))},
-                server.made_token,
-            )
+            row = {"url": server.url, "cassette": by_name(str(server.cassette))}
+            print_ready(as_json, f"serving {hop}{shown(server.cassette)} at {server.url}", row, server.made_token)
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
                     say(f"a browser sees {server.page}") if server.page else None
@@ -169,8 +163,7 @@ class Keys:
     """What each key does to a replay. `say` prints the result."""
 
     def __init__(self, control: PlayheadControl, say: Callable[[str], None]) -> None:
-        self._control = control
-        self._say = say
+        self._control, self._say = control, say
         self._stepping: Task[None] | None = None
 
     def press(self, key: str) -> None:
@@ -255,7 +248,6 @@ class _Terminal:
             self._loop.add_reader(self._descriptor, self._read)
 
     def give_back(self) -> None:
-        """Restore the terminal's settings."""
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
             self._set(self._settings)

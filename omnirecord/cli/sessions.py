@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,17 @@ import click
 
 from ..text import clip, counted, one_line, seconds, visible
 from .arguments import CASSETTE, by_name, opened, shown
-from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .common import (
+    decoded_option,
+    fitted_table,
+    is_terminal,
+    json_option,
+    print_lines,
+    print_rows,
+    since_option,
+    terminal_width,
+    time_of,
+)
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
@@ -38,10 +48,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
 @click.option(
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
 )
-@click.option(
-    "--since", metavar="T",
-    help="Only sessions with activity at or after T: a time in ISO 8601, or a duration before now, such as 2h.",
-)  # fmt: skip
+@since_option("with activity at or after T")
 @decoded_option
 @json_option
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
@@ -56,10 +63,8 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
       omnirecord sessions session.db session.jsonl --failed --since 2h
     """
     from ..analysis.listing import cassettes_in
-    from ..wire.limits import since as time_of
 
-    after = None if since is None else time_of(since, datetime.now(UTC))
-    named = list(cassettes_in(cassettes))
+    after, named = time_of(since), list(cassettes_in(cassettes))
     paths = [path for path, _ in named]
     read = ((path, list(_chosen(path, session, failed, after))) for path, session in named)
     if as_json:

@@ -109,7 +109,6 @@ class Results:
             say(one.message)
 
     def summary(self) -> None:
-        """Print the sums in a line."""
         if self._as_json:
             return
         count = self._count

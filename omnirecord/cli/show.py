@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _NARROWEST = 30
 _STYLES = {
-    "verdict": "bold green", "bad": "bold red",
-    "head": "bold", "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
+    "verdict": "bold green", "bad": "bold red", "head": "bold",
+    "asked": "bold cyan", "said": "", "thought": "italic dim", "tool": "yellow", "approval": "magenta",
     "child": "blue", "trouble": "bold red", "note": "dim", "silence": "red", "end": "dim", "total": "dim",
     "stop": "bold green", "more": "dim", "heartbeat": "dim", "blank": "", "model": "green",
 }  # fmt: skip
@@ -52,15 +52,9 @@ _HEIGHT = 12
 @decoded_option
 @json_option
 def show(
-    cassette: Path,
-    session: str | None,
-    full: bool,
-    silence: float,
-    width: int | None,
-    follow: bool,
-    absolute: bool,
+    cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, absolute: bool,
     as_json: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Print sessions turn by turn: messages, answers, tools and approvals, and how and why each session ended.
 
     SESSION is an id, or the beginning of an id. Without SESSION, the command prints all sessions of the cassette. The

@@ -206,7 +206,6 @@ def _soon(one: SessionStats) -> Iterator[str]:
 
 
 def _parts(parts: FirstTokenStats) -> Iterator[str]:
-    """The lines of the first token: before the model was asked, at the model, and after it."""
     named = (("before the model was asked", parts.before_s), ("model", parts.model_s), ("after", parts.after_s))
     yield from (f"  {name}  {_spread(value, 's')}" for name, value in named if value is not None)
 
@@ -298,11 +297,8 @@ def _gaps(one: SessionStats) -> Iterator[str]:
 
 
 def _events_title(one: SessionStats) -> str:
-    share = (
-        ""
-        if not one.heartbeats
-        else f", {one.heartbeats:,} of them heartbeats ({100 * (one.heartbeat_share or 0):.1f} %)"
-    )
+    beats = f", {one.heartbeats:,} of them heartbeats ({100 * (one.heartbeat_share or 0):.1f} %)"
+    share = beats if one.heartbeats else ""
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in one.verdicts.items())
     return f"Events: {one.events:,}{share}; frames by verdict: {verdicts}"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from ..model import VERDICTS
 from .arguments import NAMED, named_source, shown
 from .common import decoded_option, is_terminal, json_option, print_rows
+from .events import verdict_option
 
 LAST, LAST_FOLDED = 10, 100
 """Number of earlier events to show: with a line each, and folded."""
@@ -21,10 +21,7 @@ LAST, LAST_FOLDED = 10, 100
 @click.option("--session", metavar="ID", help="Only streams of this session; the id may be shortened.")
 @click.option("--stream", type=int, metavar="N", help="Only this stream.")
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, such as 'response.*'.")
-@click.option(
-    "--verdict", type=click.Choice(VERDICTS),
-    help="Only events with this verdict: the result of the check against the contract.",
-)  # fmt: skip
+@verdict_option
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
     "-n", "--last", type=click.IntRange(min=0), metavar="N",

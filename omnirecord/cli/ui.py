@@ -58,20 +58,21 @@ def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json:
     log_to_stderr(verbose=False)
     raise_limit()
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    viewer: Viewer | LakeViewer
     if is_lake(cassette, other):
         from ..lake.page import LakeViewer
 
-        lakes = LakeViewer(cassette, host=host, port=port, **listening)
-        name = visible(lakes.lake.url)
-        asyncio.run(_run(lakes, f"opening {name}", name, {"lake": lakes.lake.url}, no_browser, as_json))
-        return
-    from ..ui.viewer import Viewer
+        viewer = LakeViewer(cassette, host=host, port=port, **listening)
+        name, row = visible(viewer.lake.url), {"lake": viewer.lake.url}
+        label = f"opening {name}"
+    else:
+        from ..ui.viewer import Viewer
 
-    viewer = Viewer(cassette, other, host=host, port=port, **listening)
-    names = [by_name(name) for name in (cassette, other) if name is not None]
-    row = {"cassette": names[0], **({"other": names[1]} if names[1:] else {})}
-    label = f"reading {Path(names[0]).name}"
-    asyncio.run(_run(viewer, label, " beside ".join(names), row, no_browser, as_json))
+        viewer = Viewer(cassette, other, host=host, port=port, **listening)
+        names = [by_name(one) for one in (cassette, other) if one is not None]
+        name, row = " beside ".join(names), dict(zip(("cassette", "other"), names, strict=False))
+        label = f"reading {Path(names[0]).name}"
+    asyncio.run(_run(viewer, label, name, row, no_browser, as_json))
 
 
 def is_lake(cassette: str, other: str | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument, opened, shown
-from .common import console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .common import F, console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -27,14 +27,18 @@ _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
 
 
+def contract_option(of: str) -> Callable[[F], F]:
+    """The option `--contract`. `of`: whose contract is the default."""
+    return click.option(
+        "--contract", metavar="NAME|FILE",
+        help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file"
+        f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.",
+    )  # fmt: skip
+
+
 @click.command()
 @cassette_argument
-@click.option(
-    "--contract",
-    metavar="NAME|FILE",
-    help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file (an"
-    " openapi.json of any version, or a JSON Schema). Default: the contract of the recording.",
-)
+@contract_option("the recording")
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--unseen", is_flag=True, help="Also list types of the contract that no event has.")
 @json_option

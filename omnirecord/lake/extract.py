@@ -7,7 +7,6 @@ makes those with the results of the analyses.
 from __future__ import annotations
 
 import functools
-from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +20,8 @@ from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
 from ..model import Exchange, Headers, Message, Recording, TimedFrame
 from ..text import dumps
-from .columns import EPOCH, EventColumns, Spans, integers, is_text, start_of, underived
 from .files import Encoder
-from .tables import CHILDREN, SCHEMAS
+from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
 
 _US = datetime.resolution
 _HELD = 128 << 20
@@ -74,7 +72,7 @@ class _Content:
         self._made = Extract(recording.recording_id, started.date().isoformat())
         self._day = started.date()
         self._started_us = (started - EPOCH) // _US
-        self._events, self._reads = EventColumns(self._started_us), _ReadRows()
+        self._events = EventColumns(self._started_us)
         self._tables: dict[int, FrameTable] = {}
         self._held = 0
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
@@ -101,7 +99,6 @@ class _Content:
         return self._store.frames(x) if table is None else table.frames(x.stream or 0)
 
     def _recording_row(self, labels: Mapping[str, str], shipper: str, redact: str | None) -> None:
-        """Add the row of the recording itself."""
         one = self._recording
         exchanges = self._store.exchanges(recording=one.recording)
         now_us = (datetime.now(UTC) - EPOCH) // _US
@@ -156,12 +153,19 @@ class _Content:
             self._held += len(table.body)
             if self._held <= _HELD:
                 self._tables[x.exchange] = table
-            self._reads.add(x, underived(table), table.came, table.sent, table.sizes)
+            for n in underived(table):
+                self._read(x, n, table.came[n], table.sent[n], table.sizes[n])
             return True
-        reads, lost = self._store.reads(x.exchange), self._store.lost(x.exchange) if is_coded(x) else ()
-        came, sent, sizes = ([getattr(one, name) for one in reads] for name in ("offset_ns", "sent_ns", "size"))
-        self._reads.add(x, range(len(reads)), came, sent, sizes, frozenset(lost))
+        lost = frozenset(self._store.lost(x.exchange)) if is_coded(x) else ()
+        for n, one in enumerate(self._store.reads(x.exchange)):
+            self._read(x, n, one.offset_ns, one.sent_ns, one.size, n in lost)
         return False
+
+    def _read(self, x: Exchange, n: int, came: int, sent: int | None, size: int, is_lost: bool = False) -> None:
+        rows = self._rows["reads"]
+        rows.append((x.session_id, x.exchange, n, came, sent, size, is_lost))
+        if len(rows) > _MANY:
+            self._flush(_MANY)
 
     def _message(self, x: Exchange, one: Message) -> None:
         self._rows["messages"].append((
@@ -174,8 +178,6 @@ class _Content:
         """Encode the batches of at least that many rows."""
         if self._events.is_full or (len(self._events) and not least):
             self._add("events", self._events.take())
-        if len(self._reads) > least:
-            self._add("reads", self._reads.take())
         for name, rows in self._rows.items():
             if len(rows) > least:
                 names = SCHEMAS[name].names[2:]
@@ -188,63 +190,17 @@ class _Content:
 
 def table_of(name: str, columns: Mapping[str, Any], day: date, recording_id: str) -> pa.Table:
     """Return rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
-    schema, made = SCHEMAS[name], {}  # type: pa.Schema, dict[str, pa.Array]
+    schema, count = SCHEMAS[name], len(next(iter(columns.values())))
+    own = {"day": pa.repeat(pa.scalar(day, pa.date32()), count), "recording_id": pa.repeat(recording_id, count)}
+    made = []
     for one in schema:
-        if one.name in columns:
-            values = columns[one.name]
-            made[one.name] = values if isinstance(values, pa.Array) else pa.array(values, one.type)
-    count = len(next(iter(made.values())))
-    made["day"] = pa.repeat(pa.scalar(day, pa.date32()), count)
-    made["recording_id"] = pa.repeat(recording_id, count)
-    for one in schema:
-        if one.name not in made:
-            made[one.name] = pa.nulls(count, one.type)
-    return pa.Table.from_arrays([made[name] for name in schema.names], schema=schema)
-
-
-class _ReadRows:
-    """The rows of `reads`."""
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def _begin(self) -> None:
-        self._session, self._exchange = Spans(pa.string()), Spans(pa.int32())
-        self._n, self._offset_ns, self._size = array("i"), array("q"), array("q")
-        self._sent_ns: list[int | None] = []
-        self._lost: list[bool] = []
-
-    def __len__(self) -> int:
-        return len(self._n)
-
-    def add(
-        self, x: Exchange, numbers: Sequence[int], came: Sequence[int], sent: Sequence[int | None],
-        sizes: Sequence[int], lost: frozenset[int] = frozenset(),
-    ) -> None:  # fmt: skip
-        """Add those reads of an exchange. `lost`: the numbers of those whose bytes are lost."""
-        self._n.extend(numbers)
-        self._offset_ns.extend([came[n] for n in numbers])
-        self._sent_ns += [sent[n] for n in numbers]
-        self._size.extend([sizes[n] for n in numbers])
-        self._lost += [n in lost for n in numbers]
-        self._session.add(x.session_id, len(self))
-        self._exchange.add(x.exchange, len(self))
-
-    def take(self) -> dict[str, pa.Array]:
-        """Return the rows so far as columns, and begin again."""
-        made = {
-            "session_id": self._session.array(), "exchange": self._exchange.array(),
-            "n": integers(self._n, pa.int32()), "offset_ns": integers(self._offset_ns, pa.int64()),
-            "sent_ns": pa.array(self._sent_ns, pa.int64()),
-            "size": integers(self._size, pa.int64()).cast(pa.int32()), "is_lost": pa.array(self._lost, pa.bool_()),
-        }  # fmt: skip
-        self._begin()
-        return made
+        values = own[one.name] if one.name in own else columns[one.name]
+        made.append(values if isinstance(values, pa.Array) else pa.array(values, one.type))
+    return pa.Table.from_arrays(made, schema=schema)
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
 def headers_text(headers: Headers) -> str:
-    """Return headers as JSON pairs."""
     return dumps([list(pair) for pair in headers])
 
 

@@ -34,8 +34,6 @@ _MS = 1000
 
 
 class File(NamedTuple):
-    """One file of a table."""
-
     path: str
     """Relative to the table, as in its log."""
     day: str
@@ -61,9 +59,7 @@ class File(NamedTuple):
 
     def may_hold_session(self, ids: Sequence[str]) -> bool:
         """Whether it may have rows of one of these sessions, which are sorted."""
-        if self.sessions is None:
-            return True
-        return has_between(ids, *self.sessions)
+        return self.sessions is None or has_between(ids, *self.sessions)
 
 
 def has_between(values: Sequence[Any], least: Any, most: Any) -> bool:
@@ -145,7 +141,6 @@ class Encoder:
         self.rows = 0
 
     def add(self, rows: pa.Table) -> None:
-        """Append rows."""
         if not rows.num_rows:
             return
         if self._writer is None:

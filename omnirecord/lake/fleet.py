@@ -13,9 +13,9 @@ import multiprocessing
 import os
 import re
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -59,7 +59,7 @@ class Outcome:
     """The number of events that `validate` checked."""
     rows: dict[str, list[Row]] = field(default_factory=dict)
     """The rows of each analysis."""
-    verdicts: dict[str, int] = field(default_factory=dict)
+    verdicts: Counter[str] = field(default_factory=Counter)
     failure: str | None = None
     """Why there is no result, as a sentence."""
 
@@ -81,7 +81,6 @@ class Shard:
         return shard
 
     def has(self, name: str) -> bool:
-        """Whether a session is in this shard."""
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1
 
@@ -144,8 +143,7 @@ def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
         for session_id in sessions:
             result = validation(rows.of_session(session_id), contract)
             made.events += result.events
-            for verdict, count in result.verdicts.items():
-                made.verdicts[verdict] = made.verdicts.get(verdict, 0) + count
+            made.verdicts.update(result.verdicts)
             own = {"session_id": session_id, **mark}
             made.rows["validate"] += [problem.row | own for problem in result.problems]
     return made
@@ -174,18 +172,12 @@ def run(
     batches = list(snapshot.batches(wanted, _most(len(wanted), jobs)))
     jobs = min(jobs, len(batches))
     if jobs <= 1:
-        reader = Reader(lake)
-        try:
+        with closing(Reader(lake)) as reader:
             for batch in batches:
                 yield from _guarded(reader, batch, job)
-        finally:
-            reader.close()
         return
-    pool = _Pool(lake.url, snapshot, job, jobs, tell)
-    try:
+    with closing(_Pool(lake.url, job, jobs, tell)) as pool:
         yield from pool.results(batches)
-    finally:
-        pool.close()
 
 
 def _most(recordings: int, jobs: int) -> int:
@@ -249,7 +241,6 @@ class _Worker:
             self.connection.send(batch)
 
     def place(self) -> str:
-        """Where it is, as text."""
         if self.at is None:
             return ""
         recording_id, sessions = self.at
@@ -265,8 +256,8 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, url: str, snapshot: Snapshot, job: Job, jobs: int, tell: Callable[[str], None]) -> None:
-        self._url, self._snapshot, self._job, self._tell = url, snapshot, job, tell
+    def __init__(self, url: str, job: Job, jobs: int, tell: Callable[[str], None]) -> None:
+        self._url, self._job, self._tell = url, job, tell
         self._workers = [_Worker(url, job) for _ in range(jobs)]
         self._again: deque[tuple[int, Batch]] = deque()
         self._found: dict[int, list[Outcome]] = {}

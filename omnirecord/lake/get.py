@@ -7,7 +7,7 @@ them give that part (`parts`). The rows are the values of the text form; a casse
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,6 +25,7 @@ from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import tuples
+from .sql import reached
 from .tables import CHILDREN
 
 _LISTED = 5
@@ -105,12 +106,10 @@ class Fetch:
         self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
-        """Return the rows of these recordings, by their start."""
         rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
         return list(tuples(rows.sort_by([("started_at", "ascending"), ("recording_id", "ascending")]), *COLUMNS))
 
     def close(self) -> None:
-        """Close the connection to the lake."""
         self._query.close()
 
     def lines(self) -> Iterator[bytes]:
@@ -143,40 +142,37 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
 
     `rows` of `sessions` have those that begin with `name`. Raises `UsageError`.
     """
-    known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
-    given = {"name": name}
     days = dict[str, Days]()
     for one, day in tuples(rows.filter(pc.starts_with(rows["session_id"], name)), "session_id", "day"):
         first, last = days.get(one, (day, day))
         days[one] = min(first, day), max(last, day)
     found = [name] if name in days else sorted(days)
-    if len(found) == 1:
-        return found[0], days[found[0]]
-    if found:
-        raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
-    near = [one for (one,) in query.rows(
-        f"FROM ({known}) SELECT session_id WHERE jaro_winkler_similarity(session_id[:length($name)], $name) >= {_NEAR}"
-        f" ORDER BY jaro_winkler_similarity(session_id[:length($name)], $name) DESC, 1 LIMIT {_LISTED}", given,
-    ).rows]  # fmt: skip
-    if near:
-        are = "is" if len(near) == 1 else "are"
-        raise UsageError(f"no session begins with {name!r}: the nearest {are} {_listed(near)}")
-    some = [one for (one,) in query.rows(f"{known} ORDER BY 1 LIMIT {_LISTED + 1}").rows]
-    raise UsageError(f"no session begins with {name!r}: there are {_listed(some)}")
+    if len(found) != 1:
+        known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
+        alike = "jaro_winkler_similarity(session_id[:length($name)], $name)"
+        near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {_LISTED}"
+        raise _not_one("session", name, found, (
+            [one for (one,) in query.rows(sql, given).rows]
+            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {_LISTED + 1}", None))
+        ))  # fmt: skip
+    return found[0], days[found[0]]
 
 
 def _the_recording(known: Sequence[str], name: str) -> str:
     """Return the recording id that equals `name` or begins with it. Raises `UsageError`."""
     found = [one for one in known if one.startswith(name)]
-    if len(found) == 1:
-        return found[0]
+    if len(found) != 1:
+        raise _not_one("recording", name, found, iter([get_close_matches(name, known, _LISTED), known]))
+    return found[0]
+
+
+def _not_one(what: str, name: str, found: Sequence[str], others: Iterator[Sequence[str]]) -> UsageError:
+    """The error for a name of none or several. `others`: the nearest ids, then all of them."""
     if found:
-        raise UsageError(f"several recordings begin with {name!r}: there are {_listed(found)}; give more of the id")
-    near = get_close_matches(name, known, _LISTED)
-    there = (
-        f"the nearest {'is' if len(near) == 1 else 'are'} {_listed(near)}" if near else f"there are {_listed(known)}"
-    )
-    raise UsageError(f"no recording begins with {name!r}: {there}")
+        return UsageError(f"several {what}s begin with {name!r}: there are {_listed(found)}; give more of the id")
+    near = next(others)
+    there = f"the nearest {'is' if len(near) == 1 else 'are'}" if near else "there are"
+    return UsageError(f"no {what} begins with {name!r}: {there} {_listed(near or next(others))}")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -200,7 +196,7 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
             parents |= {child: parent for child in named if child not in told}
         for child, parent in parents.items():
             children[parent].add(child)
-        tree = _below(root_of(session, parents), children)
+        tree = reached([root_of(session, parents)], children)
         if len(tree) == 1:
             return [session], near
         of_tree = query.scan("sessions", ("day",), among={"session_id": tree})["day"]
@@ -208,12 +204,3 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
         if known == days:
             return sorted(tree), near
         days = known
-
-
-def _below(root: str, children: Mapping[str, set[str]]) -> set[str]:
-    tree, left = set[str](), [root]
-    while left:
-        if (one := left.pop()) not in tree:
-            tree.add(one)
-            left += children.get(one, ())
-    return tree

@@ -193,10 +193,7 @@ class Filter:
     """The conditions of a request: `sql` over `listed`, and the parameters. Raises `UsageError` for a bad value."""
 
     def __init__(self, asked: Options) -> None:
-        self._parts: dict[str, tuple[str, Row]] = {}
-        for name in _NAMES:
-            if value := asked.get(name, ""):
-                self._parts[name] = getattr(self, f"_{name}")(value)
+        self._parts = {name: _condition(name, value) for name in _NAMES if (value := asked.get(name))}
 
     def sql(self, *without: str) -> str:
         """The condition, without some filters."""
@@ -206,53 +203,41 @@ class Filter:
         """The parameters of that condition."""
         found: Row = {}
         for name, (_, given) in self._parts.items():
-            if name not in without:
-                found |= given
+            found |= {} if name in without else given
         return found
 
     def others(self, *names: str) -> list[str]:
         """The names of the filters that are set, but for these."""
         return [one for one in self._parts if one not in names]
 
-    @staticmethod
-    def _from(value: str) -> tuple[str, Row]:
-        return "started_at >= $since", {"since": _moment("from", value)}
 
-    @staticmethod
-    def _to(value: str) -> tuple[str, Row]:
-        is_day = len(value) == len("2026-11-27")
-        return "started_at < $until", {"until": _moment("to", value) + timedelta(days=is_day)}
-
-    @staticmethod
-    def _label(value: str) -> tuple[str, Row]:
-        """`KEY=VALUE`, one in a line."""
-        parts, given = [], dict[str, Any]()
-        for number, line in enumerate(value.split("\n")):
-            key, equal, text = line.partition("=")
-            if not equal:
-                raise UsageError(f"label={line!r} has no value: write KEY=VALUE")
-            parts.append(f"labels[$key{number}] = $value{number}")
-            given |= {f"key{number}": key, f"value{number}": text}
-        return " AND ".join(parts), given
-
-    @staticmethod
-    def _finding(value: str) -> tuple[str, Row]:
-        if value == NONE:
+def _condition(name: str, value: str) -> tuple[str, Row]:
+    """The condition of one filter, and its parameters. Raises `UsageError`."""
+    match name:
+        case "from":
+            return "started_at >= $since", {"since": _moment(name, value)}
+        case "to":
+            is_day = len(value) == len("2026-11-27")
+            return "started_at < $until", {"until": _moment(name, value) + timedelta(days=is_day)}
+        case "label":  # `KEY=VALUE`, one in a line
+            parts, given = [], dict[str, Any]()
+            for number, line in enumerate(value.split("\n")):
+                key, equal, text = line.partition("=")
+                if not equal:
+                    raise UsageError(f"label={line!r} has no value: write KEY=VALUE")
+                parts.append(f"labels[$key{number}] = $value{number}")
+                given |= {f"key{number}": key, f"value{number}": text}
+            return " AND ".join(parts), given
+        case "finding" if value == NONE:
             return "whole NOT IN (SELECT whole FROM found)", {}
-        return "whole IN (SELECT whole FROM found WHERE code = $code)", {"code": value}
-
-    @staticmethod
-    def _status(value: str) -> tuple[str, Row]:
-        return "outcome = $status", {"status": value}
-
-    @staticmethod
-    def _model(value: str) -> tuple[str, Row]:
-        return ("model IS NULL", {}) if value == NONE else ("model = $model", {"model": value})
-
-    @staticmethod
-    def _text(value: str) -> tuple[str, Row]:
-        """A part of the question, or the beginning of the session id."""
-        return "(contains(lower(asked), lower($text)) OR starts_with(session_id, $text))", {"text": value}
+        case "finding":
+            return "whole IN (SELECT whole FROM found WHERE code = $code)", {"code": value}
+        case "status":
+            return "outcome = $status", {"status": value}
+        case "model":
+            return ("model IS NULL", {}) if value == NONE else ("model = $model", {"model": value})
+        case _:  # a part of the question, or the beginning of the session id
+            return "(contains(lower(asked), lower($text)) OR starts_with(session_id, $text))", {"text": value}
 
 
 def _moment(name: str, value: str) -> datetime:
@@ -280,36 +265,26 @@ def sessions(query: LakeQuery, asked: Options) -> Row:
     }  # fmt: skip
 
 
+_COUNTS = {
+    "finding":
+        "SELECT code AS value, ['note', 'warning', 'error'][max(severe)] AS severity, count(*) AS many FROM found"
+        " WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY code"
+        f" UNION ALL SELECT '{NONE}', NULL, count(*) FROM listed WHERE {{where}}"
+        " AND whole NOT IN (SELECT whole FROM found) ORDER BY many DESC, value",
+    "status":
+        "SELECT outcome AS value, count(*) AS many FROM listed WHERE {where} GROUP BY ALL ORDER BY many DESC, value",
+    "model":
+        f"SELECT coalesce(model, '{NONE}') AS value, count(*) AS many FROM listed WHERE {{where}} GROUP BY ALL"
+        " ORDER BY many DESC, value",
+    "label":
+        "SELECT e.key || '=' || e.value AS value, count(*) AS many FROM (SELECT unnest(map_entries(labels)) AS e"
+        f" FROM listed WHERE {{where}}) GROUP BY ALL ORDER BY many DESC, value LIMIT {MOST_LABELS}",
+}  # fmt: skip
+
+
 def counts(query: LakeQuery, wanted: Filter) -> Row:
     """The values of each filter with their numbers of sessions, as the other filters leave them."""
-
-    def rows(name: str, sql: str) -> list[Row]:
-        return _rows(query, sql.format(where=wanted.sql(name)), wanted.given(name))
-
-    return {
-        "finding": rows(
-            "finding",
-            f"SELECT code AS value, ['note', 'warning', 'error'][max(severe)] AS severity, count(*) AS many FROM found"
-            " WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY code"
-            f" UNION ALL SELECT '{NONE}', NULL, count(*) FROM listed WHERE {{where}}"
-            " AND whole NOT IN (SELECT whole FROM found) ORDER BY many DESC, value",
-        ),
-        "status": rows(
-            "status",
-            "SELECT outcome AS value, count(*) AS many FROM listed WHERE {where} GROUP BY ALL"
-            " ORDER BY many DESC, value",
-        ),
-        "model": rows(
-            "model",
-            f"SELECT coalesce(model, '{NONE}') AS value, count(*) AS many FROM listed WHERE {{where}} GROUP BY ALL"
-            " ORDER BY many DESC, value",
-        ),
-        "label": rows(
-            "label",
-            "SELECT e.key || '=' || e.value AS value, count(*) AS many FROM (SELECT unnest(map_entries(labels)) AS e"
-            f" FROM listed WHERE {{where}}) GROUP BY ALL ORDER BY many DESC, value LIMIT {MOST_LABELS}",
-        ),
-    }  # fmt: skip
+    return {name: _rows(query, sql.format(where=wanted.sql(name)), wanted.given(name)) for name, sql in _COUNTS.items()}
 
 
 def trends(query: LakeQuery, asked: Options) -> Row:
@@ -319,25 +294,18 @@ def trends(query: LakeQuery, asked: Options) -> Row:
     time and label apply to them; `not_applied` names the others that are set.
     """
     wanted = Filter(asked)
-    where, given = wanted.sql(), wanted.given()
-    begun = _tuples(
-        query, "SELECT started_at::DATE, outcome, count(*) FROM listed"
-        f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
-    )  # fmt: skip
-    found = _tuples(
-        query, "SELECT started_at::DATE, code, count(*) FROM found JOIN listed USING (whole)"
-        f" WHERE {where} AND started_at IS NOT NULL GROUP BY ALL", given,
-    )  # fmt: skip
-    heard = _tuples(
-        query, "SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
-        f" FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where}) GROUP BY ALL", given,
-    )  # fmt: skip
+
+    def rows(sql: str, *without: str) -> list[tuple[Any, ...]]:
+        return _tuples(query, f"{sql.format(where=wanted.sql(*without))} GROUP BY ALL", wanted.given(*without))
+
+    began = "WHERE {where} AND started_at IS NOT NULL"
+    begun = rows(f"SELECT started_at::DATE, outcome, count(*) FROM listed {began}")
+    found = rows(f"SELECT started_at::DATE, code, count(*) FROM found JOIN listed USING (whole) {began}")
+    heard = rows("SELECT on_day, quantile_cont(first_token_s, 0.5), quantile_cont(first_token_s, 0.95), count(*)"
+                 " FROM heard WHERE whole IN (SELECT whole FROM listed WHERE {where})")  # fmt: skip
     without = wanted.others("label", "from", "to")
-    drift = _tuples(
-        query, "SELECT started_at::DATE, version, sum(many)::BIGINT FROM drift"
-        f" WHERE {wanted.sql(*without)} GROUP BY ALL", wanted.given(*without),
-    )  # fmt: skip
-    days = _days({row[0] for rows in (begun, found, heard, drift) for row in rows})
+    drift = rows("SELECT started_at::DATE, version, sum(many)::BIGINT FROM drift WHERE {where}", *without)
+    days = _days({row[0] for some in (begun, found, heard, drift) for row in some})
     times = {day: numbers for day, *numbers in heard}
     p50, p95, turns = ([times.get(day, (None, None, 0))[place] for day in days] for place in range(3))
     return {

@@ -18,9 +18,9 @@ from typing import Any
 import pyarrow as pa
 
 from ..cassette.jsonl import reads_values, text
-from .columns import EPOCH, Times, derived_reads, start_of
 from .query import LakeQuery
 from .scan import tuples
+from .tables import EPOCH, Times, derived_reads, start_of
 
 COLUMNS = (
     "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",
@@ -34,14 +34,15 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     first = parts[0]
     recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop, exchanges = first.row
     labels = set.intersection(*(set(part.row[7] or ()) for part in parts))
+    is_part = len(parts) > 1 or len(first.numbers) < exchanges
+    known = {
+        "run_id": run_id, "labels": dict(sorted(labels)) or None, "server_version": server_version, "hop": hop,
+        "part": is_part or None,
+    }  # fmt: skip
     return {
         "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
         "upstream": upstream, "recording_id": recording_id,
-        **({} if run_id is None else {"run_id": run_id}),
-        **({"labels": dict(sorted(labels))} if labels else {}),
-        **({} if server_version is None else {"server_version": server_version}),
-        **({} if hop is None else {"hop": hop}),
-        **({"part": True} if len(parts) > 1 or len(list(first.ordered())) < exchanges else {}),
+        **{name: value for name, value in known.items() if value is not None},
     }  # fmt: skip
 
 
@@ -114,7 +115,6 @@ class _Rows:
             at += count
 
     def of(self, exchange: int) -> Iterator[Row]:
-        """Return the rows of an exchange."""
         rows = self._parts.pop(exchange, None)
         return iter(()) if rows is None else tuples(rows, *self._columns)
 
@@ -150,7 +150,6 @@ class Part:
         return self.began_ns, self.began_ns + max(times, default=0)
 
     def ordered(self) -> Iterator[tuple[Part, Row]]:
-        """Yield the rows of the exchanges by time."""
         return ((self, one) for one in self._exchanges)
 
     def number(self, last: Numbers) -> Numbers:
@@ -170,7 +169,6 @@ class Part:
         )  # fmt: skip
 
     def incidents(self) -> Iterator[dict[str, Any]]:
-        """Yield the lines of the recording's incidents."""
         found = self._query.scan("incidents", ("message", "at_ns"), recordings=[self._id]).sort_by("at_ns")
         for message, at_ns in tuples(found, "message", "at_ns"):
             yield {"incident": message, "recording": self.recording, "at_ns": at_ns + self.zero}
@@ -191,7 +189,7 @@ class Part:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
             yield from self._stream_values(row, events.of(number), stored)
         if kind == "websocket":
-            yield from (self._message(number, *one) for one in messages.of(number))
+            yield from (self._message(number, one) for one in messages.of(number))
 
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> _Rows:
         if not exchanges:
@@ -241,18 +239,9 @@ class Part:
             **({"max_decoded": max_decoded} if max_decoded else {}),
         }  # fmt: skip
 
-    def _message(
-        self,
-        exchange: int,
-        message: int,
-        at_ns: int,
-        sent_ns: int | None,
-        direction: str,
-        opcode: int,
-        data: bytes | None,
-    ) -> dict[str, Any]:
+    def _message(self, exchange: int, row: Row) -> dict[str, Any]:
+        message, at_ns, sent_ns, direction, opcode, data = row
         return {
             "exchange": self.numbers[exchange], "message": message, "at_ns": at_ns + self.zero,
-            "sent_ns": self._later(sent_ns),
-            "dir": direction, "opcode": opcode, "data": text(data or b""),
+            "sent_ns": self._later(sent_ns), "dir": direction, "opcode": opcode, "data": text(data or b""),
         }  # fmt: skip

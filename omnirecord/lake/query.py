@@ -27,10 +27,9 @@ from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
 from .files import File, Files, files_of
 from .location import Lake
-from .scan import Kept, Where, damage_in, scanned, tuples
-from .sql import checked, mistake, named, nothing, plain, quoted, sql_type
+from .scan import Kept, Where, damage_in, recordings_in, scanned
+from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, reached, sql_type
 from .tables import PARTITION, SCHEMAS
-from .views import ABOUT, COLUMNS, SELECTS, needed
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     name: COLUMNS[name] if name in COLUMNS else tuple(SCHEMAS[name].names) for name in ABOUT
@@ -102,7 +101,9 @@ class LakeQuery:
 
     def recordings(self) -> Mapping[str, str]:
         """Return the UTC days of the complete recordings, `YYYY-MM-DD`, by their ids. Raises `LakeError`."""
-        return self._recordings()
+        if self._complete is None:
+            self._complete = recordings_in(self._lake, self._files_of("recordings")[0])
+        return self._complete
 
     def open(self, *names: str) -> None:
         """Read the logs of these tables at the same time. Raises `LakeError`."""
@@ -160,7 +161,7 @@ class LakeQuery:
         recordings. `files`: those to read, of `files`.
         """
         found, schema = self._files_of(name)
-        known = self._recordings()
+        known = self.recordings()
         asked = self._only if recordings is None else recordings
         only: Collection[str] | None = None if asked is None else known.keys() & asked
         files = self._visible(found if files is None else files, only)
@@ -250,14 +251,11 @@ class LakeQuery:
 
     def _define(self, names: Collection[str]) -> None:
         """Make the views that a query names. The logs of their tables are read at the same time."""
-        wanted = needed(names) - self._defined - self._held
+        wanted = reached(names, NEEDS) - self._defined - self._held
         tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
-        if tables:
-            known = self._recordings()
-            with ThreadPoolExecutor(_THREADS) as pool:
-                found = list(pool.map(self._files_of, tables))
-            for name, (files, schema) in zip(tables, found, strict=True):
-                self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self._select(name, files, schema, known)}")
+        self.open(*tables)
+        for name in tables:
+            self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self._select(name)}")
         for name in views:
             self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {SELECTS[name]}")
         self._defined |= wanted
@@ -271,26 +269,10 @@ class LakeQuery:
             self._files[name] = files, schema
         return self._files[name]
 
-    def _recordings(self) -> dict[str, str]:
-        """Return the days of the complete recordings by their ids. A recording has one day in all tables."""
-        if self._complete is None:
-            files, schema = self._files_of("recordings")
-            self._complete = {one.recording_id: one.day for one in files if one.recording_id is not None}
-            if merged := [one for one in files if one.recording_id is None]:
-                own = pa.schema([schema.field("recording_id"), schema.field(PARTITION)])
-                for id_, day in tuples(scanned(self._lake, "recordings", merged, own), *own.names):
-                    self._complete[id_] = f"{day}"
-        return self._complete
-
-    def _name_complete(self, known: Iterable[str]) -> None:
-        """Put the ids of the complete recordings into a table, once."""
-        if _COMPLETE not in self._held:
-            self.hold(_COMPLETE, pa.table({"recording_id": pa.array(sorted(known), pa.string())}))
-
     def _visible(self, files: Iterable[File], only: Collection[str] | None) -> list[File]:
         """Return the files of the wanted days that may have rows of complete recordings, or of these recordings."""
         first, last = (one.isoformat() for one in self._days)
-        known = self._recordings()
+        known = self.recordings()
         found = [
             one for one in files
             if first <= one.day <= last and (one.recording_id is None or one.recording_id in known)
@@ -300,18 +282,18 @@ class LakeQuery:
         days = {known[one] for one in only if one in known}
         return [one for one in found if one.day in days and one.may_hold(only)]
 
-    def _select(self, name: str, files: list[File], schema: pa.Schema, known: Iterable[str]) -> str:
+    def _select(self, name: str) -> str:
         """Return the SELECT over the files of a table that hold complete recordings."""
-        files = self._visible(files, self._only)
+        files, (_, schema) = self.files(name), self._files_of(name)
         single = [one for one in files if one.recording_id is not None]
         merged = [one for one in files if one.recording_id is None]
         parts = [self._part(name, some, schema) for some in (single, merged) if some]
         if merged:
-            self._name_complete(known)
+            if _COMPLETE not in self._held:
+                ids = pa.array(sorted(self.recordings()), pa.string())
+                self.hold(_COMPLETE, pa.table({"recording_id": ids}))
             parts[-1] += f" WHERE recording_id IN (SELECT recording_id FROM {_COMPLETE})"
-        if not parts:
-            return nothing(schema)
-        return " UNION ALL ".join(parts)
+        return " UNION ALL ".join(parts) or nothing(schema)
 
     def _part(self, name: str, files: list[File], schema: pa.Schema) -> str:
         """Return a SELECT with the columns of the table. A column that no file has is null."""

@@ -5,12 +5,11 @@ The analyses read such a recording as they read an open cassette (`RecordingRows
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any
 
@@ -25,9 +24,9 @@ from ..model import Exchange, Incident, Recording, Side, TimedFrame
 from ..omnigent.protocol import SESSION_CREATED
 from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
-from .files import File, files_of
+from .files import File, files_of, has_between
 from .location import Lake
-from .scan import scanned
+from .scan import recordings_in, scanned, tuples
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
@@ -65,14 +64,8 @@ class Snapshot:
 
     def recordings(self, lake: Lake) -> dict[str, str]:
         """Return the day of each recording, by its id, in the order of both. Raises `LakeError`."""
-        found: list[tuple[str, str]] = []
-        merged: list[File] = []
-        for day, objects in self._objects["recordings"].items():
-            found += [(day, one.least) for one in objects if one.least == one.most]
-            merged += [one for one in objects if one.least != one.most]
-        rows = scanned(lake, "recordings", merged, _schema("recordings", ["day", "recording_id"]))
-        found += [(f"{day}", id_) for day, id_ in zip(*(column.to_pylist() for column in rows.columns), strict=True)]
-        return {id_: day for day, id_ in sorted(found)}
+        files = list(chain.from_iterable(self._objects["recordings"].values()))
+        return dict(sorted(recordings_in(lake, files).items(), key=lambda one: one[::-1]))
 
     def sessions(self, lake: Lake) -> list[dict[str, Any]]:
         """Return the ids of all sessions, of their recordings, parents and children, and their start.
@@ -96,26 +89,17 @@ class Snapshot:
         """Return the batch of recordings of one day, which are sorted."""
         ids = [one.recording_id for one in some]
         day = some[0].day
-        return Batch(
-            tuple(some), {name: tuple(_overlapping(days.get(day, ()), ids)) for name, days in self._objects.items()}
-        )
+        return Batch(tuple(some), {
+            name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
+            for name, days in self._objects.items()
+        })  # fmt: skip
 
 
 def _schema(table: str, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([SCHEMAS[table].field(name) for name in columns])
 
 
-def _overlapping(objects: Iterable[File], ids: Sequence[str]) -> Iterator[File]:
-    """The objects that may have rows of these recordings, which are sorted."""
-    for one in objects:
-        at = bisect_left(ids, one.least)
-        if at < len(ids) and ids[at] <= one.most:
-            yield one
-
-
 class Reader:
-    """Reads batches from a lake."""
-
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._threads = ThreadPoolExecutor(_THREADS)
@@ -130,9 +114,9 @@ class Reader:
         numbers = {id_: one.recording for id_, one in recordings.items()}
         for id_, x, both in exchanges_of(rows["exchanges"], numbers):
             exchanges[id_].append(x)
-            for side, body in zip(("request", "response"), both, strict=True):
+            for side, body in zip(_BODIES, both, strict=True):
                 if body is not None:
-                    bodies[id_][x.exchange, side] = body  # type: ignore[index]  # mypy widens the literals
+                    bodies[id_][x.exchange, side] = body
         frames, incidents = frames_of(rows["events"]), self._incidents(rows["incidents"], numbers)
         messages = self._last_messages(batch, exchanges)
         for one in batch.wanted:
@@ -245,9 +229,8 @@ class RecordingRows:
         return [x for x in self.exchanges(session_id=session_id) if x.kind == "sse"]
 
     def frames(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
-        if self._sessions is None or exchange.session_id in self._sessions:
-            return iter(self._frames.get(exchange.exchange, ()))
-        return iter(())
+        is_wanted = self._sessions is None or exchange.session_id in self._sessions
+        return iter(self._frames.get(exchange.exchange, ()) if is_wanted else ())
 
     def outline(self, exchange: Exchange, /) -> Iterator[TimedFrame]:
         return _outlined(self.frames(exchange))
@@ -263,9 +246,7 @@ class RecordingRows:
         return self._incidents
 
     def last_known_ns(self, _recording: int, /) -> int:
-        ends = [
-            max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in self._exchanges
-        ]  # fmt: skip
+        ends = [max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0) for x in self._exchanges]
         read = [self._frames[x.exchange][-1].offset_ns for x in self._exchanges if x.exchange in self._frames]
         return max([0, self._messages_ns, *ends, *read])
 
@@ -298,7 +279,6 @@ def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
 
 
 def recordings_of(rows: pa.Table) -> dict[str, Recording]:
-    """Return recordings by their ids."""
     return {
         one["recording_id"]: Recording(
             one["recording"], one["started_at_text"], one["version"], one["contract"], one["upstream"], hop=one["hop"]
@@ -309,17 +289,12 @@ def recordings_of(rows: pa.Table) -> dict[str, Recording]:
 
 def exchanges_of(rows: pa.Table, numbers: Mapping[str, int]) -> Iterator[tuple[str, Exchange, list[bytes | None]]]:
     """Yield exchanges with the id of their recording, and their two bodies. `numbers`: of the recordings."""
-    bodies = [rows[f"{side}_body"].to_pylist() for side in _BODIES]
-    names = [name for name in COLUMNS["exchanges"] if not name.endswith("_body")]
-    for (recording_id, exchange, *values), *both in zip(
-        zip(*(rows[name].to_pylist() for name in names), strict=True), *bodies, strict=True
-    ):
+    for recording_id, exchange, *values, request, response in tuples(rows, *COLUMNS["exchanges"]):
         x, _ = exchange_of((exchange, numbers[recording_id], *values, True, False), alive=False)
-        yield recording_id, x, both
+        yield recording_id, x, [request, response]
 
 
 def frames_of(rows: pa.Table) -> dict[str, Frames]:
-    """Return the frames of each recording."""
     found: dict[str, Frames] = defaultdict(dict)
     raw = rows["raw"].cast(pa.binary())
     if rows["raw_bytes"].null_count < rows.num_rows:

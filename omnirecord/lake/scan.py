@@ -78,6 +78,17 @@ def scanned(
         return pa.concat_tables([schema.empty_table(), *found])
 
 
+def recordings_in(lake: Lake, files: Sequence[File]) -> dict[str, str]:
+    """Return the UTC days, `YYYY-MM-DD`, of the recordings in files of `recordings`, by their ids. Raises `LakeError`.
+
+    A recording has one day in all tables.
+    """
+    schema = pa.schema([SCHEMAS["recordings"].field(name) for name in (PARTITION, _RECORDING)])
+    rows = scanned(lake, "recordings", [one for one in files if one.recording_id is None], schema)
+    found = {one.recording_id: one.day for one in files if one.recording_id is not None}
+    return found | {id_: f"{day}" for day, id_ in tuples(rows, *schema.names)}
+
+
 class Kept:
     """Small files that a query reads again, opened, as many as fit. Objects never change."""
 
@@ -108,11 +119,9 @@ class _Among:
 
     @cached_property
     def checksums(self) -> pa.Array:
-        """The checksums of session ids."""
         return pa.array(checksums(self.values), pa.uint32())
 
     def mask(self, rows: pa.Table) -> pa.ChunkedArray:
-        """Return which rows have one of them."""
         column = rows[self.column]
         array = self._array if self._array.type.equals(column.type) else self._array.cast(column.type)
         return pc.is_in(column, array)
@@ -145,18 +154,15 @@ def _rows(
             is_near = lake.is_local or one.size <= WHOLE  # a second read of a column is no request
             some = [stored.empty_table()]
             for groups in _groups(file.metadata, of):
-                if is_near and not _has_one(file.read_row_groups(groups, [of[0].column], use_threads=False), of[0]):
-                    continue
+                if is_near:
+                    rows = file.read_row_groups(groups, [of[0].column], use_threads=False)
+                    if not pc.any(of[0].mask(rows)).as_py():
+                        continue
                 rows = file.read_row_groups(groups, stored.names, use_threads=False)
                 rows = rows.filter(reduce(pc.and_, (values.mask(rows) for values in of)))
                 some.append(conformed(rows, stored))
             found.append(pa.concat_tables(some))
     return _with_own(own, found, schema) if found else schema.empty_table()
-
-
-def _has_one(rows: pa.Table, of: _Among) -> bool:
-    """Whether a row has one of the values."""
-    return bool(pc.any(of.mask(rows)).as_py())
 
 
 def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]:
@@ -214,7 +220,6 @@ def _opened(lake: Lake, path: str, size: int, sessions: pa.Array | None) -> pq.P
 
 
 def _end(file: BinaryIO, size: int, most: int) -> bytes:
-    """Return the last bytes of a file."""
     file.seek(max(0, size - most))
     return file.read()
 

@@ -164,7 +164,6 @@ def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: 
 
 
 def _until(rows: pa.Table) -> pa.ChunkedArray:
-    """Return when each session ended."""
     lasted = pc.cast(pc.round(pc.multiply(pc.fill_null(rows["duration_s"], 0), 1e6)), pa.int64())
     return pc.add(rows["started_at"], pc.cast(lasted, pa.duration("us")))
 

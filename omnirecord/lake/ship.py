@@ -76,7 +76,7 @@ class Shipper:
         self._kept = _LABELS_KEPT if self._labels else None
         self._commits = Commits(lake)
         self._commits.complete()
-        self._mark = mark_of(lake.url, self._commits.id)
+        self._mark = f"{lake.url}#{self._commits.id}"
         self._batch: list[tuple[_Cassette, Extract]] = []
 
     def close(self) -> None:
@@ -210,11 +210,6 @@ def _part(path: Path, recording_id: str) -> str:
         f"{path} has a part of recording {recording_id}, as export --session and lake get write it: ship the whole"
         " cassette"
     )
-
-
-def mark_of(url: str, lake: str) -> str:
-    """Return what marks a cassette as shipped to the lake with this URL and this id."""
-    return f"{url}#{lake}"
 
 
 def shipper() -> str:

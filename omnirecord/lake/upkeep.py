@@ -58,12 +58,9 @@ def expiring(lake: Lake, until: date) -> list[Expired]:
     """Return the days before `until`, by table and day. Raises `LakeError`."""
     found = list[Expired]()
     for name in reversed(TABLES):
-        days: dict[str, list[File]] = {}
-        for one in _before(lake, name, until)[0]:
-            days.setdefault(one.day, []).append(one)
-        for day, of_day in days.items():
-            sizes, rows = sum(one.size for one in of_day), sum(one.rows or 0 for one in of_day)
-            found.append(Expired(name, day, len(of_day), sizes, rows))
+        for day, some in groupby(_before(lake, name, until)[0], key=lambda one: one.day):
+            sizes, rows = zip(*((one.size, one.rows or 0) for one in some), strict=True)
+            found.append(Expired(name, day, len(sizes), sum(sizes), sum(rows)))
     return found
 
 
@@ -81,7 +78,11 @@ def _expire(lake: Lake, name: str, until: date) -> None:
         with lake.failures():
             if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
                 return
-    raise LakeError(f"{lake.url}: other commits to {name} came first {_ATTEMPTS} times: try again, nothing is lost")
+    raise _too_late(lake, name)
+
+
+def _too_late(lake: Lake, name: str) -> LakeError:
+    return LakeError(f"{lake.url}: other commits to {name} came first {_ATTEMPTS} times: try again, nothing is lost")
 
 
 def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]:
@@ -151,8 +152,6 @@ class Merge:
 
 @dataclass(slots=True)
 class Merged:
-    """The result of a merge."""
-
     objects: int = 0
     bytes_before: int = 0
     into: int = 0
@@ -208,9 +207,7 @@ def merge(lake: Lake, wanted: Merge, result: Merged, target: int = TARGET) -> It
         if not left:
             return
         wanted = left[0]
-    raise LakeError(
-        f"{lake.url}: other commits to {wanted.table} came first {_ATTEMPTS} times: try again, nothing is lost"
-    )
+    raise _too_late(lake, wanted.table)
 
 
 def _discard(lake: Lake, table: str, made: Sequence[AddAction]) -> None:
@@ -338,11 +335,8 @@ class _Output:
         rows = pa.concat_tables(self._waiting)
         if self._sink is None:
             self._sink = io.BytesIO()
-            self._writer = pq.ParquetWriter(
-                self._sink,
-                self._schema,
-                **options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY),
-            )
+            given = options(self._wanted.table, self._schema, rows.num_rows if is_last else _MANY)
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self._writer.write_table(rows, row_group_size=_GROUP_ROWS)
         self._waiting, self._count, self._bytes = [], 0, 0
         if self._sink.tell() >= self._target:

@@ -102,7 +102,7 @@ def test_check_names_a_table_whose_files_the_store_lacks(tmp_path: Path) -> None
 
 def test_check_advises_to_compact_many_small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
-    monkeypatch.setattr("omnirecord.lake.check._MANY", 1)
+    monkeypatch.setattr("omnirecord.lake.location._MANY", 1)
     told = run("check", lake.url).stdout
     assert "2 of 2 files of events are smaller than 1 MiB, which makes queries slow" in told
     assert told.endswith(f"omnirecord lake compact {lake.url}\n")

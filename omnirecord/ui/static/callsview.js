@@ -2,7 +2,7 @@
 // list of model calls outside the turns. Long texts are cut, and load whole on demand.
 
 import { callEnding, callName, callTokens, isBadCall, linkSentence } from './calls.js'
-import { add, copyButtons, fill, h, tableBox } from './dom.js'
+import { add, cell, copyButtons, fill, filled, h, numberCell, tableBox } from './dom.js'
 import { exchangeHalves, factList } from './facts.js'
 import { write } from './routes.js'
 import { clip, clock, count, gap, moment, momentAt, oneLine, seconds } from './words.js'
@@ -22,11 +22,11 @@ export class CallPanel {
     const asked = call.request_body
     return [
       factList(this.facts(call)),
-      h('h3', {}, 'Answer'),
+      h('h3', 'Answer'),
       this.answer(call),
-      asked ? this.request(call, asked) : h('p', { class: 'remark' }, 'The request is no conversation of this API.'),
+      asked ? this.request(call, asked) : h('p.remark', 'The request is no conversation of this API.'),
       this.events(call),
-      h('h3', {}, 'Raw'),
+      h('h3', 'Raw'),
       exchangeHalves(full),
     ]
   }
@@ -38,7 +38,7 @@ export class CallPanel {
       ['status', one.status === null ? 'no answer' : String(one.status)],
       ['ending', h('span', { class: isBadCall(one) ? 'error-text' : '' }, callEnding(one))],
       ['started', clock(one.started_ns - this.begin, 3)],
-      one.error ? ['error', h('span', { class: 'error-text' }, one.error)] : null,
+      one.error ? ['error', h('span.error-text', one.error)] : null,
       ['first byte', since(one.first_byte_ns)],
       ['first token', one.stream === null ? 'not streamed' : since(one.first_token_ns)],
       ['took', one.ended_ns === null ? 'still open' : seconds(one.ended_ns - one.started_ns)],
@@ -56,7 +56,7 @@ export class CallPanel {
     const links = places.map(({ key, turn }) =>
       key === null ? '' : h('a', { href: write({ view: 'session', key, call: one.exchange }) }, `turn ${turn}`),
     )
-    return h('span', {}, ...links.flatMap((link, i) => (i ? [', ', link] : [link])), links.length ? ` (${sure})` : sure)
+    return h('span', ...links.flatMap((link, i) => (i ? [', ', link] : [link])), links.length ? ` (${sure})` : sure)
   }
 
   answer({ answer, exchange }) {
@@ -66,24 +66,24 @@ export class CallPanel {
       ...texts.map((one, i) => this.entry('assistant', 'assistant', one, exchange, `text.${i}`)),
       ...tools.map((one, i) => this.entry('call', `call of ${one.name}`, one, exchange, `argument.${i}`, one.call_id)),
     ].filter(Boolean)
-    return parts.length ? parts : h('p', { class: 'remark' }, 'No text and no tool call.')
+    return parts.length ? parts : h('p.remark', 'No text and no tool call.')
   }
 
   request({ exchange }, asked) {
     const { instructions, tools, settings, count: many } = asked
-    const list = h('div', { class: 'said-list' })
+    const list = h('div.said-list')
     this.items(list, exchange, asked)
     return [
-      h('h3', {}, `Request: ${count(many, 'message')}`),
-      asked.previous_id ? h('p', { class: 'remark' }, 'It continues ', h('code', {}, asked.previous_id), '.') : '',
+      h('h3', `Request: ${count(many, 'message')}`),
+      asked.previous_id ? h('p.remark', 'It continues ', h('code', asked.previous_id), '.') : '',
       instructions.text
-        ? h('details', {}, h('summary', {}, `Instructions, ${sizeOf(instructions)}`), this.text(instructions, exchange, 'instructions'))
+        ? h('details', h('summary', `Instructions, ${sizeOf(instructions)}`), this.text(instructions, exchange, 'instructions'))
         : '',
       tools.length
-        ? h('details', {}, h('summary', {}, count(tools.length + asked.more_tools, 'tool')), ...tools.map((one, i) => this.tool(one, exchange, i)))
+        ? h('details', h('summary', count(tools.length + asked.more_tools, 'tool')), ...tools.map((one, i) => this.tool(one, exchange, i)))
         : '',
       settings.length
-        ? h('details', {}, h('summary', {}, count(settings.length, 'setting')), factList(settings.map(([name, value]) => [name, h('code', {}, value)])))
+        ? h('details', h('summary', count(settings.length, 'setting')), factList(settings.map(([name, value]) => [name, h('code', value)])))
         : '',
       list,
     ]
@@ -93,7 +93,7 @@ export class CallPanel {
   items(list, exchange, { begin, items }) {
     const rows = items.map((one, i) => this.entry(one.kind, one.kind === 'output' && one.name ? `${one.label} ${one.name}` : one.label, one, exchange, `item.${begin + i}`, one.call_id))
     const earlier = begin
-      ? h('button', { type: 'button', class: 'quiet', onclick: event => this.earlier(event.target, list, exchange, begin) }, `Show earlier messages (${begin.toLocaleString('en')} more)`)
+      ? h('button.quiet', { onclick: event => this.earlier(event.target, list, exchange, begin) }, `Show earlier messages (${begin.toLocaleString('en')} more)`)
       : ''
     list.prepend(...(earlier ? [earlier] : []), ...rows)
   }
@@ -108,16 +108,15 @@ export class CallPanel {
     return h(
       'div',
       { class: `said-item by-${kind}` },
-      h('div', { class: 'who' }, label, id ? h('code', {}, id) : ''),
-      text.text ? this.text(text, exchange, part) : h('p', { class: 'remark' }, '(empty)'),
+      h('div.who', label, id ? h('code', id) : ''),
+      text.text ? this.text(text, exchange, part) : h('p.remark', '(empty)'),
     )
   }
 
   tool({ name, description, schema }, exchange, i) {
     return h(
-      'details',
-      { class: 'said-item' },
-      h('summary', {}, h('span', { class: 'tool-name' }, name)),
+      'details.said-item',
+      h('summary', h('span.tool-name', name)),
       description.text ? this.text(description, exchange, `description.${i}`) : '',
       schema.text ? this.text(schema, exchange, `schema.${i}`) : '',
     )
@@ -125,30 +124,28 @@ export class CallPanel {
 
   // A text, with a button that loads the rest of it.
   text({ text, cut }, exchange, part) {
-    const body = h('pre', { class: 'raw', dir: 'auto' }, text)
+    const body = h('pre.raw', { dir: 'auto' }, text)
     if (cut === null) return body
-    const box = h('div', {}, body)
-    const whole = async event => {
-      event.target.disabled = true
-      try {
-        const found = await this.source.ask('part', { exchange, part })
-        fill(box, ...pieces(found.text), found.cut ? h('p', { class: 'remark' }, `The first part of ${sizeOf(found)}.`) : '')
-      } catch (problem) {
-        add(box, [h('p', { class: 'problem' }, problem.message)])
-      }
+    const box = h('div', body)
+    const whole = async () => {
+      const found = await this.source.ask('part', { exchange, part })
+      fill(box, ...pieces(found.text), found.cut ? h('p.remark', `The first part of ${sizeOf(found)}.`) : '')
     }
-    add(box, [h('button', { type: 'button', class: 'quiet', onclick: whole }, `Show all of ${sizeOf({ text, cut })}`)])
-    return box
+    const onclick = event => {
+      event.target.disabled = true
+      filled(box, whole, true)
+    }
+    return add(box, [h('button.quiet', { onclick }, `Show all of ${sizeOf({ text, cut })}`)])
   }
 
   // ---- events
 
   events({ stream, exchange, shift_ns: shift }) {
     if (stream === null) return ''
-    this.list = h('ol', { class: 'call-events' })
-    this.chosen = h('div', { class: 'call-event', tabindex: '-1' })
+    this.list = h('ol.call-events')
+    this.chosen = h('div.call-event', { tabindex: '-1' })
     Object.assign(this, { stream, exchange, shift })
-    return [h('h3', {}, 'Events'), this.list, this.chosen]
+    return [h('h3', 'Events'), this.list, this.chosen]
   }
 
   // Show the events around one, which is selected. Returns its time; null if there is none.
@@ -171,15 +168,15 @@ export class CallPanel {
     const last = columns.seq[many - 1]
     fill(
       this.list,
-      after ? h('li', {}, this.jump('Earlier events', Math.max(1, after - SHOWN_EVENTS + AROUND + 2))) : '',
+      after ? h('li', this.jump('Earlier events', Math.max(1, after - SHOWN_EVENTS + AROUND + 2))) : '',
       ...lines,
-      columns.seq.length > many || columns.more ? h('li', {}, this.jump('Later events', last + AROUND)) : '',
+      columns.seq.length > many || columns.more ? h('li', this.jump('Later events', last + AROUND)) : '',
     )
     return found
   }
 
   jump(name, delta) {
-    return h('button', { type: 'button', class: 'quiet', onclick: () => this.showEvents(delta) }, name)
+    return h('button.quiet', { onclick: () => this.showEvents(delta) }, name)
   }
 
   line(seq, at, type, said, is) {
@@ -187,11 +184,11 @@ export class CallPanel {
       'li',
       { class: is ? 'selected' : '' },
       h(
-        'button',
-        { type: 'button', class: 'call-line', 'aria-current': is ? 'true' : null, onclick: () => this.go(seq) },
-        h('span', { class: 'took' }, `${seq} · ${clock(at - this.begin, 3)}`),
-        h('span', { class: 'type' }, type ?? ''),
-        h('span', { class: 'snippet' }, clip(oneLine(said), 200)),
+        'button.call-line',
+        { 'aria-current': is ? 'true' : null, onclick: () => this.go(seq) },
+        h('span.took', `${seq} · ${clock(at - this.begin, 3)}`),
+        h('span.type', type ?? ''),
+        h('span.snippet', clip(oneLine(said), 200)),
       ),
     )
   }
@@ -199,17 +196,15 @@ export class CallPanel {
 
 // The partner of a delta on the other hop. `go` moves there.
 export function partnerLine(move, go) {
-  const where = move.exchange === null ? `client event ${move.stream}:${move.seq}` : `model call ${move.exchange}, event ${move.seq}`
-  const how = move.gap_ns >= 0 ? `${gap(move.gap_ns)} ${move.exchange === null ? 'later' : 'earlier'}` : `${gap(-move.gap_ns)} ${move.exchange === null ? 'earlier' : 'later'}`
+  const isOfClient = move.exchange === null,
+    where = isOfClient ? `client event ${move.stream}:${move.seq}` : `model call ${move.exchange}, event ${move.seq}`,
+    how = `${gap(Math.abs(move.gap_ns))} ${isOfClient === move.gap_ns >= 0 ? 'later' : 'earlier'}`
   return h(
-    'span',
-    { class: 'partner' },
-    h('button', { type: 'button', class: 'event-link', title: 'Move to the other hop (c)', onclick: go }, where),
+    'span.partner',
+    h('button.event-link', { title: 'Move to the other hop (c)', onclick: go }, where),
     ` ${how}, ${move.by === 'text' ? 'same text' : 'nearest by time: the texts differ'}`,
   )
 }
-
-
 
 function sizeOf({ text, cut }) {
   return `${(cut ?? text.length).toLocaleString('en')} characters`
@@ -217,15 +212,14 @@ function sizeOf({ text, cut }) {
 
 // A long text in several elements.
 function pieces(text) {
-  const found = []
-  for (let at = 0; at < text.length; at += LONG_PIECE)
-    found.push(h('pre', { class: 'raw piece', dir: 'auto' }, text.slice(at, at + LONG_PIECE)))
-  return found
+  return Array.from({ length: Math.ceil(text.length / LONG_PIECE) }, (_, i) =>
+    h('pre.raw.piece', { dir: 'auto' }, text.slice(i * LONG_PIECE, (i + 1) * LONG_PIECE)),
+  )
 }
 
 // The title of a call.
 export function callTitle(one) {
-  return [`Model call ${one.exchange} `, h('span', { class: 'type' }, callName(one))]
+  return [`Model call ${one.exchange} `, h('span.type', callName(one))]
 }
 
 const CALL_HEADS = ['Call', 'Start', 'First token', 'Duration', 'Tokens', 'Ending']
@@ -238,12 +232,12 @@ export function callList(found, overview) {
   if (!loose.length) return ''
   const started = new Map(overview.recordings.map(one => [one.recording, one.started_at]))
   return h(
-    'section',
-    { class: 'calls', 'aria-label': 'Model calls' },
-    h('h2', {}, overview.sessions.length ? `${count(loose.length, 'model call')} without a certain turn` : count(loose.length, 'model call')),
-    linked ? h('p', { class: 'remark' }, `${count(linked, 'further call')} in the timelines of the sessions.`) : '',
-    tableBox(CALL_HEADS, [h('tbody', {}, ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording))))]),
-    loose.length + found.more > SHOWN_CALLS ? h('p', { class: 'remark' }, `… and ${(loose.length + found.more - SHOWN_CALLS).toLocaleString('en')} more`) : '',
+    'section.calls',
+    { 'aria-label': 'Model calls' },
+    h('h2', overview.sessions.length ? `${count(loose.length, 'model call')} without a certain turn` : count(loose.length, 'model call')),
+    linked ? h('p.remark', `${count(linked, 'further call')} in the timelines of the sessions.`) : '',
+    tableBox(CALL_HEADS, [h('tbody', ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording))))]),
+    loose.length + found.more > SHOWN_CALLS ? h('p.remark', `… and ${(loose.length + found.more - SHOWN_CALLS).toLocaleString('en')} more`) : '',
   )
 }
 
@@ -251,46 +245,40 @@ function callLine(one, startedAt) {
   const own = one.started_ns - one.shift_ns
   return h(
     'tr',
-    {},
     h(
-      'td',
-      { class: 'name' },
+      'td.name',
       h('a', { href: write({ view: 'call', key: String(one.exchange) }) }, clip(oneLine(one.asked || one.said || `Call ${one.exchange}`), 100)),
-      h('code', {}, `${one.exchange} · ${one.model ?? one.api}${one.attempt > 1 ? ` · attempt ${one.attempt}` : ''}`),
-      one.certainty ? h('small', {}, ` ${linkSentence(one)}`) : '',
+      h('code', `${one.exchange} · ${one.model ?? one.api}${one.attempt > 1 ? ` · attempt ${one.attempt}` : ''}`),
+      one.certainty ? h('small', ` ${linkSentence(one)}`) : '',
     ),
-    h('td', { 'data-label': 'Start' }, startedAt ? momentAt(startedAt, own).slice(11, 23) : moment(null)),
-    h('td', { class: 'number', 'data-label': 'First token' }, one.first_token_ns === null ? '–' : seconds(one.first_token_ns - one.started_ns)),
-    h('td', { class: 'number', 'data-label': 'Duration' }, one.ended_ns === null ? 'open' : seconds(one.ended_ns - one.started_ns)),
-    h('td', { class: 'number', 'data-label': 'Tokens' }, callTokens(one) || '–'),
-    h('td', { 'data-label': 'Ending' }, h('span', { class: isBadCall(one) ? 'ending failed' : 'ending' }, callEnding(one))),
+    cell('Start', startedAt ? momentAt(startedAt, own).slice(11, 23) : moment(null)),
+    numberCell('First token', one.first_token_ns === null ? '–' : seconds(one.first_token_ns - one.started_ns)),
+    numberCell('Duration', one.ended_ns === null ? 'open' : seconds(one.ended_ns - one.started_ns)),
+    numberCell('Tokens', callTokens(one) || '–'),
+    cell('Ending', h('span', { class: isBadCall(one) ? 'ending failed' : 'ending' }, callEnding(one))),
   )
 }
 
 export class CallView {
   constructor(source, overview, { key, delta }) {
     Object.assign(this, { source, overview, exchange: Number(key) })
-    this.body = h('div', { class: 'call-body' }, h('p', { class: 'empty' }, 'Loading …'))
-    this.head = h('h1', {}, `Model call ${Number(key) || ''}`)
-    this.copies = h('div', { class: 'copies' })
-    this.element = h('main', { class: 'call-page' }, h('header', {}, this.head, this.copies), this.body)
+    this.body = h('div.call-body', h('p.empty', 'Loading …'))
+    this.head = h('h1', `Model call ${Number(key) || ''}`)
+    this.copies = h('div.copies')
+    this.element = h('main.call-page', h('header', this.head, this.copies), this.body)
     this.delta = Number(delta) || null
-    this.run()
+    filled(this.body, () => this.run())
   }
 
   async run() {
-    try {
-      const { exchange, source } = this,
-        [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
-      this.panel = new CallPanel({ source, begin: call.shift_ns, go: delta => this.go(delta) })
-      fill(this.head, ...callTitle(call))
-      fill(this.copies, copyButtons({ curl: full.curl, id: String(exchange) }, () => location.href))
-      fill(this.body, ...this.panel.parts(call, full))
-      this.call = call
-      if (call.stream !== null) await this.show()
-    } catch (problem) {
-      fill(this.body, h('p', { class: 'problem' }, problem.message))
-    }
+    const { exchange, source } = this,
+      [call, full] = await Promise.all(['call', 'exchange'].map(name => source.ask(name, { exchange })))
+    this.panel = new CallPanel({ source, begin: call.shift_ns, go: delta => this.go(delta) })
+    fill(this.head, ...callTitle(call))
+    fill(this.copies, copyButtons({ curl: full.curl, id: String(exchange) }, () => location.href))
+    fill(this.body, ...this.panel.parts(call, full))
+    this.call = call
+    if (call.stream !== null) await this.show()
   }
 
   async show() {
@@ -304,7 +292,7 @@ export class CallView {
   go(delta) {
     this.delta = delta
     history.replaceState(null, '', write({ view: 'call', key: String(this.exchange), delta }))
-    this.show().catch(problem => add(this.body, [h('p', { class: 'problem' }, problem.message)]))
+    filled(this.body, () => this.show(), true)
   }
 }
 
@@ -313,8 +301,8 @@ export async function showEvent(panel, source, stream, seq, go) {
   const [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
   fill(
     panel.chosen,
-    h('h3', {}, `Event ${seq}`),
-    move ? h('p', { class: 'remark' }, 'caused ', partnerLine(move, () => go(move))) : '',
-    h('pre', { class: 'raw' }, typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
+    h('h3', `Event ${seq}`),
+    move ? h('p.remark', 'caused ', partnerLine(move, () => go(move))) : '',
+    h('pre.raw', typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
   )
 }

@@ -69,10 +69,8 @@ export class Deck extends Playhead {
   }
 
   loadEvents(streams) {
-    let first
-    this.firstPiece = new Promise(resolve => {
-      first = resolve
-    })
+    const { promise, resolve: first } = Promise.withResolvers()
+    this.firstPiece = promise
     return (async () => {
       for (const stream of streams) await this.loadStream(stream, first)
       first()
@@ -200,8 +198,6 @@ export class Deck extends Playhead {
     const move = place && this.calls.length ? await this.source.ask('move', place) : null
     if (move) this.goAlong(move)
   }
-
-
 
   goAlong({ key, exchange, stream, seq }) {
     const isHere = exchange === null ? this.pointAt(stream, seq) : this.pointAtCall(exchange, seq)

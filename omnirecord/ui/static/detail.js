@@ -11,19 +11,13 @@ export class Detail {
   // `link` returns the address of the selection.
   constructor(deck, link) {
     Object.assign(this, { deck, link })
-    this.body = h('div', { class: 'detail-body', tabindex: '0', 'aria-label': 'Details' })
+    this.body = h('div.detail-body', { tabindex: '0', 'aria-label': 'Details' })
     this.title = h('h2')
-    this.copies = h('div', { class: 'copies' })
+    this.copies = h('div.copies')
     this.element = h(
-      'section',
-      { class: 'detail', 'aria-label': 'The selection', hidden: true },
-      h(
-        'header',
-        {},
-        this.title,
-        this.copies,
-        button('Close', 'Esc', () => deck.select(null), icon('close')),
-      ),
+      'section.detail',
+      { 'aria-label': 'The selection', hidden: true },
+      h('header', this.title, this.copies, button('Close', 'Esc', () => deck.select(null), icon('close'))),
       this.body,
     )
     deck.on(news => {
@@ -50,11 +44,11 @@ export class Detail {
       seq = table.seq[row]
     const event = await source.ask('event', { stream, seq })
     if (this.deck.selected !== selected) return
-    fill(this.title, `${stream}:${seq} `, h('span', { class: 'type' }, event.type ?? '(no type)'))
+    fill(this.title, `${stream}:${seq} `, h('span.type', event.type ?? '(no type)'))
     const isText = typeof event.raw === 'string' && event.cut === null,
       data = isText ? dataOf(event.raw) : null
     this.offer({ event: isText ? event.raw : null, data, id: `${stream}:${seq}` })
-    const partner = h('p', { class: 'remark' })
+    const partner = h('p.remark')
     fill(this.body, this.facts(row, event), partner, this.issues(event), this.data(event), this.raw(event))
     if (!this.deck.calls.length || !/\.delta$/.test(event.type ?? '')) return
     const move = await source.ask('move', { stream, seq })
@@ -112,7 +106,7 @@ export class Detail {
           ? NO_TIMES
           : `${clock(event.offset_ns - begin, 6)} · ${session ? momentAt(session.started_at, event.offset_ns) : ''}`,
       ],
-      ['verdict', h('span', { class: `verdict ${verdict}` }, verdict)],
+      ['verdict', h(`span.verdict.${verdict}`, verdict)],
       [
         'handed on',
         event.at === null ? NO_TIMES : Number.isNaN(sent) ? 'never' : sent > event.offset_ns ? `${gap(sent - event.offset_ns)} later` : 'at once',
@@ -126,11 +120,7 @@ export class Detail {
 
   issues(event) {
     if (!event.issues.length) return ''
-    return h(
-      'ul',
-      { class: 'issues' },
-      ...event.issues.map(one => h('li', {}, h('code', {}, one.path || '(the whole)'), ' ', one.message)),
-    )
+    return h('ul.issues',...event.issues.map(one => h('li', h('code', one.path || '(the whole)'), ' ', one.message)))
   }
 
   data(event) {
@@ -138,20 +128,19 @@ export class Detail {
     const text = dataOf(event.raw),
       value = text === null ? null : readJson(text)
     if (!value) return ''
-    return [h('h3', {}, 'Data'), h('div', { class: 'json' }, tree(value, '', event.issues))]
+    return [h('h3', 'Data'), h('div.json', tree(value, '', event.issues))]
   }
 
   raw(event) {
-    const head = h('h3', {}, 'Raw frame')
-    if (event.raw === null)
-      return [head, h('p', { class: 'remark' }, `Its ${count(event.cut ?? 0, 'byte')} were not recorded.`)]
+    const head = h('h3', 'Raw frame')
+    if (event.raw === null) return [head, h('p.remark', `Its ${count(event.cut ?? 0, 'byte')} were not recorded.`)]
     const text = typeof event.raw === 'string' ? event.raw : latin(event.raw.base64)
-    const cut = event.cut ? h('p', { class: 'remark' }, `The first part of ${size(event.cut)}.`) : ''
+    const cut = event.cut ? h('p.remark', `The first part of ${size(event.cut)}.`) : ''
     return [
       head,
       cut,
-      typeof event.raw === 'string' ? '' : h('p', { class: 'remark' }, 'Not UTF-8: shown byte by byte.'),
-      h('pre', { class: 'raw' }, text),
+      typeof event.raw === 'string' ? '' : h('p.remark', 'Not UTF-8: shown byte by byte.'),
+      h('pre.raw', text),
     ]
   }
 
@@ -160,7 +149,7 @@ export class Detail {
       x = this.deck.session.exchanges.find(one => one.exchange === exchange)
     const full = await this.deck.source.ask('exchange', { exchange })
     if (this.deck.selected !== selected) return
-    fill(this.title, `${x.method} `, h('span', { class: 'type' }, x.target))
+    fill(this.title, `${x.method} `, h('span.type', x.target))
     this.offer({ curl: full.curl, id: String(exchange) })
     fill(this.body, message === undefined ? exchangeParts(x, full, this.deck.begin) : this.message(full, message))
   }
@@ -168,7 +157,7 @@ export class Detail {
   message({ messages }, place) {
     const { begin } = this.deck,
       one = messages[place]
-    if (!one) return h('p', { class: 'remark' }, 'This message does not exist.')
+    if (!one) return h('p.remark', 'This message does not exist.')
     const value = typeof one.data === 'string' ? readJson(one.data) : null
     return [
       factList([
@@ -176,9 +165,9 @@ export class Detail {
         ['at', clock(one.at_ns - begin, 6)],
         ['size', size(one.size)],
       ]),
-      value ? [h('h3', {}, 'Data'), h('div', { class: 'json' }, tree(value, '', []))] : '',
-      h('h3', {}, 'Message'),
-      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : latin(one.data.base64)),
+      value ? [h('h3', 'Data'), h('div.json', tree(value, '', []))] : '',
+      h('h3', 'Message'),
+      h('pre.raw', typeof one.data === 'string' ? one.data : latin(one.data.base64)),
     ]
   }
 }

@@ -4,25 +4,29 @@ import { clip, oneLine, visible } from './words.js'
 
 const SVG = 'http://www.w3.org/2000/svg'
 
-// Return an element with properties (`class`, `on…`, `data-…`, other attributes) and children. Strings are made
-// visible.
-export function h(name, properties = {}, ...children) {
-  return put(document.createElement(name), properties, children)
+// Return an element. `name`: its tag and classes, as in `p.remark`. `rest`: its properties (`on…`, `data-…`, other
+// attributes), if it has some, and its children. Strings are made visible.
+export function h(name, ...rest) {
+  return put(tag => document.createElement(tag), name, rest)
 }
 
-export function svg(name, properties = {}, ...children) {
-  return put(document.createElementNS(SVG, name), properties, children)
+export function svg(name, ...rest) {
+  return put(tag => document.createElementNS(SVG, tag), name, rest)
 }
 
-function put(element, properties, children) {
+function put(make, name, rest) {
+  const [tag, ...classes] = name.split('.'),
+    element = make(tag),
+    properties = rest[0]?.constructor === Object ? rest.shift() : {}
+  if (classes.length) element.setAttribute('class', classes.join(' '))
+  if (tag === 'button') element.type = 'button'
   for (const [key, value] of Object.entries(properties)) {
     if (value === null || value === undefined || value === false) continue
     if (key.startsWith('on')) element.addEventListener(key.slice(2), value)
     else if (key === 'style') Object.assign(element.style, value)
     else element.setAttribute(key, value === true ? '' : visible(value))
   }
-  add(element, children)
-  return element
+  return add(element, rest)
 }
 
 export function add(element, children) {
@@ -71,11 +75,7 @@ export function icon(name) {
 
 // A button with an accessible name; its title shows `keys`.
 export function button(label, keys, onclick, ...children) {
-  return h(
-    'button',
-    { type: 'button', title: keys ? `${label} (${keys})` : label, 'aria-label': label, onclick },
-    ...children,
-  )
+  return h('button', { title: keys ? `${label} (${keys})` : label, 'aria-label': label, onclick },...children)
 }
 
 // A check box that chooses a session to compare.
@@ -84,22 +84,46 @@ export function chooser(name, checked, choose) {
   return h('input', { type: 'checkbox', 'aria-label': label, checked, onchange: event => choose(event.target.checked) })
 }
 
+// A select. `options`: values with their names. `change` gets the chosen value.
+export function choice(properties, options, change) {
+  const onchange = event => change(event.target.value)
+  return h('select', { ...properties, onchange }, ...options.map(([value, name]) => h('option', { value }, name)))
+}
+
 // A control with its name.
 export function labelled(name, control, kind = 'field') {
-  return h('label', { class: kind }, h('span', {}, name), control)
+  return h('label', { class: kind }, h('span', name), control)
+}
+
+// A cell of a table, and one of a number. `label`: its name on a narrow page.
+export function cell(label, ...children) {
+  return h('td', { 'data-label': label }, ...children)
+}
+
+export function numberCell(label, ...children) {
+  return h('td.number', { 'data-label': label }, ...children)
 }
 
 // A table in a box that scrolls. `heads`: the names of its columns, '' for check boxes. `bodies`: what is below them.
 export function tableBox(heads, bodies, { caption = '', box = {}, ...properties } = {}) {
-  const cells = heads.map(name => h('th', { scope: 'col' }, name || h('span', { class: 'unseen' }, 'Compare')))
-  const table = h('table', properties, caption, h('thead', {}, h('tr', {}, ...cells)), ...bodies)
-  return h('div', { class: 'table-box', ...box }, table)
+  const cells = heads.map(name => h('th', { scope: 'col' }, name || h('span.unseen', 'Compare')))
+  const table = h('table', properties, caption, h('thead', h('tr', ...cells)), ...bodies)
+  return h('div.table-box', { ...box }, table)
+}
+
+// Run what fills a box. An error is told in it, instead of its content or, with `isAdded`, after that.
+export async function filled(box, run, isAdded = false) {
+  try {
+    await run()
+  } catch (problem) {
+    ;(isAdded ? add : fill)(box, [h('p.problem', problem.message)])
+  }
 }
 
 // A line that says what the page waits for, and since the first second for how long.
 export function busyLine(what) {
   const time = h('span', { 'aria-hidden': 'true' }),
-    line = h('p', { class: 'empty busy', role: 'status' }, `${what} … `, time),
+    line = h('p.empty.busy', { role: 'status' }, `${what} … `, time),
     begun = Date.now()
   const timer = setInterval(() => {
     if (!line.isConnected) return clearInterval(timer)
@@ -120,7 +144,7 @@ export function copyButtons(texts, link) {
 
 // `name`: what is copied. `text` returns it.
 function copyButton(name, text) {
-  const button = h('button', { type: 'button', class: 'copy', 'aria-live': 'polite', onclick: () => run() }, `Copy ${name}`)
+  const button = h('button.copy', { 'aria-live': 'polite', onclick: () => run() }, `Copy ${name}`)
   const run = async () => {
     const isDone = await copied(text()).catch(() => false)
     say(button, isDone ? 'Copied' : 'Not copied')
@@ -132,7 +156,7 @@ function copyButton(name, text) {
 // Copy a text; return whether that worked. A page without TLS has no clipboard API, so the text is copied from a field.
 async function copied(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true)
-  const field = h('textarea', { class: 'unseen', 'aria-hidden': 'true' }),
+  const field = h('textarea.unseen', { 'aria-hidden': 'true' }),
     before = document.activeElement
   field.value = text
   document.body.append(field)

@@ -59,7 +59,7 @@ const ANSWERS = {
 class Entry {
   constructor(entry, turn, name, ...children) {
     Object.assign(this, { entry, turn })
-    this.element = h('div', { class: `entry ${name}` }, ...children)
+    this.element = h(`div.entry.${name}`, ...children)
   }
 
   update() {}
@@ -69,10 +69,7 @@ class Asked extends Entry {
   constructor(entry, turn) {
     super(entry, turn, `asked by-${entry.of.by}`)
     const text = entry.of.by === 'system' ? entry.of.text.replace(/^\[System: /, '').replace(/\]$/, '') : entry.of.text
-    add(this.element, [
-      h('div', { class: 'who' }, ASKERS[entry.of.by]),
-      h('div', { class: 'text', dir: 'auto' }, ...withMarkdown(cut(text))),
-    ])
+    add(this.element, [h('div.who', ASKERS[entry.of.by]), h('div.text', { dir: 'auto' }, ...withMarkdown(cut(text)))])
   }
 }
 
@@ -80,10 +77,8 @@ class Asked extends Entry {
 class Text extends Entry {
   constructor(entry, turn, name, head) {
     super(entry, turn, name)
-    this.text = h('div', { class: 'text', dir: 'auto' })
-    this.more = h('button', {
-      type: 'button',
-      class: 'quiet',
+    this.text = h('div.text', { dir: 'auto' })
+    this.more = h('button.quiet', {
       hidden: true,
       onclick: () => {
         this.all = true
@@ -115,9 +110,9 @@ class Text extends Entry {
 
 class Said extends Text {
   constructor(entry, turn) {
-    super(entry, turn, 'said', h('div', { class: 'who' }, 'Assistant'))
+    super(entry, turn, 'said', h('div.who', 'Assistant'))
     if (entry.of.as_stored === false)
-      this.element.append(h('p', { class: 'remark' }, 'The server stored another text than it streamed.'))
+      this.element.append(h('p.remark', 'The server stored another text than it streamed.'))
   }
 
   write(text) {
@@ -128,7 +123,7 @@ class Said extends Text {
 class Thought extends Text {
   constructor(entry, turn) {
     const took = entry.of.last_ns > entry.of.first_ns ? ` for ${seconds(entry.of.last_ns - entry.of.first_ns)}` : ''
-    super(entry, turn, 'thought', h('div', { class: 'who' }, `Thought${took}`))
+    super(entry, turn, 'thought', h('div.who', `Thought${took}`))
   }
 }
 
@@ -136,11 +131,11 @@ class Tool extends Entry {
   constructor(entry, turn) {
     super(entry, turn, 'tool')
     const { name, arguments: given } = entry.of
-    this.took = h('span', { class: 'took' })
-    this.output = h('pre', { class: 'output', hidden: true })
+    this.took = h('span.took')
+    this.output = h('pre.output', { hidden: true })
     add(this.element, [
-      h('div', { class: 'who' }, h('span', { class: 'tool-name' }, name || 'tool'), this.took),
-      given ? h('pre', { class: 'arguments' }, cut(pretty(given))) : '',
+      h('div.who', h('span.tool-name', name || 'tool'), this.took),
+      given ? h('pre.arguments', cut(pretty(given))) : '',
       this.output,
     ])
   }
@@ -170,13 +165,9 @@ class Tool extends Entry {
 class Approval extends Entry {
   constructor(entry, turn) {
     super(entry, turn, 'approval')
-    this.answer = h('div', { class: 'answer' })
-    this.who = h('div', { class: 'who' })
-    add(this.element, [
-      this.who,
-      h('div', { class: 'text', dir: 'auto' }, entry.of.message),
-      this.answer,
-    ])
+    this.answer = h('div.answer')
+    this.who = h('div.who')
+    add(this.element, [this.who, h('div.text', { dir: 'auto' }, entry.of.message), this.answer])
   }
 
   update({ action }, at) {
@@ -199,14 +190,14 @@ class Approval extends Entry {
 class Child extends Entry {
   constructor(entry, turn) {
     super(entry, turn, 'child')
-    this.status = h('span', { class: 'took' })
+    this.status = h('span.took')
     const own = turn.deck.children?.get(entry.of.session_id),
       { title, session_id } = entry.of
     this.own = own && turn.depth < 3 ? own.turns.map(one => turn.nested(one, own.told.key)) : []
-    this.inner = h('div', { class: 'inner' }, ...this.own.map(one => one.element))
+    this.inner = h('div.inner', ...this.own.map(one => one.element))
     const link = own ? h('a', { href: write({ view: 'session', key: own.told.key }) }, 'open') : ''
-    add(this.element, [h('div', { class: 'who' }, `Sub-agent ${title ?? session_id}`, this.status, link), this.inner])
-    if (!own) this.last = h('p', { class: 'remark' })
+    add(this.element, [h('div.who', `Sub-agent ${title ?? session_id}`, this.status, link), this.inner])
+    if (!own) this.last = h('p.remark')
     if (this.last) this.element.append(this.last)
   }
 
@@ -237,10 +228,7 @@ class Trouble extends Entry {
       of.kind === 'retry'
         ? `Tried again${of.attempt === null ? '' : ` (attempt ${of.attempt}${of.max_attempts === null ? '' : ` of ${of.max_attempts}`})`}`
         : 'Error'
-    add(this.element, [
-      h('div', { class: 'who' }, `${again}${where ? ` · ${where}` : ''}`),
-      h('div', { class: 'text', dir: 'auto' }, why),
-    ])
+    add(this.element, [h('div.who', `${again}${where ? ` · ${where}` : ''}`), h('div.text', { dir: 'auto' }, why)])
   }
 }
 
@@ -275,16 +263,9 @@ class Silence extends Entry {
 }
 
 export const VIEWS = {
-  asked: Asked,
-  said: Said,
-  thought: Thought,
-  tool: Tool,
-  approval: Approval,
-  child: Child,
-  trouble: Trouble,
-  note: Note,
-  silence: Silence,
-}
+  asked: Asked, said: Said, thought: Thought, tool: Tool, approval: Approval, child: Child, trouble: Trouble,
+  note: Note, silence: Silence,
+} // prettier-ignore
 
 function withMarkdown(text) {
   return markdownIn(text).map(([kind, piece]) => (kind === 'plain' ? piece : h('span', { class: `md-${kind}` }, piece)))

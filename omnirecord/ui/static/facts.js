@@ -109,28 +109,24 @@ export function exchangeHalves(full) {
 
 // Pairs of names and values as a list.
 export function factList(pairs) {
-  return h(
-    'dl',
-    { class: 'facts' },
-    ...pairs.filter(Boolean).flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value)]),
-  )
+  return h('dl.facts',...pairs.filter(Boolean).flatMap(([name, value]) => [h('dt', name), h('dd', value)]))
 }
 
 function half(name, { headers, body }) {
   return [
-    h('h3', {}, name),
-    h('details', {}, h('summary', {}, count(headers.length, 'header field')), factList(headers)),
+    h('h3', name),
+    h('details', h('summary', count(headers.length, 'header field')), factList(headers)),
     shownBody(body),
   ]
 }
 
 function shownBody(body) {
   if (!body?.size) return ''
-  if (typeof body.text !== 'string') return h('p', { class: 'remark' }, `A binary body of ${size(body.size)}.`)
+  if (typeof body.text !== 'string') return h('p.remark', `A binary body of ${size(body.size)}.`)
   const value = readJson(body.text)
   return [
-    value ? h('div', { class: 'json' }, tree(value, '', [])) : h('pre', { class: 'raw' }, body.text),
-    body.size > 65536 ? h('p', { class: 'remark' }, `The first part of ${size(body.size)}.`) : '',
+    value ? h('div.json', tree(value, '', [])) : h('pre.raw', body.text),
+    body.size > 65536 ? h('p.remark', `The first part of ${size(body.size)}.`) : '',
   ]
 }
 
@@ -138,13 +134,12 @@ function messages({ messages: all, more_messages: more }, begin) {
   if (!all.length) return ''
   const lines = all.map(one =>
     h(
-      'div',
-      { class: 'message' },
-      h('span', { class: 'took' }, `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`),
-      h('pre', { class: 'raw' }, typeof one.data === 'string' ? one.data : `(${size(one.size)}, binary)`),
+      'div.message',
+      h('span.took', `${clock(one.at_ns - begin, 3)} ${one.dir === 'up' ? '→' : '←'}`),
+      h('pre.raw', typeof one.data === 'string' ? one.data : `(${size(one.size)}, binary)`),
     ),
   )
-  return [h('h3', {}, 'Messages'), ...lines, more ? h('p', { class: 'remark' }, 'Only the first are shown.') : '']
+  return [h('h3', 'Messages'), ...lines, more ? h('p.remark', 'Only the first are shown.') : '']
 }
 
 // Bytes in base64, shown one by one.
@@ -158,8 +153,8 @@ export function latin(base64) {
 export function tree(value, path, issues) {
   const wrong = issues
     .filter(one => samePath(one.path, path))
-    .map(one => h('span', { class: 'wrong' }, ` ← ${one.message}`))
-  if (value.kind === 'string') return [h('span', { class: 'json-string' }, JSON.stringify(value.text)), ...wrong]
+    .map(one => h('span.wrong', ` ← ${one.message}`))
+  if (value.kind === 'string') return [h('span.json-string', JSON.stringify(value.text)), ...wrong]
   if (!value.parts) return [h('span', { class: `json-${value.kind}` }, value.text), ...wrong]
   const [open, close] = value.kind === 'object' ? '{}' : '[]'
   if (!value.parts.length) return [`${open}${close}`, ...wrong]
@@ -167,17 +162,11 @@ export function tree(value, path, issues) {
     .slice(0, MOST)
     .map(part =>
       h(
-        'div',
-        { class: 'json-part' },
-        value.kind === 'object' ? [h('span', { class: 'json-name' }, JSON.stringify(part.name)), ': '] : '',
+        'div.json-part',
+        value.kind === 'object' ? [h('span.json-name', JSON.stringify(part.name)), ': '] : '',
         tree(part.value, pathOf(path, part.name), issues),
       ),
     )
   const rest = value.parts.length - rows.length
-  return [
-    open,
-    ...wrong,
-    h('div', { class: 'json-parts' }, ...rows, rest > 0 ? h('div', { class: 'remark' }, `… and ${rest} more`) : ''),
-    close,
-  ]
+  return [open,...wrong, h('div.json-parts', ...rows, rest > 0 ? h('div.remark', `… and ${rest} more`) : ''), close]
 }

@@ -1,10 +1,12 @@
 // The controls of the event filter, and the number of matching rows.
 
-import { button, fill, h, labelled, say, shows } from './dom.js'
+import { button, choice, fill, h, labelled, say, shows } from './dom.js'
 import { ALL, saidOf } from './filters.js'
 import { VERDICTS } from './table.js'
 
 const ROWS = [['', 'all'], ['events', 'events'], ['requests', 'requests, messages']] // prettier-ignore
+
+const ANY_VERDICT = [['', 'any'], ['odd', 'not valid, or failed']] // prettier-ignore
 
 export class FilterBar {
   constructor(deck) {
@@ -12,12 +14,7 @@ export class FilterBar {
     const set = change => deck.setFilter(change)
     const typed = (name, title, run) =>
       h('input', { type: 'search', name, title, oninput: event => run(event.target.value.trim()) })
-    const chosen = (name, options, title) =>
-      h(
-        'select',
-        { name, title, onchange: event => set({ [name]: event.target.value }) },
-        ...options.map(([value, label]) => h('option', { value }, label)),
-      )
+    const chosen = (name, options, title) => choice({ name, title }, options, value => set({ [name]: value }))
     const ticked = name =>
       h('input', { type: 'checkbox', name, checked: true, onchange: event => set({ [name]: event.target.checked }) })
     let timer = 0
@@ -29,44 +26,29 @@ export class FilterBar {
       rows: chosen('rows', ROWS, 'Rows to list'),
       type: typed('type', 'Part of a type, or a glob; for requests, of method and path', type => set({ type })),
       text: typed('text', 'Text in the frame, the body or the message', find),
-      verdict: chosen('verdict', [
-        ['', 'any'],
-        ['odd', 'not valid, or failed'],
-        ...VERDICTS.toReversed().map(one => [one, one]),
-      ]),
+      verdict: chosen('verdict', [...ANY_VERDICT, ...VERDICTS.toReversed().map(one => [one, one])]),
       stream: chosen('stream', [['', 'all']]),
       from: typed('from', 'Seconds since the session began', value => set({ from: secondsIn(value) })),
       to: typed('to', 'Seconds since the session began', value => set({ to: secondsIn(value) })),
       beats: ticked('beats'),
       fold: ticked('fold'),
     }
-    const { rows, type, text, verdict, stream, from, to, beats, fold } = this.controls
-    this.stream = labelled('Stream', stream)
-    this.count = h('span', { class: 'wire-count', role: 'status' })
-    this.cleared = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.clear() }, 'Clear')
+    const { beats, fold } = this.controls
+    const names = { rows: 'Rows', type: 'Type', text: 'Text', verdict: 'Verdict', stream: 'Stream', from: 'From, s', to: 'To, s' },
+      fields = Object.entries(names).map(([name, shown]) => labelled(shown, this.controls[name]))
+    this.stream = this.controls.stream.parentElement
+    this.count = h('span.wire-count', { role: 'status' })
+    this.cleared = h('button.quiet', { hidden: true, onclick: () => this.clear() }, 'Clear')
     this.toggle = button('Filter', 'f', () => this.open(!this.isOpen), 'Filter')
     this.toggle.classList.add('filter-toggle')
-    this.fields = h(
-      'div',
-      { class: 'filter-fields' },
-      labelled('Rows', rows),
-      labelled('Type', type),
-      labelled('Text', text),
-      labelled('Verdict', verdict),
-      this.stream,
-      labelled('From, s', from),
-      labelled('To, s', to),
-    )
     this.element = h(
-      'div',
-      { class: 'filters' },
-      this.fields,
+      'div.filters',
+      h('div.filter-fields', ...fields),
       h(
-        'div',
-        { class: 'filter-line' },
+        'div.filter-line',
         this.toggle,
-        h('label', { class: 'check' }, beats, 'heartbeats'),
-        h('label', { class: 'check' }, fold, 'fold deltas'),
+        h('label.check', beats, 'heartbeats'),
+        h('label.check', fold, 'fold deltas'),
         this.cleared,
         this.count,
       ),

@@ -8,35 +8,23 @@ import { Shell, store, token } from './shell.js'
 import { Server } from './source.js'
 import { seconds, visible } from './words.js'
 
-const LAKE_KEYS = [
-  [
-    'The list',
-    [
-      ['j k', 'next session, previous session'],
-      ['[ ]', 'previous page, next page'],
-      ['s', 'sort by time, by worst finding'],
-    ],
-  ],
-  [
-    'Trends',
-    [
-      ['← →', 'day before, day after'],
-      ['Home End', 'first day, last day'],
-      ['Enter', 'the sessions of the day'],
-    ],
-  ],
-  [
-    'Everywhere',
-    [
-      ['/', 'filter by text'],
-      ['g', 'sessions'],
-      ['d', 'trends by day'],
-      ['r', 'read the lake again'],
-      ['t', 'light or dark'],
-      ['?', 'these keys'],
-    ],
-  ],
-]
+const LAKE_KEYS = {
+  'The list': {
+    'j k': 'next session, previous session',
+    '[ ]': 'previous page, next page',
+    s: 'sort by time, by worst finding',
+  },
+  Trends: { '← →': 'day before, day after', 'Home End': 'first day, last day', Enter: 'the sessions of the day' },
+  Everywhere: {
+    '/': 'filter by text',
+    g: 'sessions',
+    d: 'trends by day',
+    r: 'read the lake again',
+    t: 'light or dark',
+    '?': 'these keys',
+  },
+}
+
 // Trends by day: sessions, findings, first-token times, differences from the contract.
 const OUTCOMES = { finished: 'good', failed: 'error', unfinished: 'warning' }
 
@@ -50,7 +38,7 @@ class LakeTrends extends LakeView {
       first_token: new Plot('Time to the first token', 'lines', s => seconds(s * 1e9), go, s => `${Number(s.toPrecision(3))} s`),
       problems: new Plot('Problems against the contract, by server version', 'bars', counted, go),
     }
-    this.figures = h('div', { class: 'figures' }, ...Object.values(this.plots).map(one => one.element))
+    this.figures = h('div.figures', ...Object.values(this.plots).map(one => one.element))
   }
 
   close() {
@@ -91,7 +79,7 @@ class LakeApp extends Shell {
   constructor() {
     super('#/sessions', 'omnirecord: all sessions of the lake', LAKE_KEYS)
     this.links = LAKE_VIEWS.map(([view, label]) => h('a', { 'data-view': view }, label))
-    this.assemble(h('nav', { class: 'views', 'aria-label': 'Views' }, ...this.links), this.crumb)
+    this.assemble(h('nav.views', { 'aria-label': 'Views' }, ...this.links), this.crumb)
     this.header.classList.add('of-lake')
   }
 
@@ -125,16 +113,14 @@ class LakeApp extends Shell {
     this.view.load(asked)
   }
 
-  act(key) {
+  keys() {
     const { asked } = lakeRoute(location.hash)
-    if (key === '?') this.help.toggle()
-    else if (key === 't') this.turn()
-    else if (key === 'g') location.hash = lakeAddress('sessions', asked)
-    else if (key === 'd') location.hash = lakeAddress('trends', { ...asked, page: null })
-    else if (key === '/') this.view?.filter.focus()
-    else if (key === 'r') this.view?.renew()
-    else return this.view?.key?.(key) ?? false
-    return true
+    return {
+      g: () => (location.hash = lakeAddress('sessions', asked)),
+      d: () => (location.hash = lakeAddress('trends', { ...asked, page: null })),
+      '/': () => this.view?.filter.focus(),
+      r: () => this.view?.renew(),
+    }
   }
 }
 

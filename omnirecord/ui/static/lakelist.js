@@ -1,10 +1,11 @@
 // The sessions of a lake, page by page.
 
-import { chooser, fill, h, tableBox } from './dom.js'
+import { cell, choice, chooser, fill, h, numberCell, tableBox } from './dom.js'
 import { LakeView, lakeAddress } from './lakeview.js'
 import { clip, count, moment, oneLine, seconds, sessionName } from './words.js'
 
 const COLUMNS_OF_LAKE = ['', 'Session', 'Start, UTC', 'Duration', 'Turns', 'Model', 'First token', 'Worst finding', 'Ending']
+const ORDERS = [['', 'newest first'], ['finding', 'worst finding first']] // prettier-ignore
 const MOST_LABELS = 4 // labels of a row
 
 export class LakeSessions extends LakeView {
@@ -12,12 +13,11 @@ export class LakeSessions extends LakeView {
     super(app, 'sessions', 'Sessions')
     this.element.classList.add('sessions')
     this.chosen = new Map()
-    this.order = h('select', { name: 'sort', onchange: event => this.go({ sort: event.target.value, page: null }) })
-    fill(this.order, h('option', { value: '' }, 'newest first'), h('option', { value: 'finding' }, 'worst finding first'))
-    this.found = h('span', { class: 'lake-found', role: 'status' })
+    this.order = choice({ name: 'sort' }, ORDERS, sort => this.go({ sort, page: null }))
+    this.found = h('span.lake-found', { role: 'status' })
     this.head.insertBefore(this.found, this.head.lastChild)
-    this.head.insertBefore(h('label', { class: 'setting' }, 'Sort', this.order), this.head.lastChild)
-    this.compare = h('div', { class: 'compare-bar', hidden: true })
+    this.head.insertBefore(h('label.setting', 'Sort', this.order), this.head.lastChild)
+    this.compare = h('div.compare-bar', { hidden: true })
     this.element.append(this.compare)
   }
 
@@ -48,9 +48,9 @@ export class LakeSessions extends LakeView {
     this.drawn = page
     fill(
       this.body,
-      tableBox(COLUMNS_OF_LAKE, [h('tbody', {}, ...sessions.map(row => this.row(row)))], {
+      tableBox(COLUMNS_OF_LAKE, [h('tbody', ...sessions.map(row => this.row(row)))], {
         class: 'lake-table',
-        caption: h('caption', { class: 'unseen' }, 'Sessions of the lake'),
+        caption: h('caption.unseen', 'Sessions of the lake'),
       }),
       this.pages > 1 ? this.pager() : '',
     )
@@ -64,32 +64,29 @@ export class LakeSessions extends LakeView {
     const isOpen = row.session_id !== null
     return h(
       'tr',
-      {},
-      h('td', { class: 'choose' }, isOpen ? check : ''),
+      h('td.choose', isOpen ? check : ''),
       h(
-        'td',
-        { class: 'name' },
+        'td.name',
         isOpen
           ? h('a', { href: `session/id=${encodeURIComponent(row.session_id)}/` }, row.parent_session_id ? '↳ ' : '', name)
-          : h('span', { class: 'unopened', title: 'A stream without a session cannot be opened here.' }, name),
-        h('code', {}, clip(row.session_id ?? 'stream without a session', 60)),
+          : h('span.unopened', { title: 'A stream without a session cannot be opened here.' }, name),
+        h('code', clip(row.session_id ?? 'stream without a session', 60)),
         labels.length
           ? h(
-              'span',
-              { class: 'labels' },
-              ...labels.slice(0, MOST_LABELS).map(([key, value]) => h('span', {}, clip(`${key}=${value}`, 40))),
+              'span.labels',
+              ...labels.slice(0, MOST_LABELS).map(([key, value]) => h('span', clip(`${key}=${value}`, 40))),
               labels.length > MOST_LABELS ? `and ${labels.length - MOST_LABELS} more` : '',
             )
           : '',
-        row.recordings.length > 1 ? h('span', { class: 'remark' }, `in ${row.recordings.length} recordings`) : '',
+        row.recordings.length > 1 ? h('span.remark', `in ${row.recordings.length} recordings`) : '',
       ),
-      h('td', { 'data-label': 'Start' }, row.started_at ? moment(row.started_at).split(' ').flatMap(one => [h('span', {}, one), ' ']) : '–'),
-      h('td', { class: 'number', 'data-label': 'Duration' }, took(row.duration_s)),
-      h('td', { class: 'number', 'data-label': 'Turns' }, row.turns.toLocaleString('en')),
-      h('td', { 'data-label': 'Model' }, clip(row.model ?? '–', 24)),
-      h('td', { class: 'number', 'data-label': 'First token' }, took(row.first_token_s)),
-      h('td', { class: 'worst', 'data-label': 'Finding' }, worstFinding(row)),
-      h('td', { 'data-label': 'Ending' }, h('span', { class: `ending ${row.outcome}` }, clip(row.verdict ?? '', 160))),
+      cell('Start', row.started_at ? moment(row.started_at).split(' ').flatMap(one => [h('span', one), ' ']) : '–'),
+      numberCell('Duration', took(row.duration_s)),
+      numberCell('Turns', row.turns.toLocaleString('en')),
+      cell('Model', clip(row.model ?? '–', 24)),
+      numberCell('First token', took(row.first_token_s)),
+      h('td.worst', { 'data-label': 'Finding' }, worstFinding(row)),
+      cell('Ending', h(`span.ending.${row.outcome}`, clip(row.verdict ?? '', 160))),
     )
   }
 
@@ -97,12 +94,12 @@ export class LakeSessions extends LakeView {
     const link = (page, label) =>
       page >= 1 && page <= this.pages
         ? h('a', { href: lakeAddress('sessions', { ...this.asked, page: page === 1 ? null : page }) }, label)
-        : h('span', { class: 'none' }, label)
+        : h('span.none', label)
     return h(
-      'nav',
-      { class: 'pager', 'aria-label': 'Pages' },
+      'nav.pager',
+      { 'aria-label': 'Pages' },
       link(this.page - 1, '‹ Previous'),
-      h('span', {}, `page ${this.page.toLocaleString('en')} of ${this.pages.toLocaleString('en')}`),
+      h('span', `page ${this.page.toLocaleString('en')} of ${this.pages.toLocaleString('en')}`),
       link(this.page + 1, 'Next ›'),
     )
   }
@@ -115,13 +112,13 @@ export class LakeSessions extends LakeView {
     this.compare.hidden = many === 0
     fill(
       this.compare,
-      h('span', {}, [...this.chosen.values()].map(one => `“${clip(one, 40)}”`).join(' and '), ' · '),
+      h('span', [...this.chosen.values()].map(one => `“${clip(one, 40)}”`).join(' and '), ' · '),
       many === 2
-        ? h('a', { class: 'primary', href: `compare/a=${a}/b=${b}/` }, 'Compare these two sessions')
+        ? h('a.primary', { href: `compare/a=${a}/b=${b}/` }, 'Compare these two sessions')
         : many === 1
           ? 'choose a second session to compare '
           : 'choose exactly two sessions to compare ',
-      h('button', { type: 'button', class: 'quiet', onclick: () => this.unchoose() }, 'Choose none'),
+      h('button.quiet', { onclick: () => this.unchoose() }, 'Choose none'),
     )
   }
 
@@ -137,10 +134,10 @@ function took(s) {
 }
 
 function worstFinding(row) {
-  if (!row.finding_code) return h('span', { class: 'none' }, 'none')
+  if (!row.finding_code) return h('span.none', 'none')
   const more = row.errors + row.warnings + row.notes - 1
   return [
-    h('span', { class: `severity ${row.finding_severity}`, title: row.finding_message }, row.finding_code),
-    more > 0 ? h('span', { class: 'remark' }, `and ${more} more`) : '',
+    h(`span.severity.${row.finding_severity}`, { title: row.finding_message }, row.finding_code),
+    more > 0 ? h('span.remark', `and ${more} more`) : '',
   ]
 }

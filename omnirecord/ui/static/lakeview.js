@@ -1,6 +1,6 @@
 // What the list and the trends of a lake share: filters, in the address and as controls, and the state of the query.
 
-import { busyLine, button, fill, h, icon, labelled, shows } from './dom.js'
+import { busyLine, button, choice, fill, h, icon, labelled, shows } from './dom.js'
 import { NeedsToken } from './source.js'
 import { clip, moment } from './words.js'
 
@@ -33,14 +33,14 @@ export class LakeFilter {
     const narrow = matchMedia('(max-width: 900px)')
     const set = (name, value) => change({ [name]: value.trim() || null })
     const field = (type, name) => h('input', { type, name, onchange: event => set(name, event.target.value) })
-    const chosen = name => h('select', { name, onchange: event => set(name, event.target.value) })
+    const chosen = name => choice({ name }, [], value => set(name, value))
     let timer = 0
     this.controls = {
       from: field('date', 'from'),
       to: field('date', 'to'),
       status: chosen('status'),
       model: chosen('model'),
-      label: h('select', { name: 'label', onchange: event => this.setLabels([...labelsOf(this.asked), event.target.value]) }),
+      label: choice({ name: 'label' }, [], value => this.setLabels([...labelsOf(this.asked), value])),
       text: h('input', {
         type: 'search',
         name: 'text',
@@ -51,36 +51,20 @@ export class LakeFilter {
         },
       }),
     }
-    const { from, to, status, model, label, text } = this.controls
-    this.cleared = h('button', { type: 'button', class: 'quiet', onclick: () => this.clear() }, 'Clear filters')
-    this.chips = h('ul', { class: 'chips', 'aria-label': 'Chosen labels' })
+    const names = { from: 'From, UTC', to: 'To', status: 'Status', model: 'Model', label: 'Label', text: 'Question or id' },
+      fields = Object.entries(names).map(([name, shown]) => labelled(shown, this.controls[name]))
+    this.cleared = h('button.quiet', { onclick: () => this.clear() }, 'Clear filters')
+    this.chips = h('ul.chips', { 'aria-label': 'Chosen labels' })
     this.element = h(
-      'details',
-      { class: 'lake-filter', open: !narrow.matches },
-      h('summary', {}, 'Filters'),
-      h(
-        'div',
-        { class: 'filter-fields' },
-        labelled('From, UTC', from),
-        labelled('To', to),
-        labelled('Status', status),
-        labelled('Model', model),
-        labelled('Label', label),
-        labelled('Question or id', text),
-        this.cleared,
-      ),
+      'details.lake-filter',
+      { open: !narrow.matches },
+      h('summary', 'Filters'),
+      h('div.filter-fields', ...fields, this.cleared),
       this.chips,
     )
-    this.list = h('ul', { class: 'facet' })
-    this.findings = h(
-      'details',
-      { class: 'facets', open: !narrow.matches },
-      h('summary', {}, h('h2', {}, 'Findings')),
-      this.list,
-    )
-    narrow.addEventListener('change', () => {
-      this.element.open = this.findings.open = !narrow.matches
-    })
+    this.list = h('ul.facet')
+    this.findings = h('details.facets', { open: !narrow.matches }, h('summary', h('h2', 'Findings')), this.list)
+    narrow.addEventListener('change', () => (this.element.open = this.findings.open = !narrow.matches))
   }
 
   focus() {
@@ -116,16 +100,11 @@ export class LakeFilter {
     const chosen = name === 'label' ? '' : (this.asked[name] ?? ''),
       rows = [...counted]
     if (chosen && !rows.some(one => one.value === chosen)) rows.unshift({ value: chosen, many: 0 })
-    const taken = new Set(labelsOf(this.asked))
-    fill(
-      this.controls[name],
-      h('option', { value: '' }, name === 'label' ? 'add one' : 'all'),
-      ...rows
-        .filter(one => name !== 'label' || !taken.has(one.value))
-        .map(one =>
-          h('option', { value: one.value, selected: one.value === chosen }, `${said(name, one.value)} (${number(one.many)})`),
-        ),
-    )
+    const taken = name === 'label' ? labelsOf(this.asked) : []
+    const options = rows
+      .filter(({ value }) => !taken.includes(value))
+      .map(({ value, many }) => h('option', { value, selected: value === chosen }, `${said(name, value)} (${number(many)})`))
+    fill(this.controls[name], h('option', { value: '' }, name === 'label' ? 'add one' : 'all'), ...options)
   }
 
   setLabels(labels) {
@@ -135,48 +114,31 @@ export class LakeFilter {
   showChips() {
     const labels = labelsOf(this.asked)
     shows(this.chips, labels.length > 0)
-    fill(
-      this.chips,
-      ...labels.map(one =>
-        h(
-          'li',
-          {},
-          h('code', {}, clip(one, LONGEST_VALUE)),
-          button(`Remove the label ${one}`, '', () => this.setLabels(labels.filter(other => other !== one)), icon('close')),
-        ),
-      ),
-    )
+    const chip = one => {
+      const remove = () => this.setLabels(labels.filter(other => other !== one))
+      return h('li', h('code', clip(one, LONGEST_VALUE)), button(`Remove the label ${one}`, '', remove, icon('close')))
+    }
+    fill(this.chips, ...labels.map(chip))
   }
-
-
 
   showFindings() {
     const rows = [...(this.counts?.finding ?? [])].filter(one => one.many || one.value === this.asked.finding),
       chosen = this.asked.finding,
       focused = document.activeElement?.dataset?.finding
     if (chosen && !rows.some(one => one.value === chosen)) rows.unshift({ value: chosen, severity: null, many: 0 })
-    fill(
-      this.list,
-      ...rows.map(one =>
-        h(
-          'li',
-          {},
-          h(
-            'button',
-            {
-              type: 'button',
-              'aria-pressed': String(one.value === chosen),
-              'data-finding': one.value,
-              onclick: () => this.change({ finding: one.value === chosen ? null : one.value }),
-            },
-            h('span', { class: `dot ${one.severity ?? 'none'}`, 'aria-hidden': 'true' }),
-            h('span', { class: 'facet-name' }, said('finding', one.value)),
-            one.severity ? h('span', { class: 'unseen' }, `, ${one.severity}, `) : '',
-            h('span', { class: 'facet-count' }, number(one.many)),
-          ),
-        ),
-      ),
-    )
+    const facet = ({ value, severity, many }) => {
+      const is = value === chosen,
+        onclick = () => this.change({ finding: is ? null : value })
+      return h(
+        'button',
+        { 'aria-pressed': String(is), 'data-finding': value, onclick },
+        h(`span.dot.${severity ?? 'none'}`, { 'aria-hidden': 'true' }),
+        h('span.facet-name', said('finding', value)),
+        severity ? h('span.unseen', `, ${severity}, `) : '',
+        h('span.facet-count', number(many)),
+      )
+    }
+    fill(this.list, ...rows.map(one => h('li', facet(one))))
     if (focused) [...this.list.querySelectorAll('button')].find(one => one.dataset.finding === focused)?.focus()
   }
 }
@@ -201,16 +163,15 @@ export class LakeView {
     this.app = app
     this.name = name
     this.filter = new LakeFilter(change => this.go({ ...change, page: null }))
-    this.state = h('div', { class: 'lake-state' })
-    this.read = h('span', { class: 'remark' })
-    this.again = h('button', { type: 'button', class: 'quiet', title: 'Read the lake again (r)', onclick: () => this.renew() }, 'Read again')
-    this.head = h('div', { class: 'lake-head' }, h('h1', {}, title), h('span', { class: 'lake-read' }, this.read, this.again))
-    this.body = h('div', { class: 'lake-body' })
+    this.state = h('div.lake-state')
+    this.read = h('span.remark')
+    this.again = h('button.quiet', { title: 'Read the lake again (r)', onclick: () => this.renew() }, 'Read again')
+    this.head = h('div.lake-head', h('h1', title), h('span.lake-read', this.read, this.again))
+    this.body = h('div.lake-body')
     this.element = h(
-      'main',
-      { class: 'lake' },
+      'main.lake',
       this.filter.element,
-      h('div', { class: 'lake-columns' }, this.filter.findings, h('div', {}, this.head, this.state, this.body)),
+      h('div.lake-columns', this.filter.findings, h('div', this.head, this.state, this.body)),
     )
     this.number = 0
     shows(this.again, false)
@@ -260,31 +221,20 @@ export class LakeView {
   tell({ read_at: at, trouble }) {
     fill(this.read, `as of ${moment(at).slice(11)} UTC`)
     shows(this.again, true)
-    if (trouble) fill(this.state, h('p', { class: 'problem', role: 'alert' }, `This is an older state of the lake. ${trouble}`))
+    if (trouble) fill(this.state, h('p.problem', { role: 'alert' }, `This is an older state of the lake. ${trouble}`))
   }
 
   fail(problem) {
-    fill(
-      this.state,
-      h(
-        'p',
-        { class: 'problem', role: 'alert' },
-        h('span', {}, problem.message.replace(/^omnirecord: /, '')),
-        ' ',
-        h('button', { type: 'button', class: 'quiet', onclick: () => this.renew() }, 'Try again'),
-      ),
-    )
+    const again = h('button.quiet', { onclick: () => this.renew() }, 'Try again'),
+      said = h('span', problem.message.replace(/^omnirecord: /, ''))
+    fill(this.state, h('p.problem', { role: 'alert' }, said, ' ', again))
   }
 
   // Why there is nothing to show.
   empty(inAll) {
     if (!inAll && !isFiltered(this.asked))
-      return h('p', { class: 'empty' }, 'This lake holds no sessions yet. Ship a cassette: ', h('code', {}, `omnirecord ship CASSETTE --lake ${this.app.lake}`))
-    return h(
-      'p',
-      { class: 'empty' },
-      'No session matches the filters. ',
-      h('button', { type: 'button', class: 'quiet', onclick: () => this.filter.clear() }, 'Clear filters'),
-    )
+      return h('p.empty', 'This lake holds no sessions yet. Ship a cassette: ', h('code', `omnirecord ship CASSETTE --lake ${this.app.lake}`))
+    const clear = h('button.quiet', { onclick: () => this.filter.clear() }, 'Clear filters')
+    return h('p.empty', 'No session matches the filters. ', clear)
   }
 }

@@ -10,16 +10,8 @@ const MOST_ROWS = 4
 export function lanesOf({ family, exchanges, calls = [] }, findings, end) {
   const [main, ...others] = family
   const lanes = [
-    lane(
-      'turns',
-      'Turns',
-      main.turns.map(turn => turnItem(turn, end)),
-    ),
-    lane(
-      'calls',
-      'Model',
-      calls.map(one => callItem(one, end)),
-    ),
+    lane('turns', 'Turns', main.turns.map(turn => turnItem(turn, end))),
+    lane('calls', 'Model', calls.map(one => callItem(one, end))),
     lane('answer', 'Answer', main.turns.flatMap(answerItems)),
     lane(
       'tools',
@@ -67,8 +59,6 @@ function turnItem(turn, end) {
   const to = turn.ended_ns ?? Math.max(turn.last_event_ns, ...silences)
   return item('turn', from, Math.min(to, end), `${turn.turn} · ${asked}`, turn.ended, { turn: turn.turn })
 }
-
-
 
 function answerItems(turn) {
   const passage = (kind, one) =>
@@ -134,8 +124,6 @@ function connections(exchanges, end) {
   }
   return [...parties].map(([label, items]) => lane('stream', label, items))
 }
-
-
 
 function requestItem(x) {
   const label = `${x.method} ${x.target} ${x.status ?? ''}`.trim()

@@ -16,8 +16,8 @@ class App extends Shell {
   constructor() {
     super('#/sessions', 'omnirecord: all sessions')
     this.search = h('input', { type: 'search', name: 'q' })
-    this.back = h('a', { class: 'back', href: '#/sessions' }, '‹ All sessions')
-    this.state = h('span', { class: 'state', role: 'status', hidden: true })
+    this.back = h('a.back', { href: '#/sessions' }, '‹ All sessions')
+    this.state = h('span.state', { role: 'status', hidden: true })
     this.finder = button('Search all sessions', '/', () => this.seek(), icon('search'))
     this.finder.className = 'finder'
     this.assemble(
@@ -25,9 +25,9 @@ class App extends Shell {
       this.crumb,
       this.state,
       h(
-        'form',
-        { class: 'search-form', role: 'search', onsubmit: event => this.find(event) },
-        h('label', {}, h('span', {}, 'Search all sessions'), this.search),
+        'form.search-form',
+        { role: 'search', onsubmit: event => this.find(event) },
+        h('label', h('span', 'Search all sessions'), this.search),
       ),
       this.finder,
     )
@@ -49,7 +49,7 @@ class App extends Shell {
   async waiting(answer) {
     const isOfLake = /\/(session|compare)\/[^/]+=/.test(location.pathname)
     const timer = setTimeout(
-      () => fill(this.place, h('main', {}, busyLine(isOfLake ? 'Fetching the session from the lake' : 'Opening the cassette'))),
+      () => fill(this.place, h('main', busyLine(isOfLake ? 'Fetching the session from the lake' : 'Opening the cassette'))),
       200,
     )
     return answer.finally(() => clearTimeout(timer))
@@ -192,10 +192,7 @@ class App extends Shell {
 
   // Whether the server answers.
   async reaches() {
-    this.isLost = await this.look().then(
-      () => false,
-      () => true,
-    )
+    this.isLost = await this.look().then(() => false, () => true)
     this.tell()
     return !this.isLost
   }
@@ -224,13 +221,8 @@ class App extends Shell {
 
   // ---- keys
 
-  act(key) {
-    if (key === '?') this.help.toggle()
-    else if (key === '/') this.seek()
-    else if (key === 't') this.turn()
-    else if (key === 'g') location.hash = '#/sessions'
-    else return this.view?.key?.(key) ?? false
-    return true
+  keys() {
+    return { '/': () => this.seek(), g: () => (location.hash = '#/sessions') }
   }
 }
 

@@ -8,36 +8,22 @@ import { ENDINGS, NO_TIMES, count, moment, size, tookOf } from './words.js'
 
 // `all`: the findings of `doctor`; undefined while they are loaded. `go` opens an event.
 export function findingParts(all, go) {
-  if (!all) return [h('p', { class: 'empty' }, 'Looking for problems …')]
-  if (!all.length)
-    return [h('p', { class: 'empty' }, 'No findings.')]
+  if (!all) return [h('p.empty', 'Looking for problems …')]
+  if (!all.length) return [h('p.empty', 'No findings.')]
   return all.map(one => finding(one, go))
 }
 
 function finding(one, go) {
-  const events = one.seqs.map(seq =>
-    h(
-      'button',
-      {
-        type: 'button',
-        class: 'event-link',
-        onclick: () => go(one.stream, seq),
-      },
-      `${one.stream}:${seq}`,
-    ),
-  )
+  const events = one.seqs.map(seq => h('button.event-link', { onclick: () => go(one.stream, seq) }, `${one.stream}:${seq}`))
   return h(
     'article',
     { class: `finding ${one.severity}` },
-    h('header', {}, h('span', { class: `severity ${one.severity}` }, one.severity), h('h2', {}, one.code)),
-    h('p', {}, one.message),
+    h('header', h(`span.severity.${one.severity}`, one.severity), h('h2', one.code)),
+    h('p', one.message),
     one.because
-      ? h('p', { class: 'remark' }, `because of ${one.because}`)
-      : [
-          h('p', { class: 'remark' }, h('b', {}, 'Why it matters: '), one.why),
-          h('p', { class: 'remark' }, h('b', {}, 'Next step: '), one.next),
-        ],
-    events.length ? h('p', { class: 'links' }, ...events) : '',
+      ? h('p.remark', `because of ${one.because}`)
+      : [h('p.remark', h('b', 'Why it matters: '), one.why), h('p.remark', h('b', 'Next step: '), one.next)],
+    events.length ? h('p.links', ...events) : '',
   )
 }
 
@@ -72,27 +58,27 @@ export function aboutParts(row, deck, overview) {
     factList(rows),
     others.length
       ? [
-          h('h2', {}, 'Sub-agents'),
+          h('h2', 'Sub-agents'),
           ...others.map(one =>
-            h('p', {}, h('a', { href: write({ view: 'session', key: one.key }) }, one.title ?? one.session_id)),
+            h('p', h('a', { href: write({ view: 'session', key: one.key }) }, one.title ?? one.session_id)),
           ),
         ]
       : '',
     overview.shared ? sharedNote(overview.shared) : '',
     ...overview.incidents
       .filter(one => one.recording === row.recording)
-      .map(one => h('p', { class: 'problem' }, `Problem of the recorder: ${one.message}`)),
+      .map(one => h('p.problem', `Problem of the recorder: ${one.message}`)),
   ]
 }
 
 // The note about the scrubbing of an exported file.
 export function sharedNote(shared) {
-  const rows = shared.replaced.map(one => h('li', {}, `${one.count} × ${one.kind}, in ${one.place}`))
+  const rows = shared.replaced.map(one => h('li', `${one.count} × ${one.kind}, in ${one.place}`))
   return h(
-    'section',
-    { class: 'shared', 'aria-label': 'Replaced secrets' },
-    h('h2', {}, 'Replaced secrets'),
-    h('p', {}, shared.sentence),
-    rows.length ? h('ul', {}, ...rows) : '',
+    'section.shared',
+    { 'aria-label': 'Replaced secrets' },
+    h('h2', 'Replaced secrets'),
+    h('p', shared.sentence),
+    rows.length ? h('ul', ...rows) : '',
   )
 }

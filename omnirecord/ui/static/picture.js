@@ -246,43 +246,18 @@ function hatched(pen, colour) {
 }
 
 const BAD = new Set([
-  'failed',
-  'denied',
-  'unfinished',
-  'incomplete',
-  'open',
-  'upstream_lost',
-  'recorder_killed',
-  'decline',
-  'cancel',
+  'failed', 'denied', 'unfinished', 'incomplete', 'open', 'upstream_lost', 'recorder_killed', 'decline', 'cancel',
   'recorder_stopped',
-])
+]) // prettier-ignore
 
 // The current colours of the style sheet.
 function palette() {
   const style = getComputedStyle(document.documentElement),
     colour = name => style.getPropertyValue(`--${name}`).trim()
   const names = [
-    'line',
-    'dim',
-    'silence',
-    'events',
-    'beat',
-    'error',
-    'warning',
-    'note',
-    'turn',
-    'thought',
-    'said',
-    'tool',
-    'approval',
-    'child',
-    'stream',
-    'request',
-    'onbar',
-    'call',
-    'ink',
-  ]
+    'line', 'dim', 'silence', 'events', 'beat', 'error', 'warning', 'note', 'turn', 'thought', 'said', 'tool', 'approval',
+    'child', 'stream', 'request', 'onbar', 'call', 'ink',
+  ] // prettier-ignore
   return {
     ...Object.fromEntries(names.map(name => [name, colour(name)])),
     font: getComputedStyle(document.body).fontFamily,

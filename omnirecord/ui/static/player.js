@@ -1,7 +1,7 @@
 // The controls of playback: play, scrubber, time, speed and longest silence.
 
 import { CAPS, SPEEDS } from './playhead.js'
-import { button, fill, h, icon, labelled, say, shows } from './dom.js'
+import { button, choice, fill, h, icon, labelled, say, shows } from './dom.js'
 import { clock } from './words.js'
 
 const NOTCHES = 10_000
@@ -11,41 +11,22 @@ export class Player {
     this.deck = deck
     this.button = button('Play or pause', 'space', () => deck.toggle())
     this.button.className = 'play'
-    this.time = h('span', { class: 'time' })
-    this.slider = h('input', {
+    this.time = h('span.time')
+    this.slider = h('input.scrubber', {
       type: 'range',
       min: '0',
       max: String(NOTCHES),
       step: '1',
       value: '0',
       'aria-label': 'Playhead',
-      class: 'scrubber',
       oninput: () => this.scrub(),
     })
-    this.speed = h(
-      'select',
-      { title: 'Speed (< and >)', onchange: event => deck.setSpeed(Number(event.target.value)) },
-      ...SPEEDS.map(one => h('option', { value: one }, `${one}×`)),
-    )
-    this.cap = h(
-      'select',
-      {
-        title: 'Longest silence to play',
-        onchange: event => deck.setCap(Number(event.target.value)),
-      },
-      ...CAPS.map(one =>
-        h('option', { value: one }, one === Infinity ? 'in full' : `≤ ${one} s`),
-      ),
-    )
-    this.live = h('button', {
-      type: 'button',
-      class: 'live',
-      hidden: true,
-      onclick: () => {
-        deck.isLive ? deck.still() : deck.goLive()
-      },
-    })
-    this.element = h('div', { class: 'player' }, this.button, this.time, this.slider, this.live, labelled('Speed', this.speed, 'setting'), labelled('Silences', this.cap, 'setting'))
+    const caps = CAPS.map(one => [one, one === Infinity ? 'in full' : `≤ ${one} s`]),
+      speeds = SPEEDS.map(one => [one, `${one}×`])
+    this.speed = choice({ title: 'Speed (< and >)' }, speeds, value => deck.setSpeed(Number(value)))
+    this.cap = choice({ title: 'Longest silence to play' }, caps, value => deck.setCap(Number(value)))
+    this.live = h('button.live', { hidden: true, onclick: () => (deck.isLive ? deck.still() : deck.goLive()) })
+    this.element = h('div.player', this.button, this.time, this.slider, this.live, labelled('Speed', this.speed, 'setting'), labelled('Silences', this.cap, 'setting'))
     this.speed.value = String(deck.speed)
     this.cap.value = String(deck.cap)
     deck.on(news => this.update(news))

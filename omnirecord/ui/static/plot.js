@@ -15,11 +15,10 @@ export class Plot {
   constructor(title, kind, format, go, tick = format) {
     Object.assign(this, { title, kind, format, go, tick })
     this.day = null
-    this.legend = h('ul', { class: 'plot-legend' })
-    this.note = h('p', { class: 'remark' })
-    this.readout = h('p', { class: 'plot-readout' })
-    this.box = h('div', {
-      class: 'plot',
+    this.legend = h('ul.plot-legend')
+    this.note = h('p.remark')
+    this.readout = h('p.plot-readout')
+    this.box = h('div.plot', {
       role: 'slider',
       tabindex: 0,
       'aria-label': `${title}, by day`,
@@ -27,9 +26,9 @@ export class Plot {
       onmousemove: event => this.select(this.dayAt(event)),
       onclick: event => this.select(this.dayAt(event)),
     })
-    this.table = h('details', { class: 'plot-table', ontoggle: () => this.fillTable() }, h('summary', {}, 'Numbers'))
-    this.none = h('p', { class: 'empty' }, 'Nothing on these days.')
-    this.element = h('figure', {}, h('figcaption', {}, h('h2', {}, title)), this.none, this.legend, this.box, this.readout, this.note, this.table)
+    this.table = h('details.plot-table', { ontoggle: () => this.fillTable() }, h('summary', 'Numbers'))
+    this.none = h('p.empty', 'Nothing on these days.')
+    this.element = h('figure', h('figcaption', h('h2', title)), this.none, this.legend, this.box, this.readout, this.note, this.table)
     this.resized = new ResizeObserver(() => this.draw())
     this.resized.observe(this.box)
   }
@@ -47,7 +46,7 @@ export class Plot {
     say(this.note, note)
     fill(
       this.legend,
-      ...this.drawn.map(one => h('li', {}, h('span', { class: `key ${one.tone}${one.isDashed ? ' dashed' : ''}`, 'aria-hidden': 'true' }), clip(one.name, 40))),
+      ...this.drawn.map(one => h('li', h('span', { class: `key ${one.tone}${one.isDashed ? ' dashed' : ''}`, 'aria-hidden': 'true' }), clip(one.name, 40))),
     )
     this.box.setAttribute('aria-valuemin', 0)
     this.box.setAttribute('aria-valuemax', days.length - 1)
@@ -85,7 +84,7 @@ export class Plot {
     fill(
       this.readout,
       told,
-      day === null ? '' : [' · ', h('button', { type: 'button', class: 'quiet', onclick: () => this.go(this.days[day]) }, 'List its sessions')],
+      day === null ? '' : [' · ', h('button.quiet', { onclick: () => this.go(this.days[day]) }, 'List its sessions')],
     )
     this.mark()
   }
@@ -107,21 +106,21 @@ export class Plot {
       top = ticks.at(-1)
     const x = place => PLOT_LEFT + place * every,
       y = value => PLOT_TOP + (PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM) * (1 - value / top)
-    this.cursor = svg('rect', { class: 'plot-day', y: PLOT_TOP, height: PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM, width: Math.max(every, 2) })
+    this.cursor = svg('rect.plot-day', { y: PLOT_TOP, height: PLOT_HEIGHT - PLOT_TOP - PLOT_BOTTOM, width: Math.max(every, 2) })
     this.x = x
     fill(
       this.box,
       svg(
         'svg',
         { width, height: PLOT_HEIGHT, viewBox: `0 0 ${width} ${PLOT_HEIGHT}`, 'aria-hidden': 'true', focusable: 'false' },
-        svg('title', {}, this.title),
+        svg('title', this.title),
         this.cursor,
         ...ticks.flatMap(value => [
-          svg('line', { class: 'plot-line', x1: PLOT_LEFT, x2: width - PLOT_RIGHT, y1: y(value), y2: y(value) }),
-          svg('text', { class: 'plot-text', x: PLOT_LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' }, this.tick(value)),
+          svg('line.plot-line', { x1: PLOT_LEFT, x2: width - PLOT_RIGHT, y1: y(value), y2: y(value) }),
+          svg('text.plot-text', { x: PLOT_LEFT - 6, y: y(value) + 4, 'text-anchor': 'end' }, this.tick(value)),
         ]),
         ...this.dates(every).map(place =>
-          svg('text', { class: 'plot-text', x: Math.min(x(place) + every / 2, width - 17), y: PLOT_HEIGHT - 6, 'text-anchor': 'middle' }, this.days[place].slice(5)),
+          svg('text.plot-text', { x: Math.min(x(place) + every / 2, width - 17), y: PLOT_HEIGHT - 6, 'text-anchor': 'middle' }, this.days[place].slice(5)),
         ),
         ...(this.kind === 'bars' ? this.bars(x, y, every) : this.lines(x, y, every)),
       ),
@@ -148,22 +147,13 @@ export class Plot {
       most = 48,
       wide = Math.min(every - gap, most),
       sums = this.days.map(() => 0)
-    return this.drawn.map(one =>
-      svg(
-        'path',
-        {
-          class: `bar ${one.tone}`,
-          d: one.values
-            .map((value, day) => {
-              if (!value) return ''
-              const low = y(sums[day]),
-                high = y((sums[day] += value))
-              return `M${x(day) + (every - wide) / 2} ${low}V${high}h${wide}V${low}z`
-            })
-            .join(''),
-        },
-      ),
-    )
+    const bar = (value, day) => {
+      if (!value) return ''
+      const low = y(sums[day]),
+        high = y((sums[day] += value))
+      return `M${x(day) + (every - wide) / 2} ${low}V${high}h${wide}V${low}z`
+    }
+    return this.drawn.map(one => svg(`path.bar.${one.tone}`, { d: one.values.map(bar).join('') }))
   }
 
   lines(x, y, every) {
@@ -182,7 +172,7 @@ export class Plot {
         svg('path', { class: `curve ${one.tone}${one.isDashed ? ' dashed' : ''}`, d }),
         ...points
           .filter((point, day) => point && (every > 8 || (!points[day - 1] && !points[day + 1])))
-          .map(([cx, cy]) => svg('circle', { class: `spot ${one.tone}`, cx, cy, r: 2.6 })),
+          .map(([cx, cy]) => svg(`circle.spot.${one.tone}`, { cx, cy, r: 2.6 })),
       ]
     })
   }
@@ -199,8 +189,8 @@ export class Plot {
     if (!this.table.open || !this.days) return
     fill(
       this.table,
-      h('summary', {}, 'Numbers'),
-      tableBox(['Day', ...this.series.map(one => clip(one.name, 40))], [h('tbody', {}, ...this.days.map((day, place) => this.row(day, place)))], {
+      h('summary', 'Numbers'),
+      tableBox(['Day', ...this.series.map(one => clip(one.name, 40))], [h('tbody', ...this.days.map((day, place) => this.row(day, place)))], {
         box: { tabindex: 0, role: 'group', 'aria-label': `Numbers: ${this.title}` },
       }),
     )
@@ -209,7 +199,7 @@ export class Plot {
   row(day, place) {
     const cell = ({ values, isOnlyInTable }) =>
       values[place] === null ? '–' : isOnlyInTable ? values[place].toLocaleString('en') : this.format(values[place])
-    return h('tr', {}, h('th', { scope: 'row' }, day), ...this.series.map(one => h('td', { class: 'number' }, cell(one))))
+    return h('tr', h('th', { scope: 'row' }, day), ...this.series.map(one => h('td.number', cell(one))))
   }
 }
 

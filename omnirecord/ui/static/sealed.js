@@ -92,12 +92,9 @@ class Sealed {
     return [request?.body?.text, response?.body?.text, ...messages.map(one => one.data)]
   }
 
-
-
   search({ query }) {
     const found = hits(this.data.searched, query)
-    for (const one of found.hits)
-      if (one.seq !== null) one.offset_ns = this.numbers(one.stream, one.seq).offset_ns
+    for (const one of found.hits) if (one.seq !== null) one.offset_ns = this.numbers(one.stream, one.seq).offset_ns
     return found
   }
 
@@ -135,8 +132,6 @@ const NOTHING = { types: [], seq: [], dt: [], sent: [], type: [], verdict: [], l
 function missing(what) {
   throw new Refused(`This file does not hold ${what}.`)
 }
-
-
 
 // The comparison with the sides swapped.
 function turned(comparison) {

@@ -1,47 +1,34 @@
 // The results of a search in all sessions.
 
-import { fill, h } from './dom.js'
+import { fill, filled, h } from './dom.js'
 import { write } from './routes.js'
 import { clip, clock, count, oneLine } from './words.js'
 
 export class SearchView {
   constructor(source, overview, { q = '' }) {
     Object.assign(this, { source, overview, query: q })
-    this.body = h('div', { role: 'status' }, h('p', { class: 'empty' }, 'Searching …'))
-    this.element = h('main', { class: 'search' }, h('h1', {}, 'Search: ', h('span', { class: 'query' }, q)), this.body)
+    this.body = h('div', { role: 'status' }, h('p.empty', 'Searching …'))
+    this.element = h('main.search', h('h1', 'Search: ', h('span.query', q)), this.body)
     this.run()
   }
 
-  async run() {
+  run() {
     if (!this.query.trim())
       return fill(
         this.body,
-        h(
-          'p',
-          { class: 'empty' },
-          'Type words above: a hit has all of them. "A phrase", begin*, OR and NOT work as usual.',
-        ),
+        h('p.empty', 'Type words above: a hit has all of them. "A phrase", begin*, OR and NOT work as usual.'),
       )
-    try {
-      this.show(await this.source.ask('search', { query: this.query }))
-    } catch (problem) {
-      fill(this.body, h('p', { class: 'problem' }, problem.message))
-    }
+    filled(this.body, async () => this.show(await this.source.ask('search', { query: this.query })))
   }
 
   show({ hits, total }) {
-    if (!total) return fill(this.body, h('p', { class: 'empty' }, 'Nothing found.'))
+    if (!total) return fill(this.body, h('p.empty', 'Nothing found.'))
     const groups = Map.groupBy(hits, hit =>
       hit.call ? `call.${hit.call.exchange}` : hit.session_id === null ? `${hit.recording}.stream.${hit.stream}` : `${hit.recording}.session.${hit.session_id}`,
     )
     fill(
       this.body,
-      h(
-        'p',
-        { class: 'found' },
-        count(total, 'hit'),
-        total > hits.length ? `, the first ${hits.length} shown` : '',
-      ),
+      h('p.found', count(total, 'hit'), total > hits.length ? `, the first ${hits.length} shown` : ''),
       ...[...groups].map(([key, group]) => this.group(key, group)),
     )
   }
@@ -51,13 +38,8 @@ export class SearchView {
     const row = this.overview.sessions.find(one => one.key === key)
     return h(
       'section',
-      {},
-      h(
-        'h2',
-        {},
-        row ? h('a', { href: write({ view: 'session', key }) }, row.asked ?? row.session_id ?? key) : key,
-      ),
-      h('ol', { class: 'hits' }, ...hits.map(hit => this.hit(key, hit, row?.begun_ns ?? 0))),
+      h('h2', row ? h('a', { href: write({ view: 'session', key }) }, row.asked ?? row.session_id ?? key) : key),
+      h('ol.hits', ...hits.map(hit => this.hit(key, hit, row?.begun_ns ?? 0))),
     )
   }
 
@@ -69,9 +51,8 @@ export class SearchView {
     const of = row ? `, turn ${turn} of ${clip(oneLine(row.asked ?? row.session_id ?? key), 80)}` : ''
     return h(
       'section',
-      {},
-      h('h2', {}, h('a', { href: to() }, `Model call ${exchange} · ${model ?? 'model not named'}${of}`)),
-      h('ol', { class: 'hits' }, ...hits.map(hit => h('li', {}, hitLink(to(hit.seq), hit, begin)))),
+      h('h2', h('a', { href: to() }, `Model call ${exchange} · ${model ?? 'model not named'}${of}`)),
+      h('ol.hits', ...hits.map(hit => h('li', hitLink(to(hit.seq), hit, begin)))),
     )
   }
 
@@ -82,7 +63,7 @@ export class SearchView {
         : hit.exchange !== null
           ? { exchange: hit.exchange }
           : { t: (hit.offset_ns - begin) / 1e9 }
-    return h('li', {}, hitLink(write({ view: 'session', key, ...at }), hit, begin))
+    return h('li', hitLink(write({ view: 'session', key, ...at }), hit, begin))
   }
 }
 
@@ -91,9 +72,9 @@ function hitLink(href, hit, begin) {
   return h(
     'a',
     { href },
-    h('span', { class: 'took' }, clock(hit.offset_ns - begin, 2)),
-    h('span', { class: 'type' }, hit.type ?? 'request'),
-    h('span', { class: 'snippet' }, marked(hit), more),
+    h('span.took', clock(hit.offset_ns - begin, 2)),
+    h('span.type', hit.type ?? 'request'),
+    h('span.snippet', marked(hit), more),
   )
 }
 
@@ -103,7 +84,7 @@ function marked({ text, spans }) {
     out = []
   let at = 0
   for (const [from, to] of spans) {
-    out.push(points.slice(at, from).join(''), h('mark', {}, points.slice(from, to).join('')))
+    out.push(points.slice(at, from).join(''), h('mark', points.slice(from, to).join('')))
     at = to
   }
   return [...out, points.slice(at).join('')]

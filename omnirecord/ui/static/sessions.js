@@ -1,7 +1,7 @@
 // The list of recordings and their sessions.
 
 import { callList } from './callsview.js'
-import { add, chooser, fill, h, tableBox } from './dom.js'
+import { cell, chooser, fill, filled, h, numberCell, tableBox } from './dom.js'
 import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
 import { write } from './routes.js'
@@ -17,8 +17,8 @@ export class SessionsView {
     this.findings = findings
     this.chosen = new Set()
     this.body = h('div')
-    this.compare = h('div', { class: 'compare-bar', hidden: true })
-    this.element = h('main', { class: 'sessions' }, h('h1', { class: 'unseen' }, 'Sessions'), this.body, this.compare)
+    this.compare = h('div.compare-bar', { hidden: true })
+    this.element = h('main.sessions', h('h1.unseen', 'Sessions'), this.body, this.compare)
     this.draw()
   }
 
@@ -40,8 +40,8 @@ export class SessionsView {
     if (!overview.sessions.length && !this.calls?.calls.length)
       return fill(
         this.body,
-        h('p', { class: 'empty' }, 'This cassette has no sessions yet.'),
-        overview.is_recorded ? h('p', { class: 'empty' }, 'It is being recorded: new sessions appear here.') : '',
+        h('p.empty', 'This cassette has no sessions yet.'),
+        overview.is_recorded && h('p.empty', 'It is being recorded: new sessions appear here.'),
       )
     const trees = this.trees()
     const outside = (this.findings ?? []).filter(one => one.session_id === null && one.stream === null)
@@ -49,19 +49,13 @@ export class SessionsView {
       this.body,
       overview.shared ? sharedNote(overview.shared) : '',
       overview.files?.length === 2
-        ? h('p', { class: 'beside' }, h('a', { href: '#/compare' }, 'Differences between the two cassettes'))
+        ? h('p.beside', h('a', { href: '#/compare' }, 'Differences between the two cassettes'))
         : '',
       ...outside.map(one =>
-        h(
-          'p',
-          { class: 'outside' },
-          h('span', { class: `severity ${one.severity}` }, one.severity),
-          h('code', {}, one.code),
-          ` ${one.message}`,
-        ),
+        h('p.outside', h(`span.severity.${one.severity}`, one.severity), h('code', one.code), ` ${one.message}`),
       ),
       ...overview.incidents.map(one =>
-        h('p', { class: 'problem' }, `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
+        h('p.problem', `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
       ),
       overview.sessions.length ? this.table(trees) : '',
       this.calls ? callList(this.calls, overview) : '',
@@ -78,40 +72,27 @@ export class SessionsView {
   // Requests without a session, and requests of runners; each opens in place.
   others() {
     const { others, more_others: more } = this.overview,
-      all = h(
-        'details',
-        {
-          class: 'others',
-          open: this.isOpen,
-          ontoggle: () => {
-            this.isOpen = all.open
-          },
-        },
-        h('summary', {}, count(others.length + (more ?? 0), 'other request')),
-        ...others.map(x => this.other(x)),
-        more ? h('p', { class: 'remark' }, `… and ${more} more: omnirecord ls --exchanges`) : '',
-      )
-    return all
+      ontoggle = event => (this.isOpen = event.target.open)
+    return h(
+      'details.others',
+      { open: this.isOpen, ontoggle },
+      h('summary', count(others.length + (more ?? 0), 'other request')),
+      ...others.map(x => this.other(x)),
+      more ? h('p.remark', `… and ${more} more: omnirecord ls --exchanges`) : '',
+    )
   }
 
   other(x) {
-    const body = h('div', { class: 'other-body' })
-    const open = async event => {
-      if (!event.target.open || body.childElementCount) return
-      try {
-        add(body, exchangeParts(x, await this.source.ask('exchange', { exchange: x.exchange }), 0))
-      } catch (problem) {
-        add(body, [h('p', { class: 'problem' }, problem.message)])
-      }
-    }
+    const body = h('div.other-body')
+    const show = async () => fill(body, exchangeParts(x, await this.source.ask('exchange', { exchange: x.exchange }), 0))
+    const open = event => event.target.open && !body.childElementCount && filled(body, show)
     return h(
       'details',
       { ontoggle: open },
       h(
         'summary',
-        {},
-        h('span', { class: 'took' }, `${x.recording} · ${clock(x.at_ns, 2)} · ${x.party_name ?? x.party} · `),
-        h('code', {}, `${x.method} ${clip(x.target, 200)}`),
+        h('span.took', `${x.recording} · ${clock(x.at_ns, 2)} · ${x.party_name ?? x.party} · `),
+        h('code', `${x.method} ${clip(x.target, 200)}`),
         ` ${x.status ?? 'no answer'}`,
         x.kind === 'websocket' ? ' · WebSocket' : '',
       ),
@@ -149,58 +130,29 @@ export class SessionsView {
       count(one.exchanges, 'request'),
       `contract ${one.contract}`,
     ].filter(Boolean)
-    const head = h(
-      'tr',
-      { class: 'recording' },
-      h(
-        'th',
-        { colspan: HEADS.length, scope: 'rowgroup' },
-        `Recording ${one.recording}`,
-        h('small', {}, ` ${facts.join(' · ')}`),
-      ),
-    )
+    const head = h('th', { colspan: HEADS.length, scope: 'rowgroup' }, `Recording ${one.recording}`, h('small', ` ${facts.join(' · ')}`))
     return h(
       'tbody',
-      {},
-      head,
+      h('tr.recording', head),
       ...rows.map(({ row, depth }) => this.row(row, depth)),
-      rows.length ? '' : h('tr', {}, h('td', { colspan: HEADS.length, class: 'none' }, 'no sessions')),
+      rows.length ? '' : h('tr', h('td.none', { colspan: HEADS.length }, 'no sessions')),
     )
   }
 
   row(row, depth) {
     const name = sessionName(row),
       bad = oddIn(row.verdicts).reduce((sum, [, n]) => sum + n, 0)
-    const check = chooser(name, this.chosen.has(row.key), is => this.choose(row.key, is))
+    const check = chooser(name, this.chosen.has(row.key), is => this.choose(row.key, is)),
+      link = { href: write({ view: 'session', key: row.key }), style: { paddingLeft: `${depth * 20}px` } }
     return h(
       'tr',
-      {},
-      h('td', { class: 'choose' }, this.overview.compares === false ? '' : check),
-      h(
-        'td',
-        { class: 'name' },
-        h(
-          'a',
-          { href: write({ view: 'session', key: row.key }), style: { paddingLeft: `${depth * 20}px` } },
-          depth ? '↳ ' : '',
-          clip(oneLine(name), 100),
-        ),
-        h('code', {}, row.session_id ?? ''),
-      ),
-      h('td', { 'data-label': 'Start' }, row.started_at ? moment(row.started_at).slice(11) : '–'),
-      h('td', { class: 'number', 'data-label': 'Duration' }, row.started_at ? tookOf(row) : '–'),
-      h(
-        'td',
-        { class: 'number', 'data-label': 'Events' },
-        row.events.toLocaleString('en'),
-        bad ? h('span', { class: 'verdict invalid' }, `${bad} odd`) : '',
-      ),
-      h('td', { 'data-label': 'Findings' }, this.count(row)),
-      h(
-        'td',
-        { 'data-label': 'Ending' },
-        h('span', { class: `ending ${row.conclusion.outcome}` }, row.conclusion.verdict),
-      ),
+      h('td.choose', this.overview.compares === false ? '' : check),
+      h('td.name', h('a', link, depth ? '↳ ' : '', clip(oneLine(name), 100)), h('code', row.session_id ?? '')),
+      cell('Start', row.started_at ? moment(row.started_at).slice(11) : '–'),
+      numberCell('Duration', row.started_at ? tookOf(row) : '–'),
+      numberCell('Events', row.events.toLocaleString('en'), bad ? h('span.verdict.invalid', `${bad} odd`) : ''),
+      cell('Findings', this.count(row)),
+      cell('Ending', h(`span.ending.${row.conclusion.outcome}`, row.conclusion.verdict)),
     )
   }
 
@@ -211,11 +163,11 @@ export class SessionsView {
         (one.recording ?? row.recording) === row.recording &&
         (row.session_id === null ? one.stream === row.stream : one.session_id === row.session_id),
     )
-    if (!mine.length) return h('span', { class: 'none' }, 'none')
+    if (!mine.length) return h('span.none', 'none')
     return ['error', 'warning', 'note']
       .map(severity => [severity, mine.filter(one => one.severity === severity).length])
       .filter(([, n]) => n)
-      .map(([severity, n]) => h('span', { class: `severity ${severity}` }, count(n, severity)))
+      .map(([severity, n]) => h(`span.severity.${severity}`, count(n, severity)))
   }
 
   choose(key, is) {
@@ -226,7 +178,7 @@ export class SessionsView {
     fill(
       this.compare,
       many === 2
-        ? h('a', { class: 'primary', href: write({ view: 'compare', a, b }) }, 'Compare these two sessions')
+        ? h('a.primary', { href: write({ view: 'compare', a, b }) }, 'Compare these two sessions')
         : `Choose ${many === 1 ? 'a second session' : 'exactly two sessions'} to compare.`,
     )
   }

@@ -13,12 +13,7 @@ import { Timeline } from './timeline.js'
 import { Wire } from './wire.js'
 import { clip, moment, oneLine, sessionName } from './words.js'
 
-const TABS = [
-  ['talk', 'Conversation'],
-  ['wire', 'Wire'],
-  ['findings', 'Findings'],
-  ['about', 'About'],
-]
+const TABS = [['talk', 'Conversation'], ['wire', 'Wire'], ['findings', 'Findings'], ['about', 'About']]
 
 const LEFT = 5000 // ms between two checks whether the client has left
 
@@ -37,38 +32,27 @@ export class SessionView {
     this.modelHops = new Set(overview.recordings.filter(one => one.is_model_hop).map(one => one.recording))
     deck.hasCalls = this.modelHops.size > 0
     this.player = new Player(deck)
-    this.timeline = new Timeline(deck, {
-      onEvent: () => this.open('wire'),
-      onExchange: exchange => {
-        deck.select({ exchange })
-        this.open('wire')
-      },
-      onCall: call => {
-        deck.select({ call })
-        this.open('wire')
-      },
-    })
+    this.timeline = new Timeline(deck, () => this.open('wire'))
     this.talk = new TalkView(deck)
     deck.setFilter(ofAddress(route))
     this.wire = new Wire(deck)
     this.detail = new Detail(deck, () => this.link())
-    this.findings = h('div', { class: 'findings', tabindex: '0', role: 'region', 'aria-label': 'Findings' })
-    this.about = h('div', { class: 'about', tabindex: '0', role: 'region', 'aria-label': 'About this session' })
-    this.problem = h('p', { class: 'problem', role: 'alert', hidden: true })
+    this.findings = h('div.findings', { tabindex: '0', role: 'region', 'aria-label': 'Findings' })
+    this.about = h('div.about', { tabindex: '0', role: 'region', 'aria-label': 'About this session' })
+    this.problem = h('p.problem', { role: 'alert', hidden: true })
     this.side = {
-      wire: h('div', { class: 'wire-pane' }, this.wire.element, this.detail.element),
+      wire: h('div.wire-pane', this.wire.element, this.detail.element),
       findings: this.findings,
       about: this.about,
     }
     this.element = h(
-      'main',
-      { class: 'session' },
+      'main.session',
       this.head(),
       this.problem,
       this.player.element,
       this.timeline.element,
       this.tabs(),
-      h('div', { class: 'panes' }, this.talk.element, h('div', { class: 'side' }, ...Object.values(this.side))),
+      h('div.panes', this.talk.element, h('div.side', ...Object.values(this.side))),
     )
     this.chosen = null // the tab that the address or a click selected
     this.openFirst(route)
@@ -88,23 +72,21 @@ export class SessionView {
     )
     this.verdict = h('span')
     this.tellVerdict(row.conclusion)
-    this.trouble = h('button', { type: 'button', class: 'trouble-line', hidden: true, onclick: () => this.open('findings') })
+    this.trouble = h('button.trouble-line', { hidden: true, onclick: () => this.open('findings') })
     return h(
-      'header',
-      { class: 'session-head' },
-      h('h1', {}, clip(oneLine(sessionName(row)), 90)),
+      'header.session-head',
+      h('h1', clip(oneLine(sessionName(row)), 90)),
       h(
-        'p',
-        { class: 'session-facts' },
-        h('code', {}, row.session_id ?? row.path ?? ''),
+        'p.session-facts',
+        h('code', row.session_id ?? row.path ?? ''),
         this.verdict,
-        h('span', {}, row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
-        recording?.file ? h('span', {}, recording.file) : '',
-        h('span', { class: 'of' }, `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
+        h('span', row.started_at ? `${moment(row.started_at)} UTC` : 'no times recorded'),
+        recording?.file ? h('span', recording.file) : '',
+        h('span.of', `recording ${row.recording}${recording?.upstream ? ` of ${recording.upstream}` : ''}`),
         parent ? h('a', { href: write({ view: 'session', key: parent.key }) }, 'Parent session') : '',
       ),
       this.trouble,
-      h('div', { class: 'copies' }, copyButtons({ id: row.session_id }, () => this.link())),
+      h('div.copies', copyButtons({ id: row.session_id }, () => this.link())),
     )
   }
 
@@ -115,13 +97,9 @@ export class SessionView {
 
   tabs() {
     this.buttons = TABS.map(([name, label]) =>
-      h(
-        'button',
-        { type: 'button', role: 'tab', id: `tab-${name}`, class: `tab tab-${name}`, onclick: () => this.open(name) },
-        label,
-      ),
+      h('button', { role: 'tab', id: `tab-${name}`, class: `tab tab-${name}`, onclick: () => this.open(name) }, label),
     )
-    this.bar = h('div', { class: 'tabs', role: 'tablist', 'aria-label': 'Views of the session' }, ...this.buttons)
+    this.bar = h('div.tabs', { role: 'tablist', 'aria-label': 'Views of the session' }, ...this.buttons)
     return this.bar
   }
 
@@ -241,8 +219,8 @@ export class SessionView {
     this.shownError = `${first.code} ${first.message} ${more.length}`
     fill(
       this.trouble,
-      h('span', { class: 'severity error' }, 'error'),
-      h('code', {}, first.code),
+      h('span.severity.error', 'error'),
+      h('code', first.code),
       ` ${first.message}`,
       more.length ? ` (${more.length} more)` : '',
     )

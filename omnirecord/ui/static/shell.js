@@ -3,14 +3,14 @@
 import { button, fill, h, icon, svg } from './dom.js'
 import { NeedsToken } from './source.js'
 
-// A subclass has `start`, `show` and `act`. `home`, `label`: where the name of the page leads. `keys`: the list of keys.
+// A subclass has `start`, `show` and `keys`, its keys with what they do. `home`, `label`: where the name of the page leads. `keys`: the list of keys.
 export class Shell {
   constructor(home, label, keys) {
     this.help = new Help(keys)
-    this.brand = h('a', { class: 'brand', href: home, 'aria-label': label }, logo(), h('span', {}, 'omnirecord'))
-    this.crumb = h('span', { class: 'cassette' })
-    this.place = h('div', { class: 'place' })
-    this.header = h('header', { class: 'top' }, this.brand)
+    this.brand = h('a.brand', { href: home, 'aria-label': label }, logo(), h('span', 'omnirecord'))
+    this.crumb = h('span.cassette')
+    this.place = h('div.place')
+    this.header = h('header.top', this.brand)
   }
 
   // Put the page together. `parts`: what the header has between the name of the page and its buttons.
@@ -28,7 +28,7 @@ export class Shell {
 
   fail(problem) {
     if (problem instanceof NeedsToken) return this.askToken(problem)
-    fill(this.place, h('main', {}, h('p', { class: 'problem', role: 'alert' }, problem.message)))
+    fill(this.place, h('main', h('p.problem', { role: 'alert' }, problem.message)))
   }
 
   askToken(problem) {
@@ -41,10 +41,9 @@ export class Shell {
     fill(
       this.place,
       h(
-        'main',
-        { class: 'token' },
-        h('p', {}, problem.message),
-        h('form', { onsubmit }, h('label', {}, h('span', {}, 'Token'), field), h('button', { type: 'submit', class: 'primary' }, 'Show')),
+        'main.token',
+        h('p', problem.message),
+        h('form', { onsubmit }, h('label', h('span', 'Token'), field), h('button.primary', { type: 'submit' }, 'Show')),
       ),
     )
     field.focus()
@@ -64,7 +63,8 @@ export class Shell {
       return
     if (event.key === ' ' && event.target.closest?.('button, a, summary')) return
     const name = event.shiftKey && event.key.startsWith('Arrow') ? `Shift+${event.key}` : event.key
-    if (this.act(name)) event.preventDefault()
+    const run = { '?': () => this.help.toggle(), t: () => this.turn(), ...this.keys() }[name]
+    if (run ? (run(), true) : this.view?.key?.(name)) event.preventDefault()
   }
 
   dress(wanted = kept('theme')) {
@@ -80,77 +80,45 @@ export class Shell {
   }
 }
 
-const KEYS = [
-  [
-    'The playhead',
-    [
-      ['space', 'play and pause'],
-      ['← →', 'one second back, forward'],
-      ['shift ← →', 'ten seconds'],
-      [', .', 'previous event, next event'],
-      ['[ ]', 'previous turn, next turn'],
-      ['Home End', 'the beginning, the end'],
-      ['< >', 'slower, faster'],
-      ['l', 'live: pause, continue'],
-    ],
-  ],
-  [
-    'Looking',
-    [
-      ['j k', 'next row of the list, previous row'],
-      ['n p', 'next finding, previous finding'],
-      ['+ -', 'zoom the timeline'],
-      ['0', 'show all of it'],
-      ['f', 'filter the wire'],
-      ['o', 'open or fold a run of deltas'],
-      ['m M', 'next model call, previous model call'],
-      ['c', 'from a delta to its partner on the other hop'],
-      ['1 2 3 4', 'conversation, wire, findings, about'],
-      ['Esc', 'clear the selection'],
-    ],
-  ],
-  [
-    'Everywhere',
-    [
-      ['/', 'search'],
-      ['g', 'all sessions'],
-      ['t', 'light or dark'],
-      ['?', 'these keys'],
-    ],
-  ],
-]
+const KEYS = {
+  'The playhead': {
+    space: 'play and pause',
+    '← →': 'one second back, forward',
+    'shift ← →': 'ten seconds',
+    ', .': 'previous event, next event',
+    '[ ]': 'previous turn, next turn',
+    'Home End': 'the beginning, the end',
+    '< >': 'slower, faster',
+    l: 'live: pause, continue',
+  },
+  Looking: {
+    'j k': 'next row of the list, previous row',
+    'n p': 'next finding, previous finding',
+    '+ -': 'zoom the timeline',
+    '0 ': 'show all of it', // an object puts a number first, but not with a space
+    f: 'filter the wire',
+    o: 'open or fold a run of deltas',
+    'm M': 'next model call, previous model call',
+    c: 'from a delta to its partner on the other hop',
+    '1 2 3 4': 'conversation, wire, findings, about',
+    Esc: 'clear the selection',
+  },
+  Everywhere: { '/': 'search', g: 'all sessions', t: 'light or dark', '?': 'these keys' },
+}
 
 // The list of keys.
 class Help {
   constructor(keys = KEYS) {
+    const close = button('Close', 'Esc', () => this.element.close(), icon('close'))
+    const list = ([names, what]) => [h('dt', ...names.trim().split(' ').map(one => h('kbd', one))), h('dd', what)]
+    const lists = Object.entries(keys).map(([title, rows]) =>
+      h('section', h('h3', title), h('dl', ...Object.entries(rows).flatMap(list))),
+    )
     this.element = h(
-      'dialog',
-      { class: 'help', 'aria-labelledby': 'help-title' },
-      h(
-        'header',
-        {},
-        h('h2', { id: 'help-title' }, 'Keys'),
-        button('Close', 'Esc', () => this.element.close(), icon('close')),
-      ),
-      h(
-        'div',
-        { class: 'help-keys' },
-        ...keys.map(([title, rows]) =>
-          h(
-            'section',
-            {},
-            h('h3', {}, title),
-            h(
-              'dl',
-              {},
-              ...rows.flatMap(([keys, what]) => [
-                h('dt', {}, ...keys.split(' ').map(key => h('kbd', {}, key))),
-                h('dd', {}, what),
-              ]),
-            ),
-          ),
-        ),
-      ),
+      'dialog.help',
+      { 'aria-labelledby': 'help-title' },
+      h('header', h('h2', { id: 'help-title' }, 'Keys'), close),
+      h('div.help-keys', ...lists),
     )
   }
 
@@ -163,11 +131,11 @@ const MOVES = new Set(['Home', 'End'])
 
 function logo() {
   return svg(
-    'svg',
-    { viewBox: '0 0 24 24', class: 'logo', 'aria-hidden': 'true' },
-    svg('rect', { x: 1, y: 1, width: 22, height: 22, rx: 6, class: 'logo-case' }),
-    svg('path', { d: 'M5 9h6M5 13h9M5 17h4', class: 'logo-lines' }),
-    svg('path', { d: 'M17 5v14', class: 'logo-head' }),
+    'svg.logo',
+    { viewBox: '0 0 24 24', 'aria-hidden': 'true' },
+    svg('rect.logo-case', { x: 1, y: 1, width: 22, height: 22, rx: 6 }),
+    svg('path.logo-lines', { d: 'M5 9h6M5 13h9M5 17h4' }),
+    svg('path.logo-head', { d: 'M17 5v14' }),
   )
 }
 

@@ -23,7 +23,11 @@ export class Table {
     this.last = new Map() // stream -> its highest loaded seq
     this.rows = new Map() // stream -> seq -> row
     for (const [name, Kind] of Object.entries(COLUMNS)) this[name] = new Kind(1024)
-    this.sorted = []
+    this.forget()
+  }
+
+  forget() {
+    this.sorted = [] // the times of all events
     this.beats = [] // sorted times of heartbeats
     this.news = [] // sorted times of all other events
     this.odd = [] // sorted times of events that are not valid
@@ -31,41 +35,25 @@ export class Table {
 
   // Add a piece of a stream from the server, whose times are differences.
   add(piece) {
-    const types = piece.types.map(type => this.typeNumber(type)),
+    const { stream } = piece,
+      types = piece.types.map(type => this.typeNumber(type)),
       first = this.size
     let at = 0
-    for (let i = 0; i < piece.seq.length; i++) {
+    piece.seq.forEach((seq, i) => {
       at += piece.dt[i]
-      const sent = piece.sent[i] < 0 ? NaN : at + piece.sent[i]
-      this.push(
-        piece.stream,
-        piece.seq[i],
-        at,
-        sent,
-        types[piece.type[i]],
-        piece.verdict[i],
-        piece.length[i],
-        piece.issues[i],
-      )
-    }
+      const sent = piece.sent[i] < 0 ? NaN : at + piece.sent[i],
+        [type, verdict, length, issues] = [types[piece.type[i]], piece.verdict[i], piece.length[i], piece.issues[i]]
+      this.push({ stream, seq, at, sent, type, verdict, length, issues })
+    })
     this.arrange(first)
     return this.size - first
   }
 
   // Add a row of the live stream, in the form of `events --json`.
-  addRow(row, length) {
-    if (row.seq <= (this.last.get(row.stream) ?? 0)) return false
-    const sent = row.sent_ns === null ? NaN : row.sent_ns
-    this.push(
-      row.stream,
-      row.seq,
-      row.offset_ns,
-      sent,
-      this.typeNumber(row.type),
-      VERDICTS.indexOf(row.verdict),
-      length,
-      row.issues.length,
-    )
+  addRow({ stream, seq, offset_ns: at, sent_ns: sent, ...row }, length) {
+    const type = this.typeNumber(row.type),
+      verdict = VERDICTS.indexOf(row.verdict)
+    if (!this.push({ stream, seq, at, sent: sent ?? NaN, type, verdict, length, issues: row.issues.length })) return false
     this.arrange(this.size - 1)
     return true
   }
@@ -78,15 +66,17 @@ export class Table {
     return this.numbers.get(type)
   }
 
-  push(stream, seq, at, sent, type, verdict, length, issues) {
-    if (seq <= (this.last.get(stream) ?? 0)) return
+  // Add an event, unless it is there.
+  push(values) {
+    const { stream, seq } = values
+    if (seq <= (this.last.get(stream) ?? 0)) return false
     if (this.size === this.at.length) this.grow()
-    const row = this.size++,
-      values = { stream, seq, at, sent, type, verdict, length, issues }
+    const row = this.size++
     for (const name in values) this[name][row] = values[name]
     this.last.set(stream, seq)
     if (!this.rows.has(stream)) this.rows.set(stream, new Map())
     this.rows.get(stream).set(seq, row)
+    return true
   }
 
   grow() {
@@ -107,14 +97,14 @@ export class Table {
       before = this.at[row]
       this.order.push(row)
     }
-    if (!inOrder)
+    if (!inOrder) {
       this.order.sort((a, b) => this.at[a] - this.at[b] || this.stream[a] - this.stream[b] || this.seq[a] - this.seq[b])
-    if (!inOrder) this.sorted = this.beats = this.news = this.odd = []
+      this.forget()
+    }
     for (let place = this.sorted.length; place < this.order.length; place++) this.note(place)
   }
 
   note(place) {
-    if (place === 0) ((this.sorted = []), (this.beats = []), (this.news = []), (this.odd = []))
     const row = this.order[place],
       at = this.at[row],
       verdict = this.verdict[row]
@@ -126,8 +116,6 @@ export class Table {
   isBeat(row) {
     return this.verdict[row] === 0 || BEATS.has(this.types[this.type[row]])
   }
-
-
 
   rowOf(stream, seq) {
     return this.rows.get(stream)?.get(seq)

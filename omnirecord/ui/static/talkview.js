@@ -11,25 +11,20 @@ export class TurnView {
   constructor(one, deck, depth = 0, key = deck.key) {
     Object.assign(this, { one, deck, depth, key, entries: new Map(), furthest: -1 })
     const { turn } = one
-    this.list = h('div', { class: 'entries' })
-    this.end = h('footer', { class: 'turn-end', hidden: true })
-    const at = button(
-      `Move the playhead to turn ${turn.turn}`,
-      '',
-      () => deck.jump(one.begin),
-      deck.hasTimes ? clock(one.begin - deck.begin, 1) : '',
-    )
+    this.list = h('div.entries')
+    this.end = h('footer.turn-end', { hidden: true })
+    const began = deck.hasTimes ? clock(one.begin - deck.begin, 1) : '',
+      at = button(`Move the playhead to turn ${turn.turn}`, '', () => deck.jump(one.begin), began)
     at.className = 'turn-time'
-    this.calls = h('span', { class: 'turn-calls' })
+    this.calls = h('span.turn-calls')
     this.element = h(
-      'article',
-      { class: 'turn', 'aria-label': `Turn ${turn.turn}` },
-      h('header', {}, h('span', { class: 'turn-number' }, `Turn ${turn.turn}`), at, this.calls),
+      'article.turn',
+      { 'aria-label': `Turn ${turn.turn}` },
+      h('header', h('span.turn-number', `Turn ${turn.turn}`), at, this.calls),
       this.list,
       this.end,
     )
-    if (!turn.asked.length)
-      this.list.append(h('p', { class: 'entry note' }, '(what was asked is not in this recording)'))
+    if (!turn.asked.length) this.list.append(h('p.entry.note', '(what was asked is not in this recording)'))
   }
 
   update(at) {
@@ -52,8 +47,6 @@ export class TurnView {
       say(this.end, `working, ${seconds(Math.max(at - this.one.begin, 0))}`)
     }
   }
-
-
 
   // A turn of a sub-agent, inside this turn.
   nested(one, key) {
@@ -105,11 +98,11 @@ export class TurnView {
     ]
     fill(
       this.end,
-      h('b', {}, how),
+      h('b', how),
       took ? ' ' : ' · ',
       parts.filter(Boolean).join(' · '),
-      why ? h('div', { class: 'error-text' }, why) : '',
-      spent ? h('div', { class: 'turn-spent' }, spent) : '',
+      why ? h('div.error-text', why) : '',
+      spent ? h('div.turn-spent', spent) : '',
     )
   }
 }
@@ -121,14 +114,14 @@ export class TalkView {
     this.deck = deck
     this.turns = [] // {one, element, entries}
     this.extra = 0
-    this.earlier = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => this.more() })
-    this.list = h('div', { class: 'talk-turns' })
-    this.why = h('div', { class: 'why', hidden: true })
-    this.empty = h('p', { class: 'empty', hidden: true })
+    this.earlier = h('button.quiet', { hidden: true, onclick: () => this.more() })
+    this.list = h('div.talk-turns')
+    this.why = h('div.why', { hidden: true })
+    this.empty = h('p.empty', { hidden: true })
     this.element = h(
-      'section',
-      { class: 'talk', 'aria-label': 'Conversation at the playhead', tabindex: '0' },
-      h('div', { class: 'talk-inner' }, this.earlier, this.empty, this.list, this.why),
+      'section.talk',
+      { 'aria-label': 'Conversation at the playhead', tabindex: '0' },
+      h('div.talk-inner', this.earlier, this.empty, this.list, this.why),
     )
     deck.on(news => {
       if (['data', 'time', 'live'].some(one => news.has(one))) this.update()

@@ -10,55 +10,45 @@ import { clip, clock, oneLine, seconds } from './words.js'
 const NEAR = 5 // pixels within which a thin item is hit
 
 export class Timeline extends Picture {
-  // `onEvent`: the event of a finding was selected. `onExchange`, `onCall`: the bar of a request, of a
-  // model call was clicked.
-  constructor(deck, { onEvent, onExchange, onCall }) {
+  // `onSelected`: the event of a finding, a request or a model call was selected.
+  constructor(deck, onSelected) {
     super()
-    Object.assign(this, { deck, onEvent, onExchange, onCall })
+    Object.assign(this, { deck, onSelected })
     this.view = whole(1)
     this.lanes = []
     this.stretches = []
     this.width = 0
-    this.canvas = h('canvas', {
-      class: 'lanes',
+    this.canvas = h('canvas.lanes', {
       role: 'img',
       'aria-label':
         'Timeline of the session, in lanes. The slider above moves the playhead; the wire lists the same events as text.',
     })
-    this.head = h('div', { class: 'head' })
-    this.future = h('div', { class: 'future', style: { top: `${RULER}px` } })
-    this.tip = h('div', { class: 'tip', hidden: true })
-    this.labels = h('div', { class: 'lane-labels', 'aria-hidden': 'true' })
+    this.head = h('div.head')
+    this.future = h('div.future', { style: { top: `${RULER}px` } })
+    this.tip = h('div.tip', { hidden: true })
+    this.labels = h('div.lane-labels', { 'aria-hidden': 'true' })
     this.zoom = h(
-      'div',
-      { class: 'zoom' },
+      'div.zoom',
       button('Zoom in', '+', () => this.zoomBy(0.5), icon('plus')),
       button('Zoom out', '-', () => this.zoomBy(2), icon('minus')),
       button('Show all', '0', () => this.showAll(), icon('fit')),
     )
-    this.legend = h('p', { class: 'legend' })
-    this.box = h('div', { class: 'lanes-box' }, this.canvas, this.future, this.head, this.tip)
-    this.element = h('section', { class: 'timeline', 'aria-label': 'Timeline' }, this.labels, this.box, this.zoom, this.legend)
-    this.listen()
-    deck.on(news => this.update(news))
-  }
-
-  listen() {
-    const { box } = this
+    this.legend = h('p.legend')
+    const on = {
+      onpointerdown: event => this.down(event),
+      onpointermove: event => this.move(event),
+      onpointerup: event => this.up(event),
+      onpointercancel: () => (this.drag = null),
+      onpointerleave: () => (this.tip.hidden = true),
+    }
+    this.box = h('div.lanes-box', on, this.canvas, this.future, this.head, this.tip)
+    this.box.addEventListener('wheel', event => this.wheel(event), { passive: false })
+    this.element = h('section.timeline', { 'aria-label': 'Timeline' }, this.labels, this.box, this.zoom, this.legend)
     new ResizeObserver(([entry]) => {
       this.width = entry.contentRect.width
       this.draw()
-    }).observe(box)
-    box.addEventListener('pointerdown', event => this.down(event))
-    box.addEventListener('pointermove', event => this.move(event))
-    box.addEventListener('pointerup', event => this.up(event))
-    box.addEventListener('pointercancel', () => {
-      this.drag = null
-    })
-    box.addEventListener('pointerleave', () => {
-      this.tip.hidden = true
-    })
-    box.addEventListener('wheel', event => this.wheel(event), { passive: false })
+    }).observe(this.box)
+    deck.on(news => this.update(news))
   }
 
   update(news) {
@@ -90,10 +80,10 @@ export class Timeline extends Picture {
     fill(
       this.labels,
       ...this.shown.map(lane =>
-        h('div', { class: 'lane-label', title: lane.label, style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
+        h('div.lane-label', { title: lane.label, style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
       ),
     )
-    fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', {}, h('i', { class: `swatch ${kind}` }), name)))
+    fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', h(`i.swatch.${kind}`), name)))
   }
 
   // The legend of the visible hatchings.
@@ -182,10 +172,12 @@ export class Timeline extends Picture {
     if (!drag || drag.scrubs || drag.moved) return
     const [x, y] = this.place(event),
       item = this.hit(x, y)
-    if (item?.ref.finding !== undefined && this.deck.pointAt(item.ref.stream, item.ref.seq)) return this.onEvent()
+    const { finding, stream, seq, exchange, call } = item?.ref ?? {}
+    if (finding !== undefined && this.deck.pointAt(stream, seq)) return this.onSelected()
     this.deck.point(item?.kind === 'finding' ? item.from : this.at(x))
-    if (item?.ref.exchange) this.onExchange(item.ref.exchange)
-    if (item?.ref.call) this.onCall(item.ref.call)
+    if (!exchange && !call) return
+    this.deck.select(exchange ? { exchange } : { call })
+    this.onSelected()
   }
 
   hover(x, y) {
@@ -196,9 +188,9 @@ export class Timeline extends Picture {
     fill(
       tip,
       item
-        ? h('b', {}, `${clock(item.from - deck.begin, 2)}${item.to > item.from ? ` · ${seconds(item.to - item.from)}` : ''}`)
+        ? h('b', `${clock(item.from - deck.begin, 2)}${item.to > item.from ? ` · ${seconds(item.to - item.from)}` : ''}`)
         : at,
-      item ? h('div', {}, clip(oneLine(item.label), 160)) : '',
+      item ? h('div', clip(oneLine(item.label), 160)) : '',
     )
     const left = Math.max(0, Math.min(x + 12, this.width - tip.offsetWidth - 4)),
       below = y + 14

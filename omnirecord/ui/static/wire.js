@@ -15,42 +15,36 @@ export class Wire {
   constructor(deck) {
     this.deck = deck
     this.pool = []
-    this.space = h('div', { class: 'wire-space' })
+    this.space = h('div.wire-space')
     this.box = h(
-      'div',
+      'div.wire-rows',
       {
-        class: 'wire-rows',
         role: 'listbox',
         tabindex: '0',
         'aria-label': 'Events, requests and messages',
         onkeydown: event => this.key(event),
+        onclick: event => this.click(event),
+        onscroll: () => {
+          this.top = this.box.scrollTop
+          this.later()
+        },
       },
       this.space,
     )
     this.filters = new FilterBar(deck)
-    this.none = h('div', { class: 'wire-none', role: 'status', hidden: true })
+    this.none = h('div.wire-none', { role: 'status', hidden: true })
     this.element = h(
-      'div',
-      { class: 'wire' },
+      'div.wire',
       this.filters.element,
       h(
-        'div',
-        { class: 'wire-head', 'aria-hidden': 'true' },
-        ...['#', 'time', 'gap', 'type', 'says'].map(name => h('span', {}, name)),
+        'div.wire-head',
+        { 'aria-hidden': 'true' },
+        ...['#', 'time', 'gap', 'type', 'says'].map(name => h('span', name)),
       ),
       this.none,
       this.box,
     )
     this.top = this.tall = this.height = 0 // scroll position and visible size; reading them from the page would cost a layout
-    this.box.addEventListener(
-      'scroll',
-      () => {
-        this.top = this.box.scrollTop
-        this.later()
-      },
-      { passive: true },
-    )
-    this.box.addEventListener('click', event => this.click(event))
     new ResizeObserver(([entry]) => {
       this.tall = entry.contentRect.height
       this.showSelected()
@@ -94,8 +88,8 @@ export class Wire {
     if (!isEmpty) return
     fill(
       this.none,
-      h('p', {}, filter ? `No row passes the filter: ${filter}.` : 'This session has no events and no requests.'),
-      filter ? h('button', { type: 'button', class: 'primary', onclick: () => this.filters.clear() }, 'Clear the filter') : '',
+      h('p', filter ? `No row passes the filter: ${filter}.` : 'This session has no events and no requests.'),
+      filter ? h('button.primary', { onclick: () => this.filters.clear() }, 'Clear the filter') : '',
     )
   }
 
@@ -140,8 +134,8 @@ export class Wire {
   }
 
   addRow() {
-    const line = { cells: ['seq', 'time', 'gap', 'type', 'summary'].map(name => h('span', { class: `cell ${name}` })) }
-    line.element = h('div', { class: 'event', role: 'option', id: `event-${this.pool.length}` }, ...line.cells)
+    const line = { cells: ['seq', 'time', 'gap', 'type', 'summary'].map(name => h(`span.cell.${name}`)) }
+    line.element = h('div.event', { role: 'option', id: `event-${this.pool.length}` }, ...line.cells)
     this.pool.push(line)
     this.space.append(line.element)
   }

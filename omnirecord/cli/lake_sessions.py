@@ -1,0 +1,374 @@
+"""`lake sessions`, `lake doctor`, `lake stats` and `lake validate`: over all sessions of a lake.
+
+The last three are the analyses of the installed version.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..text import clip, counted, visible
+from .common import (
+    fitted_table,
+    json_option,
+    options,
+    print_lines,
+    print_rows,
+    since_option,
+    terminal_width,
+    time_of,
+)
+from .doctor import fail_on_option
+from .sessions import Line, session_table
+from .stderr import busy, progress
+from .validate import contract_option
+
+if TYPE_CHECKING:
+    from ..lake.location import Lake
+
+_SHOWN = 100
+"""Most sessions in the table of `lake sessions`, by default."""
+_NEAREST = 3
+"""Codes of findings that a warning names."""
+_NO_CODE = "docs/doctor.md lists all codes"
+_OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
+_WORST = 20
+"""Most sessions in a list."""
+_RANK = ("error", "warning", "note")
+_PROBLEMS = ("malformed", "event differs", "missing field", "wrong kind", "unknown value", "truncated")
+"""Kinds of problems, the worst first; others follow."""
+_LEAST = {"session": 8, "recording": 8, "worst": 13, "ended": 8, "code": 13, "type": 12, "path": 12, "first": 8}
+"""Columns that a narrow terminal cuts, and their least width in characters."""
+_LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "path", "ended", "type")
+Rows = list[dict[str, Any]]
+
+
+def lake_at(url: str) -> Lake:
+    """The lake at a URL. Raises `LakeError` if there is none."""
+    from ..lake.location import Lake
+
+    place = Lake(url)
+    place.marker()
+    return place
+
+
+@click.command(short_help="List sessions of all recordings, with filters.")
+@click.argument("url")
+@click.option(
+    "--finding", "findings", multiple=True, metavar="CODE",
+    help="Only sessions with this finding of doctor. Repeatable: one finding is enough.",
+)  # fmt: skip
+@since_option("with activity at or after T")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE",
+    help="Only sessions of recordings with this label. Repeatable: a recording needs all given labels.",
+)  # fmt: skip
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice(_OUTCOMES),
+    help="Only sessions with this status: how the session ended. Repeatable: one status is enough.",
+)  # fmt: skip
+@click.option(
+    "--model", "models", multiple=True, metavar="GLOB",
+    help="Only sessions whose last turn used this model; * stands for any text. Repeatable: one model is enough.",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N",
+    help=f"Highest number of sessions; 0 lists all. Default: {_SHOWN}; with --json, all.",
+)  # fmt: skip
+@json_option
+def sessions(
+    url: str, findings: tuple[str, ...], since: str | None, labels: tuple[str, ...], statuses: tuple[str, ...],
+    models: tuple[str, ...], limit: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """List the sessions of a lake, the newest first.
+
+    Each line shows the start, the first question, how the session ended, and the worst finding.
+
+    A session with parts in several recordings is one line. The column `parts` then shows the number of recordings. A
+    session must match all given options.
+
+    \b
+    Examples:
+      omnirecord lake sessions lake
+      omnirecord lake sessions lake --finding tool-without-output --since 7d
+    """
+    from ..cassette.identity import labels_of
+    from ..lake.query import LakeQuery
+    from ..lake.sessions import Wanted
+    from ..lake.sessions import sessions as matching
+
+    if findings:
+        _warn_of_unknown(findings)
+    wanted = Wanted(findings, time_of(since), labels_of(labels, {}), statuses, models)
+    most = limit or None if limit is not None or as_json else _SHOWN
+    place = lake_at(url)
+    with LakeQuery(place) as query:
+        with busy(f"asking {visible(place.url)}"):
+            rows = matching(query, wanted, None if most is None else most + 1)
+            found = [] if as_json else list(rows)
+        if as_json:
+            print_rows(rows)
+            return
+        if not found:
+            has_filter = any((findings, since, labels, statuses, models))
+            empty = f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}"
+            click.echo(f"no session of {visible(place.url)} matches" if has_filter else empty)
+            return
+        print_lines(session_table([_line(one) for one in found[:most]], terminal_width(sys.maxsize)))
+        if most is not None and len(found) > most:
+            click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
+
+
+def _warn_of_unknown(findings: tuple[str, ...]) -> None:
+    """Print a warning for each code that this version does not have. A lake may have findings of another version."""
+    from difflib import get_close_matches
+
+    from ..analysis.codes import CODES
+
+    for code in findings:
+        if code not in CODES:
+            close = get_close_matches(code, CODES, _NEAREST)
+            near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
+            _warn(f"doctor has no finding {code}: {near}")
+
+
+def _line(row: dict[str, Any]) -> Line:
+    return Line(
+        row["session_id"], row["stream"], row["started_at"], row["asked"], row["parent_session_id"] is not None,
+        row["model"], row["turns"] or 0, row["duration_s"], row["conclusion_code"], row["outcome"],
+        row["verdict"] or "-", row["finding_code"], row["finding_severity"], len(row["recordings"]),
+    )  # fmt: skip
+
+
+fleet_options = options(
+    click.argument("url", metavar="URL"),
+    since_option("that began at T or later"),
+    click.option(
+        "--jobs", type=click.IntRange(1), metavar="N",
+        help="Number of worker processes (default: the number of CPUs).",
+    ),
+    click.option(
+        "--shard", metavar="I/N",
+        help="Only part I of N parts. A hash of the session id assigns each session, with its sub-agents, to one part.",
+    ),
+)  # fmt: skip
+
+
+@click.command(short_help="List failures in all sessions, and their causes.")
+@fleet_options
+@fail_on_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, /, fail_on: str, as_json: bool, **part: Any) -> None:
+    """List failures in all sessions of a lake: findings by code, then the worst sessions.
+
+    The installed version analyses the sessions again. The table `findings` contains the findings of the version that
+    shipped each recording.
+
+    Exit code 1 if a finding has at least the severity of --fail-on, 2 if a recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake doctor s3://team-lake/omnirecord --since 7d
+    """
+    found = _analysed("doctor", as_json, **part)
+    if not as_json:
+        print_lines(_findings(found.rows, found.sessions))
+    severe = _RANK[: _RANK.index(fail_on) + 1]
+    found.leave(context, any(row["severity"] in severe for row in found.rows))
+
+
+@click.command(short_help="Measure all sessions.")
+@fleet_options
+@json_option
+@click.pass_context
+def stats(context: click.Context, /, as_json: bool, **part: Any) -> None:
+    """Measure all sessions of a lake: medians, then the sessions with the slowest first token.
+
+    Exit code 2 if a recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake stats s3://team-lake/omnirecord --json
+    """
+    found = _analysed("stats", as_json, **part)
+    if not as_json:
+        print_lines(_slowest(found.rows, found.sessions))
+    found.leave(context, False)
+
+
+@click.command(short_help="Check all events against a contract.")
+@fleet_options
+@contract_option("each recording")
+@json_option
+@click.pass_context
+def validate(context: click.Context, /, as_json: bool, **part: Any) -> None:
+    """Check all events of a lake against a contract, which defines the event types that a server may send.
+
+    The output lists each kind of problem once, the worst first. With --json, a problem has one row for each session.
+    Exit code 1 if any event is invalid or malformed, 2 if a recording was not analysed.
+
+    \b
+    Example:
+      omnirecord lake validate s3://team-lake/omnirecord --contract openapi.json
+    """
+    found = _analysed("validate", as_json, **part)
+    verdicts = found.verdicts
+    if not as_json:
+        print_lines(_problems(found.rows, found.sessions, found.events, verdicts))
+    found.leave(context, bool(verdicts["invalid"] or verdicts["malformed"]))
+
+
+@dataclass(slots=True)
+class _Found:
+    """The results of all recordings together. With `--json`, `rows` have only what the exit code needs."""
+
+    rows: Rows = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    sessions: int = 0
+    events: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+
+    def leave(self, context: click.Context, is_bad: bool) -> None:
+        """Print the failures, and end with the exit code."""
+        for one in self.failures:
+            click.echo(f"Error: {visible(one)}", err=True)
+        context.exit(2 if self.failures else 1 if is_bad else 0)
+
+
+def _analysed(
+    analysis: str, as_json: bool, url: str, since: str | None, jobs: int | None, shard: str | None,
+    contract: str | None = None,
+) -> _Found:  # fmt: skip
+    """Run an analysis, with a progress bar and the deaths of workers on stderr. With `as_json`, print the rows."""
+    from ..cassette.contracts import load
+    from ..lake.fleet import Job, Shard, default_jobs, plan, run
+    from ..lake.reading import Snapshot
+
+    after, part = time_of(since), None if shard is None else Shard.of(shard)
+    if contract is not None:
+        load(contract)  # a mistake is told before any work
+    lake = lake_at(url)
+    snapshot = Snapshot(lake)
+    wanted = plan(lake, snapshot, after, part)
+    outcomes = run(lake, snapshot, wanted, Job((analysis,), contract), jobs or default_jobs(), _warn)
+    found = _Found()
+    for one in progress(outcomes, f"{analysis}: recordings", total=len(wanted)):
+        found.sessions += one.sessions
+        found.events += one.events
+        found.verdicts.update(one.verdicts)
+        rows = one.rows.get(analysis, [])
+        if one.failure is not None:
+            found.failures.append(one.failure)
+        if as_json:
+            print_rows(rows)
+            rows = [{"severity": row["severity"]} for row in rows] if analysis == "doctor" else []
+        found.rows += rows
+    return found
+
+
+def _warn(message: str) -> None:
+    click.echo(f"Warning: {visible(message)}", err=True)
+
+
+def _findings(rows: Rows, sessions: int) -> Iterator[str]:
+    """The findings by code, worst first, and the worst sessions."""
+    if not rows:
+        yield f"{counted(sessions, 'session')}: nothing to report"
+        return
+    by_code: dict[tuple[str, str], Rows] = defaultdict(list)
+    by_session: dict[tuple[str, str | None], Rows] = defaultdict(list)
+    for row in rows:
+        by_code[row["severity"], row["code"]].append(row)
+        by_session[row["recording_id"], row["session_id"]].append(row)
+    yield f"{counted(sessions, 'session')}, {counted(len(rows), 'finding')} in {len(by_session):,} of them"
+    yield ""
+    codes = sorted(by_code.items(), key=lambda one: (_RANK.index(one[0][0]), -len(one[1]), one[0][1]))
+    cells = [
+        {
+            "severity": severity, "code": code, "findings": f"{len(of):,}",
+            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+        } for (severity, code), of in codes
+    ]  # fmt: skip
+    yield from _table(cells)
+    yield ""
+    worst = sorted(by_session.items(), key=lambda one: _weight(one[1]))
+    cells = [
+        {
+            "session": clip(session_id or "(no session)", 40), "recording": recording_id,
+            **{f"{severity}s": str(sum(row["severity"] == severity for row in of)) for severity in _RANK},
+            "worst": of[0]["code"],
+        } for (recording_id, session_id), of in worst[:_WORST]
+    ]  # fmt: skip
+    yield from _table(cells, len(worst))
+
+
+def _table(cells: list[dict[str, str]], of: int = 0) -> Iterator[str]:
+    """A table, and how many of all rows it lacks."""
+    yield from fitted_table(cells, list(cells[0]), terminal_width(sys.maxsize), least=_LEAST, left_out=_LEFT_OUT)
+    if of > len(cells):
+        yield f"… and {of - len(cells):,} more: --json prints all"
+
+
+def _weight(rows: Rows) -> tuple[int, ...]:
+    """A sort key: the session with the most errors first."""
+    return tuple(-sum(row["severity"] == severity for row in rows) for severity in _RANK)
+
+
+def _slowest(rows: Rows, sessions: int) -> Iterator[str]:
+    """The medians of all turns, and the sessions with the slowest first token."""
+    turns = [turn for row in rows for turn in row["turns"]]
+    events = sum(row["events"] for row in rows)
+    yield f"{counted(sessions, 'session')}, {counted(len(turns), 'turn')}, {counted(events, 'event')}"
+    named = (
+        ("first token after {:.3f} s", "first_token_s"), ("{:.1f} tokens/s", "output_tokens_per_s"),
+        ("{:.3f} s a turn", "duration_s"),
+    )  # fmt: skip
+    known = [(form, [turn[name] for turn in turns if turn[name] is not None]) for form, name in named]
+    if told := [form.format(median(values)) for form, values in known if values]:
+        yield f"Median: {', '.join(told)}"
+    slow = sorted((row for row in rows if row["first_token_s"]), key=lambda row: -row["first_token_s"]["max"])
+    if not slow:
+        return
+    yield ""
+    cells = [
+        {
+            "session": clip(row["session_id"] or "(no session)", 40), "recording": row["recording_id"],
+            "slowest 1st token s": f"{row['first_token_s']['max']:,.3f}", "turns": str(len(row["turns"])),
+            "ended": row["conclusion"]["outcome"],
+        } for row in slow[:_WORST]
+    ]  # fmt: skip
+    yield from _table(cells, len(slow))
+
+
+def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) -> Iterator[str]:
+    """The problems of all sessions, each kind once, and the result in one line."""
+    by_kind: dict[tuple[str, str, str], Rows] = defaultdict(list)
+    for row in rows:
+        by_kind[row["problem"], row["type"] or "-", row["path"] or "-"].append(row)
+    ranks = {problem: rank for rank, problem in enumerate(_PROBLEMS)}
+    kinds = sorted(
+        by_kind.items(),
+        key=lambda one: (ranks.get(one[0][0], len(ranks)), -sum(row["count"] for row in one[1]), one[0]),
+    )  # fmt: skip
+    cells = [
+        {
+            "problem": problem, "type": clip(type_, 40), "path": clip(path, 60),
+            "count": f"{sum(row['count'] for row in of):,}",
+            "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
+            "first": f"{of[0]['recording_id']} {of[0]['first']['stream']}:{of[0]['first']['seq']}",
+        } for (problem, type_, path), of in kinds
+    ]  # fmt: skip
+    if cells:
+        yield from _table(cells)
+        yield ""
+    bad = [f"{verdicts[one]:,} {one}" for one in ("invalid", "malformed") if verdicts[one]]
+    told = "everything fits" if not rows else ", ".join(bad) or "none of them invalid"
+    yield f"{counted(sessions, 'session')}, {counted(events, 'event')}: {told}"
