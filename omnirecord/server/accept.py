@@ -137,7 +137,7 @@ class Accepting:
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._open: dict[RequestHandler, tuple[int, float]] = {}  # the cost of each, and its begin
-        self._is_paused = False
+        self._is_paused = True
         self._looked_at = 0.0
         self._trouble = Complaint()
         self.refused = 0
@@ -158,7 +158,7 @@ class Accepting:
         for listening in self._sockets:
             listening.setblocking(False)
             listening.listen(BACKLOG)
-        self._read()
+        self._resume()
 
     def stop(self) -> None:
         """Accept no more connections. Safe to call twice."""
@@ -166,11 +166,6 @@ class Accepting:
         sockets, self._sockets = self._sockets, []
         for listening in sockets:
             listening.close()
-
-    def _read(self) -> None:
-        self._is_paused = False
-        for listening in self._sockets:
-            self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _pause(self) -> None:
         self._is_paused = True
@@ -184,7 +179,9 @@ class Accepting:
 
     def _resume(self) -> None:
         if self._is_paused:
-            self._read()
+            self._is_paused = False
+            for listening in self._sockets:
+                self._loop.add_reader(listening.fileno(), self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
         for _ in range(_AT_ONCE):

@@ -1,5 +1,6 @@
-"""The monotonic clock, timers that are exact to a tenth of a millisecond, and warnings at most once a minute. And the
-settings of the garbage collector, since a collection pauses every thread.
+"""The monotonic clock, timers that are exact to a tenth of a millisecond, and warnings at most once a minute.
+
+The settings of the garbage collector are here too, because a collection pauses every thread.
 
 The clock is the kernel's: it goes on while a test freezes Python's clocks, because servers run beside such tests.
 

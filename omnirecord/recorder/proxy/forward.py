@@ -359,7 +359,8 @@ class Passing:
         if (queue := self._queue) is None:
             queue = self._queue = _ReadAhead()
             self._sender = asyncio.create_task(self._drain(queue))
-            self._sender.add_done_callback(_retrieved)
+            # the error of a lost client is ignored here: the reader of upstream gets it too
+            self._sender.add_done_callback(lambda sender: sender.cancelled() or sender.exception())
         queue.waiting.append((read, data))
         queue.size += len(data)
         while self._queue is queue and (
@@ -387,9 +388,3 @@ class Passing:
         finally:
             self._queue = self._sender = None
             queue.room.set()
-
-
-def _retrieved(sender: asyncio.Task[None]) -> None:
-    """Ignore the error of a lost client: the reader of upstream gets it too."""
-    if not sender.cancelled():
-        sender.exception()
