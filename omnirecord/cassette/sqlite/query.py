@@ -22,10 +22,8 @@ log = logging.getLogger("omnirecord")
 Computed = Mapping[str, Mapping[str, type]]
 """The columns of each computed table, with their types: `str`, `int` or `float`."""
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
-"""Returns the rows of a computed table."""
 
 _COMPUTED = "computed"
-"""The schema that has the computed tables."""
 _TABLES = TABLES[SCHEMA_VERSION]
 _READABLE = _TABLES | {"sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
@@ -162,7 +160,6 @@ class _Guard:
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
         self.refused = ""
-        """Why the last statement was refused."""
 
     def __call__(self, action: int, first: str | None, second: str | None, schema: str | None, _: str | None) -> int:
         if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
