@@ -82,9 +82,7 @@ Names = Callable[[str], Known]
 _PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
 _PLAIN = {
     "missing": "is required",
-    "dict_type": "should be an object",
-    "model_type": "should be an object",
-    "model_attributes_type": "should be an object",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "should be an object"),
     "list_type": "should be an array",
     "string_type": "should be a string",
 }

@@ -54,9 +54,8 @@ class Query:
         except sqlite3.Error as error:
             self.close()
             raise store._clear(error) from error
-        self.names: Names = {
-            name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(_TABLES))
-        }
+        named = *computed, *self._views(computed), *sorted(_TABLES)
+        self.names: Names = {name: self._columns(name) for name in named}
         """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
 
@@ -70,11 +69,8 @@ class Query:
         connection.execute(f"ATTACH ':memory:' AS {_COMPUTED}")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._hand_over()
-        selects = {
-            **ALIASES,
-            **self._views(computed),
-            **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed},
-        }
+        ours = {name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}
+        selects = {**ALIASES, **self._views(computed), **ours}
         for name, select in selects.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")

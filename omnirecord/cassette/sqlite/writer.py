@@ -281,10 +281,7 @@ class Writer:
         if self._lock is None:  # closed before, in memory, or beside another writer
             self.connection.close()
             return
-        with (
-            suppress(sqlite3.Error),
-            self._interrupted(within),
-        ):  # on failure, the next recorder moves the log into the file
+        with suppress(sqlite3.Error), self._interrupted(within):  # else the next recorder moves the log into the file
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
