@@ -16,7 +16,6 @@ _MODEL_APIS = {
 }  # fmt: skip
 """The last segments of the paths of each API, for `auto`. The module `providers/openai_chat.py` has `openai-chat`."""
 NAMES = ("omnigent", "documented", *_MODEL_APIS, AUTO, "none")
-"""The names of all contracts."""
 _none = cache(NoContract)
 
 

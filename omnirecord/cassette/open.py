@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -292,14 +292,11 @@ class Stream:
         return b"".join(self._store.content(self.exchange))
 
 
-class Cassette:
+class Cassette(AbstractContextManager["Cassette"]):
     """An open cassette. Use it with `with`, or call `close`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-
-    def __enter__(self) -> Cassette:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

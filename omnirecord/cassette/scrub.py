@@ -26,6 +26,7 @@ from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
+from .framing import is_utf8
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children
@@ -321,11 +322,7 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
 
 def _may_be_value(text: bytes) -> bool:
     """Whether the text is a value, and not the next row after a row that ends with `token=`."""
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return len(text.lstrip(b"*")) >= _SHORTEST
+    return is_utf8(text) and len(text.lstrip(b"*")) >= _SHORTEST
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:

@@ -56,7 +56,6 @@ KEYWORDS = (
 )  # fmt: skip
 PRAGMA = "PRAGMA is not available in a query: `omnirecord query CASSETTE` lists tables, views and columns"
 _MOST_TABLES = 3
-"""Tables whose columns a sentence lists."""
 
 
 def refuse_statement(sql: str, names: Names, more: Collection[str] = (), pragma: str = PRAGMA) -> str:

@@ -55,7 +55,6 @@ class Issue:
     """The message without a subject: "is required"."""
     problem: ProblemKind = field(default="wrong kind", compare=False)
     steps: Steps = field(default=(), compare=False, repr=False)
-    """The path as names and positions."""
 
     @classmethod
     def at(cls, steps: Steps, message: str, problem: ProblemKind = "wrong kind") -> Issue:
@@ -117,7 +116,6 @@ class Api:
 
 
 OMNIGENTS = Api()
-"""The rules of Omnigent's API."""
 
 LONGEST = 4096
 """Size of a frame that is looked up, at most, in bytes: parsing is faster for larger ones."""

@@ -79,13 +79,10 @@ def _valid(type_: str, frame: Frame) -> Judgement:
 Check = Callable[[str, dict[str, Any]], Iterable[Issue]]
 """From a type and a payload of that type to its issues, or to its unknown fields."""
 Names = Callable[[str], Known]
-"""From a type to its fields."""
 _PROBLEMS: Mapping[str, ProblemKind] = {"missing": "missing field", "literal_error": "unknown value"}
 _PLAIN = {
     "missing": "is required",
-    "dict_type": "should be an object",
-    "model_type": "should be an object",
-    "model_attributes_type": "should be an object",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "should be an object"),
     "list_type": "should be an array",
     "string_type": "should be a string",
 }
@@ -106,7 +103,6 @@ class Contract:
         """`omnigent`, `documented`, `auto`…, or the path it was loaded from."""
         self.api = api
         self.types: frozenset[str] = frozenset(types)
-        """The event types it knows."""
         self._check = check
         self._odd = odd
         self._names = names

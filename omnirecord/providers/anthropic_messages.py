@@ -259,9 +259,7 @@ class ErrorEvent(MessagesEvent):
 
 
 EVENTS = by_type(MessagesEvent)
-"""The model of each type."""
 ENDS = (*types_of(MessageStopEvent), *types_of(ErrorEvent))
-"""The types that end a stream."""
 
 
 @cache

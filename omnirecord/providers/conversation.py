@@ -61,7 +61,6 @@ class Conversation:
     api: Api
     model: str
     is_streamed: bool
-    """Whether the answer is a stream."""
     same_instructions: str
     tools: tuple[Tool, ...]
     """Sorted by name."""

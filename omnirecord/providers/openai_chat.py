@@ -93,7 +93,6 @@ class ErrorEvent(Event):
 
 
 EVENTS: Mapping[str, type[Event]] = {CHUNK: ChatCompletionChunk, ERROR: ErrorEvent}
-"""The model of each type."""
 
 
 def type_of(data: Mapping[str, Any], _event: str | None = None) -> str | None:

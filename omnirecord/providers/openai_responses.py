@@ -230,9 +230,7 @@ class ToolProgressEvent(_OfItem):
 
 
 EVENTS = by_type(NumberedEvent)
-"""The model of each type."""
 ENDS = tuple(name for model in (CompletedEvent, FailedEvent, IncompleteEvent, ErrorEvent) for name in types_of(model))
-"""The types that end a stream."""
 
 
 @cache

@@ -199,9 +199,7 @@ Item = Annotated[
     | Shape,
     ByType(),
 ]
-"""An item of a response's output."""
 Part = Annotated[OutputText | Refusal | ReasoningText | Shape, ByType()]
-"""A part of an item."""
 
 
 class InputTokensDetails(Shape):

@@ -73,11 +73,9 @@ def refuse_other_kinds(connection: sqlite3.Connection, tables: frozenset[str]) -
 def refuse_others(connection: sqlite3.Connection, ours: sqlite3.Connection, tables: frozenset[str], path: Path) -> None:
     """Raise `NotACassette` if the tables differ from those in `ours`: writing them might execute code."""
     there, here = (
-        {
-            (kind, name, table, " ".join(str(sql).split()))
-            for kind, name, table, sql, _ in one.execute(_OBJECTS) if table in tables
-        } for one in (connection, ours)
-    )  # fmt: skip
+        {(*row[:3], " ".join(str(row[3]).split())) for row in one.execute(_OBJECTS) if row[2] in tables}
+        for one in (connection, ours)
+    )
     for kind, name, table, _ in sorted(there ^ here, key=str):
         raise NotACassette(
             f"{path} cannot be appended to: {kind} {name} of its table {table} is not as omnirecord makes it. Export it"

@@ -126,8 +126,7 @@ def is_recorded(path: Path) -> bool:
 def _is_locked(path: Path, file: Identity) -> bool:
     if _GET is None:
         return False
-    kept = _idle.get(file)
-    if kept:
+    if kept := _idle.get(file):
         return _locked_by_another(kept[-1])
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -58,25 +58,22 @@ _RATIO = 100
 
 def is_sqlite(path: Path) -> bool:
     """Whether the file begins as an SQLite database. Raises `OSError`."""
-    if in_use(identity(path)):
-        return True
-    with path.open("rb") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+    return in_use(identity(path)) or _begins(path, _MAGIC)
 
 
 def is_packed(path: Path) -> bool:
     """Whether the file begins as a compressed file. Raises `OSError`."""
-    return not in_use(identity(path)) and _begins_packed(path)
+    return not in_use(identity(path)) and _begins(path, ZSTD_MAGIC)
 
 
 def is_database(path: Path) -> bool:
     """Whether the file is an SQLite database, compressed or not. Raises `OSError`."""
-    return is_sqlite(path) or (_begins_packed(path) and _head(path, len(_MAGIC)) == _MAGIC)
+    return is_sqlite(path) or (_begins(path, ZSTD_MAGIC) and _head(path, len(_MAGIC)) == _MAGIC)
 
 
-def _begins_packed(path: Path) -> bool:
+def _begins(path: Path, magic: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(len(ZSTD_MAGIC)) == ZSTD_MAGIC
+        return file.read(len(magic)) == magic
 
 
 def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
@@ -92,12 +89,9 @@ def content(path: Path, free: int = FREE) -> Generator[bytes, None, None]:
 def _head(path: Path, size: int) -> bytes:
     """Return the first `size` decompressed bytes, or fewer if the file is damaged."""
     found = b""
-    with closing(content(path)) as pieces:
-        try:
-            while len(found) < size:
-                found += next(pieces)
-        except (BrokenCassette, StopIteration):
-            pass
+    with closing(content(path)) as pieces, suppress(BrokenCassette, StopIteration):
+        while len(found) < size:
+            found += next(pieces)
     return found[:size]
 
 
@@ -141,18 +135,14 @@ def _modern(old: sqlite3.Connection) -> sqlite3.Connection:
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
     try:
-        return _connect(path, "ro")
+        return _hardened(connect(path, "ro"))
     except sqlite3.OperationalError:
         copy = _copy_aside(path)
     try:
-        return _connect(copy, "rw")
+        return _hardened(connect(copy, "rw"))
     except BaseException:
         _COPIES.pop(copy.parent).cleanup()
         raise
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return _hardened(connect(path, mode))
 
 
 def _hardened(connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -262,7 +252,7 @@ def _connect_writer(path: Path) -> sqlite3.Connection:
 def _refuse_if_not_ours(path: Path) -> None:
     """Raise `CassetteError` for a file that is no cassette: opening it for writing would move its log into it."""
     try:
-        connection = _connect(path, "ro")
+        connection = _hardened(connect(path, "ro"))
     except sqlite3.OperationalError:
         return  # only a writer can roll back an incomplete transaction
     with closing(connection):

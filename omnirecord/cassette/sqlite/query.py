@@ -22,10 +22,8 @@ log = logging.getLogger("omnirecord")
 Computed = Mapping[str, Mapping[str, type]]
 """The columns of each computed table, with their types: `str`, `int` or `float`."""
 Rows = Callable[[str], Iterable[Mapping[str, Any]]]
-"""Returns the rows of a computed table."""
 
 _COMPUTED = "computed"
-"""The schema that has the computed tables."""
 _TABLES = TABLES[SCHEMA_VERSION]
 _READABLE = _TABLES | {"sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
@@ -56,9 +54,8 @@ class Query:
         except sqlite3.Error as error:
             self.close()
             raise store._clear(error) from error
-        self.names: Names = {
-            name: self._columns(name) for name in (*computed, *self._views(computed), *sorted(_TABLES))
-        }
+        named = *computed, *self._views(computed), *sorted(_TABLES)
+        self.names: Names = {name: self._columns(name) for name in named}
         """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
 
@@ -72,11 +69,8 @@ class Query:
         connection.execute(f"ATTACH ':memory:' AS {_COMPUTED}")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._hand_over()
-        selects = {
-            **ALIASES,
-            **self._views(computed),
-            **{name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed},
-        }
+        ours = {name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}
+        selects = {**ALIASES, **self._views(computed), **ours}
         for name, select in selects.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
@@ -162,7 +156,6 @@ class _Guard:
         """Names in the file that are not tables of a cassette."""
         self.reads: set[str] = set()
         self.refused = ""
-        """Why the last statement was refused."""
 
     def __call__(self, action: int, first: str | None, second: str | None, schema: str | None, _: str | None) -> int:
         if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):

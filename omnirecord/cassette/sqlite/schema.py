@@ -104,7 +104,6 @@ SCHEMAS: dict[int, str] = {
 }  # fmt: skip
 """The statements of each version. Before a table of today changes, copy its statement for the older versions."""
 TABLES = {version: frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema)) for version, schema in SCHEMAS.items()}
-"""The names of the tables of each version."""
 _SHARED = ("meta", "recordings", "exchanges", "messages", "incidents")
 """Tables that older versions have, too."""
 _AS_NOW = """CREATE TEMP VIEW read_blocks AS SELECT * FROM main.pieces;

@@ -112,7 +112,6 @@ class State:
 
 
 DOC = "kind, type, first_seq, last_seq, first_ns, last_ns, text, says, near_ns, key, id, marks"
-"""The columns of a `Doc`."""
 
 
 def doc_of(row: tuple[Any, ...]) -> Doc:
@@ -330,13 +329,11 @@ class Doc:
     last_ns: int
     text: str
     says: int = 0
-    """Digest of the content."""
     near_ns: int = COPIES_NEAR
     """Longest distance in time of a document with the same content that counts as the same, in ns."""
     key: str | None = None
     """Identifies a text that may grow."""
     id: int | None = None
-    """Number in the index, if it is indexed."""
     marks: array[int] = field(default_factory=lambda: array("q"))
     """For each delta of a text: its offset in the text, then its frame number."""
 

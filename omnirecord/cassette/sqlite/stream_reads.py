@@ -326,7 +326,6 @@ class FrameTable:
 
     body: bytes = b""
     ends: list[int] = field(default_factory=list)
-    """The offset in `body` at which each frame ends."""
     reads: list[int] = field(default_factory=list)
     """The read that brought the last byte of each frame, from 0."""
     types: list[str | None] = field(default_factory=list)
@@ -334,7 +333,6 @@ class FrameTable:
     issues: dict[int, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """Path and message of each difference from the contract, by the position of the frame."""
     came: Sequence[int] = ()
-    """The arrival of each read."""
     sent: Sequence[int | None] = ()
     sizes: Sequence[int] = ()
 

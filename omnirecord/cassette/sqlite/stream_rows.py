@@ -23,7 +23,6 @@ from .rows import PAGE_SIZE, Row
 READ_BLOCK_BYTES = 64 * 1024
 """Bytes of a stream in a read block; a larger read has its own block."""
 READS_PER_BLOCK = 500
-"""Most reads in a read block."""
 ROW_BYTES = PAGE_SIZE // 6
 """Bytes of a row that fits into a page of the file. Two rows of more than a third would leave the rest of it empty."""
 _BYTES_PER_READ = 24
@@ -31,7 +30,6 @@ _BYTES_PER_READ = 24
 FRAME_BLOCK_BYTES = 256 * 1024
 """Bytes of frames in a frame block; a larger frame has its own block."""
 FRAMES_PER_BLOCK = 250
-"""Most frames in a frame block."""
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
 _READ_BLOCK = "INSERT OR REPLACE INTO read_blocks VALUES (?, ?, ?, ?, ?, ?, ?)"

@@ -74,7 +74,6 @@ def _of_many(statement: str, many: int) -> str | None:
 
 
 UNWRITABLE = sqlite3.Error, OSError
-"""Errors of a file that cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,10 +281,7 @@ class Writer:
         if self._lock is None:  # closed before, in memory, or beside another writer
             self.connection.close()
             return
-        with (
-            suppress(sqlite3.Error),
-            self._interrupted(within),
-        ):  # on failure, the next recorder moves the log into the file
+        with suppress(sqlite3.Error), self._interrupted(within):  # else the next recorder moves the log into the file
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()
@@ -343,26 +339,21 @@ def _mark_shipped(path: Path, lake: str, recordings: int | None) -> bool:
 
 def shipped_to(path: Path) -> frozenset[str]:
     """Return the lakes that have the whole content of a cassette, by its marks; none for a file without marks."""
-    try:
-        if not is_sqlite(path):
-            return frozenset()
-    except OSError:
-        return frozenset()
-    return frozenset(key.removeprefix(_SHIPPED) for key in _meta_of(path) if key.startswith(_SHIPPED))
+    with suppress(OSError):
+        if is_sqlite(path):
+            return frozenset(key.removeprefix(_SHIPPED) for key in _meta_of(path) if key.startswith(_SHIPPED))
+    return frozenset()
 
 
 def _meta_of(path: Path) -> dict[str, Any]:
     """Return the values in `meta`, by key; nothing for a file that cannot be read."""
-    try:
+    with suppress(CassetteError, sqlite3.Error, ValueError):
         connection = open_for_reading(path)
-    except CassetteError:
-        return {}
-    try:
-        return {str(key): value for key, value in connection.execute("SELECT key, value FROM meta")}
-    except (sqlite3.Error, ValueError):
-        return {}
-    finally:
-        remove_copy(connection)
+        try:
+            return {str(key): value for key, value in connection.execute("SELECT key, value FROM meta")}
+        finally:
+            remove_copy(connection)
+    return {}
 
 
 def beside(path: Path) -> list[Path]:

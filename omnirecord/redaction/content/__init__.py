@@ -1,16 +1,13 @@
 """Masks values that look like a secret in content (`--redact content`): each character becomes `*`.
 
-`patterns` lists the kinds, `scanner` finds them in a text in pieces, `strings` reads JSON strings with their escapes.
-`labels` finds the names of secrets in a text, `fields` masks the values behind them.
-`texts` has `BodyMask` for a body, and `JsonMask` for JSON values whose strings continue each other.
-No I/O. No input raises an error, and masking again changes nothing.
+`texts` has `BodyMask` for a body, and `JsonMask` for JSON values whose strings continue each other. No I/O. No input
+raises an error, and masking again changes nothing.
 
-`StreamMask` masks an event stream while it passes: it follows each text field from event to event.
-
-The output has the length and the positions of the input. The text that a string continues may be named behind it in the
-event (`{"delta": "…", "item_id": …}`), so a line is masked finally when it is complete. Until then, a part of a line is
-returned at once, masked if any open text would continue as a secret. It is returned `again` if that masked too much. Of
-a line longer than `LINE` bytes, the first masking stays.
+`StreamMask` masks an event stream while it passes: it follows each text field from event to event. The output has the
+length and the positions of the input. The text that a string continues may be named behind it in the event (`{"delta":
+"…", "item_id": …}`), so a line is masked finally when it is complete. Until then, a part of a line is returned at once,
+masked if any open text would continue as a secret. It is returned `again` if that masked too much. Of a line longer
+than `LINE` bytes, the first masking stays.
 
 The final result does not depend on how the stream was split, except for escapes in such long lines.
 """

@@ -57,7 +57,6 @@ class Label(NamedTuple):
     level: int = 0
     """Backslashes before the quotes of the name."""
     single: bool = False
-    """Those quotes are single ones."""
     bold: bool = False
     """The name is in asterisks, as in Markdown."""
     inner: bytes = b""
