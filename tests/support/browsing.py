@@ -120,9 +120,37 @@ def drawn(page: Any) -> None:
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def violations(page: Any, *new: str) -> list[dict[str, Any]]:
+    """What axe finds on the page. `new`: where the contrast of colours is looked at, which takes four fifths of the CPU
+    time of a run; everywhere if there is none."""
+    from axe_playwright_python.base import AXE_SCRIPT
+
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found: list[dict[str, Any]] = page.evaluate(
+        """async fresh => {
+            const resultTypes = ['violations'], rules = { 'color-contrast': { enabled: !fresh.length } }
+            const runs = [await axe.run(document, { resultTypes, rules })]
+            const include = fresh.map(one => [one]), runOnly = ['color-contrast']
+            if (fresh.length) runs.push(await axe.run({ include }, { resultTypes, runOnly }))
+            return runs.flatMap(one => one.violations)
+        }""",
+        list(new),
+    )
+    return found
+
+
+def serious(page: Any, *new: str) -> list[str]:
+    """What of it makes the page hard or impossible to use."""
+    return [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in violations(page, *new) if one["impact"] in ("serious", "critical") for node in one["nodes"]
+    ]  # fmt: skip
+
+
 def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.02)
+        time.sleep(0.04)

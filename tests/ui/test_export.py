@@ -118,6 +118,7 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         assert "sleep 600" in texts(page, ".talk .arguments")[0]
         assert "Why it stops here: " in texts(page, ".why")[0]
         assert len(texts(page, ".finding")) == 2
+        assert "tool-without-output" in page.inner_text(".trouble-line")
         page.keyboard.press("2")
         eventually(lambda: len(texts(page, ".event:not(.request) .summary")) == 11)
         page.keyboard.press("Home")
@@ -129,6 +130,10 @@ def test_it_opens_from_a_disk_with_no_network_and_asks_for_nothing(browser: Any,
         page.wait_for_selector(".detail .json")
         page.fill("input[name=text]", "SLEEP")
         page.locator(".wire-count", has_text=" of 11").wait_for()
+        page.fill("input[name=text]", "wait until the tide")
+        page.locator(".wire-count", has_text=" 1 of ").wait_for()
+        page.locator(".event.request").first.click()
+        page.locator(".detail .copy", has_text="Copy curl").wait_for()
         page.click("#tab-findings")
         eventually(lambda: "tool-without-output" in texts(page, ".finding h2"))
         page.click("#tab-about")

@@ -142,11 +142,15 @@ def test_odd_addresses_show_the_session_all_the_same(browser: Any, served: str) 
         enter(page)
         settled(page)
         base = address(page).split("?")[0]
-    odd = ("event=9:9&tab=nope&from=x&to=", "event=x&t=abc&verdict=no", "t=-5", "t=1e30&exchange=77")
-    for query in odd:
-        with opened(browser, f"{base}?{query}") as page:
+        for query in ("event=9:9&tab=nope&from=x&to=", "event=x&t=abc&verdict=no", "t=-5", "t=1e30&exchange=77"):
+            page.goto(f"{served}#/sessions")
+            page.wait_for_selector("main.sessions")
+            page.goto(f"{base}?{query}")
             settled(page)
             assert texts(page, ".talk .turn-number") or query == "t=-5", query
+    with opened(browser, f"{base}?{query}") as page:
+        settled(page)
+        assert texts(page, ".talk .turn-number"), "the same as the first address of a page"
 
 
 def test_event_data_id_and_link_are_copied(browser: Any, url: str) -> None:
@@ -154,10 +158,10 @@ def test_event_data_id_and_link_are_copied(browser: Any, url: str) -> None:
         settled(page)
 
         def copied(name: str, where: str = ".detail") -> str:
-            page.locator(f"{where} .copy", has_text=f"Copy {name}").click()
-            page.locator(f"{where} .copy", has_text="Copied").first.wait_for()
+            button = page.locator(f"{where} .copy", has_text=f"Copy {name}").element_handle()
+            button.click()
+            eventually(lambda: button.text_content() == "Copied")
             text: str = page.evaluate("navigator.clipboard.readText()")
-            page.locator(f"{where} .copy", has_text=f"Copy {name}").wait_for()
             return text
 
         page.locator(".event.valid", has_text="session.status").first.click()
@@ -173,6 +177,7 @@ def test_event_data_id_and_link_are_copied(browser: Any, url: str) -> None:
         assert copied("curl").startswith("curl ")
         assert copied("id").isdecimal()
         assert len(copied("id", ".session-head")) == 32
+        page.locator(".session-head .copy", has_text="Copy id").wait_for()
     with opened(browser, link) as page:
         settled(page)
         eventually(lambda: texts(page, ".event.selected .seq") == [seq])

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from omnirecord.ui.export import sealed_page
-from tests.support.browsing import drawn, opened, settled, showing, texts
+from tests.support.browsing import drawn, opened, serious, settled, showing, texts
 from tests.support.cassettes import HEALTHY
 from tests.support.hop_tapes import ANSWER, ASKED, TOOLS, both_hops, model_hop
-from tests.ui.test_page import HOSTILE, serious, unharmed
+from tests.ui.test_page import HOSTILE, unharmed
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 CALL = ".detail h2"
@@ -34,7 +34,9 @@ def title(page: Any, text: str) -> None:
     page.locator(CALL, has_text=text).wait_for()
 
 
-def test_the_calls_of_a_session_are_in_a_lane_and_in_the_wire(browser: Any, url: str) -> None:
+def test_the_calls_of_a_session_are_in_the_wire_and_in_a_lane_where_a_click_opens_all_of_one(
+    browser: Any, url: str
+) -> None:
     with opened(browser, url) as page:
         settled(page)
         assert "Model" in texts(page, ".lane-label")
@@ -45,11 +47,6 @@ def test_the_calls_of_a_session_are_in_a_lane_and_in_the_wire(browser: Any, url:
         assert "refused 429" in rows[0]
         assert texts(page, ".turn-calls") == ["3 model calls · 1 retry · 1 without a whole answer · 5.70 s"]
         assert {"model: streaming", "retry"} <= set(texts(page, ".legend span"))
-
-
-def test_a_click_on_a_bar_opens_the_call(browser: Any, url: str) -> None:
-    with opened(browser, url) as page:
-        settled(page)
         lane = page.locator(".lane-label", has_text="Model").bounding_box()
         box = page.locator(".lanes").bounding_box()
         colour = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--call')").strip()
@@ -65,12 +62,6 @@ def test_a_click_on_a_bar_opens_the_call(browser: Any, url: str) -> None:
         page.mouse.click(box["x"] + x, lane["y"] + 3)
         title(page, "Model call 6")
         assert "call=6" in page.evaluate("new Promise(done => setTimeout(() => done(location.hash), 600))")
-
-
-def test_the_panel_has_the_whole_request_and_response(browser: Any, url: str) -> None:
-    with opened(browser, f"{url}#/session/1.session.s?call=6") as page:
-        settled(page)
-        title(page, "Model call 6")
         for summary in page.locator(".detail-body summary").all():
             summary.click()
         text = page.text_content(".detail-body")
@@ -99,7 +90,7 @@ def test_keys_step_through_calls_and_between_hops(browser: Any, url: str) -> Non
         title(page, "1:7")
 
 
-def test_the_address_opens_a_delta_of_a_call(browser: Any, url: str) -> None:
+def test_the_address_opens_a_delta_of_a_call_and_axe_finds_nothing_serious_in_the_panel(browser: Any, url: str) -> None:
     with opened(browser, f"{url}#/session/1.session.s?call=6&delta=4") as page:
         settled(page)
         page.wait_for_selector(".call-event .raw")
@@ -110,20 +101,27 @@ def test_the_address_opens_a_delta_of_a_call(browser: Any, url: str) -> None:
         page.reload()
         page.wait_for_selector(".call-event .raw")
         assert texts(page, ".call-events .selected .snippet") == ['" three"']
+        page.wait_for_selector(".call-event .partner")
+        for summary in page.locator(".detail-body summary").all():
+            summary.click()
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            drawn(page)
+            assert serious(page, ".detail", ".event.call", ".turn-calls", ".legend") == [], scheme
 
 
 def test_a_cassette_with_only_a_model_hop_lists_its_calls_and_opens_each(browser: Any, tmp_path: Path) -> None:
     with showing(model_hop(3).save(tmp_path / "model.db")) as url, opened(browser, url) as page:
         page.wait_for_selector(".calls td.name a")
         assert texts(page, ".calls h2") == ["3 model calls"]
-        assert serious_in(page) == []
+        assert serious(page) == []
         page.locator(".calls td.name a").nth(1).click()
         page.locator("h1", has_text="Model call 2").wait_for()
         page.locator(".call-line", has_text="output_text.delta").click()
         page.wait_for_selector(".call-event .raw")
         assert "delta=2" in page.url
         assert "Answer 1" in page.inner_text(".call-event")
-        assert serious_in(page) == []
+        assert serious(page) == []
 
 
 def test_without_a_model_hop_nothing_of_it_is_shown(browser: Any) -> None:
@@ -135,22 +133,6 @@ def test_without_a_model_hop_nothing_of_it_is_shown(browser: Any) -> None:
         assert "Model" not in texts(page, ".lane-label")
         assert page.locator(".swatch.call-stream, .event.call, .partner").count() == 0
         assert set(texts(page, ".turn-calls")) == {""}
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_the_panel(browser: Any, url: str, scheme: str) -> None:
-    with opened(browser, f"{url}#/session/1.session.s?call=6&delta=4", color_scheme=scheme) as page:
-        settled(page)
-        page.wait_for_selector(".call-event .partner")
-        for summary in page.locator(".detail-body summary").all():
-            summary.click()
-        assert serious_in(page) == []
-
-
-def serious_in(page: Any) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    return serious(Axe().run(page))
 
 
 def test_at_400_pixels_the_panel_is_not_wider_than_the_page(browser: Any, url: str) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from omnirecord.cassette.open import import_file
-from tests.support.browsing import eventually, opened, settled, showing, texts
+from tests.support.browsing import eventually, opened, settled, showing, texts, violations
 from tests.support.cassettes import HEALTHY, TROUBLED
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -48,21 +47,9 @@ def test_at_400_pixels_a_session_opens_on_its_conversation_which_has_two_thirds(
         page.wait_for_selector("main.search")
 
 
-def test_at_400_pixels_the_list_keeps_its_labels(browser: Any, everything: str) -> None:
-    with opened(browser, f"{everything}#/sessions", width=400) as page:
-        page.wait_for_selector(".severity.error")
-        script = "found => found.map(one => getComputedStyle(one, '::before').content)"
-        labels = page.locator("tbody tr:nth-child(2) td[data-label]").evaluate_all(script)
-        assert [one.split('"')[1].strip() for one in labels[:5]] == [
-            "Start",
-            "Duration",
-            "Events",
-            "Findings",
-            "Ending",
-        ]
-
-
-def test_with_an_error_the_heading_has_it_and_findings_come_first(browser: Any, everything: str) -> None:
+def test_with_an_error_the_heading_has_it_and_findings_come_first_and_without_one_the_wire_with_its_fields(
+    browser: Any, everything: str
+) -> None:
     with opened(browser, f"{everything}#/sessions") as page:
         page.click("text=Wait until the tide turns.")
         settled(page)
@@ -78,6 +65,13 @@ def test_with_an_error_the_heading_has_it_and_findings_come_first(browser: Any, 
         settled(page)
         assert page.locator(".trouble-line").is_hidden()
         assert texts(page, ".tab") == ["Wire", "Findings", "About"]
+        assert page.locator("[placeholder]").count() == 0
+        script = """found => found.filter(one => one.checkVisibility() && one.type !== 'range')
+            .map(one => one.labels[0]?.innerText.trim().split('\\n')[0] ?? one.outerHTML)"""
+        assert page.locator("input, select").evaluate_all(script) == [
+            "Search all sessions", "Speed", "Silences", "Rows", "Type", "Text", "Verdict", "From, s", "To, s",
+            "heartbeats", "fold deltas",
+        ], "each field has a label that can be read, and none a placeholder"  # fmt: skip
 
 
 def test_a_client_that_left_a_finished_session_is_no_alarm(browser: Any, everything: str) -> None:
@@ -119,15 +113,6 @@ def test_each_hatching_is_in_the_legend_and_each_is_another_one(browser: Any) ->
         assert texts(page, ".legend > span") == ["after the playhead"]
 
 
-def test_a_client_has_the_name_that_its_user_agent_gives(browser: Any) -> None:
-    with showing(SHIPPED["two_clients"]) as url, opened(browser, url) as page:
-        settled(page)
-        assert "Python client" in texts(page, ".lane-label")
-        assert not [one for one in texts(page, ".lane-label") if one.startswith("Client")]
-        page.locator(".event.request").first.click()
-        page.locator(".detail .facts", has_text="Python client").wait_for()
-
-
 def test_a_way_back_is_a_link_that_looks_like_one(browser: Any, everything: str) -> None:
     with opened(browser, f"{everything}#/sessions") as page:
         page.wait_for_selector("td.name a")
@@ -141,28 +126,19 @@ def test_a_way_back_is_a_link_that_looks_like_one(browser: Any, everything: str)
         page.locator("h1", has_text="Ask the reviewer").wait_for()
 
 
-def test_every_field_has_a_label_that_can_be_read_and_none_a_placeholder(browser: Any, everything: str) -> None:
-    with opened(browser, f"{everything}#/sessions") as page:
-        page.click("text=Please summarise the release notes.")
-        settled(page)
-        assert page.locator("[placeholder]").count() == 0
-        script = """found => found.filter(one => one.checkVisibility() && one.type !== 'range')
-            .map(one => one.labels[0]?.innerText.trim().split('\\n')[0] ?? one.outerHTML)"""
-        assert page.locator("input, select").evaluate_all(script) == [
-            "Search all sessions", "Speed", "Silences", "Rows", "Type", "Text", "Verdict", "From, s", "To, s",
-            "heartbeats", "fold deltas",
-        ]  # fmt: skip
-
-
 @pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.long), "dark"])
-def test_axe_finds_nothing_at_400_pixels(browser: Any, everything: str, scheme: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    def found() -> list[str]:
-        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in Axe().run(page).response["violations"]]
+def test_at_400_pixels_the_list_keeps_its_labels_and_axe_finds_nothing(
+    browser: Any, everything: str, scheme: str
+) -> None:
+    def found(*new: str) -> list[str]:
+        return [f"{one['id']}: {one['nodes'][0]['html']}" for one in violations(page, *new)]
 
     with opened(browser, f"{everything}#/sessions", width=400, color_scheme=scheme) as page:
         page.wait_for_selector(".severity.error")
+        script = "found => found.map(one => getComputedStyle(one, '::before').content)"
+        labels = page.locator("tbody tr:nth-child(2) td[data-label]").evaluate_all(script)
+        names = [one.split('"')[1].strip() for one in labels[:5]]
+        assert names == ["Start", "Duration", "Events", "Findings", "Ending"]
         assert found() == []
         page.click("text=Wait until the tide turns.")
         settled(page)
@@ -171,19 +147,4 @@ def test_axe_finds_nothing_at_400_pixels(browser: Any, everything: str, scheme: 
         assert page.locator(".filter-fields").is_visible()
         page.locator(".event.request").first.click()
         page.wait_for_selector(".detail .facts")
-        assert found() == []
-
-
-def test_an_exported_file_shows_all_of_that_too(browser: Any, tmp_path: Path) -> None:
-    from omnirecord.ui.export import sealed_page
-
-    file = tmp_path / "hangs.html"
-    file.write_bytes(b"".join(sealed_page(SHIPPED["tool_hangs"])))
-    with opened(browser, file.as_uri(), offline=True) as page:
-        settled(page)
-        assert "tool-without-output" in page.inner_text(".trouble-line")
-        page.keyboard.press("2")
-        page.fill("input[name=text]", "wait until the tide")
-        page.locator(".wire-count", has_text=" 1 of ").wait_for()
-        page.locator(".event.request").first.click()
-        page.locator(".detail .copy", has_text="Copy curl").wait_for()
+        assert found(".wire", ".detail", ".tabs") == []

@@ -28,7 +28,7 @@ EVENTS = 112
 async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 25.0) -> None:
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110  # what is waited for is in a browser
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.1)
 
 
 async def count(page: Any) -> int:

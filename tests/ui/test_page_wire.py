@@ -40,7 +40,9 @@ def rows(page: Any) -> list[tuple[str, str, str]]:
     return [tuple(one) for one in page.locator(".event").evaluate_all(script)]
 
 
-def test_requests_and_messages_stand_between_the_events_with_status_and_duration(browser: Any, mixed: str) -> None:
+def test_requests_and_messages_stand_between_the_events_and_each_row_opens_what_it_stands_for(
+    browser: Any, mixed: str
+) -> None:
     with opened(browser, mixed, height=2400) as page:
         settled(page)
         page.locator(".summary", has_text="a0 a1").wait_for()
@@ -64,11 +66,6 @@ def test_requests_and_messages_stand_between_the_events_with_status_and_duration
         ]
         assert texts(page, ".wire-count") == ["15 events · 5 requests"]
         assert texts(page, ".event.failed .seq") == ["→3", "→4"]
-
-
-def test_a_row_opens_what_it_stands_for(browser: Any, mixed: str) -> None:
-    with opened(browser, mixed, height=2400) as page:
-        settled(page)
         page.locator(".event.failed").first.click()
         page.locator(".detail .json", has_text="Unknown Model").wait_for()
         assert "400" in page.inner_text(".detail .facts")
@@ -111,12 +108,16 @@ def test_an_event_inside_a_folded_run_selects_the_row_of_the_run(browser: Any, m
         assert texts(page, ".event.selected .seq") == ["3"]
 
 
-def test_two_clients_that_get_the_same_deltas_make_one_run(browser: Any) -> None:
+def test_two_clients_have_the_names_of_their_user_agents_and_the_same_deltas_make_one_run(browser: Any) -> None:
     with showing(HEALTHY["two_clients"]) as url, opened(browser, f"{url}#/?", height=1600) as page:
         page.wait_for_selector("td .severity")
         page.click("td.name a")
         settled(page)
         assert page.locator(".event.run").count() <= 3
+        assert "Python client" in texts(page, ".lane-label")
+        assert not [one for one in texts(page, ".lane-label") if one.startswith("Client")]
+        page.locator(".event.request").first.click()
+        page.locator(".detail .facts", has_text="Python client").wait_for()
 
 
 def test_a_filter_takes_requests_too_and_one_that_nothing_passes_says_so(browser: Any, mixed: str) -> None:
