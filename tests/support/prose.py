@@ -120,10 +120,10 @@ def of_python(text: str) -> Iterator[Passage]:
 
 
 def _strings(tree: ast.Module) -> Iterator[Passage]:
-    nodes = list(_nodes(tree))
-    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
-    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    for node in nodes:
+    every = list(nodes(tree))
+    docstrings = {id(node.value) for node in every if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in every if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    for node in every:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             text = node.value
         elif isinstance(node, ast.JoinedStr):
@@ -135,7 +135,7 @@ def _strings(tree: ast.Module) -> Iterator[Passage]:
                 yield Passage(node.lineno + line - 1, passage)
 
 
-def _nodes(tree: ast.Module) -> Iterator[ast.AST]:
+def nodes(tree: ast.Module) -> Iterator[ast.AST]:
     """`ast.walk`, in a third of its time."""
     left = deque[ast.AST]([tree])
     while left:
