@@ -8,6 +8,7 @@ import importlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from omnirecord.__main__ import WithoutPandas
 from tests.support.examples import SHARE
 from tests.support.watchdog import MOST, Watchdog
 
@@ -33,6 +35,9 @@ _STATE = tempfile.mkdtemp(prefix="tests-of-omnirecord-")
 os.environ["XDG_STATE_HOME"] = _STATE
 os.environ.pop("OMNIRECORD_PSEUDONYM_KEY", None)
 atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
+
+# As in a command. Otherwise, each worker that converts a value of pyarrow imports an installed pandas.
+sys.meta_path.insert(0, WithoutPandas)
 
 # A shell that starts a command in the background lets the command and its child processes ignore SIGINT. A test that
 # sends SIGINT to such a process would wait for ever.

@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
+from tests.support import forked
 from tests.support.cassettes import conversation
 from tests.support.examples import each
 from tests.support.hop_tapes import model_hop
@@ -316,32 +317,24 @@ def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_pat
     assert not (tmp_path / "p.db").exists()
 
 
-def test_a_second_recorder_on_one_file_is_refused(tmp_path: Path) -> None:
+def test_a_second_recorder_on_one_file_is_refused_and_without_a_terminal_the_first_is_quiet(tmp_path: Path) -> None:
     words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
     with Started(*words) as (first, _):
         result = run(*words)
         assert (result.exit_code, "another omnirecord" in result.stderr) == (2, True)
-        first.send_signal(signal.SIGTERM)
-        assert first.wait(10) == 0
+        first.send_signal(signal.SIGINT)
+        _, errors = first.communicate(timeout=10)
+        assert (first.returncode, errors) == (0, "")
 
 
 def test_the_ready_line_is_json_where_asked_and_sigterm_is_the_end(cassette: Path, tmp_path: Path) -> None:
     for words, keys in (
-        (["serve", str(cassette)], ["url", "cassette"]),
-        (["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db")], ["url", "db", "upstream"]),
+        (["serve", cassette], ["url", "cassette"]),
+        (["proxy", "--upstream", "http://127.0.0.1:1", "--db", tmp_path / "p.db"], ["url", "db", "upstream"]),
     ):
-        with Started(*words, "--listen", "127.0.0.1:0", "--json") as (process, line):
-            assert list(json.loads(line)) == keys
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
-
-
-def test_a_proxy_without_a_terminal_is_quiet(tmp_path: Path) -> None:
-    words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "p.db"), "--listen", "127.0.0.1:0"]
-    with Started(*words) as (process, _):
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=10)
-    assert errors == ""
+        done = forked.run([*words, "--listen", "127.0.0.1:0", "--json"], stopped_by=signal.SIGTERM)
+        assert list(json.loads(done.out.splitlines()[0])) == keys
+        assert done.code == 0
 
 
 def test_escapes_in_recorded_text_do_not_reach_the_terminal(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pty
 import shutil
 import signal
 import socket
@@ -184,18 +183,20 @@ def test_who_reads_no_further_makes_nothing_wrong(words: list[str], cassette: Pa
 
 
 @pytest.mark.parametrize("name", ["proxy", pytest.param("serve", marks=pytest.mark.long)])
-def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Path) -> None:
-    with subprocess.Popen(
-        commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        address = urlsplit(next(word for word in server.stdout.readline().split()[::-1] if _is_ours(word)))
+async def test_junk_from_a_client_gets_a_line_and_no_traceback(name: str, cassette: Path) -> None:
+    server = forked.Running(commands(cassette)[name][len(OMNIRECORD) :])
+    try:
+        line = (await server.readline()).decode()
+        address = urlsplit(next(word for word in line.split()[::-1] if _is_ours(word)))
         for junk in (b"GET /a b HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00\xff\r\n\r\n"):
             with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as client:
                 client.sendall(junk)
                 assert b" 400 " in client.recv(100)
         server.send_signal(signal.SIGTERM)
-        _, errors = server.communicate(timeout=20)
+    except BaseException:
+        server.kill()
+        raise
+    errors = (await server.communicate())[1].decode()
     assert server.returncode == 0
     assert "Traceback" not in errors
     assert all(line.startswith("omnirecord: ") for line in errors.splitlines())
@@ -252,16 +253,9 @@ def test_further_signals_do_not_change_the_exit_code(first: signal.Signals, name
     ("name", "said"), [("proxy", "0 exchanges; read it with: omnirecord show"), ("serve", "0 requests, 0 unmatched")]
 )
 def test_on_a_terminal_it_says_at_the_end_what_there_is(name: str, said: str, cassette: Path) -> None:
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(commands(cassette)[name], stdout=subprocess.PIPE, stderr=theirs, text=True) as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        server.send_signal(signal.SIGINT)
-        server.communicate(timeout=20)
-    os.close(theirs)
-    assert said in os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert server.returncode == 0
+    words = commands(cassette)[name][len(OMNIRECORD) :]
+    shown, code = forked.on_a_terminal(*words, stopped_behind=b" http://127.0.0.1:", COLUMNS="200")
+    assert (said in shown, code) == (True, 0)
 
 
 @each("port", ["²", "٣", "65536", "9" * 5000, "-1", ""])

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,17 @@ from tests.support.cassettes import HEALTHY
 
 CODE = """
 import json, os, sys
-from omnirecord.cli import main
+steps = json.loads(sys.argv[1])
+from omnirecord.__main__ import run
 shown, sys.stdout = sys.stdout, open(os.devnull, "w")
-for words in json.loads(sys.argv[1]):
-    try:
-        main(words)
-    except SystemExit as left:
-        assert left.code in (0, 1, None), (words, left)
-print(*sorted({name.partition(".")[0] for name in sys.modules}), file=shown)
+for step in steps:
+    for words in step:
+        sys.argv = ["omnirecord", *words]
+        try:
+            run()
+        except SystemExit as left:
+            assert left.code in (0, 1, None), (words, left)
+    print(*sys.modules, file=shown)
 """
 HEAVY = {
     "aiohttp", "asyncio", "brotli", "concurrent", "jiter", "jsonpath", "jsonschema_rs", "multidict", "multiprocessing",
@@ -35,10 +38,15 @@ A_CASSETTE = {"brotli", "jiter", "pydantic", "sqlite3"}
 """It is opened, and frames are judged where no recorder has done so."""
 
 
-def imported(*commands: list[str]) -> set[str]:
-    """What of that is there once these commands have run, in a process of their own."""
-    command = [sys.executable, "-c", CODE, json.dumps(commands)]
-    return HEAVY & set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+def imported(*steps: list[list[str]]) -> list[set[str]]:
+    """The modules that are there after the commands of each step, all of them in one new process."""
+    command = [sys.executable, "-c", CODE, json.dumps(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [set(line.split()) for line in done.stdout.splitlines()]
+
+
+def heavy(modules: set[str]) -> set[str]:
+    return HEAVY & {name.partition(".")[0] for name in modules}
 
 
 @pytest.fixture
@@ -46,16 +54,13 @@ def cassette(tmp_path: Path) -> str:
     return str(shutil.copy(HEALTHY["text"], tmp_path / "text.jsonl"))
 
 
-def test_help_imports_none_of_it() -> None:
-    assert imported(["--help"], ["proxy", "--help"], ["show", "--help"]) == set()
-
-
-@pytest.mark.parametrize(("words", "commands"), [(["--help"], set()), (["ls", "--help"], {"ls"})])
-def test_a_command_imports_no_other_command(words: list[str], commands: set[str]) -> None:
-    code = f"import sys; from omnirecord.cli import main; main({words}, standalone_mode=False); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    modules = {name.rpartition(".")[2] for name in done.stdout.split() if name.startswith("omnirecord.cli.")}
-    assert modules & set(main.commands) == commands
+def test_help_imports_none_of_it_and_no_other_command() -> None:
+    alone, of_ls, of_others = imported([["--help"]], [["ls", "--help"]], [["proxy", "--help"], ["show", "--help"]])
+    commands = [
+        {name.rpartition(".")[2] for name in one if name.startswith("omnirecord.cli.")} for one in (alone, of_ls)
+    ]
+    assert [one & set(main.commands) for one in commands] == [set(), {"ls"}]
+    assert heavy(of_others) == set()
 
 
 def test_the_codes_of_findings_are_imported_without_the_checks() -> None:
@@ -64,34 +69,32 @@ def test_the_codes_of_findings_are_imported_without_the_checks() -> None:
     assert not {"pydantic", "sqlite3", "omnirecord.analysis.doctor.stream"} & set(done.stdout.split())
 
 
-def test_what_prints_rows_imports_what_reads_a_cassette_and_nothing_more(cassette: str) -> None:
+def test_a_command_imports_what_it_needs_and_nothing_more(cassette: str) -> None:
     rows = [[name, cassette] for name in ("ls", "events", "validate", "stats")]
-    assert imported(*rows, ["search", cassette, "a"], ["diff", cassette, cassette]) == A_CASSETTE
+    another_file = [
+        ["export", cassette, "--format", "sse", "-o", f"{cassette}.sse"],
+        ["import", cassette, "--db", f"{cassette}.db"],
+        ["scrub", cassette, "--check"],
+    ]
+    of = [
+        heavy(modules)
+        for modules in imported(
+            [["query", "--help"]],
+            [*rows, ["search", cassette, "a"], ["diff", cassette, cassette]],
+            another_file,
+            [["sessions", cassette]],
+            [["query", cassette, "SELECT * FROM sessions"]],
+            [["show", cassette], ["doctor", cassette]],
+        )
+    ]
+    with_query = A_CASSETTE | {"sqlite_utils"}
+    assert of == [set(), A_CASSETTE, A_CASSETTE, A_CASSETTE, with_query, with_query | {"rich"}]
 
 
-def test_sqlite_utils_is_imported_by_query_alone(cassette: str) -> None:
-    query = ["query", cassette, "SELECT * FROM sessions"]
-    theirs = {"sqlite_utils", *(["concurrent"] if find_spec("pandas") else [])}  # it imports an installed pandas
-    assert imported(query) - theirs == A_CASSETTE
-    assert "sqlite_utils" not in imported(["query", "--help"], ["sessions", cassette])
-
-
-@pytest.mark.skipif(not find_spec("pandas"), reason="needs pandas")
+@pytest.mark.skipif(not PathFinder.find_spec("pandas"), reason="needs pandas")
 def test_an_installed_pandas_is_imported_by_no_command(cassette: str, tmp_path: Path) -> None:
     lake = str(tmp_path / "lake")
     commands = [["query", cassette, "SELECT 1"], ["lake", "init", lake], ["ship", cassette, "--lake", lake]]
-    for words in (*commands, ["lake", "sql", lake, "SELECT count(*) FROM recordings"]):
-        command = [sys.executable, "-X", "importtime", "-m", "omnirecord", *words]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-        assert "pandas." not in told, words
-
-
-def test_what_makes_another_file_of_a_cassette_imports_nothing_more_either(cassette: str) -> None:
-    export = ["export", cassette, "--format", "sse", "-o", f"{cassette}.sse"]
-    assert (
-        imported(export, ["import", cassette, "--db", f"{cassette}.db"], ["scrub", cassette, "--check"]) == A_CASSETTE
-    )
-
-
-def test_what_tells_a_story_imports_what_draws_it_too(cassette: str) -> None:
-    assert imported(["show", cassette], ["doctor", cassette]) == A_CASSETTE | {"rich"}
+    (modules,) = imported([*commands, ["lake", "sql", lake, "SELECT count(*) FROM recordings"]])
+    assert "pyarrow" in modules
+    assert "pandas" not in modules

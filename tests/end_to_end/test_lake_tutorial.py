@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 from typing import IO
 
@@ -104,11 +105,11 @@ def read_until(output: IO[str], end: Callable[[str], bool]) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def told() -> Iterator[Told]:
     """The example, run up to its end, with its lake."""
     if shutil.which("nginx") is None:
         pytest.skip("nginx is not installed: apt-get install nginx")
-    marker = tmp_path_factory.mktemp("lake").name
+    marker = token_hex(8)
     for _ in range(5):
         with example(marker) as output:
             text = read_until(output, lambda line: "omnirecord ui" in line)

@@ -17,7 +17,9 @@ from omnirecord.lake import page_data
 from omnirecord.lake.location import Lake
 from omnirecord.lake.page_data import RENEW_AFTER, LakeAnswers
 from omnirecord.lake.query import LakeQuery
+from tests.support.cassettes import HEALTHY
 from tests.support.lake_sessions import again, drifted, filled, ship
+from tests.support.lakes import shipped
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,7 @@ def test_an_empty_lake_has_no_sessions_and_no_days(tmp_path: Path) -> None:
 
 def test_a_new_commit_is_seen_after_a_minute_or_when_asked_for(tmp_path: Path) -> None:
     now = [0.0]
-    lake = filled(str(tmp_path / "lake"), tmp_path)
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["turns"])
     with closing(LakeAnswers(lake, clock=lambda: now[0])) as answers:
         before = len(listed(answers))
         ship(lake, [again(tmp_path, "text", "2026-11-25", 1)])
@@ -174,9 +176,10 @@ def test_a_new_commit_is_seen_after_a_minute_or_when_asked_for(tmp_path: Path) -
 
 def test_a_lake_that_goes_away_leaves_the_last_state_and_a_sentence(tmp_path: Path) -> None:
     now = [0.0]
-    lake = filled(str(tmp_path / "lake"), tmp_path)
+    lake = shipped(str(tmp_path / "lake"), HEALTHY["turns"])
     with closing(LakeAnswers(lake, clock=lambda: now[0])) as answers:
         before = answers.answer("sessions", {})
+        assert before["total"] == 1
         assert before["trouble"] is None
         shutil.move(tmp_path / "lake", tmp_path / "away")
         now[0] = RENEW_AFTER

@@ -24,6 +24,7 @@ from omnirecord.lake.query import NAMES, LakeQuery
 from omnirecord.lake.sessions import Wanted, sessions
 from omnirecord.lake.tables import SCHEMAS
 from tests.support.cassettes import HEALTHY, TROUBLED
+from tests.support.lake_sessions import ship
 from tests.support.lakes import shipped, split
 from tests.support.stores import bucket_url, lake_url, shared_moto
 
@@ -52,16 +53,18 @@ def test_each_table_and_view_has_the_columns_that_are_listed(query: LakeQuery) -
         assert query.run(f"SELECT * FROM {name} LIMIT 0").columns == columns, name
 
 
-def test_a_bucket_gives_the_answers_of_a_folder(query: LakeQuery, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = shipped(bucket_url(shared_moto(), monkeypatch), *SHOWN, labels={"team": "blue"})
-    with LakeQuery(other) as remote:
+def test_a_bucket_gives_the_answers_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [HEALTHY["subagent"], TROUBLED["tool_hangs"]]
+    folder, bucket = shipped(str(tmp_path / "lake"), *some), Lake(bucket_url(shared_moto(), monkeypatch))
+    bucket.init()
+    ship(bucket, some)
+    with LakeQuery(folder) as local, LakeQuery(bucket) as remote:
         for name in NAMES:
             sql = f"SELECT * EXCLUDE (shipped_at) FROM {name}" if name == "recordings" else f"FROM {name}"
-            found, expected = ([repr(row) for row in one.run(sql).rows] for one in (remote, query))
+            found, expected = ([repr(row) for row in one.run(sql).rows] for one in (remote, local))
             assert sorted(found) == sorted(expected), name
-    assert ask(other, "SELECT count(*) FROM events WHERE day < '2026-01-01'") == [(0,)]
-    with LakeQuery(other) as query:
-        assert len(list(sessions(query, Wanted(findings=["tool-without-output"])))) == 1
+        assert list(remote.run("SELECT count(*) FROM events WHERE day < '2026-01-01'").rows) == [(0,)]
+        assert len(list(sessions(remote, Wanted(findings=["tool-without-output"])))) == 1
 
 
 def test_an_empty_lake_has_all_tables_without_rows(lake_url: str) -> None:
@@ -86,11 +89,16 @@ def test_a_recording_without_its_last_commit_is_not_seen(tmp_path: Path) -> None
 
 def test_a_file_with_several_recordings_gives_the_complete_ones(tmp_path: Path) -> None:
     lake = shipped(str(tmp_path / "lake"), HEALTHY["text"], HEALTHY["tool"])
-    before = {name: sorted(map(repr, ask(lake, f"FROM {name}"))) for name in NAMES}
+    before = every_row(lake)
     for name in SCHEMAS:
         lake.table(name).optimize.compact()
     assert len(lake.table("events").file_uris()) == 1
-    assert {name: sorted(map(repr, ask(lake, f"FROM {name}"))) for name in NAMES} == before
+    assert every_row(lake) == before
+
+
+def every_row(lake: Lake) -> dict[str, list[str]]:
+    with LakeQuery(lake) as query:
+        return {name: sorted(map(repr, query.run(f"FROM {name}").rows)) for name in NAMES}
 
 
 def test_recordings_of_an_older_version_have_null_in_a_new_column(lake_url: str) -> None:
@@ -265,17 +273,23 @@ def test_a_session_that_two_proxies_recorded_is_whole_again(name: str, lake_url:
     times = "first_token_s, duration_s"
     whole = shipped(str(tmp_path / "one"), HEALTHY[name])
     parts = shipped(lake_url, *split(HEALTHY[name], tmp_path))
-    assert ask(parts, "SELECT count(*) FROM split_sessions") == [(1,)]
-    assert ask(parts, "SELECT count(first_token_s) FROM turns") == [(0,)]
-    assert ask(parts, f"SELECT {columns} FROM whole_turns ORDER BY turn") == ask(
-        whole, f"SELECT {columns} FROM turns ORDER BY turn"
-    )
-    measured = [ask(one, f"SELECT {times} FROM whole_turns ORDER BY turn") for one in (whole, parts)]
-    for a, b in zip(*measured, strict=True):
-        assert b == pytest.approx(a, abs=2e-6)
-    columns = "session_id, asked, model, turns, outcome, verdict, output_tokens, streams, exchanges, events"
-    assert ask(parts, f"SELECT {columns} FROM whole_sessions") == ask(whole, f"SELECT {columns} FROM whole_sessions")
-    assert ask(parts, "SELECT len(recordings) FROM whole_sessions") == [(2,)]
+    with LakeQuery(whole) as of_one, LakeQuery(parts) as of_parts:
+
+        def of(query: LakeQuery, sql: str) -> list[tuple[Any, ...]]:
+            return list(query.run(sql).rows)
+
+        assert of(of_parts, "SELECT count(*) FROM split_sessions") == [(1,)]
+        assert of(of_parts, "SELECT count(first_token_s) FROM turns") == [(0,)]
+        assert of(of_parts, f"SELECT {columns} FROM whole_turns ORDER BY turn") == of(
+            of_one, f"SELECT {columns} FROM turns ORDER BY turn"
+        )
+        measured = [of(one, f"SELECT {times} FROM whole_turns ORDER BY turn") for one in (of_one, of_parts)]
+        for a, b in zip(*measured, strict=True):
+            assert b == pytest.approx(a, abs=2e-6)
+        columns = "session_id, asked, model, turns, outcome, verdict, output_tokens, streams, exchanges, events"
+        sql = f"SELECT {columns} FROM whole_sessions"
+        assert of(of_parts, sql) == of(of_one, sql)
+        assert of(of_parts, "SELECT len(recordings) FROM whole_sessions") == [(2,)]
 
 
 def test_a_message_without_an_answer_stays_a_turn(tmp_path: Path) -> None:
@@ -286,14 +300,13 @@ def test_a_message_without_an_answer_stays_a_turn(tmp_path: Path) -> None:
     ]
 
 
-def test_a_session_in_one_recording_is_as_in_the_tables(lake: Lake) -> None:
+def test_a_session_in_one_recording_is_as_in_the_tables(query: LakeQuery) -> None:
     for whole, part in (("whole_turns", "turns"), ("whole_sessions", "sessions")):
         columns = ", ".join(
             one for one in NAMES[whole] if one in NAMES[part] and one not in ("parent_session_id", "labels")
         )
-        assert sorted(map(repr, ask(lake, f"SELECT {columns} FROM {whole}"))) == sorted(
-            map(repr, ask(lake, f"SELECT {columns} FROM {part}"))
-        )
+        found, expected = (sorted(map(repr, query.run(f"SELECT {columns} FROM {one}").rows)) for one in (whole, part))
+        assert found == expected
 
 
 def test_a_sub_agent_has_its_parent_also_from_the_recording_of_another_proxy(tmp_path: Path) -> None:

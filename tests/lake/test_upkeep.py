@@ -186,7 +186,7 @@ def test_a_recording_is_refused_too_if_only_a_checkpoint_is_left_of_the_log(tmp_
 def test_two_compactions_at_once_double_no_row(each_lake_url: str) -> None:
     shipped(each_lake_url, SHIPPED[:2])
     lake = Lake(each_lake_url)
-    before = content(lake)
+    before = rows_of(lake, "events")
     (first, *_) = merges(lake, "events", 1 << 20)
     one, other = Merged(), Merged()
     slow = merge(lake, first, one, 1 << 20)
@@ -197,7 +197,7 @@ def test_two_compactions_at_once_double_no_row(each_lake_url: str) -> None:
 
     assert one == Merged()
     assert other.objects == len(first.files)
-    assert content(lake) == before
+    assert rows_of(lake, "events") == before
     assert len(objects(lake, "events")) == len(first.files) + len(files_of(lake, "events")[0])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from omnirecord.omnigent import protocol
 from omnirecord.omnigent.contract import MODELS
 from omnirecord.providers import anthropic_messages, openai_chat, openai_responses
+from tests.support.prose import nodes
 
 PACKAGE = Path(__file__).parent.parent.parent / "omnirecord"
 INSIDE = ("omnigent", "providers")
@@ -52,38 +53,43 @@ def test_each_constant_is_used_outside() -> None:
 def test_no_module_outside_names_an_event_type() -> None:
     found = {
         name: types
-        for name, tree in _outside()
-        if (types := [one for one in _strings(tree) if _TYPE.search(one) or _PREFIX.fullmatch(one)])
+        for name, nodes in _outside()
+        if (types := [one for one in _strings(nodes) if _TYPE.search(one) or _PREFIX.fullmatch(one)])
     }
     assert found == {module: [text] for text, (module, _why) in MAY_NAME_A_TYPE.items()}
 
 
 def test_no_module_outside_names_a_path_of_the_server() -> None:
-    found = {name for name, tree in _outside() if any(map(_PATH.search, _strings(tree)))}
+    found = {name for name, nodes in _outside() if any(map(_PATH.search, _strings(nodes)))}
     assert found == set(MAY_NAME_A_PATH)
 
 
 def test_a_module_outside_imports_the_interface_of_omnigent_only() -> None:
-    assert [name for name, tree in _outside() if not PUBLIC.issuperset(_omnigent_imports(tree))] == []
+    assert [name for name, nodes in _outside() if not PUBLIC.issuperset(_omnigent_imports(nodes))] == []
 
 
 @cache
-def _outside() -> list[tuple[str, ast.Module]]:
-    """Return each module of the other packages: its path below `omnirecord/`, and its syntax tree."""
-    return [(str(file.relative_to(PACKAGE)), ast.parse(file.read_text())) for file in OUTSIDE]
+def _outside() -> list[tuple[str, list[ast.AST]]]:
+    """Return each module of the other packages: its path below `omnirecord/`, and the nodes of its syntax tree that
+    have a string or an import."""
+    kinds = ast.Expr, ast.Constant, ast.ImportFrom
+    return [
+        (str(file.relative_to(PACKAGE)), [one for one in nodes(ast.parse(file.read_text())) if isinstance(one, kinds)])
+        for file in OUTSIDE
+    ]
 
 
-def _strings(tree: ast.Module) -> Iterator[str]:
+def _strings(some: list[ast.AST]) -> Iterator[str]:
     """Return the string constants of a module, without docstrings."""
-    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
+    docs = {id(node.value) for node in some if isinstance(node, ast.Expr)}
+    for node in some:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             yield node.value
 
 
-def _omnigent_imports(tree: ast.Module) -> Iterator[str]:
+def _omnigent_imports(some: list[ast.AST]) -> Iterator[str]:
     """Return the modules below `omnirecord.omnigent` that a module imports, by dotted name."""
-    for node in ast.walk(tree):
+    for node in some:
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             parts = node.module.removeprefix("omnirecord.").split(".")
             if parts[0] == "omnigent":

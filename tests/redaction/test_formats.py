@@ -28,6 +28,8 @@ from tests.support.watchdog import slowness
 
 SECRETS = st.text("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", min_size=16, max_size=60).map(lambda text: text + "7")
 PSEUDONYM = Redactor(b"key").pseudonym
+EACH = len(a_third(range(12)))
+"""Examples of each format."""
 
 FORMATS = {
     "YAML": b"user: a\npassword: %b\nx: y\n",
@@ -89,7 +91,7 @@ def is_in(secret: str, data: bytes) -> bool:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(deadline=None, max_examples=10)  # each is cut three ways, once into single bytes
+@settings(deadline=None, max_examples=EACH)  # each is cut three ways, once into single bytes
 @given(secret=SECRETS, cuts=CUTS)
 def test_a_secret_never_comes_out_however_it_is_cut_and_twice_is_once(
     format: str, secret: str, cuts: list[int]
@@ -110,7 +112,7 @@ def test_a_secret_never_comes_out_however_it_is_cut_and_twice_is_once(
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=EACH)
 @given(secret=SECRETS, other=SECRETS)
 def test_clients_with_other_secrets_match(format: str, secret: str, other: str) -> None:
     recorded = Redactor(b"key").message(planted(format, secret))

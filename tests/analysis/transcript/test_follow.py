@@ -17,7 +17,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.model import Recording
 from tests.support.cassettes import Made, child, completed, created, delta, event, heartbeat, status
-from tests.support.examples import each
+from tests.support.examples import a_third, each
 from tests.support.live_rows import live_rows
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -59,13 +59,13 @@ def text(line: str) -> str:
     return line[15:] if line[:2] == "  " and line[2:4] != "Wh" else line
 
 
-@each("path", CASSETTES)
+@each("path", a_third(CASSETTES))
 def test_wherever_the_looks_fall_the_same_is_told(path: Path, tmp_path: Path) -> None:
     whole = Counter(map(text, told(open_store(path))))
     assert Counter(map(text, followed(path, tmp_path, random.Random(path.stem)))) == whole
 
 
-@each("path", CASSETTES)
+@each("path", a_third(CASSETTES, 1))
 def test_the_turns_are_those_that_show_tells_afterwards(path: Path) -> None:
     store = open_store(path)
     following = Following(store, None)

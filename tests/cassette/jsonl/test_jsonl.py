@@ -140,7 +140,7 @@ def everything(store: Store) -> list[Any]:
     return found
 
 
-@settings(deadline=None, max_examples=examples(150))
+@settings(deadline=None, max_examples=examples(100))
 @given(made=CASSETTES, recording=RECORDINGS)
 def test_there_and_back_loses_nothing(made: tuple[list[Row], ...], recording: Recording) -> None:
     with closing(in_memory([row for one in made for row in one], recording)) as store:

@@ -307,17 +307,18 @@ PUMPED = [
 
 @each("pump", PUMPED)
 def test_hostile_text_is_read_in_linear_time(pump: bytes) -> None:
-    def cost(size: int) -> float:
+    def cost(size: int, times: int = 3) -> float:
         text = (pump * (size // len(pump) + 1))[:size]
         took = []
-        for _ in range(3):
+        for _ in range(times):
             began = time.process_time()
             scan(NOTHING, text, strict=True)
             scan(NOTHING, text)
             took.append(time.process_time() - began)
         return min(took)
 
-    assert cost(20_000) < 12 * cost(5_000) + 0.02
+    most = 12 * cost(5_000) + 0.02
+    assert cost(20_000, times=1) < most or cost(20_000) < most
 
 
 def test_the_dashes_of_an_option_may_come_in_two_deltas() -> None:
