@@ -134,8 +134,7 @@ def _sessions_of(
         found.append(calls)
         is_only = len(sessions) == 1
         for one in sessions if is_only else watch(sessions, label):
-            frames = watch(one.frames(), label) if is_only else one.frames()
-            yield diff_session(one, calls, frames)
+            yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
 
 
 def compare(

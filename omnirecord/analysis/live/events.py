@@ -177,8 +177,7 @@ def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
 
 
 def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | None:
-    response = as_dict(data.get("response"))
-    id_ = as_text(response.get("id")) or ""
+    id_ = as_text(as_dict(data.get("response")).get("id")) or ""
     if id_ and not state.is_new("end", id_):
         return None
     begun, state.turn_ns, state.has_text = state.turn_ns, None, False

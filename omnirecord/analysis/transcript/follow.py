@@ -143,8 +143,7 @@ class UnfoldingTurn:
     def _child_pieces(self, page: Page) -> Iterator[Piece]:
         for key in self._new("children", self.draft.children):
             self._children[key] = None
-            child = self.draft.children[key]
-            yield next(sentences.child(page, child, is_told=True))
+            yield next(sentences.child(page, self.draft.children[key], is_told=True))
         for key, told in list(self._children.items()):
             status = self._said(key)
             if status is not None and status != told:

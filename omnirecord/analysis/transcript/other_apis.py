@@ -55,17 +55,12 @@ def call_name(link: Link) -> str:
 
 def told(page: Page, call: ModelCall) -> str:
     """Return ending, times and tokens of a call in one line."""
-    parts = [_how(page, call)]
-    begun = call.started_ns
-    if call.ending != "refused" and call.first_byte_ns is not None:
-        parts.append(f"first byte {seconds(max(call.first_byte_ns - begun, 0))}")
-    if call.first_token_ns is not None:
-        parts.append(f"first token {seconds(max(call.first_token_ns - begun, 0))}")
-    if call.tool_calls:
-        parts.append("asks for " + page.short(", ".join(one.name or "(no name)" for one in call.tool_calls)))
-    if (usage := _usage(call)) is not None:
-        parts.append(usage)
-    return " · ".join(parts)
+    begun, byte_ns, token_ns = call.started_ns, call.first_byte_ns, call.first_token_ns
+    byte = "" if byte_ns is None or call.ending == "refused" else f"first byte {seconds(max(byte_ns - begun, 0))}"
+    token = "" if token_ns is None else f"first token {seconds(max(token_ns - begun, 0))}"
+    tools = ", ".join(one.name or "(no name)" for one in call.tool_calls)
+    asks = f"asks for {page.short(tools)}" if tools else ""
+    return joined([_how(page, call), byte, token, asks, _usage(call)], " · ")
 
 
 def _how(page: Page, call: ModelCall) -> str:

@@ -263,8 +263,7 @@ def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
 
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for stream in by_stream(frames).values():
-        length = connect_snapshot_length(stream)
-        flags = chain(repeat(True, length), repeat(False))
+        flags = chain(repeat(True, connect_snapshot_length(stream)), repeat(False))
         yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
 
 
