@@ -168,8 +168,7 @@ START = History()
 
 
 def keys_and_history(turn: Turn, history: History) -> tuple[list[Key], History]:
-    """Return the keys of a turn, and the history after it. `history`: before it. A denied message never reaches the
-    model."""
+    """Return the keys of a turn, and the history after it. A denied message never reaches the model."""
     texts = [text for text in (plain(one.text) for one in turn.asked) if text]
     message = " ".join(texts)
     own = hash((history.digest, message)) if message else history.digest

@@ -95,8 +95,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
 def turn_rows(
     told: Session, by_id: dict[tuple[int, str | None], Session], calls: ModelCalls = NO_CALLS
 ) -> Iterator[dict[str, Any]]:
-    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id. `calls`: the model
-    calls."""
+    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None

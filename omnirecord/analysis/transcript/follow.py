@@ -320,8 +320,7 @@ class Following:
                 yield from self._named(session, [*turn.growing(page), *more])
 
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
-        """Return the objects of the turns that have ended since the last call, for `show --json`; at the end, those of
-        the calls without a turn."""
+        """Return the objects of turns that ended since the last call; at the end, also of calls without a turn."""
         if last:
             self._wholes()
         for session in self._sessions:

@@ -135,8 +135,7 @@ class AstrayCalls:
         self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool,
         count: int | None = None,
     ) -> Iterator[Line]:  # fmt: skip
-        """Return the lines of further calls. `alone`: there are no sessions. `count`: the number of calls, if all are
-        known."""
+        """Return the lines of further calls. `alone`: without sessions. `count`: of all calls, if they are known."""
         for link in links:
             recording = link.call.recording
             if recording != self._under:
@@ -158,8 +157,7 @@ def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
-    """Return a call with what is new in its request, its answer and its end. `told_before`: the instructions of earlier
-    calls."""
+    """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
     first = f"{number if attempt == 1 else '':>3}  {page.clock(call.started_ns):>7}"

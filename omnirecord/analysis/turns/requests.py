@@ -222,8 +222,7 @@ def _complaint(value: Any) -> str:
 def severity_of(
     method: str, target: str, status: int, *, later: bool = False
 ) -> Literal["note", "warning", "error"] | None:
-    """Return how bad an error status (400 or above) is; None if it occurs in healthy sessions. `later`: the same
-    request succeeded later."""
+    """Return how bad an error status is; None if it is healthy. `later`: the same request succeeded later."""
     below = below_session(target)
     if below is None and routes.is_of_machines(target):
         return None
