@@ -102,7 +102,7 @@ def cut(text: str, room: int) -> str:
 
 @dataclass(slots=True)
 class State:
-    """The state of a session in the view, so no line comes twice. `answered`: the answering party, by elicitation id."""
+    """The state of a session in the view, so no line comes twice. `answered`: the party, by elicitation id."""
 
     answered: dict[str, str]
     turn_ns: int | None = None
