@@ -50,8 +50,7 @@ def is_foreign(store: Source, x: Exchange) -> bool:
 
 
 def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
-    """Return the summary of an event in at most `limit` characters. `data`: its payload as parsed JSON; as text if it
-    is no JSON; or None."""
+    """Return an event in at most `limit` characters. `data`: its payload, parsed; its text if no JSON; or None."""
     told = of_provider(type_, data) if isinstance(data, dict) else None
     return of_omnigent(type_, data if told is None else told, limit)
 

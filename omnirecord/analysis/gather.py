@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -152,8 +153,7 @@ def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
 def calls_in(store: Source) -> Iterator[ModelCall]:
     """Return the model calls of a cassette, by recording and start."""
     hops = ModelHops(store)
-    found = (call_in(store, x, hops) for x in hops.exchanges())
-    return (call for call in found if call is not None)
+    return filter(None, (call_in(store, x, hops) for x in hops.exchanges()))
 
 
 def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = True) -> ModelCall | None:
@@ -227,22 +227,18 @@ class Context:
 
     def __init__(self, store: Source) -> None:
         self._store = store
-        self._aftermaths: dict[int, Aftermath] = {}
-        self._last_known: dict[int, int] = {}
+        self._aftermath = cache(lambda recording: Aftermath(store.exchanges(recording=recording)))
+        self._last_known_ns = cache(store.last_known_ns)
         self._started = {one.recording: one.started_at for one in store.recordings()}
 
     def of(self, exchanges: Sequence[Exchange]) -> Around:
         """Return the facts for the session of these exchanges."""
-        recording = exchanges[0].recording
-        if recording not in self._aftermaths:
-            self._aftermaths[recording] = Aftermath(self._store.exchanges(recording=recording))
-        if recording not in self._last_known and any(x.end_ns is None for x in exchanges):
-            self._last_known[recording] = self._store.last_known_ns(recording)
+        first, recording = exchanges[0], exchanges[0].recording
+        last_known_ns = self._last_known_ns(recording) if any(x.end_ns is None for x in exchanges) else 0
         asked = next((x for x in reversed(exchanges) if is_snapshot(x)), None)
         snapshot = None if asked is None else snapshot_of(asked, self._store.decoded_body(asked, "response"))
-        aftermath, started_at, first = self._aftermaths[recording], self._started.get(recording), exchanges[0]
         request = request_text(self._store, first) if is_unknown(self._store, first) else None
-        return Around(snapshot, aftermath, started_at, self._last_known.get(recording, 0), request)
+        return Around(snapshot, self._aftermath(recording), self._started.get(recording), last_known_ns, request)
 
 
 class Concluded(NamedTuple):

@@ -92,10 +92,9 @@ def _content(store: Store, x: Exchange, side: Side) -> Row:
 
 def _message(one: Message) -> Row:
     raw = text(one.data)
-    data = parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None
     return {
         "message": one.message, "at_ns": one.at_ns, "sent_ns": one.sent_ns, "dir": one.dir, "opcode": one.opcode,
-        "data": data, "raw": raw,
+        "data": parsed(raw) if isinstance(raw, str) and one.opcode == 1 else None, "raw": raw,
     }  # fmt: skip
 
 
@@ -257,8 +256,7 @@ def event_rows(store: Store, wanted: EventFilter) -> Iterator[Row]:
     for x in store.streams():
         if wanted.takes_stream(x):
             recording = recordings[x.recording]
-            zero_ns = zero(x.recording, x.session_id, x.stream)
-            first, last = span(recording, wanted.since, wanted.until, zero_ns)
+            first, last = span(recording, wanted.since, wanted.until, zero(x.recording, x.session_id, x.stream))
             for frame in store.frames(x):
                 if first <= frame.offset_ns <= last and wanted.takes(frame):
                     yield event_row(x, frame, recording.started_at, recording.hop)

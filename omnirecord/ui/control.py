@@ -97,8 +97,7 @@ class Control:
         if refusal := refused(guard, request):
             return refusal
         if name not in ("", "events"):
-            known = f"GET {CONTROL} and GET {CONTROL}events"
-            return error_response(404, "not_found", f"omnirecord: use {known}")
+            return error_response(404, "not_found", f"omnirecord: use GET {CONTROL} and GET {CONTROL}events")
         if request.method not in ("GET", "HEAD"):
             return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} takes only GET")
         if not name:
@@ -145,8 +144,7 @@ class Control:
         cassette = ""
         while True:
             news, was_over = self._news, self._is_over or not self._goes_on()
-            reading = self._loop.run_in_executor(self._threads, _read, follower, cassette)
-            data, has_more, cassette = await reading
+            data, has_more, cassette = await self._loop.run_in_executor(self._threads, _read, follower, cassette)
             if data:
                 await response.write(data)  # waits for a slow client
             if has_more:

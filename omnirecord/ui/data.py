@@ -71,9 +71,7 @@ def _row(one: Difference, places: Places) -> Row:
 def _turn(one: Difference, places: Places) -> int | None:
     """The pair of a difference. Paths count in the first session, except for turns of the second one alone."""
     found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
-    if found is None:
-        return None
-    return places[one.a is None and not found[2]][int(found[1])]
+    return None if found is None else places[one.a is None and not found[2]][int(found[1])]
 
 
 def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
@@ -91,11 +89,10 @@ def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> l
     ]
     linked = model_calls(store)
     read = ([diff_session(one, linked, one.frames()) for one in side] for side in sides)
-    found = by_session(*read, tolerance_s=TOLERANCE_S)
     return [
         {"a": None if i is None else _key_of(sides[0][i]), "b": None if j is None else _key_of(sides[1][j]),
          "differences": len(differences), "counts": counts(differences)}
-        for (i, j), differences in found
+        for (i, j), differences in by_session(*read, tolerance_s=TOLERANCE_S)
     ]  # fmt: skip
 
 

@@ -97,13 +97,9 @@ class Compared:
 
 
 def compared(
-    a: str | Path,
-    b: str | Path,
-    *,
-    session: str | None = None,
-    tolerance_s: float = TOLERANCE_S,
+    a: str | Path, b: str | Path, *, session: str | None = None, tolerance_s: float = TOLERANCE_S,
     watch: Watch = lambda items, _: items,
-) -> Compared:
+) -> Compared:  # fmt: skip
     """The differences between two cassettes, or a session of each. Raises `UsageError` or `CassetteError`."""
     if not (math.isfinite(tolerance_s) and tolerance_s >= 0):
         raise UsageError(f"the tolerance is {tolerance_s:g}: give a number of seconds that is not negative")
@@ -134,8 +130,7 @@ def _sessions_of(
         found.append(calls)
         is_only = len(sessions) == 1
         for one in sessions if is_only else watch(sessions, label):
-            frames = watch(one.frames(), label) if is_only else one.frames()
-            yield diff_session(one, calls, frames)
+            yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
 
 
 def compare(

@@ -331,8 +331,7 @@ def _brief(value: Any) -> str:
 
 
 def headline(found: Sequence[Difference], *, sessions: int, turns: int, calls: int = 0) -> str:
-    """The first line: the differences by kind; without any, the sessions and turns, or the `calls` without turns, that
-    were compared."""
+    """The first line: the differences by kind; without any, how many sessions and turns, or `calls`, were compared."""
     number = Counter(one.kind for one in found)
     told = [f"{number[kind]} in {kind}" for kind in KINDS if number[kind] and kind != "timing"]
     timing = f"{number['timing']} in timing, which does not count" if number["timing"] else ""

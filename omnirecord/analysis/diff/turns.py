@@ -26,6 +26,7 @@ from .differences import Differences, Kind, nulls
 T = TypeVar("T")
 NS = 1_000_000_000
 _OF_TOOL = ("name", "arguments", "output", "status")
+_USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cost_usd")
 
 
 def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
@@ -38,8 +39,14 @@ def compare_turn(out: Differences, path: str, a: Turn, b: Turn) -> None:
     _all(out, f"{path}.children", a.children, b.children, lambda one: one.title or "", lambda one: one.session_id,
          "title", "status", "last_message")  # fmt: skip
     _texts(out, f"{path}.messages", [one.text for one in a.messages], [one.text for one in b.messages])
-    _end(out, path, a, b)
-    _usage(out, path, a, b)
+    if a.ended != b.ended:
+        out.add("content", f"{path}.ended", a.ended, b.ended)
+        out.explain("end")
+    _fields(out, "content", f"{path}.error", a.error, b.error, "code", "message")
+    _fields(out, "content", path, a, b, "agent")
+    _fields(out, "usage", path, a, b, "model")
+    if _fields(out, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE):
+        out.explain("usage")
 
 
 def _said(text: str) -> str:
@@ -95,23 +102,6 @@ def _fields(out: Differences, kind: Kind, path: str, a: T | None, b: T | None, *
 
 def _said_fields(value: Any, *names: str) -> dict[str, Any] | None:
     return None if value is None else {name: getattr(value, name) for name in names}
-
-
-def _end(out: Differences, path: str, a: Turn, b: Turn) -> None:
-    if a.ended != b.ended:
-        out.add("content", f"{path}.ended", a.ended, b.ended)
-        out.explain("end")
-    _fields(out, "content", f"{path}.error", a.error, b.error, "code", "message")
-    _fields(out, "content", path, a, b, "agent")
-
-
-_USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cost_usd")
-
-
-def _usage(out: Differences, path: str, a: Turn, b: Turn) -> None:
-    _fields(out, "usage", path, a, b, "model")
-    if _fields(out, "usage", f"{path}.usage", a.usage, b.usage, *_USAGE):
-        out.explain("usage")
 
 
 def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: float) -> None:
@@ -232,8 +222,7 @@ def _kind(step: Step, path: str) -> Kind:
         return "usage"
     if step.label == SESSION_STATUS and path in ("", ".status"):
         return "order"
-    is_tool = step.family.startswith("function_call") or is_of_tool(step.label)
-    return "tools" if is_tool else "content"
+    return "tools" if step.family.startswith("function_call") or is_of_tool(step.label) else "content"
 
 
 def paired(pairs: Sequence[Pair]) -> list[Pair]:

@@ -212,8 +212,7 @@ def _end(one: StreamChecks) -> float:
 
 
 def reconnects(streams: Sequence[StreamChecks], endings: Endings, missed: Sequence[Sign]) -> Iterator[Sign]:
-    """Signs of reconnects. `streams`: in the order of opening. `missed`: the signs about items that no stream
-    carried."""
+    """Signs of reconnects. `streams`: by opening. `missed`: the signs about items that no stream carried."""
     gaps, last = list[tuple[StreamChecks, StreamChecks]](), None
     for one in streams:
         if one.is_session:

@@ -105,8 +105,7 @@ class Items:
         return {protocol.RESPONSE_OUTPUT_ITEM_DONE: self._item, protocol.SESSION_INPUT_CONSUMED: self._input}
 
     def _item(self, event: Event) -> None:
-        item = event.item
-        for key, text in keyed(item):
+        for key, text in keyed(event.item):
             known = self.by_key.get(key)
             # A call arrives twice, the second time in its stored form: the server may have replaced its arguments.
             if known is None or key[0] == "call":
@@ -248,7 +247,10 @@ class StreamedText:
 
     def _store(self, event: Event, stored: str, id_: str | None) -> None:
         if self._parts and not self._interrupted and not self._is(stored):
-            self._report(event, stored)
+            text = "".join(self._parts)
+            have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
+            message = f"{have}: {_difference(text, stored)}"
+            self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
         if id_ is not None:
             self._stored[id_] = stored
         self._clear()
@@ -259,11 +261,6 @@ class StreamedText:
         if text == stored or (self._resent and text.endswith(stored)):
             return True
         return any("".join(self._parts[begin:]) == stored for begin in self._calls[-_MOST:])
-
-    def _report(self, event: Event, stored: str) -> None:
-        text = "".join(self._parts)
-        message = f"the deltas have {_length(text)}, the stored item has {_length(stored)}: {_difference(text, stored)}"
-        self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
 
     def _end(self, event: Event) -> None:
         """The end of a response, which may hold the whole output."""

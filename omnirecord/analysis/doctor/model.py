@@ -139,7 +139,9 @@ def _of_calls(links: Sequence[Link]) -> Iterator[list[Sign]]:
     """Return the signs of calls without a turn: a list for each kind of request, by the ends of its attempts."""
     kinds = by_key(requests_of(links), lambda request: tuple((link.call.ending, link.call.reason) for link in request))
     for requests in kinds.values():
-        yield [*_failed(requests), *_limited([link for request in requests for link in request]), *_again(requests)]
+        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
+        again = (replace(sign, message=many + sign.message) for sign in _retried(requests[0]))
+        yield [*_failed(requests), *_limited([link for request in requests for link in request]), *again]
 
 
 def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
@@ -150,12 +152,6 @@ def _failed(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
         many = "" if len(last) == 1 else f"{counted(len(last), 'model call')} failed in the same way; the first: "
         code = "model-truncated" if call.ending == "incomplete" else "model-failed"
         yield _sign(code, f"{many}{_why(last[0])} (exchange {call.exchange})", last, at=last[0], has_place=True)
-
-
-def _again(requests: Sequence[Sequence[Link]]) -> Iterator[Sign]:
-    for sign in _retried(requests[0]):
-        many = "" if len(requests) == 1 else f"{counted(len(requests), 'request')} like this: "
-        yield replace(sign, message=many + sign.message)
 
 
 def _sign(

@@ -193,8 +193,8 @@ def _why(error: Exception) -> str:
 
 
 def rows_of_file(
-    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Callable[[str], None], rest: Callable[[], None]
-) -> Iterator[Row]:  # fmt: skip
+    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say, rest: Callable[[], None]
+) -> Iterator[Row]:
     """Return the rows, as `follow` does. With `retry`, also of a future file, and of the next recording."""
     with clear_errors(path):
         if path.is_file() and is_packed(path):
@@ -220,7 +220,7 @@ def rows_of_file(
         _wait(path, follower, seen)
 
 
-def _missing(path: Path, follower: Follower, *, retry: bool, say: Callable[[str], None]) -> None:
+def _missing(path: Path, follower: Follower, *, retry: bool, say: Say) -> None:
     if follower.has_read:
         say(f"{path} is no longer there" + (": waiting for another one" if retry else ""))
     elif retry:
@@ -255,16 +255,9 @@ def _read(follower: Follower, path: Path) -> Batch:
 
 
 def follow(
-    source: str,
-    wanted: Wanted,
-    *,
-    last: int = LAST,
-    retry: bool = False,
-    token: str | None = None,
-    ca: File | None = None,
-    say: Say,
-    rest: Callable[[], None] = lambda: None,
-) -> Iterator[Row]:
+    source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, token: str | None = None,
+    ca: File | None = None, say: Say, rest: Callable[[], None] = lambda: None,
+) -> Iterator[Row]:  # fmt: skip
     """Return the `last` recorded rows, then each new one until the recording ends; with `retry` for ever.
 
     `source` is a path or a URL; `token` and `ca` are for a proxy. `say` takes a sentence for the user: what is waited

@@ -93,8 +93,7 @@ class Requests:
             return
         make = partial(Line, row["end_ns"], place=place)
         if _has_failed(row):
-            line = self._failure(row, make)
-            yield replace(line, label=row["hop"])
+            yield replace(self._failure(row, make), label=row["hop"])
         elif row["kind"] != "http" or row["method"] not in READS:
             how, kind = _ENDINGS.get(row["ending"], (row["ending"], "end"))
             how = "" if kind == "end" and row["ending"] != "client_left" else f"; {how}"
@@ -143,9 +142,7 @@ class Requests:
 
 
 def _has_failed(row: Row) -> bool:
-    if row["status"] is not None:
-        return bool(row["status"] >= _FAILED)
-    return row["end_ns"] is not None
+    return bool(row["status"] >= _FAILED) if row["status"] is not None else row["end_ns"] is not None
 
 
 def _name(row: Row) -> str:

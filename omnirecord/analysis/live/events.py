@@ -102,8 +102,7 @@ def cut(text: str, room: int) -> str:
 
 @dataclass(slots=True)
 class State:
-    """The state of a session in the view, so that no line comes twice. `answered`: by elicitation id, the party that
-    answered."""
+    """The state of a session in the view, so no line comes twice. `answered`: the party, by elicitation id."""
 
     answered: dict[str, str]
     turn_ns: int | None = None
@@ -177,8 +176,7 @@ def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
 
 
 def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | None:
-    response = as_dict(data.get("response"))
-    id_ = as_text(response.get("id")) or ""
+    id_ = as_text(as_dict(data.get("response")).get("id")) or ""
     if id_ and not state.is_new("end", id_):
         return None
     begun, state.turn_ns, state.has_text = state.turn_ns, None, False

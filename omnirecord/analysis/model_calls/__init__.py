@@ -94,8 +94,7 @@ class _Correlation:
         self._tries = {self._attempts.of(group[0]): group for group in self._attempts.groups() if 1 < len(group) < 50}
 
     def result(self) -> ModelCalls:
-        sessions = [self._by_ids(number) for number in range(len(self._calls))]
-        groups = self._groups(sessions)
+        groups = self._groups([self._by_ids(number) for number in range(len(self._calls))])
         self._measure(groups)
         for (_, places), numbers in groups.items():
             self._by_conversation(numbers, places)

@@ -63,8 +63,7 @@ class Pair(NamedTuple):
 
 
 def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> list[Pair]:
-    """Return the turns of each call. A call without a possible turn is left out. `slack_ns`: what the clocks may
-    differ by."""
+    """Return the turns of each call that has a possible one. `slack_ns`: what the clocks may differ by."""
     heard = sorted(heard)
     texts = [_possible(one, heard, slack_ns) for one in said]
     found: list[Pair] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import NamedTuple
 
 from ...model import Recording
@@ -49,8 +50,7 @@ class Clocks:
         """Set the offset of a recording of model calls to one of turns. It is 0 if the times fit as they are, else the
         shortest delay that was seen."""
         if not self._is_one(model, client) and sum(one.fits for one in seen) * 2 < len(seen):
-            offset_ns = min(one.delay_ns for one in seen)
-            self._offsets[model, client] = Offset(model, client, offset_ns, "texts")
+            self._offsets[model, client] = Offset(model, client, min(one.delay_ns for one in seen), "texts")
 
     def offset(self, model: int, client: int) -> Offset:
         """Return the assumed offset of a recording of model calls to one of turns."""
@@ -138,17 +138,12 @@ def asked_of(conversation: Conversation) -> Asked:
                 (new if item.kind == "output" else old)[item.call_id] = None
                 if item.kind == "output" and is_counted(item.call_id):
                     outputs[item.call_id] = plain(item.text)
+    keys: list[Key] = [("history", history)] if last else []
+    keys += chain.from_iterable(_message_keys(message, said_before, before) for message in last)
     return Asked(
-        tuple(_keys(last, history, said_before, before)), last, tuple(new), tuple(id_ for id_ in old if id_ not in new),
+        tuple(keys), last, tuple(new), tuple(id_ for id_ in old if id_ not in new),
         ("history", history) if before else None, outputs,
     )  # fmt: skip
-
-
-def _keys(messages: tuple[str, ...], history: int, said: str, before: str) -> Iterator[Key]:
-    if messages:
-        yield ("history", history)
-    for message in messages:
-        yield from _message_keys(message, said, before)
 
 
 def _message_keys(message: str, said: str, before: str) -> Iterator[Key]:
@@ -173,8 +168,7 @@ START = History()
 
 
 def keys_and_history(turn: Turn, history: History) -> tuple[list[Key], History]:
-    """Return the keys of a turn, and the history after it. `history`: before it. A denied message never reaches the
-    model."""
+    """Return the keys of a turn, and the history after it. A denied message never reaches the model."""
     texts = [text for text in (plain(one.text) for one in turn.asked) if text]
     message = " ".join(texts)
     own = hash((history.digest, message)) if message else history.digest

@@ -195,8 +195,7 @@ def of_request(exchange: Exchange, body: bytes) -> Doc | None:
 
 
 def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
-    """The document of the answer to a failed request; None for other answers, and without text. Text that is no JSON is
-    indexed unchanged."""
+    """The document of the answer to a failed request, JSON or text; None for other answers, and without text."""
     if exchange.response is None or not may_have_failed(exchange):
         return None
     try:

@@ -230,8 +230,7 @@ class Match:
 
 
 def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit: int) -> tuple[int, list[Match]]:
-    """The number of matches, and the first of them by session and time; equal documents count once. Call it inside
-    `Index.at_once`."""
+    """The number of matches, and the first by session and time; equal documents count once. Needs `Index.at_once`."""
     found, values = _selected(query)
     narrowed, more = _narrowed(connection, narrow)
     inner, values = f"FROM docs d WHERE d.id IN ({found}){narrowed}", values + more

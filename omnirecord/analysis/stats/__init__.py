@@ -28,7 +28,7 @@ from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token
 from ..turns import Around, MergedFrame, by_stream, merged
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
-from ..turns.values import Approval, Passage, Session, Turn
+from ..turns.values import Approval, Session, Turn
 from .values import (
     ApprovalStats,
     FirstTokenStats,
@@ -214,7 +214,7 @@ class TurnMeasures:
         again = max(turn.restarts_ns, default=0)  # usage and rate are those of the last attempt
         passages = [passage for passage in passages if passage.first_ns >= again]
         self.later_deltas = sum(max(0, passage.pieces - 1) for passage in passages)
-        self.streaming = total(map(_streaming, passages)) or None
+        self.streaming = total(one.last_ns - one.first_ns for one in passages if one.pieces > 1) or None
         self.spent = turn.last_event_ns - turn.started_ns or None
         self.tools = total(tool.returned_ns - tool.called_ns for tool in turn.tools if tool.returned_ns is not None)
         self.approvals = total(waited(turn, approval, until_ns) for approval in turn.approvals)
@@ -299,10 +299,6 @@ def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
     return {**empty, "recording": recording, "model_calls": asdict(found)}
 
 
-def _streaming(passage: Passage) -> int | None:
-    return passage.last_ns - passage.first_ns if passage.pieces > 1 else None
-
-
 class _Stream:
     def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
         self.exchange, self.frames = exchange, frames
@@ -324,8 +320,7 @@ class _Stream:
 
 def _end(x: Exchange) -> int:
     """The last known time of an exchange, in ns."""
-    answered = x.request.at_ns if x.response is None else x.response.at_ns
-    return max(x.request.at_ns, answered, x.end_ns or 0)
+    return max(x.request.at_ns, x.response.at_ns if x.response else 0, x.end_ns or 0)
 
 
 def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:

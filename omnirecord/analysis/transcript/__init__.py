@@ -22,7 +22,7 @@ from typing import Any
 from ...cassette.select import the_session
 from ...cassette.sqlite import Store
 from ...model import Recording
-from ...text import clip, counted, one_line, seconds
+from ...text import clip, counted, joined, one_line, seconds
 from ..gather import failures_in, model_calls, strays, whole_sessions, without_calls
 from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
@@ -95,8 +95,7 @@ def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILEN
 def turn_rows(
     told: Session, by_id: dict[tuple[int, str | None], Session], calls: ModelCalls = NO_CALLS
 ) -> Iterator[dict[str, Any]]:
-    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id. `calls`: the model
-    calls."""
+    """Return the objects of one session's turns. `by_id`: all sessions, by recording and id."""
     others = children_of(told, by_id)
     for turn in told.turns:
         why = concluded(told, others) if turn is told.turns[-1] else None
@@ -270,22 +269,19 @@ def why(conclusion: Conclusion) -> str:
 def head(session: Session, page: Page) -> str:
     """Return the line with name, recording, turns, duration and streams of a session."""
     name = f"Session {one_line(session.session_id)}" if session.session_id else "A stream without a session"
-    parts = [name, f"recording {session.recording}", counted(len(session.turns), "turn")]
-    if session.parent_id:
-        parts.insert(1, f"sub-agent of {one_line(session.parent_id)}")
-    if title := _title(session):
-        parts.insert(1, f"“{title}”")
-    parts.append("no times recorded" if session.duration_ns is None else seconds(session.duration_ns))
-    if session.started_at is not None:
-        parts.append(f"from {session.started_at[:19].replace('T', ' ')} UTC")
-    return " · ".join([*parts, *_listened(session, page)])
+    parent = f"sub-agent of {one_line(session.parent_id)}" if session.parent_id else ""
+    parts = [name, _title(session), parent, f"recording {session.recording}", counted(len(session.turns), "turn")]
+    took = "no times recorded" if session.duration_ns is None else seconds(session.duration_ns)
+    since = "" if session.started_at is None else f"from {session.started_at[:19].replace('T', ' ')} UTC"
+    return joined([*parts, took, since, *_listened(session, page)], " · ")
 
 
 def _title(session: Session) -> str:
-    """Return the title, unless it repeats the first question."""
+    """Return the title in quotes, unless it repeats the first question."""
     title = one_line(session.snapshot.title or "") if session.snapshot else ""
     first = session.turns[0].asked[0].text if session.turns and session.turns[0].asked else ""
-    return "" if one_line(first).startswith(title.removesuffix("…").removesuffix("...")) else clip(title, 80)
+    is_known = one_line(first).startswith(title.removesuffix("…").removesuffix("..."))
+    return "" if is_known else f"“{clip(title, 80)}”"
 
 
 def _listened(session: Session, page: Page) -> Iterator[str]:
@@ -310,4 +306,4 @@ def total(session: Session) -> str:
     tokens = [sum(one.input_tokens or 0 for one in used), sum(one.output_tokens or 0 for one in used)]
     parts = [f"All {counted(len(used), 'turn')} together" if len(used) > 1 else "In all",
              f"{tokens[0]:,} in, {tokens[1]:,} out tokens", sentences.cost(price)]  # fmt: skip
-    return " · ".join(part for part in parts if part)
+    return joined(parts, " · ")

@@ -143,8 +143,7 @@ class UnfoldingTurn:
     def _child_pieces(self, page: Page) -> Iterator[Piece]:
         for key in self._new("children", self.draft.children):
             self._children[key] = None
-            child = self.draft.children[key]
-            yield next(sentences.child(page, child, is_told=True))
+            yield next(sentences.child(page, self.draft.children[key], is_told=True))
         for key, told in list(self._children.items()):
             status = self._said(key)
             if status is not None and status != told:
@@ -321,8 +320,7 @@ class Following:
                 yield from self._named(session, [*turn.growing(page), *more])
 
     def rows(self, *, last: bool = False) -> Iterator[dict[str, Any]]:
-        """Return the objects of the turns that have ended since the last call, for `show --json`; at the end, those of
-        the calls without a turn."""
+        """Return the objects of turns that ended since the last call; at the end, also of calls without a turn."""
         if last:
             self._wholes()
         for session in self._sessions:

@@ -55,17 +55,12 @@ def call_name(link: Link) -> str:
 
 def told(page: Page, call: ModelCall) -> str:
     """Return ending, times and tokens of a call in one line."""
-    parts = [_how(page, call)]
-    begun = call.started_ns
-    if call.ending != "refused" and call.first_byte_ns is not None:
-        parts.append(f"first byte {seconds(max(call.first_byte_ns - begun, 0))}")
-    if call.first_token_ns is not None:
-        parts.append(f"first token {seconds(max(call.first_token_ns - begun, 0))}")
-    if call.tool_calls:
-        parts.append("asks for " + page.short(", ".join(one.name or "(no name)" for one in call.tool_calls)))
-    if (usage := _usage(call)) is not None:
-        parts.append(usage)
-    return " · ".join(parts)
+    begun, byte_ns, token_ns = call.started_ns, call.first_byte_ns, call.first_token_ns
+    byte = "" if byte_ns is None or call.ending == "refused" else f"first byte {seconds(max(byte_ns - begun, 0))}"
+    token = "" if token_ns is None else f"first token {seconds(max(token_ns - begun, 0))}"
+    tools = ", ".join(one.name or "(no name)" for one in call.tool_calls)
+    asks = f"asks for {page.short(tools)}" if tools else ""
+    return joined([_how(page, call), byte, token, asks, _usage(call)], " · ")
 
 
 def _how(page: Page, call: ModelCall) -> str:
@@ -140,8 +135,7 @@ class AstrayCalls:
         self, page: Page, links: Iterable[Link], recordings: Callable[[], Sequence[Recording]], *, alone: bool,
         count: int | None = None,
     ) -> Iterator[Line]:  # fmt: skip
-        """Return the lines of further calls. `alone`: there are no sessions. `count`: the number of calls, if all are
-        known."""
+        """Return the lines of further calls. `alone`: without sessions. `count`: of all calls, if they are known."""
         for link in links:
             recording = link.call.recording
             if recording != self._under:
@@ -163,8 +157,7 @@ def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
-    """Return a call with what is new in its request, its answer and its end. `told_before`: the instructions of earlier
-    calls."""
+    """Return a call: what is new in its request, its answer, its end. `told_before`: instructions of earlier calls."""
     call, rest = link.call, " " * COLUMN
     attempt = max(link.attempt, call.attempt)
     first = f"{number if attempt == 1 else '':>3}  {page.clock(call.started_ns):>7}"

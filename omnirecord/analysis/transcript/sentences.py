@@ -247,9 +247,8 @@ def end(page: Page, turn: Turn) -> str:
     parts += [usage(turn.usage)] if turn.usage else []
     parts += [f"agent {one_line(turn.agent)}"] if turn.agent else []
     parts += [f"model {one_line(turn.model)}"] if turn.model and turn.model != turn.agent else []
-    if turn.odd_events:
-        parts.append(f"{counted(turn.odd_events, 'event')} against the contract")
-    return " · ".join(part for part in parts if part)
+    odd = f"{counted(turn.odd_events, 'event')} against the contract" if turn.odd_events else ""
+    return joined([*parts, odd], " · ")
 
 
 def _how(page: Page, turn: Turn) -> str:

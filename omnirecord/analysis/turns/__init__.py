@@ -113,7 +113,8 @@ class SessionBuilder:
     def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
         """Return the session; no frame follows. `session_of` describes the arguments."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
-        listenings = tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None)
+        session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
+        listenings = session.streams
         drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
         absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
         deleted_ns = deleted_at(exchanges)
@@ -121,14 +122,13 @@ class SessionBuilder:
             _delete(drafts, deleted_ns, listenings)
         self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
-        turns = [with_listeners(turn, absences, leavings) for turn in told]
-        session = self.so_far(exchanges, parent_id, turns, aftermath, around.last_known_ns)
+        turns = tuple(with_listeners(turn, absences, leavings) for turn in told)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
         status, status_ns = _status(self.turns, around.snapshot)
         return replace(
-            session, status=status, status_ns=status_ns, snapshot=around.snapshot, cost_usd=self.turns.cost_usd,
-            heartbeats=self.heartbeats, started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
-            deleted_ns=deleted_ns, request=around.request,
+            session, turns=turns, status=status, status_ns=status_ns, snapshot=around.snapshot,
+            cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
+            started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
         )  # fmt: skip
 
     def so_far(
@@ -263,8 +263,7 @@ def by_stream(frames: Iterable[TimedFrame]) -> dict[int, list[TimedFrame]]:
 
 def _streams(frames: Iterable[TimedFrame]) -> Iterator[list[MergedFrame]]:
     for stream in by_stream(frames).values():
-        length = connect_snapshot_length(stream)
-        flags = chain(repeat(True, length), repeat(False))
+        flags = chain(repeat(True, connect_snapshot_length(stream)), repeat(False))
         yield list(map(_new, repeat(MergedFrame), zip(stream, flags, strict=False)))
 
 

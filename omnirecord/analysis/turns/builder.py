@@ -236,8 +236,7 @@ def _within(absences: list[Absence], begin: int, end: int) -> list[Absence]:
 
 def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
     begin, end = silence.from_ns, silence.from_ns + silence.length_ns
-    cut = _within(absences, begin, end)
-    sum_ns = sum(min(end, one.until_ns) - max(begin, one.from_ns) for one in cut)
+    sum_ns = sum(min(end, one.until_ns) - max(begin, one.from_ns) for one in _within(absences, begin, end))
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
 from .values import Child, Listening, Session, Turn
-from .why_stopped import LONG_QUIET, Code, because, is_waited_for, last_stream, stopped
+from .why_stopped import LONG_QUIET, Code, because, is_waited_for, last_stream, quiet_ns, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
@@ -169,8 +169,7 @@ def _without_effect(turn: Turn) -> _Verdict | None:
 
 def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _Verdict | None:
     """Return a verdict with what the turn waited for, if it waited for `patience` ns or more."""
-    until = turn.last_event_ns if last is None or last.until_ns is None else last.until_ns
-    quiet = until - turn.last_event_ns
+    quiet = quiet_ns(turn, last)
     tools = [tool for tool in turn.tools if tool.returned_ns is None]
     if tools and quiet >= patience:
         said = f"Unfinished: waiting for the tool {_named(tools[-1].name)}"

@@ -132,9 +132,7 @@ class Posts:
         if by_item in self._left:
             return self._taken(by_item)
         number = next(iter(self._left), None) if text is None else self._oldest(text)
-        if number is None or self._left[number].at_ns > at_ns:
-            return None
-        return self._taken(number)
+        return None if number is None or self._left[number].at_ns > at_ns else self._taken(number)
 
     def _taken(self, number: int) -> Act:
         self._claimed.add(number)
@@ -224,8 +222,7 @@ def _complaint(value: Any) -> str:
 def severity_of(
     method: str, target: str, status: int, *, later: bool = False
 ) -> Literal["note", "warning", "error"] | None:
-    """Return how bad an error status (400 or above) is; None if it occurs in healthy sessions. `later`: the same
-    request succeeded later."""
+    """Return how bad an error status is; None if it is healthy. `later`: the same request succeeded later."""
     below = below_session(target)
     if below is None and routes.is_of_machines(target):
         return None
@@ -240,8 +237,7 @@ def severity_of(
 
 def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
     if below is None:
-        is_api = routes.is_of_sessions(target)
-        return "warning" if status >= 500 or (is_api and status in (401, 403)) else None
+        return "warning" if status >= 500 or (routes.is_of_sessions(target) and status in (401, 403)) else None
     if below not in _ESSENTIAL:
         if status in (404, 405, 410) or (later and status in _BOOTING):
             return None

@@ -210,7 +210,7 @@ def _on(turn: Turn) -> str:
 
 def _silent(turn: Turn, last: Listening | None) -> str:
     """Return the duration without an event, if it was long."""
-    quiet = _quiet_ns(turn, last)
+    quiet = quiet_ns(turn, last)
     if quiet < LONG_QUIET:
         return ""
     if turn.heartbeats:
@@ -218,7 +218,7 @@ def _silent(turn: Turn, last: Listening | None) -> str:
     return f" For {seconds(quiet)} no event came, not even a heartbeat."
 
 
-def _quiet_ns(turn: Turn, last: Listening | None) -> int:
+def quiet_ns(turn: Turn, last: Listening | None) -> int:
     """Return the ns without an event before the end of the last stream."""
     return 0 if last is None or last.until_ns is None else last.until_ns - turn.last_event_ns
 
@@ -252,7 +252,7 @@ def _end(session: Session, last: Listening, code: Code | None) -> str:
     """Return what ended the last stream, and when."""
     turn = session.turns[-1] if session.turns else None
     how = _ENDS.get(last.ending) or _server_ended(last, cut=code is None)
-    if turn is not None and code is None and _quiet_ns(turn, last) >= LONG_QUIET:
+    if turn is not None and code is None and quiet_ns(turn, last) >= LONG_QUIET:
         how = f"then {how}"  # how long that took has been told
     else:
         what = re.match(r"[^:,]*", how)  # the time comes before the first colon or comma
