@@ -22,16 +22,8 @@ import aiohttp
 from aiohttp import web
 
 from ...model import Ending, Headers, Kind
+from ...server import http
 from ...server.aiohttp_private import RawResponse, drop_header_sections
-from ...server.http import (  # fmt: skip
-    SectionTooLarge,
-    ambiguous,
-    bad_body,
-    error_response,
-    is_too_large,
-    number_of,
-    out_of_descriptors,
-)
 from ...server.listener import continue_upload, no_response
 from ...server.timers import Complaint
 from ...text import unquoted
@@ -102,10 +94,10 @@ class Forward:
             return answer if isinstance(answer, web.StreamResponse) else await answer
         except web.RequestPayloadError as error:
             self._ending = "eof"
-            return self._instead(bad_body(error))
+            return self._instead(http.bad_body(error))
         except (*LOST, aiohttp.ClientError) as error:
-            if is_too_large(error):
-                return self._bad_answer(SectionTooLarge.message)
+            if http.is_too_large(error):
+                return self._bad_answer(http.SectionTooLarge.message)
             if isinstance(error, aiohttp.ClientResponseError):
                 return self._bad_answer(f"it is no HTTP ({unquoted(error.message)})")
             self._ending = "client_left" if self._client_is_gone() else "upstream_lost"
@@ -121,7 +113,7 @@ class Forward:
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
         """Return a response of the proxy's own, or a coroutine: this call would last as long as a stream."""
-        if (refusal := ambiguous(self._request, self._asked.headers)) is not None:
+        if (refusal := http.ambiguous(self._request, self._asked.headers)) is not None:
             self._ending = "eof"
             return self._instead(refusal)
         try:
@@ -159,7 +151,7 @@ class Forward:
         body = self._upload() if self._request.body_exists and not upgrade else None
         continue_upload(self._request, headers)
         try:
-            client = number_of(self._request.protocol)
+            client = http.number_of(self._request.protocol)
             return await self.target.upstream.request(client, self._request.method, target, passed, body)
         except aiohttp.ClientConnectionError:
             if isinstance(error := self._request.content.exception(), web.RequestPayloadError):
@@ -175,10 +167,10 @@ class Forward:
     def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
         if is_short:
             _SHORT.say("file descriptors run short: no connection to upstream can be opened, such requests get 503")
-            return self._instead(out_of_descriptors())
+            return self._instead(http.out_of_descriptors())
         message = f"omnirecord could not reach the upstream {self.target.shown}: {reason}"
         log.warning("%s", message)
-        return self._instead(error_response(502, "upstream_unreachable", message))
+        return self._instead(http.error_response(502, "upstream_unreachable", message))
 
     def _flaw(self, answer: aiohttp.ClientResponse) -> str | None:
         """Return why a response cannot be passed on unchanged; None if it can."""
@@ -194,7 +186,7 @@ class Forward:
         self._ending = "upstream_lost"
         log.warning("exchange %d: upstream's answer is not passed on: %s", self.recorder.exchange, why)
         message = f"omnirecord does not pass on the upstream's answer: {why}"
-        return self._instead(error_response(502, "upstream_answer", message))
+        return self._instead(http.error_response(502, "upstream_answer", message))
 
     def _instead(self, answer: web.Response) -> web.Response:
         """Record a response of the proxy's own, and return it."""
