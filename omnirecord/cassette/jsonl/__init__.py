@@ -170,9 +170,8 @@ class Reader:
             incident = self._as(IncidentLine, value)
             yield rows.incident(incident.recording + self._offsets.recording, incident.at_ns, incident.incident)
         else:
-            raise self._broken(
-                f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)[:10]}"[:500]
-            )
+            keys = sorted(value)[:10]
+            raise self._broken(f"neither an exchange, a frame, reads nor a message, with the keys {keys}"[:500])
 
     def _current(self, stream: int) -> _Begun:
         if self._begun is None or self._begun.exchange.stream != stream:
