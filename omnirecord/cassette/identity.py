@@ -102,7 +102,6 @@ def _value(where: str, key: object, value: object) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{where}: the value of {key} is no text: write a string, as in {{'branch': 'main'}}")
     if len(value) > LONGEST_VALUE or not value.isprintable():
-        raise UsageError(
-            f"{where}: the value of {key} cannot be used: take printable characters, at most {LONGEST_VALUE}"
-        )
+        allowed = f"printable characters, at most {LONGEST_VALUE}"
+        raise UsageError(f"{where}: the value of {key} cannot be used: take {allowed}")
     return value

@@ -71,8 +71,7 @@ class _Part:
 
 def parse_shift(text: str) -> float:
     """Return a shift of a clock in seconds, of a text such as `+1.5s` or `-250ms`. Raises `UsageError`."""
-    found = _SHIFT.fullmatch(text.strip())
-    if found is None:
+    if (found := _SHIFT.fullmatch(text.strip())) is None:
         raise UsageError(f"--shift {text!r} is no shift: write for instance +1.5s, -250ms or +2min")
     return float(found[1]) * _UNITS[found[2] or "s"]
 

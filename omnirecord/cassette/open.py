@@ -149,9 +149,8 @@ def _jsonl_rows(reader: Reader, path: Path) -> Iterator[Row]:
             return
         if is_sse(path):
             command = f"omnirecord import {shlex.quote(str(path))} --db {shlex.quote(str(path.with_suffix('.db')))}"
-            raise NotACassette(
-                f"{path} is the body of an event stream and no cassette: import it first, with `{command}`"
-            )
+            why = "is the body of an event stream and no cassette"
+            raise NotACassette(f"{path} {why}: import it first, with `{command}`")
         with path.open("rb") as text:
             yield from reader.rows(text)
 
@@ -221,16 +220,13 @@ def _sse_framed(path: Path) -> list[Framed]:
             some = framer.feed(0, data)
             left -= AN_EVENT * len(some) + len(data)
             if left < 0:
-                raise TooLarge(
-                    f"{path} holds more than {shown_size(max_decoded())} of events (--max-decoded): give a larger limit"
-                )
+                limit = shown_size(max_decoded())
+                raise TooLarge(f"{path} holds more than {limit} of events (--max-decoded): give a larger limit")
             found += some
     return found + framer.close()
 
 
-def _sse_rows(
-    recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed]
-) -> Iterator[Row]:  # fmt: skip
+def _sse_rows(recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed]) -> Iterator[Row]:
     target = stream_target(session) if session else "/stream"
     accept = (("Accept", "text/event-stream"),)
     yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)

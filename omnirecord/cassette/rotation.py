@@ -21,7 +21,7 @@ from pathlib import Path
 from ..errors import CassetteError, UsageError
 from ..server.timers import monotonic
 from ..wire.limits import Retention
-from .files import TemporaryFolder
+from .files import TemporaryFolder, sibling
 from .sqlite import Writer
 from .sqlite.connection import clear_errors, is_usable_path
 from .sqlite.lock import RecorderLock, recorder_is_alive
@@ -126,8 +126,8 @@ class RotatedCassettes:
 
     def left_behind(self) -> list[Path]:
         """Return the cassettes that killed recorders did not finish, except the current one."""
-        logs = (path for path in self.all(but=self.current()) if path.with_name(path.name + "-wal").exists())
-        return [path for path in logs if not recorder_is_alive(path)]
+        full = self.all(but=self.current())
+        return [one for one in full if sibling(one, "-wal").exists() and not recorder_is_alive(one)]
 
     def still_recorded(self) -> list[Path]:
         """Return the cassettes with a running recorder, oldest first, except the current one."""
@@ -167,10 +167,8 @@ class RotatedCassettes:
         except OSError:
             return None
         number = self._known.get(key)  # a new cassette has no mark yet
-        if number is None and path.is_file() and not path.is_symlink():
-            number = number_made(path)
-            if number is not None:
-                self._known[key] = number
+        if number is None and path.is_file() and not path.is_symlink() and (number := number_made(path)) is not None:
+            self._known[key] = number
         return number
 
     def prune(self, writing: set[Path], *, spares_unshipped: bool = False) -> None:

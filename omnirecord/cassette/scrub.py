@@ -309,10 +309,8 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
     if scanner is None or not is_database(source):
         return
     counts: Counter[str] = Counter()
-    for path in (source, source.with_name(source.name + "-wal")):
-        for kind, token in (
-            _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))) if path.exists() else ()
-        ):
+    for path in filter(Path.exists, (source, source.with_name(source.name + "-wal"))):
+        for kind, token in _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))):
             known = (kind, token) in said or any(other.startswith(token) for _, other in said)
             known = known or kind == "url" or (kind.startswith("field ") and not _may_be_value(token))
             known = known or (kind in _COOKIES and PSEUDONYM in token)

@@ -76,11 +76,8 @@ def refuse_statement(sql: str, names: Names, more: Collection[str] = (), pragma:
         raise UsageError(f"{keyword} is not available in a query: begin it with SELECT or WITH")
     if word.lower() in names:
         raise UsageError(f'{word} is a table or view, and no SQL: write "SELECT * FROM {word}"')
-    close = near(keyword, (*_READS, *more))
-    raise UsageError(
-        f"the SQL begins with {word or rest[0]!r}, which is no statement"
-        f"{did_you_mean(close) or ': begin it with SELECT or WITH'}"
-    )
+    close = did_you_mean(near(keyword, (*_READS, *more))) or ": begin it with SELECT or WITH"
+    raise UsageError(f"the SQL begins with {word or rest[0]!r}, which is no statement{close}")
 
 
 def refuse_parameters(sql: str, given: Collection[str]) -> None:
@@ -117,9 +114,8 @@ def mistake(said: str, sql: str, names: Names) -> str:
 
 def no_table(name: str, names: Names) -> str:
     plain = name.rpartition(".")[2]
-    return (
-        f"there is no table or view {plain}{did_you_mean(near(plain.lower(), names)) or '.'} There are {listed(names)}"
-    )
+    close = did_you_mean(near(plain.lower(), names))
+    return f"there is no table or view {plain}{close or '.'} There are {listed(names)}"
 
 
 def no_column(name: str, sql: str, names: Names) -> str:

@@ -87,9 +87,8 @@ def _status(data: Data) -> str:
 def _input(data: Data) -> str:
     item = as_dict(data.get("data"))
     inner = as_dict(item.get("data"))
-    return joined([text_in(inner.get("role")), quoted(_content(inner.get("content")))], ": ") or text_in(
-        item.get("type")
-    )
+    said = joined([text_in(inner.get("role")), quoted(_content(inner.get("content")))], ": ")
+    return said or text_in(item.get("type"))
 
 
 def _child(data: Data) -> str:

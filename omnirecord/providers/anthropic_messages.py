@@ -86,16 +86,9 @@ class ToolResultBlock(Shape):
 
 
 ContentBlock = Annotated[
-    TextBlock
-    | ThinkingBlock
-    | RedactedThinkingBlock
-    | ToolUseBlock
-    | ServerToolUseBlock
-    | McpToolUseBlock
-    | ToolResultBlock
-    | Shape,
-    ByType(),
-]
+    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ServerToolUseBlock | McpToolUseBlock
+    | ToolResultBlock | Shape, ByType(),
+]  # fmt: skip
 """A block of a message's content. One of a type that is not here is open."""
 
 

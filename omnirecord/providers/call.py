@@ -184,9 +184,8 @@ def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, 
         return "failed", x.ending, None
     if x.ending == "open":
         return "open", None, None
-    if x.ending == "unknown" or (
-        (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")
-    ):
+    is_whole = (x.kind == "http" or is_lost) and x.response is not None and x.ending in ("eof", "done")
+    if x.ending == "unknown" or is_whole:
         return "unknown", None, None
     return "cut", x.ending, _CUT_BY.get(x.ending)
 

@@ -150,9 +150,8 @@ def _block(data: dict[str, Any], kind: Kind, name: str) -> Iterator[Draft]:
     elif type_.endswith("tool_use"):
         yield _call({"name": data.get("name"), "arguments": data.get("input")}, as_text(data.get("id")))
     elif type_.endswith("tool_result"):
-        yield _output(
-            data.get("content"), as_text(data.get("tool_use_id")), None, is_error=data.get("is_error") is True
-        )
+        call_id, is_error = as_text(data.get("tool_use_id")), data.get("is_error") is True
+        yield _output(data.get("content"), call_id, None, is_error=is_error)
     elif data:
         yield Draft("other", value=_stable(data), name=name or kind)
 

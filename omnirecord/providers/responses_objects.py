@@ -181,24 +181,10 @@ class Compaction(Shape):
 
 
 Item = Annotated[
-    Message
-    | FunctionCall
-    | CustomToolCall
-    | Reasoning
-    | WebSearchCall
-    | FileSearchCall
-    | CodeInterpreterCall
-    | ImageGenerationCall
-    | ComputerCall
-    | ShellCall
-    | ApplyPatchCall
-    | McpCall
-    | McpListTools
-    | McpApprovalRequest
-    | Compaction
-    | Shape,
-    ByType(),
-]
+    Message | FunctionCall | CustomToolCall | Reasoning | WebSearchCall | FileSearchCall | CodeInterpreterCall
+    | ImageGenerationCall | ComputerCall | ShellCall | ApplyPatchCall | McpCall | McpListTools | McpApprovalRequest
+    | Compaction | Shape, ByType(),
+]  # fmt: skip
 Part = Annotated[OutputText | Refusal | ReasoningText | Shape, ByType()]
 
 

@@ -284,9 +284,8 @@ def credentials(headers: Headers) -> tuple[tuple[str, str], ...]:
         if lower in {"authorization", "x-api-key"} or names.is_identity(lower):
             found.add((lower, value))
         elif lower == "cookie":
-            found |= {
-                (lower, part.strip()) for part in value.split(";", _COOKIES)[:_COOKIES] if names.is_session_cookie(part)
-            }
+            parts = value.split(";", _COOKIES)[:_COOKIES]
+            found |= {(lower, part.strip()) for part in parts if names.is_session_cookie(part)}
     return tuple(sorted(found))
 
 

@@ -215,14 +215,9 @@ class PackingError(ValueError):
 
 def packed(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Yield one zstd frame with a checksum, which detects damage."""
-    options: dict[int, int] = {
-        zstd.CompressionParameter.compression_level: _LEVEL,
-        zstd.CompressionParameter.checksum_flag: 1,
-    }
-    compressor = zstd.ZstdCompressor(options=options)
-    for piece in pieces:
-        if made := compressor.compress(piece):
-            yield made
+    known = zstd.CompressionParameter
+    compressor = zstd.ZstdCompressor(options={known.compression_level: _LEVEL, known.checksum_flag: 1})
+    yield from filter(None, map(compressor.compress, pieces))
     yield compressor.flush()
 
 

@@ -51,9 +51,8 @@ def without_ids(data: dict[str, Any]) -> dict[str, Any]:
     params = rest.get("params")
     if isinstance(params, dict) and isinstance(params.get(_META), dict):
         meta = {name: value for name, value in params[_META].items() if name != _TOKEN}
-        rest["params"] = {name: value for name, value in params.items() if name != _META} | (
-            {_META: meta} if meta else {}
-        )
+        kept = {_META: meta} if meta else {}
+        rest["params"] = {name: value for name, value in params.items() if name != _META} | kept
     return rest
 
 

@@ -169,9 +169,8 @@ def lake_url(url: str) -> str:
     if parts.scheme == "file":
         return str(Path(parts.path))
     if parts.scheme not in _SCHEMES or not parts.hostname:
-        raise UsageError(
-            f"{parts.scheme}:// is no address of a lake: name a folder, s3://BUCKET/PATH, gs://… or az://…"
-        )
+        known = "name a folder, s3://BUCKET/PATH, gs://… or az://…"
+        raise UsageError(f"{parts.scheme}:// is no address of a lake: {known}")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError("the URL of a lake has no user, query or fragment: credentials come from the environment")
     return url.rstrip("/")

@@ -136,9 +136,8 @@ class Reader:
             raise self._no_cassette()
         if version > FORMAT_VERSION:
             shown = f"cassette format {version}" if version < LIMIT else "a cassette format of many digits"
-            raise NewerCassette(
-                f"{self._name} has {shown}, this omnirecord reads up to {FORMAT_VERSION}: upgrade omnirecord"
-            )
+            known = f"this omnirecord reads up to {FORMAT_VERSION}: upgrade omnirecord"
+            raise NewerCassette(f"{self._name} has {shown}, {known}")
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
             self._contracts[recording.recording] = contract_or_default(recording.contract)
@@ -170,9 +169,8 @@ class Reader:
             incident = self._as(IncidentLine, value)
             yield rows.incident(incident.recording + self._offsets.recording, incident.at_ns, incident.incident)
         else:
-            raise self._broken(
-                f"neither an exchange, a frame, reads nor a message, with the keys {sorted(value)[:10]}"[:500]
-            )
+            keys = sorted(value)[:10]
+            raise self._broken(f"neither an exchange, a frame, reads nor a message, with the keys {keys}"[:500])
 
     def _current(self, stream: int) -> _Begun:
         if self._begun is None or self._begun.exchange.stream != stream:
@@ -295,9 +293,8 @@ class Reader:
 
     def _check_size(self, begun: _Begun, where: str, there: int) -> None:
         if there != begun.received:
-            raise self._broken(
-                f"stream {begun.exchange.stream} has {there} bytes in its {where}, and {begun.received} in its reads"
-            )
+            has = f"{there} bytes in its {where}, and {begun.received} in its reads"
+            raise self._broken(f"stream {begun.exchange.stream} has {has}")
 
 
 def _json(line: bytes) -> Any:

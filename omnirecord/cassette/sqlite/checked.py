@@ -48,10 +48,8 @@ def _labels(text: Any) -> dict[str, str]:
 
 def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     """Return the exchange in a row, and whether some bytes of its response are in no frame."""
-    (number, recording, kind, stream, session_id, party, at_ns, method, target, headers) = row[:10]
-    (response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, has_unframed) = row[
-        10:
-    ]
+    number, recording, kind, stream, session_id, party, at_ns, method, target, headers = row[:10]
+    response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more = row[10:]
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
     if kind not in model.KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
@@ -77,7 +75,7 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     )  # fmt: skip
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending
-    return exchange, bool(has_unframed)
+    return exchange, bool(more)
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request

@@ -159,9 +159,8 @@ def clear_errors(path: Path | str) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-            raise CassetteInUse(
-                f"{path} is in use by another program: wait until that has closed it, or stop it"
-            ) from error
+            why = "is in use by another program: wait until that has closed it, or stop it"
+            raise CassetteInUse(f"{path} {why}") from error
         if (refusal := refused_by_disk(error, Path(path))) is not None:
             raise CassetteError(refusal) from error
         raise damaged(path, error) from error

@@ -311,10 +311,8 @@ def _tune(connection: sqlite3.Connection) -> None:
 
 
 def _create(connection: sqlite3.Connection, version: int = SCHEMA_VERSION) -> None:
-    connection.executescript(
-        f"BEGIN; {schema.SCHEMAS[version]} PRAGMA application_id = {APPLICATION_ID};"
-        f" PRAGMA user_version = {version}; COMMIT;"
-    )
+    pragmas = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
+    connection.executescript(f"BEGIN; {schema.SCHEMAS[version]} {pragmas} COMMIT;")
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> int:
@@ -323,9 +321,8 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> int:
     if application != APPLICATION_ID or version < 1:
         raise NotACassette(f"{path} is an SQLite database, but no cassette")
     if version > SCHEMA_VERSION:
-        raise NewerCassette(
-            f"{path} has cassette format {version}, this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
-        )
+        known = f"this omnirecord reads up to {SCHEMA_VERSION}: upgrade omnirecord"
+        raise NewerCassette(f"{path} has cassette format {version}, {known}")
     return int(version)
 
 

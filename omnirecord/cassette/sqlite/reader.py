@@ -164,9 +164,7 @@ class Store(Tables):
                 if more is not None:
                     issues = checked.issues_of(more)
                 read = times.read(number)
-                yield TimedFrame(
-                    stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues
-                )  # fmt: skip
+                yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues)
 
     def frame_table(self, exchange: Exchange) -> FrameTable | None:
         """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""

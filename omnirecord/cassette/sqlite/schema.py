@@ -203,10 +203,8 @@ def _execute_all(connection: sqlite3.Connection, statements: str) -> None:
 
 
 def _converted(old: sqlite3.Connection) -> Iterator[rows.Row]:
-    streams = old.execute(
-        "SELECT exchange, stream, response_headers FROM exchanges WHERE stream IS NOT NULL ORDER BY stream"
-    ).fetchall()
-    for exchange, stream, headers in streams:
+    query = "SELECT exchange, stream, response_headers FROM exchanges WHERE stream IS NOT NULL ORDER BY stream"
+    for exchange, stream, headers in old.execute(query).fetchall():
         coding = next((value for name, value in json.loads(headers or "[]") if name.lower() == "content-encoding"), "")
         yield from _stream(old, exchange, stream, coding.strip().lower() not in ("", "identity"))
 
@@ -220,9 +218,8 @@ def _stream(old: sqlite3.Connection, exchange: int, stream: int, is_coded: bool)
     else:
         ((framed,),) = old.execute("SELECT coalesce(sum(length), 0) FROM frames WHERE stream = ?", (stream,))
         spans = chain(spans, _chunks(old, exchange, framed))
-    reads = old.execute(
-        "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n", (exchange,)
-    ).fetchall()
+    of_reads = "SELECT offset_ns, sent_ns, size FROM reads WHERE exchange = ? ORDER BY n"
+    reads = old.execute(of_reads, (exchange,)).fetchall()
     yield from stream_rows.read_blocks(exchange, reads, cut(spans, (size for *_, size in reads)))
     yield from stream_rows.frame_blocks(stream, _framed(old, stream), lambda read: reads[read][0])
 

@@ -272,32 +272,25 @@ class Index:
             # One client may receive a text twice: as deltas and an item, or as a request and an event.
             is_sought = others or doc.near_ns != COPIES_NEAR
             same = self._same(doc, number, exchange, session, head, others) if is_sought else None
-            self.connection.execute(
-                "INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    number, session, recording, exchange, doc.kind, doc.type, doc.first_seq, doc.last_seq,
-                    doc.first_ns, doc.last_ns, doc.says, doc.near_ns, head, doc.key, same or number, is_over,
-                ),
+            values = (
+                number, session, recording, exchange, doc.kind, doc.type, doc.first_seq, doc.last_seq, doc.first_ns,
+                doc.last_ns, doc.says, doc.near_ns, head, doc.key, same or number, is_over,
             )  # fmt: skip
+            self.connection.execute("INSERT INTO docs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             self.connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (number, doc.text, doc.marks.tobytes()))
             if is_over:
                 self.connection.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", (number, doc.text))
 
     def publish(self, exchange: int) -> None:
         """Make the growing texts of a stream searchable. Call it within a step."""
-        under_way = "SELECT id FROM docs WHERE exchange = ? AND key IS NOT NULL AND NOT in_words"
-        self.connection.execute(
-            f"INSERT INTO words (rowid, text) SELECT id, text FROM texts WHERE id IN ({under_way})", (exchange,)
-        )
-        self.connection.execute(f"UPDATE docs SET in_words = 1 WHERE id IN ({under_way})", (exchange,))
+        which = "WHERE id IN (SELECT id FROM docs WHERE exchange = ? AND key IS NOT NULL AND NOT in_words)"
+        self.connection.execute(f"INSERT INTO words (rowid, text) SELECT id, text FROM texts {which}", (exchange,))
+        self.connection.execute(f"UPDATE docs SET in_words = 1 {which}", (exchange,))
 
     def _take_out(self, number: int) -> None:
         one = (number,)
-        self.connection.execute(
-            "INSERT INTO words (words, rowid, text)"
-            " SELECT 'delete', id, text FROM texts JOIN docs USING (id) WHERE id = ? AND in_words",
-            one,
-        )
+        there = "SELECT 'delete', id, text FROM texts JOIN docs USING (id) WHERE id = ? AND in_words"
+        self.connection.execute(f"INSERT INTO words (words, rowid, text) {there}", one)
         self.connection.execute("DELETE FROM texts WHERE id = ?", one)
         self.connection.execute("DELETE FROM docs WHERE id = ?", one)
         others = "(SELECT min(id) FROM docs WHERE same = ?)"

@@ -251,9 +251,8 @@ class Tables:
             parts.append(part)
             if (left := left - len(part)) < 0:
                 limit = shown_size(max_decoded())
-                raise TooLarge(
-                    f"the {side} body of exchange {exchange} has more than {limit} (--max-decoded): give a larger limit"
-                )
+                what = f"the {side} body of exchange {exchange}"
+                raise TooLarge(f"{what} has more than {limit} (--max-decoded): give a larger limit")
         return b"".join(parts)
 
     def decoded_body(self, x: Exchange, side: Side) -> bytes:

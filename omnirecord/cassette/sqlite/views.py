@@ -183,9 +183,8 @@ SELECTS = {
 FORMER = {"pieces": "read_blocks", "pages": "frame_blocks"}
 """Former names of tables, which stay as views, by name."""
 ALIASES = {name: f"SELECT * FROM {table}" for name, table in FORMER.items()}
-VIEWS = "".join(
-    f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in {**SELECTS, **ALIASES}.items()
-)
+_ALL = {**SELECTS, **ALIASES}
+VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in _ALL.items())
 VIEW_NAMES = tuple(SELECTS)
 
 
