@@ -37,21 +37,22 @@ _SPOOLED = "omnirecord.spooled"
 
 
 class _FileType(click.Path):
-    """A path type that reads `./-` as a file of that name. click shows `name` in its errors."""
+    """A path type that reads `-` as what `dash` returns, and `./-` as a file of that name.
+
+    click shows `name` in its errors.
+    """
 
     name = "file"
 
-    def __init__(self) -> None:
+    def __init__(self, dash: Callable[[], Path]) -> None:
         super().__init__(readable=False, path_type=Path)
+        self._dash = dash
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "-":
-            return self.dash(ctx)
+            return self._dash()
         path = Path(str(super().convert(value, param, ctx)))
         return path.absolute() if str(path) == "-" else path
-
-    def dash(self, ctx: click.Context | None) -> Any:
-        raise NotImplementedError
 
 
 class CassetteType(_FileType):
@@ -64,12 +65,12 @@ class CassetteType(_FileType):
     name = "cassette"
 
     def __init__(self, *, takes_bodies: bool = False, as_text: bool = False) -> None:
-        super().__init__()
+        super().__init__(self._spooled)
         self._takes_bodies, self._as_text = takes_bodies, as_text
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("-#"):
-            return self._as(Path(f"{self.dash(ctx)}{value[1:]}"))
+            return self._as(Path(f"{self._spooled()}{value[1:]}"))
         if self._as_text and isinstance(value, str) and "://" in value:
             return value
         return self._as(super().convert(value, param, ctx))
@@ -90,12 +91,11 @@ class CassetteType(_FileType):
     def _as(self, path: Path) -> Path | str:
         return str(path) if self._as_text else path
 
-    def dash(self, ctx: click.Context | None) -> Path:
+    def _spooled(self) -> Path:
         from ..cassette.files import TemporaryFolder
         from ..cassette.open import import_file, is_sse
 
-        assert ctx is not None
-        root = ctx.find_root()
+        root = click.get_current_context().find_root()
         _refuse_second_dash(root)
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
@@ -108,20 +108,8 @@ class CassetteType(_FileType):
         return made
 
 
-class _OutputType(_FileType):
-    """A file to write. `-` is standard output."""
-
-    def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        return STDOUT
-
-
-class _DatabaseType(_FileType):
-    """A cassette to append to, which cannot be a pipe."""
-
-    def dash(self, ctx: click.Context | None) -> Path:  # noqa: ARG002  # of the base class
-        raise UsageError(
-            "--db needs a file, because SQLite writes at any position: name a .db, or ./- for a file named -"
-        )
+def _no_pipe() -> Path:
+    raise UsageError("--db needs a file, because SQLite writes at any position: name a .db, or ./- for a file named -")
 
 
 CASSETTE = CassetteType()
@@ -129,8 +117,10 @@ FILE = CassetteType(takes_bodies=True)
 """A cassette, or the raw body of a stream."""
 NAMED = CassetteType(as_text=True)
 """A cassette as text, for a command that parses `CASSETTE#SESSION` itself, or takes a URL."""
-OUTPUT = _OutputType()
-DATABASE = _DatabaseType()
+OUTPUT = _FileType(lambda: STDOUT)
+"""A file to write. `-` is standard output."""
+DATABASE = _FileType(_no_pipe)
+"""A cassette to append to, which cannot be a pipe."""
 
 
 def _spool(path: Path) -> None:

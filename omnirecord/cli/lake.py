@@ -98,7 +98,7 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
         marker = place.marker()
         conditional = can_write(place)
     states = list(progress(table_states(place), "reading the logs", total=len(TABLES)))
-    wrong, hints = problems(place.url, states, conditional), advice(place.url, states)
+    wrong, hints = list(problems(place.url, states, conditional)), list(advice(place.url, states))
     if as_json:
         click.echo(json_line({
             "url": place.url, **vars(marker), "conditional_put": conditional,
@@ -109,8 +109,7 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
                    f" {visible(marker.created_by)}")  # fmt: skip
         print_lines(_table([_row(one) for one in states], ("commit", "orphans", "bytes")))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
-        for line in (*wrong, *hints):
-            click.echo(visible(line))
+        print_lines(map(visible, (*wrong, *hints)))
     context.exit(1 if wrong else 0)
 
 

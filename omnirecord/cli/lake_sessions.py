@@ -299,11 +299,12 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
     ]  # fmt: skip
     yield from _table(cells)
     yield ""
-    worst = sorted(by_session.items(), key=lambda one: _weight(one[1]))
+    counts = {key: Counter(row["severity"] for row in of) for key, of in by_session.items()}
+    worst = sorted(by_session.items(), key=lambda one: [-counts[one[0]][severity] for severity in _RANK])
     cells = [
         {
             "session": clip(session_id or "(no session)", 40), "recording": recording_id,
-            **{f"{severity}s": str(sum(row["severity"] == severity for row in of)) for severity in _RANK},
+            **{f"{severity}s": str(counts[recording_id, session_id][severity]) for severity in _RANK},
             "worst": of[0]["code"],
         } for (recording_id, session_id), of in worst[:_WORST]
     ]  # fmt: skip
@@ -315,11 +316,6 @@ def _table(cells: list[dict[str, str]], of: int = 0) -> Iterator[str]:
     yield from fitted_table(cells, list(cells[0]), terminal_width(sys.maxsize), least=_LEAST, left_out=_LEFT_OUT)
     if of > len(cells):
         yield f"… and {of - len(cells):,} more: --json prints all"
-
-
-def _weight(rows: Rows) -> tuple[int, ...]:
-    """A sort key: the session with the most errors first."""
-    return tuple(-sum(row["severity"] == severity for row in rows) for severity in _RANK)
 
 
 def _slowest(rows: Rows, sessions: int) -> Iterator[str]:

@@ -66,13 +66,8 @@ def scrub(
     from ..cassette.scrub import leak_counts
 
     found = _scrubbed(cassettes[0], output, redact, redact_patterns, pseudonym_key)
-    if is_aside:  # stdout is the copy
-        for line in map(json_line, leak_counts(found)) if as_json else _count_lines(output, found):
-            click.echo(line, err=True)
-    elif as_json:
-        print_rows(leak_counts(found))
-    else:
-        print_lines(_count_lines(output, found))
+    for line in map(json_line, leak_counts(found)) if as_json else _count_lines(output, found):
+        click.echo(line, err=is_aside)  # stdout may be the copy
 
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:

@@ -9,7 +9,7 @@ import click
 
 from ..text import visible
 from .arguments import cassette_argument, shown
-from .common import Failure, decoded_option, json_option, print_rows
+from .common import Failure, decoded_option, json_option, print_lines, print_rows
 
 
 @click.command()
@@ -48,8 +48,7 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
         error = row["timing_error_ms"]
         click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
-        for difference in result.differences:
-            click.echo(visible(difference))
+        print_lines(map(visible, result.differences))
     if not result.streams:
         click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)
     sys.exit(0 if result.equal and result.streams else 1)

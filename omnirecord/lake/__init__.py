@@ -1,6 +1,6 @@
 """The lake: the recordings of many recorders in Delta tables on object storage.
 
-`location` opens a lake and tells its failures, `tables` has the columns. A lake holds, below its URL:
+`location` opens a lake and tells its state and its failures, `tables` has the columns. A lake holds, below its URL:
 
     omnirecord.json                          the marker: id of the lake, format version
     TABLE/_delta_log/                        the Delta log of each table

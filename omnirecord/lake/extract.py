@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
-from ..model import Exchange, Headers, Message, Recording, TimedFrame
+from ..model import Exchange, Headers, Recording, TimedFrame
 from ..text import dumps
 from .files import Encoder
 from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
@@ -83,7 +83,7 @@ class _Content:
             self._exchange(x)
         for one in self._store.incidents():
             if one.recording == self._recording.recording:
-                self._rows["incidents"].append((self._us(one.at_ns), one.at_ns, one.message))
+                self._row("incidents", self._us(one.at_ns), one.at_ns, one.message)
         self._flush(0)
         for name, columns in facts(self._store, self._recording.recording, self._frames):
             self._add(name, columns)
@@ -120,17 +120,18 @@ class _Content:
         derives_reads = self._stream(x) if x.stream is not None else None
         if x.kind == "websocket":
             for one in self._store.messages(x.exchange):
-                self._message(x, one)
+                at = self._us(one.at_ns), one.at_ns, one.sent_ns
+                self._row("messages", x.session_id, x.exchange, one.message, *at, one.dir, one.opcode, one.data)
         request, response = x.request, x.response
         body, stopped_at = self._response_body(x)
-        self._rows["exchanges"].append((
-            x.session_id, x.exchange, x.stream, x.kind, x.party, self._us(request.at_ns), request.at_ns,
+        self._row(
+            "exchanges", x.session_id, x.exchange, x.stream, x.kind, x.party, self._us(request.at_ns), request.at_ns,
             request.method, request.target, headers_text(request.headers),
             self._store.body(x.exchange, "request"),
             *((None,) * 4 if response is None else
               (response.at_ns, response.status, response.reason, headers_text(response.headers))),
             body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, derives_reads,
-        ))  # fmt: skip
+        )  # fmt: skip
         self._flush(_MANY)
 
     def _response_body(self, x: Exchange) -> tuple[bytes | None, int | None]:
@@ -154,25 +155,18 @@ class _Content:
             if self._held <= _HELD:
                 self._tables[x.exchange] = table
             for n in underived(table):
-                self._read(x, n, table.came[n], table.sent[n], table.sizes[n])
+                self._row("reads", x.session_id, x.exchange, n, table.came[n], table.sent[n], table.sizes[n], False)
             return True
         lost = frozenset(self._store.lost(x.exchange)) if is_coded(x) else ()
         for n, one in enumerate(self._store.reads(x.exchange)):
-            self._read(x, n, one.offset_ns, one.sent_ns, one.size, n in lost)
+            self._row("reads", x.session_id, x.exchange, n, one.offset_ns, one.sent_ns, one.size, n in lost)
         return False
 
-    def _read(self, x: Exchange, n: int, came: int, sent: int | None, size: int, is_lost: bool = False) -> None:
-        rows = self._rows["reads"]
-        rows.append((x.session_id, x.exchange, n, came, sent, size, is_lost))
+    def _row(self, name: str, *values: Any) -> None:
+        rows = self._rows[name]
+        rows.append(values)
         if len(rows) > _MANY:
             self._flush(_MANY)
-
-    def _message(self, x: Exchange, one: Message) -> None:
-        self._rows["messages"].append((
-            x.session_id, x.exchange, one.message, self._us(one.at_ns), one.at_ns, one.sent_ns, one.dir, one.opcode,
-            one.data,
-        ))  # fmt: skip
-        self._flush(_MANY)
 
     def _flush(self, least: int) -> None:
         """Encode the batches of at least that many rows."""

@@ -37,13 +37,12 @@ from .reading import Batch, Reader, RecordingRows, Snapshot, Wanted
 from .tables import CHILDREN
 
 Row = dict[str, Any]
-ANALYSES = ("doctor", "stats", "validate")
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The analyses to run. `contract`: the contract for `validate`, by default each recording's own."""
+    """The analyses to run: `doctor`, `stats`, `validate`. `contract`: by default each recording's own."""
 
     analyses: tuple[str, ...]
     contract: str | None = None

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 
 from ..errors import UsageError
 from ..model import FORMAT_VERSION, root_of
-from ..text import dumps
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
@@ -54,7 +53,7 @@ class Found:
 
 
 class Fetch:
-    """One session of a lake, or with `stream` that stream of the recording `name`; `lines` yields its text form.
+    """One session of a lake, or with `stream` that stream of the recording `name`; `values` yields its text form.
 
     `name` is an id, or the beginning of one. Raises `UsageError` for an unknown one, and `LakeError`.
     """
@@ -112,12 +111,8 @@ class Fetch:
     def close(self) -> None:
         self._query.close()
 
-    def lines(self) -> Iterator[bytes]:
-        """Yield the lines of the text form."""
-        return (f"{dumps(value)}\n".encode() for value in self.values())
-
     def values(self) -> Iterator[dict[str, Any]]:
-        """Yield the values of the lines. Numbers are those of the recordings' cassettes, where they are free."""
+        """Yield the lines of the text form as values. Numbers are those of the cassettes, where they are free."""
         parts = [Part(self._query, row, self._exchanges[row[0]]) for row in self._recordings]
         last, heads, groups = Numbers(0, 0, 0), [], joined(parts)
         for some in groups:

@@ -78,7 +78,10 @@ class Lake:
         with self.failures():
             self.objects: store.ObjectStore = (
                 self._folder() if self.is_local
-                else store.from_url(self.url, client_options=_client(), retry_config={"retry_timeout": _PATIENCE})
+                else store.from_url(
+                    self.url, client_options={"timeout": _TIMEOUT, "allow_http": _allows_http()},
+                    retry_config={"retry_timeout": _PATIENCE},
+                )
             )  # fmt: skip
 
     def _folder(self) -> store.ObjectStore:
@@ -197,10 +200,6 @@ def _allows_http() -> bool:
     return any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
 
 
-def _client() -> Any:
-    return {"timeout": _TIMEOUT, "allow_http": _allows_http()}
-
-
 def _sentence(error: BaseException, is_local: bool) -> str:
     """Return what a failure of the store is and what to do, without credentials."""
     detail = _SECRET.sub(
@@ -310,43 +309,39 @@ def can_write(lake: Lake) -> bool | None:
     return True
 
 
-def problems(url: str, states: list[TableState], conditional_put: bool | None) -> list[str]:
-    """Return a sentence for each defect of a lake that keeps recordings out of it."""
-    found = []
+def problems(url: str, states: list[TableState], conditional_put: bool | None) -> Iterator[str]:
+    """Yield a sentence for each defect of a lake that keeps recordings out of it."""
     if conditional_put is False:
-        found.append("the store has no conditional PUT: two shippers could overwrite each other's commits")
+        yield "the store has no conditional PUT: two shippers could overwrite each other's commits"
     for one in states:
         if one.failure is not None:
-            found.append(f"the table {one.table} cannot be read: {one.failure}")
+            yield f"the table {one.table} cannot be read: {one.failure}"
         elif one.version is None:
-            found.append(f"the table {one.table} is missing: omnirecord lake init {url}")
+            yield f"the table {one.table} is missing: omnirecord lake init {url}"
         elif one.missing_columns:
             columns = ", ".join(one.missing_columns)
-            found.append(f"the table {one.table} lacks the columns {columns}: omnirecord lake init {url}")
+            yield f"the table {one.table} lacks the columns {columns}: omnirecord lake init {url}"
         if one.missing_files:
             count = counted(len(one.missing_files), "file")
-            found.append(
+            yield (
                 f"the table {one.table} names {count} that the store lacks, the first is {one.missing_files[0]}:"
                 " restore the files from a copy of the store"
             )
-    return found
 
 
-def advice(url: str, states: list[TableState]) -> list[str]:
-    """Return a sentence for each state that costs time or money, and loses nothing."""
-    found = []
+def advice(url: str, states: list[TableState]) -> Iterator[str]:
+    """Yield a sentence for each state that costs time or money, and loses nothing."""
     rows = {one.table: one.rows for one in states}
     if rows["recordings"] == 0:
-        found.append(f"no recording is in the lake yet: omnirecord ship CASSETTE --lake {url}")
+        yield f"no recording is in the lake yet: omnirecord ship CASSETTE --lake {url}"
     events = next(one for one in states if one.table == "events")
     if events.small_files > _MANY:
-        found.append(
+        yield (
             f"{events.small_files:,} of {events.files:,} files of events are smaller than 1 MiB, which makes queries"
             f" slow: omnirecord lake compact {url}"
         )
     if orphans := sum(one.orphans for one in states):
-        found.append(
+        yield (
             f"{orphans:,} objects are in no commit: a killed ship left them, or a running one commits them soon. They"
             " cost room only"
         )
-    return found

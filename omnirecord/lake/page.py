@@ -61,7 +61,10 @@ class Fetched(Answers):
             if self._folder is None or (name == "overview" and self._version != self._data.version):
                 self._fetch()
         made = super().answer(name, asked)
-        return made if name != "overview" else {**made, **self._overview()}
+        if name != "overview":
+            return made
+        lake = {"url": self._lake.url, "home": UI}
+        return {**made, "name": " · ".join(self._sessions), "lake": lake, "opens": self._opens}
 
     def close(self) -> None:
         super().close()
@@ -69,9 +72,6 @@ class Fetched(Answers):
             if self._folder is not None:
                 self._folder.cleanup()
                 self._folder = None
-
-    def _overview(self) -> dict[str, Any]:
-        return {"name": " · ".join(self._sessions), "lake": {"url": self._lake.url, "home": UI}, "opens": self._opens}
 
     def _fetch(self) -> None:
         version, folder = self._data.version, TemporaryFolder("ui")

@@ -60,8 +60,6 @@ class LakeQuery:
     `memory`: the most memory of DuckDB, such as `1GB`. With it, tables that a query creates are in a temporary file.
     """
 
-    names = NAMES
-
     def __init__(self, lake: Lake, spill: TemporaryFolder | None = None, memory: str | None = None) -> None:
         self._lake, self._memory = lake, memory
         self._files: dict[str, Files] = {}

@@ -80,19 +80,14 @@ class Snapshot:
     def batches(self, wanted: Sequence[Wanted], most: int) -> Iterator[Batch]:
         """Yield batches of at most `most` recordings, by day and id."""
         ordered = sorted(wanted, key=lambda one: (one.day, one.recording_id))
-        for _, of_day in groupby(ordered, key=_DAY):
-            found = list(of_day)
-            for at in range(0, len(found), most):
-                yield self.batch(found[at : at + most])
-
-    def batch(self, some: Sequence[Wanted]) -> Batch:
-        """Return the batch of recordings of one day, which are sorted."""
-        ids = [one.recording_id for one in some]
-        day = some[0].day
-        return Batch(tuple(some), {
-            name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
-            for name, days in self._objects.items()
-        })  # fmt: skip
+        for day, of_day in groupby(ordered, key=_DAY):
+            found = tuple(of_day)
+            for some in (found[at : at + most] for at in range(0, len(found), most)):
+                ids = [one.recording_id for one in some]
+                yield Batch(some, {
+                    name: tuple(one for one in days.get(day, ()) if has_between(ids, one.least, one.most))
+                    for name, days in self._objects.items()
+                })  # fmt: skip
 
 
 def _schema(table: str, columns: Sequence[str]) -> pa.Schema:

@@ -146,7 +146,7 @@ def _rows(
             file = (kept or Kept()).opened(lake, path, one.size, sessions)
             if file is None:
                 continue
-            own.append(_own(one))
+            own.append({PARTITION: date.fromisoformat(one.day), _RECORDING: one.recording_id})
             if not of or (one.size <= _SMALL and file.num_row_groups == 1):
                 rows = file.read(stored.names, use_threads=False)  # without the columns that it lacks
                 found.append(conformed(rows, stored, file.metadata.num_rows))
@@ -180,14 +180,8 @@ def _groups(of: pq.FileMetaData, among: Sequence[_Among]) -> Iterator[list[int]]
         yield some
 
 
-def _own(one: File) -> dict[str, Any]:
-    """Return the columns that have one value in all rows of a file."""
-    day = {PARTITION: date.fromisoformat(one.day)}
-    return day if one.recording_id is None else {**day, _RECORDING: one.recording_id}
-
-
 def _with_own(own: Sequence[Mapping[str, Any]], found: Sequence[pa.Table], schema: pa.Schema) -> pa.Table:
-    """Return the rows of files with all columns of a schema. `own`: the columns that have one value in all rows."""
+    """Return the rows of files with all columns of a schema. `own`: the values of columns that the rows may lack."""
     rows, columns = pa.concat_tables(found), []
     if not rows.num_rows:
         return schema.empty_table()

@@ -200,13 +200,9 @@ def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     for recording_id, session_id, stream, started_at in tuples(some, *_CHOOSING[:4]):
         if session_id not in split:
             found[_key(recording_id, session_id, stream)] = [recording_id]
-        elif (started_at, recording_id) == min(split[session_id], key=_begun):
+        elif (started_at, recording_id) == min(split[session_id], key=lambda part: (part[0] is None, part[0])):
             found[session_id] = sorted({recording for _, recording in split[session_id]})
     return found
-
-
-def _begun(part: tuple[int | None, str]) -> tuple[bool, int | None]:
-    return part[0] is None, part[0]
 
 
 def _key(recording_id: str, session_id: str | None, stream: int | None) -> str:

@@ -198,11 +198,10 @@ class Shipper:
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     """Return what changes with the content of a file; None if there is no file."""
-    try:
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 def _part(path: Path, recording_id: str) -> str:

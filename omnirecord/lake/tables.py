@@ -1,6 +1,6 @@
 """The tables of a lake: their columns, in the order in which a recording is committed to them.
 
-The columns of `events` and `reads` are made as Arrow arrays, without an object for each frame.
+The columns of `events` are made as Arrow arrays, without an object for each frame.
 
 `events`, `reads`, `exchanges`, `messages` and `incidents` hold a recording; the text form can be made of them, byte for
 byte. `sessions`, `turns`, `tools`, `approvals` and `findings` have the columns of `omnirecord query`, `problems` those

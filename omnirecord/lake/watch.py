@@ -180,12 +180,10 @@ class Files:
         """Return them, the oldest first; none while the folder is away."""
         if not self._rotates:
             return [self._db] if self._db.exists() else []
-        try:
-            if self._rotated is None:
-                self._rotated = RotatedCassettes(self._db, Retention())
+        with suppress(OmnirecordError):
+            self._rotated = self._rotated or RotatedCassettes(self._db, Retention())
             return self._rotated.all()
-        except OmnirecordError:
-            return []
+        return []
 
 
 def _listen(more: list[Path], over: threading.Event) -> None:

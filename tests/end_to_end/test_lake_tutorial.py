@@ -170,7 +170,7 @@ def test_the_lake_has_what_the_clients_received_but_for_the_last_moment_before_t
     for path in clients(told):
         cassette = tmp_path / f"{path.name}.db"
         with closing(Fetch(lake, path.name)) as fetch:
-            write_lines(fetch.lines(), cassette, is_text=False, is_compressed=False)
+            write_lines(fetch.values(), cassette, is_text=False, is_compressed=False)
         with closing(open_store(cassette)) as store:
             assert len(store.recordings()) == 1
             streams = sorted(store.streams(), key=lambda x: x.request.at_ns)

@@ -23,7 +23,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cli import main
 from omnirecord.errors import UsageError
 from omnirecord.lake import fleet
-from omnirecord.lake.fleet import ANALYSES, Job, Outcome, Shard, plan
+from omnirecord.lake.fleet import Job, Outcome, Shard, plan
 from omnirecord.lake.location import Lake
 from omnirecord.lake.reading import Snapshot
 from omnirecord.lake.tables import TABLES
@@ -35,6 +35,7 @@ __all__ = ["lake_url"]
 ROOT = Path(__file__).parent.parent.parent
 CASSETTES = [*sorted((ROOT / "cassettes").glob("*.jsonl")), *sorted((ROOT / "cassettes" / "corpus").glob("*.jsonl*"))]
 Rows = list[dict[str, Any]]
+ANALYSES = ("doctor", "stats", "validate")
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from omnirecord.lake.location import Lake
 from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
 from omnirecord.replayer.verify import verify
+from omnirecord.text import dumps
 from tests.support.cassettes import HEALTHY, SHIPPED, SSE, Made, conversation, created, delta, event, status, zipped
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
@@ -48,7 +49,7 @@ def expected(path: Path, session: str) -> list[str]:
 
 def fetched(lake: Lake, session: str) -> list[str]:
     with closing(Fetch(lake, session)) as fetch:
-        return [line.decode().removesuffix("\n") for line in fetch.lines()]
+        return list(map(dumps, fetch.values()))
 
 
 def sessions_of(path: Path) -> list[str]:
@@ -101,7 +102,7 @@ def whole_of(parts: tuple[Path, Path], folder: Path) -> Path:
     lake = shipped(str(folder / "lake"), *parts)
     (session,) = sessions_of(parts[0])
     with closing(Fetch(lake, session)) as fetch:
-        write_lines(fetch.lines(), folder / "whole.db", is_text=False, is_compressed=False)
+        write_lines(fetch.values(), folder / "whole.db", is_text=False, is_compressed=False)
         assert len(fetch.found.recordings) == 2
     return folder / "whole.db"
 
@@ -149,7 +150,7 @@ async def test_what_is_written_replays_byte_for_byte(name: str, tmp_path: Path) 
     lake, output = shipped(str(tmp_path / "lake"), HEALTHY["tool"]), tmp_path / name
     (session,) = sessions_of(HEALTHY["tool"])
     with closing(Fetch(lake, session)) as fetch:
-        write_lines(fetch.lines(), output, is_text="jsonl" in name, is_compressed=name.endswith(".zst"))
+        write_lines(fetch.values(), output, is_text="jsonl" in name, is_compressed=name.endswith(".zst"))
     assert expected(output, session) == expected(HEALTHY["tool"], session)
     assert (await verify(output, timing="instant")).equal
 
@@ -177,7 +178,7 @@ def test_a_recording_keeps_its_id_its_labels_and_its_hop(tmp_path: Path) -> None
     lake = shipped(str(tmp_path / "lake"), tmp_path / "text.db", labels={"team": "blue"})
     (session,) = sessions_of(HEALTHY["text"])
     with closing(Fetch(lake, session)) as fetch:
-        write_lines(fetch.lines(), tmp_path / "out.db", is_text=False, is_compressed=False)
+        write_lines(fetch.values(), tmp_path / "out.db", is_text=False, is_compressed=False)
     with closing(open_store(tmp_path / "out.db")) as out, closing(open_store(tmp_path / "text.db")) as recorded:
         assert out.recordings()[0].recording_id == recorded.recordings()[0].recording_id
         assert (out.recordings()[0].labels, out.recordings()[0].hop) == ({"team": "blue"}, "model")

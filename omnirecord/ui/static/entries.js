@@ -57,7 +57,7 @@ const ANSWERS = {
 }
 
 class Entry {
-  constructor(entry, turn, name, ...children) {
+  constructor(entry, turn, name = entry.kind, ...children) {
     Object.assign(this, { entry, turn })
     this.element = h(`div.entry.${name}`, ...children)
   }
@@ -67,9 +67,10 @@ class Entry {
 
 class Asked extends Entry {
   constructor(entry, turn) {
-    super(entry, turn, `asked by-${entry.of.by}`)
-    const text = entry.of.by === 'system' ? entry.of.text.replace(/^\[System: /, '').replace(/\]$/, '') : entry.of.text
-    add(this.element, [h('div.who', ASKERS[entry.of.by]), h('div.text', { dir: 'auto' }, ...withMarkdown(cut(text)))])
+    const { by, text } = entry.of,
+      said = by === 'system' ? text.replace(/^\[System: /, '').replace(/\]$/, '') : text,
+      shown = h('div.text', { dir: 'auto' }, ...withMarkdown(cut(said)))
+    super(entry, turn, `asked.by-${by}`, h('div.who', ASKERS[by]), shown)
   }
 }
 
@@ -78,13 +79,11 @@ class Text extends Entry {
   constructor(entry, turn, name, head) {
     super(entry, turn, name)
     this.text = h('div.text', { dir: 'auto' })
-    this.more = h('button.quiet', {
-      hidden: true,
-      onclick: () => {
-        this.all = true
-        this.show()
-      },
-    })
+    const onclick = () => {
+      this.all = true
+      this.show()
+    }
+    this.more = h('button.quiet', { hidden: true, onclick })
     add(this.element, [head, this.text, this.more])
   }
 
@@ -143,17 +142,10 @@ class Tool extends Entry {
   update({ output, returned }, at) {
     const { of } = this.entry
     const name = `${returned}/${output?.length ?? -1}`
-    const { isOver } = this.turn.deck
-    say(
-      this.took,
-      returned
-        ? this.turn.deck.hasTimes
-          ? seconds(of.returned_ns - of.called_ns)
-          : ''
-        : isOver
-          ? 'no answer was seen'
-          : `running, ${seconds(Math.max(at - of.called_ns, 0))}`,
-    )
+    const { isOver, hasTimes } = this.turn.deck,
+      took = hasTimes ? seconds(of.returned_ns - of.called_ns) : '',
+      running = isOver ? 'no answer was seen' : `running, ${seconds(Math.max(at - of.called_ns, 0))}`
+    say(this.took, returned ? took : running)
     this.element.classList.toggle('running', !returned)
     if (this.shown === name) return
     this.shown = name
@@ -176,14 +168,10 @@ class Approval extends Entry {
       { isOver, hasTimes } = this.turn.deck
     this.element.classList.toggle('open', !action || action === 'unanswered' || action === 'too_late')
     say(this.who, action || isOver ? 'The agent asked for approval' : 'The agent waits for approval')
-    say(
-      this.answer,
-      action
-        ? `${ANSWERS[action] ?? action}${of.answered_by ? ` by ${of.answered_by}` : ''}${hasTimes ? ` after ${seconds(done - of.asked_ns)}` : ''}`
-        : isOver
-          ? 'no answer'
-          : `waiting, ${seconds(at - of.asked_ns)}`,
-    )
+    const by = of.answered_by ? ` by ${of.answered_by}` : '',
+      after = hasTimes ? ` after ${seconds(done - of.asked_ns)}` : '',
+      waiting = isOver ? 'no answer' : `waiting, ${seconds(at - of.asked_ns)}`
+    say(this.answer, action ? `${ANSWERS[action] ?? action}${by}${after}` : waiting)
   }
 }
 
@@ -196,9 +184,8 @@ class Child extends Entry {
     this.own = own && turn.depth < 3 ? own.turns.map(one => turn.nested(one, own.told.key)) : []
     this.inner = h('div.inner', ...this.own.map(one => one.element))
     const link = own ? h('a', { href: write({ view: 'session', key: own.told.key }) }, 'open') : ''
-    add(this.element, [h('div.who', `Sub-agent ${title ?? session_id}`, this.status, link), this.inner])
-    if (!own) this.last = h('p.remark')
-    if (this.last) this.element.append(this.last)
+    this.last = own ? null : h('p.remark')
+    add(this.element, [h('div.who', `Sub-agent ${title ?? session_id}`, this.status, link), this.inner, this.last])
   }
 
   update({ status }, at) {
@@ -208,27 +195,19 @@ class Child extends Entry {
       shows(one.element, begun)
       if (begun) one.update(at)
     }
-    if (this.last)
-      say(
-        this.last,
-        status && this.entry.of.last_message
-          ? this.entry.of.last_message
-          : 'No client was connected to it: this is from the stream of its parent.',
-      )
+    const unheard = 'No client was connected to it: this is from the stream of its parent.'
+    if (this.last) say(this.last, (status && this.entry.of.last_message) || unheard)
   }
 }
 
 class Trouble extends Entry {
   constructor(entry, turn) {
-    const { of } = entry
-    super(entry, turn, 'trouble')
-    const where = [of.source, of.tool_name].filter(Boolean).join(' '),
-      why = [of.code, of.message].filter(Boolean).join(': ') || 'no reason given'
-    const again =
-      of.kind === 'retry'
-        ? `Tried again${of.attempt === null ? '' : ` (attempt ${of.attempt}${of.max_attempts === null ? '' : ` of ${of.max_attempts}`})`}`
-        : 'Error'
-    add(this.element, [h('div.who', `${again}${where ? ` · ${where}` : ''}`), h('div.text', { dir: 'auto' }, why)])
+    const { of } = entry,
+      where = [of.source, of.tool_name].filter(Boolean).join(' '),
+      why = [of.code, of.message].filter(Boolean).join(': ') || 'no reason given',
+      most = of.max_attempts === null ? '' : ` of ${of.max_attempts}`,
+      again = of.kind !== 'retry' ? 'Error' : `Tried again${of.attempt === null ? '' : ` (attempt ${of.attempt}${most})`}`
+    super(entry, turn, 'trouble', h('div.who', `${again}${where && ` · ${where}`}`), h('div.text', { dir: 'auto' }, why))
   }
 }
 
@@ -239,26 +218,13 @@ class Note extends Entry {
 }
 
 class Silence extends Entry {
-  constructor(entry, turn) {
-    super(entry, turn, 'silence')
-  }
-
   update({ length, over }) {
     const { during, heartbeats, length_ns, unheard_ns } = this.entry.of
     shows(this.element, over || length > 1e9)
-    const beats = over
-      ? unheard_ns
-        ? ` (for ${seconds(unheard_ns)} of it no client was connected)`
-        : heartbeats
-          ? ` (${count(heartbeats, 'heartbeat')})`
-          : length_ns > 35e9
-            ? ' (not even a heartbeat)'
-            : ''
-      : ' …'
-    say(
-      this.element,
-      `silence for ${seconds(length)}${during ? `, waiting for ${during === 'approval' ? 'approval' : oneLine(during)}` : ''}${beats}`,
-    )
+    const beats = heartbeats ? ` (${count(heartbeats, 'heartbeat')})` : length_ns > 35e9 ? ' (not even a heartbeat)' : '',
+      known = unheard_ns ? ` (for ${seconds(unheard_ns)} of it no client was connected)` : beats
+    const waiting = during ? `, waiting for ${during === 'approval' ? 'approval' : oneLine(during)}` : ''
+    say(this.element, `silence for ${seconds(length)}${waiting}${over ? known : ' …'}`)
   }
 }
 
