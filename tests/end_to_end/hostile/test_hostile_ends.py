@@ -82,6 +82,7 @@ async def test_a_recorder_that_is_killed_while_it_stops_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 async def test_a_terminated_proxy_with_a_hundred_streams_has_all_that_their_clients_had(
     tmp_path: Path, figure: Figure
 ) -> None:
