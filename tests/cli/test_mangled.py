@@ -57,14 +57,14 @@ def all_hold(seed: int, folder: Path) -> None:
     assert run(("diff", "--json", str(cassette)), cassette).output == "", "it differs from itself"
 
 
-@each("seed", range(8))
+@each("seed", range(4))
 def test_every_command_takes_whatever_a_cassette_holds(seed: int, tmp_path: Path) -> None:
     all_hold(seed, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-@each("seed", range(8, 100))
+@each("seed", range(4, 100))
 def test_every_command_takes_more_of_it(seed: int, tmp_path: Path) -> None:
     all_hold(seed, tmp_path)
 
