@@ -194,8 +194,8 @@ class Endings:
             yield sign_at(code, f"{how} {when}", [last], since_ns=since, until_ns=until)
 
     def _client_left(self, one: StreamChecks, turn: Turn, *, has_no_end: bool) -> Sign:
-        waits = next(reversed(turn.waits.values()), None)
-        during = {None: "", "approval": ", while an approval was open"}.get(waits, f", while {said(waits)} ran")
+        waits_for = turn.waits_for
+        during = {None: "", "approval": ", while an approval was open"}.get(waits_for, f", while {said(waits_for)} ran")
         what = "" if has_no_end else "; another stream carried the rest"
         after = seconds(self._until(one, turn) - turn.first.at_ns)
         who = party_name(one.exchange)

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from typing import Any, Literal, NamedTuple, get_args
 
 from ...model import TimedFrame, Verdict
-from ...omnigent.protocol import RESPONSE_OUTPUT_TEXT_DELTA, connect_snapshot_length
+from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, payload
 from ..codes import CODES, EXPLAINS, RANK
@@ -30,8 +30,6 @@ _LONGEST_SNAPSHOT = 300
 """Frames at the start of a stream among which the connect snapshot is."""
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-_SOON = 1 * SECOND
-"""Longest time in ns before a delta in a row, and between its arrival and its sending: no check reports that."""
 MAX_SEQS = 20
 """Most events that one finding names."""
 _MOST_CAUSES = 200
@@ -155,8 +153,6 @@ class Event(NamedTuple):
     """Whether it belongs to the connect snapshot, which describes a state and no change."""
     frame: TimedFrame
     ref: FrameRef
-    joined: int = 0
-    """The number of deltas that it stands for, if the next event has their text."""
 
     @property
     def item(self) -> dict[str, Any]:
@@ -170,71 +166,16 @@ class Event(NamedTuple):
 Handlers = Mapping[str, Callable[[Event], object]]
 
 
-def events(frames: Iterable[TimedFrame], payload: Payload = payload, *, joins_deltas: bool = False) -> Iterator[Event]:
-    """The frames of one stream as events. `joins_deltas`: whether deltas that only lengthen a text are joined."""
-    coming, run = iter(frames), None
+def events(frames: Iterable[TimedFrame], payload: Payload = payload) -> Iterator[Event]:
+    """The frames of one stream as events."""
+    coming = iter(frames)
     head = list(islice(coming, _LONGEST_SNAPSHOT))
     snapshot_length = connect_snapshot_length(head)
     for n, frame in enumerate(chain(head, coming)):
         data = payload(frame)
-        if run is not None:
-            if run.takes(frame, data):
-                continue
-            yield from run.events()
-        event = event_of(frame, data, in_snapshot=n < snapshot_length)
-        run = Deltas(event) if joins_deltas and _is_plain_delta(event) else None
-        yield event
-    if run is not None:
-        yield from run.events()
-
-
-def event_of(frame: TimedFrame, data: dict[str, Any], *, in_snapshot: bool = False) -> Event:
-    """A frame as an event. `data`: its payload."""
-    number, ref = data.get("sequence_number"), FrameRef(frame.stream, frame.seq, frame.offset_ns)
-    number = number if type(number) is int else None
-    return Event(frame.offset_ns, frame.type, frame.verdict, number, data, in_snapshot, frame, ref)
-
-
-def _is_plain_delta(event: Event) -> bool:
-    delta, message = event.data.get("delta"), event.data.get("message_id")
-    return (
-        event.type == RESPONSE_OUTPUT_TEXT_DELTA and event.verdict == "valid" and not event.in_snapshot
-        and event.number is not None and type(delta) is str and bool(delta)
-        and (message is None or type(message) is str)
-    )  # fmt: skip
-
-
-class Deltas:
-    """Deltas in a row that only lengthen a text. They follow a delta of the same message.
-
-    Only the last two matter to a check. Each is valid, came soon, was sent at once, and has a higher sequence number.
-    """
-
-    def __init__(self, first: Event) -> None:
-        self._data, self._number, self._last = first.data, first.number or 0, first.frame
-        self._before = self._last
-        self._parts: list[str] = []
-
-    def takes(self, frame: TimedFrame, data: dict[str, Any]) -> bool:
-        """Add a frame. If it is another event, or odd, return False."""
-        number, delta, at_ns, sent_ns = data.get("sequence_number"), data.get("delta"), frame.offset_ns, frame.sent_ns
-        if (
-            frame.type != RESPONSE_OUTPUT_TEXT_DELTA or frame.verdict != "valid"
-            or type(number) is not int or number <= self._number or type(delta) is not str or not delta
-            or data.get("message_id") != self._data.get("message_id") or at_ns - self._last.offset_ns > _SOON
-            or sent_ns is None or sent_ns - at_ns > _SOON
-        ):  # fmt: skip
-            return False
-        self._parts.append(delta)
-        self._before, self._last, self._number = self._last, frame, number
-        return True
-
-    def events(self) -> Iterator[Event]:
-        """The last delta with the text of all; before it, an event that stands for the others."""
-        if len(self._parts) > 1:
-            yield event_of(self._before, {})._replace(joined=len(self._parts) - 1)
-        if self._parts:
-            yield event_of(self._last, {**self._data, "delta": "".join(self._parts), "sequence_number": self._number})
+        number, ref = data.get("sequence_number"), FrameRef(frame.stream, frame.seq, frame.offset_ns)
+        number = number if type(number) is int else None
+        yield Event(frame.offset_ns, frame.type, frame.verdict, number, data, n < snapshot_length, frame, ref)
 
 
 class Group:

@@ -23,7 +23,7 @@ from ...wire.strict_json import Payload, payload
 from ..apis import FOREIGN, UNKNOWN
 from .finding import SECOND, Event, FrameRef, Group, Handlers, Sign, events, said, seconds, sign_at
 from .items import StreamedText
-from .turns import Statuses, Turns
+from .turns import Statuses, Turn, Turns
 
 MAX_KINDS = 50
 """Most kinds of violation that one stream reports apart: hostile events may have any number of types."""
@@ -215,20 +215,19 @@ class Activity:
             if event.type == protocol.RESPONSE_HEARTBEAT:
                 self.runner_ns = event.at_ns
 
-    def active_event(self, event: Event, waits_for: str | None, *, works: bool) -> None:
-        """Note an event that is no heartbeat. `works`: whether the session was running."""
+    def active_event(self, event: Event, turn: Turn | None) -> None:
+        """Note an event that is no heartbeat. `turn`: the open turn. A silence is a note if an approval or a tool
+        explains it."""
         before = self.active
-        if works and before is not None and event.at_ns - before.at_ns > SILENT and len(self._silences) < _MOST:
-            self._silences.append(self._silence(before, event, waits_for))
+        quiet = 0 if turn is None or before is None else event.at_ns - before.at_ns
+        if turn is not None and before is not None and quiet > SILENT and len(self._silences) < _MOST:
+            waits_for, beats = turn.waits_for, counted(self.heartbeats, "heartbeat")
+            why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
+            message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
+            severity = "note" if waits_for or quiet < LONG else "warning"
+            sign = sign_at("silent-while-running", message, [before, event.ref], severity=severity)
+            self._silences.append(sign)
         self.active, self.heartbeats = event.ref, 0
-
-    def _silence(self, before: FrameRef, event: Event, waits_for: str | None) -> Sign:
-        """A silence; a note if an approval or a tool explains it."""
-        quiet, beats = event.at_ns - before.at_ns, counted(self.heartbeats, "heartbeat")
-        why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
-        message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
-        severity = "note" if waits_for or quiet < LONG else "warning"
-        return sign_at("silent-while-running", message, [before, event.ref], severity=severity)
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:
         """The signs. `end_ns`: until when a client listened; None if unknown."""
@@ -286,49 +285,35 @@ class StreamChecks:
                 self._handlers[type_].append(handler)
 
     def read(self, frames: Iterable[TimedFrame], payload: Payload = payload) -> None:
-        joins = self._handlers.get(protocol.RESPONSE_OUTPUT_TEXT_DELTA) == [self.text.add]
-        for event in events(frames, payload, joins_deltas=joins):
-            if event.joined:
-                self.count += event.joined
-                self.activity.last = self.activity.active = event.ref
+        is_timed = self.exchange.has_times and self.exchange.ending != "unknown"
+        for event in events(frames, payload):
+            self.count += 1
+            sent_ns = event.frame.sent_ns
+            if is_timed and (sent_ns is None or sent_ns - event.at_ns > SLOW):
+                self._late(event, sent_ns)
+            self.activity.frame(event)
+            if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
+                self.contract.odd(event)
+            if event.number is not None and self.api.is_omnigent:
+                self.order.numbered(event)
+            if event.in_snapshot:
+                self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
+            elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
+                if not self.turns.all and event.type in _OF_A_TURN:
+                    self.joined = True
+                self.activity.active_event(event, self.turns.open)
                 self.turns.touch(event)
-            else:
-                self._check(event)
+            for handler in self._handlers.get(event.type or "", ()):
+                handler(event)
 
-    def _check(self, event: Event) -> None:
-        self.count += 1
-        self._arrived(event)
-        self.activity.frame(event)
-        if event.verdict != "valid" and (self.api is not FOREIGN or event.verdict == "truncated"):
-            self.contract.odd(event)
-        if event.number is not None and self.api.is_omnigent:
-            self.order.numbered(event)
-        if event.in_snapshot:
-            self.joined = self.joined or event.type == protocol.RESPONSE_CREATED
-        elif event.type not in protocol.HEARTBEATS and event.type != protocol.SESSION_PRESENCE:
-            self._active(event)
-        for handler in self._handlers.get(event.type or "", ()):
-            handler(event)
-
-    def _active(self, event: Event) -> None:
-        turn = self.turns.open
-        if turn is None and not self.turns.all and event.type in _OF_A_TURN:
-            self.joined = True
-        waits_for = next(reversed(turn.waits.values()), None) if turn is not None else None
-        self.activity.active_event(event, waits_for, works=turn is not None)
-        self.turns.touch(event)
-
-    def _arrived(self, event: Event) -> None:
-        """Compare the time of handing to the client with the time of arrival."""
-        if not self.exchange.has_times or self.exchange.ending == "unknown":
-            return
-        sent = event.frame.sent_ns
-        if sent is None:
+    def _late(self, event: Event, sent_ns: int | None) -> None:
+        """Note an event that was handed to the client late, or never."""
+        if sent_ns is None:
             self._unsent += 1
-        elif sent - event.at_ns > SLOW:
-            self._slow += 1
-            if sent - event.at_ns > self._slowest:
-                self._slowest, self._slow_at = sent - event.at_ns, event.ref
+            return
+        self._slow += 1
+        if sent_ns - event.at_ns > self._slowest:
+            self._slowest, self._slow_at = sent_ns - event.at_ns, event.ref
 
     @property
     def is_slow(self) -> bool:

@@ -60,6 +60,11 @@ class Turn:
     def until_ns(self) -> int:
         return (self.end or self.last).at_ns
 
+    @property
+    def waits_for(self) -> str | None:
+        """The latest of `waits`."""
+        return next(reversed(self.waits.values()), None)
+
 
 class Turns:
     def __init__(self) -> None:
