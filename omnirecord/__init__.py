@@ -139,10 +139,15 @@ def record(
     The limit of file descriptors stays as the program set it; clients beyond it get a 503. Raises `UsageError`. On
     entering, also raises `CassetteError` or `ServerError`.
     """
-    given = locals()
     from .recorder.proxy.server import Proxy
 
-    return Proxy(**given, runs_shipping=True)
+    return Proxy(
+        upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
+        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, upstreams=upstreams,
+        listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume, resume_for=resume_for,
+        control=control, ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key,
+        rotate=rotate, keep=keep, labels=labels, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
+    )  # fmt: skip
 
 
 def replay(
@@ -200,10 +205,14 @@ def replay(
 
     Entering raises `UsageError`, `CassetteError` or `ServerError`.
     """
-    given = locals()
     from .replayer.server import Replay
 
-    return Replay(**given)
+    return Replay(
+        cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
+        skip_gates_after=skip_gates_after, gate_timeout=gate_timeout, match=match, match_on=match_on, faults=faults,
+        chunks=chunks, resume=resume, only=only, host=host, port=port, allow_remote=allow_remote, token=token,
+        tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
+    )  # fmt: skip
 
 
 def scrub(
