@@ -15,7 +15,7 @@ from tests.end_to_end.hostile.delays import Delays, percentile, told
 from tests.end_to_end.hostile.flood import flooding
 from tests.end_to_end.hostile.harness import Peak
 from tests.support import wire
-from tests.support.process import ForkedProcess
+from tests.support.process import Process
 from tests.support.wire import Wire, connected, get
 
 MIB = 1 << 20
@@ -43,7 +43,7 @@ async def test_slow_readers_delay_nobody_and_their_recordings_lack_nothing(
     many, seconds = (many, 20.0) if long else (10, 2.0)
     db = tmp_path / "run.db"
     async with (
-        flooding() as upstream, ForkedProcess(upstream, db) as proxy, AsyncExitStack() as stack,
+        flooding() as upstream, Process(upstream, db) as proxy, AsyncExitStack() as stack,
         connected(proxy.url, get("/tick")) as client, connected(upstream, get("/tick")) as direct,
     ):  # fmt: skip
         await client.head()
