@@ -195,7 +195,7 @@ class Live:
         if batch.left_out:
             self._left_out += batch.left_out
             self._view.lacks_some()
-        for row in batch.happenings:
+        for row in batch.rows:
             self._screen.print(self._view.lines_of(row))
         self._screen.draw(self._view.growing(), now=True)
         return batch.has_more

@@ -204,7 +204,7 @@ def _read(follower: Follower, cassette: str) -> tuple[bytes, bool, str]:
         if part.cassette != cassette:
             cassette = part.cassette
             lines.append(f"event: cassette\ndata: {dumps({'id': cassette})}\n\n")
-        for row in part.happenings:
+        for row in part.rows:
             name = "event: request\n" if row.get("exchange") is not None else ""
             lines.append(f"{name}data: {dumps(row)}\n\n")
     if lines:

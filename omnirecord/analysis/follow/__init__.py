@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -71,7 +70,7 @@ class Follower:
         has_more, is_recorded = parts[-1].has_more, any(part.is_recorded for part in parts)
         if not is_recorded and (now := itself(self._path)) != newest and now.exists():
             has_more = is_recorded = True  # a newer file has been created since the last look
-        return Batch([part for part in parts if part.rows or part.requests or part.left_out], has_more, is_recorded)
+        return Batch([part for part in parts if part.rows or part.left_out], has_more, is_recorded)
 
     def _parts(self) -> Iterator[Part]:
         """Return the new rows of each file, oldest first, up to a file with more than a read takes."""
@@ -99,10 +98,10 @@ class Follower:
         if not self._places:
             older = rotated.still_recorded() if rotated else []
             return [*(self._file(path, last=0) for path in older), self._file(newest, last=self._last)]
-        if rotated is None or not all(place.stamp for place in self._places):
-            last = self._places[-1]
-            return [self._file(newest, last.cursor, last.cassette)]
-        return [self._file(rotated.named(x.stamp or ""), x.cursor, x.cassette) for x in self._places]
+        if rotated is None or not all(stamp for _, stamp, _ in self._places):
+            cassette, _, cursor = self._places[-1]
+            return [self._file(newest, cursor, cassette)]
+        return [self._file(rotated.named(stamp or ""), cursor, cassette) for cassette, stamp, cursor in self._places]
 
     @cached_property
     def _rotated(self) -> RotatedCassettes | None:
@@ -112,28 +111,19 @@ class Follower:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A place in one cassette."""
-
-    cassette: str
-    stamp: str | None
-    cursor: Cursor
-
-
 def _written(file: File, stamp: str | None) -> str:
     """Return the bookmark of one file. `stamp`: of a rotated file."""
     at, cursor = f"@{stamp}" if stamp else "", file.cursor or Cursor()
     return ",".join([file.cassette + at, str(cursor.highest), *(f"{at}:{seq}" for at, seq in cursor.at.items())])
 
 
-def _places_in(bookmark: str) -> list[_Place]:
-    """Return the places in a bookmark; none if the text is no bookmark."""
+def _places_in(bookmark: str) -> list[tuple[str, str | None, Cursor]]:
+    """Return cassette, stamp and cursor of the files in a bookmark; nothing if the text is no bookmark."""
     places = []
     for one in bookmark.split(";"):
         if (found := _PLACE.fullmatch(one)) is None:
             return []
         cassette, stamp, highest, streams = found.groups()
         at = (pair.split(":") for pair in streams.split(",")[1:])
-        places.append(_Place(cassette, stamp, Cursor(int(highest), {int(one): int(seq) for one, seq in at})))
+        places.append((cassette, stamp, Cursor(int(highest), {int(one): int(seq) for one, seq in at})))
     return places

@@ -6,10 +6,11 @@ Also here: the requests of a cassette as rows.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,27 +68,13 @@ class Part:
     cassette: str
     """Its id among the cassettes that are followed."""
     rows: list[Row]
-    """As `events --json` prints them, by time."""
+    """Events as `events --json` prints them, and requests that have begun or ended, by time."""
     has_more: bool = False
     """Whether more can be read at once."""
     is_recorded: bool = False
     """Whether a recorder wrote to it during the read: more may come."""
-    requests: list[Row] = field(default_factory=list)
-    """Requests that have begun or ended, by number."""
     left_out: int = 0
     """Number of events that were skipped, since there are too many."""
-    clocks: Mapping[int, int] = field(default_factory=dict)
-    """For each recording, the first one with the same clock."""
-
-    @property
-    def happenings(self) -> list[Row]:
-        """Events and requests by time."""
-        return sorted([*self.requests, *self.rows], key=self._at) if self.requests else self.rows
-
-    def _at(self, row: Row) -> tuple[int, int, bool]:
-        """Return the sort key of a row. A request that has ended comes after the events at the same time."""
-        clock, end_ns = self.clocks.get(row["recording"], row["recording"]), row.get("end_ns")
-        return clock, row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +88,8 @@ class Batch:
 
     @property
     def rows(self) -> list[Row]:
-        return [row for part in self.parts for row in part.rows]
-
-    @property
-    def happenings(self) -> list[Row]:
         """Events and requests by time, those of the oldest file first."""
-        return [row for part in self.parts for row in part.happenings]
+        return [row for part in self.parts for row in part.rows]
 
     @property
     def left_out(self) -> int:
@@ -120,16 +103,16 @@ class Requests:
     def __init__(self, wanted: Wanted, *, from_start: bool = False) -> None:
         self._wanted = wanted
         self._last = 0 if from_start else None
-        self._open: set[int] = set()
-        self._begun: set[int] = set()
+        self._open: dict[int, bool] = {}
+        """The exchanges that go on, and whether they have a row."""
 
     def begin(self, store: Store, since: Iterable[tuple[int, int]]) -> None:
         """Skip the exchanges in the cassette, except those since one of `since`, each a recording and ns."""
         if not self._wanted.takes_requests:
             return
         self._last = store.newest()
-        self._open = {x.exchange for x in store.exchanges(unended=True)} if store.is_being_recorded else set()
-        self._open.update(*(store.open_at(*one) for one in since))
+        unended = [x.exchange for x in store.exchanges(unended=True)] if store.is_being_recorded else []
+        self._open = dict.fromkeys(chain(unended, *(store.open_at(*one) for one in since)), False)
 
     def new(self, store: Store) -> Iterator[Row]:
         """Return a row for each exchange that has begun or ended since the last call."""
@@ -146,16 +129,15 @@ class Requests:
             if self._wanted.takes_session(x.session_id):
                 yield from self._rows(store, x, is_over=is_over)
             if is_over:
-                self._open.discard(x.exchange)
-                self._begun.discard(x.exchange)
+                self._open.pop(x.exchange, None)
             else:
-                self._open.add(x.exchange)
+                self._open.setdefault(x.exchange, False)
 
     def _rows(self, store: Store, x: Exchange, *, is_over: bool) -> Iterator[Row]:
         act = _act(store, x) if may_act(x) else None
         is_stream = x.kind in ("sse", "websocket") and x.response is not None
-        if x.exchange not in self._begun and (is_stream or act is not None):
-            self._begun.add(x.exchange)
+        if not self._open.get(x.exchange) and (is_stream or act is not None):
+            self._open[x.exchange] = True
             yield _row(store, x, act, is_over=False)
         if is_over:
             yield _row(store, x, act, is_over=True)
@@ -290,12 +272,20 @@ class File:
         x, frame = one
         return self._clocks[x.recording], frame.offset_ns, x.stream, frame.seq
 
+    def _at(self, row: Row) -> tuple[int, int, bool]:
+        """Return the sort key of a row. A request that has ended comes after the events at the same time."""
+        recording: int = row["recording"]
+        end_ns = row.get("end_ns")
+        clock = self._clocks.get(recording, recording)
+        return clock, row["offset_ns"] if end_ns is None else end_ns, end_ns is not None
+
     def _part(self, store: Store, found: Iterable[tuple[Streaming, TimedFrame]], *, has_more: bool) -> Part:
         requests = [] if has_more else list(self._requests.new(store))
         left_out, self._left_out = self._left_out, 0
         of = {recording.recording: recording for recording in self._recordings}
         rows = [event_row(x, frame, of[x.recording].started_at, of[x.recording].hop) for x, frame in found]
-        return Part(self.cassette, rows, has_more, store.is_being_recorded, requests, left_out, self._clocks)
+        rows = sorted([*requests, *rows], key=self._at) if requests else rows
+        return Part(self.cassette, rows, has_more, store.is_being_recorded, left_out)
 
     def _begin(self, store: Store) -> list[tuple[Streaming, TimedFrame]]:
         if not store.is_being_recorded:

@@ -209,7 +209,7 @@ def rows_of_file(
             continue
         seen = _states(path, follower)
         batch = _read(follower, path)
-        yield from batch.happenings
+        yield from batch.rows
         if batch.has_more:
             continue
         rest()

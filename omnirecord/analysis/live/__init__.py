@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import quote
 
@@ -199,7 +199,7 @@ def _delta(row: Row) -> tuple[str, str] | None:
 class Fold:
     """The deltas of one text; `count` of them have been read."""
 
-    type: str
+    label: tuple[str, Kind]
     first_ns: int
     last_ns: int
     stream: int
@@ -207,13 +207,9 @@ class Fold:
     session: str
     count: int = 0
     is_partial: bool = False
-    _head: str = field(default="")
-    _tail: str = field(default="")
+    _head: str = ""
+    _tail: str = ""
     _length: int = 0
-
-    def takes(self, type_: str) -> bool:
-        """Return whether a delta continues this text."""
-        return _LABELS[self.type] == _LABELS[type_]
 
     def add(self, row: Row, text: str) -> None:
         self.count += 1
@@ -232,24 +228,19 @@ class Fold:
 
     def growing(self, place: str) -> Line:
         """Return the line of a text that may grow: its last words."""
-        label, kind = _LABELS[self.type]
-        text = one_line(self._tail)
-        if self._length > len(self._tail):
-            text = f"…{text}"
-        return Line(self.first_ns, label, kind, f"{self._amount}:", text, place=place, keeps="end")
+        text = ("…" if self._length > len(self._tail) else "") + one_line(self._tail)
+        return Line(self.first_ns, *self.label, f"{self._amount}:", text, place=place, keeps="end")
 
     def finished(self, place: str) -> Line:
         """Return the line of a complete text: its first words and its duration."""
-        label, kind = _LABELS[self.type]
         text = one_line(self._head) + ("…" if self._length > len(self._head) else "")
         lasted = self.last_ns - self.first_ns
         end = f"({self._amount}{f', {seconds(lasted)}' if lasted >= _SHORTEST else ''})"
-        return Line(self.first_ns, label, kind, "", f'"{text}"', end, place)
+        return Line(self.first_ns, *self.label, "", f'"{text}"', end, place)
 
 
 @dataclass(slots=True)
-class _Session:
-    state: State
+class _Session(State):
     fold: Fold | None = None
 
 
@@ -303,20 +294,20 @@ class LiveView:
 
     def _event(self, row: Row, name: str) -> Iterator[Line]:
         if name not in self._sessions:
-            self._sessions[name] = _Session(State(self._requests.answered))
+            self._sessions[name] = _Session(self._requests.answered)
         session = self._sessions[name]
         if (delta := _delta(row)) is not None:
             self._last = name
-            fold, (type_, text) = session.fold, delta
-            if fold is None or not fold.takes(type_):
+            fold, label = session.fold, _LABELS[delta[0]]
+            if fold is None or fold.label != label:
                 yield from self._finish(session)
                 at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
-                session.fold = fold = Fold(type_, at_ns, at_ns, stream, seq, row["session_id"] or "")
-            fold.add(row, text)
-            session.state.grow(row)
+                session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
+            fold.add(row, delta[1])
+            session.grow(row)
             return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
-        for told in event_lines(session.state, row, place):
+        for told in event_lines(session, row, place):
             yield from self._finish(session)
             yield told
         if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
@@ -336,7 +327,7 @@ class LiveView:
         heard = session or self._sessions.get(f"stream {row['stream']}")
         if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
             yield from self._finish(heard)
-        in_turn = session is not None and session.state.turn_ns is not None
+        in_turn = session is not None and session.turn_ns is not None
         yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
 
     def _is_copy(self, row: Row) -> bool:

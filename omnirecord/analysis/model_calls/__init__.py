@@ -41,7 +41,6 @@ from .places import (
     History,
     Key,
     Places,
-    Seen,
     asked_of,
     open_at,
     plain,
@@ -163,13 +162,13 @@ class _Correlation:
 
     def _measure(self, groups: _Groups) -> None:
         """Measure the difference of the clocks of two recorders, from calls whose turn is known without times."""
-        seen: dict[tuple[int, int], list[Seen]] = {}
+        seen: dict[tuple[int, int], list[tuple[int, bool]]] = {}
         for number, place, model_ns, client_ns in self._on_both_hops(groups):
             call, one = self._calls[number], self._places[place]
             zero, recordings = self._clocks.zero(call.recording), (call.recording, one.turn.recording)
             delay, slack = one.zero_ns + client_ns - zero - model_ns, self._clocks.slack(*recordings)
             is_during = one.begin_ns - slack <= zero + call.started_ns <= one.end_ns + slack
-            seen.setdefault(recordings, []).append(Seen(delay, delay >= -slack and is_during))
+            seen.setdefault(recordings, []).append((delay, delay >= -slack and is_during))
         for (model, client), all_ in seen.items():
             self._clocks.measure(model, client, all_)
 
@@ -254,9 +253,9 @@ class _Correlation:
                 one, zero_ns = self._places[place], self._places[place].zero_ns
                 first_ns, last_ns = zero_ns + passage.first_ns, zero_ns + passage.last_ns
                 theirs.append(Heard(first_ns, last_ns, one.begin_ns, one.end_ns, place))
-            for pair in pairs(ours, theirs, self._clocks.slack(model, client)):
-                turns = [one for one in pair.turns if not (cut and self._contradicts(pair.call, one, whole=False))]
-                self._find(pair.call, turns, "conversation", "likely" if pair.is_sure else "ambiguous")
+            for call, turns, is_sure in pairs(ours, theirs, self._clocks.slack(model, client)):
+                fitting = [one for one in turns if not (cut and self._contradicts(call, one, whole=False))]
+                self._find(call, fitting, "conversation", "likely" if is_sure else "ambiguous")
 
     def _by_texts(self) -> None:
         """Link calls whose message is in no turn: a harness may have written it anew."""

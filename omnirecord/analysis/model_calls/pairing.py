@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Literal, NamedTuple
 
 from ...model import by_key
@@ -33,6 +33,8 @@ _MOST = 256
 """Texts after the beginning of a call's text that are looked at."""
 _NEAR = 40
 """Texts that are compared with a call, at most. With more of them, the call is ambiguous."""
+_TEXTS = 1 << 40
+"""Added to the index of a text, where it stands beside the indexes of calls."""
 
 
 class Said(NamedTuple):
@@ -54,46 +56,30 @@ class Heard(NamedTuple):
     turn: int
 
 
-class Pair(NamedTuple):
-    """A call, and the turns that may have its text."""
-
-    call: int
-    turns: tuple[int, ...]
-    is_sure: bool
-
-
-def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> list[Pair]:
-    """Return the turns of each call that has a possible one. `slack_ns`: what the clocks may differ by."""
+def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> Iterator[tuple[int, list[int], bool]]:
+    """Yield each call with the turns that may have its text, if there are any, and whether that is sure. `slack_ns`:
+    what the clocks may differ by."""
     heard = sorted(heard)
     texts = [_possible(one, heard, slack_ns) for one in said]
-    found: list[Pair] = []
     for calls in _clusters(texts):
         alone = _settled(calls, texts)
         is_of_one = len({heard[place].turn for call in calls for place in texts[call]}) == 1
         for call in calls:
             places = [alone[call]] if call in alone else sorted(texts[call] - set(alone.values()))
-            turns = tuple(dict.fromkeys(heard[place].turn for place in places))
-            if turns:
-                found.append(Pair(said[call].call, turns, len(turns) == 1 and (call in alone or is_of_one)))
-    return found
+            if turns := list(dict.fromkeys(heard[place].turn for place in places)):
+                yield said[call].call, turns, len(turns) == 1 and (call in alone or is_of_one)
 
 
 def _possible(one: Said, heard: Sequence[Heard], slack_ns: int) -> set[int]:
     """Return the texts that may be the text of a call."""
-    found = set[int]()
-    begin = bisect_left(heard, (one.first_ns - slack_ns,))
-    for place in range(begin, min(begin + _MOST, len(heard))):
-        text = heard[place]
+
+    def fits(text: Heard) -> bool:
         first, last = text.first_ns - one.first_ns, text.last_ns - one.last_ns
-        if first > LATEST or len(found) >= _NEAR:
-            break
-        if (
-            last >= -slack_ns
-            and last - first <= _STRETCH
-            and text.begin_ns - slack_ns <= one.start_ns <= text.end_ns + slack_ns
-        ):
-            found.add(place)
-    return found
+        is_during = text.begin_ns - slack_ns <= one.start_ns <= text.end_ns + slack_ns
+        return is_during and last >= -slack_ns and last - first <= _STRETCH
+
+    begin, end = bisect_left(heard, (one.first_ns - slack_ns,)), bisect_left(heard, (one.first_ns + LATEST + 1,))
+    return set(islice((n for n in range(begin, min(begin + _MOST, end)) if fits(heard[n])), _NEAR))
 
 
 class Groups:
@@ -144,30 +130,23 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
     """Return the only possible text of calls, by call."""
     if any(len(texts[call]) >= _NEAR for call in calls):
         return {}
-    left = {call: set(texts[call]) for call in calls if texts[call]}
-    by_text: dict[int, set[int]] = {}
-    for one, places in left.items():
-        for text in places:
-            by_text.setdefault(text, set()).add(one)
-    by_call, by_place = len(left) <= len(by_text), len(by_text) <= len(left)
-    waiting: list[tuple[int | None, int | None]] = [(one, None) for one in left if by_call]
-    waiting += [(None, text) for text in by_text if by_place]
+    of = {call: {place + _TEXTS for place in texts[call]} for call in calls if texts[call]}
+    count = len(of)
+    for call in list(of):
+        for text in of[call]:
+            of.setdefault(text, set()).add(call)
+    waits = count * 2 <= len(of), len(of) <= count * 2  # calls, and texts
+    waiting = [one for one in of if waits[one >= _TEXTS]]
     settled: dict[int, int] = {}
     while waiting:
-        call, place = waiting.pop()  # one of them is None
-        if place is not None and len(by_text.get(place, ())) == 1:
-            call = next(iter(by_text[place]))
-        elif call is not None and len(left.get(call, ())) == 1:
-            place = next(iter(left[call]))
-        if call is None or place is None or call not in left or place not in by_text:
-            continue
-        settled[call] = place
-        for other in by_text.pop(place):
-            left[other].discard(place)
-            waiting += [(other, None)] if by_call else []
-        for text in left.pop(call):
-            by_text.get(text, set()).discard(call)
-            waiting += [(None, text)] if by_place else []
+        one = waiting.pop()
+        if len(of.get(one, ())) == 1:
+            call, text = sorted((one, *of[one]))
+            settled[call] = text - _TEXTS
+            for gone in (text, call):
+                for other in of.pop(gone):
+                    of[other].discard(gone)
+                    waiting += [other] if waits[other >= _TEXTS] else []
     return settled
 
 
@@ -297,15 +276,13 @@ def moves(client: Sequence[Piece], calls: Iterable[Sequence[Piece]]) -> dict[Pla
     return found
 
 
-def _last_with(ends: Iterable[int], spans: Iterable[_Span]) -> Iterator[_Span | None]:
-    """Yield the last span that holds the character before each of these places, which rise; None without one."""
-    coming, begun = deque(spans), list[_Span]()
-    for end in ends:
-        while coming and coming[0].begin < end:
-            begun.append(coming.popleft())
-        while begun and begun[-1].begin + begun[-1].length < end:
-            begun.pop()
-        yield begun[-1] if begun else None
+def _last_with(ends: Sequence[int], spans: Iterable[_Span]) -> list[_Span | None]:
+    """Return the last span that holds the character before each of these places, which rise; None without one."""
+    found: list[_Span | None] = [None] * len(ends)
+    for one in spans:
+        begin, end = bisect_right(ends, one.begin), bisect_right(ends, one.begin + one.length)
+        found[begin:end] = [one] * (end - begin)
+    return found
 
 
 def _add(found: dict[Place, Move], of: Piece, to: Piece, by: Literal["text", "time"], model: Piece) -> None:

@@ -26,15 +26,6 @@ SKEW = 100_000_000
 """The same for two recorders whose clocks agree."""
 
 
-class Seen(NamedTuple):
-    """A text or a tool call on both hops."""
-
-    delay_ns: int
-    """From the model to the client, by the wall clocks."""
-    fits: bool
-    """Whether the times of its call and its turn fit."""
-
-
 class Clocks:
     """The recordings of a cassette with their starts in ns since 1970, and the assumed offsets between them."""
 
@@ -46,11 +37,12 @@ class Clocks:
     def zero(self, recording: int) -> int:
         return self._zeros.get(recording, 0)
 
-    def measure(self, model: int, client: int, seen: Sequence[Seen]) -> None:
+    def measure(self, model: int, client: int, seen: Sequence[tuple[int, bool]]) -> None:
         """Set the offset of a recording of model calls to one of turns. It is 0 if the times fit as they are, else the
-        shortest delay that was seen."""
-        if not self._is_one(model, client) and sum(one.fits for one in seen) * 2 < len(seen):
-            self._offsets[model, client] = Offset(model, client, min(one.delay_ns for one in seen), "texts")
+        shortest delay that was seen. `seen`: of texts and tool calls on both hops, the delay in ns by the wall clocks
+        from the model to the client, and whether the times of call and turn fit."""
+        if not self._is_one(model, client) and sum(fits for _, fits in seen) * 2 < len(seen):
+            self._offsets[model, client] = Offset(model, client, min(seen)[0], "texts")
 
     def offset(self, model: int, client: int) -> Offset:
         """Return the assumed offset of a recording of model calls to one of turns."""

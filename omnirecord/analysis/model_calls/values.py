@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from ...model import by_key
 from ...providers.call import ModelCall
+from ..turns.builder import Span, union
 from ..turns.values import Turn
 
 By = Literal["call_id", "conversation", "retry", "time"]
@@ -60,20 +61,16 @@ class Link:
 
     @property
     def started_ns(self) -> int:
-        """On the clock of the turn's recording, like the next three."""
+        """On the clock of the turn's recording, like the next one."""
         return self.call.started_ns + self.shift_ns
 
     @property
-    def first_byte_ns(self) -> int | None:
-        return None if self.call.first_byte_ns is None else self.call.first_byte_ns + self.shift_ns
-
-    @property
-    def first_token_ns(self) -> int | None:
-        return None if self.call.first_token_ns is None else self.call.first_token_ns + self.shift_ns
-
-    @property
     def ended_ns(self) -> int | None:
-        return None if self.call.ended_ns is None else self.call.ended_ns + self.shift_ns
+        return self.at(self.call.ended_ns)
+
+    def at(self, ns: int | None) -> int | None:
+        """Return a time of the call on the clock of the turn's recording."""
+        return None if ns is None else ns + self.shift_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +145,8 @@ def call_row(link: Link) -> dict[str, Any]:
     return {
         "recording": call.recording, "exchange": call.exchange, "stream": call.stream, "hop": call.hop,
         "api": call.api, "model": call.model, "request": link.request, "attempt": max(call.attempt, link.attempt),
-        "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.first_byte_ns,
-        "first_token_ns": link.first_token_ns, "ended_ns": link.ended_ns, "ending": call.ending,
+        "status": call.status, "started_ns": link.started_ns, "first_byte_ns": link.at(call.first_byte_ns),
+        "first_token_ns": link.at(call.first_token_ns), "ended_ns": link.ended_ns, "ending": call.ending,
         "reason": call.reason, "error": call.error, "cut_by": call.cut_by,
         "usage": None if usage is None else {name: getattr(usage, name) for name in _USAGE},
         "asked": None if call.conversation is None else call.conversation.asked,
@@ -160,9 +157,6 @@ def call_row(link: Link) -> dict[str, Any]:
         "by": link.by, "certainty": link.certainty,
         "candidates": [key._asdict() for key in link.candidates],
     }  # fmt: skip
-
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +235,3 @@ def first_token(links: Sequence[Link], posted_ns: int, token_ns: int) -> FirstTo
 
 def _first(*times: int | None) -> int:
     return next(one for one in times if one is not None)
-
-
-def union(spans: Iterable[Span]) -> list[Span]:
-    """Return the times in at least one of the spans: sorted and disjoint."""
-    joined: list[Span] = []
-    for begin, end in sorted(spans):
-        if joined and begin <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((begin, end))
-    return joined

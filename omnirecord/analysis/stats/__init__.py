@@ -24,8 +24,9 @@ from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.values import FirstToken, Link, ModelCalls, Span, first_token, requests_of, union
+from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..turns import Around, MergedFrame, by_stream, merged
+from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
 from ..turns.requests import Act
 from ..turns.values import Approval, Session, Turn

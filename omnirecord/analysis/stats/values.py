@@ -16,7 +16,7 @@ from typing import Any
 from ...model import LIMIT, Ending, TimedFrame
 from ...omnigent import protocol
 from ...wire.strict_json import as_dict, as_int, as_number, payload
-from ..model_calls.values import Span
+from ..turns.builder import Span
 from ..turns.conclusion import Conclusion
 from ..turns.values import Ended, Turn, TurnUsage
 

@@ -180,8 +180,6 @@ class _Session(GrowingSession):
         self.failed: list[FailedRequest] = []
         self.untold: list[FailedRequest] = []
         """The failed requests without a line yet."""
-        self._taken: set[Draft] = set()
-        self._known = 0  # how many drafts the builder had
 
     def take(self, store: Store, x: Exchange, *, is_open: bool) -> list[Act]:
         acts = super().take(store, x, is_open=is_open)
@@ -195,13 +193,11 @@ class _Session(GrowingSession):
         """Add the turns that began since the last call."""
         drafts = self.builder.turns.drafts
         self.turns = [turn for turn in self.turns if turn.goes_on or turn.draft is self.builder.turns.latest()]
-        begin = max(min(self._known, len(drafts)) - 1, 0)  # the last one may have made room for another
+        begin = max(min(len(self.by_number), len(drafts)) - 1, 0)  # the last one may have made room for another
         for number, draft in enumerate(drafts[begin:], begin + 1):
-            if draft not in self._taken:
-                self._taken.add(draft)
-                self.turns.append(UnfoldingTurn(draft, number))
-                self.by_number[number] = self.turns[-1]
-        self._known = len(drafts)
+            if number not in self.by_number or self.by_number[number].draft is not draft:
+                self.by_number[number] = UnfoldingTurn(draft, number)
+                self.turns.append(self.by_number[number])
 
 
 class Following:

@@ -66,10 +66,6 @@ def told(page: Page, call: ModelCall) -> str:
 def _how(page: Page, call: ModelCall) -> str:
     why = page.short(joined([call.reason, call.error], ": "))
     ended = "" if call.ended_ns is None else f" after {seconds(max(call.ended_ns - call.started_ns, 0))}"
-    if call.ending == "completed":
-        return f"{call.status} completed{ended}"
-    if call.ending == "refused":
-        return f"{call.status} refused{ended}" + (f": {why}" if why else "")
     if call.ending == "cut":
         unanswered = ", without an answer" if call.status is None else ""
         return f"{_CUT_BY.get(call.cut_by or '', 'cut')}{ended}{unanswered}"
@@ -77,7 +73,8 @@ def _how(page: Page, call: ModelCall) -> str:
         return "still open"
     if call.ending == "unknown":
         return f"{call.status} with an answer of an unknown form{ended}"
-    return f"{call.ending}{ended}" + (f": {why}" if why else "")
+    status = f"{call.status} " if call.ending in ("completed", "refused") else ""
+    return f"{status}{call.ending}{ended}" + (f": {why}" if why and call.ending != "completed" else "")
 
 
 def _usage(call: ModelCall) -> str | None:

@@ -116,7 +116,7 @@ class SessionBuilder:
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
         drafts = self.turns.finish(max([self.last_ns, *(one.until_ns or 0 for one in listenings)]))
-        absences, leavings = list(absences_of(listenings)), leavings_of(listenings)
+        absences, leavings = absences_of(listenings), leavings_of(listenings)
         deleted_ns = deleted_at(exchanges)
         if deleted_ns is not None:
             _delete(drafts, deleted_ns, listenings)

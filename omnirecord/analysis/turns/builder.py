@@ -20,11 +20,11 @@ the stretches in which no client listened (`absences_of`), and what the server d
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import accumulate, zip_longest
-from operator import attrgetter
-from typing import Any, NamedTuple
+from itertools import accumulate, pairwise, zip_longest
+from operator import attrgetter, itemgetter
+from typing import Any
 
 from ...model import Exchange
 from ...omnigent.protocol import stream_epoch
@@ -63,13 +63,10 @@ class TurnBuilder:
     """The turns so far, and the client actions that belong to them."""
 
     def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
-        acts = list(acts)
-        self.posts = Posts(acts)
+        self.posts = Posts()
         self.answers: dict[str | None, Act] = {}
         self.left: dict[int, Act] = {}
         """By time in ns: the messages whose POST the client closed before the server answered it."""
-        for act in acts:
-            self._note(act)
         self.drafts: list[Draft] = []
         self.open: Draft | None = None
         """The turn that is not over: the last of `drafts`."""
@@ -81,19 +78,17 @@ class TurnBuilder:
         self.cost_usd: float | None = None
         self.is_child = is_child
         self.long_silence = long_silence
+        for number, act in enumerate(sorted(acts, key=attrgetter("at_ns"))):
+            self.act(number, act)
 
     def act(self, number: int, act: Act) -> None:
-        """Add a client action while the recording goes on. It replaces an earlier state of the same number."""
+        """Add a client action. It replaces an earlier state of the same number."""
         if act.kind == "message":
             self.posts.add(number, act)
-        self._note(act)
-
-    def _note(self, act: Act) -> None:
-        """Keep an action that an approval may need."""
-        if act.kind == "answer" and not act.refused:
+            if act.client_left and act.end_ns is not None:
+                self.left[act.at_ns] = act
+        elif act.kind == "answer" and not act.refused:
             self.answers[act.elicitation_id] = act
-        elif act.kind == "message" and act.client_left and act.end_ns is not None:
-            self.left[act.at_ns] = act
 
     def turn(self, at_ns: int) -> Draft:
         """Return the open turn, or a new one."""
@@ -188,38 +183,43 @@ def _unheard(post: Act) -> Draft:
     return draft
 
 
-class Absence(NamedTuple):
-    """A stretch in which no stream is open."""
-
-    from_ns: int
-    until_ns: int
+Span = tuple[int, int]
 
 
-def absences_of(listenings: Iterable[Listening]) -> Iterator[Absence]:
+def union(spans: Iterable[Span]) -> list[Span]:
+    """Return the times in at least one of the spans: sorted and disjoint."""
+    joined: list[Span] = []
+    for begin, end in sorted(spans):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def absences_of(listenings: Iterable[Listening]) -> list[Span]:
     """Return the stretches between the first and the last stream in which none was open, in order."""
-    heard_until: int | None = None
-    for one in sorted(listenings, key=lambda one: one.from_ns):
-        if heard_until is not None and one.from_ns > heard_until:
-            yield Absence(heard_until, one.from_ns)
-        until = 1 << 62 if one.until_ns is None else one.until_ns
-        heard_until = until if heard_until is None else max(heard_until, until)
+    return [(before, after) for (_, before), (after, _) in pairwise(_heard(listenings))]
+
+
+def _heard(listenings: Iterable[Listening]) -> list[Span]:
+    """Return the stretches in which a stream was open."""
+    return union((one.from_ns, 1 << 62 if one.until_ns is None else one.until_ns) for one in listenings)
 
 
 def leavings_of(listenings: Iterable[Listening]) -> list[int]:
     """Return the times in ns at which a client left while another one went on listening, in order."""
-    listenings = sorted(listenings, key=lambda one: one.from_ns)
-    begins = [one.from_ns for one in listenings]
-    longest = list(accumulate((1 << 62 if one.until_ns is None else one.until_ns for one in listenings), max))
+    heard = _heard(listenings)
     left = sorted(one.until_ns for one in listenings if one.until_ns is not None and one.ending == "client_left")
-    return [at for at in left if (there := bisect_right(begins, at)) and longest[there - 1] > at]
+    return [at for at in left if heard[bisect_right(heard, (at, 1 << 63)) - 1][1] > at]
 
 
-def with_listeners(turn: Turn, absences: list[Absence], leavings: list[int]) -> Turn:
+def with_listeners(turn: Turn, absences: list[Span], leavings: list[int]) -> Turn:
     """Return the turn with a note for each stretch in which no client listened, and for each client that left during
     it. The silences of the turn have the stretches subtracted."""
     end = turn.ended_ns if turn.ended_ns is not None else 1 << 62
     within, left = _within(absences, turn.begin_ns, end), leavings[bisect_right(leavings, turn.begin_ns) :]
-    notes = [Note(one.from_ns, f"no client listened for {seconds(one.until_ns - one.from_ns)}", LAST) for one in within]
+    notes = [Note(a, f"no client listened for {seconds(b - a)}", LAST) for a, b in within]
     left = left[: bisect_left(left, end)]
     notes += [Note(at, "a client left; another one went on listening", LAST) for at in left]
     return turn if not notes else replace(
@@ -228,15 +228,15 @@ def with_listeners(turn: Turn, absences: list[Absence], leavings: list[int]) -> 
     )  # fmt: skip
 
 
-def _within(absences: list[Absence], begin: int, end: int) -> list[Absence]:
+def _within(absences: list[Span], begin: int, end: int) -> list[Span]:
     """Return the absences that overlap a stretch."""
-    first = bisect_right(absences, begin, key=lambda one: one.until_ns)
-    return absences[first : max(first, bisect_left(absences, end, key=lambda one: one.from_ns))]
+    first = bisect_right(absences, begin, key=itemgetter(1))
+    return absences[first : max(first, bisect_left(absences, (end,)))]
 
 
-def _unheard_spans(silence: Silence, absences: list[Absence]) -> Silence:
+def _unheard_spans(silence: Silence, absences: list[Span]) -> Silence:
     begin, end = silence.from_ns, silence.from_ns + silence.length_ns
-    sum_ns = sum(min(end, one.until_ns) - max(begin, one.from_ns) for one in _within(absences, begin, end))
+    sum_ns = sum(min(end, b) - max(begin, a) for a, b in _within(absences, begin, end))
     return replace(silence, unheard_ns=sum_ns) if sum_ns else silence
 
 
@@ -298,38 +298,28 @@ def _owner(builder: TurnBuilder, at_ns: int, response_id: str | None, call_id: s
 
 
 def _add_to(builder: TurnBuilder, draft: Draft, at_ns: int, item: Data, type_: str) -> None:
+    text = text_of(item.get("content"))
     if type_ == "message":
-        _message(draft, at_ns, item)
+        if item.get("role") in ("user", "system"):
+            draft.ask(text, at_ns, as_text(item.get("id")))
+        elif text:
+            draft.store(text, at_ns)
     elif type_ == "function_call":
         call_id = as_text(item.get("call_id")) or as_text(item.get("id")) or "?"
         arguments = written(item.get("arguments")) or ""
         draft.call(call_id, as_text(item.get("name")) or "", arguments, as_text(item.get("status")), at_ns)
         builder.owners[call_id] = draft
     elif type_ == "reasoning":
-        _reasoning(draft, at_ns, item)
+        if draft.thoughts and draft.thoughts[-1].parts:
+            draft.break_thoughts()  # deltas have brought them
+        elif text := text or text_of(item.get("summary")):
+            draft.think(text, at_ns, whole=True)
     elif type_ == "error":
         source, code, message = (as_text(item.get(name)) for name in ("source", "code", "message"))
         draft.troubles.append(Trouble(at_ns, "error", source, None, code, message or "", place=draft.events))
     else:
         told = as_text(item.get("input")) or as_text(item.get("name")) or as_text(item.get("summary"))
         draft.note(joined([type_.replace("_", " "), told], ": "), at_ns)
-
-
-def _message(draft: Draft, at_ns: int, item: Data) -> None:
-    text = text_of(item.get("content"))
-    if item.get("role") in ("user", "system"):
-        draft.ask(text, at_ns, as_text(item.get("id")))
-    elif text:
-        draft.store(text, at_ns)
-
-
-def _reasoning(draft: Draft, at_ns: int, item: Data) -> None:
-    """Add thoughts that came as a whole. Deltas have brought the others."""
-    text = text_of(item.get("content")) or text_of(item.get("summary"))
-    if draft.thoughts and draft.thoughts[-1].parts:
-        draft.break_thoughts()
-    elif text:
-        draft.think(text, at_ns, whole=True)
 
 
 def is_snapshot(exchange: Exchange) -> bool:

@@ -178,13 +178,14 @@ class Draft:
     def note(self, text: str, at_ns: int) -> None:
         self.notes.append(Note(at_ns, text, self.events))
 
+    def _open(self, blocks: list[Block], at_ns: int, message_id: str | None = None) -> Block:
+        """Return the last block if it can grow, or a new one."""
+        if not blocks or blocks[-1].closed or message_id not in (None, blocks[-1].message_id):
+            blocks.append(Block(at_ns, self.events, message_id))
+        return blocks[-1]
+
     def say(self, delta: str, at_ns: int, message_id: str | None = None) -> None:
-        block = self.messages[-1] if self.messages else None
-        other = block is not None and message_id is not None and message_id != block.message_id
-        if block is None or block.closed or other:
-            block = Block(at_ns, self.events, message_id)
-            self.messages.append(block)
-        block.add(delta, at_ns)
+        self._open(self.messages, at_ns, message_id).add(delta, at_ns)
 
     def say_again(self, text: str, at_ns: int) -> None:
         """Add text in flight that the server sent again: only the end that no stream has brought yet."""
@@ -201,12 +202,8 @@ class Draft:
     def store(self, text: str, at_ns: int) -> None:
         """Add a stored message. It is the text of the last block, if there is one."""
         block = self.messages[-1] if self.messages else None
-        if block is not None and block.closed and text in (block.text, block.stored):
-            block.stored = text
-            return
-        if block is None or block.closed:
-            block = Block(at_ns, self.events)
-            self.messages.append(block)
+        if block is None or (block.closed and text not in (block.text, block.stored)):
+            block = self._open(self.messages, at_ns)
         block.stored, block.closed = text, True
 
     def break_text(self) -> None:
@@ -215,10 +212,7 @@ class Draft:
 
     def think(self, delta: str, at_ns: int, *, whole: bool = False) -> None:
         """Add a delta of its thoughts; `whole`: all of them. A block ends with any other event of the answer."""
-        block = self.thoughts[-1] if self.thoughts else None
-        if block is None or block.closed:
-            block = Block(at_ns, self.events)
-            self.thoughts.append(block)
+        block = self._open(self.thoughts, at_ns)
         if whole:
             block.stored, block.closed = delta, True
         else:

@@ -86,20 +86,16 @@ def _settle(draft: Draft, response: Data) -> None:
         draft.agent = draft.agent or as_text(response.get("model"))
     usage = as_dict(response.get("usage"))
     if usage:
-        draft.usage = _usage(usage)
+        draft.usage = TurnUsage(
+            as_int(usage.get("input_tokens")), as_int(usage.get("output_tokens")),
+            as_int(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
+            as_int(usage.get("total_tokens")), as_number(usage.get("cost_usd")),
+        )  # fmt: skip
         draft.model = as_text(usage.get("model")) or draft.model
     if not draft.messages:
         for item in as_list(response.get("output")):
             if as_dict(item).get("type") == "message" and (text := text_of(item.get("content"))):
                 draft.store(text, draft.last_ns)
-
-
-def _usage(usage: Data) -> TurnUsage:
-    return TurnUsage(
-        as_int(usage.get("input_tokens")), as_int(usage.get("output_tokens")),
-        as_int(as_dict(usage.get("output_tokens_details")).get("reasoning_tokens")),
-        as_int(usage.get("total_tokens")), as_number(usage.get("cost_usd")),
-    )  # fmt: skip
 
 
 def _why(draft: Draft, data: Data, ended: Ended) -> Fault | None:

@@ -70,14 +70,9 @@ def act_of(exchange: Exchange, request: bytes, response: bytes) -> Act | None:
         return Act("message", exchange.request.at_ns, exchange.party, text, exchange=exchange.exchange)
     if not is_gate(exchange.request.method, exchange.request.target):
         return None
-    rest = (below_session(exchange.request.target) or "").split("/")
+    body, rest = as_dict(loads(request)), (below_session(exchange.request.target) or "").split("/")
     if rest[-1] == "resolve" and len(rest) > 2:
-        action = as_text(as_dict(loads(request)).get("action"))
-        return _act(exchange, response, "answer", elicitation_id=rest[-2], action=action)
-    return _event(exchange, as_dict(loads(request)), response)
-
-
-def _event(exchange: Exchange, body: dict[str, Any], response: bytes) -> Act | None:
+        return _act(exchange, response, "answer", elicitation_id=rest[-2], action=as_text(body.get("action")))
     data = as_dict(body.get("data"))
     if body.get("type") == "interrupt":
         return _act(exchange, response, "interrupt")
@@ -105,13 +100,11 @@ def _act(exchange: Exchange, response: bytes, kind: Literal["message", "interrup
 class Posts:
     """The posted messages. Iteration yields those that belong to no turn, oldest first; each look-up is O(1)."""
 
-    def __init__(self, acts: Iterable[Act] = ()) -> None:
+    def __init__(self) -> None:
         self._left: dict[int, Act] = {}
         self._claimed: set[int] = set()
         self._by_item: dict[str, int] = {}
         self._by_text: dict[str, deque[int]] = {}
-        for number, act in enumerate(sorted((act for act in acts if act.kind == "message"), key=lambda act: act.at_ns)):
-            self.add(number, act)
 
     def add(self, number: int, act: Act) -> None:
         """Add a posted message. It replaces an earlier state of the same number."""

@@ -191,9 +191,9 @@ def _unfinished(session: Session, turn: Turn, last: Listening | None) -> _State:
                       f" server reported the session as {session.status}{unheard}."
                       )  # fmt: skip
     heard_ns = max(turn.last_event_ns, turn.joined_ns or 0)
-    away = next((one for one in absences_of(session.streams) if one.from_ns >= heard_ns), None)
+    away = next((one for one in absences_of(session.streams) if one[0] >= heard_ns), None)
     if away is not None:
-        return ("end_missed", f"The client was disconnected for {seconds(away.until_ns - away.from_ns)} in the"
+        return ("end_missed", f"The client was disconnected for {seconds(away[1] - away[0])} in the"
                       " middle of the last turn. After it reconnected, the stream did not report the end of that turn."
                       )  # fmt: skip
     return (None, f"The agent was in the middle of its turn{_on(turn)}.{_silent(turn, last)}")

@@ -145,7 +145,7 @@ def test_what_a_stream_that_is_over_has_in_no_frame_is_told(path: Path, recordin
 
 def ended(follower: Follower) -> list[tuple[str, int]]:
     """Ending and end in ns of each request that has ended since the last call."""
-    return [(row["ending"], row["end_ns"]) for row in follower.read().happenings if row.get("end_ns") is not None]
+    return [(row["ending"], row["end_ns"]) for row in follower.read().rows if row.get("end_ns") is not None]
 
 
 def test_a_stream_that_sent_done_has_its_row_and_its_duration_when_it_ends(path: Path, recording: Recorder) -> None:

@@ -23,7 +23,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     follower, found = Follower(path, Wanted(requests=True), last=10_000, opens=open_store), list[dict[str, Any]]()
     while True:
         batch = follower.read()
-        found += batch.happenings
+        found += batch.rows
         if not batch.has_more:
             return found
 

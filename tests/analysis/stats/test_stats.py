@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import omnirecord
-from omnirecord.analysis.model_calls.values import union
 from omnirecord.analysis.stats import measured, values
 from omnirecord.analysis.stats.values import SessionStats, Spread, gaps_of, percentiles, stats_row
+from omnirecord.analysis.turns.builder import union
 from omnirecord.cassette.open import import_file
 from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.errors import UsageError
