@@ -7,7 +7,7 @@ megabytes: the page gets the beginning of each message, and the whole message on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from threading import Lock
 from typing import Any
@@ -47,8 +47,8 @@ _TEXTS = {protocol.RESPONSE_OUTPUT_TEXT_DELTA: 0, **dict.fromkeys(protocol.REASO
 """The deltas that a model caused: 0 for text, 1 for reasoning."""
 
 
-class CallAnswers:
-    """Answers the page's requests about model calls. Links of a file that has not changed are kept; while the file is
+class Linked:
+    """Links model calls for the page's requests. Links of a file that has not changed are kept; while the file is
     recorded, each request reads only what is new."""
 
     def __init__(self) -> None:
@@ -58,22 +58,8 @@ class CallAnswers:
         """The inode of the file that is recorded, and what was read."""
         self._rows: Rows = {}
 
-    def __contains__(self, name: str) -> bool:
-        return name in ("calls", "call", "part", "move")
-
-    def answer(self, name: str, store: Store, stamp: tuple[int, list[int] | None], asked: Options) -> Any:
-        """Return the value of a request. `stamp`: of the file, from before it was opened. Raises `UsageError`."""
-        hops = self._linked(store, stamp)
-        if name == "calls":
-            return calls(hops, read_key(asked["key"]) if "key" in asked else None)
-        if name == "call":
-            until = number_in(asked, "until") if "until" in asked else None
-            return call(hops, number_in(asked, "exchange"), until)
-        if name == "part":
-            return part(hops, number_in(asked, "exchange"), asked.get("part", ""))
-        return move(store, hops, number_in(asked, "stream"), number_in(asked, "seq"))
-
-    def _linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
+    def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
+        """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
         if store.is_being_recorded:
             with self._lock:
                 return self._look(store, stamp[0])
@@ -331,6 +317,17 @@ def _turn_at(store: Store, hops: Hops, stream: int, seq: int) -> TurnKey | None:
             at = sum(one.begin_ns <= frame.offset_ns for one in session.turns)
             return TurnKey(x.recording, x.session_id, at) if at else None
     return None
+
+
+CALLS: dict[str, Callable[[Store, Hops, Options], Any]] = {
+    "calls": lambda _, hops, asked: calls(hops, read_key(asked["key"]) if "key" in asked else None),
+    "call": lambda _, hops, asked: call(
+        hops, number_in(asked, "exchange"), number_in(asked, "until") if "until" in asked else None
+    ),
+    "part": lambda _, hops, asked: part(hops, number_in(asked, "exchange"), asked.get("part", "")),
+    "move": lambda store, hops, asked: move(store, hops, number_in(asked, "stream"), number_in(asked, "seq")),
+}
+"""The page's requests about model calls, by name."""
 
 
 def call_of_hit(hit: Hit) -> Row | None:

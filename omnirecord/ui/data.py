@@ -38,7 +38,7 @@ from ..cassette.sqlite.search_index import Doc, Index
 from ..errors import UsageError, __version__
 from ..model import Exchange, wall_clock
 from . import events
-from .calls import CallAnswers, Hops, call_in_file, call_of_hit
+from .calls import CALLS, Hops, Linked, call_in_file, call_of_hit
 from .events import Key, Options, key_of_exchange, key_of_session, number_in, numbers_in, read_key
 
 Row = dict[str, Any]
@@ -151,7 +151,7 @@ class Answers:
         self._path, self._files = path, {} if files is None else files
         self._lock, self._known = Lock(), Known()
         self._kept: tuple[object, Store] | None = None
-        self._calls = CallAnswers()
+        self._calls = Linked()
         self._names: dict[str, Callable[[Store, Options], Any]] = {
             "overview": lambda store, _: overview(store, self._path().name, self._files, self._known),
             "findings": lambda store, asked: findings(store, asked.get("session")),
@@ -173,16 +173,16 @@ class Answers:
         }
 
     def __contains__(self, name: str) -> bool:
-        return name == "search" or name in self._names or name in self._calls
+        return name == "search" or name in self._names or name in CALLS
 
     def answer(self, name: str, asked: Options) -> Any:
         """The value of a request. Raises `UsageError` for bad options, `CassetteError` for an unreadable file."""
         if name == "search":
             return self._search(asked)
-        stamp = stamp_of(self._path()) if name in self._calls else (0, None)
+        stamp = stamp_of(self._path()) if name in CALLS else (0, None)
         with self._store() as store:
-            if name in self._calls:
-                return self._calls.answer(name, store, stamp, asked)
+            if name in CALLS:
+                return CALLS[name](store, self._calls.linked(store, stamp), asked)
             return self._names[name](store, asked)
 
     def close(self) -> None:

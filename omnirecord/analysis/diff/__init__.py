@@ -226,13 +226,11 @@ def _differences(
     i, j = pair
     one, other = None if i is None else a[i], None if j is None else b[j]
     if one is not None and other is not None:
-        out = Differences(one.session_id or other.session_id, ids)
-        return _SessionComparison(out, one, other, tolerance_s).compare()
+        return _compare_sessions(Differences(one.session_id or other.session_id, ids), one, other, tolerance_s)
     only = one or other
     assert only is not None
     path = f"sessions[{j if i is None else i}]"
-    sides = (_summary(only), None) if one is not None else (None, _summary(only))
-    return [Difference("content", only.session_id, path, *sides)]
+    return [Difference("content", only.session_id, path, one and _summary(one), other and _summary(other))]
 
 
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
@@ -284,60 +282,50 @@ def _turn_summary(one: DiffTurn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class _SessionComparison:
-    def __init__(self, out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> None:
-        self._out, self._a, self._b, self._tolerance_s = out, a, b, tolerance_s
-        self._told: Told = set()
-
-    def compare(self) -> list[Difference]:
-        EventComparison(self._out, "", self._a.outside, self._b.outside).run()
-        for i, j in self._turns():
-            self._out.next_turn()
-            if i is not None and j is not None:
-                self._turn(i, self._a.turns[i], self._b.turns[j])
-            elif i is not None:
-                self._out.add("content", f"turns[{i}]", _turn_summary(self._a.turns[i]), None)
-            elif j is not None:
-                self._out.add("content", f"turns[{j}]", None, _turn_summary(self._b.turns[j]))
-        self._out.next_turn()
-        self._around()
-        return self._out.found
-
-    def _turns(self) -> list[Pair]:
-        pairs, strays = _turns(self._a.turns, self._b.turns)
-        for i, j in paired(strays):
-            self._out.add("order", f"turns[{i}]", i, j)
-        return paired(pairs)
-
-    def _turn(self, number: int, a: DiffTurn, b: DiffTurn) -> None:
-        path = f"turns[{number}]"
-        events = EventComparison(self._out, path, a.steps, b.steps)
-        compare_turn(self._out, path, a.turn, b.turn)
+def _compare_sessions(out: Differences, a: DiffSession, b: DiffSession, tolerance_s: float) -> list[Difference]:
+    told: Told = set()
+    EventComparison(out, "", a.outside, b.outside).run()
+    pairs, strays = _turns(a.turns, b.turns)
+    for i, j in paired(strays):
+        out.add("order", f"turns[{i}]", i, j)
+    for i, j in paired(pairs):
+        out.next_turn()
+        path = f"turns[{j if i is None else i}]"
+        one, other = None if i is None else a.turns[i], None if j is None else b.turns[j]
+        if one is None or other is None:
+            out.add("content", path, one and _turn_summary(one), other and _turn_summary(other))
+            continue
+        events = EventComparison(out, path, one.steps, other.steps)
+        compare_turn(out, path, one.turn, other.turn)
         events.run()
-        if self._a.has_calls and self._b.has_calls:
-            compare_calls(self._out, path, a.calls, b.calls, self._told)
-        if self._a.has_times and self._b.has_times:
-            compare_timing(self._out, path, a.turn, b.turn, self._tolerance_s)
+        if a.has_calls and b.has_calls:
+            compare_calls(out, path, one.calls, other.calls, told)
+        if a.has_times and b.has_times:
+            compare_timing(out, path, one.turn, other.turn, tolerance_s)
+    out.next_turn()
+    _compare_around(out, a, b)
+    return out.found
 
-    def _around(self) -> None:
-        """Compare endings, stream deviations and refusals, which belong to no turn."""
-        for n, (one, other) in enumerate(zip_longest(self._a.endings, self._b.endings)):
-            if one != other and self._a.knows_endings and self._b.knows_endings:
-                self._out.add("content", f"endings[{n}]", one, other)
-        kinds: dict[str, Kind] = {"missed": "content", "late": "order"}
-        for n, (mine, theirs) in enumerate(zip_longest(self._a.deviations, self._b.deviations)):
-            for name, kind in kinds.items():
-                a, b = (dict(getattr(side, name)) if side else {} for side in (mine, theirs))
-                if a != b:
-                    self._out.add(kind, f"streams[{n}].{name}", a or None, b or None)
-        refused = self._a.refusals, self._b.refusals
-        for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
-            if i is None or j is None:
-                left, right = (
-                    None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
-                    for n, side in zip((i, j), refused, strict=True)
-                )
-                self._out.add("content", f"refusals[{j if i is None else i}]", left, right)
+
+def _compare_around(out: Differences, a: DiffSession, b: DiffSession) -> None:
+    """Compare endings, stream deviations and refusals, which belong to no turn."""
+    for n, (one, other) in enumerate(zip_longest(a.endings, b.endings)):
+        if one != other and a.knows_endings and b.knows_endings:
+            out.add("content", f"endings[{n}]", one, other)
+    kinds: dict[str, Kind] = {"missed": "content", "late": "order"}
+    for n, deviations in enumerate(zip_longest(a.deviations, b.deviations)):
+        for name, kind in kinds.items():
+            mine, theirs = (dict(getattr(side, name)) if side else {} for side in deviations)
+            if mine != theirs:
+                out.add(kind, f"streams[{n}].{name}", mine or None, theirs or None)
+    refused = a.refusals, b.refusals
+    for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
+        if i is None or j is None:
+            left, right = (
+                None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
+                for n, side in zip((i, j), refused, strict=True)
+            )
+            out.add("content", f"refusals[{j if i is None else i}]", left, right)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:

@@ -49,8 +49,6 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
     `keys`: the strictest first; elements that one key leaves unpaired are tried with the next. `pair_rest`: pair the
     rest of each gap in order.
     """
-    if pair_rest and len(a) == len(b) <= 1:
-        return [(n, n) for n in range(len(a))]
     if len(a) == len(b) and all(keys[0](one) == keys[0](other) for one, other in zip(a, b, strict=True)):
         return [(n, n) for n in range(len(a))]
     open_ = [(range(len(a)), range(len(b)))]
@@ -104,12 +102,11 @@ def _inner(a: list[str], b: list[str], depth: int) -> list[tuple[int, int]]:
     anchors = _anchors(a, b) if depth else []
     if not anchors:
         return _longest(a, b) if len(a) * len(b) <= SMALL else []
-    found, i, j = [], 0, 0
-    for at, to in [*anchors, (len(a), len(b))]:
-        found += [(i + x, j + y) for x, y in matches(a[i:at], b[j:to], depth - 1)]
-        found += [(at, to)] if at < len(a) else []
-        i, j = at + 1, to + 1
-    return found
+    found = [*anchors]
+    for left, right in _gaps(anchors, range(len(a)), range(len(b))):
+        met = matches(a[left.start : left.stop], b[right.start : right.stop], depth - 1)
+        found += [(left.start + i, right.start + j) for i, j in met]
+    return sorted(found)
 
 
 def _anchors(a: list[str], b: list[str]) -> list[tuple[int, int]]:

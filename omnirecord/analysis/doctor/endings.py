@@ -232,14 +232,14 @@ def _reconnect(before: StreamChecks, after: StreamChecks, endings: Endings, miss
     lost = [sign for sign in missed if sign.since_ns <= from_ns and until_ns <= sign.until_ns]
     until = max([until_ns, *(sign.until_ns for sign in lost)])
     goes_on = after.joined or (turn is not None and turn.id in {one.id for one in after.turns.all} - {None})
+    severity: Severity | None = None
+    code, what = "reconnected", "nothing is known to be lost"
     if turn is not None and endings.has_no_end(before, turn) and not goes_on:
-        message = f"{away}; the stream did not report the end of the open turn"
+        code, what = "reconnect-missed", "the stream did not report the end of the open turn"
         until = max(until, after.exchange.end_ns or 0)
-        return Sign("reconnect-missed", message, since, until, stream, seqs)
-    if lost:
-        message = f"{away}; the stream did not report what happened meanwhile"
-        return Sign("reconnect-missed", message, since, until, stream, seqs, "warning")
-    return Sign("reconnected", f"{away}; nothing is known to be lost", since, until, stream, seqs)
+    elif lost:
+        code, what, severity = "reconnect-missed", "the stream did not report what happened meanwhile", "warning"
+    return Sign(code, f"{away}; {what}", since, until, stream, seqs, severity)
 
 
 def refusals(acts: Sequence[Act], deleted_ns: int | None = None) -> Iterator[Sign]:

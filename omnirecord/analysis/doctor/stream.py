@@ -68,16 +68,13 @@ def _keys(event: Event) -> Iterable[Key]:
 
 
 def _sentence(code: str, type_: str, problem: str, count: int) -> str:
-    events = counted(count, "event")
-    if code == "malformed":
-        return f"{events} could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}"
-    if code == "truncated":
-        return f"{events} {'too large to be recorded' if problem else 'cut in the middle'}"
-    if code == "contract-unknown":
-        return f"{events} of a type that the contract does not have: {type_}"
-    if code == "event-type-differs":
-        return f"{events} whose event: line differs from the type, {type_}"
-    return f"{events} of type {type_} against the contract: {problem}"
+    sentences = {
+        "malformed": f"could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}",
+        "truncated": "too large to be recorded" if problem else "cut in the middle",
+        "contract-unknown": f"of a type that the contract does not have: {type_}",
+        "event-type-differs": f"whose event: line differs from the type, {type_}",
+    }
+    return f"{counted(count, 'event')} {sentences.get(code, f'of type {type_} against the contract: {problem}')}"
 
 
 _ONCE = frozenset({

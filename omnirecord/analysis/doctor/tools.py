@@ -301,22 +301,20 @@ class Approvals:
 
 
 def _unanswered(name: str, asked: FrameRef, denied: FrameRef | None, settled: list[FrameRef], facts: _Facts) -> Sign:
-    until_ns = facts.until_ns
+    until_ns, refs, severity = facts.until_ns, [asked, *settled[:1]], None
     if denied is not None:
-        message = f"{name} was not answered{_denied(asked, denied, facts.posts)}"
-        return sign_at("approval-unanswered", message, [asked, denied, *settled[:1]], until_ns=until_ns)
-    if settled:
-        message = f"{name} was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
-        return sign_at("approval-unanswered", message, [asked, settled[0]], until_ns=until_ns)
-    if facts.is_open:
-        message = f"{name} has no answer in this file, which does not say how the stream ended"
-        return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity="note")
-    severity = None if until_ns - asked.at_ns > _PATIENCE else "warning"
-    raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
-    post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
-    closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
-    message = f"{name} was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
-    return sign_at("approval-unanswered", message, [asked], until_ns=until_ns, severity=severity)
+        what, refs = f"was not answered{_denied(asked, denied, facts.posts)}", [asked, denied, *settled[:1]]
+    elif settled:
+        what = f"was not answered; the server closed it{_after(settled[0].at_ns - asked.at_ns)}"
+    elif facts.is_open:
+        what, severity = "has no answer in this file, which does not say how the stream ended", "note"
+    else:
+        raised = (act for act in facts.posts if act.client_left and act.end_ns is not None)
+        post = next((act for act in raised if act.at_ns <= asked.at_ns <= (act.end_ns or 0)), None)
+        closed = f"; the client closed its own POST (exchange {post.exchange}){_lasted(post)}" if post else ""
+        what = f"was not answered in the {seconds(until_ns - asked.at_ns)} that were recorded{closed}"
+        severity = None if until_ns - asked.at_ns > _PATIENCE else "warning"
+    return sign_at("approval-unanswered", f"{name} {what}", refs, until_ns=until_ns, severity=severity)
 
 
 def _when(ref: FrameRef) -> tuple[int, int]:

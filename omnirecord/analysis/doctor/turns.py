@@ -232,26 +232,25 @@ def _signs_of(turn: Turn) -> Iterator[Sign]:
             "runner-restarted", message, [last, again], since_ns=turn.first.at_ns, until_ns=turn.until_ns,
             about=(id_, number), severity="warning" if turn.ended == "completed" else None,
         )  # fmt: skip
-    if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
-        yield _ended("turn-interrupted", "the user interrupted the turn", turn, about)
-    elif turn.ended == "failed" and turn.error.get("code") == protocol.RUNNER_DISCONNECTED:
+    if turn.ended == "failed" and turn.error.get("code") == protocol.RUNNER_DISCONNECTED:
         last = turn.before or turn.first
         quiet_ns = turn.until_ns - last.at_ns
         after = f"; the server reported that {seconds(quiet_ns)} after the last event" if quiet_ns else ""
         message = f"the runner disconnected in the middle of the turn{after}"
         yield sign_at("runner-disconnected", message, [last, turn.last], since_ns=turn.first.at_ns, about=about)
-    elif turn.ended == "failed":
-        yield _ended("turn-failed", f"the turn failed: {fault(turn.error) or 'no reason was given'}", turn, about)
-    elif turn.ended == "incomplete":
-        yield _ended("turn-incomplete", f"the turn ended incomplete: {fault(turn.error) or 'no reason'}", turn, about)
-    elif turn.ended == "unfinished":
-        how = "came to rest" if turn.rested else "went on"
-        message = f"the response {said(turn.id)} has no end, though the session {how}"
-        yield _ended("turn-unfinished", message, turn, about)
-
-
-def _ended(code: str, message: str, turn: Turn, about: object) -> Sign:
-    return sign_at(code, message, [turn.last, turn.end or turn.last], since_ns=turn.first.at_ns, about=about)
+    elif turn.ended not in (None, "completed"):
+        how, why = "came to rest" if turn.rested else "went on", fault(turn.error)
+        messages = {
+            "failed": f"the turn failed: {why or 'no reason was given'}",
+            "incomplete": f"the turn ended incomplete: {why or 'no reason'}",
+            "unfinished": f"the response {said(turn.id)} has no end, though the session {how}",
+        }
+        code, told = f"turn-{turn.ended}", messages.get(turn.ended)
+        if turn.interrupted and turn.ended in ("rest", "incomplete", "cancelled"):
+            code, told = "turn-interrupted", "the user interrupted the turn"
+        if told is not None:
+            refs = [turn.last, turn.end or turn.last]
+            yield sign_at(code, told, refs, since_ns=turn.first.at_ns, about=about)
 
 
 def fault(error: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ...cassette.sqlite.search_index import DOC, Doc, doc_of
@@ -136,13 +137,9 @@ def unmarked(text: str) -> tuple[str, list[Span]]:
 
 def symbols_in(text: str, symbols: list[str]) -> list[Span]:
     """The spans of these symbols in a text; ASCII letters in any case."""
-    low, spans = _lower(text), list[Span]()
-    for symbol in filter(None, map(_lower, symbols)):
-        at = low.find(symbol)
-        while at >= 0 and len(spans) < 500:
-            spans.append((at, at + len(symbol)))
-            at = low.find(symbol, at + len(symbol))
-    return sorted(spans)
+    low = _lower(text)
+    found = (match.span() for symbol in map(_lower, symbols) for match in re.finditer(re.escape(symbol), low))
+    return sorted(islice(found, 500))
 
 
 def apart(spans: list[Span]) -> list[Span]:
@@ -242,15 +239,10 @@ def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit:
 
 def _first(connection: sqlite3.Connection, inner: str, values: Values, count: int) -> list[int]:
     """The numbers of the first documents; of equal ones, the earliest."""
-    first: dict[int, int] = {}
-    taken = 2 * count
-    while len(first) < count:
-        query = f"SELECT same, id {inner} ORDER BY session, first_ns, id LIMIT ?"
-        first = {}
-        for same, number in connection.execute(query, [*values, taken]):
-            first.setdefault(same, number)
-        taken *= 4
-    return list(first.values())[:count]
+    order = "session, first_ns, id"
+    place = f"row_number() OVER (PARTITION BY same ORDER BY {order}) AS place"
+    query = f"SELECT id FROM (SELECT id, session, first_ns, {place} {inner}) WHERE place = 1 ORDER BY {order} LIMIT ?"
+    return [number for (number,) in connection.execute(query, [*values, count])]
 
 
 def indexed_sessions(connection: sqlite3.Connection) -> list[tuple[int, int, str | None, int | None]]:

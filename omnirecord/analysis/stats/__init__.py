@@ -14,7 +14,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields, replace
-from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +53,7 @@ from .values import (
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
 _NO_CALLS = ModelCalls()
+_OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
@@ -83,9 +83,9 @@ def measure(
     exchanges, frames, acts = one.exchanges, list(one.frames()) if frames is None else frames, one.acts
     begun = min(x.request.at_ns for x in exchanges)
     of = by_stream(frames)
-    streams = [_Stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
-    until = max([*map(_end, exchanges), *(stream.span[1] for stream in streams)])
-    spans = union(stream.span for stream in streams)
+    streams = [_stream(x, of.get(x.stream, [])) for x in exchanges if x.stream is not None]
+    until = max([*map(_end, exchanges), *(end_ns for (_, end_ns), _ in streams)])
+    spans, numbers, events = union(span for span, _ in streams), tuple(one for _, one in streams), _events(frames)
     told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
     found = SessionStats(
@@ -93,20 +93,12 @@ def measure(
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
         exchanges=len(exchanges),
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
-        streams=tuple(stream.stats for stream in streams), endings=_counted(s.exchange.ending for s in streams),
+        streams=numbers, endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
         **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
-        **_of_sending(frames, streams),
+        proxy_delay_ms=_delays(events), never_sent=_unsent(events),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
-
-
-def _of_sending(frames: Sequence[TimedFrame], streams: Sequence[_Stream]) -> dict[str, Any]:
-    """The fields of `SessionStats` about sending. Of a single stream, they are those of the stream."""
-    if len(streams) == 1:
-        return {name: getattr(streams[0].stats, name) for name in ("proxy_delay_ms", "never_sent")}
-    events = _events(frames)
-    return {"proxy_delay_ms": _delays(events), "never_sent": _unsent(events)}
 
 
 def without_times(value: Any) -> Any:
@@ -263,27 +255,21 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
         return None
     calls, requests = [link.call for link in links], len(requests_of(links))
     used = [call.usage for call in calls if call.usage is not None]
+    tokens = {name: total(count(getattr(one, name)) for one in used) for name in _OF_CALLS}
     firsts = (None if one.first_token_ns is None else one.first_token_ns - one.started_ns for one in calls)
     return ModelStats(
         calls=len(calls), requests=requests, retried=len(calls) - requests, failed=sum(one.has_failed for one in calls),
         rate_limited=sum(one.is_rate_limited for one in calls),
         model_s=seconds(total(None if one.ended_ns is None else one.ended_ns - one.started_ns for one in calls)),
-        first_token_s=spread(firsts), input_tokens=total(count(one.input_tokens) for one in used),
-        output_tokens=total(count(one.output_tokens) for one in used),
-        cached_tokens=total(count(one.cached_tokens) for one in used),
-        reasoning_tokens=total(count(one.reasoning_tokens) for one in used),
+        first_token_s=spread(firsts), **tokens,
     )  # fmt: skip
 
 
 def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
     """Return the parts over several turns; None if no turn has them."""
     known = [one for one in parts if one is not None]
-    if not known:
-        return None
-    return FirstTokenStats(
-        spread(one.before_ns for one in known), spread(one.model_ns for one in known),
-        spread(one.after_ns for one in known),
-    )  # fmt: skip
+    names = ("before_ns", "model_ns", "after_ns")
+    return FirstTokenStats(*(spread(getattr(one, name) for one in known) for name in names)) if known else None
 
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
@@ -300,23 +286,17 @@ def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
     return {**empty, "recording": recording, "model_calls": asdict(found)}
 
 
-class _Stream:
-    def __init__(self, exchange: Exchange, frames: list[TimedFrame]) -> None:
-        self.exchange, self.frames = exchange, frames
-        response = exchange.response.at_ns if exchange.response else exchange.request.at_ns
-        times = [frames[0].offset_ns, frames[-1].offset_ns] if frames else []
-        self.span: Span = (min([response, *times]), max([_end(exchange), *times]))
-
-    @cached_property
-    def stats(self) -> StreamStats:
-        x, events = self.exchange, _events(self.frames)
-        asked = x.request.at_ns
-        return StreamStats(
-            stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(self.span[1] - asked),
-            first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
-            frames=len(self.frames), events=len(events), content_bytes=sum(map(_LENGTH, self.frames)),
-            wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
-        )  # fmt: skip
+def _stream(x: Exchange, frames: list[TimedFrame]) -> tuple[Span, StreamStats]:
+    """The time that a stream covers, in ns, and its numbers."""
+    events, asked = _events(frames), x.request.at_ns
+    times = [x.response.at_ns if x.response else asked, *(frame.offset_ns for frame in (*frames[:1], *frames[-1:]))]
+    span = min(times), max([_end(x), *times])
+    return span, StreamStats(
+        stream=x.stream or 0, party=x.party, ending=x.ending, duration_s=seconds(span[1] - asked),
+        first_event_s=seconds(max(0, events[0].offset_ns - asked) if events else None),
+        frames=len(frames), events=len(events), content_bytes=sum(map(_LENGTH, frames)),
+        wire_bytes=x.response_bytes, proxy_delay_ms=_delays(events), never_sent=_unsent(events),
+    )  # fmt: skip
 
 
 def _end(x: Exchange) -> int:
