@@ -4,8 +4,8 @@ A page sends more requests than were recorded: it is reloaded, or the session wa
 Only requests of a browser are filled in. A client under test gets the recorded answer, or a miss. Messages and streams
 always come from the recording.
 
-`Answers` has the endpoints that a page reads, answered from the state of `sessions` as of the playhead. A server
-without recorded answers has one local user, no hosts, and no features. `page` has the page and its files.
+The endpoints that a page reads are answered from the state of `sessions` as of the playhead. A server without recorded
+answers has one local user, no hosts, and no features. `page` has the page and its files.
 
 `serve_updates` serves the WebSocket `/v1/sessions/updates`, for the session list. The answer to a `watch` is a
 `snapshot` of the watched sessions at the playhead, then `changed` as it moves. A `heartbeat` follows 30 s of silence.
@@ -17,7 +17,6 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,11 +33,8 @@ from ..player.plan import ReplayPlan
 from .page import Files, MadeUp, Shell, asks_for_page, guarded
 from .sessions import Data, Sessions, Timed
 
-Before = Callable[[str], float]
-"""Returns the recorded offset up to which a read may know a session, in ns."""
 _LIMIT = 100
 _LISTS_OF_SOME = ("pinned", "project", "agent_id", "agent_name")
-_TERMINALS = "/resources/terminals"
 _ONLINE: Data = {"runner_online": True, "host_online": None, "host_version": None}
 AGENT: Data = {
     "id": None, "object": "agent", "name": None, "version": 1, "description": None, "created_at": 0,
@@ -79,6 +75,7 @@ OF_A_SERVER: dict[str, Any] = {
     "/v1/harnesses": {"data": []},
     "/v1/extensions": {"object": "list", "data": []},
     "/v1/projects/order": {"sort_mode": "alphabetical", "ordered_project_ids": None},
+    "/v1/sessions": page_of([]),
     "/v1/sessions/projects": [],
     "/v1/policy-registry": page_of([]),
 }
@@ -125,13 +122,19 @@ class OmnigentUi:
         if isinstance(decision, Playing):
             self._sessions.lead_on(decision)
             return decision
+        if not isinstance(decision, Answering | Miss):
+            return decision
         if asks_for_page(request.target):
             return self._page(decision, now)
-        answers = self._answers(now)
-        state = answers.state(request.target, _recorded(decision)) if isinstance(decision, Answering | Miss) else None
-        if state is not None:
-            return decision if _is_current(decision, state) else made(state)
-        return self._missing(request, answers) or decision if isinstance(decision, Miss) else decision
+        response = timed = value = None
+        if isinstance(decision, Answering) and (response := decision.exchange.response) is not None:
+            value = loads(decision.content or b"")
+            timed = (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
+        if (state := self._state(request.target, timed, now)) is not None:
+            status = response.status if response is not None else 0
+            is_current = status == 304 or (status == 200 and value == state)
+            return decision if is_current else made(state)
+        return self._missing(request, now) or decision if isinstance(decision, Miss) else decision
 
     @property
     def page(self) -> str:
@@ -139,51 +142,81 @@ class OmnigentUi:
         return self._shell.page_is
 
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
-        return self._answers(now).rows(names)
+        """Return the rows of these sessions by id, without unknown ones."""
+        return {name: self._row(name, now) for name in names if self._sessions.has(name)}
 
-    def _answers(self, now: int) -> Answers:
-        return Answers(self._sessions, partial(self._player.horizon, now=now))
+    def _row(self, name: str, now: int) -> Data:
+        return self._sessions.row(name, self._player.horizon(name, now))
 
-    def _page(self, decision: Decision, now: int) -> Decision | MadeUp:
+    def _page(self, decision: Answering | Miss, now: int) -> Decision | MadeUp:
         if isinstance(decision, Answering) and (response := decision.exchange.response) is not None:
             content = decision.content
             if response.status != 200 or (content is not None and self._shell.has_all_of(content)):
                 response = replace(response, headers=guarded(response.headers))
                 return replace(decision, exchange=replace(decision.exchange, response=response))
-        if not isinstance(decision, Answering | Miss):
-            return decision
-        answers = self._answers(now)
-        return self._shell.page([answers.row(name) for name in self._sessions.roots()])
+        return self._shell.page([self._row(name, now) for name in self._sessions.roots()])
 
-    def _missing(self, request: Incoming, answers: Answers) -> MadeUp | Quiet | None:
+    def _state(self, target: str, answer: Timed | None, now: int) -> Any:
+        """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
+        `answer`: the recorded answer to this request, with its time."""
+        name, below, query = session_of(target), below_session(target), dict(parse_qsl(query_of(target)))
+        if path_of(target) == "/v1/sessions":
+            return None if _is_of_some(query) else self._list(query, now)
+        if name is None or not self._sessions.has(name) or below not in ("", "/items", "/resources/terminals"):
+            return None
+        before = self._player.horizon(name, now)
+        if below == "/items":
+            return part_of(self._sessions.items(name, before), query)
+        if below:
+            return OF_A_SESSION[below]
+        snapshot = self._sessions.snapshot(name, before, answer)
+        if query.get("include_items") != "false":
+            snapshot["items"] = self._sessions.items(name, before)
+        return snapshot
+
+    def _list(self, query: dict[str, str], now: int) -> Data:
+        rows = [self._row(name, now) for name in self._sessions.roots()]
+        wanted = query.get("search_query", "").casefold()
+        return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
+
+    def _missing(self, request: Incoming, now: int) -> MadeUp | Quiet | None:
         """Return the answer to a request that was never recorded; None if there is none."""
-        target = request.target
-        if (file := self._shell.file(path_of(target))) is not None:
+        target, path = request.target, path_of(request.target)
+        if (file := self._shell.file(path)) is not None:
             return file
-        found: MadeUp | Quiet | None = answers.missing(target)
-        if found is None and opens_session_stream("GET", target) and self._sessions.has(session_of(target) or ""):
-            found = Quiet()
-        asked = f"{request.method} {path_of(target)}"
+        name = session_of(target)
+        found: MadeUp | Quiet | None = self._of_the_server(path, target)
+        if found is None and name is not None and self._sessions.has(name):
+            is_stream = opens_session_stream("GET", target)
+            found = Quiet() if is_stream else self._of_a_session(name, below_session(target) or "", now)
+        asked = f"{request.method} {path}"
         if found is not None and asked not in self.made_up:
             self.made_up.append(asked)
         return found
 
-
-def _recorded(decision: Decision) -> Timed | None:
-    """Return the time and the JSON object of the recorded answer; None if it is no object with an id."""
-    if not isinstance(decision, Answering) or decision.exchange.response is None:
+    def _of_the_server(self, path: str, target: str) -> MadeUp | None:
+        if path in OF_A_SERVER:
+            return made(OF_A_SERVER[path])
+        if path == "/v1/agents":
+            return made(page_of(list({agent["id"]: agent for agent in self._sessions.agents()}.values())))
+        if path == "/health":
+            asked = dict(parse_qsl(query_of(target))).get("session_ids", "").split(",")
+            return made({"status": "ok", "sessions": dict.fromkeys(filter(None, asked), _ONLINE)})
         return None
-    value = loads(decision.content or b"")
-    return (decision.exchange.request.at_ns, value) if isinstance(value, dict) and "id" in value else None
 
-
-def _is_current(decision: Decision, state: Any) -> bool:
-    """Whether the recorded answer is the state at the playhead."""
-    if not isinstance(decision, Answering) or decision.exchange.response is None:
-        return False
-    response = decision.exchange.response
-    recorded = loads(decision.content or b"")
-    return response.status == 304 or (response.status == 200 and recorded == state)
+    def _of_a_session(self, name: str, below: str, now: int) -> MadeUp | None:
+        if below in OF_A_SESSION:
+            return made(OF_A_SESSION[below])
+        before = self._player.horizon(name, now)
+        if below == "/child_sessions":
+            return made(page_of(self._sessions.children(name, before)))
+        if below == "/agent":
+            snapshot = self._sessions.snapshot(name, before)
+            known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
+            told = {key: snapshot.get(of) for key, of in known.items()}
+            return made(self._sessions.agent(name, before) or {**AGENT, **told})
+        is_resource = below.startswith("/resources/")
+        return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,78 +227,6 @@ class Quiet:
 def made(value: Any, status: int = 200) -> MadeUp:
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
-
-
-class Answers:
-    """The answers about the sessions of a cassette."""
-
-    def __init__(self, sessions: Sessions, before: Before) -> None:
-        self._sessions = sessions
-        self._before = before
-
-    def state(self, target: str, answer: Timed | None) -> Any:
-        """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
-        `answer`: the recorded answer to this request, with its time."""
-        name, below = session_of(target), below_session(target)
-        query = dict(parse_qsl(query_of(target)))
-        if path_of(target) == "/v1/sessions":
-            return None if _is_of_some(query) else self._list(query)
-        if name is None or not self._sessions.has(name):
-            return None
-        if below == "":
-            return self._snapshot(name, query, answer)
-        if below == "/items":
-            return part_of(self._sessions.items(name, self._before(name)), query)
-        if below == _TERMINALS:
-            return OF_A_SESSION[_TERMINALS]
-        return None
-
-    def missing(self, target: str) -> MadeUp | None:
-        """Return the answer to a request that was never recorded; None if there is none."""
-        path, name, below = path_of(target), session_of(target), below_session(target)
-        if path in OF_A_SERVER:
-            return made(OF_A_SERVER[path])
-        if path == "/v1/sessions":
-            return made(page_of([]))
-        if path == "/v1/agents":
-            return made(page_of(list({agent["id"]: agent for agent in self._sessions.agents()}.values())))
-        if path == "/health":
-            asked = dict(parse_qsl(query_of(target))).get("session_ids", "").split(",")
-            return made({"status": "ok", "sessions": dict.fromkeys(filter(None, asked), _ONLINE)})
-        if name is None or below is None or not self._sessions.has(name):
-            return None
-        return self._of_a_session(name, below)
-
-    def _of_a_session(self, name: str, below: str) -> MadeUp | None:
-        if below in OF_A_SESSION:
-            return made(OF_A_SESSION[below])
-        if below == "/child_sessions":
-            return made(page_of(self._sessions.children(name, self._before(name))))
-        if below == "/agent":
-            snapshot = self._sessions.snapshot(name, self._before(name))
-            known = {"id": "agent_id", "name": "agent_name", "harness": "harness", "created_at": "created_at"}
-            told = {key: snapshot.get(of) for key, of in known.items()}
-            return made(self._sessions.agent(name, self._before(name)) or {**AGENT, **told})
-        is_resource = below.startswith("/resources/")
-        return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
-
-    def _snapshot(self, name: str, query: dict[str, str], answer: Timed | None) -> Data:
-        snapshot = self._sessions.snapshot(name, self._before(name), answer)
-        if query.get("include_items") != "false":
-            snapshot["items"] = self._sessions.items(name, self._before(name))
-        return snapshot
-
-    def _list(self, query: dict[str, str]) -> Data:
-        rows = [self.row(name) for name in self._sessions.roots()]
-        wanted = query.get("search_query", "").casefold()
-        return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
-
-    def row(self, name: str) -> Data:
-        return self._sessions.row(name, self._before(name))
-
-    def rows(self, names: list[str]) -> dict[str, Data]:
-        """Return the rows of these sessions by id, without unknown ones."""
-        return {name: self.row(name) for name in names if self._sessions.has(name)}
 
 
 def _is_of_some(query: dict[str, str]) -> bool:
