@@ -3,8 +3,8 @@
 Names and units are those of `sessions --json`, `show --json`, `stats --json` and `doctor --json`; a value inside an
 object of theirs has a column of its own. `sessions` has the columns of the view of that name, too.
 
-`Analysis` computes each table by itself. `Whole` computes all of one recording in one pass, which reads and
-parses each frame once: for a lake. Only `problems` reads the frames again.
+`Analysis` computes each table by itself. `Whole` computes all of one recording in one pass, which reads each frame once
+and parses it once: for a lake.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ..cassette.sql import Result
 from ..cassette.sqlite import Store
 from ..cassette.sqlite.query import Query, pending
 from ..cassette.sqlite.views import ABOUT as VIEWS
-from ..model import Exchange, TimedFrame, wall_clock
+from ..errors import __version__
+from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
@@ -36,7 +37,7 @@ from .stats.values import SessionStats, cost, count, total
 from .turns import SessionBuilder, merged
 from .turns.conclusion import concluded
 from .turns.values import Approval, Session, Tool, Turn
-from .validate import Problem, validation
+from .validate import Problem, Tally, validation
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
 Row = dict[str, Any]
@@ -220,12 +221,17 @@ Frames = Callable[[Exchange], Iterable[TimedFrame]]
 _LENGTH = attrgetter("length")
 _PARSED = 64 << 20
 """Bytes of a session's frames up to which their parsed payloads are kept for the next analysis."""
+_ODD = 50_000
+"""Frames with problems that are kept; if there are more, the recording is read again."""
 
 
 class Whole(Analysis):
-    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store."""
+    """The analyses of one recording. `frames` returns the frames of a stream, by default those of the store.
+    `tells_problems`: whether `problems` will be called."""
 
-    def __init__(self, store: Source, recording: int, frames: Frames | None = None) -> None:
+    def __init__(
+        self, store: Source, recording: int, frames: Frames | None = None, *, tells_problems: bool = True
+    ) -> None:
         super().__init__(store)
         (self._recording,) = (one for one in store.recordings() if one.recording == recording)
         self._frames = frames or store.frames
@@ -233,6 +239,7 @@ class Whole(Analysis):
         self._read_sessions: list[tuple[Gathered, Session]] = []
         self._stats: list[SessionStats] = []
         """Without their conclusions, which need the sessions of the sub-agents."""
+        self._problems = _Problems(store, self._recording) if tells_problems else None
 
     @cached_property
     def examined(self) -> list[Finding]:
@@ -247,6 +254,8 @@ class Whole(Analysis):
         payload = _payloads(frames) if sum(map(_LENGTH, frames)) <= _PARSED else parsed
         for x, some in streams:
             checks.read(x, some, payload)
+            if self._problems is not None:
+                self._problems.add(x, some, payload)
         parent_id, line = self.parents.get(exchanges[0].session_id or ""), merged(frames)
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
@@ -278,7 +287,8 @@ class Whole(Analysis):
 
     def problems(self) -> list[Problem]:
         """Return the problems of `validate`."""
-        return list(validation(self._store, recording=self._recording.recording).problems)
+        _ = self.examined
+        return [] if self._problems is None else self._problems.all()
 
 
 def _payloads(frames: Sequence[TimedFrame]) -> Payload:
@@ -286,3 +296,39 @@ def _payloads(frames: Sequence[TimedFrame]) -> Payload:
     read = parsed.__wrapped__  # without its cache of one frame
     known = {id(frame): read(frame) for frame in frames}
     return lambda frame: known[id(frame)]
+
+
+class _Problems:
+    """The problems of a recording. An event that the same version judged as valid is not judged again."""
+
+    def __init__(self, store: Source, recording: Recording) -> None:
+        self._store, self._recording = store, recording.recording
+        self._contract = store.contract_of(self._recording)
+        self._trusts = recording.version == __version__ and recording.contract == self._contract.name
+        self._done: dict[int, list[TimedFrame]] = {}
+        """The frames with problems, by stream."""
+        self._count = 0
+
+    def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
+        if not self._trusts or not frames:
+            return
+        unheard_of = self._contract.of(x.request.target).unheard_of
+        odd = [
+            frame for frame in frames
+            if frame.verdict not in ("comment", "sentinel")
+            and (frame.verdict != "valid" or unheard_of(frame.type or "", payload(frame)))
+        ]  # fmt: skip
+        self._count += len(odd)
+        self._trusts = self._count <= _ODD
+        self._done[frames[0].stream] = odd
+
+    def all(self) -> list[Problem]:
+        """Return the problems, as `validation` does."""
+        if not self._trusts:
+            return list(validation(self._store, recording=self._recording).problems)
+        tally = Tally()
+        for x in self._store.exchanges(kind="sse", recording=self._recording):
+            found, contract = self._done.get(x.stream or 0), self._contract.of(x.request.target)
+            for frame in self._store.frames(x) if found is None else found:
+                tally.add(frame, contract)
+        return list(tally.result([self._contract]).problems)

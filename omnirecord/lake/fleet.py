@@ -129,7 +129,7 @@ def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
     sessions = [one for one in rows.sessions() if wanted.sessions is None or one in wanted.sessions]
     known = set(sessions) | {None} if wanted.sessions is None or None in wanted.sessions else set(sessions)
     made.sessions = sum(one is not None for one in sessions)
-    whole = Whole(rows, rows.recordings()[0].recording) if "stats" in job.analyses else None
+    whole = Whole(rows, rows.recordings()[0].recording, tells_problems=False) if "stats" in job.analyses else None
     if "doctor" in job.analyses:
         found = examine(rows) if whole is None else whole.examined
         made.rows["doctor"] = [one.row() | mark for one in found if one.session_id in known]

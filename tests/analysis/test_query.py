@@ -290,8 +290,9 @@ def test_one_pass_tells_of_a_shipped_cassette_what_each_analysis_tells() -> None
     assert differences(a_third(PATHS)) == []
 
 
-def test_one_pass_tells_the_same_when_it_keeps_no_payloads(
+def test_one_pass_tells_the_same_when_it_keeps_neither_payloads_nor_odd_frames(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(query_module, "_PARSED", 0)
+    monkeypatch.setattr(query_module, "_ODD", -1)
     assert differences([SHIPPED / "subagent.jsonl", SHIPPED / "reconnect.jsonl"]) == []
