@@ -41,8 +41,8 @@ class Clocks:
         """Set the offset of a recording of model calls to one of turns. It is 0 if the times fit as they are, else the
         shortest delay that was seen.
 
-        `seen` has two values for each text and tool call on both hops: its delay from the model to the client, in ns
-        by the wall clocks; and whether the times of call and turn fit.
+        `seen` has two values for each text and tool call on both hops. One is its delay from model to client, in ns
+        by the wall clocks. The other says whether the times of call and turn fit.
         """
         if not self._is_one(model, client) and sum(fits for _, fits in seen) * 2 < len(seen):
             self._offsets[model, client] = Offset(model, client, min(seen)[0], "texts")
