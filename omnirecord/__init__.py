@@ -281,7 +281,7 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
     the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.doctor import findings_of
+    from .analysis.doctor.doctor import findings_of
 
     return findings_of(cassette, session)
 

@@ -191,7 +191,7 @@ def summaries(
     `examined`: their findings, `concluded`: how they ended, if they are known. Raises `UsageError` if no session, or
     more than one, has that id.
     """
-    from .doctor import examine
+    from .doctor.doctor import examine
 
     concluded = conclusions(store, session) if concluded is None else concluded
     found = examine(store, session) if examined is None else examined

@@ -27,7 +27,7 @@ from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
 from . import COLUMNS
-from .doctor import SessionChecks, examine
+from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions
 from .listing import Summary, summaries

@@ -49,7 +49,7 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
     Example:
       omnirecord doctor session.db
     """
-    from ..analysis.doctor import examine
+    from ..analysis.doctor.doctor import examine
     from ..analysis.gather import conclusions
 
     with opened(cassette) as store:

@@ -64,7 +64,7 @@ def test_help_imports_none_of_it_and_no_other_command() -> None:
 
 
 def test_the_codes_of_findings_are_imported_without_the_checks() -> None:
-    code = "import sys; import omnirecord.analysis.codes; print(*sys.modules)"
+    code = "import sys; import omnirecord.analysis.doctor.codes; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pydantic", "sqlite3", "omnirecord.analysis.doctor.stream"} & set(done.stdout.split())
 

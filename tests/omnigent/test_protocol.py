@@ -29,7 +29,7 @@ MAY_NAME_A_TYPE = {
 }
 """Strings outside that look like an event type: the module, and why it may have the string."""
 MAY_NAME_A_PATH = {
-    "analysis/codes.py": "advice for a reader names the endpoints",
+    "analysis/doctor/codes.py": "advice for a reader names the endpoints",
     "replayer/omnigent_ui/__init__.py": "answers requests of Omnigent's web UI",
 }
 """Modules outside that name a path of the server, and why."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from omnirecord.analysis.codes import CODES
+from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.cli import main
 from omnirecord.model import Exchange
 from tests.support import corpus

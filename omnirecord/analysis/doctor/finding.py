@@ -22,7 +22,7 @@ from ...model import TimedFrame, Verdict
 from ...omnigent.protocol import connect_snapshot_length
 from ...text import clip, one_line
 from ...wire.strict_json import Payload, as_dict, as_text, payload
-from ..codes import CODES, EXPLAINS, RANK
+from .codes import CODES, EXPLAINS, RANK
 
 WORKING = frozenset({"running", "launching", "waiting"})
 SECOND = 1_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.cli import main
 from tests.support.cassettes import Made, event, heartbeat, status

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from tests.support.cassettes import JSON, SSE, Made, event, heartbeat, status
 from tests.support.examples import examples

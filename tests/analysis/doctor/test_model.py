@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.doctor.finding import Finding
 from omnirecord.cassette.open import open_store
 from tests.support.cassettes import SHIPPED, Made

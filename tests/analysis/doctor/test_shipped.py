@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import omnirecord
-from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import NotACassette, UsageError

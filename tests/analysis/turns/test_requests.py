@@ -9,7 +9,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from omnirecord.analysis.doctor import examine
+from omnirecord.analysis.doctor.doctor import examine
 from omnirecord.analysis.listing import session_rows
 from omnirecord.analysis.search import _request as index_request
 from omnirecord.analysis.search import search

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from ..omnigent.protocol import SESSION_INPUT_CONSUMED
+from ...omnigent.protocol import SESSION_INPUT_CONSUMED
 
 
 @dataclass(frozen=True, slots=True)
