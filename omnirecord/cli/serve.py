@@ -1,6 +1,7 @@
 """`serve`: a server that answers as the recorded one did.
 
 On a terminal, keys control it, as in asciinema: space pauses, `.` steps, `+` and `-` change the speed.
+To add an option, see `replayer.player`.
 """
 
 from __future__ import annotations

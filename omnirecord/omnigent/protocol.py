@@ -1,7 +1,8 @@
 """Names and predicates of Omnigent's protocol: event types by their role, and codes and texts with a meaning. Pure.
 
 No other package spells an event type: it takes the constant, the set or the predicate from here. A constant is called
-like its type: `RESPONSE_CREATED` is `response.created`. `events/` has the models.
+like its type: `RESPONSE_CREATED` is `response.created`. The models are in `response_events` and
+`session_events`.
 
 The connect snapshot: the frames by which a server tells a new connection the state of the session. A replay holds none
 of them back at a gate. In a transcript they are no events of a turn.

@@ -3,8 +3,9 @@
 `packed` and `unpacked` do the same with a file of zstd (RFC 8878), up to a limit. Files of the `zstd` command can be
 read, also with several frames.
 
-To add a coding, add it to `_CODINGS`: recording, redaction and reading all use this table. A piece is at most `PIECE`
-bytes, whatever a hostile body would inflate to. An invalid body raises `CodingError`; the cassette keeps its bytes.
+To add a coding, add it to `_CODINGS`, and its errors to `_Chain.decode`: recording, redaction and reading use both.
+A piece is at most `PIECE` bytes, whatever a hostile body would inflate to. An invalid body raises `CodingError`; the
+cassette keeps its bytes.
 """
 
 from __future__ import annotations
