@@ -27,7 +27,7 @@ from ..text import counted
 from ..wire.limits import max_decoded
 from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
 from .operations import Frames
-from .worker import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+from .worker import Answer, File, Logged, Made, Stream, Told
 
 _FIRST_FREE = 3
 """Descriptors below are those of a program's own input and output."""
@@ -239,13 +239,11 @@ class WorkerSupervisor:
     def _hear(self) -> None:
         while self._answers:
             match self._answers.popleft():
-                case Heard(number):
+                case int(number):
                     self._heard = number
                     self.is_loaded.set()
                 case Made() as made:
                     self._goes_on(made)
-                case Trouble(message):
-                    self._tell_trouble(message)
                 case Logged(level, message):
                     log.log(level, "%s", message)
                 case None:
@@ -253,6 +251,8 @@ class WorkerSupervisor:
 
     def _goes_on(self, made: Made) -> None:
         self.made = made.number
+        if made.trouble != self._fails:
+            self._tell_trouble(made.trouble)
         for key, frames in self._files.items():
             frames.left = made.waiting.get(key, 0)
         for key, exchange in made.finished:

@@ -65,7 +65,7 @@ class Waiting:
     @property
     def reported(self) -> list[str]:
         """The requests of waits that were logged and still last."""
-        return list(+self._reported)
+        return list(self._reported)
 
     @property
     def awaited(self) -> str | None:
@@ -138,35 +138,25 @@ class Waiting:
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
-        place = gate, timeline
-        self._at_gates.append(place)
-        try:
-            skip = partial(self._skip, gate, timeline)
-            with self._reporting(gate), _after(self._skip_gates_after, skip):
-                quiet_since = self._now()
-                while not gate.open:
-                    quiet_since = await self._held(quiet_since, beat)
-        finally:
-            self._at_gates.remove(place)
-
-    @contextmanager
-    def _reporting(self, gate: Gate) -> Iterator[None]:
-        """Log a long wait for a gate, once for all clients that wait for it."""
-        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
-        reported = False
+        """Wait for a gate. Log a long wait, once for all clients that wait for it."""
+        place, what = (gate, timeline), f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        reported = Counter[str]()
 
         def report() -> None:
-            nonlocal reported
-            reported = True
+            reported[what] += 1
             if not self._reported[what]:
                 log.warning("waiting for %s", what)
             self._reported[what] += 1
 
-        with _after(REPORT_AFTER, report):
-            try:
-                yield
-            finally:
-                self._reported[what] -= reported
+        self._at_gates.append(place)
+        try:
+            with _after(REPORT_AFTER, report), _after(self._skip_gates_after, partial(self._skip, gate, timeline)):
+                quiet_since = self._now()
+                while not gate.open:
+                    quiet_since = await self._held(quiet_since, beat)
+        finally:
+            self._reported -= reported
+            self._at_gates.remove(place)
 
     def _skip(self, gate: Gate, timeline: Timeline) -> None:
         """Open a gate without its request."""

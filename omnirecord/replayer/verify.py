@@ -85,17 +85,13 @@ async def _verify(store: Store, recording: int, server: Replay, result: Verifica
     rerun = Rerun(store, recording, server.url, streams_only=True)
     times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
     await rerun.run(max((server.timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS)
-    result.differences += _missing(store, recording, rerun)
+    for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
+        if x.response is not None and x.exchange not in rerun.streams:
+            why = rerun.failed.get(x.exchange, "it got another answer")
+            result.differences.append(f"stream {x.stream}: was not replayed ({why})")
     for seen in rerun.streams.values():
         compare(store, seen, result)
         result.errors_ms += timing_errors_ms(store, seen, server.timing)
-
-
-def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
-    """Yield a line for each recorded stream that was not replayed."""
-    for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
-        if x.response is not None and x.exchange not in rerun.streams:
-            yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
@@ -147,8 +143,6 @@ class StreamSeen:
     """A stream as the rerun received it."""
 
     exchange: Exchange
-    expected: int
-    """Recorded bytes on the wire."""
     body: bytearray = field(default_factory=bytearray)
     arrivals: list[tuple[int, int]] = field(default_factory=list)
     """For each read: the bytes so far, and the time in ns on the monotonic clock."""
@@ -193,10 +187,8 @@ class Rerun:
 
     async def _watch(self, patience: float) -> None:
         while True:
-            moved = self._moved
             try:
-                async with asyncio.timeout(patience):
-                    await moved.wait()
+                await asyncio.wait_for(self._moved.wait(), patience)
             except TimeoutError:
                 stuck = [x.request.target for x in self._exchanges if x.exchange not in self._answered]
                 raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
@@ -228,15 +220,15 @@ class Rerun:
         if x.kind != "sse":
             await response.read()
             return
-        seen = self.streams[x.exchange] = StreamSeen(x, x.response_bytes)
+        seen = self.streams[x.exchange] = StreamSeen(x)
         self._move()
-        if not seen.expected and x.ending not in _SERVER_ENDS:
+        if not x.response_bytes and x.ending not in _SERVER_ENDS:
             return
         async for data in response.content.iter_any():
             seen.body += data
             seen.arrivals.append((len(seen.body), time.monotonic_ns()))
             self._move()
-            if x.ending not in _SERVER_ENDS and len(seen.body) >= seen.expected:
+            if x.ending not in _SERVER_ENDS and len(seen.body) >= x.response_bytes:
                 return  # the recorded client left here
 
     def _move(self) -> None:

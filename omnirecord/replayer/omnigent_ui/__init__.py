@@ -272,20 +272,16 @@ async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     quiet_since = monotonic()
     while not socket.closed:
         if (message := await _message(socket)) is not None:
-            watched = message
-            shown = rows_of(watched)
-            await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
-            quiet_since = monotonic()
-            continue
-        rows = rows_of(watched)
-        changed = [row for name, row in rows.items() if row != shown.get(name)]
-        if changed:
-            await socket.send_str(json.dumps({"type": "changed", "items": changed}))
-        elif monotonic() - quiet_since > UPDATES_HEARTBEAT_EVERY:
-            await socket.send_str(json.dumps({"type": "heartbeat"}))
+            watched, shown = message, rows_of(message)
+            said = {"type": "snapshot", "items": list(shown.values())}
         else:
-            continue
-        shown, quiet_since = rows, monotonic()
+            before, shown = shown, rows_of(watched)
+            changed = [row for name, row in shown.items() if row != before.get(name)]
+            if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
+                continue
+            said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
+        await socket.send_str(json.dumps(said))
+        quiet_since = monotonic()
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:
