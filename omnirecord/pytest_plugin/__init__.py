@@ -63,7 +63,7 @@ _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
 }
-_OUTCOMES = pytest.StashKey[list[str]]()  # of its failed setup, of its subtests, and of the test
+_OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
 _SERVER = pytest.StashKey["tuple[Server, Path]"]()
 
 
@@ -88,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a test whose marker has an error, whether it uses the fixture or not."""
-    item.stash[_OUTCOMES] = []
+    item.stash[_OUTCOMES] = set()
     if item.get_closest_marker("omnirecord") is not None:
         try:
             _of_markers(item)
@@ -102,7 +102,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.when == "call" or report.failed:
-        item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
+        item.stash.setdefault(_OUTCOMES, set()).add(report.outcome)
     if report.failed and _SERVER in item.stash:
         from .server import noted_of, section
 
@@ -165,14 +165,8 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
         cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
         lambda: str(request.getfixturevalue("omnirecord_upstream")),
         bool(_setting(config, "upstream")),
-        lambda: _outcomes(item) == {"passed"},
-        lambda: "failed" in _outcomes(item),
+        lambda: item.stash.get(_OUTCOMES, set()),
     ), settings
-
-
-def _outcomes(item: pytest.Item) -> set[str]:
-    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
-    return set(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

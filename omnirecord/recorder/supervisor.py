@@ -251,8 +251,13 @@ class WorkerSupervisor:
 
     def _goes_on(self, made: Made) -> None:
         self.made = made.number
-        if made.trouble != self._fails:
-            self._tell_trouble(made.trouble)
+        if made.trouble != self._fails and made.trouble is not None:
+            self._trouble.say(
+                f"recording degraded: frames: {made.trouble}; streams go on and are recorded, trying again"
+            )
+        elif made.trouble != self._fails:
+            self._trouble.over("frames are made again")
+        self._fails = made.trouble
         for key, frames in self._files.items():
             frames.left = made.waiting.get(key, 0)
         for key, exchange in made.finished:
@@ -260,13 +265,6 @@ class WorkerSupervisor:
                 self._files[key].finished(exchange)
         if self._lacks is not None:
             self._lacks, self._pause = None, RESTART_AFTER
-            self._trouble.over("frames are made again")
-
-    def _tell_trouble(self, message: str | None) -> None:
-        self._fails = message
-        if message is not None:
-            self._trouble.say(f"recording degraded: frames: {message}; streams go on and are recorded, trying again")
-        else:
             self._trouble.over("frames are made again")
 
     def _lost(self) -> None:

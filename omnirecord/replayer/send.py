@@ -196,8 +196,8 @@ class Sender:
             if exchange.ending != "upstream_lost":
                 await asyncio.Event().wait()  # until the client leaves
             return no_response(request)
-        if problem := not_replayable(exchange.response):
-            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        if (refused := _not_replayable(exchange.response)) is not None:
+            return refused
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
         headers = end_to_end(recorded.headers)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
@@ -215,8 +215,8 @@ class Sender:
         """Send a stream, to its end or until the client leaves."""
         recorded = playing.exchange.response
         assert recorded is not None
-        if problem := not_replayable(recorded):
-            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        if (refused := _not_replayable(recorded)) is not None:
+            return refused
         is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
         response = RawResponse(recorded.status, recorded.reason, _of_stream(playing, recorded, is_bodiless=is_bodiless))
         try:
@@ -341,12 +341,13 @@ async def _write_each(writes: Iterable[bytes], write: Write) -> None:
         await write(data)
 
 
-def not_replayable(response: Response) -> str | None:
-    """Return why a recorded response cannot be sent as it is; None if it can. A cassette may hold any response."""
-    if not 200 <= response.status <= 599:
-        return f"a response with status {response.status} cannot be replayed"
+def _not_replayable(response: Response) -> web.Response | None:
+    """Return the refusal of a recorded response that cannot be sent; None if it can. A cassette may hold any."""
     why = unsendable(response.reason, response.headers)
-    return None if why is None else f"a response cannot be replayed: {why}"
+    said = None if why is None else f"a response cannot be replayed: {why}"
+    if not 200 <= response.status <= 599:
+        said = f"a response with status {response.status} cannot be replayed"
+    return None if said is None else error_response(502, "not_replayable", f"omnirecord: {said}")
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:

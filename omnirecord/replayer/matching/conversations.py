@@ -115,9 +115,7 @@ class Conversations:
 
     def fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversation matches; for another request, those without a conversation."""
-        if not self._prints:
-            return recorded
-        if not (parts := self._parts(request)):
+        if not self._prints or not (parts := self._parts(request)):
             return recorded
         if (asked := self._asked(request)) is None:
             return [x for x in recorded if x not in self]
