@@ -108,7 +108,7 @@ class RowMaker:
     """
 
     def __init__(
-        self, recording: int, redactor: Redactor, frames: Frames, server_version: str | None = None,
+        self, recording: int, redactor: Redactor, frames: Frames[Any], server_version: str | None = None,
         hops: Sequence[str | None] = (None,),
     ) -> None:  # fmt: skip
         self._recording, self._hops = recording, hops

@@ -164,9 +164,8 @@ class Rerun:
             and (not streams_only or x.kind == "sse" or x.request.method == "POST")
         ]
         self._moved = asyncio.Event()
-        self._answered: set[int] = set()
         self._reads = cache(self._read_reads)
-        self._begun: list[Exchange] = []  # sent, and not answered in full
+        self._begun: dict[int, Exchange] = {}  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
         self.failed: dict[int, str] = {}
         """Why a request got no answer, by exchange."""
@@ -180,7 +179,7 @@ class Rerun:
             for x in self._exchanges:  # in order of time
                 while not self._is_time(x):
                     await self._moved.wait()
-                self._begun.append(x)
+                self._begun[x.exchange] = x
                 made.append(group.create_task(self._make(client, x)))
             await asyncio.gather(*made)
             watch.cancel()
@@ -190,7 +189,7 @@ class Rerun:
             try:
                 await asyncio.wait_for(self._moved.wait(), patience)
             except TimeoutError:
-                stuck = [x.request.target for x in self._exchanges if x.exchange not in self._answered]
+                stuck = [x.request.target for x in self._begun.values()]
                 raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
@@ -201,7 +200,7 @@ class Rerun:
                 self.streams[x.exchange].cut = True
             else:
                 self.failed[x.exchange] = f"{type(error).__name__}: {error}"
-        self._answered.add(x.exchange)
+        del self._begun[x.exchange]
         self._move()
 
     async def _request(self, client: aiohttp.ClientSession, x: Exchange) -> None:
@@ -238,8 +237,7 @@ class Rerun:
     def _is_time(self, x: Exchange) -> bool:
         """Whether everything that came before this request was recorded has come again."""
         at = x.request.at_ns
-        self._begun = [y for y in self._begun if y.exchange not in self._answered]
-        return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
+        return all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
         """Whether an open response has reached its recorded length at `at`, in ns."""

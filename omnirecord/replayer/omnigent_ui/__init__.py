@@ -116,13 +116,10 @@ class OmnigentUi:
         if request.is_page and is_gate(request.method, request.target):
             self._player.pass_over_unanswered(request)  # the page need not give up the message that a client gave up
         decision = self._player.answer(request, now)
-        return self._fill(request, decision, now) if request.is_page and request.method == "GET" else decision
-
-    def _fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
-        if isinstance(decision, Playing):
+        is_read = request.is_page and request.method == "GET"
+        if is_read and isinstance(decision, Playing):
             self._sessions.lead_on(decision)
-            return decision
-        if not isinstance(decision, Answering | Miss):
+        if not is_read or not isinstance(decision, Answering | Miss):
             return decision
         if asks_for_page(request.target):
             return self._page(decision, now)

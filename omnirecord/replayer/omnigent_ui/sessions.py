@@ -130,27 +130,25 @@ Timed = tuple[int, Data]
 """The recorded offset of a request, in ns, and its answer."""
 
 
-ROW: Data = {
+_BOTH: Data = {
     "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
     "labels": {}, "runner_id": None, "host_id": None, "runner_online": True, "host_online": None,
-    "reasoning_effort": None, "permission_level": 4, "owner": "local", "external_session_id": None,
-    "pending_elicitations_count": 0, "workspace": None, "git_branch": None, "archived": False, "comments_count": 0,
-    "comments_updated_at": None, "viewer_last_seen": None, "viewer_unread": False, "parent_session_id": None,
-    "project_id": None,
+    "reasoning_effort": None, "permission_level": 4, "external_session_id": None, "workspace": None,
+    "git_branch": None, "archived": False, "parent_session_id": None, "project_id": None,
 }  # fmt: skip
-SNAPSHOT: Data = {
-    "id": None, "agent_id": None, "agent_name": None, "status": "idle", "background_task_count": None,
-    "background_tasks": None, "created_at": 0, "updated_at": 0, "title": None, "labels": {}, "runner_id": "recorded",
-    "host_id": None, "runner_online": True, "host_online": None, "host_resumable": False, "reasoning_effort": None,
-    "items": [], "permission_level": 4, "sub_agent_name": None, "kind": "default", "parent_session_id": None,
-    "root_conversation_id": None, "llm_model": None, "harness": None, "model_override": None,
-    "cost_control_mode_override": None, "subagent_routing_override": None, "share_workspace_files": False,
-    "context_window": None, "last_total_tokens": None, "total_cost_usd": None, "usage_by_model": None,
-    "usage_included": True, "last_task_error": None, "external_session_id": None, "terminal_launch_args": None,
-    "pending_elicitations": [], "pending_inputs": [], "workspace": None, "git_branch": None, "archived": False,
-    "todos": [], "model_options": [], "inference_configured": False, "inference_error": None,
-    "terminal_pending": False, "sandbox_status": None, "mcp_startup": None, "active_response_id": None,
-    "project_id": None,
+ROW: Data = _BOTH | {
+    "owner": "local", "pending_elicitations_count": 0, "comments_count": 0, "comments_updated_at": None,
+    "viewer_last_seen": None, "viewer_unread": False,
+}  # fmt: skip
+SNAPSHOT: Data = _BOTH | {
+    "background_task_count": None, "background_tasks": None, "runner_id": "recorded", "host_resumable": False,
+    "items": [], "sub_agent_name": None, "kind": "default", "root_conversation_id": None, "llm_model": None,
+    "harness": None, "model_override": None, "cost_control_mode_override": None, "subagent_routing_override": None,
+    "share_workspace_files": False, "context_window": None, "last_total_tokens": None, "total_cost_usd": None,
+    "usage_by_model": None, "usage_included": True, "last_task_error": None, "terminal_launch_args": None,
+    "pending_elicitations": [], "pending_inputs": [], "todos": [], "model_options": [],
+    "inference_configured": False, "inference_error": None, "terminal_pending": False, "sandbox_status": None,
+    "mcp_startup": None, "active_response_id": None,
 }  # fmt: skip
 CHILD: Data = {
     "id": None, "object": "child_session", "parent_session_id": None, "title": None, "tool": None,
