@@ -326,7 +326,7 @@ class _Hooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Fail a test whose limit is over, even if its client handles the error."""
         __tracebackhide__ = True
-        if (limit := item.stash.get(_LIMIT, None)) is None:
+        if (limit := item.config.stash.get(_LIMIT, None)) is None:
             return (yield)
         limit.is_called = True
         try:
@@ -351,33 +351,21 @@ class _Hooks:
 
 
 @contextmanager
-def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
+def limited(config: pytest.Config, server: Server, cassette: Path, seconds: float | None) -> Iterator[Limit | None]:
+    """Set the limit of a test while the block runs; None if it has none."""
     if seconds is None or server.is_recording:
-        yield
+        yield None
         return
-    config = item.config
     if not config.pluginmanager.has_plugin(_NAME):
         config.pluginmanager.register(_Hooks(), _NAME)
     limit = Limit(server, cassette, seconds)
-    item.stash[_LIMIT] = config.stash[_LIMIT] = limit
+    config.stash[_LIMIT] = limit
     limit.start()
     try:
-        yield
+        yield limit
     finally:
         limit.stop()
         del config.stash[_LIMIT]
-
-
-def noted_of(item: pytest.Item) -> str | None:
-    """Return the section of a test whose limit was over; None if it was not."""
-    limit = item.stash.get(_LIMIT, None)
-    return None if limit is None else limit.section
-
-
-def forget(item: pytest.Item) -> None:
-    """Delete the limit of a test: items live as long as the session."""
-    if _LIMIT in item.stash:
-        del item.stash[_LIMIT]
 
 
 def _waiting_loop() -> asyncio.AbstractEventLoop | None:
