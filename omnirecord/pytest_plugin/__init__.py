@@ -27,7 +27,9 @@ from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
-    from .server import Case
+    from .server import Case, Limit
+
+    _Server = tuple[Server, Path, Limit | None]
 
 _NOT_IN_TESTS = (
     "cassette", "host", "port", "allow_remote", "token", "tls_cert", "tls_key", "web_ui", "gate_timeout",
@@ -63,8 +65,8 @@ _REFUSED = {
     "new": "a stream's playhead cannot mix a recorded past with a live server",
     "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
 }
-_OUTCOMES = pytest.StashKey[list[str]]()  # of its failed setup, of its subtests, and of the test
-_SERVER = pytest.StashKey["tuple[Server, Path]"]()
+_OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
+_SERVER = pytest.StashKey["_Server"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -88,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a test whose marker has an error, whether it uses the fixture or not."""
-    item.stash[_OUTCOMES] = []
+    item.stash[_OUTCOMES] = set()
     if item.get_closest_marker("omnirecord") is not None:
         try:
             _of_markers(item)
@@ -102,17 +104,16 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if call.when == "call" or report.failed:
-        item.stash.setdefault(_OUTCOMES, []).append(report.outcome)
+        item.stash.setdefault(_OUTCOMES, set()).add(report.outcome)
     if report.failed and _SERVER in item.stash:
-        from .server import noted_of, section
+        from .server import section
 
+        server, cassette, limit = item.stash[_SERVER]
         told = str(call.excinfo.value) if call.excinfo is not None else ""
-        said = noted_of(item) or section(*item.stash[_SERVER], stopped=call.when == "teardown", told=told)
+        noted = None if limit is None else limit.section
+        said = noted or section(server, cassette, stopped=call.when == "teardown", told=told)
         report.sections.append(("omnirecord", said))
     if call.when == "teardown" and _SERVER in item.stash:
-        from .server import forget
-
-        forget(item)
         del item.stash[_SERVER]  # items live as long as the session
     return report
 
@@ -144,10 +145,12 @@ def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping
 
     try:
         case, settings = _asked(request, omnirecord_config)
-        with served(case, settings) as server:
-            request.node.stash[_SERVER] = server, case.cassette
-            with limited(request.node, server, case.cassette, settings.gate_timeout):
-                yield server
+        with (
+            served(case, settings) as server,
+            limited(request.config, server, case.cassette, settings.gate_timeout) as limit,
+        ):
+            request.node.stash[_SERVER] = server, case.cassette, limit
+            yield server
     except OmnirecordError as error:
         _fail(error)
 
@@ -165,14 +168,8 @@ def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tup
         cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
         lambda: str(request.getfixturevalue("omnirecord_upstream")),
         bool(_setting(config, "upstream")),
-        lambda: _outcomes(item) == {"passed"},
-        lambda: "failed" in _outcomes(item),
+        lambda: item.stash.get(_OUTCOMES, set()),
     ), settings
-
-
-def _outcomes(item: pytest.Item) -> set[str]:
-    outcomes: list[str] = item.stash.get(_OUTCOMES, [])
-    return set(outcomes)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:

@@ -156,14 +156,13 @@ def _came(server: Server) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test that requests a server. `upstream`, `passed` and `failed` are called when they are needed."""
+    """A test that requests a server. `upstream` and `outcomes` are called when they are needed."""
 
     node_id: str
     cassette: Path
     upstream: Callable[[], str]
     has_upstream: bool
-    passed: Callable[[], bool]
-    failed: Callable[[], bool]
+    outcomes: Callable[[], set[str]]
 
 
 @contextmanager
@@ -211,8 +210,8 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
         db = Path(folder) / "recording.db"
         with Recording(case.upstream(), db, **settings.recording) as server:
             yield server
-        if case.passed() or case.failed():
-            _keep(db, path, has_passed=case.passed())
+        if (outcomes := case.outcomes()) == {"passed"} or "failed" in outcomes:
+            _keep(db, path, has_passed=outcomes == {"passed"})
 
 
 def _how_to_record_it(case: Case, settings: Settings) -> str:
@@ -327,7 +326,7 @@ class _Hooks:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         """Fail a test whose limit is over, even if its client handles the error."""
         __tracebackhide__ = True
-        if (limit := item.stash.get(_LIMIT, None)) is None:
+        if (limit := item.config.stash.get(_LIMIT, None)) is None:
             return (yield)
         limit.is_called = True
         try:
@@ -352,33 +351,21 @@ class _Hooks:
 
 
 @contextmanager
-def limited(item: pytest.Item, server: Server, cassette: Path, seconds: float | None) -> Iterator[None]:
+def limited(config: pytest.Config, server: Server, cassette: Path, seconds: float | None) -> Iterator[Limit | None]:
+    """Set the limit of a test while the block runs; None if it has none."""
     if seconds is None or server.is_recording:
-        yield
+        yield None
         return
-    config = item.config
     if not config.pluginmanager.has_plugin(_NAME):
         config.pluginmanager.register(_Hooks(), _NAME)
     limit = Limit(server, cassette, seconds)
-    item.stash[_LIMIT] = config.stash[_LIMIT] = limit
+    config.stash[_LIMIT] = limit
     limit.start()
     try:
-        yield
+        yield limit
     finally:
         limit.stop()
         del config.stash[_LIMIT]
-
-
-def noted_of(item: pytest.Item) -> str | None:
-    """Return the section of a test whose limit was over; None if it was not."""
-    limit = item.stash.get(_LIMIT, None)
-    return None if limit is None else limit.section
-
-
-def forget(item: pytest.Item) -> None:
-    """Delete the limit of a test: items live as long as the session."""
-    if _LIMIT in item.stash:
-        del item.stash[_LIMIT]
 
 
 def _waiting_loop() -> asyncio.AbstractEventLoop | None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ..cassette.files import free_path
 from ..cassette.identity import uuid7
@@ -40,7 +41,7 @@ from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
 from .operations import Frames
 from .rows import RowMaker
 
-FramesOf = Callable[[Writer, int], Frames]
+FramesOf = Callable[[Writer, int], Frames[Any]]
 """Returns what makes the frames of a file, given the file and the number of its first recording."""
 
 log = logging.getLogger("omnirecord")

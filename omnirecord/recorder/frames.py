@@ -108,7 +108,7 @@ class _Step:
     fed: int
 
 
-class FrameMaker(Frames):
+class FrameMaker(Frames[_Streaming]):
     """Makes the frames of all streams of one file, and of those that a killed recorder left behind.
 
     `recording`: the number of the first hop's recording, which those of the further hops follow; `contracts`: one for
@@ -116,23 +116,17 @@ class FrameMaker(Frames):
     """
 
     def __init__(self, writer: Writer, recording: int, *contracts: Contract, step: int = STEP) -> None:
+        super().__init__()
         self._most = step
         self._writer = writer
         self._recording = recording
         self._contracts = contracts
         self._judges: dict[str, _Careful] = {}
         """By the name of a contract: with `auto`, streams have different ones."""
-        self._streaming: dict[int, _Streaming] = {}
-        self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
 
     def move(self, writer: Writer) -> None:
+        super().move(writer)
         self._writer = writer
-        self._streaming.clear()
-        self._waiting.clear()
-
-    @property
-    def behind(self) -> bool:
-        return bool(self._waiting)
 
     def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
         judge = self._judge(self._contracts[hop].of(target))
@@ -142,21 +136,6 @@ class FrameMaker(Frames):
         if contract.name not in self._judges:
             self._judges[contract.name] = _Careful(contract)
         return self._judges[contract.name]
-
-    def arrived(self, exchange: int, until: int | None = None) -> None:
-        if exchange in self._streaming:
-            self._streaming[exchange].until = until
-            self._waiting[exchange] = None
-
-    def ended(self, exchange: int) -> None:
-        if exchange in self._streaming:
-            self._streaming[exchange].ended = True
-            self._streaming[exchange].until = None
-            self._waiting[exchange] = None
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
 
     @property
     def open(self) -> Collection[int]:

@@ -8,6 +8,7 @@ taken, and freed, a portion at a time.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -238,18 +239,35 @@ Rest = Callable[[int], object]
 """Called with the number of streams that wait for frames, while no lock is held that others may wait for."""
 
 
-class Frames(Protocol):
+class StreamState(Protocol):
+    """What `Frames` notes of a stream. `until`: the bytes that cannot change any more; None: all."""
+
+    until: int | None
+    ended: bool
+
+
+S = TypeVar("S", bound=StreamState)
+
+
+class Frames(ABC, Generic[S]):
     """Receives the news of the streams of one file from `RowMaker`. `FrameMaker` makes the frames in this process;
     `WorkerFrames` lets the worker process make them."""
+
+    def __init__(self) -> None:
+        self._streaming: dict[int, S] = {}
+        self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
 
     @property
     def behind(self) -> bool:
         """Whether any stream waits for frames."""
+        return bool(self._waiting)
 
     @property
     def waiting(self) -> int:
         """Number of streams that wait for frames."""
+        return len(self._waiting)
 
+    @abstractmethod
     def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
         """Note that the response of a stream has begun. `target`: of the request, as it is stored. The contract of the
         hop judges its events."""
@@ -257,12 +275,20 @@ class Frames(Protocol):
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
         change."""
+        if exchange in self._streaming:
+            self._streaming[exchange].until = until
+            self._waiting[exchange] = None
 
     def ended(self, exchange: int) -> None:
         """Note that no more bytes of it will arrive."""
+        if exchange in self._streaming:
+            self._streaming[exchange].ended = True
+        self.arrived(exchange)
 
-    def move(self, writer: Writer) -> None:
+    def move(self, writer: Writer) -> None:  # noqa: ARG002  # subclasses use it
         """Continue in another file, of which nothing is known yet."""
+        self._streaming.clear()
+        self._waiting.clear()
 
     def release(self) -> bool:
         """Stop using the file, and return whether that is done. Only another process uses it by itself."""

@@ -59,8 +59,7 @@ class _Side:
 class _Open:
     """The state of an open exchange."""
 
-    request: _Side
-    response: _Side
+    sides: dict[Side, _Side]
     body: bytearray | None
     """The response of a request whose response names a new session or the version of the server."""
     version_key: str | None
@@ -85,9 +84,6 @@ class _Open:
     begun: tuple[Row, ...] = ()
     """The rows of its request and response."""
 
-    def side(self, name: Side) -> _Side:
-        return self.request if name == "request" else self.response
-
     @property
     def received(self) -> int:
         """Bytes of a stream on the wire."""
@@ -101,7 +97,7 @@ class _Open:
     @property
     def sizes(self) -> tuple[int, int]:
         """Bytes of the request's body and of the response's."""
-        return self.request.at, self.received if self.stream else self.response.at
+        return self.sides["request"].at, self.received if self.stream else self.sides["response"].at
 
 
 class RowMaker:
@@ -112,7 +108,7 @@ class RowMaker:
     """
 
     def __init__(
-        self, recording: int, redactor: Redactor, frames: Frames, server_version: str | None = None,
+        self, recording: int, redactor: Redactor, frames: Frames[Any], server_version: str | None = None,
         hops: Sequence[str | None] = (None,),
     ) -> None:  # fmt: skip
         self._recording, self._hops = recording, hops
@@ -198,8 +194,8 @@ class RowMaker:
             op.at_ns, op.method, target, self._redactor.headers(op.headers),
         )  # fmt: skip
         state = _Open(
-            _side(op.headers), _Side(), bytearray() if is_named else None, key, is_omnigent and is_tunnel(op.target),
-            target, op.hop, begun=(request,),
+            {"request": _side(op.headers), "response": _Side()}, bytearray() if is_named else None, key,
+            is_omnigent and is_tunnel(op.target), target, op.hop, begun=(request,),
         )  # fmt: skip
         self._open[op.exchange] = state
         yield request
@@ -209,11 +205,11 @@ class RowMaker:
         if state.version_key is not None and op.status != 200:
             state.body = state.version_key = None
         if op.stream is None:
-            state.response = _side(op.headers)
+            state.sides["response"] = _side(op.headers)
         if op.kind == "websocket":
             passed = op.passed.texts if op.passed is not None else {}
-            state.request.texts = passed.get("request") or self._redactor.texts()
-            state.response.texts = passed.get("response") or self._redactor.texts()
+            for name, side in state.sides.items():
+                side.texts = passed.get(name) or self._redactor.texts()
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         headers, coding = op.headers, state.coding
         if op.stream is not None:
@@ -240,12 +236,12 @@ class RowMaker:
 
     def _body_data(self, op: BodyData) -> Iterator[Row]:
         state = self._open[op.exchange]
-        if op.data is None or state.side(op.side).is_cut:
-            state.side(op.side).is_cut = True
+        side = state.sides[op.side]
+        if op.data is None or side.is_cut:
+            side.is_cut = True
             return
         if state.body is not None and op.side == "response":
             state.body += op.data[: _LONGEST_BODY - len(state.body)]
-        side = state.side(op.side)
         if side.body is None:
             side.body = self._redactor.body(*side.kind)
         yield from self._store(op.exchange, op.side, side, side.body.feed(op.data))
@@ -300,7 +296,7 @@ class RowMaker:
             version = version_in_message(op.data)
             state.awaits_version = version is None
             yield from self._version(version)
-        side = state.side("request" if op.dir == "up" else "response")
+        side = state.sides["request" if op.dir == "up" else "response"]
         if op.data is None and side.texts is not None:
             side.texts.lose()
         redact = self._redactor.closing if op.opcode == CLOSE else self._redactor.message
@@ -327,9 +323,8 @@ class RowMaker:
         yield from self._gathered(op.exchange, state)
         if op.passed is not None:
             op.passed.masked = state.masked
-            op.passed.texts = {"request": state.request.texts, "response": state.response.texts}
-        sides: dict[Side, _Side] = {"request": state.request, "response": state.response}
-        for name, side in sides.items():
+            op.passed.texts = {name: side.texts for name, side in state.sides.items()}
+        for name, side in state.sides.items():
             if side.body is not None:
                 yield from self._store(op.exchange, name, side, side.body.close())
                 if isinstance(side.body, CodedBody) and side.body.cut:

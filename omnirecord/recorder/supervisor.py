@@ -27,7 +27,7 @@ from ..text import counted
 from ..wire.limits import max_decoded
 from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
 from .operations import Frames
-from .worker import Answer, File, Heard, Logged, Made, Stream, Told, Trouble
+from .worker import Answer, File, Logged, Made, Stream, Told
 
 _FIRST_FREE = 3
 """Descriptors below are those of a program's own input and output."""
@@ -49,68 +49,51 @@ def how_it_ended(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-class WorkerFrames(Frames):
+class WorkerFrames(Frames[Stream]):
     """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
     file's first recording."""
 
     def __init__(self, supervisor: WorkerSupervisor, path: Path, recording: int) -> None:
+        super().__init__()
         self._supervisor, self.key, self._path, self._recording = supervisor, 0, path, recording
-        self._open: dict[int, Stream] = {}
-        self._news: dict[int, None] = {}  # exchanges with news, in order
         self._told = 0
         self.left = 0
         """The number of streams that wait for frames in the worker, by its last answer."""
 
     @property
-    def waiting(self) -> int:
-        return len(self._news)
-
-    @property
     def behind(self) -> bool:
-        return bool(self._news or self.left) or self._told > self._supervisor.made
+        return bool(self._waiting or self.left) or self._told > self._supervisor.made
 
     def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
-        self._open[exchange] = Stream(exchange, stream, coding, target, hop)
-
-    def arrived(self, exchange: int, until: int | None = None) -> None:
-        if exchange in self._open:
-            self._open[exchange].until = until
-            self._news[exchange] = None
-
-    def ended(self, exchange: int) -> None:
-        if exchange in self._open:
-            self._open[exchange].ended = True
-            self._news[exchange] = None
+        self._streaming[exchange] = Stream(exchange, stream, coding, target, hop)
 
     def move(self, writer: Writer) -> None:
         assert writer.path is not None
-        self._path = writer.path
-        self._open.clear()
-        self._news.clear()
-        self.left = 0
+        super().move(writer)
+        self._path, self.left = writer.path, 0
         self._supervisor.renew(self)
 
     def release(self) -> bool:
         return self._supervisor.release(self)
 
     def news(self, number: int) -> File:
-        streams = [self._open[exchange] for exchange in self._news if exchange in self._open]
+        streams = [self._streaming[exchange] for exchange in self._waiting if exchange in self._streaming]
         told = File(self.key, str(self._path), self._recording, list(map(replace, streams)))
         for stream in streams:
             stream.begins = False
-        self._news.clear()
+        self._waiting.clear()
         self._told = number
         return told
 
     def finished(self, exchange: int) -> None:
-        self._open.pop(exchange, None)
+        self._streaming.pop(exchange, None)
 
     def begin_again(self) -> None:
         """Collect all news again, for another worker."""
         self.left = self._told = 0
-        for exchange, stream in self._open.items():
+        for exchange, stream in self._streaming.items():
             stream.begins = True
-            self._news[exchange] = None
+            self._waiting[exchange] = None
 
 
 class WorkerSupervisor:
@@ -239,13 +222,11 @@ class WorkerSupervisor:
     def _hear(self) -> None:
         while self._answers:
             match self._answers.popleft():
-                case Heard(number):
+                case int(number):
                     self._heard = number
                     self.is_loaded.set()
                 case Made() as made:
                     self._goes_on(made)
-                case Trouble(message):
-                    self._tell_trouble(message)
                 case Logged(level, message):
                     log.log(level, "%s", message)
                 case None:
@@ -253,6 +234,13 @@ class WorkerSupervisor:
 
     def _goes_on(self, made: Made) -> None:
         self.made = made.number
+        if made.trouble != self._fails and made.trouble is not None:
+            self._trouble.say(
+                f"recording degraded: frames: {made.trouble}; streams go on and are recorded, trying again"
+            )
+        elif made.trouble != self._fails:
+            self._trouble.over("frames are made again")
+        self._fails = made.trouble
         for key, frames in self._files.items():
             frames.left = made.waiting.get(key, 0)
         for key, exchange in made.finished:
@@ -260,13 +248,6 @@ class WorkerSupervisor:
                 self._files[key].finished(exchange)
         if self._lacks is not None:
             self._lacks, self._pause = None, RESTART_AFTER
-            self._trouble.over("frames are made again")
-
-    def _tell_trouble(self, message: str | None) -> None:
-        self._fails = message
-        if message is not None:
-            self._trouble.say(f"recording degraded: frames: {message}; streams go on and are recorded, trying again")
-        else:
             self._trouble.over("frames are made again")
 
     def _lost(self) -> None:

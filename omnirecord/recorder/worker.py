@@ -72,31 +72,18 @@ class Told:
 
 
 @dataclass(slots=True)
-class Heard:
-    """The worker has read message `number`, and expects the next one. 0: it is ready for the first one."""
-
-    number: int
-
-
-@dataclass(slots=True)
 class Made:
     """The progress with all messages up to `number`.
 
     `waiting`: the number of waiting streams by file key; `finished`: file key and exchange; `is_new`: there are new
-    frames.
+    frames; `trouble`: why none can be made at the moment.
     """
 
     number: int
     waiting: dict[int, int]
     finished: list[tuple[int, int]]
     is_new: bool
-
-
-@dataclass(slots=True)
-class Trouble:
-    """Why the worker cannot make frames at the moment; None: it can again."""
-
-    message: str | None
+    trouble: str | None
 
 
 @dataclass(slots=True)
@@ -107,7 +94,8 @@ class Logged:
     message: str
 
 
-Answer = Heard | Made | Trouble | Logged
+Answer = int | Made | Logged
+"""A number: the worker has read that message, and expects the next one. 0: it is ready for the first one."""
 
 
 _PR_SET_PDEATHSIG = 1
@@ -191,7 +179,7 @@ class Worker:
 
     def run(self) -> None:
         """Run until the recorder says stop. Raises `EOFError` or `OSError` if the recorder is gone."""
-        self._pipe.send(Heard(0))
+        self._pipe.send(0)
         while True:
             if not self._pipe.poll(self._pause()):
                 self._attempt()
@@ -207,7 +195,7 @@ class Worker:
         return max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
 
     def _hear(self, told: Told) -> None:
-        self._pipe.send(Heard(told.number))
+        self._pipe.send(told.number)
         self._number, self._hurries, self._holds = told.number, told.hurry, told.hold
         for file in told.files:
             if file.key not in self._cassettes:
@@ -221,19 +209,16 @@ class Worker:
 
     def _report(self) -> None:
         finished = [found for one in self._cassettes.values() for found in one.finished()]
-        self._pipe.send(Made(self._number, self._waiting(), finished, self._is_new))
+        self._pipe.send(Made(self._number, self._waiting(), finished, self._is_new, self._trouble))
         self._is_new = False
 
     def _attempt(self) -> None:
-        message = None
         try:
             self._make()
+            self._trouble = None
         except Exception as error:
             self._again_at = monotonic() + RETRY_EVERY
-            message = str(error) if is_transient(error) else fault_of(error)
-        if message != self._trouble:
-            self._trouble = message
-            self._pipe.send(Trouble(message))
+            self._trouble = str(error) if is_transient(error) else fault_of(error)
         self._report()
 
     def _rest(self, waiting: int) -> None:

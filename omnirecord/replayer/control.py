@@ -327,7 +327,9 @@ class ControlPath:
         if refusal := refused(self._guard, request):
             return refusal
         if name in ("state", "position"):
-            return self._read(request, name)
+            if request.method not in ("GET", "HEAD"):
+                return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
+            return json_response({**(self._state() if name == "state" else {}), "positions": self._positions()})
         if name not in VERBS:
             known = ", ".join(["GET state", "GET position", *(f"POST {one}" for one in VERBS)])
             return error_response(404, "not_found", f"omnirecord: below {CONTROL} there are {known}")
@@ -339,12 +341,6 @@ class ControlPath:
             return error_response(400, "bad_request", f"omnirecord: {error}")
         except TimeoutError as error:
             return error_response(408, "not_reached", f"omnirecord: {error}", positions=self._positions())
-
-    def _read(self, request: web.BaseRequest, name: str) -> web.Response:
-        if request.method not in ("GET", "HEAD"):
-            return error_response(405, "method_not_allowed", f"omnirecord: {CONTROL}{name} is read: GET it")
-        state = self._state() if name == "state" else {}
-        return json_response({**state, "positions": self._positions()})
 
     def _positions(self) -> list[dict[str, Any]]:
         return [asdict(one) for one in self._control.positions()]

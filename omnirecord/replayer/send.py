@@ -65,7 +65,7 @@ class Waiting:
     @property
     def reported(self) -> list[str]:
         """The requests of waits that were logged and still last."""
-        return list(+self._reported)
+        return list(self._reported)
 
     @property
     def awaited(self) -> str | None:
@@ -138,35 +138,25 @@ class Waiting:
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
-        place = gate, timeline
-        self._at_gates.append(place)
-        try:
-            skip = partial(self._skip, gate, timeline)
-            with self._reporting(gate), _after(self._skip_gates_after, skip):
-                quiet_since = self._now()
-                while not gate.open:
-                    quiet_since = await self._held(quiet_since, beat)
-        finally:
-            self._at_gates.remove(place)
-
-    @contextmanager
-    def _reporting(self, gate: Gate) -> Iterator[None]:
-        """Log a long wait for a gate, once for all clients that wait for it."""
-        what = f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
-        reported = False
+        """Wait for a gate. Log a long wait, once for all clients that wait for it."""
+        place, what = (gate, timeline), f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        reported = Counter[str]()
 
         def report() -> None:
-            nonlocal reported
-            reported = True
+            reported[what] += 1
             if not self._reported[what]:
                 log.warning("waiting for %s", what)
             self._reported[what] += 1
 
-        with _after(REPORT_AFTER, report):
-            try:
-                yield
-            finally:
-                self._reported[what] -= reported
+        self._at_gates.append(place)
+        try:
+            with _after(REPORT_AFTER, report), _after(self._skip_gates_after, partial(self._skip, gate, timeline)):
+                quiet_since = self._now()
+                while not gate.open:
+                    quiet_since = await self._held(quiet_since, beat)
+        finally:
+            self._reported -= reported
+            self._at_gates.remove(place)
 
     def _skip(self, gate: Gate, timeline: Timeline) -> None:
         """Open a gate without its request."""
@@ -206,8 +196,8 @@ class Sender:
             if exchange.ending != "upstream_lost":
                 await asyncio.Event().wait()  # until the client leaves
             return no_response(request)
-        if problem := not_replayable(exchange.response):
-            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        if (refused := _not_replayable(exchange.response)) is not None:
+            return refused
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
         headers = end_to_end(recorded.headers)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
@@ -225,8 +215,8 @@ class Sender:
         """Send a stream, to its end or until the client leaves."""
         recorded = playing.exchange.response
         assert recorded is not None
-        if problem := not_replayable(recorded):
-            return error_response(502, "not_replayable", f"omnirecord: {problem}")
+        if (refused := _not_replayable(recorded)) is not None:
+            return refused
         is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
         response = RawResponse(recorded.status, recorded.reason, _of_stream(playing, recorded, is_bodiless=is_bodiless))
         try:
@@ -351,12 +341,13 @@ async def _write_each(writes: Iterable[bytes], write: Write) -> None:
         await write(data)
 
 
-def not_replayable(response: Response) -> str | None:
-    """Return why a recorded response cannot be sent as it is; None if it can. A cassette may hold any response."""
-    if not 200 <= response.status <= 599:
-        return f"a response with status {response.status} cannot be replayed"
+def _not_replayable(response: Response) -> web.Response | None:
+    """Return the refusal of a recorded response that cannot be sent; None if it can. A cassette may hold any."""
     why = unsendable(response.reason, response.headers)
-    return None if why is None else f"a response cannot be replayed: {why}"
+    said = None if why is None else f"a response cannot be replayed: {why}"
+    if not 200 <= response.status <= 599:
+        said = f"a response with status {response.status} cannot be replayed"
+    return None if said is None else error_response(502, "not_replayable", f"omnirecord: {said}")
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:

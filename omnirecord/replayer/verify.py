@@ -85,17 +85,13 @@ async def _verify(store: Store, recording: int, server: Replay, result: Verifica
     rerun = Rerun(store, recording, server.url, streams_only=True)
     times = sorted(read.offset_ns for x in store.streams() for read in store.reads(x.exchange))
     await rerun.run(max((server.timing.gap(b - a) for a, b in pairwise(times)), default=0) / NS)
-    result.differences += _missing(store, recording, rerun)
+    for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
+        if x.response is not None and x.exchange not in rerun.streams:
+            why = rerun.failed.get(x.exchange, "it got another answer")
+            result.differences.append(f"stream {x.stream}: was not replayed ({why})")
     for seen in rerun.streams.values():
         compare(store, seen, result)
         result.errors_ms += timing_errors_ms(store, seen, server.timing)
-
-
-def _missing(store: Store, recording: int, rerun: Rerun) -> Iterator[str]:
-    """Yield a line for each recorded stream that was not replayed."""
-    for x in store.exchanges(recording=recording, kind="sse", by_clients=True):
-        if x.response is not None and x.exchange not in rerun.streams:
-            yield f"stream {x.stream}: was not replayed ({rerun.failed.get(x.exchange, 'it got another answer')})"
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
@@ -147,8 +143,6 @@ class StreamSeen:
     """A stream as the rerun received it."""
 
     exchange: Exchange
-    expected: int
-    """Recorded bytes on the wire."""
     body: bytearray = field(default_factory=bytearray)
     arrivals: list[tuple[int, int]] = field(default_factory=list)
     """For each read: the bytes so far, and the time in ns on the monotonic clock."""
@@ -170,9 +164,8 @@ class Rerun:
             and (not streams_only or x.kind == "sse" or x.request.method == "POST")
         ]
         self._moved = asyncio.Event()
-        self._answered: set[int] = set()
         self._reads = cache(self._read_reads)
-        self._begun: list[Exchange] = []  # sent, and not answered in full
+        self._begun: dict[int, Exchange] = {}  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
         self.failed: dict[int, str] = {}
         """Why a request got no answer, by exchange."""
@@ -186,19 +179,17 @@ class Rerun:
             for x in self._exchanges:  # in order of time
                 while not self._is_time(x):
                     await self._moved.wait()
-                self._begun.append(x)
+                self._begun[x.exchange] = x
                 made.append(group.create_task(self._make(client, x)))
             await asyncio.gather(*made)
             watch.cancel()
 
     async def _watch(self, patience: float) -> None:
         while True:
-            moved = self._moved
             try:
-                async with asyncio.timeout(patience):
-                    await moved.wait()
+                await asyncio.wait_for(self._moved.wait(), patience)
             except TimeoutError:
-                stuck = [x.request.target for x in self._exchanges if x.exchange not in self._answered]
+                stuck = [x.request.target for x in self._begun.values()]
                 raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
@@ -209,7 +200,7 @@ class Rerun:
                 self.streams[x.exchange].cut = True
             else:
                 self.failed[x.exchange] = f"{type(error).__name__}: {error}"
-        self._answered.add(x.exchange)
+        del self._begun[x.exchange]
         self._move()
 
     async def _request(self, client: aiohttp.ClientSession, x: Exchange) -> None:
@@ -228,15 +219,15 @@ class Rerun:
         if x.kind != "sse":
             await response.read()
             return
-        seen = self.streams[x.exchange] = StreamSeen(x, x.response_bytes)
+        seen = self.streams[x.exchange] = StreamSeen(x)
         self._move()
-        if not seen.expected and x.ending not in _SERVER_ENDS:
+        if not x.response_bytes and x.ending not in _SERVER_ENDS:
             return
         async for data in response.content.iter_any():
             seen.body += data
             seen.arrivals.append((len(seen.body), time.monotonic_ns()))
             self._move()
-            if x.ending not in _SERVER_ENDS and len(seen.body) >= seen.expected:
+            if x.ending not in _SERVER_ENDS and len(seen.body) >= x.response_bytes:
                 return  # the recorded client left here
 
     def _move(self) -> None:
@@ -246,8 +237,7 @@ class Rerun:
     def _is_time(self, x: Exchange) -> bool:
         """Whether everything that came before this request was recorded has come again."""
         at = x.request.at_ns
-        self._begun = [y for y in self._begun if y.exchange not in self._answered]
-        return all(self._has_seen(y, at) for y in self._begun if y.request.at_ns < at)
+        return all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
         """Whether an open response has reached its recorded length at `at`, in ns."""

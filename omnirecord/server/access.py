@@ -237,23 +237,16 @@ class Trust:
             raise UsageError(f"--ca {path} holds no certificate that can be read: it has to be a PEM file") from None
         if self.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if self.cert is not None:
-            _load(context, self.cert, self.key, "cert", "key")
-        elif self.key is not None:
-            raise UsageError("--key is the key of --cert: give that as well")
-        context.set_alpn_protocols(["http/1.1"])
+        _load(context, self.cert, self.key, "cert", "key")
         return context
 
 
 def listening_context(cert: File | None, key: File | None) -> ssl.SSLContext | None:
     """Return the TLS settings of a server with this certificate; None without TLS. Raises `UsageError`."""
-    if cert is None:
-        if key is not None:
-            raise UsageError("--tls-key is the key of --tls-cert: give that as well")
+    if cert is None and key is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load(context, cert, key, "tls-cert", "tls-key")
-    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
@@ -268,7 +261,12 @@ def explained(error: BaseException) -> str | None:
     return known or f"no TLS connection is possible ({reason.replace('_', ' ').lower() or error})"
 
 
-def _load(context: ssl.SSLContext, cert: File, key: File | None, cert_name: str, key_name: str) -> None:
+def _load(context: ssl.SSLContext, cert: File | None, key: File | None, cert_name: str, key_name: str) -> None:
+    context.set_alpn_protocols(["http/1.1"])
+    if cert is None:
+        if key is not None:
+            raise UsageError(f"--{key_name} is the key of --{cert_name}: give that as well")
+        return
     cert_path = _readable(cert, cert_name)
     key_path = cert_path if key is None else _readable(key, key_name)
     try:

@@ -191,8 +191,7 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="omnirecord", daemon=True)
         self._started: Future[None] = Future()
         self._lock = threading.Lock()
-        self._calls: set[Future[Any]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[Future[Any], asyncio.Task[None] | None] = {}
         self._error: BaseException | None = None
         self._is_over = self._is_unwanted = False
 
@@ -226,7 +225,7 @@ class Background:
         with self._lock:
             if self._is_over:
                 raise self._gone(self._error)
-            self._calls.add(future)
+            self._calls[future] = None
         self._post(self._begin, future, function, args)
         return future.result()
 
@@ -253,10 +252,8 @@ class Background:
     def _leave(self) -> None:
         self._stopping.set()
 
-    def _begin(self, *call: Any) -> None:
-        task = asyncio.get_running_loop().create_task(self._call(*call))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, future: Future[Any], *call: Any) -> None:
+        self._calls[future] = asyncio.get_running_loop().create_task(self._call(future, *call))
 
     async def _call(self, future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
@@ -268,7 +265,7 @@ class Background:
             future.set_exception(error)
         else:
             future.set_result(result)
-        self._calls.discard(future)
+        del self._calls[future]
 
     def _end(self) -> None:
         """Let all waiting calls raise: the thread ends."""

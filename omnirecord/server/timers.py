@@ -106,11 +106,14 @@ class Timers:
             handle = loop.call_later((at_ns - monotonic_ns()) / _NS, wake, sleeper)  # the past keeps its order
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
-        if len(self._waiting) > self._many:
-            self._drop_done()
+        if len(self._waiting) > self._many:  # drop those that were set by something else
+            self._waiting = [one for one in self._waiting if not one[2].done()]
+            heapify(self._waiting)
+            self._many = max(_FEW, 2 * len(self._waiting))
         heappush(self._waiting, (at_ns, next(self._count), sleeper))
         if not self._set_to or at_ns < self._set_to:
-            self._set(watch, at_ns)
+            self._set_to = at_ns
+            watch.set(at_ns)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -131,23 +134,14 @@ class Timers:
                 loop.add_reader(self._timer.fd, self._ring)
         return self._timer
 
-    def _set(self, watch: Timer, at_ns: int) -> None:
-        self._set_to = at_ns
-        watch.set(at_ns)
-
     def _ring(self) -> None:
         """Set the futures that are due, and set the timer to the next time, which makes it unreadable."""
         now = monotonic_ns()
         while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][2].done()):
             wake(heappop(self._waiting)[2])
         if self._timer is not None:
-            self._set(self._timer, self._waiting[0][0] if self._waiting else 0)
-
-    def _drop_done(self) -> None:
-        """Drop futures that were set by something else."""
-        self._waiting = [one for one in self._waiting if not one[2].done()]
-        heapify(self._waiting)
-        self._many = max(_FEW, 2 * len(self._waiting))
+            self._set_to = self._waiting[0][0] if self._waiting else 0
+            self._timer.set(self._set_to)
 
 
 def wake(sleeper: asyncio.Future[None]) -> None:

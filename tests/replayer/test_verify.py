@@ -36,7 +36,7 @@ def store() -> Iterator[Store]:
 def seen_as_recorded(store: Store) -> StreamSeen:
     """What a rerun would have seen of a perfect replay."""
     (stream,) = store.streams()
-    seen = StreamSeen(stream, stream.response_bytes, bytearray(store.wire(stream)))
+    seen = StreamSeen(stream, bytearray(store.wire(stream)))
     size = 0
     for read in store.reads(stream.exchange):
         size += read.size

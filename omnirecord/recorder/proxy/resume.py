@@ -134,12 +134,8 @@ class Held:
         self.forgotten = piece.stamped.seq
 
 
-@dataclass(slots=True, eq=False)
-class _Listener:
-    """A client's connection, and the task that serves it."""
-
-    request: web.BaseRequest
-    task: asyncio.Task[object]
+_Listener = tuple[web.BaseRequest, asyncio.Task[object]]
+"""A client's request, and the task that serves it."""
 
 
 class Relay:
@@ -218,14 +214,14 @@ class Relay:
         """Cut both sides: the recorder stops."""
         self.end("recorder_stopped")
         if self._listener is not None:
-            self._listener.task.cancel()
+            self._listener[1].cancel()
 
     def _listen(self, request: web.BaseRequest) -> _Listener:
         task = asyncio.current_task()
         assert task is not None
-        before, self._listener = self._listener, _Listener(request, task)
-        if before is not None and before.request.transport is not None:
-            before.request.transport.abort()
+        before, self._listener = self._listener, (request, task)
+        if before is not None and (transport := before[0].transport) is not None:
+            transport.abort()
         return self._listener
 
     async def _send(self, response: RawResponse, listener: _Listener) -> None:

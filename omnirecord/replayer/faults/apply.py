@@ -14,6 +14,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
 from ...omnigent.protocol import SESSION_HEARTBEAT
 from ...wire.sse import read_fields
@@ -131,22 +132,16 @@ def _late(parts: list[Part], late_ns: int) -> list[Part]:
 def _fitted(slot: list[Part], data: bytes, key: Key | None) -> list[Part]:
     """Return other bytes in the reads of a slot. The last byte goes out with the last read, whatever their number."""
     stream, seq = key or (slot[-1].stream, 0)
-    parts = []
-    for part in slot[:-1]:
-        size = min(len(part.data), len(data) - 1)
-        if size > 0:
-            parts.append(replace(part, data=data[:size], stream=stream, seq=seq))
-            data = data[size:]
-    return [*parts, replace(slot[-1], data=data, stream=stream, seq=seq)]
+    ends = (min(end, len(data) - 1) for end in accumulate(len(part.data) for part in slot[:-1]))
+    cuts = zip(slot, pairwise([0, *ends, len(data)]), strict=True)
+    parts = [replace(part, data=data[a:b], stream=stream, seq=seq) for part, (a, b) in cuts]
+    return [*(part for part in parts[:-1] if part.data), parts[-1]]
 
 
 def _upto(parts: list[Part], size: int) -> list[Part]:
-    cut = []
-    for part in parts:
-        if size > 0:
-            cut.append(replace(part, data=part.data[:size]))
-        size -= len(part.data)
-    return cut
+    starts = accumulate((len(part.data) for part in parts), initial=0)
+    cuts = zip(parts, starts, strict=False)
+    return [replace(part, data=part.data[: size - start]) for part, start in cuts if start < size]
 
 
 @dataclass(frozen=True, slots=True)

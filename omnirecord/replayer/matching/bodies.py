@@ -73,7 +73,7 @@ def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unli
     if recorded is _UNSEEN and got is _UNSEEN:
         return None
     try:
-        return _Comparing(known).unlike(recorded, got, "$", "")
+        return _unlike(recorded, got, "$", "", Ids(), known)
     except RecursionError:
         return None if recorded == got else Unlike("$", recorded, got)
 
@@ -94,35 +94,28 @@ def marked(recorded: str, got: str) -> str:
     return "".join(MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
 
 
-class _Comparing:
-    """One comparison, in which each id of one side stands for one of the other."""
+def _unlike(recorded: Any, got: Any, path: str, name: str, ids: Ids, known: Callable[[], Set[str]]) -> Unlike | None:
+    """Return the first difference below `path`. `ids`: each id of one side stands for one of the other."""
+    if isinstance(recorded, dict) and isinstance(got, dict):
+        keys = sorted(recorded.keys() | got.keys())
+        pairs = ((f"{path}.{key}", recorded.get(key, _NOTHING), got.get(key, _NOTHING), key) for key in keys)
+    elif isinstance(recorded, list) and isinstance(got, list):
+        items = zip_longest(recorded, got, fillvalue=_NOTHING)
+        pairs = ((f"{path}[{n}]", one, other, name) for n, (one, other) in enumerate(items))
+    else:
+        return None if _is_alike(recorded, got, name, ids, known) else Unlike(path, recorded, got)
+    found = (_unlike(one, other, at, key, ids, known) for at, one, other, key in pairs)
+    return next((one for one in found if one is not None), None)
 
-    def __init__(self, known: Callable[[], Set[str]]) -> None:
-        self._known = known
-        self._ids = Ids()
 
-    def unlike(self, recorded: Any, got: Any, path: str, name: str) -> Unlike | None:
-        if isinstance(recorded, dict) and isinstance(got, dict):
-            keys = sorted(recorded.keys() | got.keys())
-            pairs = ((f"{path}.{key}", recorded.get(key, _NOTHING), got.get(key, _NOTHING), key) for key in keys)
-        elif isinstance(recorded, list) and isinstance(got, list):
-            items = zip_longest(recorded, got, fillvalue=_NOTHING)
-            pairs = ((f"{path}[{n}]", one, other, name) for n, (one, other) in enumerate(items))
-        elif self._is_alike(recorded, got, name):
-            return None
-        else:
-            return Unlike(path, recorded, got)
-        found = (self.unlike(one, other, at, key) for at, one, other, key in pairs)
-        return next((one for one in found if one is not None), None)
-
-    def _is_alike(self, recorded: Any, got: Any, name: str) -> bool:
-        if _NOTHING in (recorded, got) or _UNSEEN in (recorded, got) or type(recorded) in (dict, list):
-            return recorded is got
-        left, right = Normal(), Normal()
-        if json.dumps(left.of(recorded, name)) != json.dumps(right.of(got, name)):
-            return False
-        pairs = zip(left.ids, right.ids, strict=False)
-        return self._ids.bind_all(left.ids, right.ids) and not any(a != b and b in self._known() for a, b in pairs)
+def _is_alike(recorded: Any, got: Any, name: str, ids: Ids, known: Callable[[], Set[str]]) -> bool:
+    if _NOTHING in (recorded, got) or _UNSEEN in (recorded, got) or type(recorded) in (dict, list):
+        return recorded is got
+    left, right = Normal(), Normal()
+    if json.dumps(left.of(recorded, name)) != json.dumps(right.of(got, name)):
+        return False
+    pairs = zip(left.ids, right.ids, strict=False)
+    return ids.bind_all(left.ids, right.ids) and not any(a != b and b in known() for a, b in pairs)
 
 
 def _value_text(value: Any) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from operator import eq
 
@@ -68,20 +68,8 @@ class Fingerprint:
         return all(getattr(self, part) == getattr(other, part) for part in parts)
 
 
-class _Asked:
-    """The conversation of one request. `safe`: without secrets, made when a recorded request lacks them."""
-
-    def __init__(self, body: bytes, target: str, plain: Conversation) -> None:
-        self._body, self._target = body, target
-        self.plain, self.print = plain, Fingerprint.of(plain)
-
-    @cached_property
-    def safe(self) -> Conversation:
-        return conversation_of(body_without_secrets(self._body), self._target) or self.plain
-
-    @cached_property
-    def safe_print(self) -> Fingerprint:
-        return Fingerprint.of(self.safe)
+_Asked = Callable[[bool], tuple[Conversation, Fingerprint]]
+"""The conversation of one request; with True, without secrets, for comparison with a recorded one that lacks them."""
 
 
 class Conversations:
@@ -127,9 +115,7 @@ class Conversations:
 
     def fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversation matches; for another request, those without a conversation."""
-        if not self._prints:
-            return recorded
-        if not (parts := self._parts(request)):
+        if not self._prints or not (parts := self._parts(request)):
             return recorded
         if (asked := self._asked(request)) is None:
             return [x for x in recorded if x not in self]
@@ -140,7 +126,8 @@ class Conversations:
         asked = self._asked(request) if len(unused) > 1 else None
         if asked is None:
             return unused
-        equal = {x.exchange: sum(map(eq, self._prints[x.exchange].ids, asked.print.ids)) for x in unused if x in self}
+        ids = asked(False)[1].ids
+        equal = {x.exchange: sum(map(eq, self._prints[x.exchange].ids, ids)) for x in unused if x in self}
         return sorted(unused, key=lambda x: -equal.get(x.exchange, 0))
 
     def miss(self, request: Incoming, key: str, recorded: list[Exchange]) -> Miss | None:
@@ -176,8 +163,14 @@ class Conversations:
         if request.method != "POST" or not self._prints:
             return None
         body = without_day(request.content, request.day)
-        found = conversation_of(body, request.target)
-        return None if found is None else _Asked(body, request.target, found)
+        if (found := conversation_of(body, request.target)) is None:
+            return None
+
+        def asked(is_safe: bool) -> tuple[Conversation, Fingerprint]:
+            safe = conversation_of(body_without_secrets(body), request.target) if is_safe else None
+            return safe or found, Fingerprint.of(safe or found)
+
+        return cache(asked)
 
     def _parts(self, request: Incoming) -> list[str]:
         path = path_of(request.target)
@@ -186,8 +179,7 @@ class Conversations:
         return [part for part in (*PARTS, *settings) if part not in ignored]
 
     def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
-        its = asked.safe_print if x.exchange in self._masked else asked.print
-        return self._prints[x.exchange].matches(its, parts)
+        return self._prints[x.exchange].matches(asked(x.exchange in self._masked)[1], parts)
 
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""
@@ -202,12 +194,12 @@ class Conversations:
 
     def _likeness(self, asked: _Asked, x: Exchange) -> tuple[int, int, int]:
         """Return the likeness of a recorded call, for comparisons: the equal messages at the start count first."""
-        one, its = self._prints[x.exchange], asked.safe_print if x.exchange in self._masked else asked.print
+        one, its = self._prints[x.exchange], asked(x.exchange in self._masked)[1]
         heads = [part for part in ("model", "stream", "instructions", "tools") if one.matches(its, [part])]
         return same_start(one.messages, its.messages), len(heads), -abs(len(one.messages) - len(its.messages))
 
     def _differences(self, asked: _Asked, x: Exchange, parts: list[str]) -> list[Difference]:
-        recorded, got = self._read(x), asked.safe if x.exchange in self._masked else asked.plain
+        recorded, got = self._read(x), asked(x.exchange in self._masked)[0]
         return [one for one in differences(recorded, got) if one.part in parts] if recorded is not None else []
 
 

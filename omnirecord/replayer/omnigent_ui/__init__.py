@@ -116,13 +116,10 @@ class OmnigentUi:
         if request.is_page and is_gate(request.method, request.target):
             self._player.pass_over_unanswered(request)  # the page need not give up the message that a client gave up
         decision = self._player.answer(request, now)
-        return self._fill(request, decision, now) if request.is_page and request.method == "GET" else decision
-
-    def _fill(self, request: Incoming, decision: Decision, now: int) -> Decision | MadeUp | Quiet:
-        if isinstance(decision, Playing):
+        is_read = request.is_page and request.method == "GET"
+        if is_read and isinstance(decision, Playing):
             self._sessions.lead_on(decision)
-            return decision
-        if not isinstance(decision, Answering | Miss):
+        if not is_read or not isinstance(decision, Answering | Miss):
             return decision
         if asks_for_page(request.target):
             return self._page(decision, now)
@@ -272,20 +269,16 @@ async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     quiet_since = monotonic()
     while not socket.closed:
         if (message := await _message(socket)) is not None:
-            watched = message
-            shown = rows_of(watched)
-            await socket.send_str(json.dumps({"type": "snapshot", "items": list(shown.values())}))
-            quiet_since = monotonic()
-            continue
-        rows = rows_of(watched)
-        changed = [row for name, row in rows.items() if row != shown.get(name)]
-        if changed:
-            await socket.send_str(json.dumps({"type": "changed", "items": changed}))
-        elif monotonic() - quiet_since > UPDATES_HEARTBEAT_EVERY:
-            await socket.send_str(json.dumps({"type": "heartbeat"}))
+            watched, shown = message, rows_of(message)
+            said = {"type": "snapshot", "items": list(shown.values())}
         else:
-            continue
-        shown, quiet_since = rows, monotonic()
+            before, shown = shown, rows_of(watched)
+            changed = [row for name, row in shown.items() if row != before.get(name)]
+            if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
+                continue
+            said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
+        await socket.send_str(json.dumps(said))
+        quiet_since = monotonic()
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:

@@ -1,6 +1,6 @@
 """The state of sessions as of a recorded moment: snapshots, rows in the session list, items. Pure.
 
-It comes from the streams (`SessionHistory`) and from recorded answers (`Recorded`). The last recorded answer is updated
+It comes from the streams (`SessionHistory`) and from recorded answers. The last recorded answer is updated
 with the later events of the streams. Deltas are left out: a client that joins a stream gets the text of the open turn.
 A session without a recorded answer gets default values, and its final title, so that it can be found in the list. The
 fields are those of Omnigent 0.19.
@@ -130,85 +130,25 @@ Timed = tuple[int, Data]
 """The recorded offset of a request, in ns, and its answer."""
 
 
-class Recorded:
-    """The recorded answers about sessions, by session id, each list in order of time."""
-
-    def __init__(self, plan: ReplayPlan) -> None:
-        self._plan = plan
-
-    @cached_property
-    def snapshots(self) -> dict[str, list[Timed]]:
-        return self._timed("")
-
-    @cached_property
-    def agents(self) -> dict[str, list[Timed]]:
-        return self._timed("/agent")
-
-    @cached_property
-    def item_lists(self) -> dict[str, list[tuple[int, list[Data]]]]:
-        """Item lists, the oldest item first."""
-        lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
-        for x, page in self._answers("/items", "data", list):
-            items, is_latest_first = with_id(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
-            lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
-        for name, many in self.snapshots.items():
-            lists[name] += ((at, with_id(one.get("items"))) for at, one in many)
-            lists[name].sort(key=itemgetter(0))
-        return lists
-
-    @cached_property
-    def rows(self) -> dict[str, list[Timed]]:
-        rows: dict[str, list[Timed]] = defaultdict(list)
-        for timed in self._plan.session_rows:
-            rows[timed[1]["id"]].append(timed)
-        return rows
-
-    def messages(self, name: str) -> Iterator[Data]:
-        """Yield the messages of clients in a session, in order."""
-        for x in self._plan.exchanges:
-            if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
-                data = as_dict(loads(self._plan.request_body(x))).get("data")
-                if isinstance(data, dict):
-                    yield data
-
-    def _timed(self, below: str) -> dict[str, list[Timed]]:
-        found: dict[str, list[Timed]] = defaultdict(list)
-        for x, value in self._answers(below, "id", str):
-            found[x.session_id or ""].append((x.request.at_ns, value))
-        return found
-
-    def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
-        """Yield the JSON answers of a path below a session that have a member of this type."""
-        for x in self._plan.exchanges:
-            is_ok = x.kind == "http" and x.response is not None and x.response.status == 200
-            is_asked = x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below
-            if x.session_id and is_ok and is_asked:
-                value = as_dict(loads(self._plan.decoded_body(x)))
-                if isinstance(value.get(has), kind):
-                    yield x, value
-
-
-ROW: Data = {
+_BOTH: Data = {
     "id": None, "agent_id": None, "agent_name": None, "status": "idle", "created_at": 0, "updated_at": 0, "title": None,
     "labels": {}, "runner_id": None, "host_id": None, "runner_online": True, "host_online": None,
-    "reasoning_effort": None, "permission_level": 4, "owner": "local", "external_session_id": None,
-    "pending_elicitations_count": 0, "workspace": None, "git_branch": None, "archived": False, "comments_count": 0,
-    "comments_updated_at": None, "viewer_last_seen": None, "viewer_unread": False, "parent_session_id": None,
-    "project_id": None,
+    "reasoning_effort": None, "permission_level": 4, "external_session_id": None, "workspace": None,
+    "git_branch": None, "archived": False, "parent_session_id": None, "project_id": None,
 }  # fmt: skip
-SNAPSHOT: Data = {
-    "id": None, "agent_id": None, "agent_name": None, "status": "idle", "background_task_count": None,
-    "background_tasks": None, "created_at": 0, "updated_at": 0, "title": None, "labels": {}, "runner_id": "recorded",
-    "host_id": None, "runner_online": True, "host_online": None, "host_resumable": False, "reasoning_effort": None,
-    "items": [], "permission_level": 4, "sub_agent_name": None, "kind": "default", "parent_session_id": None,
-    "root_conversation_id": None, "llm_model": None, "harness": None, "model_override": None,
-    "cost_control_mode_override": None, "subagent_routing_override": None, "share_workspace_files": False,
-    "context_window": None, "last_total_tokens": None, "total_cost_usd": None, "usage_by_model": None,
-    "usage_included": True, "last_task_error": None, "external_session_id": None, "terminal_launch_args": None,
-    "pending_elicitations": [], "pending_inputs": [], "workspace": None, "git_branch": None, "archived": False,
-    "todos": [], "model_options": [], "inference_configured": False, "inference_error": None,
-    "terminal_pending": False, "sandbox_status": None, "mcp_startup": None, "active_response_id": None,
-    "project_id": None,
+ROW: Data = _BOTH | {
+    "owner": "local", "pending_elicitations_count": 0, "comments_count": 0, "comments_updated_at": None,
+    "viewer_last_seen": None, "viewer_unread": False,
+}  # fmt: skip
+SNAPSHOT: Data = _BOTH | {
+    "background_task_count": None, "background_tasks": None, "runner_id": "recorded", "host_resumable": False,
+    "items": [], "sub_agent_name": None, "kind": "default", "root_conversation_id": None, "llm_model": None,
+    "harness": None, "model_override": None, "cost_control_mode_override": None, "subagent_routing_override": None,
+    "share_workspace_files": False, "context_window": None, "last_total_tokens": None, "total_cost_usd": None,
+    "usage_by_model": None, "usage_included": True, "last_task_error": None, "terminal_launch_args": None,
+    "pending_elicitations": [], "pending_inputs": [], "todos": [], "model_options": [],
+    "inference_configured": False, "inference_error": None, "terminal_pending": False, "sandbox_status": None,
+    "mcp_startup": None, "active_response_id": None,
 }  # fmt: skip
 CHILD: Data = {
     "id": None, "object": "child_session", "parent_session_id": None, "title": None, "tool": None,
@@ -230,7 +170,6 @@ class Sessions:
 
     def __init__(self, plan: ReplayPlan) -> None:
         self._plan = plan
-        self._recorded = Recorded(plan)
         self._history = cache(self._read_history)
         self._title = cache(self._title_of)
 
@@ -254,14 +193,14 @@ class Sessions:
 
     def snapshot(self, name: str, before: float, answer: Timed | None = None) -> Data:
         """Return a session as `GET /v1/sessions/{id}` does. `answer`: the recorded answer to this request, if any."""
-        at, base = self._base(answer or _newest(self._recorded.snapshots.get(name, []), before), before)
+        at, base = self._base(answer or _newest(self._snapshots.get(name, []), before), before)
         snapshot = base or {**SNAPSHOT, **self._own(name)}
         self._update(snapshot, name, at, before)
         snapshot["pending_elicitations"] = self._told(name, before).pending(before)
         return snapshot
 
     def row(self, name: str, before: float) -> Data:
-        timed = _newest(self._recorded.rows.get(name, []), before)
+        timed = _newest(self._rows.get(name, []), before)
         snapshot = self.snapshot(name, before)
         if timed is None:
             row = {**ROW, **{key: snapshot[key] for key in ROW if key in snapshot}}
@@ -279,7 +218,7 @@ class Sessions:
 
     def items(self, name: str, before: float) -> list[Data]:
         """Return all items of a session, the oldest first."""
-        listed = [(at, 1, items) for at, items in self._recorded.item_lists.get(name, []) if at < before]
+        listed = [(at, 1, items) for at, items in self._item_lists.get(name, []) if at < before]
         told = [(at, 0, [item]) for at, item in self._told(name, before).items if at < before]
         return _joined(items for _, _, items in sorted(listed + told, key=lambda one: one[:2]))
 
@@ -294,12 +233,12 @@ class Sessions:
 
     def agent(self, name: str, before: float) -> Data | None:
         """Return the answer of `GET …/agent`; None if none was recorded."""
-        timed = _newest(self._recorded.agents.get(name, []), before)
+        timed = _newest(self._agents.get(name, []), before)
         return None if timed is None else timed[1]
 
     def agents(self) -> Iterator[Data]:
         """Return the last recorded agent of each session."""
-        return (self._recorded.agents[name][-1][1] for name in self._plan.sessions if name in self._recorded.agents)
+        return (self._agents[name][-1][1] for name in self._plan.sessions if name in self._agents)
 
     def _own(self, name: str) -> Data:
         """Return the known fields of a session without a recorded snapshot."""
@@ -344,11 +283,62 @@ class Sessions:
 
     def _title_of(self, name: str) -> str | None:
         """Return the last title in the recording, else the first message."""
-        timed = [*self._recorded.snapshots.get(name, []), *self._recorded.rows.get(name, [])]
+        timed = [*self._snapshots.get(name, []), *self._rows.get(name, [])]
         titles = [one.get("title") for _, one in [*self._as_child(name), *sorted(timed, key=itemgetter(0))]]
         if known := [title for title in titles if isinstance(title, str)]:
             return known[-1]
-        return next(filter(None, map(_text_of, self._recorded.messages(name))), None)
+        return next(filter(None, map(_text_of, self._messages(name))), None)
+
+    @cached_property
+    def _snapshots(self) -> dict[str, list[Timed]]:
+        return self._timed("")
+
+    @cached_property
+    def _agents(self) -> dict[str, list[Timed]]:
+        return self._timed("/agent")
+
+    @cached_property
+    def _item_lists(self) -> dict[str, list[tuple[int, list[Data]]]]:
+        """Item lists, the oldest item first."""
+        lists: dict[str, list[tuple[int, list[Data]]]] = defaultdict(list)
+        for x, page in self._answers("/items", "data", list):
+            items, is_latest_first = with_id(page["data"]), ("order", "desc") in parse_qsl(query_of(x.request.target))
+            lists[x.session_id or ""].append((x.request.at_ns, items[::-1] if is_latest_first else items))
+        for name, many in self._snapshots.items():
+            lists[name] += ((at, with_id(one.get("items"))) for at, one in many)
+            lists[name].sort(key=itemgetter(0))
+        return lists
+
+    @cached_property
+    def _rows(self) -> dict[str, list[Timed]]:
+        rows: dict[str, list[Timed]] = defaultdict(list)
+        for timed in self._plan.session_rows:
+            rows[timed[1]["id"]].append(timed)
+        return rows
+
+    def _messages(self, name: str) -> Iterator[Data]:
+        """Yield the messages of clients in a session, in order."""
+        for x in self._plan.exchanges:
+            if x.session_id == name and x.party != "runner" and is_gate(x.request.method, x.request.target):
+                data = as_dict(loads(self._plan.request_body(x))).get("data")
+                if isinstance(data, dict):
+                    yield data
+
+    def _timed(self, below: str) -> dict[str, list[Timed]]:
+        found: dict[str, list[Timed]] = defaultdict(list)
+        for x, value in self._answers(below, "id", str):
+            found[x.session_id or ""].append((x.request.at_ns, value))
+        return found
+
+    def _answers(self, below: str, has: str, kind: type) -> Iterator[tuple[Exchange, Data]]:
+        """Yield the JSON answers of a path below a session that have a member of this type."""
+        for x in self._plan.exchanges:
+            is_ok = x.kind == "http" and x.response is not None and x.response.status == 200
+            is_asked = x.request.method in ("GET", "PATCH") and below_session(x.request.target) == below
+            if x.session_id and is_ok and is_asked:
+                value = as_dict(loads(self._plan.decoded_body(x)))
+                if isinstance(value.get(has), kind):
+                    yield x, value
 
 
 def _joined(lists: Iterable[list[Data]]) -> list[Data]:

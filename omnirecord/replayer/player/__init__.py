@@ -28,7 +28,7 @@ from ..stream_parts import chunks_of
 from .controls import Controls, Position
 from .plan import GateRule, ReplayPlan, Session
 from .playback import Answering, Decision, Failing, NoContent, Playing, Refused, Updates
-from .rewrite import answer_to, ids_differ, own_id, parts_to, renamed, session_map
+from .rewrite import SessionMap, answer_to, ids_differ, own_id, parts_to, renamed, session_map
 from .stream_choice import StreamChoice
 from .timeline import Timing, timing_of
 
@@ -76,7 +76,7 @@ class Player:
         self._plan = plan
         self._timing = options.timing
         self._lookup = Lookup(plan.exchanges, plan.request_body, options.rules, plan.day, plan.may_ask_model)
-        self._sessions = session_map(plan) if options.rules.maps_sessions else None
+        self._sessions = session_map(plan) if options.rules.maps_sessions else SessionMap((), ())
         self.streams = StreamChoice(plan, options)
         self.controls = Controls(plan, self.streams, options.timing)
         self._asked: Asked = set()
@@ -100,13 +100,12 @@ class Player:
 
     def _in_its_ids(self, request: Incoming, now: int) -> Decision:
         """Return the answer in the session ids of the client."""
-        if self._sessions is None:
-            return self._decide(request, now)
         if root := self._sessions.meet(request.target):
             self.streams.supersede(root)
         told = len(self.mismatches)
         decision = self._decide(self._sessions.request(request), now)
-        renaming = self._sessions.renaming(request.target)
+        if not (renaming := self._sessions.renaming(request.target)):
+            return decision
         self.mismatches[told:] = [replace(one, request=renaming.string(one.request)) for one in self.mismatches[told:]]
         decision = renamed(decision, renaming)
         if isinstance(decision, Playing):
@@ -148,14 +147,13 @@ class Player:
 
     def session_rows(self, session_ids: list[str], now: int) -> dict[str, Any]:
         """Return a row of the session list for each session: the newest as of its playhead, else the first."""
-        recorded = [self._sessions.recorded(name) for name in session_ids] if self._sessions else session_ids
-        horizons = {name: self.horizon(name, now) for name in recorded}
+        horizons = {name: self.horizon(name, now) for name in map(self._sessions.recorded, session_ids)}
         rows: dict[str, Any] = {}
         for at_ns, row in self._plan.session_rows:
             name = row.get("id")
             if name in horizons and (name not in rows or at_ns < horizons[name]):
                 rows[name] = row
-        return self._sessions.rows(rows, session_ids) if self._sessions else rows
+        return self._sessions.rows(rows, session_ids)
 
     def horizon(self, session_id: str, now: int) -> float:
         """Return the recorded offset up to which a read may know this session, in ns."""
@@ -180,8 +178,7 @@ class Player:
         self.streams.reset()
         self._lookup.reset()
         self._asked.clear()
-        if self._sessions is not None:
-            self._sessions.reset()
+        self._sessions.reset()
         self.mismatches.clear()
         self.notes.clear()
 
@@ -192,8 +189,7 @@ class Player:
         session = self._plan.sessions.get(exchange.session_id or "")
         if session is not None:
             self.streams.begin_again(session).came(exchange, now)
-            if self._sessions is not None:
-                self._sessions.call(session.root, own_id(request) or session.root)
+            self._sessions.call(session.root, own_id(request) or session.root)
         return self._answering(request, exchange, None, now)
 
     def _open(self, request: Incoming, session: Session, now: int) -> Decision:

@@ -146,11 +146,9 @@ class ReplayPlan:
             if begun < x.request.at_ns and (end is None or x.request.at_ns < end)
             if routes.path_of(x.request.target) == routes.path_of(stream.request.target)
         ]
-        asked: dict[object, int] = {}
-        for frame in self.frames(stream) if posts else ():
-            message = message_of(payload_of(frame))
-            if message is not None and message.kind == "request":
-                asked[message.id] = frame.offset_ns
+        frames = self.frames(stream) if posts else []
+        messages = ((frame.offset_ns, message_of(payload_of(frame))) for frame in frames)
+        asked = {one.id: at_ns for at_ns, one in messages if one is not None and one.kind == "request"}
         replies = ((x, message_of(loads(self.request_body(x)))) for x in (posts if asked else ()))
         return [
             x

@@ -17,9 +17,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -86,9 +86,15 @@ class Renaming:
 
     def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
         """Yield the parts of a stream with the names replaced, frame by frame. Parts that become empty stay."""
-        for frame in frames_of(parts):
-            texts = self.texts([part.data for part in frame])
-            yield from (replace(part, data=data) for part, data in zip(frame, texts, strict=True))
+        return _changed(parts, self.texts)
+
+
+def _changed(parts: Iterable[Part], change: Callable[[list[bytes]], list[bytes] | None]) -> Iterator[Part]:
+    """Yield the parts of a stream with other bytes, frame by frame. `change` returns None for a frame that stays."""
+    for frame in frames_of(parts):
+        if (texts := change([part.data for part in frame])) is not None:
+            frame = [replace(part, data=data) for part, data in zip(frame, texts, strict=True)]
+        yield from frame
 
 
 class SessionMap:
@@ -147,8 +153,8 @@ class SessionMap:
 
     def rows(self, rows: dict[str, Any], asked: Iterable[str]) -> dict[str, Any]:
         """Return recorded rows of the session list in the ids of the request."""
-        names = {self.recorded(name): name for name in asked if is_plain(name)}
-        told: dict[str, Any] = json.loads(Renaming(names).text(json.dumps(rows).encode()))
+        renaming = Renaming({self.recorded(name): name for name in asked if is_plain(name)})
+        told: dict[str, Any] = json.loads(renaming.text(json.dumps(rows).encode())) if renaming else rows
         return told
 
     def renaming(self, target: str) -> Renaming:
@@ -176,8 +182,6 @@ def own_id(request: Incoming) -> str | None:
 def renamed(decision: Decision, renaming: Renaming) -> Decision:
     """Return the answer in other ids. A compressed body that contains one goes out decompressed; a body that cannot be
     decompressed stays as recorded."""
-    if not renaming:
-        return decision
     match decision:
         case Answering(content=content):
             if content is not None and (other := renaming.text(content)) != content:
@@ -210,13 +214,12 @@ def answer_to(answer: Answering, recorded: Message, asked: Message) -> Answering
 
 def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterator[Part]:
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
-    for frame in frames_of(parts):
-        raw = b"".join(part.data for part in frame)
-        if (changed := _frame_to(raw, recorded, asked)) is None:
-            yield from frame
-            continue
-        yield from (replace(part, data=b"") for part in frame[:-1])
-        yield replace(frame[-1], data=changed)
+
+    def change(frame: list[bytes]) -> list[bytes] | None:
+        changed = _frame_to(b"".join(frame), recorded, asked)
+        return None if changed is None else [*[b""] * (len(frame) - 1), changed]
+
+    return _changed(parts, change)
 
 
 def ids_differ(recorded: Message, asked: Message) -> bool:
@@ -318,9 +321,11 @@ class Effects:
             if not seq or seq >= self._first_own_id(stream):
                 yield from frame
                 continue
-            raw = b"".join(part.data for part in frame)
-            stamped = stamp(raw, event_id(stream, seq), bom=seq == 1)
-            yield from _lengthened(frame, stamped)
+            stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)
+            sizes = [len(part.data) for part in frame[1:]]
+            ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
+            cuts = zip(frame, pairwise([0, *ends]), strict=True)
+            yield from (replace(part, data=stamped[a:b]) for part, (a, b) in cuts)
 
     def _first_own_id(self, stream: int) -> float:
         """Return the number of the first frame with an id of its server; infinite if there is none."""
@@ -347,13 +352,3 @@ class Effects:
             if frame.raw and wanted in frame.raw and read_fields(frame.raw).id == event_id
         )
         return next(named, None)
-
-
-def _lengthened(frame: Iterable[Part], data: bytes) -> Iterator[Part]:
-    """Yield the parts of a frame with longer data: all but the first keep their size."""
-    first, *others = frame
-    end = len(data) - sum(len(part.data) for part in others)
-    yield replace(first, data=data[:end])
-    for part in others:
-        yield replace(part, data=data[end : end + len(part.data)])
-        end += len(part.data)
