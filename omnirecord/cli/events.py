@@ -13,17 +13,7 @@ import click
 from ..model import VERDICTS
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import (
-    F,
-    NothingFound,
-    decoded_option,
-    fitted,
-    json_option,
-    moment_options,
-    print_lines,
-    print_rows,
-    terminal_width,
-)
+from .common import NothingFound, fitted, moment_options, output_options, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -35,12 +25,10 @@ _TYPE, _TYPE_NARROW = 34, 26
 """Width of the type column in characters; longer types are not cut."""
 
 
-def verdict_option(function: F) -> F:
-    """The option `--verdict` of a command that prints events."""
-    return click.option(
-        "--verdict", type=click.Choice(VERDICTS),
-        help="Only events with this verdict: the result of the check against the contract.",
-    )(function)  # fmt: skip
+verdict_option = click.option(
+    "--verdict", type=click.Choice(VERDICTS),
+    help="Only events with this verdict: the result of the check against the contract.",
+)  # fmt: skip
 
 
 @click.command()
@@ -52,8 +40,7 @@ def verdict_option(function: F) -> F:
 @moment_options("events")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Highest number of events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
-@decoded_option
-@json_option
+@output_options
 def events(
     cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None,
     since: str | None, until: str | None, limit: int | None, absolute: bool, as_json: bool,

@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name, cassette_argument, shown
-from .common import decoded_option, is_terminal, json_option, options
+from .common import is_terminal, options, output_options
 from .listen import LISTENS, print_parting, print_ready, say, stop_signal
 from .stderr import busy, log_to_stderr
 
@@ -91,8 +91,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
 )  # fmt: skip
-@decoded_option
-@json_option
+@output_options
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,

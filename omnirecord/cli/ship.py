@@ -18,7 +18,7 @@ import click
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .arguments import CASSETTE, shown
-from .common import decoded_option, json_line, json_option, pseudonym_key_option
+from .common import json_line, output_options, pseudonym_key_option
 from .listen import say
 from .stderr import Bar
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @pseudonym_key_option
-@decoded_option
-@json_option
+@output_options
 def ship(
     paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,
     pseudonym_key: Path | None, as_json: bool,

@@ -12,7 +12,7 @@ import click
 
 from ..errors import UsageError
 from .arguments import cassette_argument, opened
-from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .common import console, output_options, print_rows, print_texts, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ _HEIGHT = 12
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
-@decoded_option
-@json_option
+@output_options
 def show(
     cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, absolute: bool,
     as_json: bool,
@@ -101,12 +100,7 @@ def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
 
 
 def _print(screen: Console, lines: Iterable[Line]) -> None:
-    """Print lines on stdout: in colour on a terminal, plain elsewhere. No text of a line is rich's markup."""
-    for line in lines:
-        if screen.is_terminal:
-            screen.print(_coloured(line), soft_wrap=True)
-        else:
-            click.echo(line)
+    print_texts(screen, map(_coloured, lines))
 
 
 def _coloured(line: Line) -> Text:

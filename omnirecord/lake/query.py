@@ -80,7 +80,7 @@ class LakeQuery:
         made = duckdb.connect(database, config={"temp_directory": str(folder / "spill"), **limit})
         if not self._lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
-        folders = ", ".join(quoted(f"{self._place(name)}/") for name in SCHEMAS)
+        folders = ", ".join(quoted(f"{self._lake.table_url(name)}/") for name in SCHEMAS)
         made.execute(_SAFE.format(folders=folders))
         return made
 
@@ -315,7 +315,7 @@ class LakeQuery:
         """Return the SQL of a table over the files. `is_mixed`: some may lack columns, so that all are looked at."""
         if not self._lake.is_local:
             return self._dataset(name, files, schema)
-        paths = ", ".join(quoted(f"{self._place(name)}/{one.path}") for one in files)
+        paths = ", ".join(quoted(f"{self._lake.table_url(name)}/{one.path}") for one in files)
         day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
         return f"read_parquet([{paths}], union_by_name = {str(is_mixed).lower()}, {day})"
 
@@ -338,6 +338,3 @@ class LakeQuery:
         self._datasets[registered] = dataset.FileSystemDataset(fragments, schema, form, system)
         self._connection.register(registered, self._datasets[registered])
         return registered
-
-    def _place(self, name: str) -> str:
-        return f"{self._lake.url}/{name}"

@@ -26,7 +26,7 @@ from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of, has_between
 from .location import Lake
-from .scan import recordings_in, scanned, tuples
+from .scan import recordings_in, runs, scanned, tuples
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
@@ -301,7 +301,7 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
     exchanges = rows["exchange"].to_pylist()
     made = list(map(TimedFrame, *middle, raw.to_pylist(), *end, issues))
     at = 0
-    for recording_id, end_of in _runs(rows["recording_id"]):
+    for recording_id, end_of in runs(rows["recording_id"]):
         frames = found[recording_id]
         for place in range(at, end_of):
             frames.setdefault(exchanges[place], []).append(made[place])
@@ -310,18 +310,6 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
         for of_stream in frames.values():
             of_stream.sort(key=_SEQ)
     return found
-
-
-def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
-    """Yield each value of consecutive equal ones, with the position behind them."""
-    at = 0
-    for chunk in ids.chunks:
-        if not len(chunk):
-            continue
-        runs = pc.run_end_encode(chunk)
-        for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            yield value, at + end
-        at += len(chunk)
 
 
 def _issues(value: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...]:

@@ -249,6 +249,18 @@ def tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
         yield from zip(*(some[name].to_pylist() for name in names), strict=True)
 
 
+def runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Yield each value of consecutive equal ones, with the position behind them."""
+    at = 0
+    for chunk in ids.chunks:
+        if not len(chunk):
+            continue
+        encoded = pc.run_end_encode(chunk)
+        for value, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+            yield value, at + end
+        at += len(chunk)
+
+
 def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _RECORDING) -> bool:
     """Whether a row group may have rows with one of these values, which are sorted."""
     for number in range(group.num_columns):
