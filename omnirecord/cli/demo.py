@@ -88,7 +88,7 @@ def demo(db: Path | None, as_json: bool) -> None:
 
     from .live import Screen
 
-    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
+    screen = Screen(stderr=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo
     with TemporaryFolder("demo") as folder:
         result = asyncio.run(run_demo(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,13 +59,10 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
         print_rows(finding.row() for finding in found)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
-        print_texts(console(), _lines(list(map(partial(_naming, cassette), found)), concluded, otherwise))
+        name = shlex.quote(shown(cassette))
+        named = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
+        print_texts(console(), _lines(named, concluded, otherwise))
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
-
-
-def _naming(cassette: Path, finding: Finding) -> Finding:
-    """The finding with the name of the cassette in its next step."""
-    return replace(finding, next=finding.next.replace("CASSETTE", shlex.quote(shown(cassette))))
 
 
 def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> Iterator[Text]:

@@ -70,8 +70,7 @@ def events(
         if as_json:
             print_rows(rows)
             return
-        zero = None if absolute else zeros(store)
-        print_lines(map(fitted, event_lines(rows, zero=zero)))
+        print_lines(map(fitted, event_lines(rows, None if absolute else zeros(store))))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
 
@@ -87,11 +86,9 @@ def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
     return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
 
 
-def event_lines(
-    rows: Iterator[dict[str, Any]], empty: str = "no events", zero: Callable[[int, str | None, int], int] | None = None
-) -> Iterator[str]:
+def event_lines(rows: Iterator[dict[str, Any]], zero: Callable[[int, str | None, int], int] | None) -> Iterator[str]:
     """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
-    recording, session and stream; by default the recording's start."""
+    recording, session and stream; None: from the recording's start."""
     from ..analysis.apis import summary
 
     stream, before, begun = None, 0, 0
@@ -108,5 +105,5 @@ def event_lines(
         place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
         yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
-    if stream is None and empty:
-        yield empty
+    if stream is None:
+        yield "no events"

@@ -17,16 +17,7 @@ from ..errors import UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
-from .common import (
-    Group,
-    is_terminal,
-    json_line,
-    json_option,
-    output_options,
-    print_lines,
-    print_rows,
-    table,
-)
+from .common import Group, is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
 from .lake_sessions import doctor, lake_at, sessions, stats, validate
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
@@ -259,12 +250,10 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
         _run(steps, "merging objects", sum(len(one.files) for one in found))
     left = _removed(lake, age, {name for name in TABLES if merged[name].into}, dry_run)
     rows: list[dict[str, Any]] = [
-        {
-            "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,
-            "bytes_after": one.bytes_after, "rows": one.rows, "removed": len(left[name]), "dry_run": dry_run,
-        }
-        for name, one in merged.items() if one.objects or left[name]
-    ]  # fmt: skip
+        {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
+        for name, one in merged.items()
+        if one.objects or left[name]
+    ]
     if as_json:
         print_rows(rows)
         return
@@ -319,8 +308,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
         _run(expired_from(lake, until), "removing days", len(TABLES))
     removed = sum(map(len, _removed(lake, age, {one.table for one in days}, dry_run).values()))
     if as_json:
-        names = ("table", "day", "objects", "bytes", "rows")
-        print_rows({**{name: getattr(one, name) for name in names}, "dry_run": dry_run} for one in days)
+        print_rows({**asdict(one), "dry_run": dry_run} for one in days)
         return
     if removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {counted(removed, 'old object')} from the store")

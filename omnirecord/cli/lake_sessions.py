@@ -15,16 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    json_option,
-    options,
-    print_lines,
-    print_rows,
-    since_option,
-    table,
-    terminal_width,
-    time_of,
-)
+from .common import json_option, options, print_lines, print_rows, since_option, table, terminal_width, time_of
 from .doctor import fail_on_option
 from .sessions import Line, session_table
 from .stderr import busy, progress

@@ -155,7 +155,7 @@ def proxy(
     if quiet and (verbose or type_glob):
         raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
-    screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
+    screen = Screen(stderr=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
     upstream, named = by_name("--upstream", upstreams, "model=https://api.openai.com")

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import termios
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -242,18 +243,15 @@ class _Terminal:
         """Read single keys, if the process is in the foreground. Called again after each continue."""
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
-            keys = self._settings[3] & ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
-            self._set([*self._settings[:3], keys, *self._settings[4:]])
+            with suppress(termios.error):  # the terminal is gone
+                tty.setcbreak(self._descriptor, termios.TCSANOW)  # Ctrl-C stays Ctrl-C
             self._loop.add_reader(self._descriptor, self._read)
 
     def give_back(self) -> None:
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
-            self._set(self._settings)
-
-    def _set(self, settings: list[Any]) -> None:
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
+            with suppress(termios.error):
+                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._settings)
 
     def _read(self) -> None:
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -70,12 +70,16 @@ def ship(
     results = Results(lake, as_json)
     try:
         if watch:
-            _watch(paths, make, results)
-        else:
-            _ship(_found(paths), make, results)
+            from ..lake.watch import Watcher
+
+            watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
+            while True:
+                time.sleep(watcher.look())
+        _ship(_found(paths), make, results)
     except KeyboardInterrupt:
         results.summary()
-        _leave()
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)  # without a wait for the store: a lake takes a killed shipper
     results.summary()
     if results.is_incomplete:
         sys.exit(1)
@@ -136,14 +140,6 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
     shipper.close()
 
 
-def _watch(paths: tuple[Path, ...], make: Callable[[], Shipper], results: Results) -> NoReturn:
-    from ..lake.watch import Watcher
-
-    watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
-    while True:
-        time.sleep(watcher.look())
-
-
 def _found(paths: tuple[Path, ...]) -> list[Path]:
     """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
     from ..analysis.listing import cassettes_in
@@ -160,9 +156,3 @@ def _present(paths: tuple[Path, ...]) -> Iterator[Path]:
     for path in paths:
         with suppress(UsageError):  # a folder without a cassette
             yield from (one for one in _found((path,)) if one.exists())
-
-
-def _leave() -> NoReturn:
-    """End the process without a wait for the store: a lake takes a killed shipper."""
-    sys.stdout.flush()
-    os._exit(128 + signal.SIGINT)

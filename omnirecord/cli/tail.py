@@ -65,7 +65,7 @@ def tail(
     from .live import Screen
 
     screen, view = Screen(), LiveView(every=every)
-    try:
+    with suppress(KeyboardInterrupt):
         rows = follow(
             source, wanted, last=last, retry=retry, token=token, ca=ca,
             say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(view.growing(), now=True),
@@ -73,10 +73,7 @@ def tail(
         for row in rows:
             screen.print(view.lines_of(row))
             screen.draw(view.growing())
-    except KeyboardInterrupt:
-        screen.print(view.rest())
-    else:
-        screen.print(view.rest())
+    screen.print(view.rest())
 
 
 def _say_aside(sentence: str) -> None:

@@ -112,7 +112,10 @@ class LakeAnswers:
             return {"lake": self._lake.url, "version": __version__}
         copy = self._newest(is_wanted=asked.get("renew") == "1")
         if name == "trends":
-            self._load_trends(copy)
+            with copy.lock:
+                for sql in () if copy.has_trends else (_HEARD, _DRIFT):
+                    copy.query.rows(sql)
+                copy.has_trends = True
         found = self._names[name](copy.query, asked)
         return {**found, "read_at": copy.read_at.isoformat(timespec="seconds"), "trouble": self._trouble}
 
@@ -141,7 +144,10 @@ class LakeAnswers:
         try:
             version = self._lake.table("recordings").version()
             if old is None or version != old.version:
-                self._copy = self._copy_of(version)
+                made = _Copy(LakeQuery(self._lake, memory=MEMORY), version, datetime.now(UTC), self._clock())
+                for sql in (_LISTED, _FOUND):
+                    made.query.rows(sql)
+                self._copy = made
             self._trouble = None
         except LakeError as error:
             if old is None or is_wanted:
@@ -152,23 +158,6 @@ class LakeAnswers:
         copy.looked = now
         if self._trouble is None:
             copy.read_at = datetime.now(UTC)
-
-    def _copy_of(self, version: int) -> _Copy:
-        query = LakeQuery(self._lake, memory=MEMORY)
-        try:
-            for sql in (_LISTED, _FOUND):
-                query.rows(sql)
-        except BaseException:
-            query.close()
-            raise
-        return _Copy(query, version, datetime.now(UTC), self._clock())
-
-    def _load_trends(self, copy: _Copy) -> None:
-        with copy.lock:
-            if not copy.has_trends:
-                for sql in (_HEARD, _DRIFT):
-                    copy.query.rows(sql)
-                copy.has_trends = True
 
 
 class Filter:

@@ -297,10 +297,9 @@ class LakeQuery:
         """Return a SELECT with the columns of the table. A column that no file has is null."""
         read = self._read(name, files, schema, is_mixed=self._is_mixed)
         there = self._columns(read)
-        if not self._lake.is_local or there.issuperset(schema.names):
-            return f"SELECT {', '.join(map(named, schema.names))} FROM {read}"
-        read = self._read(name, files, schema, is_mixed=True)  # the first file may be of an older version
-        there = self._columns(read)
+        if not there.issuperset(schema.names):  # the first file may be of an older version
+            read = self._read(name, files, schema, is_mixed=True)
+            there = self._columns(read)
         columns = (
             named(one.name) if one.name in there else f"NULL::{sql_type(one.type)} AS {named(one.name)}"
             for one in schema

@@ -17,16 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..cassette.sql import (
-    KEYWORDS,
-    Names,
-    did_you_mean,
-    listed,
-    near,
-    no_column,
-    no_table,
-    refuse_statement,
-)
+from ..cassette.sql import KEYWORDS, Names, did_you_mean, listed, near, no_column, no_table, refuse_statement
 from ..errors import UsageError
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
@@ -102,10 +93,8 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
     said = str(error)
     if found := re.search(r"Table with name (\S+) does not exist", said):
         return no_table(found[1].strip('"'), names)
-    if found := re.search(r'(?:Referenced c|C)olumn "([^"]+)" (?:not found|was not found|does not exist)', said):
-        return no_column(found[1], sql, names)
-    if found := re.search(r'does not have a column named "([^"]+)"', said):
-        return no_column(found[1], sql, names)
+    if found := re.search(r'[Cc]olumn "([^"]+)" (?:was )?(?:not found|does not exist)|a column named "([^"]+)"', said):
+        return no_column(found[1] or found[2], sql, names)
     if found := re.search(r'syntax error at or near "(.*?)"', said, re.DOTALL):
         parameter = re.search(r"(?<![:\w\]]):[A-Za-z_]\w*", _TEXT.sub("''", sql)) if found[1] == ":" else None
         if parameter is not None:

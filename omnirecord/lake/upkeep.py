@@ -68,17 +68,14 @@ def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
     for name in reversed(TABLES):
-        _expire(lake, name, until)
+        for _ in range(_ATTEMPTS):
+            files, table = _before(lake, name, until)
+            with lake.failures():
+                if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
+                    break
+        else:
+            raise _too_late(lake, name)
         yield name
-
-
-def _expire(lake: Lake, name: str, until: date) -> None:
-    for _ in range(_ATTEMPTS):
-        files, table = _before(lake, name, until)
-        with lake.failures():
-            if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
-                return
-    raise _too_late(lake, name)
 
 
 def _too_late(lake: Lake, name: str) -> LakeError:
@@ -141,8 +138,8 @@ class Merge:
 @dataclass(slots=True)
 class Merged:
     objects: int = 0
-    bytes_before: int = 0
     into: int = 0
+    bytes_before: int = 0
     bytes_after: int = 0
     rows: int = 0
 

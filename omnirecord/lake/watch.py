@@ -74,7 +74,12 @@ class Watcher:
         try:
             if self._shipper is None:
                 self._shipper = self._make()
-            busy = {one.path for one in map(self._told, self._shipper.ship(settled)) if one.status == "busy"}
+            busy = set[Path]()
+            for one in self._shipper.ship(settled):
+                if one.status == "busy":
+                    busy.add(one.path)
+                elif one.status != "there already" or one.path not in self._done:
+                    self._tell(one)
         except LakeError as error:
             if self.trouble is None:
                 self._say(f"{error}; trying again")
@@ -86,12 +91,6 @@ class Watcher:
             self._say("the lake works again")
         self.trouble, self._pause = None, AGAIN_AFTER
         return EVERY if len(settled) == len(closed) else SETTLES_IN
-
-    def _told(self, one: Shipped) -> Shipped:
-        is_news = one.status != "there already" or one.path not in self._done
-        if one.status != "busy" and is_news:
-            self._tell(one)
-        return one
 
     def close(self) -> None:
         """Wait for what is in flight."""
