@@ -19,7 +19,6 @@ from .common import is_terminal, output_options, print_lines, print_rows
 from .export import write_parts
 
 if TYPE_CHECKING:
-    from ..analysis.curl import Curl
     from ..cassette.sqlite import Store
     from ..model import Exchange
 
@@ -91,7 +90,12 @@ def request(
         if body is not None:
             _write_body(store, x, body, output, as_json)
         elif curl:
-            made = _curl(store, x, base_url)
+            from ..analysis.curl import curl_of
+
+            base = base_url or store.recording(x.recording).upstream
+            if base is None:
+                raise UsageError("the recording does not name its upstream: give --base-url URL")
+            made = curl_of(x, store.body(x.exchange, "request"), base)
             row = {"curl": made.text, "variables": made.variables, "remarks": list(made.notes)}
             print_rows([row]) if as_json else click.echo(made.script())
         elif as_json:
@@ -141,15 +145,6 @@ def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
     raw = text(content)
     data = parsed(raw) if is_json and isinstance(raw, str) and raw else None
     return {"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}
-
-
-def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
-    from ..analysis.curl import curl_of
-
-    base = base_url or store.recording(x.recording).upstream
-    if base is None:
-        raise UsageError("the recording does not name its upstream: give --base-url URL")
-    return curl_of(x, store.body(x.exchange, "request"), base)
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:

@@ -171,8 +171,13 @@ class Keys:
         from asyncio import ensure_future
 
         try:
-            if key == " ":
-                self._pause_or_play()
+            if key == " " and self._control.paused:
+                self.close()
+                self._control.play()
+                self._say("playing")
+            elif key == " ":
+                self._control.pause()
+                self._say("paused: space plays on, . steps")
             elif key == "." and (self._stepping is None or self._stepping.done()):  # one step at a time
                 self._stepping = ensure_future(self._step())
             elif key in ("+", "=", "-"):
@@ -180,15 +185,6 @@ class Keys:
                 self._say(f"speed {self._control.speed:g}")
         except UsageError as error:
             self._say(str(error))
-
-    def _pause_or_play(self) -> None:
-        if self._control.paused:
-            self.close()
-            self._control.play()
-            self._say("playing")
-        else:
-            self._control.pause()
-            self._say("paused: space plays on, . steps")
 
     async def _step(self) -> None:
         try:
