@@ -70,10 +70,12 @@ class CassetteType(_FileType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("-#"):
-            return self._as(Path(f"{self._spooled()}{value[1:]}"))
-        if self._as_text and isinstance(value, str) and "://" in value:
+            path = Path(f"{self._spooled()}{value[1:]}")
+        elif self._as_text and isinstance(value, str) and "://" in value:
             return value
-        return self._as(super().convert(value, param, ctx))
+        else:
+            path = super().convert(value, param, ctx)
+        return str(path) if self._as_text else path
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Completes file names and, after a `#`, the sessions of the cassette."""
@@ -87,9 +89,6 @@ class CassetteType(_FileType):
                 return [CompletionItem(f"{name}#{one}") for one in session_ids(store) if one.startswith(begin)]
         except (OmnirecordError, OSError):
             return []
-
-    def _as(self, path: Path) -> Path | str:
-        return str(path) if self._as_text else path
 
     def _spooled(self) -> Path:
         from ..cassette.files import TemporaryFolder

@@ -25,6 +25,7 @@ from .arguments import by_name, no_command, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -46,17 +47,6 @@ class NothingFound(Failure):
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature
         click.echo(visible(self.format_message()))
-
-
-class JsonFailure(click.ClickException):
-    """Any error of a command with `--json`, click's own too: one object, on the last line of stderr."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]
-
-    def show(self, file: Any = None) -> None:  # noqa: ARG002  # click's signature; stderr instead
-        click.echo(json_line({"error": self.message, "exit_code": self.exit_code}), err=True)
 
 
 _AS_JSON = "omnirecord.json"
@@ -118,13 +108,14 @@ class Group(click.Group):
 
 @contextmanager
 def _as_json_if(as_json: bool) -> Iterator[None]:
-    """Raise errors as `JsonFailure` if `as_json`."""
+    """With `as_json`, print any error, click's own too, as one object on the last line of stderr."""
     try:
         yield
     except click.ClickException as error:
         if not as_json:
             raise
-        raise JsonFailure(error.format_message(), error.exit_code) from error
+        click.echo(json_line({"error": error.format_message(), "exit_code": error.exit_code}), err=True)
+        sys.exit(error.exit_code)
 
 
 @contextmanager
@@ -222,6 +213,9 @@ decoded_option = click.option(
     " above the limit are not decoded. An event counts as its size plus 512 bytes.",
 )  # fmt: skip
 
+output_options = options(decoded_option, json_option)
+"""The options of a command that reads a cassette."""
+
 
 def since_option(which: str) -> Callable[[F], F]:
     """The option `--since`, whose value `time_of` reads. `which`: the sessions that it chooses."""
@@ -262,6 +256,14 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         click.echo(line)
+
+
+def print_found(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
+    """Print rows as JSON, or the lines for a person."""
+    if as_json:
+        print_rows(rows)
+    else:
+        print_lines(lines)
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -312,6 +314,14 @@ def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) ->
     return fitting
 
 
+def table(
+    rows: Sequence[Mapping[str, str]], *, least: Mapping[str, int] = {}, left_out: Sequence[str] = ()
+) -> Iterator[str]:
+    """A `fitted_table` in the width of the terminal, with the columns of the first row. Without rows, nothing."""
+    width = terminal_width(sys.maxsize)
+    return fitted_table(rows, list(rows[0]), width, least=least, left_out=left_out) if rows else iter(())
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a stream is a terminal; None for a stream that was closed at the start."""
     return stream is not None and stream.isatty()
@@ -320,6 +330,15 @@ def is_terminal(stream: TextIO | None) -> bool:
 def terminal_width(otherwise: int) -> int:
     """The width of stdout in columns, at most `otherwise`; `otherwise` if it is no terminal."""
     return min(otherwise, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else otherwise
+
+
+def print_texts(screen: Console, lines: Iterable[Text]) -> None:
+    """Print lines on stdout: in colour on a terminal, plain elsewhere."""
+    for line in lines:
+        if screen.is_terminal:
+            screen.print(line, soft_wrap=True)
+        else:
+            click.echo(line.plain)
 
 
 def fitted(line: str) -> str:

@@ -17,7 +17,7 @@ import click
 from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
 from .arguments import DATABASE, opened
-from .common import decoded_option, is_terminal, json_option, print_rows
+from .common import is_terminal, output_options, print_rows
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
@@ -37,11 +37,13 @@ def shipped_cassette() -> Path:
 
 async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_temporary: bool = False) -> Verification:
     """Run the demo, recording into `db`, with its output on `screen`. Returns the comparison of the last replay."""
+    import asyncio
 
     from ..analysis.transcript import lines_of
+    from ..cassette.open import open_store
     from ..recorder.proxy.server import Proxy
     from ..replayer.server import Replay
-    from ..replayer.verify import verify
+    from ..replayer.verify import Rerun, verify
     from .live import Live
 
     cassette = shipped_cassette()
@@ -51,7 +53,9 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
         async with Proxy(upstream.url, db) as proxy:
             live = None if screen is None else Live(screen, lambda: proxy.db, lambda: proxy.dropped_bytes)
             say(f"2. The proxy at {proxy.url} records it into {db.name}{kept}, with the clients of the recording.")
-            await _run_clients(cassette, proxy.url)
+            with closing(await asyncio.to_thread(open_store, cassette)) as store:
+                for recording in store.recordings():
+                    await Rerun(store, recording.recording, proxy.url).run()
         if live is not None:
             live.close()
     say("3. The recording (omnirecord show):")
@@ -68,21 +72,9 @@ async def run_demo(db: Path, say: Say, screen: Screen | None = None, *, is_tempo
     return result
 
 
-async def _run_clients(cassette: Path, url: str) -> None:
-    import asyncio
-
-    from ..cassette.open import open_store
-    from ..replayer.verify import Rerun
-
-    with closing(await asyncio.to_thread(open_store, cassette)) as store:
-        for recording in store.recordings():
-            await Rerun(store, recording.recording, url).run()
-
-
 @click.command()
 @click.option("--db", type=DATABASE, help="Keep the recording in this file (default: a temporary file).")
-@decoded_option
-@json_option
+@output_options
 def demo(db: Path | None, as_json: bool) -> None:
     """Replay an example session, record the replay through the proxy, then show and verify the recording.
 
@@ -96,7 +88,7 @@ def demo(db: Path | None, as_json: bool) -> None:
 
     from .live import Screen
 
-    screen = Screen(stderr=True, unbuffered=True) if is_terminal(sys.stderr) and not as_json else None
+    screen = Screen(stderr=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo
     with TemporaryFolder("demo") as folder:
         result = asyncio.run(run_demo(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import NAMED
-from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
+from .common import is_terminal, output_options, print_lines, print_rows
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ _COLOURS = {"gone": "red", "new": "green"}
     "--tolerance", type=float, default=1.0, show_default=True, metavar="S",
     help="Report durations that differ by more than S seconds.",
 )  # fmt: skip
-@decoded_option
-@json_option
+@output_options
 def diff(a: str, b: str, session: str | None, tolerance: float, as_json: bool) -> None:
     """Compare two recordings by meaning: questions, answers, tools, approvals, order, usage, durations.
 

@@ -6,14 +6,13 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from .arguments import cassette_argument, opened, shown
-from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .common import console, output_options, print_rows, print_texts, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ fail_on_option = click.option(
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option
-@decoded_option
-@json_option
+@output_options
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
 
@@ -61,23 +59,10 @@ def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> 
         print_rows(finding.row() for finding in found)
     else:
         otherwise = "nothing to examine: no event stream was recorded" if is_empty else "nothing to report"
-        _print(list(map(partial(_naming, cassette), found)), concluded, otherwise)
+        name = shlex.quote(shown(cassette))
+        named = [replace(one, next=one.next.replace("CASSETTE", name)) for one in found]
+        print_texts(console(), _lines(named, concluded, otherwise))
     sys.exit(1 if any(finding.is_at_least(fail_on) for finding in found) else 0)
-
-
-def _naming(cassette: Path, finding: Finding) -> Finding:
-    """The finding with the name of the cassette in its next step."""
-    return replace(finding, next=finding.next.replace("CASSETTE", shlex.quote(shown(cassette))))
-
-
-def _print(found: list[Finding], concluded: list[Concluded], otherwise: str) -> None:
-    """Print the findings as text: in colour on a terminal, plain in a pipe."""
-    screen = console()
-    for line in _lines(found, concluded, otherwise):
-        if screen.is_terminal:
-            screen.print(line, soft_wrap=True)
-        else:
-            click.echo(line.plain)
 
 
 def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> Iterator[Text]:

@@ -13,17 +13,7 @@ import click
 from ..model import VERDICTS
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import (
-    F,
-    NothingFound,
-    decoded_option,
-    fitted,
-    json_option,
-    moment_options,
-    print_lines,
-    print_rows,
-    terminal_width,
-)
+from .common import NothingFound, fitted, moment_options, output_options, print_lines, print_rows, terminal_width
 
 if TYPE_CHECKING:
     from ..analysis.listing import EventFilter
@@ -35,12 +25,10 @@ _TYPE, _TYPE_NARROW = 34, 26
 """Width of the type column in characters; longer types are not cut."""
 
 
-def verdict_option(function: F) -> F:
-    """The option `--verdict` of a command that prints events."""
-    return click.option(
-        "--verdict", type=click.Choice(VERDICTS),
-        help="Only events with this verdict: the result of the check against the contract.",
-    )(function)  # fmt: skip
+verdict_option = click.option(
+    "--verdict", type=click.Choice(VERDICTS),
+    help="Only events with this verdict: the result of the check against the contract.",
+)  # fmt: skip
 
 
 @click.command()
@@ -52,8 +40,7 @@ def verdict_option(function: F) -> F:
 @moment_options("events")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Highest number of events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
-@decoded_option
-@json_option
+@output_options
 def events(
     cassette: Path, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None,
     since: str | None, until: str | None, limit: int | None, absolute: bool, as_json: bool,
@@ -83,8 +70,7 @@ def events(
         if as_json:
             print_rows(rows)
             return
-        zero = None if absolute else zeros(store)
-        print_lines(map(fitted, event_lines(rows, zero=zero)))
+        print_lines(map(fitted, event_lines(rows, None if absolute else zeros(store))))
         if limit is not None and next(found, None) is not None:
             click.echo(f"… and more: raise --limit {limit}, or narrow it down with --since and --type")
 
@@ -100,11 +86,9 @@ def _no_event(store: Store, of_streams: EventFilter, glob: str) -> str:
     return f"no event has a type like {glob!r}: {nearest_names(glob, counts)}"
 
 
-def event_lines(
-    rows: Iterator[dict[str, Any]], empty: str = "no events", zero: Callable[[int, str | None, int], int] | None = None
-) -> Iterator[str]:
+def event_lines(rows: Iterator[dict[str, Any]], zero: Callable[[int, str | None, int], int] | None) -> Iterator[str]:
     """The rows of events as a person reads them, a line each, their streams named. `zero`: where times count from, by
-    recording, session and stream; by default the recording's start."""
+    recording, session and stream; None: from the recording's start."""
     from ..analysis.apis import summary
 
     stream, before, begun = None, 0, 0
@@ -121,5 +105,5 @@ def event_lines(
         place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
         yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
-    if stream is None and empty:
-        yield empty
+    if stream is None:
+        yield "no events"

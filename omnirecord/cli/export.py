@@ -15,7 +15,7 @@ from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
 from ..text import visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
-from .common import decoded_option, is_terminal, json_line, json_option
+from .common import is_terminal, json_line, output_options
 from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
@@ -48,8 +48,7 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
     "-o", "--output", type=OUTPUT, metavar="FILE",
     help='File to write. Use "-" for stdout (default).',
 )  # fmt: skip
-@decoded_option
-@json_option
+@output_options
 def export(
     cassette: Path, form: str | None, stream: int | None, session: str | None, redact: str | None,
     redact_patterns: tuple[str, ...], output: Path | None, as_json: bool,

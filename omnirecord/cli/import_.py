@@ -11,7 +11,7 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import DATABASE, FILE, by_name, opened
-from .common import decoded_option, json_option, print_lines, print_rows
+from .common import output_options, print_found
 
 Rows = list[dict[str, Any]]
 
@@ -32,8 +32,7 @@ Rows = list[dict[str, Any]]
     help="Correction of a recorder's clock, such as model=+1.5s or laptop.db=-250ms. It moves the start of the"
     " recordings of this hop or file. Repeatable.",
 )  # fmt: skip
-@decoded_option
-@json_option
+@output_options
 def import_(
     files: tuple[Path, ...], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...], as_json: bool
 ) -> None:  # fmt: skip
@@ -56,10 +55,7 @@ def import_(
         rows: Rows = [{"file": by_name(paths[0]), "db": str(db), "exchanges": exchanges, "frames": frames}]
     else:
         rows = _joined(paths, db, hops, shifts)
-    if as_json:
-        print_rows(rows)
-    else:
-        print_lines(_lines(rows))
+    print_found(as_json, rows, _lines(rows))
 
 
 def _joined(paths: list[str], db: Path, hops: tuple[str, ...], shifts: tuple[str, ...]) -> Rows:

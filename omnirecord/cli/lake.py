@@ -17,24 +17,14 @@ from ..errors import UsageError
 from ..text import counted, visible
 from ..wire.limits import duration, shown_size, size_of
 from .arguments import OUTPUT, STDOUT, stdin_text
-from .common import (
-    Group,
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_line,
-    json_option,
-    print_lines,
-    print_rows,
-    terminal_width,
-)
+from .common import Group, is_terminal, json_line, json_option, output_options, print_lines, print_rows, table
 from .lake_sessions import doctor, lake_at, sessions, stats, validate
 from .query import form_of, print_names, print_result, sql_options, values_of
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
-    from ..lake.location import TableState
-    from ..lake.upkeep import Expired, Merged
+    from ..lake.location import Lake, TableState
+    from ..lake.upkeep import Expired
 
 
 @click.group(cls=Group)
@@ -79,8 +69,7 @@ def init(url: str, as_json: bool) -> None:
 @click.command(short_help="Print the state of a lake: tables, sizes, problems.")
 @click.argument("url")
 @json_option
-@click.pass_context
-def check(context: click.Context, url: str, as_json: bool) -> None:
+def check(url: str, as_json: bool) -> None:
     """Print the state of a lake: its tables with their commits, rows, files and bytes, and its problems.
 
     If the credentials allow writing, the command also writes and removes a small object, to test conditional PUT. Exit
@@ -107,10 +96,10 @@ def check(context: click.Context, url: str, as_json: bool) -> None:
     else:
         click.echo(f"lake {marker.lake}, format {marker.format}, made {marker.created_at} by omnirecord"
                    f" {visible(marker.created_by)}")  # fmt: skip
-        print_lines(_table([_row(one) for one in states], ("commit", "orphans", "bytes")))
+        print_lines(table([_row(one) for one in states], left_out=("commit", "orphans", "bytes")))
         click.echo(f"conditional PUT: {_PUT[conditional]}")
         print_lines(map(visible, (*wrong, *hints)))
-    context.exit(1 if wrong else 0)
+    sys.exit(1 if wrong else 0)
 
 
 _PUT = {True: "yes", False: "no", None: "not tested, since nothing can be written there"}
@@ -160,8 +149,7 @@ def sql(url: str, sql: str | None, form: str | None, params: tuple[tuple[str, st
     help='Cassette to write: .db or .jsonl, also with .zst. The file must not exist. Use "-" for stdout (.jsonl).',
 )  # fmt: skip
 @click.option("--stream", type=int, metavar="N", help="Only stream N of a recording. SESSION is then the recording id.")
-@decoded_option
-@json_option
+@output_options
 def get(url: str, session: str, output: Path, stream: int | None, as_json: bool) -> None:
     """Write a session of a lake as a cassette, byte for byte as recorded, with its parent and its sub-agents.
 
@@ -184,19 +172,19 @@ def get(url: str, session: str, output: Path, stream: int | None, as_json: bool)
     with closing(fetch):
         lines = progress(fetch.values(), f"writing {visible(str(output))}")
         write_lines(lines, output, is_text=is_text, is_compressed=is_compressed)
-        found, is_aside = fetch.found, output is STDOUT
+        is_aside = output is STDOUT
     if as_json:
         row = {
-            "output": str(output), "session_id": found.session_id, "sessions": found.sessions,
-            "recordings": found.recordings, "exchanges": fetch.exchanges, "events": fetch.events,
+            "output": str(output), "session_id": fetch.session_id, "sessions": fetch.sessions,
+            "recordings": fetch.recordings, "exchanges": fetch.exchanges, "events": fetch.events,
         }  # fmt: skip
         click.echo(json_line(row), err=is_aside)
         return
-    more = f" with {counted(len(found.sessions) - 1, 'session')} of its tree" if len(found.sessions) > 1 else ""
-    what = f"session {found.session_id}" if stream is None else f"stream {stream}"
+    more = f" with {counted(len(fetch.sessions) - 1, 'session')} of its tree" if len(fetch.sessions) > 1 else ""
+    what = f"session {fetch.session_id}" if stream is None else f"stream {stream}"
     click.echo(
         f"wrote {visible(str(output))}: {what}{more}, {counted(fetch.events, 'event')} of"
-        f" {counted(len(found.recordings), 'recording')}", err=is_aside,
+        f" {counted(len(fetch.recordings), 'recording')}", err=is_aside,
     )  # fmt: skip
 
 
@@ -248,7 +236,7 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
       omnirecord lake compact s3://team-lake/omnirecord
     """
     from ..lake.tables import TABLES
-    from ..lake.upkeep import Merged, merge, merges, removable, remove, shorten_log
+    from ..lake.upkeep import Merged, merge, merges
 
     target, age = size_of("--target-size", target_size, "a size as in 128MiB"), _retention(retain)
     lake = lake_at(url)
@@ -257,26 +245,15 @@ def compact(url: str, target_size: str, retain: str, dry_run: bool, as_json: boo
     if dry_run:
         for one in found:
             merged[one.table].add(one, ())
-        left = {name: removable(lake, name, age) for name in progress(TABLES, "looking for old objects")}
     else:
         steps = (part for one in found for part in merge(lake, one, merged[one.table], target))
-        for _ in progress(steps, "merging objects", total=sum(len(one.files) for one in found)):
-            pass
-        left = {name: remove(lake, name, age) for name in progress(TABLES, "removing old objects")}
-        changed = [name for name in TABLES if merged[name].into or left[name]]
-        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
-            pass
-    _print_compacted(merged, left, as_json=as_json, dry_run=dry_run)
-
-
-def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, as_json: bool, dry_run: bool) -> None:
+        _run(steps, "merging objects", sum(len(one.files) for one in found))
+    left = _removed(lake, age, {name for name in TABLES if merged[name].into}, dry_run)
     rows: list[dict[str, Any]] = [
-        {
-            "table": name, "objects": one.objects, "into": one.into, "bytes_before": one.bytes_before,
-            "bytes_after": one.bytes_after, "rows": one.rows, "removed": len(left[name]), "dry_run": dry_run,
-        }
-        for name, one in merged.items() if one.objects or left[name]
-    ]  # fmt: skip
+        {"table": name, **asdict(one), "removed": len(left[name]), "dry_run": dry_run}
+        for name, one in merged.items()
+        if one.objects or left[name]
+    ]
     if as_json:
         print_rows(rows)
         return
@@ -290,7 +267,7 @@ def _print_compacted(merged: dict[str, Merged], left: dict[str, list[str]], *, a
             "rows": f"{row['rows']:,}", "removed": f"{row['removed']:,}",
         } for row in rows
     ]  # fmt: skip
-    print_lines(_table(cells, _LEFT_OUT))
+    print_lines(table(cells, left_out=_LEFT_OUT))
     if dry_run:
         click.echo("\nnothing was changed: --dry-run")
 
@@ -318,7 +295,7 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
     """
     from ..lake.tables import TABLES
     from ..lake.upkeep import expire as expired_from
-    from ..lake.upkeep import expiring, first_day_kept, removable, remove, shorten_log
+    from ..lake.upkeep import expiring, first_day_kept
 
     until, age = first_day_kept(duration("--older-than", older_than, _AGE)), _retention(retain)
     lake = lake_at(url)
@@ -327,23 +304,37 @@ def expire(url: str, older_than: str, yes: bool, retain: str, dry_run: bool, as_
         print_lines(_told(days, f"{until}"))
     if days and not dry_run and not yes and is_terminal(sys.stdin):
         click.confirm("Remove them from the lake?", abort=True, err=True)
-    if dry_run:
-        removed = [path for name in TABLES for path in removable(lake, name, age)]
-    else:
-        for _ in progress(expired_from(lake, until), "removing days", total=len(TABLES)):
-            pass
-        removed = [path for name in progress(TABLES, "removing old objects") for path in remove(lake, name, age)]
-        changed = list(dict.fromkeys(one.table for one in days))
-        for _ in progress(shorten_log(lake, changed), "writing checkpoints", total=len(changed)):
-            pass
+    if not dry_run:
+        _run(expired_from(lake, until), "removing days", len(TABLES))
+    removed = sum(map(len, _removed(lake, age, {one.table for one in days}, dry_run).values()))
     if as_json:
-        names = ("table", "day", "objects", "bytes", "rows")
-        print_rows({**{name: getattr(one, name) for name in names}, "dry_run": dry_run} for one in days)
+        print_rows({**asdict(one), "dry_run": dry_run} for one in days)
         return
     if removed:
-        click.echo(f"{'would remove' if dry_run else 'removed'} {counted(len(removed), 'old object')} from the store")
+        click.echo(f"{'would remove' if dry_run else 'removed'} {counted(removed, 'old object')} from the store")
     if dry_run:
         click.echo("nothing was changed: --dry-run")
+
+
+def _run(steps: Iterable[object], label: str, total: int) -> None:
+    for _ in progress(steps, label, total=total):
+        pass
+
+
+def _removed(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> dict[str, list[str]]:
+    """Remove the old objects, and shorten the logs of these tables and of those that objects left.
+
+    Returns the paths by table; with `dry_run`, those that would be removed.
+    """
+    from ..lake.tables import TABLES
+    from ..lake.upkeep import remove, shorten_log
+
+    label = "looking for old objects" if dry_run else "removing old objects"
+    found = {name: remove(lake, name, age, dry_run=dry_run) for name in progress(TABLES, label)}
+    if not dry_run:
+        names = [name for name in TABLES if name in changed or found[name]]
+        _run(shorten_log(lake, names), "writing checkpoints", len(names))
+    return found
 
 
 def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
@@ -362,11 +353,7 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
         }
         for day, of_day in sorted(by_day.items())
     ]  # fmt: skip
-    yield from _table(rows, _LEFT_OUT)
-
-
-def _table(rows: list[dict[str, str]], left_out: Sequence[str]) -> Iterable[str]:
-    return fitted_table(rows, list(rows[0]), terminal_width(sys.maxsize), least={}, left_out=left_out)
+    yield from table(rows, left_out=_LEFT_OUT)
 
 
 def _retention(text: str) -> timedelta:

@@ -15,16 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import (
-    fitted_table,
-    json_option,
-    options,
-    print_lines,
-    print_rows,
-    since_option,
-    terminal_width,
-    time_of,
-)
+from .common import json_option, options, print_lines, print_rows, since_option, table, terminal_width, time_of
 from .doctor import fail_on_option
 from .sessions import Line, session_table
 from .stderr import busy, progress
@@ -121,7 +112,8 @@ def sessions(
             empty = f"no session in {visible(place.url)} yet: omnirecord ship CASSETTE --lake {visible(url)}"
             click.echo(f"no session of {visible(place.url)} matches" if has_filter else empty)
             return
-        print_lines(session_table([_line(one) for one in found[:most]], terminal_width(sys.maxsize)))
+        listed = [Line(*(one[name] for name in Line._fields)) for one in found[:most]]
+        print_lines(session_table(listed, terminal_width(sys.maxsize)))
         if most is not None and len(found) > most:
             click.echo(f"more sessions match: --limit 0 prints all, --limit N the newest N (here {most})", err=True)
 
@@ -137,14 +129,6 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
             close = get_close_matches(code, CODES, _NEAREST)
             near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
             _warn(f"doctor has no finding {code}: {near}")
-
-
-def _line(row: dict[str, Any]) -> Line:
-    return Line(
-        row["session_id"], row["stream"], row["started_at"], row["asked"], row["parent_session_id"] is not None,
-        row["model"], row["turns"] or 0, row["duration_s"], row["conclusion_code"], row["outcome"],
-        row["verdict"] or "-", row["finding_code"], row["finding_severity"], len(row["recordings"]),
-    )  # fmt: skip
 
 
 fleet_options = options(
@@ -165,8 +149,7 @@ fleet_options = options(
 @fleet_options
 @fail_on_option
 @json_option
-@click.pass_context
-def doctor(context: click.Context, /, fail_on: str, as_json: bool, **part: Any) -> None:
+def doctor(fail_on: str, as_json: bool, **part: Any) -> None:
     """List failures in all sessions of a lake: findings by code, then the worst sessions.
 
     The installed version analyses the sessions again. The table `findings` contains the findings of the version that
@@ -182,14 +165,13 @@ def doctor(context: click.Context, /, fail_on: str, as_json: bool, **part: Any) 
     if not as_json:
         print_lines(_findings(found.rows, found.sessions))
     severe = _RANK[: _RANK.index(fail_on) + 1]
-    found.leave(context, any(row["severity"] in severe for row in found.rows))
+    found.leave(any(row["severity"] in severe for row in found.rows))
 
 
 @click.command(short_help="Measure all sessions.")
 @fleet_options
 @json_option
-@click.pass_context
-def stats(context: click.Context, /, as_json: bool, **part: Any) -> None:
+def stats(as_json: bool, **part: Any) -> None:
     """Measure all sessions of a lake: medians, then the sessions with the slowest first token.
 
     Exit code 2 if a recording was not analysed.
@@ -201,15 +183,14 @@ def stats(context: click.Context, /, as_json: bool, **part: Any) -> None:
     found = _analysed("stats", as_json, **part)
     if not as_json:
         print_lines(_slowest(found.rows, found.sessions))
-    found.leave(context, False)
+    found.leave(False)
 
 
 @click.command(short_help="Check all events against a contract.")
 @fleet_options
 @contract_option("each recording")
 @json_option
-@click.pass_context
-def validate(context: click.Context, /, as_json: bool, **part: Any) -> None:
+def validate(as_json: bool, **part: Any) -> None:
     """Check all events of a lake against a contract, which defines the event types that a server may send.
 
     The output lists each kind of problem once, the worst first. With --json, a problem has one row for each session.
@@ -223,7 +204,7 @@ def validate(context: click.Context, /, as_json: bool, **part: Any) -> None:
     verdicts = found.verdicts
     if not as_json:
         print_lines(_problems(found.rows, found.sessions, found.events, verdicts))
-    found.leave(context, bool(verdicts["invalid"] or verdicts["malformed"]))
+    found.leave(bool(verdicts["invalid"] or verdicts["malformed"]))
 
 
 @dataclass(slots=True)
@@ -236,11 +217,11 @@ class _Found:
     events: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
-    def leave(self, context: click.Context, is_bad: bool) -> None:
+    def leave(self, is_bad: bool) -> None:
         """Print the failures, and end with the exit code."""
         for one in self.failures:
             click.echo(f"Error: {visible(one)}", err=True)
-        context.exit(2 if self.failures else 1 if is_bad else 0)
+        sys.exit(2 if self.failures else 1 if is_bad else 0)
 
 
 def _analysed(
@@ -313,7 +294,7 @@ def _findings(rows: Rows, sessions: int) -> Iterator[str]:
 
 def _table(cells: list[dict[str, str]], of: int = 0) -> Iterator[str]:
     """A table, and how many of all rows it lacks."""
-    yield from fitted_table(cells, list(cells[0]), terminal_width(sys.maxsize), least=_LEAST, left_out=_LEFT_OUT)
+    yield from table(cells, least=_LEAST, left_out=_LEFT_OUT)
     if of > len(cells):
         yield f"… and {of - len(cells):,} more: --json prints all"
 

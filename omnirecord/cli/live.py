@@ -66,11 +66,11 @@ class _Unbuffered:
 
 
 class Screen:
-    """Prints on stdout, or with `stderr` there. `clear` may be called by any thread."""
+    """Prints on stdout, or with `stderr` there, unbuffered. `clear` may be called by any thread."""
 
-    def __init__(self, *, stderr: bool = False, unbuffered: bool = False) -> None:
+    def __init__(self, *, stderr: bool = False) -> None:
         self._console = console(stderr=stderr)
-        if unbuffered:
+        if stderr:
             with suppress(OSError, ValueError, AttributeError):
                 self._console.file = _Unbuffered(self._console.file)  # type: ignore[assignment]
         self._grows = self._console.is_terminal and not self._console.is_dumb_terminal

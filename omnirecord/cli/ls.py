@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..text import counted
 from .arguments import cassette_argument, opened, shown
-from .common import decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows, terminal_width
+from .common import fitted_table, is_terminal, output_options, print_lines, print_rows, terminal_width
 
 
 @click.command()
@@ -20,8 +20,7 @@ from .common import decoded_option, fitted_table, is_terminal, json_option, prin
 @click.option("--exchanges", is_flag=True, help="List every exchange: a request with its response, or a WebSocket.")
 @click.option("--streams", is_flag=True, help="List every event stream.")
 @click.option("--recordings", is_flag=True, help="List every recording with its id and its labels.")
-@decoded_option
-@json_option
+@output_options
 def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json: bool) -> None:
     """List the sessions of a cassette, or its exchanges, streams or recordings.
 

@@ -20,7 +20,7 @@ from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
 from .arguments import DATABASE
-from .common import decoded_option, is_terminal, json_option, options, pseudonym_key_option, redact_options
+from .common import is_terminal, options, output_options, pseudonym_key_option, redact_options
 from .listen import FILE, LISTEN, PLACES, print_parting, print_ready, say, stop_signal
 from .stderr import log_to_stderr
 
@@ -124,8 +124,7 @@ TRUSTS = (
 )  # fmt: skip
 @redact_options
 @pseudonym_key_option
-@decoded_option
-@json_option
+@output_options
 def proxy(
     upstreams: tuple[str, ...], listens: tuple[str, ...], db: Path, contracts: tuple[str, ...], read_ahead: int,
     resume: bool, resume_for: float | None, rotate: tuple[str, ...], keep: tuple[str, ...], ship: str | None,
@@ -156,7 +155,7 @@ def proxy(
     if quiet and (verbose or type_glob):
         raise UsageError("--quiet excludes --verbose and --type")
     is_shown = is_terminal(sys.stderr) or verbose or type_glob is not None or not as_json
-    screen = Screen(stderr=True, unbuffered=True) if is_shown and not quiet else None
+    screen = Screen(stderr=True) if is_shown and not quiet else None
     log_to_stderr(verbose=not quiet, before=screen.clear if screen else lambda: None)
     raise_limit()
     upstream, named = by_name("--upstream", upstreams, "model=https://api.openai.com")

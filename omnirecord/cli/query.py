@@ -16,16 +16,7 @@ import click
 from ..errors import UsageError
 from ..text import clip, dumps, visible
 from .arguments import cassette_argument, shown, stdin_text
-from .common import (
-    decoded_option,
-    fitted_table,
-    is_terminal,
-    json_option,
-    options,
-    print_lines,
-    print_rows,
-    terminal_width,
-)
+from .common import fitted_table, is_terminal, options, output_options, print_lines, print_rows, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -59,8 +50,7 @@ sql_options = options(
 @click.command()
 @cassette_argument
 @sql_options
-@decoded_option
-@json_option
+@output_options
 def query(
     cassette: Path, sql: str | None, form: str | None, params: tuple[tuple[str, str], ...], as_json: bool
 ) -> None:

@@ -15,11 +15,10 @@ from ..errors import UsageError
 from ..omnigent.routes import party_name
 from ..text import counted, seconds, visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
-from .common import decoded_option, is_terminal, json_option, print_lines, print_rows
+from .common import is_terminal, output_options, print_lines, print_rows
 from .export import write_parts
 
 if TYPE_CHECKING:
-    from ..analysis.curl import Curl
     from ..cassette.sqlite import Store
     from ..model import Exchange
 
@@ -62,8 +61,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]
     help="Write only the bytes of this body, without content coding.",
 )  # fmt: skip
 @click.option("-o", "--output", type=OUTPUT, metavar="FILE", help="File for --body (default: stdout).")
-@decoded_option
-@json_option
+@output_options
 def request(
     cassette: Path, number: int, curl: bool, base_url: str | None, body: str | None, output: Path | None,
     as_json: bool, session: str | None = None,
@@ -80,14 +78,24 @@ def request(
     """
     from ..analysis.listing import exchange_row, zeros
 
-    _check(curl=curl, base_url=base_url, body=body, output=output)
+    if curl and body is not None:
+        raise UsageError("--curl and --body exclude each other")
+    if base_url is not None and not curl:
+        raise UsageError("--base-url needs --curl")
+    if output is not None and body is None:
+        raise UsageError("--output needs --body request or --body response")
     output = None if output is STDOUT else output
     with opened(cassette) as store:
         x = _the_exchange(store, number, session)
         if body is not None:
             _write_body(store, x, body, output, as_json)
         elif curl:
-            made = _curl(store, x, base_url)
+            from ..analysis.curl import curl_of
+
+            base = base_url or store.recording(x.recording).upstream
+            if base is None:
+                raise UsageError("the recording does not name its upstream: give --base-url URL")
+            made = curl_of(x, store.body(x.exchange, "request"), base)
             row = {"curl": made.text, "variables": made.variables, "remarks": list(made.notes)}
             print_rows([row]) if as_json else click.echo(made.script())
         elif as_json:
@@ -95,15 +103,6 @@ def request(
         else:
             begun = zeros(store)(x.recording, x.session_id, x.stream) if x.session_id is not None else None
             print_lines(_lines(x, exchange_row(store, x), cassette, begun))
-
-
-def _check(*, curl: bool, base_url: str | None, body: str | None, output: Path | None) -> None:
-    if curl and body is not None:
-        raise UsageError("--curl and --body exclude each other")
-    if base_url is not None and not curl:
-        raise UsageError("--base-url needs --curl")
-    if output is not None and body is None:
-        raise UsageError("--output needs --body request or --body response")
 
 
 def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
@@ -146,15 +145,6 @@ def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
     raw = text(content)
     data = parsed(raw) if is_json and isinstance(raw, str) and raw else None
     return {"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}
-
-
-def _curl(store: Store, x: Exchange, base_url: str | None) -> Curl:
-    from ..analysis.curl import curl_of
-
-    base = base_url or store.recording(x.recording).upstream
-    if base is None:
-        raise UsageError("the recording does not name its upstream: give --base-url URL")
-    return curl_of(x, store.body(x.exchange, "request"), base)
 
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:

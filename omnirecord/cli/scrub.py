@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from ..cassette.files import is_stdout
 from ..errors import UsageError
 from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
-from .common import decoded_option, fitted_table, json_line, json_option, print_lines, print_rows, pseudonym_key_option
+from .common import decoded_option, json_line, json_option, print_found, pseudonym_key_option, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -40,10 +41,9 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @pseudonym_key_option
 @json_option
-@click.pass_context
 @decoded_option
 def scrub(
-    context: click.Context, cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
+    cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a copy of a cassette without its secrets. The output counts the replaced secrets, and never shows them.
@@ -59,7 +59,7 @@ def scrub(
         raise UsageError("give -o FILE for the copy, or --check for a list" + (", not both" if check else ""))
     if check:
         left = [one for one in cassettes if not _check(one, redact, redact_patterns, as_json)]
-        context.exit(1 if left else 0)
+        sys.exit(1 if left else 0)
     if len(cassettes) > 1:
         raise UsageError("several cassettes need several copies: scrub one at a time, or use --check")
     is_aside = output is not None and is_stdout(output)
@@ -72,10 +72,7 @@ def scrub(
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
     found = _scrubbed(cassette, None, redact, patterns)
-    if as_json:
-        print_rows(_place_row(cassette, one) for one in found)
-    else:
-        print_lines(_place_lines(cassette, found))
+    print_found(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
     return not found
 
 
@@ -127,7 +124,6 @@ def _count_lines(output: Path | None, found: list[Leak]) -> Iterator[str]:
     from ..cassette.scrub import leak_counts
 
     rows = [{name: str(value) for name, value in row.items()} for row in leak_counts(found)]
-    if rows:
-        yield from fitted_table(rows, ["place", "kind", "count"])
+    yield from table(rows)
     total = sum(one.count for one in found)
     yield f"wrote {output}: {total or 'nothing had to be'} replaced"

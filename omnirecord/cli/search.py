@@ -11,7 +11,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument
-from .common import decoded_option, is_terminal, json_option, moment_options, print_lines, print_rows, terminal_width
+from .common import is_terminal, moment_options, output_options, print_found, terminal_width
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ _HEAD = 58
     help="Highest number of hits to show.",
 )  # fmt: skip
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")
-@decoded_option
-@json_option
+@output_options
 def search(
     cassette: Path, query: tuple[str, ...], type_glob: str | None, calls: bool, session: str | None, since: str | None,
     until: str | None, limit: int, absolute: bool, as_json: bool,
@@ -58,10 +57,7 @@ def search(
         cassette, " ".join(query), type=type_glob, calls=calls, session=session, since=since, until=until, limit=limit,
         width=max(40, terminal_width(_HEAD + 120) - _HEAD), watch=lambda steps: progress(steps, "indexing"),
     )  # fmt: skip
-    if as_json:
-        print_rows(_row(hit) for hit in found.hits)
-    else:
-        print_lines(_lines(found, " ".join(query), absolute=absolute))
+    print_found(as_json, map(_row, found.hits), _lines(found, " ".join(query), absolute=absolute))
     sys.exit(0 if found.total else 1)
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import termios
+import tty
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name, cassette_argument, shown
-from .common import decoded_option, is_terminal, json_option, options
+from .common import is_terminal, options, output_options
 from .listen import LISTENS, print_parting, print_ready, say, stop_signal
 from .stderr import busy, log_to_stderr
 
@@ -92,8 +93,7 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
 )  # fmt: skip
-@decoded_option
-@json_option
+@output_options
 def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
@@ -172,8 +172,13 @@ class Keys:
         from asyncio import ensure_future
 
         try:
-            if key == " ":
-                self._pause_or_play()
+            if key == " " and self._control.paused:
+                self.close()
+                self._control.play()
+                self._say("playing")
+            elif key == " ":
+                self._control.pause()
+                self._say("paused: space plays on, . steps")
             elif key == "." and (self._stepping is None or self._stepping.done()):  # one step at a time
                 self._stepping = ensure_future(self._step())
             elif key in ("+", "=", "-"):
@@ -181,15 +186,6 @@ class Keys:
                 self._say(f"speed {self._control.speed:g}")
         except UsageError as error:
             self._say(str(error))
-
-    def _pause_or_play(self) -> None:
-        if self._control.paused:
-            self.close()
-            self._control.play()
-            self._say("playing")
-        else:
-            self._control.pause()
-            self._say("paused: space plays on, . steps")
 
     async def _step(self) -> None:
         try:
@@ -244,18 +240,15 @@ class _Terminal:
         """Read single keys, if the process is in the foreground. Called again after each continue."""
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
-            keys = self._settings[3] & ~(termios.ICANON | termios.ECHO)  # Ctrl-C stays Ctrl-C
-            self._set([*self._settings[:3], keys, *self._settings[4:]])
+            with suppress(termios.error):  # the terminal is gone
+                tty.setcbreak(self._descriptor, termios.TCSANOW)  # Ctrl-C stays Ctrl-C
             self._loop.add_reader(self._descriptor, self._read)
 
     def give_back(self) -> None:
         self._loop.remove_reader(self._descriptor)
         if _is_ours(self._descriptor):
-            self._set(self._settings)
-
-    def _set(self, settings: list[Any]) -> None:
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(self._descriptor, termios.TCSANOW, settings)
+            with suppress(termios.error):
+                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._settings)
 
     def _read(self) -> None:
         try:

@@ -14,10 +14,9 @@ import click
 from ..text import clip, counted, one_line, seconds, visible
 from .arguments import CASSETTE, by_name, opened, shown
 from .common import (
-    decoded_option,
     fitted_table,
     is_terminal,
-    json_option,
+    output_options,
     print_lines,
     print_rows,
     since_option,
@@ -49,8 +48,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
 )
 @since_option("with activity at or after T")
-@decoded_option
-@json_option
+@output_options
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
     """List the sessions of cassettes: start, first question, how each ended, and the worst finding of `doctor`.
 
@@ -136,7 +134,7 @@ def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
     for one in found:
         worst = one.findings[0] if one.findings else None
         lines.append(Line(
-            one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id is not None,
+            one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
             one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
             one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
         ))  # fmt: skip
@@ -150,17 +148,17 @@ class Line(NamedTuple):
     stream: int | None
     started_at: str | None
     asked: str | None
-    is_child: bool
+    parent_session_id: str | None
     model: str | None
-    turns: int
+    turns: int | None
     duration_s: float | None
-    code: str | None
+    conclusion_code: str | None
     outcome: str | None
-    verdict: str
-    finding: str | None
-    severity: str | None
-    parts: int = 1
-    """The number of recordings with a part of it."""
+    verdict: str | None
+    finding_code: str | None
+    finding_severity: str | None
+    recordings: Sequence[str] = ()
+    """The recordings with a part of it."""
 
 
 def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
@@ -176,7 +174,7 @@ def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
         return click.style(text, fg=_colour(lines[number], column))
 
     rows = [_row(one) for one in lines]
-    is_split = any(one.parts > 1 for one in lines)
+    is_split = any(len(one.recordings) > 1 for one in lines)
     columns = [one for one in _COLUMNS if is_split or one != "parts"]
     least = _LEAST_WITH_PARTS if is_split else _LEAST
     return fitted_table(rows, columns, width, least=least, left_out=_LEFT_OUT, paint=paint)
@@ -189,22 +187,23 @@ def _row(one: Line) -> dict[str, str]:
     asked = one_line(one.asked or ("(not recorded)" if one.turns else "(nothing asked)"))
     cells = (
         name, "-" if one.started_at is None else one.started_at[5:16].replace("T", " "),
-        clip(f"{'> ' if one.is_child else ''}{asked}", _ASKED), one_line(one.model or "-"), str(one.turns),
-        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), str(one.parts),
-        clip(_ended(one), _ENDED), one.finding or "-",
+        clip(f"{'' if one.parent_session_id is None else '> '}{asked}", _ASKED), one_line(one.model or "-"),
+        str(one.turns or 0),
+        "-" if one.duration_s is None else seconds(round(one.duration_s * 1e9)), str(len(one.recordings)),
+        clip(_ended(one), _ENDED), one.finding_code or "-",
     )  # fmt: skip
     return dict(zip(_COLUMNS, cells, strict=True))
 
 
 def _ended(one: Line) -> str:
     """A short verdict: a waiting session is unfinished; the end of a finished one is in other columns."""
-    if one.code == "finished":
+    if one.conclusion_code == "finished":
         return "Finished"
-    said = one.verdict.removeprefix("Unfinished: ").removesuffix(" UTC")
+    said = (one.verdict or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
     return said[:1].upper() + said[1:]
 
 
 def _colour(one: Line, column: str) -> str | None:
     if column == "how it ended":
         return _COLOURS.get(one.outcome or "")
-    return _SEVERE.get(one.severity or "") if column == "worst finding" else None
+    return _SEVERE.get(one.finding_severity or "") if column == "worst finding" else None

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import LakeError, UsageError
 from ..text import counted, visible
 from .arguments import CASSETTE, shown
-from .common import decoded_option, json_line, json_option, pseudonym_key_option
+from .common import json_line, output_options, pseudonym_key_option
 from .listen import say
 from .stderr import Bar
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--redact", type=click.Choice(["content"]), help="In the copy, mask values that look like a secret.")
 @pseudonym_key_option
-@decoded_option
-@json_option
+@output_options
 def ship(
     paths: tuple[Path, ...], url: str, watch: bool, labels: tuple[str, ...], redact: str | None,
     pseudonym_key: Path | None, as_json: bool,
@@ -71,12 +70,16 @@ def ship(
     results = Results(lake, as_json)
     try:
         if watch:
-            _watch(paths, make, results)
-        else:
-            _ship(_found(paths), make, results)
+            from ..lake.watch import Watcher
+
+            watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
+            while True:
+                time.sleep(watcher.look())
+        _ship(_found(paths), make, results)
     except KeyboardInterrupt:
         results.summary()
-        _leave()
+        sys.stdout.flush()
+        os._exit(128 + signal.SIGINT)  # without a wait for the store: a lake takes a killed shipper
     results.summary()
     if results.is_incomplete:
         sys.exit(1)
@@ -137,14 +140,6 @@ def _ship(paths: list[Path], make: Callable[[], Shipper], results: Results) -> N
     shipper.close()
 
 
-def _watch(paths: tuple[Path, ...], make: Callable[[], Shipper], results: Results) -> NoReturn:
-    from ..lake.watch import Watcher
-
-    watcher = Watcher(make, lambda: list(_present(paths)), results.tell, say)
-    while True:
-        time.sleep(watcher.look())
-
-
 def _found(paths: tuple[Path, ...]) -> list[Path]:
     """The cassettes. Raises `UsageError` for a name with a session: a lake takes whole recordings."""
     from ..analysis.listing import cassettes_in
@@ -161,9 +156,3 @@ def _present(paths: tuple[Path, ...]) -> Iterator[Path]:
     for path in paths:
         with suppress(UsageError):  # a folder without a cassette
             yield from (one for one in _found((path,)) if one.exists())
-
-
-def _leave() -> NoReturn:
-    """End the process without a wait for the store: a lake takes a killed shipper."""
-    sys.stdout.flush()
-    os._exit(128 + signal.SIGINT)

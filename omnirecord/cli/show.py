@@ -12,7 +12,7 @@ import click
 
 from ..errors import UsageError
 from .arguments import cassette_argument, opened
-from .common import console, decoded_option, json_option, print_rows, terminal_width
+from .common import console, output_options, print_rows, print_texts, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ _HEIGHT = 12
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
-@decoded_option
-@json_option
+@output_options
 def show(
     cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, absolute: bool,
     as_json: bool,
@@ -76,7 +75,7 @@ def show(
             print_rows(_prepared(rows_of(store, session, long_silence=long_silence), cassette))
         else:
             lines = lines_of(store, session, page, long_silence=long_silence)
-            _print(console(), _prepared(lines, cassette))
+            print_texts(console(), map(_coloured, _prepared(lines, cassette)))
 
 
 def _ns(seconds: float) -> int:
@@ -100,15 +99,6 @@ def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:
     yield from iterator
 
 
-def _print(screen: Console, lines: Iterable[Line]) -> None:
-    """Print lines on stdout: in colour on a terminal, plain elsewhere. No text of a line is rich's markup."""
-    for line in lines:
-        if screen.is_terminal:
-            screen.print(_coloured(line), soft_wrap=True)
-        else:
-            click.echo(line)
-
-
 def _coloured(line: Line) -> Text:
     from rich.text import Text
 
@@ -128,12 +118,12 @@ def _follow(following: Following, *, as_json: bool) -> None:
         elif screen.is_terminal:
             _on_a_terminal(following, screen)
         else:
-            _until_the_end(following, lambda last: _print(screen, following.news(last=last)))
+            _until_the_end(following, lambda last: print_texts(screen, map(_coloured, following.news(last=last))))
     except KeyboardInterrupt:  # what has arrived is printed too
         if as_json:
             print_turns(last=True)
         else:
-            _print(screen, following.growing())
+            print_texts(screen, map(_coloured, following.growing()))
         click.echo(err=True)
 
 
@@ -159,7 +149,7 @@ def _on_a_terminal(following: Following, screen: Console) -> None:
         def tell(last: bool) -> None:
             if news := list(following.news(last=last)):
                 live.update(Group(), refresh=True)  # final lines replace the changing ones
-                _print(screen, news)
+                print_texts(screen, map(_coloured, news))
             lines = [] if last else list(following.growing())[-_HEIGHT:]
             live.update(Group(*map(_coloured, lines)), refresh=True)
 

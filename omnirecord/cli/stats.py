@@ -15,7 +15,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument, opened, shown
-from .common import console, decoded_option, fitted, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .common import console, fitted, is_terminal, output_options, print_lines, print_rows, table
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ _SHORTEST_ID = 9
 @click.command()
 @cassette_argument
 @click.argument("session", required=False)
-@decoded_option
-@json_option
+@output_options
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens per second, gaps, tools, approvals, usage, the proxy's delay.
 
@@ -97,7 +96,7 @@ def _print_sessions(found: Sequence[SessionStats]) -> None:
     elif is_terminal(sys.stdout):
         _print_rich(_rows(found))
     else:
-        print_lines(fitted_table(rows := _rows(found), list(rows[0])))
+        print_lines(table(_rows(found)))
 
 
 def _medians(found: Sequence[SessionStats]) -> str:
@@ -250,18 +249,18 @@ def _turns(one: SessionStats) -> Iterator[str]:
             "silence s": _seconds(t.longest_silence_s),
         } for t in one.turns
     ]  # fmt: skip
-    return _table(rows)
+    return table(rows)
 
 
 def _tools(one: SessionStats) -> Iterator[str]:
-    return _table([
+    return table([
         {"tool": t.name or "-", "calls": str(t.calls), "answered": str(t.answered), "total s": _seconds(t.total_s),
          "longest s": _seconds(t.longest_s)} for t in one.tools
     ])  # fmt: skip
 
 
 def _approvals(one: SessionStats) -> Iterator[str]:
-    return _table([
+    return table([
         {"waited for": a.answered_by or "(no answer recorded)", "count": str(a.count), "total s": _seconds(a.total_s),
          "longest s": _seconds(a.longest_s)} for a in one.approvals
     ])  # fmt: skip
@@ -270,7 +269,7 @@ def _approvals(one: SessionStats) -> Iterator[str]:
 def _usage(one: SessionStats) -> Iterator[str]:
     rows = [_usage_row(usage, "these turns") for usage in one.usage]
     rows += [_usage_row(usage, "the server") for usage in one.reported_usage]
-    return _table(rows)
+    return table(rows)
 
 
 def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
@@ -284,7 +283,7 @@ def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
 
 def _gaps(one: SessionStats) -> Iterator[str]:
     named = (("all events", one.gaps), ("without heartbeats", one.gaps_without_heartbeats))
-    yield from _table([
+    yield from table([
         {
             "between": name, "p50 s": _seconds(gaps.p50_s), "p99 s": _seconds(gaps.p99_s),
             "longest s": _seconds(gaps.longest_s),
@@ -308,7 +307,7 @@ def _counts(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def _streams(one: SessionStats) -> Iterator[str]:
-    return _table([
+    return table([
         {"stream": str(s.stream), "party": s.party, "ending": s.ending, "took s": _seconds(s.duration_s),
          "1st event s": _seconds(s.first_event_s), "events": f"{s.events:,}", "content": _size(s.content_bytes),
          "on the wire": _size(s.wire_bytes),
@@ -322,10 +321,6 @@ def _delay(one: SessionStats) -> Iterator[str]:
         yield f"{_spread(one.proxy_delay_ms, 'ms')}, until an event was handed to the client's transport"
     if one.never_sent:
         yield f"{one.never_sent:,} events were never handed over"
-
-
-def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
-    return fitted_table(rows, list(rows[0])) if rows else iter(())
 
 
 def _number(value: float | None, digits: int = 0) -> str:

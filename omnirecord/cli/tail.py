@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .arguments import NAMED, named_source, shown
-from .common import decoded_option, is_terminal, json_option, print_rows
+from .common import is_terminal, output_options, print_rows
 from .events import verdict_option
 
 LAST, LAST_FOLDED = 10, 100
@@ -36,8 +36,7 @@ LAST, LAST_FOLDED = 10, 100
     help="CA bundle that verifies the certificate of an https proxy (PEM).",
 )  # fmt: skip
 @click.option("--retry", is_flag=True, help="Wait for a missing file or session, and for the next recording.")
-@decoded_option
-@json_option
+@output_options
 def tail(
     source: str, session: str | None, stream: int | None, type_glob: str | None, verdict: str | None, verbose: bool,
     last: int | None, token: str | None, ca: Path | None, retry: bool, as_json: bool,
@@ -66,7 +65,7 @@ def tail(
     from .live import Screen
 
     screen, view = Screen(), LiveView(every=every)
-    try:
+    with suppress(KeyboardInterrupt):
         rows = follow(
             source, wanted, last=last, retry=retry, token=token, ca=ca,
             say=lambda said: screen.say(f"-- {shown(said)}"), rest=lambda: screen.draw(view.growing(), now=True),
@@ -74,10 +73,7 @@ def tail(
         for row in rows:
             screen.print(view.lines_of(row))
             screen.draw(view.growing())
-    except KeyboardInterrupt:
-        screen.print(view.rest())
-    else:
-        screen.print(view.rest())
+    screen.print(view.rest())
 
 
 def _say_aside(sentence: str) -> None:

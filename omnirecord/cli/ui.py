@@ -11,7 +11,7 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import NAMED, by_name
-from .common import decoded_option, is_terminal, json_option, options
+from .common import is_terminal, options, output_options
 from .listen import LISTENS, print_ready, stop_signal
 from .stderr import busy, log_to_stderr
 
@@ -32,8 +32,7 @@ _MARKER = "omnirecord.json"
 )  # fmt: skip
 @options(*LISTENS[1:])
 @click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
-@decoded_option
-@json_option
+@output_options
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
     """Show a cassette as a page in a browser: conversation, timeline, every event, findings.
 

@@ -12,7 +12,7 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument, opened, shown
-from .common import F, console, decoded_option, fitted_table, is_terminal, json_option, print_lines, print_rows
+from .common import F, console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -42,11 +42,8 @@ def contract_option(of: str) -> Callable[[F], F]:
 @click.option("--session", metavar="ID", help="Only events of this session; the id may be shortened.")
 @click.option("--unseen", is_flag=True, help="Also list types of the contract that no event has.")
 @json_option
-@click.pass_context
 @decoded_option
-def validate(
-    context: click.Context, cassette: Path, contract: str | None, session: str | None, unseen: bool, as_json: bool
-) -> None:
+def validate(cassette: Path, contract: str | None, session: str | None, unseen: bool, as_json: bool) -> None:
     """Check recorded events against a contract: unknown types and fields, missing fields, wrong kinds.
 
     A contract defines the event types that a server may send. With the openapi.json of another Omnigent version as the
@@ -69,7 +66,7 @@ def validate(
         print_rows(_rows(result, unseen))
     else:
         _print(cassette, result, unseen)
-    context.exit(0 if result.ok else 1)
+    sys.exit(0 if result.ok else 1)
 
 
 def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
@@ -82,7 +79,7 @@ def _print(cassette: Path, result: Validation, unseen: bool) -> None:
     if result.problems and is_terminal(sys.stdout):
         _print_rich(result)
     elif result.problems:
-        print_lines(fitted_table([_cells(problem) for problem in result.problems], _COLUMNS))
+        print_lines(table([_cells(problem) for problem in result.problems]))
     if result.problems:
         click.echo()
     click.echo(visible(summary(cassette, result)))

@@ -9,7 +9,7 @@ import click
 
 from ..text import visible
 from .arguments import cassette_argument, shown
-from .common import Failure, decoded_option, json_option, print_lines, print_rows
+from .common import Failure, output_options, print_lines, print_rows
 
 
 @click.command()
@@ -20,8 +20,7 @@ from .common import Failure, decoded_option, json_option, print_lines, print_row
 )  # fmt: skip
 @click.option("--speed", type=float, metavar="N", help="Same as --speed of serve.")
 @click.option("--max-gap", type=float, metavar="S", help="Same as --max-gap of serve.")
-@decoded_option
-@json_option
+@output_options
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
     """Replay a cassette, and compare the bytes and times of every stream with the recording.
 

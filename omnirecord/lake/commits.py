@@ -147,11 +147,8 @@ class Commits:
                     self._lake.objects.put(one.path, one.data, mode="create", use_multipart=False)
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
-        transactions = [Transaction(one, 0) for one in ids]
-        table.create_write_transaction(
-            [*actions], "append", table.schema(), [PARTITION],
-            commit_properties=CommitProperties(app_transactions=transactions),
-        )  # fmt: skip
+        properties = CommitProperties(app_transactions=[Transaction(one, 0) for one in ids])
+        table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
 
     def _put(self, name: str, one: Extract) -> _Stored:
         """Store the object of a recording, or find it: the same rows, stored not long ago."""
@@ -166,7 +163,7 @@ class Commits:
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
                 at, data = found
-        return _Stored(add_action(name, within, one.day, data), path, at, data)
+        return _Stored(add_action(within, one.day, data), path, at, data)
 
     def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
         """Return when an object was stored, in seconds since 1970, and its bytes; None if its commit could name other
@@ -174,7 +171,9 @@ class Commits:
         with suppress(NotFoundError, FileNotFoundError):  # removed since
             there = self._lake.objects.get(path)
             at, stored = there.meta["last_modified"].timestamp(), bytes(there.bytes())
-            if self._is_fresh(at) and _is_same(name, stored, data):
+            # Two shippers differ in the rows of `recordings`.
+            is_same = stored == data or (name == RECORDINGS and same_rows(stored, data, ("shipped_at", "shipped_by")))
+            if is_same and self._is_fresh(at):
                 return at, stored
         return None
 
@@ -195,12 +194,6 @@ class Commits:
         for error in filter(None, errors):
             raise error
         return [future.result() for future in futures]
-
-
-def _is_same(name: str, one: bytes, other: bytes) -> bool:
-    """Return whether two objects of one recording hold the same rows. Two shippers differ in the rows of
-    `recordings`."""
-    return one == other or (name == RECORDINGS and same_rows(one, other, but=("shipped_at", "shipped_by")))
 
 
 def _has(table: DeltaTable, recording_id: str) -> bool:

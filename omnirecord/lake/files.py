@@ -11,7 +11,7 @@ import io
 import struct
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -224,56 +224,25 @@ def same_rows(one: bytes, other: bytes, but: Sequence[str]) -> bool:
     return bool(left.equals(right))
 
 
-def add_action(table: str, within: str, day: str, data: bytes | pa.Buffer) -> AddAction:
-    """Return the entry of the Delta log for a Parquet file at path `within`. Its statistics are read from the file, or
-    from the rows of a small file."""
+def add_action(within: str, day: str, data: bytes | pa.Buffer) -> AddAction:
+    """Return the entry of the Delta log for a Parquet file at path `within`, with the statistics of its columns."""
     file = pq.ParquetFile(pa.BufferReader(data))
-    made = file.metadata
-    found: dict[str, dict[str, Any]] = {"minValues": {}, "maxValues": {}, "nullCount": {}}
-    names = [name for name in MEASURED if name in SCHEMAS[table].names]
-    columns = map(made.row_group(0).column, range(made.num_columns))
-    if all(one.statistics is None for one in columns):
-        rows = file.read(names, use_threads=False)
-        for name in rows.column_names:
-            _count(rows[name], name, found)
-    else:
-        for name in names:
-            _measure(made, name, found)
-    stats = dumps({"numRecords": made.num_rows, **found})
+    rows = file.metadata.num_rows
+    stats: dict[str, Any] = {"numRecords": rows, "minValues": {}, "maxValues": {}, "nullCount": {}}
+    for name in (one for one in MEASURED if one in file.schema_arrow.names):
+        parts = [batch.column(0) for batch in file.iter_batches(columns=[name], use_threads=False)]
+        stats["nullCount"][name] = nulls = sum(one.null_count for one in parts)
+        if nulls < rows:
+            ends = [pc.min_max(one).as_py() for one in parts if one.null_count < len(one)]
+            stats["minValues"][name] = _plain(min(one["min"] for one in ends))
+            stats["maxValues"][name] = _plain(max(one["max"] for one in ends), up=True)
     ms = int(datetime.now(UTC).timestamp() * 1000)
-    return AddAction(within, len(data), {PARTITION: day}, ms, True, stats)
-
-
-def _measure(made: pq.FileMetaData, name: str, found: dict[str, dict[str, Any]]) -> None:
-    """Add the least and greatest value of a column, and its number of nulls, if the file tells them."""
-    least, most, nulls = [], [], 0
-    for group in range(made.num_row_groups):
-        columns = made.row_group(group)
-        each = next((c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema == name), None)
-        told = each.statistics if each is not None else None
-        if told is None or not told.has_null_count:
-            return
-        nulls += told.null_count
-        if told.has_min_max:
-            least.append(told.min)
-            most.append(told.max)
-    found["nullCount"][name] = nulls
-    if least and nulls < made.num_rows:
-        found["minValues"][name], found["maxValues"][name] = _plain(min(least)), _plain(max(most), up=True)
-
-
-def _count(values: pa.ChunkedArray, name: str, found: dict[str, dict[str, Any]]) -> None:
-    """Add the same of a column in memory."""
-    found["nullCount"][name] = values.null_count
-    if values.null_count < len(values):
-        least, most = pc.min_max(values).as_py().values()
-        found["minValues"][name], found["maxValues"][name] = _plain(least), _plain(most, up=True)
+    return AddAction(within, len(data), {PARTITION: day}, ms, True, dumps(stats))
 
 
 def _plain(value: Any, *, up: bool = False) -> Any:
     """Return a value as JSON of the Delta log, whose times have milliseconds."""
-    if isinstance(value, datetime):
-        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-        micro = value.microsecond // 1000 * 1000 + (999 if up else 0)
-        return value.replace(microsecond=micro).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return value.isoformat() if isinstance(value, date) else value
+    if not isinstance(value, datetime):
+        return value
+    micro = value.microsecond // 1000 * 1000 + (999 if up else 0)
+    return value.replace(microsecond=micro).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -112,29 +112,28 @@ def plan(lake: Lake, snapshot: Snapshot, since: datetime | None = None, shard: S
     return [Wanted(recordings[id_], id_, frozenset(sessions)) for id_, sessions in sorted(chosen.items())]
 
 
-def analysed(
-    reader: Reader, batch: Batch, job: Job, begun: Callable[[str, list[str]], None] = lambda _id, _sessions: None
-) -> Iterator[Outcome]:
-    """Yield the result of each recording of a batch. `begun` is called before, with its id and its sessions."""
+Begun = Callable[[str, list[str]], None]
+"""Called before a recording is analysed, with its id and its sessions."""
+
+
+def analysed(reader: Reader, batch: Batch, job: Job, begun: Begun) -> Iterator[Outcome]:
+    """Yield the result of each recording of a batch. Raises `UsageError` for a contract of another API."""
     for wanted, rows in reader.recordings(batch):
         groups = rows.sessions()
         begun(wanted.recording_id, [one for one in groups if one is not None])
-        yield outcome_of(wanted, rows, job)
+        yield _outcome(wanted, rows, groups, job)
 
 
-def outcome_of(wanted: Wanted, rows: RecordingRows, job: Job) -> Outcome:
-    """Return the result of one recording. Raises `UsageError` for a contract of another API."""
+def _outcome(wanted: Wanted, rows: RecordingRows, groups: list[str | None], job: Job) -> Outcome:
     made = Outcome(wanted.recording_id)
     mark = {"recording_id": wanted.recording_id}
-    sessions = [one for one in rows.sessions() if wanted.sessions is None or one in wanted.sessions]
-    known = set(sessions) | {None} if wanted.sessions is None or None in wanted.sessions else set(sessions)
+    sessions = [one for one in groups if wanted.sessions is None or one in wanted.sessions]
+    known = {*sessions, None} if wanted.sessions is None or None in wanted.sessions else {*sessions}
     made.sessions = sum(one is not None for one in sessions)
-    whole = Whole(rows, rows.recordings()[0].recording, tells_problems=False) if "stats" in job.analyses else None
     if "doctor" in job.analyses:
-        found = examine(rows) if whole is None else whole.examined
-        made.rows["doctor"] = [one.row() | mark for one in found if one.session_id in known]
-    if whole is not None:
-        numbers = whole.measured
+        made.rows["doctor"] = [one.row() | mark for one in examine(rows) if one.session_id in known]
+    if "stats" in job.analyses:
+        numbers = Whole(rows, rows.recordings()[0].recording, tells_problems=False).measured
         made.rows["stats"] = [stats_row(one) | mark for one in numbers if one.session_id in known]
     if "validate" in job.analyses:
         contract = None if job.contract is None else _contract(job.contract)
@@ -184,9 +183,7 @@ def _most(recordings: int, jobs: int) -> int:
     return max(1, min(MOST, recordings // (4 * max(jobs, 1))))
 
 
-def _guarded(
-    reader: Reader, batch: Batch, job: Job, begun: Callable[[str, list[str]], None] = lambda _id, _sessions: None
-) -> Iterator[Outcome]:
+def _guarded(reader: Reader, batch: Batch, job: Job, begun: Begun = lambda *_: None) -> Iterator[Outcome]:
     """The results of a batch. If a recording cannot be read, each other one still has its result."""
     left = list(batch.wanted)
     try:

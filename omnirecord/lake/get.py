@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import date, timedelta
 from difflib import get_close_matches
 from heapq import merge
@@ -40,28 +39,21 @@ _TABLES = ("recordings", "sessions", "exchanges", "incidents", "events", "reads"
 """The tables that are read for every session with a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A session in the lake, or a stream of a recording."""
-
-    session_id: str | None
-    """None for a stream without a session."""
-    sessions: tuple[str, ...]
-    """The ids of its tree, its own included. Of a stream, that of its session."""
-    recordings: tuple[str, ...]
-    """The ids of the recordings that hold a part of the tree, in the order of their start."""
-
-
 class Fetch:
     """One session of a lake, or with `stream` that stream of the recording `name`; `values` yields its text form.
 
     `name` is an id, or the beginning of one. Raises `UsageError` for an unknown one, and `LakeError`.
     """
 
+    session_id: str | None
+    """None for a stream without a session."""
+    sessions: Sequence[str]
+    """The ids of its tree, its own included. Of a stream, that of its session."""
+    _exchanges: dict[str, list[int]]
+    """The numbers of the exchanges of each recording."""
+
     def __init__(self, lake: Lake, name: str, stream: int | None = None) -> None:
         self._query = LakeQuery(lake)
-        self._exchanges: dict[str, list[int]]
-        """The numbers of the exchanges of each recording."""
         with ExitStack() as failed:
             failed.enter_context(self._query)
             self._query.open(*_TABLES)
@@ -84,8 +76,8 @@ class Fetch:
             there = f"there are {_listed(list(map(str, sessions)))}" if sessions else "it has none"
             raise UsageError(f"recording {one} has no stream {stream}: {there}")
         self._exchanges = {one: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
-        session = sessions[stream]
-        self.found = Found(session, () if session is None else (session,), (one,))
+        self.session_id = sessions[stream]
+        self.sessions = [] if self.session_id is None else [self.session_id]
 
     def _find_session(self, name: str) -> None:
         rows = self._query.scan(  # one look at all files
@@ -94,19 +86,23 @@ class Fetch:
                 pc.fill_null(pc.starts_with(rows["session_id"], name), False), pc.is_valid(rows[_PARENT])
             ),
         )  # fmt: skip
-        known, days = the_session(self._query, name, rows)
-        tree, days = _tree(self._query, known, days, rows)
+        self.session_id, days = the_session(self._query, name, rows)
+        self.sessions, days = _tree(self._query, self.session_id, days, rows)
         with self._query.narrowed(days=days) as near:
-            of = near.scan("exchanges", ("recording_id", "exchange"), among={"session_id": tree})
+            of = near.scan("exchanges", ("recording_id", "exchange"), among={"session_id": self.sessions})
         self._exchanges = defaultdict(list)
         for recording, exchange in tuples(of, *of.column_names):
             self._exchanges[recording].append(exchange)
         self._recordings = self._rows_of(self._exchanges)
-        self.found = Found(known, tuple(tree), tuple(one[0] for one in self._recordings))
 
     def _rows_of(self, recordings: Collection[str]) -> list[Row]:
         rows = self._query.scan("recordings", (*COLUMNS, "started_at"), recordings=recordings)
         return list(tuples(rows.sort_by([("started_at", "ascending"), ("recording_id", "ascending")]), *COLUMNS))
+
+    @property
+    def recordings(self) -> list[str]:
+        """The ids of the recordings that hold a part of the tree, in the order of their start."""
+        return [one[0] for one in self._recordings]
 
     def close(self) -> None:
         self._query.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -74,10 +74,14 @@ class Fetched(Answers):
                 self._folder = None
 
     def _fetch(self) -> None:
-        version, folder = self._data.version, TemporaryFolder("ui")
-        try:
-            paths = [self._fetched(session, Path(folder.name) / f"{place}.db")
-                     for place, session in enumerate(self._sessions)]  # fmt: skip
+        version = self._data.version
+        with ExitStack() as failed:
+            folder = TemporaryFolder("ui")
+            failed.callback(folder.cleanup)
+            paths = [Path(folder.name) / f"{place}.db" for place in range(len(self._sessions))]
+            for session, path in zip(self._sessions, paths, strict=True):
+                with closing(Fetch(self._lake, session)) as fetch:
+                    write_lines(fetch.values(), path, is_text=False, is_compressed=False)
             files: dict[int, str] = {}
             cassette = paths[0]
             if len(paths) == 2:
@@ -85,20 +89,13 @@ class Fetched(Answers):
                 names = _names(self._sessions)
                 files = {number: names[place] for number, place in brought_together(paths, cassette).items()}
             opens = self._place(cassette, files)
-        except BaseException:
-            folder.cleanup()
-            raise
+            failed.pop_all()
         old, self._folder = self._folder, folder
         self._cassette, self._version, self._opens = cassette, version, opens
         self._of.clear()
         self._of.update(files)
         if old is not None:
             old.cleanup()
-
-    def _fetched(self, session: str, target: Path) -> Path:
-        with closing(Fetch(self._lake, session)) as fetch:
-            write_lines(fetch.values(), target, is_text=False, is_compressed=False)
-        return target
 
     def _place(self, cassette: Path, files: dict[int, str]) -> dict[str, Any]:
         """The view that the page opens. A session whose streams several recordings hold is a row of the list for each:

@@ -7,11 +7,12 @@ renewed when the lake has a newer commit, at most once a minute, or when the pag
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from threading import Lock
 from typing import Any
 
@@ -71,18 +72,19 @@ _SHOWN = (
 """The keys of a row of the list."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class _Copy:
-    """The copies of one state of the lake, and the number of requests that use them."""
+    """The copies of one state of the lake. They are closed when no request uses them any more."""
 
     query: LakeQuery
     version: int
     read_at: datetime
     looked: float
     has_trends: bool = False
-    users: int = 0
-    is_retired: bool = False
     lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.query.close)
 
 
 class LakeAnswers:
@@ -90,7 +92,7 @@ class LakeAnswers:
 
     def __init__(self, lake: Lake, clock: Callable[[], float] = monotonic) -> None:
         self._lake, self._clock = lake, clock
-        self._lock, self._renewing = Lock(), Lock()
+        self._renewing = Lock()
         self._copy: _Copy | None = None
         self._trouble: str | None = None
         self._names: dict[str, Callable[[LakeQuery, Options], Row]] = {"sessions": sessions, "trends": trends}
@@ -108,46 +110,31 @@ class LakeAnswers:
         """The value of a request. Raises `UsageError` for bad options, `LakeError` for a store that fails."""
         if name == "lake":
             return {"lake": self._lake.url, "version": __version__}
-        with self._copied(is_wanted=asked.get("renew") == "1") as copy:
-            if name == "trends":
-                self._load_trends(copy)
-            found = self._names[name](copy.query, asked)
-            return {**found, "read_at": copy.read_at.isoformat(timespec="seconds"), "trouble": self._trouble}
+        copy = self._newest(is_wanted=asked.get("renew") == "1")
+        if name == "trends":
+            with copy.lock:
+                for sql in () if copy.has_trends else (_HEARD, _DRIFT):
+                    copy.query.rows(sql)
+                copy.has_trends = True
+        found = self._names[name](copy.query, asked)
+        return {**found, "read_at": copy.read_at.isoformat(timespec="seconds"), "trouble": self._trouble}
 
     def close(self) -> None:
         """Close the copies, as soon as no request uses them."""
-        with self._lock:
-            copy, self._copy = self._copy, None
-        if copy is not None:
-            self._retire(copy)
+        self._copy = None
 
-    @contextmanager
-    def _copied(self, *, is_wanted: bool) -> Iterator[_Copy]:
+    def _newest(self, *, is_wanted: bool) -> _Copy:
         """The copies; renewed before if that `is_wanted`, or if they are old and no other request renews them."""
-        is_old = self._copy is None or self._clock() - self._copy.looked >= RENEW_AFTER
-        if (is_old or is_wanted) and self._renewing.acquire(blocking=is_wanted or self._copy is None):
+        copy = self._copy
+        is_old = copy is None or self._clock() - copy.looked >= RENEW_AFTER
+        if (is_old or is_wanted) and self._renewing.acquire(blocking=is_wanted or copy is None):
             try:
                 self._renew(is_wanted=is_wanted)
             finally:
                 self._renewing.release()
-        with self._lock:
-            copy = self._copy
-            assert copy is not None
-            copy.users += 1
-        try:
-            yield copy
-        finally:
-            with self._lock:
-                copy.users -= 1
-            if copy.is_retired:
-                self._retire(copy)
-
-    def _retire(self, copy: _Copy) -> None:
-        with self._lock:
-            copy.is_retired = True
-            is_last = copy.users == 0
-        if is_last:
-            copy.query.close()
+        copy = self._copy
+        assert copy is not None
+        return copy
 
     def _renew(self, *, is_wanted: bool) -> None:
         """Copy the newest state of the lake. If that fails, keep the copies there are, unless the page asked for it."""
@@ -157,9 +144,10 @@ class LakeAnswers:
         try:
             version = self._lake.table("recordings").version()
             if old is None or version != old.version:
-                self._copy = self._copy_of(version)
-                if old is not None:
-                    self._retire(old)
+                made = _Copy(LakeQuery(self._lake, memory=MEMORY), version, datetime.now(UTC), self._clock())
+                for sql in (_LISTED, _FOUND):
+                    made.query.rows(sql)
+                self._copy = made
             self._trouble = None
         except LakeError as error:
             if old is None or is_wanted:
@@ -171,40 +159,30 @@ class LakeAnswers:
         if self._trouble is None:
             copy.read_at = datetime.now(UTC)
 
-    def _copy_of(self, version: int) -> _Copy:
-        query = LakeQuery(self._lake, memory=MEMORY)
-        try:
-            for sql in (_LISTED, _FOUND):
-                query.rows(sql)
-        except BaseException:
-            query.close()
-            raise
-        return _Copy(query, version, datetime.now(UTC), self._clock())
-
-    def _load_trends(self, copy: _Copy) -> None:
-        with copy.lock:
-            if not copy.has_trends:
-                for sql in (_HEARD, _DRIFT):
-                    copy.query.rows(sql)
-                copy.has_trends = True
-
 
 class Filter:
-    """The conditions of a request: `sql` over `listed`, and the parameters. Raises `UsageError` for a bad value."""
+    """The filters of a request for the rows of a query. Raises `UsageError` for a bad value."""
 
-    def __init__(self, asked: Options) -> None:
+    def __init__(self, query: LakeQuery, asked: Options) -> None:
+        self._query = query
         self._parts = {name: _condition(name, value) for name in _NAMES if (value := asked.get(name))}
 
-    def sql(self, *without: str) -> str:
-        """The condition, without some filters."""
-        return " AND ".join(["true", *(sql for name, (sql, _) in self._parts.items() if name not in without)])
+    def rows(self, sql: str, *without: str) -> list[Row]:
+        """The rows of a statement, by column, with values for JSON. `{where}` is the condition over `listed`, without
+        some filters."""
+        parts = [part for name, part in self._parts.items() if name not in without]
+        where = " AND ".join(["true", *(condition for condition, _ in parts)])
+        given = dict(chain.from_iterable(values.items() for _, values in parts)) if "{where}" in sql else {}
+        found = self._query.rows(sql.format(where=where), given)
+        return [dict(zip(found.columns, map(plain, row), strict=True)) for row in found.rows]
 
-    def given(self, *without: str) -> Row:
-        """The parameters of that condition."""
-        found: Row = {}
-        for name, (_, given) in self._parts.items():
-            found |= {} if name in without else given
-        return found
+    def count(self, sql: str = "SELECT count(*) AS many FROM listed") -> int:
+        """The one number of a statement; by default, that of all sessions."""
+        return int(self.rows(sql)[0]["many"])
+
+    def counts(self) -> Row:
+        """The values of each filter with their numbers of sessions, as the other filters leave them."""
+        return {name: self.rows(sql, name) for name, sql in _COUNTS.items()}
 
     def others(self, *names: str) -> list[str]:
         """The names of the filters that are set, but for these."""
@@ -249,19 +227,18 @@ def _moment(name: str, value: str) -> datetime:
 
 def sessions(query: LakeQuery, asked: Options) -> Row:
     """One page of the list, the number of sessions, and the number for each value of each filter."""
-    wanted, order = Filter(asked), asked.get("sort") or "time"
+    wanted, order = Filter(query, asked), asked.get("sort") or "time"
     if order not in _ORDERS:
         raise UsageError(f"sort={order!r} is unknown: use {' or '.join(_ORDERS)}")
-    total = _one(query, f"SELECT count(*) FROM listed WHERE {wanted.sql()}", wanted.given())
+    total = wanted.count("SELECT count(*) AS many FROM listed WHERE {where}")
     page = min(_number(asked.get("page") or "1"), max(1, -(-total // ON_A_PAGE)))
-    found = _rows(
-        query, f"SELECT * FROM listed WHERE {wanted.sql()} ORDER BY {_ORDERS[order]}"
-        f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}", wanted.given(),
-    )  # fmt: skip
+    found = wanted.rows(
+        f"SELECT {', '.join(_SHOWN)} FROM listed WHERE {{where}} ORDER BY {_ORDERS[order]}"
+        f" LIMIT {ON_A_PAGE} OFFSET {(page - 1) * ON_A_PAGE}"
+    )
     return {
-        "sessions": [{name: row[name] for name in _SHOWN} for row in found], "total": total,
-        "in_all": _one(query, "SELECT count(*) FROM listed", {}), "page": page, "on_a_page": ON_A_PAGE,
-        "counts": counts(query, wanted),
+        "sessions": found, "total": total, "in_all": wanted.count(), "page": page, "on_a_page": ON_A_PAGE,
+        "counts": wanted.counts(),
     }  # fmt: skip
 
 
@@ -282,21 +259,16 @@ _COUNTS = {
 }  # fmt: skip
 
 
-def counts(query: LakeQuery, wanted: Filter) -> Row:
-    """The values of each filter with their numbers of sessions, as the other filters leave them."""
-    return {name: _rows(query, sql.format(where=wanted.sql(name)), wanted.given(name)) for name, sql in _COUNTS.items()}
-
-
 def trends(query: LakeQuery, asked: Options) -> Row:
     """Numbers by UTC day: sessions by status, findings by code, first-token times, problems by server version.
 
     `series` of a plot: name -> one number for each of `days`. Problems belong to recordings, so only the filters of
     time and label apply to them; `not_applied` names the others that are set.
     """
-    wanted = Filter(asked)
+    wanted = Filter(query, asked)
 
     def rows(sql: str, *without: str) -> list[tuple[Any, ...]]:
-        return _tuples(query, f"{sql.format(where=wanted.sql(*without))} GROUP BY ALL", wanted.given(*without))
+        return [tuple(row.values()) for row in wanted.rows(f"{sql} GROUP BY ALL", *without)]
 
     began = "WHERE {where} AND started_at IS NOT NULL"
     begun = rows(f"SELECT started_at::DATE, outcome, count(*) FROM listed {began}")
@@ -314,8 +286,7 @@ def trends(query: LakeQuery, asked: Options) -> Row:
         "findings": _series(found, days),
         "first_token": {"p50": p50, "p95": p95, "turns": turns},
         "problems": _series(drift, days),
-        "not_applied": without, "counts": counts(query, wanted),
-        "in_all": _one(query, "SELECT count(*) FROM listed", {}),
+        "not_applied": without, "counts": wanted.counts(), "in_all": wanted.count(),
     }  # fmt: skip
 
 
@@ -343,20 +314,6 @@ def _series(rows: list[tuple[Any, ...]], days: list[str]) -> dict[str, list[int]
     for day, name, many in rows:
         made[name if name in made else "other"][places[day]] += many
     return made
-
-
-def _rows(query: LakeQuery, sql: str, given: Row) -> list[Row]:
-    """The rows of a statement, by column, with values for JSON."""
-    found = query.rows(sql, given)
-    return [dict(zip(found.columns, map(plain, row), strict=True)) for row in found.rows]
-
-
-def _tuples(query: LakeQuery, sql: str, given: Row) -> list[tuple[Any, ...]]:
-    return [tuple(map(plain, row)) for row in query.rows(sql, given).rows]
-
-
-def _one(query: LakeQuery, sql: str, given: Row) -> int:
-    return int(_tuples(query, sql, given)[0][0])
 
 
 def _number(text: str) -> int:

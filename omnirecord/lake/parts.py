@@ -7,15 +7,14 @@ clock of the first one: the requests and streams then have one order, so that th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from heapq import merge
-from itertools import groupby, islice
-from operator import gt, itemgetter
+from itertools import islice, repeat
+from operator import gt
 from typing import Any
-
-import pyarrow as pa
 
 from ..cassette.jsonl import reads_values, text
 from .query import LakeQuery
@@ -69,7 +68,7 @@ def numbered(parts: Sequence[Part], last: Numbers) -> Numbers:
     for part in parts:
         part.zero, part.recording = part.began_ns - zero, last.recording + 1
     exchange, stream = last.exchange, last.stream
-    for part, row in merge(*(part.ordered() for part in parts), key=lambda one: one[1][5] + one[0].zero):
+    for part, row in merge(*(zip(repeat(part), part.rows) for part in parts), key=lambda one: one[1][5] + one[0].zero):
         part.numbers[row[0]] = exchange = exchange + 1
         if row[2] is not None:
             part.streams[row[2]] = stream = stream + 1
@@ -96,27 +95,8 @@ _MESSAGES = ("message", "at_ns", "sent_ns", "dir", "opcode", "data")
 Row = tuple[Any, ...]
 
 
-class _Rows:
-    """The rows of a table by exchange. The first column of `columns` is their order in it."""
-
-    def __init__(self, rows: pa.Table | None, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._parts: dict[int, pa.Table] = {}
-        if rows is None:
-            return
-        keys = list(tuples(rows, "exchange", columns[0]))
-        if any(map(gt, keys, islice(keys, 1, None))):
-            rows = rows.sort_by([("exchange", "ascending"), (columns[0], "ascending")])
-            keys.sort()
-        at = 0
-        for exchange, same in groupby(keys, key=itemgetter(0)):
-            count = sum(1 for _ in same)
-            self._parts[exchange] = rows.slice(at, count)
-            at += count
-
-    def of(self, exchange: int) -> Iterator[Row]:
-        rows = self._parts.pop(exchange, None)
-        return iter(()) if rows is None else tuples(rows, *self._columns)
+OfExchange = Callable[[int], Iterator[Row]]
+"""Returns the rows of an exchange, in the order of their first column."""
 
 
 class Part:
@@ -129,7 +109,8 @@ class Part:
         self._query, self.row, self._id = query, row, row[0]
         found = query.scan("exchanges", _EXCHANGES, among={"exchange": exchanges}, recordings=[self._id])
         found = found.sort_by([("request_at_ns", "ascending"), ("exchange", "ascending")])
-        self._exchanges = list(tuples(found, *_EXCHANGES))
+        self.rows = list(tuples(found, *_EXCHANGES))
+        """Its exchanges, by their time."""
         self.began_ns = (start_of(row[2]) - EPOCH) // timedelta(microseconds=1) * 1000
         """Start of the recording in ns since 1970."""
         self.recording = self.zero = 0
@@ -146,16 +127,13 @@ class Part:
     @property
     def span(self) -> tuple[int, int]:
         """The start of the recording and the last known moment of the part, in ns since 1970."""
-        times = [at for one in self._exchanges for at in (one[5], one[10], one[15]) if at is not None]
+        times = [at for one in self.rows for at in (one[5], one[10], one[15]) if at is not None]
         return self.began_ns, self.began_ns + max(times, default=0)
-
-    def ordered(self) -> Iterator[tuple[Part, Row]]:
-        return ((self, one) for one in self._exchanges)
 
     def number(self, last: Numbers) -> Numbers:
         """Choose the numbers of this part: those of its cassette if they follow the last ones, else the next ones."""
-        exchanges = [one[0] for one in self._exchanges]
-        streams = [one[2] for one in self._exchanges if one[2] is not None]
+        exchanges = [one[0] for one in self.rows]
+        streams = [one[2] for one in self.rows if one[2] is not None]
         is_free = self.row[1] > last.recording and min(exchanges, default=1) > last.exchange
         if is_free and min(streams, default=last.stream + 1) > last.stream:
             self.recording, plus, plus_stream = self.row[1], 0, 0
@@ -175,27 +153,39 @@ class Part:
 
     def exchanges(self) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
         """Yield the time of each exchange and its lines, which are to be read before the next exchange."""
-        streams = [one[0] for one in self._exchanges if one[2] is not None]
+        streams = [one[0] for one in self.rows if one[2] is not None]
         events, reads = self._of("events", _EVENTS, streams), self._of("reads", _READS, streams)
-        messages = self._of("messages", _MESSAGES, [one[0] for one in self._exchanges if one[1] == "websocket"])
-        for row in self._exchanges:
+        messages = self._of("messages", _MESSAGES, [one[0] for one in self.rows if one[1] == "websocket"])
+        for row in self.rows:
             yield row[5] + self.zero, self._values(row, events, reads, messages)
 
-    def _values(self, row: Row, events: _Rows, reads: _Rows, messages: _Rows) -> Iterator[dict[str, Any]]:
+    def _values(
+        self, row: Row, events: OfExchange, reads: OfExchange, messages: OfExchange
+    ) -> Iterator[dict[str, Any]]:
         number, kind, stream = row[:3]
-        of_reads = list(reads.of(number)) if stream is not None else []
+        of_reads = list(reads(number)) if stream is not None else []
         yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
-            yield from self._stream_values(row, events.of(number), stored)
+            yield from self._stream_values(row, events(number), stored)
         if kind == "websocket":
-            yield from (self._message(number, one) for one in messages.of(number))
+            yield from (self._message(number, one) for one in messages(number))
 
-    def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> _Rows:
+    def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> OfExchange:
         if not exchanges:
-            return _Rows(None, columns)
+            return lambda _exchange: iter(())
         rows = self._query.scan(table, ("exchange", *columns), recordings=[self._id], among={"exchange": exchanges})
-        return _Rows(rows, columns)
+        keys = list(tuples(rows, "exchange", columns[0]))
+        if any(map(gt, keys, islice(keys, 1, None))):
+            rows = rows.sort_by([("exchange", "ascending"), (columns[0], "ascending")])
+            keys.sort()
+        numbers = [exchange for exchange, _ in keys]
+
+        def of(exchange: int) -> Iterator[Row]:
+            at = bisect_left(numbers, exchange)
+            return tuples(rows.slice(at, bisect_right(numbers, exchange) - at), *columns)
+
+        return of
 
     def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
         number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]

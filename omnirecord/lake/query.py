@@ -80,7 +80,7 @@ class LakeQuery:
         made = duckdb.connect(database, config={"temp_directory": str(folder / "spill"), **limit})
         if not self._lake.is_local:
             pa.set_io_thread_count(_REQUESTS)
-        folders = ", ".join(quoted(f"{self._place(name)}/") for name in SCHEMAS)
+        folders = ", ".join(quoted(f"{self._lake.table_url(name)}/") for name in SCHEMAS)
         made.execute(_SAFE.format(folders=folders))
         return made
 
@@ -297,10 +297,9 @@ class LakeQuery:
         """Return a SELECT with the columns of the table. A column that no file has is null."""
         read = self._read(name, files, schema, is_mixed=self._is_mixed)
         there = self._columns(read)
-        if not self._lake.is_local or there.issuperset(schema.names):
-            return f"SELECT {', '.join(map(named, schema.names))} FROM {read}"
-        read = self._read(name, files, schema, is_mixed=True)  # the first file may be of an older version
-        there = self._columns(read)
+        if not there.issuperset(schema.names):  # the first file may be of an older version
+            read = self._read(name, files, schema, is_mixed=True)
+            there = self._columns(read)
         columns = (
             named(one.name) if one.name in there else f"NULL::{sql_type(one.type)} AS {named(one.name)}"
             for one in schema
@@ -315,7 +314,7 @@ class LakeQuery:
         """Return the SQL of a table over the files. `is_mixed`: some may lack columns, so that all are looked at."""
         if not self._lake.is_local:
             return self._dataset(name, files, schema)
-        paths = ", ".join(quoted(f"{self._place(name)}/{one.path}") for one in files)
+        paths = ", ".join(quoted(f"{self._lake.table_url(name)}/{one.path}") for one in files)
         day = f"hive_partitioning = true, hive_types = {{'{PARTITION}': DATE}}"
         return f"read_parquet([{paths}], union_by_name = {str(is_mixed).lower()}, {day})"
 
@@ -338,6 +337,3 @@ class LakeQuery:
         self._datasets[registered] = dataset.FileSystemDataset(fragments, schema, form, system)
         self._connection.register(registered, self._datasets[registered])
         return registered
-
-    def _place(self, name: str) -> str:
-        return f"{self._lake.url}/{name}"

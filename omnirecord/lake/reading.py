@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain, groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ from ..wire.content_coding import decoded as decoded_content
 from ..wire.headers import header
 from .files import File, files_of, has_between
 from .location import Lake
-from .scan import recordings_in, scanned, tuples
+from .scan import recordings_in, runs, scanned, tuples
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
@@ -112,26 +113,19 @@ class Reader:
             for side, body in zip(_BODIES, both, strict=True):
                 if body is not None:
                     bodies[id_][x.exchange, side] = body
-        frames, incidents = frames_of(rows["events"]), self._incidents(rows["incidents"], numbers)
-        messages = self._last_messages(batch, exchanges)
-        for one in batch.wanted:
-            id_ = one.recording_id
+        incidents: dict[str, list[Incident]] = defaultdict(list)
+        for one in sorted(rows["incidents"].to_pylist(), key=itemgetter("at_ns")):
+            if (id_ := one["recording_id"]) in numbers:
+                incidents[id_].append(Incident(numbers[id_], one["at_ns"], one["message"]))
+        frames, messages = frames_of(rows["events"]), self._last_messages(batch, exchanges)
+        for wanted in batch.wanted:
+            id_ = wanted.recording_id
             if id_ in recordings:  # else it expired between two versions
                 own = sorted(exchanges[id_], key=lambda x: (x.request.at_ns, x.exchange))
-                yield one, RecordingRows(
+                yield wanted, RecordingRows(
                     recordings[id_], own, bodies[id_], frames.get(id_, {}), incidents[id_], messages.get(id_, 0),
-                    one.sessions,
+                    wanted.sessions,
                 )  # fmt: skip
-
-    def _incidents(self, rows: pa.Table, numbers: dict[str, int]) -> dict[str, list[Incident]]:
-        found: dict[str, list[Incident]] = defaultdict(list)
-        for one in rows.to_pylist():
-            id_ = one["recording_id"]
-            if id_ in numbers:
-                found[id_].append(Incident(numbers[id_], one["at_ns"], one["message"]))
-        for of in found.values():
-            of.sort(key=lambda one: one.at_ns)
-        return found
 
     def _last_messages(self, batch: Batch, exchanges: dict[str, list[Exchange]]) -> dict[str, int]:
         """The time of the last WebSocket message, in ns, of recordings with a WebSocket that has no end."""
@@ -194,10 +188,9 @@ class RecordingRows:
 
     def of_session(self, session_id: str | None) -> RecordingRows:
         """Return the part of one session; None for the exchanges without one."""
-        own = [x for x in self._exchanges if x.session_id == session_id]
-        return RecordingRows(
-            self._recording, own, self._bodies, self._frames, self._incidents, self._messages_ns, self._sessions
-        )
+        made = copy(self)
+        made._exchanges = [x for x in self._exchanges if x.session_id == session_id]
+        return made
 
     def sessions(self) -> list[str | None]:
         """Return the ids of its sessions by their beginning, None for streams without a session."""
@@ -301,7 +294,7 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
     exchanges = rows["exchange"].to_pylist()
     made = list(map(TimedFrame, *middle, raw.to_pylist(), *end, issues))
     at = 0
-    for recording_id, end_of in _runs(rows["recording_id"]):
+    for recording_id, end_of in runs(rows["recording_id"]):
         frames = found[recording_id]
         for place in range(at, end_of):
             frames.setdefault(exchanges[place], []).append(made[place])
@@ -310,18 +303,6 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
         for of_stream in frames.values():
             of_stream.sort(key=_SEQ)
     return found
-
-
-def _runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
-    """Yield each value of consecutive equal ones, with the position behind them."""
-    at = 0
-    for chunk in ids.chunks:
-        if not len(chunk):
-            continue
-        runs = pc.run_end_encode(chunk)
-        for value, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            yield value, at + end
-        at += len(chunk)
 
 
 def _issues(value: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...]:

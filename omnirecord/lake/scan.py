@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property, reduce
-from itertools import accumulate, groupby, islice
+from itertools import accumulate, compress, groupby, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -201,7 +201,9 @@ def _opened(lake: Lake, path: str, size: int, sessions: pa.Array | None) -> pq.P
     if lake.is_local:
         with Path(f"{lake.url}/{path}").open("rb") as file:
             if size > _SMALL:
-                lacks = sessions is not None and _lacks(lambda most: _end(file, size, most), sessions)
+                lacks = sessions is not None and _lacks(
+                    lambda most: os.pread(file.fileno(), min(most, size), max(0, size - most)), sessions
+                )
                 return None if lacks else pq.ParquetFile(pa.OSFile(file.name), pre_buffer=False)
             data = file.read()
     elif size > WHOLE:
@@ -211,11 +213,6 @@ def _opened(lake: Lake, path: str, size: int, sessions: pa.Array | None) -> pq.P
     if sessions is not None and _lacks(lambda most: bytes(memoryview(data)[-most:]), sessions):
         return None
     return pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)), pre_buffer=False)  # there is nothing to read ahead
-
-
-def _end(file: BinaryIO, size: int, most: int) -> bytes:
-    file.seek(max(0, size - most))
-    return file.read()
 
 
 def _lacks(end: Callable[[int], bytes], sessions: pa.Array) -> bool:
@@ -247,6 +244,18 @@ def tuples(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
     for at in range(0, rows.num_rows, _AT_ONCE):
         some = rows.slice(at, _AT_ONCE)
         yield from zip(*(some[name].to_pylist() for name in names), strict=True)
+
+
+def runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
+    """Yield each value of consecutive equal ones, with the position behind them."""
+    at = 0
+    for chunk in ids.chunks:
+        if not len(chunk):
+            continue
+        encoded = pc.run_end_encode(chunk)
+        for value, end in zip(encoded.values.to_pylist(), encoded.run_ends.to_pylist(), strict=True):
+            yield value, at + end
+        at += len(chunk)
 
 
 def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _RECORDING) -> bool:
@@ -348,6 +357,6 @@ def _unreadable(lake: Lake, paths: Iterable[str]) -> str | None:
     left = iter(paths)
     with ThreadPoolExecutor(_CHECKED) as threads:
         while some := list(islice(left, 8 * _CHECKED)):
-            if bad := [path for path, is_ in zip(some, threads.map(is_bad, some), strict=True) if is_]:
+            if bad := list(compress(some, threads.map(is_bad, some))):
                 return bad[0]
     return None

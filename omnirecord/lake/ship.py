@@ -25,6 +25,7 @@ Status = Literal["shipped", "there already", "busy", "failed"]
 BATCH_RECORDINGS = 64
 BATCH_BYTES = 32 << 20
 """Most recordings, and about the most bytes of files, in one commit."""
+_PART = "{} has a part of recording {}, as export --session and lake get write it: ship the whole cassette"
 _LABELS_KEPT = "recordings that are in the lake already keep the labels that they have there"
 
 
@@ -121,7 +122,7 @@ class Shipper:
             there = self._commits.there(ids)
             yield from (Shipped(one, path, "there already", message=self._kept) for one in ids if one in there)
             refused = parts - there
-            yield from (Shipped(one, path, "failed", message=_part(path, one)) for one in ids if one in refused)
+            yield from (Shipped(one, path, "failed", message=_PART.format(path, one)) for one in ids if one in refused)
             cassette.left, cassette.is_whole = set(ids) - there - refused, not refused
             if not cassette.left:
                 self._mark_shipped(cassette)
@@ -202,13 +203,6 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
         return found.st_ino, found.st_size, found.st_mtime_ns
     return None
-
-
-def _part(path: Path, recording_id: str) -> str:
-    return (
-        f"{path} has a part of recording {recording_id}, as export --session and lake get write it: ship the whole"
-        " cassette"
-    )
 
 
 def shipper() -> str:

@@ -17,16 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..cassette.sql import (
-    KEYWORDS,
-    Names,
-    did_you_mean,
-    listed,
-    near,
-    no_column,
-    no_table,
-    refuse_statement,
-)
+from ..cassette.sql import KEYWORDS, Names, did_you_mean, listed, near, no_column, no_table, refuse_statement
 from ..errors import UsageError
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
@@ -102,10 +93,8 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
     said = str(error)
     if found := re.search(r"Table with name (\S+) does not exist", said):
         return no_table(found[1].strip('"'), names)
-    if found := re.search(r'(?:Referenced c|C)olumn "([^"]+)" (?:not found|was not found|does not exist)', said):
-        return no_column(found[1], sql, names)
-    if found := re.search(r'does not have a column named "([^"]+)"', said):
-        return no_column(found[1], sql, names)
+    if found := re.search(r'[Cc]olumn "([^"]+)" (?:was )?(?:not found|does not exist)|a column named "([^"]+)"', said):
+        return no_column(found[1] or found[2], sql, names)
     if found := re.search(r'syntax error at or near "(.*?)"', said, re.DOTALL):
         parameter = re.search(r"(?<![:\w\]]):[A-Za-z_]\w*", _TEXT.sub("''", sql)) if found[1] == ":" else None
         if parameter is not None:
@@ -178,15 +167,32 @@ _SQL_TYPES = {
     "double": "DOUBLE", "date32[day]": "DATE", "binary": "BLOB", "large_binary": "BLOB", "binary_view": "BLOB",
 }  # fmt: skip
 
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "split_sessions": ("session_id",),
+    "whole_turns": (
+        "day", "session_id", "stream", "turn", "asked_at", "started_at", "ended_at", "ended", "asked", "text",
+        "error_code", "error_message", "agent", "model", "server_version", "response_id", "duration_s",
+        "first_token_s", "tool_s", "approval_s", "input_tokens", "output_tokens", "total_tokens", "cost_usd", "tools",
+        "events", "labels", "recordings",
+    ),
+    "whole_sessions": (
+        "day", "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
+        "turns", "outcome", "verdict", "conclusion_code", "since", "finding_code", "finding_severity",
+        "finding_message", "errors", "warnings", "notes", "input_tokens", "output_tokens", "total_tokens", "cost_usd",
+        "first_token_s", "tool_s", "approval_s", "streams", "exchanges", "events", "response_bytes", "server_version",
+        "labels", "recordings",
+    ),
+}  # fmt: skip
+
 _CLOCKS = "INTERVAL 1 SECOND"
 """Greatest difference between the clocks of two recorders at which a message still finds its turn."""
 
-_SPLIT_SESSIONS = """
+SELECTS: Mapping[str, str] = {
+    "split_sessions": """
 SELECT session_id FROM sessions WHERE session_id IS NOT NULL GROUP BY session_id
 HAVING min(recording_id) <> max(recording_id)
-"""
-
-_JOINED_TURNS = f"""
+""",
+    "joined_turns": f"""
 WITH parts AS (
   SELECT t.*, r.server_version, r.labels, t.events = 0 AS is_message,
     r.started_at + to_microseconds(t.first_token_ns // 1000) AS first_token_at,
@@ -226,19 +232,16 @@ SELECT day, session_id, stream,
   row_number() OVER (PARTITION BY session_id ORDER BY coalesce(asked_at, started_at)) AS turn,
   * EXCLUDE (day, session_id, stream)
 FROM grouped
-"""
-
-_WHOLE_TURNS = """
-SELECT t.day, t.session_id, t.stream, t.turn, t.asked_at, t.started_at, t.ended_at, t.ended, t.asked, t.text,
-  t.error_code, t.error_message, t.agent, t.model, r.server_version, t.response_id, t.duration_s, t.first_token_s,
-  t.tool_s, t.approval_s, t.input_tokens, t.output_tokens, t.total_tokens, t.cost_usd, t.tools, t.events, r.labels,
-  [t.recording_id] AS recordings
-FROM turns t ANTI JOIN split_sessions USING (session_id) LEFT JOIN recordings r USING (recording_id)
-UNION ALL BY NAME
-FROM joined_turns
-"""
-
-_JOINED_SESSIONS = """
+""",
+    "whole_turns": f"""
+SELECT {", ".join(COLUMNS["whole_turns"])} FROM (
+  SELECT t.*, r.server_version, r.labels, [t.recording_id] AS recordings
+  FROM turns t ANTI JOIN split_sessions USING (session_id) LEFT JOIN recordings r USING (recording_id)
+  UNION ALL BY NAME
+  FROM joined_turns
+)
+""",
+    "joined_sessions": """
 WITH parts AS (
   SELECT s.*, r.server_version, r.labels, s.streams > 0 AS heard,
     s.started_at + to_microseconds(round(coalesce(s.duration_s, 0) * 1e6)::BIGINT) AS until,
@@ -270,26 +273,26 @@ SELECT g.* EXCLUDE (conclusion, finding), coalesce(t.turns, 0) AS turns, t.* EXC
   g.conclusion.since AS since, g.finding.code AS finding_code, g.finding.severity AS finding_severity,
   g.finding.message AS finding_message
 FROM grouped g LEFT JOIN told t USING (session_id)
-"""
-
-_WHOLE_SESSIONS = """
+""",
+    "whole_sessions": f"""
 WITH parents AS (
   SELECT child AS session_id, any_value(session_id) AS parent
   FROM (SELECT unnest(child_session_ids) AS child, session_id FROM sessions) GROUP BY child
 ), whole AS (
-  SELECT s.day, s.session_id, s.stream, s.parent_session_id, s.started_at,
-    s.started_at + to_microseconds(round(coalesce(s.duration_s, 0) * 1e6)::BIGINT) AS until, s.duration_s, s.asked,
-    s.model, s.turns, s.outcome, s.verdict, s.conclusion_code, s.since, s.finding_code, s.finding_severity,
-    s.finding_message, s.errors, s.warnings, s.notes, s.input_tokens, s.output_tokens, s.total_tokens, s.cost_usd,
-    s.first_token_s, s.tool_s, s.approval_s, s.streams, s.exchanges, s.events, s.response_bytes, r.server_version,
-    r.labels, [s.recording_id] AS recordings
+  SELECT s.*, s.started_at + to_microseconds(round(coalesce(s.duration_s, 0) * 1e6)::BIGINT) AS until,
+    r.server_version, r.labels, [s.recording_id] AS recordings
   FROM sessions s ANTI JOIN split_sessions USING (session_id) LEFT JOIN recordings r USING (recording_id)
   UNION ALL BY NAME
   FROM joined_sessions
 )
-SELECT w.* REPLACE (coalesce(w.parent_session_id, p.parent) AS parent_session_id)
-FROM whole w LEFT JOIN parents p USING (session_id)
-"""
+SELECT {", ".join(COLUMNS["whole_sessions"])} FROM (
+  SELECT w.* REPLACE (coalesce(w.parent_session_id, p.parent) AS parent_session_id)
+  FROM whole w LEFT JOIN parents p USING (session_id)
+)
+""",
+}
+"""The SELECT of each view, in an order in which each names only tables and views before it. `joined_…` has those of
+`split_sessions`, `whole_…` all."""
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "split_sessions": ("sessions",),
@@ -299,12 +302,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "whole_sessions": ("sessions", "recordings", "split_sessions", "joined_sessions"),
 }
 """The tables and views that a view reads."""
-SELECTS: Mapping[str, str] = {
-    "split_sessions": _SPLIT_SESSIONS, "joined_turns": _JOINED_TURNS, "whole_turns": _WHOLE_TURNS,
-    "joined_sessions": _JOINED_SESSIONS, "whole_sessions": _WHOLE_SESSIONS,
-}  # fmt: skip
-"""The SELECT of each view, in an order in which each names only tables and views before it. `joined_…` has those of
-`split_sessions`, `whole_…` all."""
 
 
 def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
@@ -316,23 +313,6 @@ def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str
             left += edges.get(one, ())
     return found
 
-
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "split_sessions": ("session_id",),
-    "whole_turns": (
-        "day", "session_id", "stream", "turn", "asked_at", "started_at", "ended_at", "ended", "asked", "text",
-        "error_code", "error_message", "agent", "model", "server_version", "response_id", "duration_s",
-        "first_token_s", "tool_s", "approval_s", "input_tokens", "output_tokens", "total_tokens", "cost_usd", "tools",
-        "events", "labels", "recordings",
-    ),
-    "whole_sessions": (
-        "day", "session_id", "stream", "parent_session_id", "started_at", "until", "duration_s", "asked", "model",
-        "turns", "outcome", "verdict", "conclusion_code", "since", "finding_code", "finding_severity",
-        "finding_message", "errors", "warnings", "notes", "input_tokens", "output_tokens", "total_tokens", "cost_usd",
-        "first_token_s", "tool_s", "approval_s", "streams", "exchanges", "events", "response_bytes", "server_version",
-        "labels", "recordings",
-    ),
-}  # fmt: skip
 
 ABOUT: Mapping[str, str] = {
     "whole_sessions": "One row per session, over all recordings that hold a part of it.",

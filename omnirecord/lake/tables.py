@@ -221,15 +221,11 @@ class EventColumns:
         return made
 
     def _raw(self) -> pa.Array:
-        count = len(self)
-        valid = None
-        if self._no_text:
-            bits = bytearray(b"\xff" * ((count + 7) // 8))
-            for place in self._no_text:
-                bits[place // 8] &= ~(1 << place % 8)
-            valid = pa.py_buffer(bytes(bits))
         offsets, data = pa.py_buffer(self._ends), pa.py_buffer(b"".join(self._body))
-        return pa.StringArray.from_buffers(count, offsets, data, valid, len(self._no_text))
+        raw = pa.StringArray.from_buffers(len(self), offsets, data)
+        if not self._no_text:
+            return raw
+        return pc.if_else([place in self._no_text for place in range(len(self))], pa.scalar(None, pa.string()), raw)
 
 
 def integers(values: array[int], type_: pa.DataType) -> pa.Array:

@@ -16,11 +16,11 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
@@ -29,7 +29,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from ..errors import LakeError
 from .files import File, add_action, files_in, files_of, indexed, options
 from .location import Lake
-from .scan import conformed, naming
+from .scan import conformed, naming, runs
 from .tables import PARTITION, TABLES
 
 RETAIN = timedelta(days=7)
@@ -68,17 +68,14 @@ def expire(lake: Lake, until: date) -> Iterator[str]:
     """Remove the days before `until` from the tables, one commit for each table. Yields each table's name when it is
     done: `recordings` first, so that no recording is there in part. Raises `LakeError`."""
     for name in reversed(TABLES):
-        _expire(lake, name, until)
+        for _ in range(_ATTEMPTS):
+            files, table = _before(lake, name, until)
+            with lake.failures():
+                if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
+                    break
+        else:
+            raise _too_late(lake, name)
         yield name
-
-
-def _expire(lake: Lake, name: str, until: date) -> None:
-    for _ in range(_ATTEMPTS):
-        files, table = _before(lake, name, until)
-        with lake.failures():
-            if not files or is_committed(table, [removal(one, data_change=True) for one in files]):
-                return
-    raise _too_late(lake, name)
 
 
 def _too_late(lake: Lake, name: str) -> LakeError:
@@ -92,23 +89,16 @@ def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]
     return [one for one in files if one.day < until.isoformat()], table
 
 
-def removable(lake: Lake, name: str, retain: timedelta = RETAIN) -> list[str]:
-    """Return the paths of a table's objects that `remove` would remove. Raises `LakeError`."""
-    with lake.failures():
-        return _vacuum(lake.table(name), retain, dry_run=True)
-
-
-def remove(lake: Lake, name: str, retain: timedelta = RETAIN) -> list[str]:
+def remove(lake: Lake, name: str, retain: timedelta = RETAIN, *, dry_run: bool = False) -> list[str]:
     """Remove the objects that left a table before `retain`, and those without a commit that are older.
 
-    Returns the paths. Raises `LakeError`.
+    Returns the paths; with `dry_run`, those that would be removed. Raises `LakeError`.
     """
+    hours = round(retain.total_seconds() / 3600)
     with lake.failures():
-        table = lake.table(name)
-        removed = _vacuum(table, retain, dry_run=True)
-        if removed:
-            removed = _vacuum(table, retain, dry_run=False)
-        return removed
+        vacuum = partial(lake.table(name).vacuum, hours, enforce_retention_duration=False, full=True)
+        removed = vacuum(dry_run=True)
+        return sorted(set(vacuum(dry_run=False) if removed and not dry_run else removed))
 
 
 def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:
@@ -119,11 +109,6 @@ def shorten_log(lake: Lake, names: Sequence[str]) -> Iterator[str]:
             table.create_checkpoint()
             table.cleanup_metadata()
         yield name
-
-
-def _vacuum(table: DeltaTable, retain: timedelta, *, dry_run: bool) -> list[str]:
-    hours = round(retain.total_seconds() / 3600)
-    return sorted(set(table.vacuum(hours, dry_run=dry_run, enforce_retention_duration=False, full=True)))
 
 
 TARGET = 128 << 20
@@ -153,8 +138,8 @@ class Merge:
 @dataclass(slots=True)
 class Merged:
     objects: int = 0
-    bytes_before: int = 0
     into: int = 0
+    bytes_before: int = 0
     bytes_after: int = 0
     rows: int = 0
 
@@ -245,63 +230,37 @@ def _written(lake: Lake, table: DeltaTable, wanted: Merge, target: int, made: li
     columns = pa.schema(table.schema().to_arrow())  # of the newest version
     schema = columns.remove(columns.get_field_index(PARTITION))
     output = _Output(lake, wanted, schema, target, made)
-    ordered = sorted(wanted.files, key=lambda one: (one.least, one.path))
-    sources: list[tuple[str, int, _Source]] = []
-    for number, one in enumerate(ordered):
-        while sources and sources[0][0] < one.least:
-            _move(sources, output)
-        source = _Source(lake, wanted.table, one, schema)
-        if source.recording is not None:
-            heapq.heappush(sources, (source.recording, number, source))
+    waiting: list[tuple[str, int, pa.Table, Iterator[pa.Table]]] = []
+
+    def read(number: int, source: Iterator[pa.Table]) -> None:
+        if (rows := next(source, None)) is not None:
+            heapq.heappush(waiting, (rows["recording_id"][0].as_py(), number, rows, source))
+
+    def write(before: str | None = None) -> None:
+        while waiting and (before is None or waiting[0][0] < before):
+            recording, number, rows, source = heapq.heappop(waiting)
+            output.add(rows)
+            read(number, source)
+            if not waiting or waiting[0][:2] != (recording, number):
+                output.end_recording()
+
+    for number, one in enumerate(sorted(wanted.files, key=lambda one: (one.least, one.path))):
+        write(one.least)
+        read(number, _parts(lake, f"{wanted.table}/{one.path}", schema))
         yield one
-    while sources:
-        _move(sources, output)
+    write()
     output.close()
 
 
-def _move(sources: list[tuple[str, int, _Source]], output: _Output) -> None:
-    """Write the rows of the least recording of the first source."""
-    _, number, source = heapq.heappop(sources)
-    for rows in source.next_recording():
-        output.add(rows)
-    output.end_recording()
-    if source.recording is not None:
-        heapq.heappush(sources, (source.recording, number, source))
-
-
-class _Source:
-    """The rows of an object, recording by recording. `recording` is the id of the next one; None at the end."""
-
-    def __init__(self, lake: Lake, table: str, of: File, schema: pa.Schema) -> None:
-        self._lake, self._path, self._schema = lake, f"{table}/{of.path}", schema
-        data = lake.objects.get(self._path).bytes()
-        with naming(lake, self._path):
-            self._file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(data)))
-        self._batches = self._file.iter_batches()
-        self._rows: pa.Table | None = None
-        self._next()
-
-    def _next(self) -> None:
-        with naming(self._lake, self._path):
-            batch = next((one for one in self._batches if one.num_rows), None)
-        self._rows = None if batch is None else conformed(pa.Table.from_batches([batch]), self._schema)
-
-    @property
-    def recording(self) -> str | None:
-        return None if self._rows is None else self._rows["recording_id"][0].as_py()
-
-    def next_recording(self) -> Iterator[pa.Table]:
-        """Yield the rows of the next recording, in parts."""
-        recording = self.recording
-        while self._rows is not None and self.recording == recording:
-            ids = self._rows["recording_id"]
-            if ids[-1].as_py() == recording:
-                yield self._rows
-                self._next()
-            else:
-                end = pc.index(pc.equal(ids, recording), False).as_py()
-                yield self._rows.slice(0, end)
-                self._rows = self._rows.slice(end)
+def _parts(lake: Lake, path: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows of an object in parts, each of one recording."""
+    data = lake.objects.get(path).bytes()
+    with naming(lake, path):
+        for batch in pq.ParquetFile(pa.BufferReader(pa.py_buffer(data))).iter_batches():
+            rows, at = conformed(pa.Table.from_batches([batch]), schema), 0
+            for _, end in runs(rows["recording_id"]):
+                yield rows.slice(at, end - at)
+                at = end
 
 
 class _Output:
@@ -348,7 +307,7 @@ class _Output:
         data = indexed(self._wanted.table, self._sink.getvalue())
         self._sink = None
         path = f"{PARTITION}={self._wanted.day}/merged-{uuid4()}.parquet"
-        action = add_action(self._wanted.table, path, self._wanted.day, data)
+        action = add_action(path, self._wanted.day, data)
         self._lake.objects.put(f"{self._wanted.table}/{path}", data, mode="create")
         self._made.append(replace(action, data_change=False))
 

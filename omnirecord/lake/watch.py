@@ -74,18 +74,23 @@ class Watcher:
         try:
             if self._shipper is None:
                 self._shipper = self._make()
-            busy = {one.path for one in map(self._told, self._shipper.ship(settled)) if one.status == "busy"}
+            busy = set[Path]()
+            for one in self._shipper.ship(settled):
+                if one.status == "busy":
+                    busy.add(one.path)
+                elif one.status != "there already" or one.path not in self._done:
+                    self._tell(one)
         except LakeError as error:
-            return self._fails(str(error))
+            if self.trouble is None:
+                self._say(f"{error}; trying again")
+            self.trouble = str(error)
+            pause, self._pause = self._pause, min(2 * self._pause, AGAIN_AT_MOST)
+            return pause
         self._done |= {path: stamp for path, stamp in settled.items() if path not in busy}
-        self._works()
+        if self.trouble is not None:
+            self._say("the lake works again")
+        self.trouble, self._pause = None, AGAIN_AFTER
         return EVERY if len(settled) == len(closed) else SETTLES_IN
-
-    def _told(self, one: Shipped) -> Shipped:
-        is_news = one.status != "there already" or one.path not in self._done
-        if one.status != "busy" and is_news:
-            self._tell(one)
-        return one
 
     def close(self) -> None:
         """Wait for what is in flight."""
@@ -99,18 +104,6 @@ class Watcher:
             path: stamp for path, stamp in stamps.items()
             if self._done.get(path) != stamp and not recorder_is_alive(path)
         }  # fmt: skip
-
-    def _fails(self, why: str) -> float:
-        if self.trouble is None:
-            self._say(f"{why}; trying again")
-        self.trouble = why
-        pause, self._pause = self._pause, min(2 * self._pause, AGAIN_AT_MOST)
-        return pause
-
-    def _works(self) -> None:
-        if self.trouble is not None:
-            self._say("the lake works again")
-        self.trouble, self._pause = None, AGAIN_AFTER
 
 
 ALONE_AT_MOST = 600.0

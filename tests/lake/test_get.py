@@ -103,7 +103,7 @@ def whole_of(parts: tuple[Path, Path], folder: Path) -> Path:
     (session,) = sessions_of(parts[0])
     with closing(Fetch(lake, session)) as fetch:
         write_lines(fetch.values(), folder / "whole.db", is_text=False, is_compressed=False)
-        assert len(fetch.found.recordings) == 2
+        assert len(fetch.recordings) == 2
     return folder / "whole.db"
 
 
