@@ -42,7 +42,7 @@ def turns() -> Iterator[str]:
 
 def test_every_view_shows_what_the_commands_say(browser: Any, everything: str, long: bool) -> None:
     """Of each cassette with `--long`, otherwise of each fourth one and of those with two sessions."""
-    with opened(browser, f"{everything}#/sessions", height=2600) as page:
+    with opened(browser, f"{everything}#/sessions") as page:
         page.wait_for_selector("td.name a")
         page.wait_for_selector("td .severity.error")
         links = page.locator("td.name a").evaluate_all("found => found.map(one => one.getAttribute('href'))")
