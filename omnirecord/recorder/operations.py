@@ -12,13 +12,15 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..cassette.sqlite import Writer
 from ..model import Direction, Ending, Headers, Kind, Side
-from ..redaction.coded import MaskedStream
-from ..redaction.redactor import JsonMask
 from .intervals import PORTION, resting
+
+if TYPE_CHECKING:  # the worker makes frames and needs neither
+    from ..redaction.coded import MaskedStream
+    from ..redaction.redactor import JsonMask
 
 HELD = 300
 """Bytes of memory that a queued operation takes beside its data."""

@@ -41,7 +41,10 @@ log = logging.getLogger("omnirecord")
 
 def child(module: str, *arguments: str) -> list[str]:
     """Return the command of a process that calls `main` of a module. Further arguments: `max_decoded`, in bytes."""
-    boot = f"import json, sys; sys.path[:] = json.loads(sys.argv.pop()); from {module} import main; main()"
+    boot = (  # no garbage collection during the imports: almost all that they make stays
+        "import gc, json, sys; gc.disable(); sys.path[:] = json.loads(sys.argv.pop());"
+        f" from {module} import main; gc.enable(); main()"
+    )
     return [sys.executable, "-P", "-c", boot, *arguments, str(max_decoded()), json.dumps(sys.path)]
 
 

@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner, Result
 from deltalake import DeltaTable
 
-import omnirecord
 from omnirecord.cli import main
 from tests.support import forked
 from tests.support.cassettes import HEALTHY, TROUBLED, Made, created, status
+from tests.support.lake_sessions import without
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 
@@ -289,11 +289,7 @@ def test_a_store_that_is_down_is_one_sentence_without_credentials(monkeypatch: p
 
 
 def test_without_the_extra_each_command_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    if loaded := sys.modules.get("omnirecord.lake"):
-        monkeypatch.setattr(omnirecord, "lake", loaded)  # put back for later tests: the import below replaces it
-    for module in [name for name in sys.modules if name.startswith("omnirecord.lake")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "obstore", None)
+    without("obstore", monkeypatch)
     for words in (["init", "x"], ["check", "x"], ["sessions", "x"], ["sql", "x"], ["get", "x", "y", "-o", "z.db"]):
         assert 'install them with `pip install "omnirecord[lake]"`' in run(*words, code=2).stderr
 

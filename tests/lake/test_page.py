@@ -23,7 +23,7 @@ from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.page_data import LakeAnswers
 from omnirecord.server.listener import TOKEN_VARIABLE
 from tests.support.browsing import drawn, eventually, opened, serious, settled, texts
-from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship, showing_lake
+from tests.support.lake_sessions import EVIL_ID, drifted, filled, hostile, ship, showing_lake, without
 from tests.ui.test_page import unharmed
 from tests.ui.test_viewer import told
 
@@ -195,10 +195,10 @@ def test_ui_refuses_what_is_no_lake_in_one_sentence(
     assert sentence in result.output
 
 
-def test_ui_without_the_packages_of_the_lake_says_what_to_install(lake: Lake) -> None:
-    program = "import sys; sys.modules['deltalake'] = None; from omnirecord.__main__ import run; run()"
-    done = subprocess.run([sys.executable, "-c", program, "ui", lake.url], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+def test_ui_without_the_packages_of_the_lake_says_what_to_install(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    without("deltalake", monkeypatch)
+    done = CliRunner().invoke(main, ["ui", lake.url])
+    assert done.exit_code == 2
     assert done.stderr == 'Error: the lake needs more packages: install them with `pip install "omnirecord[lake]"`\n'
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-SHARE = 30
+SHARE = 20
 """Per cent of the examples that are tried without `--long`."""
 
 

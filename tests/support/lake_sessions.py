@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import omnirecord
 from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import open_store
 from omnirecord.lake.location import Lake
@@ -61,6 +65,15 @@ def changed(text: str, path: Path, day: str, labels: dict[str, Any], version: st
             one["server_version"] = version
     path.write_text(f"{json.dumps(value)}\n{rest}")
     return path
+
+
+def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process import the lake again, as if a package of its extra were not installed."""
+    if loaded := sys.modules.get("omnirecord.lake"):
+        monkeypatch.setattr(omnirecord, "lake", loaded)  # put back for later tests: the import below replaces it
+    for module in [name for name in sys.modules if name.startswith("omnirecord.lake")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from omnirecord.server.listener import TOKEN_VARIABLE
 from omnirecord.ui.export import sealed_page
 from tests.support.browsing import eventually, opened, settled, showing, texts
 from tests.support.cassettes import HEALTHY, TROUBLED
@@ -190,18 +189,3 @@ def test_without_a_clipboard_it_is_copied_the_old_way(browser: Any) -> None:
         page.evaluate("document.addEventListener('copy', () => { window.taken = getSelection().toString() })")
         page.locator(".session-head .copy", has_text="Copy id").click()
         page.locator(".session-head .copy", has_text="Copied").wait_for()
-
-
-def test_the_token_never_gets_into_a_link(browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    token = "a-token-of-sixteen-letters"
-    monkeypatch.setenv(TOKEN_VARIABLE, token)
-    with showing(HEALTHY["text"]) as url, opened(
-        browser, f"{url}#token={token}", permissions=["clipboard-read", "clipboard-write"]
-    ) as page:  # fmt: skip
-        settled(page)
-        page.keyboard.press("Home")
-        page.locator(".session-head .copy", has_text="Copy link").click()
-        page.locator(".session-head .copy", has_text="Copied").wait_for()
-        link = page.evaluate("navigator.clipboard.readText()")
-        assert "t=0" in link
-        assert token not in link

@@ -37,10 +37,10 @@ async def sip(client: Wire) -> None:
 async def test_slow_readers_delay_nobody_and_their_recordings_lack_nothing(
     many: int, tmp_path: Path, long: bool, figure: Figure
 ) -> None:
-    """Each reads a byte a second of 10 MB/s. In short, ten do so for two seconds."""
+    """Each reads a byte a second of 10 MB/s. In short, four do so for two seconds."""
     if many == 1 and not long:
-        pytest.skip("one is run with --long; here ten are")
-    many, seconds = (many, 20.0) if long else (10, 2.0)
+        pytest.skip("one is run with --long; here four are")
+    many, seconds = (many, 20.0) if long else (4, 2.0)
     db = tmp_path / "run.db"
     async with (
         flooding() as upstream, Process(upstream, db) as proxy, AsyncExitStack() as stack,

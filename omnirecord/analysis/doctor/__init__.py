@@ -1,0 +1,18 @@
+"""Findings: what is wrong with a recorded session. No socket, no clock. Reads each frame once.
+
+Each file of checks is named after its subject:
+
+- `items`: texts and items, on the stream and as stored
+- `turns`: how turns end, the session's status
+- `tools`: tools, sub-agents, approvals
+- `model`: model calls
+- `endings`: why a stream ended in the middle of a turn; reconnects, refused and failed requests, deleted sessions
+- `stream`: its events (contract, order, copies), heartbeats, silences, a slow reader, `[DONE]`
+
+`codes` is the table of codes. To add a check, add an entry to `codes.CODES`, and to `codes.EXPLAINS` if it is a cause.
+Put the check into the file of its subject, its example into `tests/support/doctor_examples.py`, and its page into
+`docs/doctor/`.
+
+A check returns a `Sign`. `finding.explained` makes findings of signs, each with its cause. `doctor.examine` runs all
+checks on an open cassette. All work is linear in the number of frames.
+"""
