@@ -146,6 +146,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
         "contract": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
+        "analysis.search.query": [(re.compile(re.escape('a*-"b')), {"finditer"})],
         "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
         "replayer.matching.key": [(masked, {"fullmatch"})],
