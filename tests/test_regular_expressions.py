@@ -18,7 +18,7 @@ import pytest
 
 import omnirecord
 from omnirecord.cassette.rotation import RotatedCassettes
-from omnirecord.contract import _any_head, _shape
+from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
@@ -143,7 +143,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
             *((one, {"match"}) for one, _ in scanner._patterns),
         ],
-        "contract": [
+        "contract.shapes": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),
         ],
         "analysis.search.query": [(re.compile(re.escape('a*-"b')), {"finditer"})],

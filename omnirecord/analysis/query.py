@@ -26,7 +26,7 @@ from ..model import Exchange, Recording, TimedFrame, wall_clock
 from ..text import dumps
 from ..wire.strict_json import Payload
 from ..wire.strict_json import payload as parsed
-from . import COLUMNS
+from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..model import CLOSE
-from ..redaction import File, user_key
 from ..redaction.coded import uncoded
 from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
+from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..wire.content_coding import CodingError, Decoder, decoder
 from ..wire.headers import header

@@ -29,8 +29,9 @@ from ..model import Verdict
 from ..wire.json_rpc import message_of
 from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
 from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
-from . import LONGEST, OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, Shape, Shapes, shortened
+from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
 from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
+from .shapes import LONGEST, Shape, Shapes
 
 _MOST_PATHS = 1000
 """Number of paths whose contract is kept."""

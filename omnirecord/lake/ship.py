@@ -16,7 +16,7 @@ from ..cassette.sqlite import Store, is_sqlite
 from ..cassette.sqlite.lock import RecorderLock, is_recorded, recorder_is_alive
 from ..cassette.sqlite.writer import mark_shipped
 from ..errors import CassetteInUse, LakeError, OmnirecordError
-from ..redaction import File
+from ..redaction.pseudonyms import File
 from .commits import Commits
 from .extract import Extract, extracted
 from .location import Lake

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..analysis import COLUMNS
+from ..analysis.columns import COLUMNS
 
 if TYPE_CHECKING:
     from ..cassette.sqlite import Store

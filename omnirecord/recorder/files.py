@@ -32,7 +32,7 @@ from ..cassette.sqlite.writer import UNWRITABLE
 from ..contract.judge import Contract
 from ..errors import OmnirecordError, __version__
 from ..model import Recording
-from ..redaction import UserKey, mark_of, user_key
+from ..redaction.pseudonyms import UserKey, mark_of, user_key
 from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation

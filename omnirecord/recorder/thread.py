@@ -21,7 +21,7 @@ from ..cassette.sqlite.writer import is_transient
 from ..errors import CassetteError
 from ..model import Headers
 from ..omnigent.routes import Parties, session_of
-from ..redaction import UserKey
+from ..redaction.pseudonyms import UserKey
 from ..redaction.redactor import Scanner, credentials
 from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text

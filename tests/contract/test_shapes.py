@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from omnirecord.contract import LONGEST, judge
+from omnirecord.contract import judge
 from omnirecord.contract.judge import Contract, Judgement
+from omnirecord.contract.shapes import LONGEST
 from omnirecord.omnigent import response_events, session_events
 from omnirecord.omnigent.contract import SHAPES, VALUES, documented, omnigent
 from omnirecord.wire.sse import Frame, Parser, read_fields

@@ -15,7 +15,7 @@ import pytest
 from omnirecord.errors import UsageError
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.recorder.thread import RecorderThread
-from omnirecord.redaction import UserKey, user_key
+from omnirecord.redaction.pseudonyms import UserKey, user_key
 from tests.support.examples import each
 
 KEY = "0123456789abcdef" * 4
@@ -73,7 +73,9 @@ def test_a_named_key_beats_that_of_the_environment_which_beats_the_users(
 def test_recorders_that_start_at_once_have_one_key(home: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
         threads = set(pool.map(lambda _: user_key().secret, range(64)))
-    script = "import sys; from omnirecord.redaction import user_key; print(user_key(sys.argv[1]).secret.hex())"
+    script = (
+        "import sys; from omnirecord.redaction.pseudonyms import user_key; print(user_key(sys.argv[1]).secret.hex())"
+    )
     command = [sys.executable, "-c", script, str(home / "other")]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     processes = {one.communicate()[0] for one in running}

@@ -29,7 +29,7 @@ from typing import Any
 
 from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
-from ...redaction import SALT_BYTES
+from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself, sibling
 from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction

@@ -18,7 +18,7 @@ from aiohttp import web
 from ...cassette.identity import labels_of
 from ...errors import UsageError
 from ...omnigent.routes import CONTROL, path_of
-from ...redaction import user_key
+from ...redaction.pseudonyms import user_key
 from ...redaction.redactor import content_scanner
 from ...server.access import File, Trust
 from ...server.http import bad_request, error_response, origin_form

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framer, Run
 from omnirecord.cassette.sqlite.stream_rows import FrameColumns
-from omnirecord.contract import LONGEST
+from omnirecord.contract.shapes import LONGEST
 from omnirecord.omnigent.contract import Contract, omnigent
 
 OMNIGENT = omnigent()
