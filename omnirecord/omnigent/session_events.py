@@ -4,7 +4,7 @@ carry: viewers, todos, resources, child sessions.
 Events marked "not on the page" are sent by the live server, and the reference page lacks them; `session.skills` is on
 the page only. Three objects describe values that the live schema leaves open (`TodoEntry`, `ChildSessionSummary`,
 `SessionResourceObject`). Only `typed_…` accessors return them. Most of their fields are optional, since the server
-sends parts.
+sends parts. What a new event type needs is said in `contract`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The fault verbs: a value for each, an example, and its reader. Pure.
 
 `parse_fault` reads a fault from a line: a verb, then its arguments. `str` of a fault is its line in the plainest
-spelling. A new verb needs a class and a row in `VERBS` and in `_READERS` here, and a paragraph in `docs/faults.md`. Its
-effect on a stream is in `apply.BoundFault`, that on a request in `faults.on_request`.
+spelling. A new verb needs a class, a place in a union, and a row in `VERBS` and in `_READERS` here. Its effect on a
+stream is in `apply.BoundFault`, that on a request in `faults.Bound.on_request`, its paragraph in `docs/faults.md`.
 """
 
 from __future__ import annotations
