@@ -22,7 +22,6 @@ from omnirecord.contract.shapes import _any_head, _shape
 from omnirecord.omnigent.contract import load
 from omnirecord.redaction.redactor import Scanner
 from omnirecord.replayer.matching.conversations import _day_expression
-from omnirecord.replayer.matching.key import key_of
 from omnirecord.replayer.player.rewrite import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.examples import each
@@ -135,9 +134,7 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
     scanner = Scanner(["own-", "other_"])
     rules = [(one, {"match"}) for rule in scanner._rules for one in (rule.body, rule.lead) if one is not None]
     shape = _shape(FRAME, "response.output_text.delta", load("omnigent").shapes._model_of("response.output_text.delta"))
-    masked = key_of("GET", "/v1/****/b****c****?d=****").masked
     assert shape is not None
-    assert masked is not None
     return {
         "redaction.content.scanner": [
             *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
@@ -149,7 +146,6 @@ def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
         "analysis.search.query": [(re.compile(re.escape('a*-"b')), {"finditer"})],
         "replayer.player.rewrite": [(Renaming({"conv_1": "a", "conv_12": "b"})._pattern, {"sub"})],
         "replayer.matching.conversations": [(_day_expression(date(2026, 11, 28)), {"sub"})],
-        "replayer.matching.key": [(masked, {"fullmatch"})],
         "cassette.rotation": [(RotatedCassettes(folder / "run.db", Retention())._name, {"fullmatch"})],
     }  # fmt: skip
 

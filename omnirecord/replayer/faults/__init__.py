@@ -188,7 +188,9 @@ class FaultBinder:
 
     def silences(self, fault: StopHeartbeats) -> list[Silence]:
         """Return where heartbeats stop, for each stream in which they do."""
-        first = dict(reversed(fault.event.resolve(self._streams)))  # the first event of each stream
+        first: dict[int, int] = {}
+        for stream, seq in fault.event.resolve(self._streams):
+            first.setdefault(stream, seq)
         return [
             Silence(str(fault), stream, seq + fault.after, self._frame((stream, seq)).offset_ns)
             for stream, seq in first.items()

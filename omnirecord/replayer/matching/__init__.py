@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from functools import lru_cache
 from itertools import islice
-from re import Pattern
 
 from ...model import Exchange, Request
 from ...omnigent.routes import creates_session, is_bookkeeping, path_of
 from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
-from .key import NEAREST, Incoming, Key, Mismatch, Miss, difference, in_order, key_of, line, named, nearest
+from .key import NEAREST, Incoming, Key, Masked, Mismatch, Miss, difference, in_order, key_of, line, named, nearest
 from .rules import DEFAULT, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
@@ -46,7 +45,7 @@ class Lookup:
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
-        self._masked: dict[tuple[bool, Key], Pattern[str]] = {}
+        self._masked: dict[tuple[bool, Key], Masked] = {}
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
         for x in exchanges:
             self._place(x)
@@ -80,7 +79,7 @@ class Lookup:
         spelling = str(key) if self._masked else ""
         fits = (
             other for other, masked in self._masked.items()
-            if other[0] is is_runner and other[1].headers == key.headers and masked.fullmatch(spelling)
+            if other[0] is is_runner and other[1].headers == key.headers and masked.fits(spelling)
         )  # fmt: skip
         return next((self._index[other] for other in fits), [])
 

@@ -29,9 +29,30 @@ from .rules import DEFAULT, Rules
 
 _MASKED = re.compile(r"\*{4,}")
 """A secret that `--redact content` or `scrub` masked. Its length may differ in another client."""
+_NOT_IN_GAP = re.compile(r"[/?&\s]")
 _LARGE_QUERY, _MANY_PARAMETERS = 16 * 1024, 200
 """Characters and parameters above which a query is not parsed: parsing blocks the event loop."""
 Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A spelling with gaps in place of masked secrets. `parts`: the text around the gaps."""
+
+    parts: tuple[str, ...]
+
+    def fits(self, text: str) -> bool:
+        """Whether `text` is this spelling with a value in each gap. Takes time linear in its length."""
+        first, *middle, last = self.parts
+        at, end = len(first), len(text) - len(last)
+        if at >= end or not text.startswith(first) or not text.endswith(last):
+            return False
+        for part in middle:
+            found = text.find(part, at + 1, end)
+            if found < 0 or _NOT_IN_GAP.search(text, at, found):
+                return False
+            at = found + len(part)
+        return at < end and _NOT_IN_GAP.search(text, at, end) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +70,10 @@ class Key:
         return replace(self, query=kept)
 
     @property
-    def masked(self) -> re.Pattern[str] | None:
-        """The spellings that a request may have, any value in place of a masked secret; None if none is masked. A value
-        ends where the text behind it comes first: so matching takes linear time."""
-        first, *texts = map(re.escape, _MASKED.split(str(self)))
-        if not texts:
-            return None
-        values = [rf"(?>[^/?&\s]+?{text})" for text in texts[:-1]]
-        return re.compile(rf"{first}{''.join(values)}[^/?&\s]+?{texts[-1]}")
+    def masked(self) -> Masked | None:
+        """The spelling that a request has to fit; None if no secret is masked in this key."""
+        parts = tuple(_MASKED.split(str(self)))
+        return Masked(parts) if len(parts) > 1 else None
 
     @property
     def query_text(self) -> str:

@@ -95,8 +95,7 @@ class Shell:
 
     def has_all_of(self, page: bytes) -> bool:
         """Whether all scripts and styles of a page are recorded or installed."""
-        recorded = {path_of(x.request.target) for x, _ in self._successes}
-        return all(f"/{one}" in recorded or self.file(f"/{one}") for one in _ASSET.findall(page.decode("latin-1")))
+        return all(f"/{one}" in self._assets or self.file(f"/{one}") for one in _ASSET.findall(page.decode("latin-1")))
 
     @property
     def page_is(self) -> str:
@@ -122,6 +121,10 @@ class Shell:
         pages = ((x, kind) for x, kind in reversed(self._successes) if asks_for_page(x.request.target))
         html = (x for x, kind in pages if kind.lower().startswith("text/html"))
         return next((x for x in html if _ASSET.search(self._plan.decoded_body(x).decode("latin-1"))), None)
+
+    @cached_property
+    def _assets(self) -> frozenset[str]:
+        return frozenset(path_of(x.request.target) for x, _ in self._successes)
 
     @cached_property
     def _successes(self) -> list[tuple[Exchange, str]]:

@@ -167,8 +167,8 @@ class Controls:
             self._watch(self._streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
-        """Move ahead to recorded seconds from the start of the first stream, or to the closed gate before. Raises
-        `UsageError` for a time in the past."""
+        """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before
+        that. Raises `UsageError` for a time in the past."""
         if not -LONGEST <= seconds <= LONGEST:
             raise UsageError(f"{seconds:g} s is no such time: seconds count from the start of the first stream")
         offset_ns = run.start_ns + round(seconds * NS)
