@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain, combinations, product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def _refuse_twice(parts: Sequence[_Part], target: Path) -> None:
 
 def _refuse_collisions(parts: Sequence[_Part]) -> None:
     """Raise `UsageError` if two files have recordings of the same hop at the same time."""
-    for other, part in combinations(parts, 2):
+    for part, other in ((part, other) for number, part in enumerate(parts) for other in parts[:number]):
         for one, (another, ended) in product(part.recordings, zip(other.recordings, other.ends, strict=True)):
             overlap = one.hop == another.hop and moment_of(one.started_at) < ended
             if overlap and another.recording_id != one.recording_id:

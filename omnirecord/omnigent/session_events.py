@@ -242,12 +242,13 @@ class SessionResourceCreatedEvent(OmnigentEvent):
         return SessionResourceObject.fit(self.resource)
 
 
-class SessionResourceDeletedEvent(OfSession):
+class SessionResourceDeletedEvent(OmnigentEvent):
     """A terminal, file or environment is gone."""
 
     type: Literal["session.resource.deleted"]
     resource_id: str
     resource_type: str
+    session_id: str
 
 
 class SessionChangedFilesInvalidatedEvent(OfSession):

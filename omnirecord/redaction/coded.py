@@ -188,7 +188,7 @@ class AnyWidth:
         wide = self._of_wide.getstate()[0] + self._start
         size = len(wide) // 2 * 2
         safe = self._inner.feed(_narrow(wide[:size].decode(self._coding, "surrogatepass"))) + self._inner.close()
-        return mark + self._widened(safe) + wide[size:]
+        return mark + self._widened(safe, final=True) + wide[size:]
 
     def _begin(self, *, final: bool) -> bytes | None:
         """Find the coding, and return the byte order mark; None if the next bytes decide."""
@@ -203,8 +203,8 @@ class AnyWidth:
         self._of_wide, self._start = _decoder(self._coding), self._start[len(mark) :]
         return mark
 
-    def _widened(self, narrow: bytes) -> bytes:
-        return self._of_narrow.decode(narrow).encode(self._coding or "", "surrogatepass")
+    def _widened(self, narrow: bytes, *, final: bool = False) -> bytes:
+        return self._of_narrow.decode(narrow, final).encode(self._coding or "", "surrogatepass")
 
 
 def _decoder(coding: str) -> codecs.IncrementalDecoder:

@@ -125,8 +125,10 @@ def payload(frame: TimedFrame) -> dict[str, Any]:
 
 def loads(text: bytes | str) -> Any:
     """Return the JSON value of a text; None if it is no JSON."""
-    with suppress(ValueError):  # then only `json` may read it
+    try:
         return jiter.from_json(text.encode() if isinstance(text, str) else text)
+    except ValueError:
+        pass  # only `json` may read it
     with suppress(ValueError, RecursionError):
         return json.loads(text)
     return None
