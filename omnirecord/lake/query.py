@@ -251,6 +251,8 @@ class LakeQuery:
         """Make the views that a query names. The logs of their tables are read at the same time."""
         wanted = reached(names, NEEDS) - self._defined - self._held
         tables, views = [one for one in SCHEMAS if one in wanted], [one for one in SELECTS if one in wanted]
+        if tables:
+            self.recordings()  # first: a recording that is committed later is not complete in this query
         self.open(*tables)
         for name in tables:
             self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {self._select(name)}")

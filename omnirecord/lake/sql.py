@@ -93,7 +93,9 @@ def mistake(error: Exception, sql: str, names: Names) -> str:
     said = str(error)
     if found := re.search(r"Table with name (\S+) does not exist", said):
         return no_table(found[1].strip('"'), names)
-    if found := re.search(r'[Cc]olumn "([^"]+)" (?:was )?(?:not found|does not exist)|a column named "([^"]+)"', said):
+    if found := re.search(
+        r'[Cc]olumn "([^"]+)" (?:was )?(?:not found|does not exist)|not have a column named "([^"]+)"', said
+    ):
         return no_column(found[1] or found[2], sql, names)
     if found := re.search(r'syntax error at or near "(.*?)"', said, re.DOTALL):
         parameter = re.search(r"(?<![:\w\]]):[A-Za-z_]\w*", _TEXT.sub("''", sql)) if found[1] == ":" else None

@@ -320,3 +320,16 @@ def test_a_scan_among_values_gives_their_rows_only(lake: Lake, query: LakeQuery)
     rows = ask(lake, "SELECT recording_id FROM exchanges WHERE exchange = 19")
     assert sorted(found["recording_id"].to_pylist()) == sorted(one for (one,) in rows) != []
     assert query.scan("exchanges", ["recording_id"], among={"exchange": []}).num_rows == 0
+
+
+def test_complete_recordings_are_read_before_the_other_tables(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def noted(of: Lake, name: str) -> Any:
+        read.append(name)
+        return files_of(of, name)
+
+    monkeypatch.setattr("omnirecord.lake.query.files_of", noted)
+    ask(lake, "SELECT count(*) FROM events JOIN sessions USING (recording_id) JOIN recordings USING (recording_id)")
+    assert read[0] == "recordings"
+    assert set(read) == {"recordings", "events", "sessions"}

@@ -239,10 +239,15 @@ def matches(connection: sqlite3.Connection, query: Query, narrow: Filter, limit:
 
 def _first(connection: sqlite3.Connection, inner: str, values: Values, count: int) -> list[int]:
     """The numbers of the first documents; of equal ones, the earliest."""
-    order = "session, first_ns, id"
-    place = f"row_number() OVER (PARTITION BY same ORDER BY {order}) AS place"
-    query = f"SELECT id FROM (SELECT id, session, first_ns, {place} {inner}) WHERE place = 1 ORDER BY {order} LIMIT ?"
-    return [number for (number,) in connection.execute(query, [*values, count])]
+    first: dict[int, int] = {}
+    taken = 2 * count
+    while len(first) < count:
+        query = f"SELECT same, id {inner} ORDER BY session, first_ns, id LIMIT ?"
+        first = {}
+        for same, number in connection.execute(query, [*values, taken]):
+            first.setdefault(same, number)
+        taken *= 4
+    return list(first.values())[:count]
 
 
 def indexed_sessions(connection: sqlite3.Connection) -> list[tuple[int, int, str | None, int | None]]:
