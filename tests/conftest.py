@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import logging
 import os
 import shutil
 import signal
@@ -131,6 +132,19 @@ def _import_share(config: pytest.Config) -> None:
     for path in sorted(_TESTS.rglob("test_*.py"))[number::count]:
         with suppress(Exception, pytest.skip.Exception):  # the collection imports it again, and reports the error
             importlib.import_module(".".join(path.relative_to(_TESTS.parent).with_suffix("").parts))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[object]:
+    """A command that a test runs in this process sets the loggers. The next test has them as before."""
+    loggers = [logging.getLogger(name) for name in ("omnirecord", "asyncio")]
+    before = [(one.handlers[:], one.level, one.propagate) for one in loggers]
+    try:
+        return (yield)
+    finally:
+        for one, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            one.handlers[:], one.propagate = handlers, propagate
+            one.setLevel(level)
 
 
 @pytest.fixture

@@ -189,3 +189,22 @@ def test_without_a_clipboard_it_is_copied_the_old_way(browser: Any) -> None:
         page.evaluate("document.addEventListener('copy', () => { window.taken = getSelection().toString() })")
         page.locator(".session-head .copy", has_text="Copy id").click()
         page.locator(".session-head .copy", has_text="Copied").wait_for()
+
+
+def test_a_link_is_followed_though_the_page_is_about_to_write_its_own_place(served: str, browser: Any) -> None:
+    with opened(browser, served) as page:
+        settled(page)
+        page.keyboard.press("Home")
+        holds(page, "t=0")
+        page.keyboard.press("ArrowRight")  # 0.4 s later, the page writes this place into the address
+        page.evaluate(
+            """async () => {
+              await new Promise(resolve => setTimeout(resolve, 100))
+              const link = location.hash.split('?')[0] + '?tab=about'
+              setTimeout(() => (location.hash = link)) // both are due, this first
+              const until = performance.now() + 600
+              while (performance.now() < until);
+            }"""
+        )
+        page.wait_for_selector(".about:visible", timeout=5000)
+        holds(page, "tab=about")

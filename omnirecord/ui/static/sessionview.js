@@ -7,7 +7,7 @@ import { isAll, ofAddress, toAddress } from './filters.js'
 import { aboutParts, findingParts } from './panes.js'
 import { Player } from './player.js'
 import { SPEEDS } from './playhead.js'
-import { read, write } from './routes.js'
+import { write } from './routes.js'
 import { TalkView } from './talkview.js'
 import { Timeline } from './timeline.js'
 import { Wire } from './wire.js'
@@ -26,7 +26,7 @@ const NARROW = '(max-width: 900px)' // where the style sheet makes the conversat
 export class SessionView {
   constructor(source, row, overview, route) {
     this.deck = new Deck(source, row.key)
-    Object.assign(this, { row, overview, route })
+    Object.assign(this, { row, overview, route, visited: location.hash })
     const { deck } = this
     deck.isFollowed = overview.is_recorded && source.canFollow
     this.modelHops = new Set(overview.recordings.filter(one => one.is_model_hop).map(one => one.recording))
@@ -148,14 +148,16 @@ export class SessionView {
     if (this.remembering || !this.hasArrived) return
     this.remembering = setTimeout(() => {
       this.remembering = null
-      const { key } = read(location.hash) // another session, if a link was just followed
-      if (!this.deck.isClosed && (!location.hash || key === this.row.key)) history.replaceState(null, '', this.address)
+      if (this.deck.isClosed || location.hash !== this.visited) return // a link was just followed
+      history.replaceState(null, '', this.address)
+      this.visited = location.hash
     }, REMEMBERED)
   }
 
   // Go to another place of this session, from the address.
   revisit(route) {
     const { deck } = this
+    this.visited = location.hash
     deck.setFilter(ofAddress(route))
     this.wire.filters.show()
     this.openFirst(route)
