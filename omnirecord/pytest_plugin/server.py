@@ -31,7 +31,7 @@ from ..replayer.server import Replay, Served
 from ..server.listener import WithBlock
 from ..server.timers import monotonic
 from ..text import visible
-from . import Settings
+from .settings import Settings
 
 _LEAVE_IN = 1.0
 """Seconds for clients to disconnect, so that the recorder does not end their streams."""

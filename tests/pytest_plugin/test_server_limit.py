@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from omnirecord.pytest_plugin import settings_of
 from omnirecord.pytest_plugin.server import swallows
+from omnirecord.pytest_plugin.settings import settings_of
 from tests.support.pytest_suite import Suite
 from tests.support.pytest_suite import suite as suite
 
@@ -124,7 +124,7 @@ def test_the_error_of_the_client_shows_where_it_was_blocked(suite: Suite) -> Non
 
 @pytest.mark.parametrize("marker", [", gate_timeout=0", ", skip_gates_after=30"])
 def test_a_test_may_have_no_limit(suite: Suite, marker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("omnirecord.pytest_plugin.GATE_TIMEOUT", 0.1)
+    monkeypatch.setattr("omnirecord.pytest_plugin.settings.GATE_TIMEOUT", 0.1)
     listens(suite, "def", "time.sleep(0.4)", marker).assert_outcomes(passed=1)
 
 

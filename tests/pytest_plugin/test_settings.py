@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.errors import UsageError
-from omnirecord.pytest_plugin import cassette_path, cassettes_folder, checked, marker_layer, settings_of
+from omnirecord.pytest_plugin.settings import cassette_path, cassettes_folder, checked, marker_layer, settings_of
 
 MODULE = Path("/suite/tests/deep/test_it.py")
 FOLDER = Path("/suite/tests/deep/cassettes")
