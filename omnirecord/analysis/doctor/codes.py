@@ -26,12 +26,13 @@ _error, _warning, _note = partial(Code, "error"), partial(Code, "warning"), part
 CODES: Mapping[str, Code] = {
     # What only the hop to the model shows: the client was told otherwise, or the cause of a failure.
     "model-failed-hidden": _error(
-        "The provider failed, but the client was told that the turn is completed. The answer may end in the middle.",
+        "The provider failed, but the server told the client that the turn is completed. The answer may end in the"
+        " middle.",
         "Run omnirecord show CASSETTE, which prints the calls of each turn. Then read the provider's error, and ask"
         " again.",
     ),
     "model-truncated-hidden": _error(
-        "The model was stopped before the answer was complete, but the client was told that the turn is completed.",
+        "The model stopped before the answer was complete, but the server told the client that the turn is completed.",
         "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
     ),
     "model-failed": _error(
@@ -40,7 +41,7 @@ CODES: Mapping[str, Code] = {
         " request, run omnirecord request CASSETTE N.",
     ),
     "model-truncated": _warning(
-        "The model was stopped before the answer was complete.",
+        "The model stopped before the answer was complete.",
         "Read the reason: a token limit can be raised; a content filter or a refusal needs another question.",
     ),
     "model-rate-limited": _warning(
@@ -118,7 +119,7 @@ CODES: Mapping[str, Code] = {
         "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "The field event and the data of an event name different types. Some clients read the field, others the data.",
+        "The event: line and the data of an event name different types. Some clients read the line, others the data.",
         "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
@@ -167,8 +168,8 @@ CODES: Mapping[str, Code] = {
         "Read the body of the server's response, and check whether a runner was online.",
     ),
     "request-failed": _error(
-        "The server refused a client's request, or failed to process the request. A failed write changed nothing."
-        " After a failed read, the client has old data or no data.",
+        "The server refused a client's request, or failed to process the request. A failed PATCH, PUT, POST or DELETE"
+        " changed nothing. After a failed GET, the client has old data or no data.",
         "Read the error in the answer: omnirecord request CASSETTE N shows exchange N. Then read the server's log.",
     ),
     "runner-silent": _error(
@@ -191,8 +192,8 @@ CODES: Mapping[str, Code] = {
         "Read the call's arguments and its output: omnirecord show CASSETTE --full.",
     ),
     "client-left-in-turn": _warning(
-        "The agent continued, but no client listened. Of the later events, the server stores only the items: messages"
-        " and tool calls.",
+        "The agent continued, but no client listened. The server stores the later messages and tool calls (items), but"
+        " no other later events.",
         "Find out why the client closed its stream: its own timeout, a closed tab, a crash.",
     ),
     "tool-without-output": _error(
@@ -276,8 +277,8 @@ CODES: Mapping[str, Code] = {
         "Check the load of the server at that time, and buffering between server and proxy.",
     ),
     "no-done": _error(
-        "With this API, a complete answer ends with [DONE] or a final event. Without this end, a client cannot tell a"
-        " complete stream from a cut stream.",
+        "In the API of this stream, a complete answer ends with [DONE] or a final event. Without this end, a client"
+        " cannot tell a complete stream from a cut stream.",
         "Read the server's log at that second, and check whether the response was completed.",
     ),
     "truncated": _warning(
@@ -295,7 +296,7 @@ CODES: Mapping[str, Code] = {
     ),
     # Notes.
     "model-retried": _note(
-        "A request to the model was sent more than once while the user waited.",
+        "The agent sent a request to the model more than once while the user waited.",
         "Read the errors of the earlier attempts in omnirecord show CASSETTE. A rate limit or an overload passes.",
     ),
     "retried": _note(
