@@ -34,7 +34,7 @@ def write(lines: Iterable[str], titles: dict[str, str], page: Path = PAGE, folde
     written = []
     if rows:
         about = next(one for one in objects if "machine" in one)
-        told = f"{sentence(about['machine'])}; {about['rounds']} rounds of {about['seconds']:g} s."
+        told = f"{sentence(about['machine'])}. {about['rounds']} rounds of {about['seconds']:g} s."
         told += _doubts(about)
         faults = [f"- not counted: {one['benchmark']}, {one['fault']}" for one in objects if "fault" in one]
         text = page.read_text()
