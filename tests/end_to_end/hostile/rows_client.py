@@ -47,7 +47,7 @@ LENGTHS = [
     refused("chunked twice", POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n" + HIDDEN),
     refused("chunked, identity", POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN),
     refused("an unknown coding", POST + b"Transfer-Encoding: x-own\r\n\r\n0\r\n\r\n" + HIDDEN),
-    refused("chunked with a tab before it", POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + HIDDEN),
+    refused("a vertical tab before chunked", POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n" + HIDDEN),
     refused("a space before the colon of the length", POST + b"Content-Length : 37\r\n\r\n" + HIDDEN),
     refused("a folded Transfer-Encoding", POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + HIDDEN),
 ]
