@@ -36,10 +36,10 @@ fail_on_option = click.option(
 @fail_on_option
 @output_options
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
-    """List failures in sessions, such as turns without an end, lost events, silences and dead runners.
+    """List failures in sessions, such as turns without an end, lost events, silences and dead agent processes.
 
-    The cause of a failure comes first. A runner is the process that runs an agent. Each finding names its events as
-    STREAM:EVENT, with the numbers that `omnirecord events` prints.
+    The cause of a failure comes first. Each finding names its events as STREAM:EVENT, with the numbers that `omnirecord
+    events` prints.
 
     SESSION is an id, or the beginning of an id. Without SESSION, the command examines all sessions of the cassette.
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def lake() -> None:
-    """Keep the recordings of many recorders in one place, the lake, and query all of them.
+    """Keep the recordings of many recorders in one place (a lake), and query all of them.
 
-    URL is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the
+    The URL of a lake is a folder, s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH. Credentials come from the
     environment variables of AWS, Google or Azure. The commands need extra packages: pip install "omnirecord[lake]"
 
     \b

@@ -82,8 +82,7 @@ TRUSTS = (
 )  # fmt: skip
 @click.option(
     "--resume-for", type=float, metavar="S",
-    help="With --resume, how many seconds the proxy continues to read a stream after its client disconnected (default:"
-    " 30).",
+    help="With --resume, seconds to continue reading a stream after its client disconnects (default: 30).",
 )  # fmt: skip
 @click.option(
     "--rotate", multiple=True, metavar="SIZE|DURATION",
@@ -132,7 +131,7 @@ def proxy(
     control: bool, ui: str | None, redact: str | None, redact_patterns: tuple[str, ...], pseudonym_key: Path | None,
     quiet: bool, type_glob: str | None, verbose: bool, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
-    """Record the traffic between clients and a server, the upstream.
+    """Record the traffic between clients and a server (the upstream).
 
     Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
     through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.

@@ -56,8 +56,8 @@ def query(
 ) -> None:
     """Run one SQL statement over a cassette, read-only, and print the resulting rows.
 
-    Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. The tables
-    sessions, turns, tools, approvals, model_calls and findings are computed if the SQL names them.
+    Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. The command
+    computes the tables sessions, turns, tools, approvals, model_calls and findings if the SQL names them.
 
     \b
     Examples:

@@ -103,10 +103,10 @@ def serve(
     """Replay a cassette as a server, which sends the recorded answers.
 
     The replay keeps the recorded gaps between events. Where the recorded client sent a message, the replay waits
-    until your client sends the same message. It never connects to another server. A request that was not recorded gets
-    a 404, which lists the most similar recorded requests.
+    until your client sends the same message. A replay never connects to another server. A request that was not recorded
+    gets a 404, which lists the most similar recorded requests.
 
-    On a terminal, space pauses the replay, `.` steps to the next event, + and - change the speed. Ctrl-C stops the
+    On a terminal, space pauses the replay. `.` steps to the next event. + and - change the speed. Ctrl-C stops the
     replay.
 
     \b
