@@ -74,7 +74,11 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
         if key not in KEYS:
-            raise UsageError(f"{where} has no {key!r}: {_nearest(str(key), KEYS)}")
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(key), KEYS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(KEYS)}"
+            raise UsageError(f"{where} has no {key!r}: {hint}")
         if value is not None:
             _check(key, value, where)
     return layer
@@ -119,13 +123,6 @@ def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> 
             raise UsageError("the omnirecord marker takes one cassette; everything else by its name")
         merged |= checked({**dict(zip(("cassette",), args, strict=False)), **named}, "the omnirecord marker")
     return merged
-
-
-def _nearest(key: str, known: tuple[str, ...]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(key, known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
 
 
 def _all_of(key: str, value: Any) -> Any:
