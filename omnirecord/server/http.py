@@ -226,19 +226,15 @@ class Client(ClientProtocol):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the rest of a response; a refusal only once the client has stopped sending."""
-        if self._is_refused and not resp.prepared:
-            await self._linger()
+        if self._is_refused and not resp.prepared:  # if a connection is closed with unread bytes, its answer is lost
+            began = self.event_loop.time()
+            while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
+                await asyncio.sleep(_QUIET)
         before, behind = self.request_count, self.unparsed
         finished = await super().finish_response(request, resp, start_time)
         if self.request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
             self._begin_last(behind)
         return finished
-
-    async def _linger(self) -> None:
-        """Wait until the client stops sending: if a connection is closed with unread bytes, its answer is lost."""
-        began = self.event_loop.time()
-        while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
-            await asyncio.sleep(_QUIET)
 
     def _end_bodies(self, why: BaseException) -> None:
         """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
