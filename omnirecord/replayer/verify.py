@@ -173,11 +173,19 @@ class Rerun:
     async def run(self, longest_wait: float = 0.0) -> None:
         """Send all requests, and return when all are answered and every stream has ended. Raises `TimeoutError` after
         `longest_wait` + 15 seconds without a byte."""
-        async with _client() as client, asyncio.TaskGroup() as group:
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        )
+        async with client, asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
             made = []
             for x in self._exchanges:  # in order of time
-                while not self._is_time(x):
+                at = x.request.at_ns
+                while not all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at):
                     await self._moved.wait()
                 self._begun[x.exchange] = x
                 made.append(group.create_task(self._make(client, x)))
@@ -234,11 +242,6 @@ class Rerun:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    def _is_time(self, x: Exchange) -> bool:
-        """Whether everything that came before this request was recorded has come again."""
-        at = x.request.at_ns
-        return all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at)
-
     def _has_seen(self, y: Exchange, at: int) -> bool:
         """Whether an open response has reached its recorded length at `at`, in ns."""
         if y.kind != "sse":
@@ -252,13 +255,3 @@ class Rerun:
         """Return the offsets of the reads of a stream, in ns, and the bytes before and after each."""
         reads = self._store.reads(exchange)
         return [read.offset_ns for read in reads], list(accumulate((read.size for read in reads), initial=0))
-
-
-def _client() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-    )

@@ -68,7 +68,10 @@ class SlotContent:
         parts = _fitted(slot, self.data, self.key)
         if end and end.where != "after":
             at = inside_a_character(self.data) if end.where == "inside a character of" else None
-            return _upto(parts, at or inside(self.data))
+            size = at or inside(self.data)
+            starts = accumulate((len(part.data) for part in parts), initial=0)
+            cuts = zip(parts, starts, strict=False)
+            return [replace(part, data=part.data[: size - start]) for part, start in cuts if start < size]
         copy = replace(parts[-1], data=self.data, seq=0)  # a copy is a frame of its own
         return parts + [copy] * (self.copies - 1)
 
@@ -136,12 +139,6 @@ def _fitted(slot: list[Part], data: bytes, key: Key | None) -> list[Part]:
     cuts = zip(slot, pairwise([0, *ends, len(data)]), strict=True)
     parts = [replace(part, data=data[a:b], stream=stream, seq=seq) for part, (a, b) in cuts]
     return [*(part for part in parts[:-1] if part.data), parts[-1]]
-
-
-def _upto(parts: list[Part], size: int) -> list[Part]:
-    starts = accumulate((len(part.data) for part in parts), initial=0)
-    cuts = zip(parts, starts, strict=False)
-    return [replace(part, data=part.data[: size - start]) for part, start in cuts if start < size]
 
 
 @dataclass(frozen=True, slots=True)

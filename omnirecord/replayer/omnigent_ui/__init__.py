@@ -105,11 +105,8 @@ class OmnigentUi:
     def __init__(self, plan: ReplayPlan, player: Player, files: Files | None) -> None:
         self._player = player
         self._sessions = Sessions(plan)
-        self._shell = Shell(plan, files)
+        self.shell = Shell(plan, files)
         self.made_up: list[str] = []
-
-    def opens_stream(self, request: Incoming) -> bool:
-        return request.is_page and opens_session_stream(request.method, request.target)
 
     def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
         """Return the player's decision, or for a page that reads, the answer that replaces it."""
@@ -133,11 +130,6 @@ class OmnigentUi:
             return decision if is_current else made(state)
         return self._missing(request, now) or decision if isinstance(decision, Miss) else decision
 
-    @property
-    def page(self) -> str:
-        """The web UI that a browser gets, in words."""
-        return self._shell.page_is
-
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
         """Return the rows of these sessions by id, without unknown ones."""
         return {name: self._row(name, now) for name in names if self._sessions.has(name)}
@@ -148,10 +140,10 @@ class OmnigentUi:
     def _page(self, decision: Answering | Miss, now: int) -> Decision | MadeUp:
         if isinstance(decision, Answering) and (response := decision.exchange.response) is not None:
             content = decision.content
-            if response.status != 200 or (content is not None and self._shell.has_all_of(content)):
+            if response.status != 200 or (content is not None and self.shell.has_all_of(content)):
                 response = replace(response, headers=guarded(response.headers))
                 return replace(decision, exchange=replace(decision.exchange, response=response))
-        return self._shell.page([self._row(name, now) for name in self._sessions.roots()])
+        return self.shell.page([self._row(name, now) for name in self._sessions.roots()])
 
     def _state(self, target: str, answer: Timed | None, now: int) -> Any:
         """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
@@ -179,7 +171,7 @@ class OmnigentUi:
     def _missing(self, request: Incoming, now: int) -> MadeUp | Quiet | None:
         """Return the answer to a request that was never recorded; None if there is none."""
         target, path = request.target, path_of(request.target)
-        if (file := self._shell.file(path)) is not None:
+        if (file := self.shell.file(path)) is not None:
             return file
         name = session_of(target)
         found: MadeUp | Quiet | None = self._of_the_server(path, target)

@@ -121,7 +121,9 @@ class Playing:
     def due(self, now: int) -> int | None:
         """Return when the next part, or else the end, may be sent; None while a gate or a pause holds it."""
         if not self.has_more:
-            return self._end_due(now)
+            if self.faulty.end or self.exchange.end_ns is None:
+                return None if self.timeline.paused else now
+            return self.timeline.due(self.exchange.end_ns, now)
         part = self.parts[self.next]
         if self.timeline.paused:
             return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
@@ -131,11 +133,6 @@ class Playing:
         elif not self.joined:
             at = max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
-
-    def _end_due(self, now: int) -> int | None:
-        if self.faulty.end or self.exchange.end_ns is None:
-            return None if self.timeline.paused else now
-        return self.timeline.due(self.exchange.end_ns, now)
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
         """Return when a part is due after stalls. A stall begins with its part; later parts keep their distance."""

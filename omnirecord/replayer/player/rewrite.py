@@ -216,8 +216,17 @@ def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterat
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
 
     def change(frame: list[bytes]) -> list[bytes] | None:
-        changed = _frame_to(b"".join(frame), recorded, asked)
-        return None if changed is None else [*[b""] * (len(frame) - 1), changed]
+        lines = b"".join(frame).splitlines(keepends=True)
+        data = [line for line in lines if line.startswith(_DATA)]
+        value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
+        changed = _with_ids(value, recorded, asked)
+        if changed is value:
+            return None
+        ending = data[0][len(data[0].rstrip(b"\r\n")) :]
+        at = lines.index(data[0])
+        rest = [line for line in lines[at:] if not line.startswith(_DATA)]
+        made = b"".join([*lines[:at], b"data: " + _json(changed) + ending, *rest])
+        return [*[b""] * (len(frame) - 1), made]
 
     return _changed(parts, change)
 
@@ -225,20 +234,6 @@ def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterat
 def ids_differ(recorded: Message, asked: Message) -> bool:
     """Return whether the answer to the recorded request has to be changed for the new one."""
     return (recorded.id, recorded.progress_token) != (asked.id, asked.progress_token)
-
-
-def _frame_to(raw: bytes, recorded: Message, asked: Message) -> bytes | None:
-    """Return the changed bytes of a frame; None if nothing changes."""
-    lines = raw.splitlines(keepends=True)
-    data = [line for line in lines if line.startswith(_DATA)]
-    value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
-    changed = _with_ids(value, recorded, asked)
-    if changed is value:
-        return None
-    ending = data[0][len(data[0].rstrip(b"\r\n")) :]
-    at = lines.index(data[0])
-    rest = [line for line in lines[at:] if not line.startswith(_DATA)]
-    return b"".join([*lines[:at], b"data: " + _json(changed) + ending, *rest])
 
 
 def _with_ids(value: Any, recorded: Message, asked: Message) -> Any:
@@ -282,7 +277,9 @@ class Effects:
         if not self._has_faults:
             playing.lay_out(parts)
             return
-        faulty = self._bound.on(playing.exchange.stream or 0, list(parts), self._stalls_over(playing))
+        had = Counter(name for name, other in self._stalling if other is not playing)
+        over = {name for name, count in self._bound.stalls.items() if had[name] >= count}
+        faulty = self._bound.on(playing.exchange.stream or 0, list(parts), over)
         self._stalling |= {(name, playing) for name in faulty.names if name in self._bound.stalls}
         playing.lay_out(faulty.parts, faulty)
         self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
@@ -304,11 +301,6 @@ class Effects:
             for name, one in self._stalling
             if one is playing and not any(playing.has_reached(key) for key in self._bound.stalled_at[name])
         }
-
-    def _stalls_over(self, playing: Playing) -> set[str]:
-        """Return the stalls that other connections have had, as often as they were given."""
-        had = Counter(name for name, other in self._stalling if other is not playing)
-        return {name for name, count in self._bound.stalls.items() if had[name] >= count}
 
     def on_request(self, method: str, target: str) -> RequestFault | None:
         if (fault := self._bound.on_request(method, target)) is not None:

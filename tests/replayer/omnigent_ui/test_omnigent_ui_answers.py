@@ -333,7 +333,7 @@ ASSETS = ("/assets/app-1.js", "/assets/app-1.css")
 
 def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nobody_else() -> None:
     browser = Browser(with_page(*ASSETS), {"/index.html": b"another"})
-    assert browser.ui.page == "the recorded web UI"
+    assert browser.ui.shell.page_is == "the recorded web UI"
     for path in ("/", "/c/s", "/inbox?tab=1"):
         body, policy = page_of(browser.asks(path))
         assert body == PAGE
@@ -343,7 +343,7 @@ def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nob
 
 def test_a_page_whose_scripts_came_from_a_cache_is_not_given() -> None:
     browser = Browser(with_page(ASSETS[0]), {"/index.html": b"another"})
-    assert browser.ui.page == "an installed web UI"
+    assert browser.ui.shell.page_is == "an installed web UI"
     assert page_of(browser.asks("/"))[0] == b"another"
     complete = Browser(with_page(ASSETS[0]), {"/index.html": b"another", ASSETS[1]: b"css"})
     assert page_of(complete.asks("/"))[0] == PAGE
