@@ -130,7 +130,6 @@ def _all_of(key: str, value: Any) -> Any:
     return (value,) if key in _SEVERAL and not isinstance(value, (list, tuple)) else value
 
 
-FOLDER = "cassettes"
 _UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]+")
 _LONGEST = 100
 _LIKE_HASHED = re.compile(r"-[0-9a-f]{8}\Z")
@@ -138,7 +137,7 @@ _LIKE_HASHED = re.compile(r"-[0-9a-f]{8}\Z")
 
 def cassettes_folder(configured: Path | None, module: Path) -> Path:
     """Return the folder of all cassettes: the configured one, else `cassettes` beside the test file."""
-    return configured or module.parent / FOLDER
+    return configured or module.parent / "cassettes"
 
 
 def cassette_path(folder: Path, named: str | None, module: Path, names: Sequence[str]) -> Path:

@@ -71,7 +71,7 @@ class PlayheadControl:
     @property
     def paused(self) -> bool:
         """Whether the whole replay is paused."""
-        return self._controls.paused
+        return self._controls.streams.paused
 
     @property
     def speed(self) -> float:
@@ -316,8 +316,7 @@ def _listed(what: str, texts: Sequence[str]) -> list[str]:
 
 
 class ControlPath:
-    """The HTTP control interface of one replay. `guard` decides which requests pass; `state` returns the fields of
-    `GET …/state` beside the positions."""
+    """The HTTP control interface. `guard` decides which requests pass; `state`: the fields of `GET …/state`."""
 
     def __init__(self, guard: Guard, control: PlayheadControl, state: Callable[[], dict[str, Any]]) -> None:
         self._guard, self._control, self._state = guard, control, state

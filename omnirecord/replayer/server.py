@@ -45,9 +45,8 @@ _BEFOREHAND = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class WaitState:
-    """What a replay waits for. `awaits`: the recorded request that everything waits for, or the first recorded one if
-    no request has come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is
-    open."""
+    """What a replay waits for. `awaits`: the request that everything waits for, or the first one if no request has
+    come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is open."""
 
     awaits: str | None
     opened: int
@@ -277,7 +276,7 @@ class Replay(WithBlock, PlayheadControl):
 
     async def _decide(
         self, request: web.BaseRequest, target: str, headers: Headers
-    ) -> player.Decision | MadeUp | Quiet:  # fmt: skip
+    ) -> player.Decision | MadeUp | Quiet:
         """Read a request whole, keep the start of its body for matching, and return its answer."""
         body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():

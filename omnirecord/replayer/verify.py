@@ -134,7 +134,6 @@ def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int
 
 STUCK_AFTER = 15.0
 """Seconds without a byte, beyond the longest expected gap, after which a rerun is given up."""
-_NOT_SENT = ("host", "content-length", "expect")
 _SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
 
 
@@ -217,7 +216,7 @@ class Rerun:
         if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
             raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
         kept = [] if x.kind == "sse" else ["accept-encoding"]  # a stream is requested in its coding
-        headers = end_to_end(x.request.headers, but=[*_NOT_SENT, *kept])
+        headers = end_to_end(x.request.headers, but=["host", "content-length", "expect", *kept])
         async with client.request(
             x.request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as response:

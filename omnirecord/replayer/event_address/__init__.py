@@ -47,8 +47,7 @@ class Address:
         return " ".join(words)
 
     def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
-        """Return the stream number and the frame number of each event, in recorded order. Raises `UsageError` if there
-        is none, with the nearest events."""
+        """Return the stream and frame number of each event. Raises `UsageError`, with the nearest ones, for none."""
         streams = list(streams)
         places = [stream for stream in streams if self.place in (None, "every", stream.number)]
         found: list[tuple[int, int]] = []
@@ -137,7 +136,8 @@ class WordReader:
     def end(self, **hints: str) -> None:
         """Raise `UsageError` if a word is left. `hints`: texts for certain words."""
         if word := self.peek():
-            self.refuse({"with": HOW_CONDITIONS, **hints}.get(word, "nothing more is expected"))
+            hints = {"with": "a condition is written with FIELD=VALUE", **hints}
+            self.refuse(hints.get(word, "nothing more is expected"))
 
     def refuse(self, why: str) -> NoReturn:
         """Raise `UsageError` about the next word."""
@@ -156,7 +156,6 @@ _DECODER = json.JSONDecoder()
 
 
 EXAMPLE = f"2nd {SESSION_STATUS}"
-HOW_CONDITIONS = "a condition is written with FIELD=VALUE"
 _ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
 _ORDINALS: dict[str, Ordinal] = {"first": 1, "second": 2, "third": 3, "last": "last", "every": "every"}
 _KEYWORDS = frozenset({"with", "after", "before", "in", "by", "to", "of", "at", "each", "cleanly", "short"})

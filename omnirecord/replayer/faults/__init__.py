@@ -32,8 +32,7 @@ _RANK = {"before": 0, "inside a character of": 1, "inside": 1, "after": 2}
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """The faults on one request. `answer`: the fault that replaces the recorded answer; None for that answer.
-    `late_ns`: delay of the answer, in ns. `names`: the faults."""
+    """The faults on one request. `answer`: replaces the recorded one, unless None. `late_ns`: delay of the answer."""
 
     answer: Answer | None
     late_ns: int

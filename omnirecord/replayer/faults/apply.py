@@ -26,7 +26,6 @@ from . import verbs
 Key = tuple[int, int]
 """Number of the stream, number of the frame."""
 _BLANK = re.compile(r"[ \t\n\r]*")
-_BLANK_BEFORE = " \t\n\r"
 _DECODER = json.JSONDecoder()
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
@@ -232,7 +231,7 @@ def without(text: str, span: Span) -> str:
     behind = _skip(text, span.end)
     if text[behind] == ",":
         return text[: span.begin] + text[_skip(text, behind + 1) :]
-    before = text[: span.begin].rstrip(_BLANK_BEFORE)
+    before = text[: span.begin].rstrip(" \t\n\r")
     return (before[:-1] if before.endswith(",") else text[: span.begin]) + text[span.end :]
 
 

@@ -122,8 +122,7 @@ class StopHeartbeats(OnEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ends(OnEvent):
-    """A cut, or with `freeze` a freeze. `each_time`: on every connection that reaches the event, not only on the
-    first."""
+    """A cut, or a freeze. `each_time`: on every connection that reaches the event, not only on the first."""
 
     where: Where
     how: End
@@ -196,7 +195,6 @@ VERBS: dict[str, str] = {
 }
 """An example of each verb, by the verb, in the order in which errors list them. `docs/faults.md` has their forms."""
 EXAMPLE = VERBS["drop"]
-EACH_TIME = "only a cut, a freeze or a stall happens once: all others happen each time as they are"
 
 
 _WORD = re.compile(r"\s*(\S+)")
@@ -216,7 +214,7 @@ def parse_fault(text: str) -> Fault:
     words.example = VERBS[verb]
     words.take()
     fault = _READERS[verb](words)
-    words.end(each=EACH_TIME)
+    words.end(each="only a cut, a freeze or a stall happens once: all others happen each time as they are")
     return fault
 
 
@@ -281,16 +279,11 @@ def _cut(words: WordReader) -> Fault:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
-    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
-
-
-def _how(words: WordReader) -> End:
-    for how, keywords in _HOW.items():
-        if words.skip(*keywords.split()):
-            return how
-    if words.peek() == "by":
+    event = read_address(words)
+    how = next((one for one, keywords in _HOW.items() if words.skip(*keywords.split())), None)
+    if how is None and words.peek() == "by":
         words.refuse("a cut is made cleanly, short or by reset")
-    return "clean"
+    return Ends(event, where, how or "clean", words.skip("each", "time"))
 
 
 def _is_after(words: WordReader) -> bool:

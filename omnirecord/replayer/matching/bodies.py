@@ -34,7 +34,6 @@ _SHOWN_FIELDS = 60
 """Characters of a value at a JSON path."""
 MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
 """The form of equal, of recorded and of new text in a difference."""
-_REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
 
@@ -68,8 +67,7 @@ def value_of(body: bytes, headers: Headers) -> Any:
 
 
 def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unlike | None:
-    """Return the first difference of two values; None if they are equal. `known`: the recorded ids, none of which
-    stands for another one."""
+    """Return the first difference of two values; None if they are equal. `known`: ids that stand for themselves."""
     if recorded is _UNSEEN and got is _UNSEEN:
         return None
     try:
@@ -239,7 +237,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
-    for name in _REPORTED:
+    for name in ("type", "action"):
         if recorded is not None and got.get(name) != recorded.get(name):
             yield name, recorded.get(name), got.get(name)
 

@@ -1,5 +1,4 @@
-"""The key of a request: the parts that have to equal the recorded request. And a miss: no recorded request matches.
-Pure.
+"""The key of a request, its parts that have to equal the recorded request; and a miss, if none does. Pure.
 
 By default the key is method, path and query, without `idle` and in any order. Secrets count as equal, so that clients
 with other credentials match. `rules` add and ignore parts. For a request that matches none, `nearest` finds the most

@@ -242,35 +242,30 @@ _LOOK_EVERY = 0.5
 """Seconds between checks of the playhead."""
 
 
-Rows = Callable[[list[str]], dict[str, Any]]
-"""Returns the rows of sessions in the session list, by id, as of the playhead."""
-
-
-async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
-    """Serve `/v1/sessions/updates` to one client until it leaves."""
+async def serve_updates(
+    request: web.BaseRequest, rows_of: Callable[[list[str]], dict[str, Any]]
+) -> web.WebSocketResponse:
+    """Serve `/v1/sessions/updates` to one client until it leaves. `rows_of`: returns the rows of sessions in the
+    session list, by id, as of the playhead."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    with suppress(ConnectionError):  # the client left
-        await _serve(socket, rows_of)
-    return socket
-
-
-async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     watched: list[str] = []
     shown: dict[str, Any] = {}
     quiet_since = monotonic()
-    while not socket.closed:
-        if (message := await _message(socket)) is not None:
-            watched, shown = message, rows_of(message)
-            said = {"type": "snapshot", "items": list(shown.values())}
-        else:
-            before, shown = shown, rows_of(watched)
-            changed = [row for name, row in shown.items() if row != before.get(name)]
-            if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
-                continue
-            said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
-        await socket.send_str(json.dumps(said))
-        quiet_since = monotonic()
+    with suppress(ConnectionError):  # the client left
+        while not socket.closed:
+            if (message := await _message(socket)) is not None:
+                watched, shown = message, rows_of(message)
+                said = {"type": "snapshot", "items": list(shown.values())}
+            else:
+                before, shown = shown, rows_of(watched)
+                changed = [row for name, row in shown.items() if row != before.get(name)]
+                if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
+                    continue
+                said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
+            await socket.send_str(json.dumps(said))
+            quiet_since = monotonic()
+    return socket
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:

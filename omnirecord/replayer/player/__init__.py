@@ -117,7 +117,9 @@ class Player:
         if self._lookup.creations and not request.is_runner and routes.creates_session(request.method, request.target):
             return self._create(request, now)
         if session and session.opens and routes.opens_session_stream(request.method, request.target):
-            return self._open(request, session, now)
+            resumed = self.streams.resume(session, request.last_event_id, now)
+            opened = resumed or self.streams.open(session, now)
+            return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
         if request.method in READS:
             return self._read(request, session, now)
         return self._act(request, session, now)
@@ -191,11 +193,6 @@ class Player:
             self.streams.begin_again(session).came(exchange, now)
             self._sessions.call(session.root, own_id(request) or session.root)
         return self._answering(request, exchange, None, now)
-
-    def _open(self, request: Incoming, session: Session, now: int) -> Decision:
-        resumed = self.streams.resume(session, request.last_event_id, now)
-        opened = resumed or self.streams.open(session, now)
-        return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
 
     def _read(self, request: Incoming, session: Session | None, now: int) -> Decision:
         recorded = self._lookup.alike(request) or self._relaxed(request)

@@ -81,10 +81,6 @@ class Playing:
         self.faulty = faulty
 
     @property
-    def session_id(self) -> str | None:
-        return self.exchange.session_id
-
-    @property
     def has_more(self) -> bool:
         return self.next < len(self.parts)
 
@@ -214,8 +210,7 @@ class Playing:
 
     @property
     def takes_a_frame(self) -> bool:
-        """Whether a heartbeat may be inserted here: between frames, uncompressed, before the offset where heartbeats
-        stop."""
+        """Whether a heartbeat may be inserted here: between frames, uncompressed, before heartbeats stop."""
         between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
         quiet_from = self.faulty.quiet_from
         is_quiet = quiet_from is not None and self.next > 0 and self.parts[self.next - 1].offset_ns >= quiet_from
@@ -297,13 +292,12 @@ class Playthrough:
                     yield start
 
     def listeners(self, session: Session) -> list[Playing]:
-        return [playing for playing in self.live if playing.session_id == session.session_id]
+        return [playing for playing in self.live if playing.exchange.session_id == session.session_id]
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """An answer that is no stream. `earliest`: when it is due, in ns on the replay's clock; `gates`: the gates before
-    it."""
+    """An answer that is no stream. `earliest`: when it is due, in ns on the replay's clock; `gates`: before it."""
 
     exchange: Exchange
     body: bytes

@@ -86,20 +86,19 @@ class Renaming:
 
     def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
         """Yield the parts of a stream with the names replaced, frame by frame. Parts that become empty stay."""
-        return _changed(parts, self.texts)
+        return _changed(parts, lambda frame: self.texts([part.data for part in frame]))
 
 
-def _changed(parts: Iterable[Part], change: Callable[[list[bytes]], list[bytes] | None]) -> Iterator[Part]:
+def _changed(parts: Iterable[Part], change: Callable[[list[Part]], list[bytes] | None]) -> Iterator[Part]:
     """Yield the parts of a stream with other bytes, frame by frame. `change` returns None for a frame that stays."""
     for frame in frames_of(parts):
-        if (texts := change([part.data for part in frame])) is not None:
+        if (texts := change(frame)) is not None:
             frame = [replace(part, data=data) for part, data in zip(frame, texts, strict=True)]
         yield from frame
 
 
 class SessionMap:
-    """The recorded sessions that generated ids stand for. `known`: all recorded ids; `roots`: the sessions without a
-    parent."""
+    """The recorded sessions that generated ids stand for. `known`: all recorded ids; `roots`: without a parent."""
 
     def __init__(self, known: Iterable[str], roots: Iterable[str]) -> None:
         self._known = frozenset(known)
@@ -215,8 +214,8 @@ def answer_to(answer: Answering, recorded: Message, asked: Message) -> Answering
 def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterator[Part]:
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
 
-    def change(frame: list[bytes]) -> list[bytes] | None:
-        lines = b"".join(frame).splitlines(keepends=True)
+    def change(frame: list[Part]) -> list[bytes] | None:
+        lines = b"".join(part.data for part in frame).splitlines(keepends=True)
         data = [line for line in lines if line.startswith(_DATA)]
         value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
         changed = _with_ids(value, recorded, asked)
@@ -273,7 +272,7 @@ class Effects:
 
     def lay_out(self, playing: Playing) -> None:
         """Set the parts of a stream from its `planned` ones, behind the bytes that were sent."""
-        parts = list(self._stamp(playing.planned)) if self._resume else playing.planned
+        parts = list(_changed(playing.planned, self._stamp)) if self._resume else playing.planned
         if not self._has_faults:
             playing.lay_out(parts)
             return
@@ -285,8 +284,7 @@ class Effects:
         self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
 
     def ended(self, playing: Playing) -> bool:
-        """Whether the fault at the end of these parts ends the stream. If it has ended another client's stream, this
-        one gets the rest."""
+        """Whether the fault behind these parts ends the stream. If it has ended another one, this one gets the rest."""
         by = playing.faulty.by
         if by is not None and self._bound.happened(by):
             self.happened[by] = None
@@ -307,17 +305,14 @@ class Effects:
             self.happened |= dict.fromkeys(fault.names)
         return fault
 
-    def _stamp(self, parts: Iterable[Part]) -> Iterator[Part]:
-        for frame in frames_of(parts):
-            seq, stream = frame[0].seq, frame[0].stream
-            if not seq or seq >= self._first_own_id(stream):
-                yield from frame
-                continue
-            stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)
-            sizes = [len(part.data) for part in frame[1:]]
-            ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
-            cuts = zip(frame, pairwise([0, *ends]), strict=True)
-            yield from (replace(part, data=stamped[a:b]) for part, (a, b) in cuts)
+    def _stamp(self, frame: list[Part]) -> list[bytes] | None:
+        seq, stream = frame[0].seq, frame[0].stream
+        if not seq or seq >= self._first_own_id(stream):
+            return None
+        stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)
+        sizes = [len(part.data) for part in frame[1:]]
+        ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
+        return [stamped[a:b] for a, b in pairwise([0, *ends])]
 
     def _first_own_id(self, stream: int) -> float:
         """Return the number of the first frame with an id of its server; infinite if there is none."""
