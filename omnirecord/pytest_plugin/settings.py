@@ -30,10 +30,6 @@ LONGEST = 1e6
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
 _DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "openai-responses"}}
 """Settings that are a dict, with an example."""
-_REFUSED = {
-    "new": "a stream's playhead cannot mix a recorded past with a live server",
-    "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
-}
 
 
 @dataclass(frozen=True)
@@ -85,8 +81,11 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 
 def _check(key: str, value: Any, where: str) -> None:
-    if key == "record" and value in _REFUSED:
-        raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
+    if key == "record" and value in ("new", "new_episodes"):
+        raise UsageError(
+            f"{where}: record {value!r} is not there, a stream's playhead cannot mix a recorded past with a live"
+            " server: use 'all' to record anew"
+        )
     if key in _CHOICES and value not in _CHOICES[key]:
         raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(_CHOICES[key])}")
     if key in _DICTS and not isinstance(value, Mapping):
