@@ -333,7 +333,6 @@ def _not_replayable(response: Response) -> web.Response | None:
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:
-    """Return the headers with the length of the body."""
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 
 

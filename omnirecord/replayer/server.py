@@ -100,6 +100,8 @@ class Replay(WithBlock, PlayheadControl):
         self.token: str | None = None
         """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
         self.timing = self._options.timing
+        self.made_token: str | None = None
+        """The token, if the server generated it; else None."""
         self.only = self._options.only
         """The name of the hop that is played; None if it has none."""
         self._tasks: set[asyncio.Task[object]] = set()
@@ -109,11 +111,6 @@ class Replay(WithBlock, PlayheadControl):
         skip = _skip_gates_after(skip_gates_after, gate_timeout)
         self._waiting = Waiting(self.now, skip)
         self._stopped = False
-
-    @property
-    def made_token(self) -> str | None:
-        """The token, if the server generated it; else None."""
-        return self._listener.token if self._listener.is_made else None
 
     @property
     def waiting(self) -> list[str]:
@@ -133,10 +130,6 @@ class Replay(WithBlock, PlayheadControl):
     def unplayed(self) -> list[Exchange]:
         """The recorded requests of clients that no client has sent yet."""
         return self._player.unplayed()
-
-    def told(self, exchange: Exchange) -> str:
-        """Return a recorded request as words (`Player.told`)."""
-        return self._player.told(exchange)
 
     @property
     def unmade(self) -> list[Exchange]:
@@ -159,7 +152,7 @@ class Replay(WithBlock, PlayheadControl):
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
             self.only = self._plan.hop
             self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
-            self.mismatches = self._player.mismatches
+            self.mismatches, self.told = self._player.mismatches, self._player.told
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
@@ -168,6 +161,7 @@ class Replay(WithBlock, PlayheadControl):
             self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api)
             await self._listener.bind()
             self.url, self.token = self._listener.url, self._listener.token
+            self.made_token = self.token if self._listener.is_made else None
             self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:
                 log.warning(
@@ -265,7 +259,8 @@ class Replay(WithBlock, PlayheadControl):
                 self.requests.append(Served(request.method, target, decision.status, None))
                 return await self._sender.fail(request, target, decision)
             case player.Updates():
-                return await serve_updates(request, self._rows)
+                rows = self._player.session_rows if self._ui is None else self._ui.rows
+                return await serve_updates(request, lambda session_ids: rows(session_ids, self.now()))
             case player.Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
             case player.NoContent():
@@ -291,11 +286,6 @@ class Replay(WithBlock, PlayheadControl):
         if self._options.gates.off and incoming.is_page and opens_session_stream(request.method, target):
             await asyncio.sleep(LOADS)
         return self._ui.answer(incoming, self.now())
-
-    def _rows(self, session_ids: list[str]) -> dict[str, Any]:
-        """Return the rows of these sessions in the session list, by id, as of the playhead."""
-        rows = self._player.session_rows if self._ui is None else self._ui.rows
-        return rows(session_ids, self.now())
 
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0

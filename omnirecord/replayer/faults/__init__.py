@@ -105,9 +105,8 @@ class Bound:
         """How often each stall may happen."""
 
     def on(self, stream: int, parts: Sequence[Part], without: Collection[str] = ()) -> Faulty:
-        """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
-        `without`: the stalls that are left out. If a fault has happened since an earlier call with the same parts, the
-        bytes begin with those of that call."""
+        """Return what a client of `stream` gets instead of `parts`, which may be of other streams. `without`: stalls to
+        leave out. If a fault has happened since a call with the same parts, the bytes begin with those of that call."""
         layout = Layout(parts, self._wanted)
         over = set(without)
         for aim in self._changes:

@@ -268,18 +268,13 @@ def edited(raw: bytes, edit: verbs.Edit, *, bom: bool) -> bytes:
     values = [line[found.end() :] for line, _ in lines if (found := _DATA.match(line))]
     text = b"\n".join(values).decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay as they are
     new = _edit(text, edit).encode("utf-8", "surrogateescape").split(b"\n")
-    return head + b"".join(_with_data(lines, new))
-
-
-def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[bytes]:
-    """Return the lines with these values in their `data` fields. There are at most as many values as fields."""
-    made, rest = [], iter(values)
+    made, rest = [head], iter(new)  # at most as many values as `data` fields
     for line, end in lines:
         if not (found := _DATA.match(line)):
             made.append(line + end)
         elif (value := next(rest, None)) is not None:
             made.append((found[0] if b":" in found[0] or not value else b"data: ") + value + end)
-    return made
+    return b"".join(made)
 
 
 def _edit(text: str, edit: verbs.Edit) -> str:

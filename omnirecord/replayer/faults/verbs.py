@@ -194,7 +194,6 @@ VERBS: dict[str, str] = {
     "slow": f"slow every {READ_EXAMPLE} by 500ms",
 }
 """An example of each verb, by the verb, in the order in which errors list them. `docs/faults.md` has their forms."""
-EXAMPLE = VERBS["drop"]
 
 
 _WORD = re.compile(r"\s*(\S+)")
@@ -206,7 +205,7 @@ _COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten
 
 def parse_fault(text: str) -> Fault:
     """Return the fault of a line. Raises `UsageError`, with the word that cannot be read and an example."""
-    words = WordReader(text, "fault", EXAMPLE)
+    words = WordReader(text, "fault", VERBS["drop"])
     verb = words.peek()
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 2)
@@ -219,18 +218,15 @@ def parse_fault(text: str) -> Fault:
 
 
 def _swap(words: WordReader) -> Fault:
-    _no_every(words)
-    event = read_address(words)
-    if not words.skip("with"):
-        return Swap(event, None)
-    _no_every(words)
-    return Swap(event, read_address(words))
+    event = _one_event(words)
+    return Swap(event, _one_event(words) if words.skip("with") else None)
 
 
-def _no_every(words: WordReader) -> None:
+def _one_event(words: WordReader) -> Address:
     words.skip("the")
     if words.peek() == "every":
         words.refuse("a swap is of two events")
+    return read_address(words)
 
 
 def _stall(words: WordReader) -> Fault:

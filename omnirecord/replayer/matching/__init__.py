@@ -39,7 +39,7 @@ class Lookup:
         may_ask_model: Callable[[Exchange], bool] = lambda _: True,
     ) -> None:  # fmt: skip
         self._rules = rules
-        self.key = lru_cache(1)(self._key)
+        self.key = lru_cache(1)(lambda request: key_of(request.method, request.target, request.headers, rules))
         self._bodies = Bodies(request_body, exchanges)
         self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
@@ -69,9 +69,6 @@ class Lookup:
         elif x.session_id is not None and method not in READS and not is_bookkeeping(method, target):
             self._acts[is_runner, x.session_id].append(x)
 
-    def _key(self, request: Incoming | Request) -> Key:
-        return key_of(request.method, request.target, request.headers, self._rules)
-
     def alike(self, request: Incoming) -> list[Exchange]:
         """Return the recorded exchanges of such a request, in order."""
         return self._fitting(request, self._recorded(request.is_runner, self.key(request)))
@@ -94,7 +91,7 @@ class Lookup:
         return recorded, other if recorded else None
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
-        """Add the next exchange to `asked`, and return it; None if there is none. `again`: after the last, the first."""
+        """Add the next exchange to `asked` and return it; None if there is none. `again`: after the last, the first."""
         alike = self.alike(request)
         exchange = self._next_of(alike, request, asked, again=again)
         if exchange is None and alike and request.method in _REPEATABLE:
@@ -116,12 +113,6 @@ class Lookup:
     def reset(self) -> None:
         """Start again with the first recorded session."""
         self._created.clear()
-
-    def told_of(self, creation: Exchange) -> list[str]:
-        """Return a line that says which of several recorded sessions this exchange created."""
-        count, number = len(self.creations), self.creations.index(creation) + 1
-        said = f"POST {path_of(creation.request.target)}: session {number} of the {count} recorded"
-        return [said] if count > 1 else []
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[Mismatch]:
         """Return where the body has another `type` or `action` than the matched request."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,7 +34,6 @@ from .page import Files, MadeUp, Shell, asks_for_page, guarded
 from .sessions import Data, Sessions, Timed
 
 _LIMIT = 100
-_LISTS_OF_SOME = ("pinned", "project", "agent_id", "agent_name")
 _ONLINE: Data = {"runner_online": True, "host_online": None, "host_version": None}
 AGENT: Data = {
     "id": None, "object": "agent", "name": None, "version": 1, "description": None, "created_at": 0,
@@ -150,7 +149,7 @@ class OmnigentUi:
         `answer`: the recorded answer to this request, with its time."""
         name, below, query = session_of(target), below_session(target), dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":
-            return None if _is_of_some(query) else self._list(query, now)
+            return self._list(query, now)
         if name is None or not self._sessions.has(name) or below not in ("", "/items", "/resources/terminals"):
             return None
         before = self._player.horizon(name, now)
@@ -163,7 +162,11 @@ class OmnigentUi:
             snapshot["items"] = self._sessions.items(name, before)
         return snapshot
 
-    def _list(self, query: dict[str, str], now: int) -> Data:
+    def _list(self, query: dict[str, str], now: int) -> Data | None:
+        """Return the session list; None if the query selects sessions by what only the server knows."""
+        others = query.get("visibility", "mine") not in ("mine", "all") or query.get("kind", "default") != "default"
+        if others or any(name in query for name in ("pinned", "project", "agent_id", "agent_name")):
+            return None
         rows = [self._row(name, now) for name in self._sessions.roots()]
         wanted = query.get("search_query", "").casefold()
         return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
@@ -208,7 +211,6 @@ class OmnigentUi:
         return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
 
 
-@dataclass(frozen=True, slots=True)
 class Quiet:
     """A stream that was not recorded: it stays open, with heartbeats only."""
 
@@ -216,12 +218,6 @@ class Quiet:
 def made(value: Any, status: int = 200) -> MadeUp:
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
-
-
-def _is_of_some(query: dict[str, str]) -> bool:
-    """Whether a query selects sessions by what only the server knows."""
-    others = query.get("visibility", "mine") not in ("mine", "all") or query.get("kind", "default") != "default"
-    return others or any(name in query for name in _LISTS_OF_SOME)
 
 
 def part_of(rows: list[Data], query: dict[str, str]) -> Data:

@@ -187,7 +187,9 @@ class Player:
     def _create(self, request: Incoming, now: int) -> Decision:
         if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
-        self.notes += self._lookup.told_of(exchange)
+        if len(creations := self._lookup.creations) > 1:
+            path, number = routes.path_of(exchange.request.target), creations.index(exchange) + 1
+            self.notes.append(f"POST {path}: session {number} of the {len(creations)} recorded")
         session = self._plan.sessions.get(exchange.session_id or "")
         if session is not None:
             self.streams.begin_again(session).came(exchange, now)

@@ -264,18 +264,6 @@ class Playthrough:
         behind_a_gate = self.timeline.gate_before(at) is not None
         return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
 
-    def begin(self, playing: Playing) -> None:
-        """Add a recorded stream. The playhead moves to its start, unless another client still gets events."""
-        if not any(other.has_more for other in self.live):
-            self.timeline.move(start_of(playing.exchange), playing.opened_at)
-        self.live.append(playing)
-
-    def join(self, playing: Playing, start_ns: int) -> None:
-        """Add a stream at the playhead. Time begins at `start_ns` if nothing was played before."""
-        if not self.timeline.started:
-            self.timeline.move(start_ns, playing.opened_at)
-        self.live.append(playing)
-
     def horizon(self, now: int) -> float:
         """Return the recorded offset up to which a read may know the session, in ns. It is before the next frame to be
         sent and before a closed gate. Without a client, it follows the time up to the next recorded open."""
@@ -326,7 +314,6 @@ class Answering:
         return replace(self, exchange=replace(self.exchange, response=response), body=content)
 
 
-@dataclass(frozen=True, slots=True)
 class NoContent:
     """204 for a bookkeeping request that was not recorded."""
 
@@ -338,7 +325,6 @@ class Refused:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
 class Updates:
     """The WebSocket `/v1/sessions/updates`, served from the recorded session list."""
 

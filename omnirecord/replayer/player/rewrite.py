@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -254,7 +255,7 @@ class Effects:
     def __init__(self, plan: ReplayPlan, faults: Faults, *, resume: bool) -> None:
         self._plan = plan
         self._resume = resume
-        self._own_ids: dict[int, float] = {}
+        self._first_own_id = cache(self._read_first_own_id)
         self._has_faults = bool(faults)
         asked = [(x.request.method, x.request.target) for x in plan.exchanges if x.party != "runner"]
         self._bound = faults.bind(plan.named_streams() if faults else [], asked)
@@ -314,14 +315,12 @@ class Effects:
         ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
         return [stamped[a:b] for a, b in pairwise([0, *ends])]
 
-    def _first_own_id(self, stream: int) -> float:
+    def _read_first_own_id(self, stream: int) -> float:
         """Return the number of the first frame with an id of its server; infinite if there is none."""
-        if stream not in self._own_ids:
-            exchange = self._plan.stream(stream)
-            frames = self._plan.frames(exchange) if exchange is not None else []
-            with_id = (x.seq for x in frames if x.raw and b"id" in x.raw and read_fields(x.raw).id is not None)
-            self._own_ids[stream] = next(with_id, float("inf"))
-        return self._own_ids[stream]
+        exchange = self._plan.stream(stream)
+        frames = self._plan.frames(exchange) if exchange is not None else []
+        with_id = (x.seq for x in frames if x.raw and b"id" in x.raw and read_fields(x.raw).id is not None)
+        return next(with_id, float("inf"))
 
     def frame_of_id(self, event_id: str | None, session: Session) -> tuple[int, int] | None:
         """Return the stream and frame of an event id; None if the session has no event with this id."""

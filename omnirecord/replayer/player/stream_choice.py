@@ -130,7 +130,9 @@ class StreamChoice:
         parts = decoded_parts(self._plan.frames(exchange)) if decodes else self._plan.parts(exchange)
         playing = self._playing(exchange, run, parts, now)
         playing.coded, playing.decoded = is_coded(exchange) and not decodes, decodes
-        run.begin(playing)
+        if not any(other.has_more for other in run.live):  # no client still gets events
+            run.timeline.move(start_of(exchange), now)
+        run.live.append(playing)
         return playing
 
     def coded(self) -> list[int]:
@@ -172,7 +174,9 @@ class StreamChoice:
         playing.joined = playing.decoded = True
         if all(part.in_snapshot for part in parts):
             playing.exchange = replace(playing.exchange, ending="open")  # the client missed the end
-        run.join(playing, start_of(streams[0]))
+        if not run.timeline.started:
+            run.timeline.move(start_of(streams[0]), now)
+        run.live.append(playing)
         return playing
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
