@@ -108,8 +108,8 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
 
 
 def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment: the
-    open for the connect snapshot, and for later reads the last request, since the client decides when it asks."""
+    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment. It
+    is the open for the connect snapshot, and for later reads the last request: the client decides when it asks."""
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
     asked = {x.request.at_ns for x in others}
