@@ -57,8 +57,8 @@ class SessionHistory:
         return [data for name, data in open_.items() if name not in answered]
 
 
-def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: int) -> None:
-    """Add an event of the types in `_OTHERS`. `epoch`: its time in seconds since 1970."""
+def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Callable[[TimedFrame], int]) -> None:
+    """Add an event of the types in `_OTHERS`. `epoch` returns a frame's time in seconds since 1970."""
     at, name = frame.offset_ns, data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         history.items += ((at, item) for item in with_id([data.get("item")]))
@@ -67,7 +67,7 @@ def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: int) -> 
     elif frame.type == protocol.RESPONSE_ELICITATION_RESOLVED:
         history.answered.append((at, str(name)))
     elif frame.type == protocol.SESSION_INPUT_CONSUMED:
-        history.items += ((at, item) for item in _message(as_dict(data.get("data")), epoch))
+        history.items += ((at, item) for item in _message(as_dict(data.get("data")), epoch(frame)))
     elif isinstance(name, str):
         history.asked.append((at, data))
 
@@ -264,11 +264,14 @@ class Sessions:
         recordings = {x.stream: x.recording for x in opens}
         frames = [frame for x in opens for frame in self._plan.frames(x)]
         history = SessionHistory()
+
+        def epoch(frame: TimedFrame) -> int:
+            return self._plan.epoch(recordings[frame.stream], frame.offset_ns)
+
         for frame in sorted(frames, key=lambda frame: frame.offset_ns):
             if frame.type in _FIELDS:
                 history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
             elif frame.type in _OTHERS:
-                epoch = self._plan.epoch(recordings[frame.stream], frame.offset_ns)
                 _add(history, frame, as_dict(payload_of(frame)), epoch)
         return history
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.omnigent_ui import OmnigentUi, Quiet, is_page
 from omnirecord.replayer.omnigent_ui.page import MadeUp
+from omnirecord.replayer.omnigent_ui.sessions import Sessions
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.support.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.stage import EVENTS, SESSION, Stage
@@ -269,6 +271,15 @@ def test_what_nobody_knows_is_a_miss_or_is_not_there(browser: Browser) -> None:
     gone = browser.asks(f"{SESSION}/resources/files/f/content")
     assert isinstance(gone, MadeUp)
     assert (gone.status, json.loads(gone.body)["error"]["code"]) == (404, "not_found")
+
+
+def test_only_messages_of_users_need_the_time_of_day(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = browser.stage.plan
+    epoch = Mock(side_effect=plan.epoch)
+    monkeypatch.setattr(plan, "epoch", epoch)
+    items = Sessions(plan).items("s", float("inf"))
+    assert [one["id"] for one in items] == ["u", "m"]
+    assert epoch.call_args_list == [call(1, 4_600_000_000)]
 
 
 def test_only_for_a_page_is_a_stream_kept_alive_behind_its_end(browser: Browser) -> None:
