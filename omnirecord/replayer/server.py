@@ -45,8 +45,9 @@ _BEFOREHAND = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class WaitState:
-    """What a replay waits for. `awaits`: the request that everything waits for, or the first one if no request has
-    come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is open."""
+    """What a replay waits for. `awaits`: the recorded request that everything waits for, or the first recorded one if
+    no request has come; None if nothing waits. `opened`: the number of open gates. `serves`: whether a response is
+    open."""
 
     awaits: str | None
     opened: int
@@ -117,6 +118,10 @@ class Replay(WithBlock, PlayheadControl):
         return self._waiting.reported
 
     @property
+    def mismatches(self) -> list[player.Mismatch]:
+        return self._player.mismatches
+
+    @property
     def page(self) -> str:
         """The web UI that a browser gets, in words; empty if it gets only recorded answers."""
         return self._ui.shell.page_is if self._ui else ""
@@ -130,6 +135,10 @@ class Replay(WithBlock, PlayheadControl):
     def unplayed(self) -> list[Exchange]:
         """The recorded requests of clients that no client has sent yet."""
         return self._player.unplayed()
+
+    def told(self, exchange: Exchange) -> str:
+        """Return a recorded request as words (`Player.told`)."""
+        return self._player.told(exchange)
 
     @property
     def unmade(self) -> list[Exchange]:
@@ -152,7 +161,6 @@ class Replay(WithBlock, PlayheadControl):
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
             self.only = self._plan.hop
             self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
-            self.mismatches, self.told = self._player.mismatches, self._player.told
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
