@@ -68,7 +68,8 @@ class Waiting:
 
     @property
     def awaited(self) -> str | None:
-        """The request that every response waits for; None if one waits for a time, is paused, or none is at a gate."""
+        """The request that every response waits for. None while any response waits for a time, a playhead is paused, or
+        no response waits at a gate."""
         if self._timed or any(timeline.paused for _, timeline in self._at_gates):
             return None
         return next((gate.what for gate, _ in self._at_gates if not gate.open), None)
@@ -91,6 +92,10 @@ class Waiting:
                 await self._at(gate, what.timeline, beat)
             else:
                 quiet_since = await self._held(quiet_since, beat)
+
+    async def sleep_until(self, due: int) -> None:
+        """Wait for a time, in ns, whatever changes meanwhile."""
+        await asyncio.sleep(max(0, due - self._now()) / NS)
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for a condition that `announce` may change. Raises `ServerError` after the server has stopped."""
@@ -171,7 +176,8 @@ def _after(seconds: float | None, call: Callable[[], None]) -> Iterator[None]:
 
 
 class Sender:
-    """Sends for one replay. `now`: the time, in ns; `ended`: whether a fault ends a stream; `api`: that of a target."""
+    """Sends for one replay. `now` returns the time on its clock, in ns; `ended` returns whether a fault ends a
+    stream; `api` returns the model API of a target."""
 
     def __init__(
         self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool],
@@ -214,7 +220,7 @@ class Sender:
         headers = end_to_end(recorded.headers, but=() if is_bodiless else differs)
         response = RawResponse(recorded.status, recorded.reason, headers)
         try:
-            await asyncio.sleep(max(0, playing.begins_at - self._now()) / NS)
+            await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
             if not is_bodiless:
                 await self._send(playing, response.writer().write)
@@ -228,7 +234,7 @@ class Sender:
 
     async def fail(self, request: web.BaseRequest, target: str, failing: Failing) -> web.StreamResponse:
         """Answer with the status of a fault, in the shape of the target's API; or reset the connection."""
-        await asyncio.sleep(max(0, failing.due - self._now()) / NS)
+        await self._waiting.sleep_until(failing.due)
         if not failing.status:
             return no_response(request, by_reset=True)
         message = f"omnirecord: {failing.status}, since {failing.message}"
@@ -236,8 +242,7 @@ class Sender:
 
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
-            is_of_session = playing.exchange.session_id is not None  # a heartbeat is an event of a session
-            if playing.takes_a_frame and is_of_session:
+            if playing.takes_a_frame and playing.exchange.session_id is not None:  # only sessions have heartbeats
                 await write(_synthetic_heartbeat())
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)

@@ -108,8 +108,9 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
 
 
 def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment. It
-    is the open for the connect snapshot, and for later reads the last request: the client decides when it asks."""
+    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment. The
+    client decides when it asks: so reads after a request are timed from the request, the connect snapshot from the
+    open."""
     reads = store.reads(seen.exchange.exchange)
     others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
     asked = {x.request.at_ns for x in others}
@@ -182,8 +183,7 @@ class Rerun:
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
             made = []
             for x in self._exchanges:  # in order of time
-                at = x.request.at_ns
-                while not all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at):
+                while not self._is_time(x):
                     await self._moved.wait()
                 self._begun[x.exchange] = x
                 made.append(group.create_task(self._make(client, x)))
@@ -239,6 +239,11 @@ class Rerun:
     def _move(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+
+    def _is_time(self, x: Exchange) -> bool:
+        """Whether everything that came before this request was recorded has come again."""
+        at = x.request.at_ns
+        return all(self._has_seen(y, at) for y in self._begun.values() if y.request.at_ns < at)
 
     def _has_seen(self, y: Exchange, at: int) -> bool:
         """Whether an open response has reached its recorded length at `at`, in ns."""

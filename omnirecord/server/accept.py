@@ -242,9 +242,10 @@ class Accepting:
         if cost is not None:
             self._descriptors.give(cost)
             self._resume()
-            said = f"connections have file descriptors again; {self.refused} requests were refused with 503"
-            if self._descriptors.is_calm(self.elsewhere()) and self._trouble.over(said):
-                self.noted(said)
+            if self._descriptors.is_calm(self.elsewhere()):
+                said = f"connections have file descriptors again; {self.refused} requests were refused with 503"
+                if self._trouble.over(said):
+                    self.noted(said)
 
     def admits(self, protocol: RequestHandler) -> bool:
         """Whether this connection has a seat, or gets one now, so that its request may be served. Count a refusal."""

@@ -237,11 +237,11 @@ class Background:
         try:
             with asyncio.Runner(loop_factory=RealTimeLoop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # waiting calls raise it
             self._error = error
         with self._lock:
             self._is_over = True
-        for future in self._calls:  # those that wait
+        for future in self._calls:
             if not future.done():
                 future.set_exception(self._gone(self._error))
         if not self._started.done():

@@ -116,8 +116,7 @@ class Conversations:
             return recorded
         if (asked := self._asked(request)) is None:
             return [x for x in recorded if x not in self]
-        those = (x for x in recorded if x in self)
-        return [x for x in those if self._prints[x.exchange].matches(asked(x.exchange in self._masked)[1], parts)]
+        return [x for x in recorded if x in self and self._matches(asked, x, parts)]
 
     def preferred(self, request: Incoming, unused: list[Exchange]) -> list[Exchange]:
         """Return matching exchanges, those with the ids of this request first."""
@@ -175,6 +174,9 @@ class Conversations:
         ignored = self._rules.ignored_parts(request.method, path)
         settings = ["settings"] if "" in self._rules.body_paths(request.method, path) else []
         return [part for part in (*PARTS, *settings) if part not in ignored]
+
+    def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
+        return self._prints[x.exchange].matches(asked(x.exchange in self._masked)[1], parts)
 
     def _nearest(self, asked: _Asked, recorded: list[Exchange], parts: list[str]) -> tuple[Exchange, list[Difference]]:
         """Return the most similar recorded call, and its differences. The texts of a few are compared."""

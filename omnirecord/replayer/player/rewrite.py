@@ -99,7 +99,8 @@ def _changed(parts: Iterable[Part], change: Callable[[list[Part]], list[bytes] |
 
 
 class SessionMap:
-    """The recorded sessions that generated ids stand for. `known`: all recorded ids; `roots`: without a parent."""
+    """The recorded sessions that generated ids stand for. `known`: all recorded ids; `roots`: the sessions without a
+    parent."""
 
     def __init__(self, known: Iterable[str], roots: Iterable[str]) -> None:
         self._known = frozenset(known)
@@ -278,6 +279,7 @@ class Effects:
             playing.lay_out(parts)
             return
         had = Counter(name for name, other in self._stalling if other is not playing)
+        # `over`: the stalls that other connections have had, as often as they were given
         over = {name for name, count in self._bound.stalls.items() if had[name] >= count}
         faulty = self._bound.on(playing.exchange.stream or 0, list(parts), over)
         self._stalling |= {(name, playing) for name in faulty.names if name in self._bound.stalls}
@@ -285,7 +287,8 @@ class Effects:
         self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
 
     def ended(self, playing: Playing) -> bool:
-        """Whether the fault behind these parts ends the stream. If it has ended another one, this one gets the rest."""
+        """Whether the fault at the end of these parts ends the stream. If it has ended another client's stream, this
+        one gets the rest."""
         by = playing.faulty.by
         if by is not None and self._bound.happened(by):
             self.happened[by] = None
