@@ -109,7 +109,8 @@ _LISTED = 10
 
 
 def section(server: Server, cassette: Path, *, stopped: bool = False, told: str = "") -> str:
-    """Return lines about the cassette, the playhead and the differences, but for the lines that the failure `told`."""
+    """Return lines about the cassette, the playhead and the differences from the recording, without the lines that the
+    failure `told` already."""
     try:
         if server.is_recording:
             kept, name = visible(str(failed_path(cassette))), visible(str(cassette))

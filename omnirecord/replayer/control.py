@@ -316,7 +316,8 @@ def _listed(what: str, texts: Sequence[str]) -> list[str]:
 
 
 class ControlPath:
-    """The HTTP control interface. `guard` decides which requests pass; `state`: the fields of `GET …/state`."""
+    """The HTTP control interface of one replay. `guard` decides which requests pass; `state` returns the fields of
+    `GET …/state` beside the positions."""
 
     def __init__(self, guard: Guard, control: PlayheadControl, state: Callable[[], dict[str, Any]]) -> None:
         self._guard, self._control, self._state = guard, control, state

@@ -126,8 +126,9 @@ LONGEST = 48
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """How a stream is cut into writes. `recorded`: as read from upstream; `frame`, `byte`: one a write; `random`: 1 to
-    48 bytes, the same for the same seed and stream. `joined`: parts that are due together go out together."""
+    """How a stream is cut into writes. `recorded`: as read from upstream; `frame`: a frame a write; `byte`: a byte a
+    write; `random`: 1 to 48 bytes, the same for the same seed and stream. `joined`: parts that are due together go out
+    together."""
 
     kind: str = "recorded"
     seed: int = 0

@@ -192,7 +192,8 @@ class UpstreamProtocol(ResponseHandler):
     """The body of the response that is parsed at the moment."""
     is_reading_paused: bool = _alias("_reading_paused")
     header_sections: Sequence[Any] = _alias("_buffer")
-    """The queue of parsed header sections that no request has taken: a `deque`, or what has the methods in use."""
+    """The queue of parsed header sections that no request has taken: a `deque`, or an object with the methods of one
+    that aiohttp uses."""
 
 
 def use_protocol(connector: TCPConnector, make: Callable[[], UpstreamProtocol]) -> None:
@@ -206,7 +207,7 @@ def idle_connections(connector: TCPConnector) -> MutableMapping[ConnectionKey, A
 
 
 def connection_key(client: int | None, key: ConnectionKey) -> ConnectionKey:
-    """Return this key for one client. Its number replaces the hash of a proxy's header fields: no proxy is used."""
+    """Return this key for one client: its number replaces the hash of a proxy's header fields, as no proxy is used."""
     return key._replace(proxy_headers_hash=client)
 
 

@@ -47,7 +47,8 @@ class Address:
         return " ".join(words)
 
     def resolve(self, streams: Iterable[Stream]) -> list[tuple[int, int]]:
-        """Return the stream and frame number of each event. Raises `UsageError`, with the nearest ones, for none."""
+        """Return the stream number and the frame number of each event, in recorded order. Raises `UsageError` if there
+        is none, with the nearest events."""
         streams = list(streams)
         places = [stream for stream in streams if self.place in (None, "every", stream.number)]
         found: list[tuple[int, int]] = []

@@ -128,7 +128,7 @@ def is_event(frame: TimedFrame) -> bool:
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """Return the type of an event, else its `event` field, else the `object` of its data (Chat Completions)."""
+    """Return the type of an event, else its `event` field, else the `object` of its data, as in Chat Completions."""
     if frame.type is not None or frame.raw is None or not is_event(frame):
         return frame.type
     if frame.verdict == "malformed":

@@ -32,7 +32,8 @@ _RANK = {"before": 0, "inside a character of": 1, "inside": 1, "after": 2}
 
 @dataclass(frozen=True, slots=True)
 class RequestFault:
-    """The faults on one request. `answer`: replaces the recorded one, unless None. `late_ns`: delay of the answer."""
+    """The faults on one request. `answer`: the fault that replaces the recorded answer; None for that answer.
+    `late_ns`: delay of the answer, in ns. `names`: the faults."""
 
     answer: Answer | None
     late_ns: int
@@ -105,8 +106,9 @@ class Bound:
         """How often each stall may happen."""
 
     def on(self, stream: int, parts: Sequence[Part], without: Collection[str] = ()) -> Faulty:
-        """Return what a client of `stream` gets instead of `parts`, which may be of other streams. `without`: stalls to
-        leave out. If a fault has happened since a call with the same parts, the bytes begin with those of that call."""
+        """Return what a client of `stream` gets instead of `parts`, which may be of other recorded streams too.
+        `without`: the stalls that are left out. If a fault has happened since an earlier call with the same parts, the
+        bytes begin with those of that call."""
         layout = Layout(parts, self._wanted)
         over = set(without)
         for aim in self._changes:

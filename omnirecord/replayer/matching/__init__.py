@@ -91,7 +91,8 @@ class Lookup:
         return recorded, other if recorded else None
 
     def next(self, request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:
-        """Add the next exchange to `asked` and return it; None if there is none. `again`: after the last, the first."""
+        """Return the exchange whose turn it is, and add it to `asked`; None if there is none. `again`: after the last
+        exchange, start with the first again."""
         alike = self.alike(request)
         exchange = self._next_of(alike, request, asked, again=again)
         if exchange is None and alike and request.method in _REPEATABLE:

@@ -67,7 +67,8 @@ def value_of(body: bytes, headers: Headers) -> Any:
 
 
 def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unlike | None:
-    """Return the first difference of two values; None if they are equal. `known`: ids that stand for themselves."""
+    """Return the first difference of two values; None if they are equal. `known`: the recorded ids, none of which
+    stands for another one."""
     if recorded is _UNSEEN and got is _UNSEEN:
         return None
     try:

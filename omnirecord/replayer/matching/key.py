@@ -1,4 +1,5 @@
-"""The key of a request, its parts that have to equal the recorded request; and a miss, if none does. Pure.
+"""The key of a request: the parts that have to equal the recorded request. And a miss: no recorded request matches.
+Pure.
 
 By default the key is method, path and query, without `idle` and in any order. Secrets count as equal, so that clients
 with other credentials match. `rules` add and ignore parts. For a request that matches none, `nearest` finds the most
@@ -91,7 +92,7 @@ def _is_large(part: str, separator: str) -> bool:
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
-    pairs = [("", query)]
+    pairs = [("", query)]  # a large query is one parameter
     if not _is_large(query, "&"):
         pairs = parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
     counted = sorted(pair for pair in pairs if rules.counts(pair[0], method, path))

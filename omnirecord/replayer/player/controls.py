@@ -28,7 +28,7 @@ Predicate = Callable[[TimedFrame], bool]
 
 @dataclass(slots=True, eq=False)
 class RunTarget:
-    """The event that `run_until` plays to: the nth `wanted` one of a stream. `root`: the session tree; None: any."""
+    """The event that `run_until` plays to: the nth `wanted` one of a stream. `root`: the session tree; None for any."""
 
     wanted: Predicate
     nth: int = 1

@@ -28,8 +28,9 @@ from .timeline import NS
 
 
 class GateRule:
-    """Which requests are gates: by default messages, interrupts and answers to elicitations. `specs`, `off`: `--gate`
-    and `--no-gate`. `opens`: every open of a stream after a tree's first is a gate, too. Raises `UsageError`."""
+    """Which requests are gates: by default messages, interrupts and answers to elicitations. `specs` and `off`: the
+    values of `--gate 'METHOD GLOB'` and `--no-gate`. `opens`: every open of a stream after the first of a session tree
+    is a gate, too. Raises `UsageError`."""
 
     def __init__(self, specs: Iterable[str] = (), *, off: bool = False, opens: bool = False) -> None:
         self.off, self.opens = off, opens

@@ -285,7 +285,8 @@ class Playthrough:
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """An answer that is no stream. `earliest`: when it is due, in ns on the replay's clock; `gates`: before it."""
+    """An answer that is no stream. `earliest`: when it is due, in ns on the replay's clock; `gates`: the gates before
+    it."""
 
     exchange: Exchange
     body: bytes

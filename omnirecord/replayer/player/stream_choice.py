@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 class StreamChoice:
-    """All playthroughs of one replay. `playthroughs`: the latest of each session tree; `alone`: without a session."""
+    """All playthroughs of one replay. `playthroughs`: the latest of each session tree, by its root; `alone`: streams
+    without a session."""
 
     def __init__(self, plan: ReplayPlan, options: Options) -> None:
         self._plan = plan
@@ -117,7 +118,7 @@ class StreamChoice:
         return self._recorded(run, recorded, now) if recorded.kind == "sse" else recorded
 
     def _is_overtaken(self, run: Playthrough, session: Session, recorded: Exchange) -> bool:
-        """Whether a client has got events, but for snapshot types, from behind the start of this recorded stream."""
+        """Whether a client has got events, except snapshot types, from behind the start of this recorded stream."""
         sent = run.sent[session.session_id].upto_ns
         if not run.listeners(session) or sent <= start_of(recorded):
             return False
