@@ -19,8 +19,7 @@ from ..errors import OmnirecordError, UsageError
 
 if TYPE_CHECKING:
     from ..replayer.control import Server
-    from .server import Case, Limit
-    from .settings import Settings
+    from .server import Limit
 
     _Server = tuple[Server, Path, Limit | None]
 
@@ -43,7 +42,6 @@ _OPTIONS = {
     "match_on": ("NAMES", "what of a request has to match: method, path and query always, body by default"),
     "gate_timeout": ("S", "fail a test whose client does not send the awaited request within S seconds: 30; 0: never"),
 }
-_NOT_OF_TESTS = ("upstream", "cassettes")
 _OUTCOMES = pytest.StashKey[set[str]]()  # of its failed setup, of its subtests, and of the test
 _SERVER = pytest.StashKey["_Server"]()
 
@@ -122,36 +120,28 @@ def omnirecord_upstream(pytestconfig: pytest.Config) -> str:
 @pytest.fixture
 def omnirecord_server(request: pytest.FixtureRequest, omnirecord_config: Mapping[str, Any]) -> Iterator[Server]:
     """A server of this test that answers as the recorded one did, or records. Clients connect to its `url`."""
-    from .server import limited, served
-
-    try:
-        case, settings = _asked(request, omnirecord_config)
-        with (
-            served(case, settings) as server,
-            limited(request.config, server, case.cassette, settings.gate_timeout) as limit,
-        ):
-            request.node.stash[_SERVER] = server, case.cassette, limit
-            yield server
-    except OmnirecordError as error:
-        _fail(error)
-
-
-def _asked(request: pytest.FixtureRequest, of_fixture: Mapping[str, Any]) -> tuple[Case, Settings]:
-    from .server import Case
+    from .server import Case, limited, served
     from .settings import cassette_path, cassettes_folder, checked, settings_of
 
     item, config = request.node, request.config
-    of_config = [layer for _, layer in _layers(config)]
-    settings = settings_of(*of_config, _of_markers(item), checked(of_fixture, "omnirecord_config"))
-    folder = cassettes_folder(_folder(config), item.path)
-    names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
-    return Case(
-        item.nodeid,
-        cassette_path(folder, settings.cassette, item.path, [*names, item.name]),
-        lambda: str(request.getfixturevalue("omnirecord_upstream")),
-        bool(_setting(config, "upstream")),
-        lambda: item.stash.get(_OUTCOMES, set()),
-    ), settings
+    try:
+        of_config = [layer for _, layer in _layers(config)]
+        settings = settings_of(*of_config, _of_markers(item), checked(omnirecord_config, "omnirecord_config"))
+        folder = cassettes_folder(_folder(config), item.path)
+        names = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+        path = cassette_path(folder, settings.cassette, item.path, [*names, item.name])
+        case = Case(
+            item.nodeid,
+            path,
+            lambda: str(request.getfixturevalue("omnirecord_upstream")),
+            bool(_setting(config, "upstream")),
+            lambda: item.stash.get(_OUTCOMES, set()),
+        )
+        with served(case, settings) as server, limited(config, server, path, settings.gate_timeout) as limit:
+            item.stash[_SERVER] = server, path, limit
+            yield server
+    except OmnirecordError as error:
+        _fail(error)
 
 
 def _of_markers(item: pytest.Item) -> dict[str, Any]:
@@ -173,7 +163,7 @@ def _setting(config: pytest.Config, name: str) -> str | None:
 
 def _layers(config: pytest.Config) -> list[tuple[str, dict[str, Any]]]:
     """Return the settings of the ini file and of the options, the ini file first."""
-    said = {name: pair for name, pair in _said(config).items() if name not in _NOT_OF_TESTS}
+    said = {name: pair for name, pair in _said(config).items() if name not in ("upstream", "cassettes")}
     return [
         ("omnirecord_… in the ini file", {name: _value(name, ini) for name, (_, ini) in said.items()}),
         ("--omnirecord-… on the command line", {name: _value(name, option) for name, (option, _) in said.items()}),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,21 +48,13 @@ class Recording(WithBlock):
         self.requests: list[Served] = []
         self.unmatched = self.mismatches = self.unplayed = self.made_up = self.waiting = self.faults = ()
 
-    @property
-    def url(self) -> str:
-        return self._proxy.url
-
-    @property
-    def urls(self) -> Mapping[str, str]:
-        """The URL of each upstream with a name, by name."""
-        return self._proxy.urls
-
     def __enter__(self) -> Server:
         server = self._blocking = Server(cast("Replay", self))
         return server.start()
 
     async def __aenter__(self) -> Recording:
         await self._proxy.__aenter__()
+        self.url, self.urls = self._proxy.url, self._proxy.urls
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -173,7 +165,11 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
             yield server
         return
     if not case.cassette.exists():
-        raise NotACassette(f"{case.cassette} does not exist{_how_to_record_it(case, settings)}")
+        flags = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
+        how = f": record it with `pytest '{case.node_id}' {flags}`"
+        if settings.only_replays:
+            how = f", and this test does not record it: first run the test that does, with {flags}"
+        raise NotACassette(f"{case.cassette} does not exist{how}")
     replay = Replay(case.cassette, **settings.replay)
     replay.logs_misses = False  # a failed test shows misses once
     with replay as server, ExitStack() as further:
@@ -212,13 +208,6 @@ def _recorded(case: Case, settings: Settings) -> Iterator[Server]:
             yield server
         if (outcomes := case.outcomes()) == {"passed"} or "failed" in outcomes:
             _keep(db, path, has_passed=outcomes == {"passed"})
-
-
-def _how_to_record_it(case: Case, settings: Settings) -> str:
-    options = "--omnirecord-record=once" + ("" if case.has_upstream else " --omnirecord-upstream=URL")
-    if settings.only_replays:
-        return f", and this test does not record it: first run the test that does, with {options}"
-    return f": record it with `pytest '{case.node_id}' {options}`"
 
 
 _LOOKS = 20
@@ -272,13 +261,13 @@ class Limit:
                 elif is_counted and not self.is_suspended:
                     waited += looked - before
                 if waited >= self._seconds and wait_state.awaits:
-                    self._end(wait_state.awaits)
-                    self._press_on(GRACE if wait_state.serves else 0.0)
+                    self._end(wait_state.awaits, GRACE if wait_state.serves else 0.0)
                     return
         except ServerError:
             return  # the server has ended, and reports why
 
-    def _end(self, awaits: str) -> None:
+    def _end(self, awaits: str, grace: float) -> None:
+        """Close the connections, and interrupt the test until it ends, first after `grace` seconds."""
         said = f"the replay waited {self._seconds:g} s for {awaits}, and the client did not send it"
         if not self._server.requests:
             said = f"the client sent no request for {self._seconds:g} s; the replay waits for {awaits}"
@@ -288,9 +277,6 @@ class Limit:
             " skip_gates_after=S continues without the request."
         )
         self._server.release()
-
-    def _press_on(self, grace: float) -> None:
-        """Interrupt the test until it ends, first after `grace` seconds."""
         main = threading.main_thread().ident
         while not self._over.wait(grace) and self._interrupts and not self.is_suspended:
             signal.pthread_kill(main or 0, _SIGNAL or 0)

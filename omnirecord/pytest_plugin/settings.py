@@ -30,10 +30,6 @@ LONGEST = 1e6
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
 _DICTS = {"labels": {"branch": "main"}, "contracts": {"model": "openai-responses"}}
 """Settings that are a dict, with an example."""
-_REFUSED = {
-    "new": "a stream's playhead cannot mix a recorded past with a live server",
-    "new_episodes": "a stream's playhead cannot mix a recorded past with a live server",
-}
 
 
 @dataclass(frozen=True)
@@ -74,15 +70,22 @@ def checked(layer: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         raise UsageError(f"{where} gives a dict, not {layer!r}")
     for key, value in layer.items():
         if key not in KEYS:
-            raise UsageError(f"{where} has no {key!r}: {_nearest(str(key), KEYS)}")
+            from difflib import get_close_matches
+
+            near = get_close_matches(str(key), KEYS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(KEYS)}"
+            raise UsageError(f"{where} has no {key!r}: {hint}")
         if value is not None:
             _check(key, value, where)
     return layer
 
 
 def _check(key: str, value: Any, where: str) -> None:
-    if key == "record" and value in _REFUSED:
-        raise UsageError(f"{where}: record {value!r} is not there, {_REFUSED[value]}: use 'all' to record anew")
+    if key == "record" and value in ("new", "new_episodes"):
+        raise UsageError(
+            f"{where}: record {value!r} is not there, a stream's playhead cannot mix a recorded past with a live"
+            " server: use 'all' to record anew"
+        )
     if key in _CHOICES and value not in _CHOICES[key]:
         raise UsageError(f"{where}: {key} {value!r} is none of {', '.join(_CHOICES[key])}")
     if key in _DICTS and not isinstance(value, Mapping):
@@ -121,19 +124,11 @@ def marker_layer(marks: Iterable[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> 
     return merged
 
 
-def _nearest(key: str, known: tuple[str, ...]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(key, known, 1)
-    return f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
-
-
 def _all_of(key: str, value: Any) -> Any:
     """Return a list for a single value of a key that takes several."""
     return (value,) if key in _SEVERAL and not isinstance(value, (list, tuple)) else value
 
 
-FOLDER = "cassettes"
 _UNFIT = re.compile(r"[^A-Za-z0-9_.\[\]-]+")
 _LONGEST = 100
 _LIKE_HASHED = re.compile(r"-[0-9a-f]{8}\Z")
@@ -141,7 +136,7 @@ _LIKE_HASHED = re.compile(r"-[0-9a-f]{8}\Z")
 
 def cassettes_folder(configured: Path | None, module: Path) -> Path:
     """Return the folder of all cassettes: the configured one, else `cassettes` beside the test file."""
-    return configured or module.parent / FOLDER
+    return configured or module.parent / "cassettes"
 
 
 def cassette_path(folder: Path, named: str | None, module: Path, names: Sequence[str]) -> Path:

@@ -71,7 +71,7 @@ class PlayheadControl:
     @property
     def paused(self) -> bool:
         """Whether the whole replay is paused."""
-        return self._controls.paused
+        return self._controls.streams.paused
 
     @property
     def speed(self) -> float:

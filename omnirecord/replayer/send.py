@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -148,22 +147,21 @@ class Waiting:
                 log.warning("waiting for %s", what)
             self._reported[what] += 1
 
+        def skip() -> None:
+            if not gate.open:
+                log.warning("went on without %s: --skip-gates-after is over", gate.what)
+                timeline.open(gate, self._now())
+                self.announce()
+
         self._at_gates.append(place)
         try:
-            with _after(REPORT_AFTER, report), _after(self._skip_gates_after, partial(self._skip, gate, timeline)):
+            with _after(REPORT_AFTER, report), _after(self._skip_gates_after, skip):
                 quiet_since = self._now()
                 while not gate.open:
                     quiet_since = await self._held(quiet_since, beat)
         finally:
             self._reported -= reported
             self._at_gates.remove(place)
-
-    def _skip(self, gate: Gate, timeline: Timeline) -> None:
-        """Open a gate without its request."""
-        if not gate.open:
-            log.warning("went on without %s: --skip-gates-after is over", gate.what)
-            timeline.open(gate, self._now())
-            self.announce()
 
 
 @contextmanager
@@ -218,7 +216,9 @@ class Sender:
         if (refused := _not_replayable(recorded)) is not None:
             return refused
         is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
-        response = RawResponse(recorded.status, recorded.reason, _of_stream(playing, recorded, is_bodiless=is_bodiless))
+        differs = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
+        headers = end_to_end(recorded.headers, but=() if is_bodiless else differs)
+        response = RawResponse(recorded.status, recorded.reason, headers)
         try:
             await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
@@ -242,7 +242,7 @@ class Sender:
 
     async def _send(self, playing: Playing, write: Write) -> None:
         async def beat() -> None:
-            if playing.takes_a_frame and playing.session_id is not None:  # a heartbeat is an event of a session
+            if playing.takes_a_frame and playing.exchange.session_id is not None:  # only sessions have heartbeats
                 await write(_synthetic_heartbeat())
 
         cut = playing.chunks.cut(playing.exchange.stream or 0)
@@ -252,8 +252,11 @@ class Sender:
                 await _write_each(cut(playing.take(self._now())), write)
                 if playing.timeline.paused:
                     self._waiting.announce()  # a step may wait for this event
-            if playing.stop == "open":
-                await _hold(beat if playing.is_kept_alive else None)  # the recorded server did not end it
+            if playing.stop == "open":  # the recorded server did not end it: its client does
+                while playing.is_kept_alive:
+                    await asyncio.sleep(HEARTBEAT_EVERY)
+                    await beat()
+                await asyncio.Event().wait()
             await self._waiting.until_due(playing, beat)
             if not playing.faulty.end or self._ended(playing):
                 break
@@ -317,22 +320,6 @@ def retry_headers(after_ns: int | None) -> Headers:
     return (("Retry-After", str(ceil(after_ns / 1e9))), ("Retry-After-Ms", f"{after_ns / 1e6:g}"))
 
 
-def _of_stream(playing: Playing, recorded: Response, *, is_bodiless: bool) -> Headers:
-    """Return the header fields of a stream, with its length or coding only if its bytes have these."""
-    headers = end_to_end(recorded.headers)
-    if is_bodiless:
-        return headers
-    return without(headers, {"content-length", "content-encoding"} if playing.decoded else {"content-length"})
-
-
-async def _hold(beat: Beat | None) -> None:
-    """Leave a stream open until its client leaves."""
-    while beat is not None:
-        await asyncio.sleep(HEARTBEAT_EVERY)
-        await beat()
-    await asyncio.Event().wait()
-
-
 async def _write_each(writes: Iterable[bytes], write: Write) -> None:
     """Write one after the other; each has left before the next is made."""
     for number, data in enumerate(writes):
@@ -351,7 +338,6 @@ def _not_replayable(response: Response) -> web.Response | None:
 
 
 def _sized(headers: Headers, body: bytes) -> Headers:
-    """Return the headers with the length of the body."""
     return (*without(headers, {"content-length"}), ("Content-Length", str(len(body))))
 
 

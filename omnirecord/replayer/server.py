@@ -19,7 +19,7 @@ from aiohttp import web
 from ..cassette.open import open_store
 from ..errors import UsageError
 from ..model import Exchange, Headers
-from ..omnigent.routes import CONTROL, is_by_runner
+from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream
 from ..providers.conversation import Api, api_of
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
@@ -97,6 +97,14 @@ class Replay(WithBlock, PlayheadControl):
         self._options = player.Options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
         self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        self.url = ""
+        self.token: str | None = None
+        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
+        self.timing = self._options.timing
+        self.made_token: str | None = None
+        """The token, if the server generated it; else None."""
+        self.only = self._options.only
+        """The name of the hop that is played; None if it has none."""
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
@@ -104,30 +112,6 @@ class Replay(WithBlock, PlayheadControl):
         skip = _skip_gates_after(skip_gates_after, gate_timeout)
         self._waiting = Waiting(self.now, skip)
         self._stopped = False
-        self._hop: str | None = None
-
-    @property
-    def url(self) -> str:
-        return self._listener.url
-
-    @property
-    def token(self) -> str | None:
-        """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
-        return self._listener.token
-
-    @property
-    def made_token(self) -> str | None:
-        """The token, if the server generated it; else None."""
-        return self._listener.token if self._listener.is_made else None
-
-    @property
-    def timing(self) -> player.Timing:
-        return self._options.timing
-
-    @property
-    def only(self) -> str | None:
-        """The name of the hop that is played; None if it has none."""
-        return self._options.only or self._hop
 
     @property
     def waiting(self) -> list[str]:
@@ -140,7 +124,7 @@ class Replay(WithBlock, PlayheadControl):
     @property
     def page(self) -> str:
         """The web UI that a browser gets, in words; empty if it gets only recorded answers."""
-        return self._ui.page if self._ui else ""
+        return self._ui.shell.page_is if self._ui else ""
 
     @property
     def made_up(self) -> list[str]:
@@ -175,7 +159,7 @@ class Replay(WithBlock, PlayheadControl):
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
             self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
-            self._hop = self._plan.hop
+            self.only = self._plan.hop
             self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
             files = None if isinstance(self._web_ui, bool) else self._web_ui
             has_ui = self._web_ui and self._options.only is None
@@ -184,6 +168,8 @@ class Replay(WithBlock, PlayheadControl):
             self._controls = self._player.controls
             self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api)
             await self._listener.bind()
+            self.url, self.token = self._listener.url, self._listener.token
+            self.made_token = self.token if self._listener.is_made else None
             self._control = ControlPath(self._listener.guard, self, self._state)
             if self._listener.is_remote:
                 log.warning(
@@ -257,7 +243,7 @@ class Replay(WithBlock, PlayheadControl):
             decision = self._player.websocket(target)
         else:
             continue_upload(request, headers)
-            decision = await self._decide(await self._incoming(request, target, headers))
+            decision = await self._decide(request, target, headers)
         self._announce()
         if isinstance(decision, MadeUp | Quiet):
             status = decision.status if isinstance(decision, MadeUp) else 200
@@ -281,7 +267,8 @@ class Replay(WithBlock, PlayheadControl):
                 self.requests.append(Served(request.method, target, decision.status, None))
                 return await self._sender.fail(request, target, decision)
             case player.Updates():
-                return await serve_updates(request, self._rows)
+                rows = self._player.session_rows if self._ui is None else self._ui.rows
+                return await serve_updates(request, lambda session_ids: rows(session_ids, self.now()))
             case player.Refused():
                 return error_response(403, "not_replayed", f"omnirecord: {decision.message}")
             case player.NoContent():
@@ -290,28 +277,23 @@ class Replay(WithBlock, PlayheadControl):
             case player.Miss():
                 return self._miss(request, target, decision)
 
-    async def _decide(self, request: player.Incoming) -> player.Decision | MadeUp | Quiet:
-        if self._ui is None:
-            return self._player.answer(request, self.now())
-        if self._options.gates.off and self._ui.opens_stream(request):
-            await asyncio.sleep(LOADS)
-        return self._ui.answer(request, self.now())
-
-    async def _incoming(self, request: web.BaseRequest, target: str, headers: Headers) -> player.Incoming:
-        """Read a request whole, and keep the start of its body for matching."""
+    async def _decide(
+        self, request: web.BaseRequest, target: str, headers: Headers
+    ) -> player.Decision | MadeUp | Quiet:
+        """Read a request whole, keep the start of its body for matching, and return its answer."""
         body, most = bytearray(), COMPARED if self._api(target) is None else LARGEST
         async for data in request.content.iter_any():
             body += data[: most - len(body)]
-        return player.Incoming(
+        incoming = player.Incoming(
             request.method, target, is_by_runner(request.method, target, headers), header(headers, "if-none-match"),
             bytes(body), headers, header(headers, "last-event-id"), self._ui is not None and is_page(headers),
             datetime.now(UTC).date(),
         )  # fmt: skip
-
-    def _rows(self, session_ids: list[str]) -> dict[str, Any]:
-        """Return the rows of these sessions in the session list, by id, as of the playhead."""
-        rows = self._player.session_rows if self._ui is None else self._ui.rows
-        return rows(session_ids, self.now())
+        if self._ui is None:
+            return self._player.answer(incoming, self.now())
+        if self._options.gates.off and incoming.is_page and opens_session_stream(request.method, target):
+            await asyncio.sleep(LOADS)
+        return self._ui.answer(incoming, self.now())
 
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0

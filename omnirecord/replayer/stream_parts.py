@@ -123,9 +123,6 @@ class StreamParts(Sequence[Part]):
 LONGEST = 48
 """Longest write of `random`, in bytes: less than the shortest frame that Omnigent sends."""
 
-Cut = Callable[[bytes], Iterable[bytes]]
-"""Returns the writes of the bytes that are due."""
-
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
@@ -143,7 +140,7 @@ class Chunks:
             return parts
         return [replace(frame[-1], data=b"".join(part.data for part in frame)) for frame in frames_of(parts)]
 
-    def cut(self, stream: int) -> Cut:
+    def cut(self, stream: int) -> Callable[[bytes], Iterable[bytes]]:
         """Return the function that cuts the due bytes of one stream into writes. It keeps its random numbers."""
         if self.kind not in ("byte", "random"):
             return lambda data: [data] if data else []

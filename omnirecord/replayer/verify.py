@@ -134,7 +134,6 @@ def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int
 
 STUCK_AFTER = 15.0
 """Seconds without a byte, beyond the longest expected gap, after which a rerun is given up."""
-_NOT_SENT = ("host", "content-length", "expect")
 _SERVER_ENDS = ("done", "eof", "upstream_lost", "unknown")
 
 
@@ -173,7 +172,14 @@ class Rerun:
     async def run(self, longest_wait: float = 0.0) -> None:
         """Send all requests, and return when all are answered and every stream has ended. Raises `TimeoutError` after
         `longest_wait` + 15 seconds without a byte."""
-        async with _client() as client, asyncio.TaskGroup() as group:
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        )
+        async with client, asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
             made = []
             for x in self._exchanges:  # in order of time
@@ -209,7 +215,7 @@ class Rerun:
         if not x.request.target.startswith("/") or url.origin() != URL(self._base).origin():
             raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
         kept = [] if x.kind == "sse" else ["accept-encoding"]  # a stream is requested in its coding
-        headers = end_to_end(x.request.headers, but=[*_NOT_SENT, *kept])
+        headers = end_to_end(x.request.headers, but=["host", "content-length", "expect", *kept])
         async with client.request(
             x.request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as response:
@@ -252,13 +258,3 @@ class Rerun:
         """Return the offsets of the reads of a stream, in ns, and the bytes before and after each."""
         reads = self._store.reads(exchange)
         return [read.offset_ns for read in reads], list(accumulate((read.size for read in reads), initial=0))
-
-
-def _client() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-    )

@@ -243,7 +243,9 @@ class Accepting:
             self._descriptors.give(cost)
             self._resume()
             if self._descriptors.is_calm(self.elsewhere()):
-                self._over()
+                said = f"connections have file descriptors again; {self.refused} requests were refused with 503"
+                if self._trouble.over(said):
+                    self.noted(said)
 
     def admits(self, protocol: RequestHandler) -> bool:
         """Whether this connection has a seat, or gets one now, so that its request may be served. Count a refusal."""
@@ -264,9 +266,4 @@ class Accepting:
             " descriptors; more requests get 503 until some close (raise the hard limit, ulimit -Hn)"
         )
         if self._trouble.say(said):
-            self.noted(said)
-
-    def _over(self) -> None:
-        said = f"connections have file descriptors again; {self.refused} requests were refused with 503"
-        if self._trouble.over(said):
             self.noted(said)

@@ -207,8 +207,7 @@ def idle_connections(connector: TCPConnector) -> MutableMapping[ConnectionKey, A
 
 
 def connection_key(client: int | None, key: ConnectionKey) -> ConnectionKey:
-    """Return this key for the connections of one client. The client's number takes the place of the hash of a proxy's
-    header fields, since no proxy is used."""
+    """Return this key for one client: its number replaces the hash of a proxy's header fields, as no proxy is used."""
     return key._replace(proxy_headers_hash=client)
 
 

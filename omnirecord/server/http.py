@@ -50,7 +50,6 @@ _REFUSALS = {
 }
 _NUMBERS = count()
 _END = b"\r\n\r\n"
-_LONG_LINE = f"its request line has more than {LIMIT:,} bytes"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -218,7 +217,9 @@ class Client(ClientProtocol):
         is_line = isinstance(failure.exc, LineTooLong) and failure.exc.args[1] == LIMIT
 
         async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
-            return bad_request(_LONG_LINE, 414) if is_line else bad_request(SectionTooLarge.message, 431)
+            if is_line:
+                return bad_request(f"its request line has more than {LIMIT:,} bytes", 414)
+            return bad_request(SectionTooLarge.message, 431)
 
         return refuse
 
@@ -226,19 +227,15 @@ class Client(ClientProtocol):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the rest of a response; a refusal only once the client has stopped sending."""
-        if self._is_refused and not resp.prepared:
-            await self._linger()
+        if self._is_refused and not resp.prepared:  # if a connection is closed with unread bytes, its answer is lost
+            began = self.event_loop.time()
+            while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
+                await asyncio.sleep(_QUIET)
         before, behind = self.request_count, self.unparsed
         finished = await super().finish_response(request, resp, start_time)
         if self.request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
             self._begin_last(behind)
         return finished
-
-    async def _linger(self) -> None:
-        """Wait until the client stops sending: if a connection is closed with unread bytes, its answer is lost."""
-        began = self.event_loop.time()
-        while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
-            await asyncio.sleep(_QUIET)
 
     def _end_bodies(self, why: BaseException) -> None:
         """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
@@ -272,21 +269,16 @@ class Client(ClientProtocol):
         error = kw.get("exc_info")
         if isinstance(error, web.RequestPayloadError):
             return
-        log.error("a request failed by a fault of omnirecord: %s", _place(error))
+        raised = error.__traceback__ if isinstance(error, BaseException) else None
+        while raised is not None and raised.tb_next is not None:
+            raised = raised.tb_next
+        place = "" if raised is None else f" in {raised.tb_frame.f_code.co_filename}, line {raised.tb_lineno}"
+        log.error("a request failed by a fault of omnirecord: %s%s", type(error).__name__, place)
 
 
 def number_of(connection: RequestHandler) -> int:
     """The number of a client connection; -1 for one that another server accepted."""
     return connection.number if isinstance(connection, Client) else -1
-
-
-def _place(error: object) -> str:
-    """The class of an exception, and the line that raised it."""
-    kind = type(error).__name__
-    raised = error.__traceback__ if isinstance(error, BaseException) else None
-    while raised is not None and raised.tb_next is not None:
-        raised = raised.tb_next
-    return kind if raised is None else f"{kind} in {raised.tb_frame.f_code.co_filename}, line {raised.tb_lineno}"
 
 
 class Server(BaseServer):

@@ -239,7 +239,14 @@ class Background:
                 runner.run(self._serve())
         except BaseException as error:  # waiting calls raise it
             self._error = error
-        self._end()
+        with self._lock:
+            self._is_over = True
+        for future in self._calls:
+            if not future.done():
+                future.set_exception(self._gone(self._error))
+        if not self._started.done():
+            self._started.set_exception(self._error or self._gone(None))
+            self._error = None
 
     async def _serve(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -260,23 +267,12 @@ class Background:
             result = function(*args)
             result = await result if inspect.isawaitable(result) else result
         except asyncio.CancelledError:
-            return  # the server stops: `_end` sets the exception
+            return  # the server stops: `_run` sets the exception
         except BaseException as error:  # the caller's, even a SystemExit
             future.set_exception(error)
         else:
             future.set_result(result)
         del self._calls[future]
-
-    def _end(self) -> None:
-        """Let all waiting calls raise: the thread ends."""
-        with self._lock:
-            self._is_over = True
-        for future in self._calls:
-            if not future.done():
-                future.set_exception(self._gone(self._error))
-        if not self._started.done():
-            self._started.set_exception(self._error or self._gone(None))
-            self._error = None
 
     def _gone(self, error: BaseException | None) -> ServerError:
         why = f": {type(error).__name__} {error}".rstrip() if error is not None else ""

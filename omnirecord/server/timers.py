@@ -102,7 +102,11 @@ class Timers:
     def wake(self, sleeper: asyncio.Future[None], at_ns: int) -> None:
         """Set the future's result at that time, in ns, unless it is done before."""
         loop = sleeper.get_loop()
-        if (watch := self._ready(loop)) is None:
+        if not self._asked and not self._closed:
+            self._asked, self._loop, self._timer = True, loop, self._make()
+            if self._timer is not None:
+                loop.add_reader(self._timer.fd, self._ring)
+        if self._timer is None:
             handle = loop.call_later((at_ns - monotonic_ns()) / _NS, wake, sleeper)  # the past keeps its order
             sleeper.add_done_callback(lambda _: handle.cancel())
             return
@@ -113,7 +117,7 @@ class Timers:
         heappush(self._waiting, (at_ns, next(self._count), sleeper))
         if not self._set_to or at_ns < self._set_to:
             self._set_to = at_ns
-            watch.set(at_ns)
+            self._timer.set(at_ns)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -126,13 +130,6 @@ class Timers:
             self._loop.remove_reader(self._timer.fd)
             os.close(self._timer.fd)
             self._timer = None
-
-    def _ready(self, loop: asyncio.AbstractEventLoop) -> Timer | None:
-        if not self._asked and not self._closed:
-            self._asked, self._loop, self._timer = True, loop, self._make()
-            if self._timer is not None:
-                loop.add_reader(self._timer.fd, self._ring)
-        return self._timer
 
     def _ring(self) -> None:
         """Set the futures that are due, and set the timer to the next time, which makes it unreadable."""

@@ -91,7 +91,8 @@ class WordReader:
         self.what = what
         self.example = example
         if not text.isascii() and text != text.encode("utf-8", "replace").decode():
-            raise UsageError(f"the {what} {_quoted(text)} is not UTF-8: write it anew, for instance {example!r}")
+            said = clip(text, _SHOWN)
+            raise UsageError(f"the {what} {said!r} is not UTF-8: write it anew, for instance {example!r}")
 
     def peek(self) -> str:
         """Return the next word in lower case; empty at the end."""
@@ -137,26 +138,21 @@ class WordReader:
     def end(self, **hints: str) -> None:
         """Raise `UsageError` if a word is left. `hints`: texts for certain words."""
         if word := self.peek():
-            self.refuse({"with": HOW_CONDITIONS, **hints}.get(word, "nothing more is expected"))
+            hints = {"with": "a condition is written with FIELD=VALUE", **hints}
+            self.refuse(hints.get(word, "nothing more is expected"))
 
     def refuse(self, why: str) -> NoReturn:
         """Raise `UsageError` about the next word."""
         found = _WORD.match(self._text, self._at)
-        word = f"{_quoted(found[1])} at character {found.start(1) + 1}" if found else "where it ends"
-        raise UsageError(
-            f"cannot read the {self.what} {_quoted(self._text)}: {word}, {why}; write for instance {self.example!r}"
-        )
-
-
-def _quoted(text: str) -> str:
-    return repr(clip(text, _SHOWN))
+        word = f"{clip(found[1], _SHOWN)!r} at character {found.start(1) + 1}" if found else "where it ends"
+        said = clip(self._text, _SHOWN)
+        raise UsageError(f"cannot read the {self.what} {said!r}: {word}, {why}; write for instance {self.example!r}")
 
 
 _DECODER = json.JSONDecoder()
 
 
 EXAMPLE = f"2nd {SESSION_STATUS}"
-HOW_CONDITIONS = "a condition is written with FIELD=VALUE"
 _ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
 _ORDINALS: dict[str, Ordinal] = {"first": 1, "second": 2, "third": 3, "last": "last", "every": "every"}
 _KEYWORDS = frozenset({"with", "after", "before", "in", "by", "to", "of", "at", "each", "cleanly", "short"})

@@ -1,5 +1,4 @@
-"""Finds the events of an address: by type, by conditions on fields, and by ordinal; or describes the nearest ones.
-Pure.
+"""Finds the events of an address by type, conditions on fields and ordinal; or describes the nearest ones. Pure.
 
 A field is a dotted path into the data of an event: `response.usage.input_tokens`, `viewers[0].user_id`. The JSON of a
 frame is parsed only if its type matches and there is a condition.
@@ -54,15 +53,11 @@ def fields_like(field: Field, data: Any) -> list[str]:
     """Return the existing fields most similar to a missing one, the nearest first."""
     for number, step in enumerate(field.steps):
         if (below := _step(data, step)) is MISSING:
-            names = [str(name) for name in data] if isinstance(data, dict) else []
-            return [str(Field((*field.steps[:number], name))) for name in _nearest(step, names)]
+            names = [str(name) for name in data][:100] if isinstance(data, dict) else []
+            near = (get_close_matches(step, names, _LISTED) or names)[:_LISTED]
+            return [str(Field((*field.steps[:number], name))) for name in near]
         data = below
     return []
-
-
-def _nearest(wanted: str, names: Iterable[str]) -> list[str]:
-    names = list(names)[:100]
-    return (get_close_matches(wanted, names, _LISTED) or names)[:_LISTED]
 
 
 def _step(data: Any, step: str) -> Any:
@@ -75,8 +70,6 @@ def _step(data: Any, step: str) -> Any:
 
 ANY = "event"
 DONE = "[DONE]"
-_NO_EVENT = ("comment", "truncated")
-"""Verdicts of frames that are no events to a client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +124,11 @@ class Matcher:
 
 def is_event(frame: TimedFrame) -> bool:
     """Whether a frame is an event to a client: it has data and is complete."""
-    return frame.verdict not in _NO_EVENT
+    return frame.verdict not in ("comment", "truncated")
 
 
 def name_of(frame: TimedFrame) -> str | None:
-    """Return the type of an event, else its `event` field, else the `object` of its data, as Chat Completions has
-    it."""
+    """Return the type of an event, else its `event` field, else the `object` of its data, as in Chat Completions."""
     if frame.type is not None or frame.raw is None or not is_event(frame):
         return frame.type
     if frame.verdict == "malformed":

@@ -26,7 +26,6 @@ from . import verbs
 Key = tuple[int, int]
 """Number of the stream, number of the frame."""
 _BLANK = re.compile(r"[ \t\n\r]*")
-_BLANK_BEFORE = " \t\n\r"
 _DECODER = json.JSONDecoder()
 _BOM = b"\xef\xbb\xbf"
 _LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n|$)")
@@ -68,7 +67,10 @@ class SlotContent:
         parts = _fitted(slot, self.data, self.key)
         if end and end.where != "after":
             at = inside_a_character(self.data) if end.where == "inside a character of" else None
-            return _upto(parts, at or inside(self.data))
+            size = at or inside(self.data)
+            starts = accumulate((len(part.data) for part in parts), initial=0)
+            cuts = zip(parts, starts, strict=False)
+            return [replace(part, data=part.data[: size - start]) for part, start in cuts if start < size]
         copy = replace(parts[-1], data=self.data, seq=0)  # a copy is a frame of its own
         return parts + [copy] * (self.copies - 1)
 
@@ -136,12 +138,6 @@ def _fitted(slot: list[Part], data: bytes, key: Key | None) -> list[Part]:
     cuts = zip(slot, pairwise([0, *ends, len(data)]), strict=True)
     parts = [replace(part, data=data[a:b], stream=stream, seq=seq) for part, (a, b) in cuts]
     return [*(part for part in parts[:-1] if part.data), parts[-1]]
-
-
-def _upto(parts: list[Part], size: int) -> list[Part]:
-    starts = accumulate((len(part.data) for part in parts), initial=0)
-    cuts = zip(parts, starts, strict=False)
-    return [replace(part, data=part.data[: size - start]) for part, start in cuts if start < size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +231,7 @@ def without(text: str, span: Span) -> str:
     behind = _skip(text, span.end)
     if text[behind] == ",":
         return text[: span.begin] + text[_skip(text, behind + 1) :]
-    before = text[: span.begin].rstrip(_BLANK_BEFORE)
+    before = text[: span.begin].rstrip(" \t\n\r")
     return (before[:-1] if before.endswith(",") else text[: span.begin]) + text[span.end :]
 
 
@@ -272,18 +268,13 @@ def edited(raw: bytes, edit: verbs.Edit, *, bom: bool) -> bytes:
     values = [line[found.end() :] for line, _ in lines if (found := _DATA.match(line))]
     text = b"\n".join(values).decode("utf-8", "surrogateescape")  # bytes that are not UTF-8 stay as they are
     new = _edit(text, edit).encode("utf-8", "surrogateescape").split(b"\n")
-    return head + b"".join(_with_data(lines, new))
-
-
-def _with_data(lines: list[tuple[bytes, bytes]], values: list[bytes]) -> list[bytes]:
-    """Return the lines with these values in their `data` fields. There are at most as many values as fields."""
-    made, rest = [], iter(values)
+    made, rest = [head], iter(new)  # at most as many values as `data` fields
     for line, end in lines:
         if not (found := _DATA.match(line)):
             made.append(line + end)
         elif (value := next(rest, None)) is not None:
             made.append((found[0] if b":" in found[0] or not value else b"data: ") + value + end)
-    return made
+    return b"".join(made)
 
 
 def _edit(text: str, edit: verbs.Edit) -> str:

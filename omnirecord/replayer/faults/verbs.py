@@ -122,8 +122,7 @@ class StopHeartbeats(OnEvent):
 
 @dataclass(frozen=True, slots=True)
 class Ends(OnEvent):
-    """A cut, or with `freeze` a freeze. `each_time`: on every connection that reaches the event, not only on the
-    first."""
+    """A cut, or a freeze. `each_time`: on every connection that reaches the event, not only on the first."""
 
     where: Where
     how: End
@@ -195,8 +194,6 @@ VERBS: dict[str, str] = {
     "slow": f"slow every {READ_EXAMPLE} by 500ms",
 }
 """An example of each verb, by the verb, in the order in which errors list them. `docs/faults.md` has their forms."""
-EXAMPLE = VERBS["drop"]
-EACH_TIME = "only a cut, a freeze or a stall happens once: all others happen each time as they are"
 
 
 _WORD = re.compile(r"\s*(\S+)")
@@ -208,7 +205,7 @@ _COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten
 
 def parse_fault(text: str) -> Fault:
     """Return the fault of a line. Raises `UsageError`, with the word that cannot be read and an example."""
-    words = WordReader(text, "fault", EXAMPLE)
+    words = WordReader(text, "fault", VERBS["drop"])
     verb = words.peek()
     if verb not in VERBS:
         near = get_close_matches(verb, VERBS, 2)
@@ -216,23 +213,20 @@ def parse_fault(text: str) -> Fault:
     words.example = VERBS[verb]
     words.take()
     fault = _READERS[verb](words)
-    words.end(each=EACH_TIME)
+    words.end(each="only a cut, a freeze or a stall happens once: all others happen each time as they are")
     return fault
 
 
 def _swap(words: WordReader) -> Fault:
-    _no_every(words)
-    event = read_address(words)
-    if not words.skip("with"):
-        return Swap(event, None)
-    _no_every(words)
-    return Swap(event, read_address(words))
+    event = _one_event(words)
+    return Swap(event, _one_event(words) if words.skip("with") else None)
 
 
-def _no_every(words: WordReader) -> None:
+def _one_event(words: WordReader) -> Address:
     words.skip("the")
     if words.peek() == "every":
         words.refuse("a swap is of two events")
+    return read_address(words)
 
 
 def _stall(words: WordReader) -> Fault:
@@ -281,16 +275,11 @@ def _cut(words: WordReader) -> Fault:
     where = next((one for one in _WHERE if words.skip(*one.split())), None)
     if where is None:
         words.refuse("before, after or inside an event was expected")
-    return Ends(read_address(words), where, _how(words), words.skip("each", "time"))
-
-
-def _how(words: WordReader) -> End:
-    for how, keywords in _HOW.items():
-        if words.skip(*keywords.split()):
-            return how
-    if words.peek() == "by":
+    event = read_address(words)
+    how = next((one for one, keywords in _HOW.items() if words.skip(*keywords.split())), None)
+    if how is None and words.peek() == "by":
         words.refuse("a cut is made cleanly, short or by reset")
-    return "clean"
+    return Ends(event, where, how or "clean", words.skip("each", "time"))
 
 
 def _is_after(words: WordReader) -> bool:

@@ -39,7 +39,7 @@ class Lookup:
         may_ask_model: Callable[[Exchange], bool] = lambda _: True,
     ) -> None:  # fmt: skip
         self._rules = rules
-        self.key = lru_cache(1)(self._key)
+        self.key = lru_cache(1)(lambda request: key_of(request.method, request.target, request.headers, rules))
         self._bodies = Bodies(request_body, exchanges)
         self.calls = self._bodies.calls
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
@@ -47,11 +47,11 @@ class Lookup:
         self._relaxed: dict[tuple[bool, Key], Key] = {}
         self._masked: dict[tuple[bool, Key], Masked] = {}
         self._acts: dict[tuple[bool, str], list[Exchange]] = defaultdict(list)
+        self.creations: list[Exchange] = []
+        """The exchanges that created a session, in order."""
         for x in exchanges:
             self._place(x)
         self._ordered = in_order(key for _, key in self._index)
-        self.creations = [x for x in exchanges if _creates(x)]
-        """The exchanges that created a session, in order."""
         self._created: Asked = set()
 
     def _place(self, x: Exchange) -> None:
@@ -61,12 +61,13 @@ class Lookup:
         if (masked := key.masked) is not None:
             self._masked[is_runner, key] = masked
         self._relaxed.setdefault((is_runner, key.relaxed(self._rules)), key)
-        acts = method not in READS and x.response is not None and not is_bookkeeping(method, target)
-        if acts and x.session_id is not None and not creates_session(method, target):
+        if x.response is None:
+            return
+        if creates_session(method, target):
+            if not is_runner and 200 <= x.response.status < 300:
+                self.creations.append(x)
+        elif x.session_id is not None and method not in READS and not is_bookkeeping(method, target):
             self._acts[is_runner, x.session_id].append(x)
-
-    def _key(self, request: Incoming | Request) -> Key:
-        return key_of(request.method, request.target, request.headers, self._rules)
 
     def alike(self, request: Incoming) -> list[Exchange]:
         """Return the recorded exchanges of such a request, in order."""
@@ -113,16 +114,6 @@ class Lookup:
     def reset(self) -> None:
         """Start again with the first recorded session."""
         self._created.clear()
-
-    def told_of(self, creation: Exchange) -> list[str]:
-        """Return a line that says which of several recorded sessions this exchange created."""
-        count, number = len(self.creations), self.creations.index(creation) + 1
-        said = f"POST {path_of(creation.request.target)}: session {number} of the {count} recorded"
-        return [said] if count > 1 else []
-
-    def is_creation(self, request: Incoming) -> bool:
-        """Whether a request creates a session, and such a request was recorded."""
-        return bool(self.creations) and not request.is_runner and creates_session(request.method, request.target)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[Mismatch]:
         """Return where the body has another `type` or `action` than the matched request."""
@@ -216,9 +207,3 @@ def answers(exchange: Exchange, if_none_match: str | None) -> bool:
         return exchange.response is not None
     recorded = (value for name, value in exchange.request.headers if name.lower() == "if-none-match")
     return if_none_match is not None and if_none_match in recorded
-
-
-def _creates(exchange: Exchange) -> bool:
-    response = exchange.response
-    ok = response is not None and 200 <= response.status < 300
-    return ok and exchange.party != "runner" and creates_session(exchange.request.method, exchange.request.target)

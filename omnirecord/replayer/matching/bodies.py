@@ -34,7 +34,6 @@ _SHOWN_FIELDS = 60
 """Characters of a value at a JSON path."""
 MARKS = {"same": "%s", "gone": "[-%s-]", "new": "{+%s+}"}
 """The form of equal, of recorded and of new text in a difference."""
-_REPORTED = ("type", "action")
 _UNSEEN = object()
 _NOTHING = object()
 
@@ -239,7 +238,7 @@ def _object(body: bytes) -> dict[str, Any] | None:
 
 
 def _mismatches(got: dict[str, Any], recorded: dict[str, Any] | None) -> Iterator[tuple[str, Any, Any]]:
-    for name in _REPORTED:
+    for name in ("type", "action"):
         if recorded is not None and got.get(name) != recorded.get(name):
             yield name, recorded.get(name), got.get(name)
 

@@ -88,7 +88,12 @@ class Conversations:
         self._questions: dict[int, str] = {}
         self._masked: set[int] = set()
         self._asked = lru_cache(1)(self._read_request)
-        self._recorded = [x for x in exchanges if self._add(x)]
+        self._recorded: list[Exchange] = []
+        for x in exchanges:
+            if x.request.method == "POST" and x.session_id is None and (found := self._read(x)) is not None:
+                self._recorded.append(x)
+                self._prints[x.exchange] = Fingerprint.of(found)
+                self._questions[x.exchange] = one_line(clip(found.asked, _QUESTION))
 
     def _read(self, x: Exchange) -> Conversation | None:
         """Return the conversation of an exchange, without secrets if its body lacks some; None if it has none."""
@@ -97,14 +102,6 @@ class Conversations:
             self._masked.add(x.exchange)
             body = body_without_secrets(body)
         return conversation_of(body, x.request.target)
-
-    def _add(self, x: Exchange) -> bool:
-        """Add the conversation of an exchange; False if it has none."""
-        if x.request.method != "POST" or x.session_id is not None or (found := self._read(x)) is None:
-            return False
-        self._prints[x.exchange] = Fingerprint.of(found)
-        self._questions[x.exchange] = one_line(clip(found.asked, _QUESTION))
-        return True
 
     def __contains__(self, exchange: Exchange) -> bool:
         return exchange.exchange in self._prints

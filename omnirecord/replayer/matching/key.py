@@ -89,17 +89,13 @@ def _is_large(part: str, separator: str) -> bool:
     return len(part) > _LARGE_QUERY or part.count(separator) >= _MANY_PARAMETERS
 
 
-def _pairs(query: str) -> list[tuple[str, str]]:
-    """Return the parameters of a query without secrets; a large query is one parameter."""
-    if _is_large(query, "&"):
-        return [("", query)]
-    return parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
-
-
 def key_of(method: str, target: str, headers: Headers = (), rules: Rules = DEFAULT) -> Key:
     path, _, query = target.partition("?")
     path = path_of(path if _is_large(path, ";") else without_secrets(path))
-    counted = sorted(pair for pair in _pairs(query) if rules.counts(pair[0], method, path))
+    pairs = [("", query)]  # a large query is one parameter
+    if not _is_large(query, "&"):
+        pairs = parse_qsl(query_of(without_secrets(f"?{query}")), keep_blank_values=True)
+    counted = sorted(pair for pair in pairs if rules.counts(pair[0], method, path))
     values = ((name, header(headers, name)) for name in rules.headers(method, path))
     told = ((name, header_without_secrets(name, value)) for name, value in values if value is not None)
     return Key(method, path, tuple(counted), tuple(told))

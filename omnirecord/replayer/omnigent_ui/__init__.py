@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -34,7 +34,6 @@ from .page import Files, MadeUp, Shell, asks_for_page, guarded
 from .sessions import Data, Sessions, Timed
 
 _LIMIT = 100
-_LISTS_OF_SOME = ("pinned", "project", "agent_id", "agent_name")
 _ONLINE: Data = {"runner_online": True, "host_online": None, "host_version": None}
 AGENT: Data = {
     "id": None, "object": "agent", "name": None, "version": 1, "description": None, "created_at": 0,
@@ -105,11 +104,8 @@ class OmnigentUi:
     def __init__(self, plan: ReplayPlan, player: Player, files: Files | None) -> None:
         self._player = player
         self._sessions = Sessions(plan)
-        self._shell = Shell(plan, files)
+        self.shell = Shell(plan, files)
         self.made_up: list[str] = []
-
-    def opens_stream(self, request: Incoming) -> bool:
-        return request.is_page and opens_session_stream(request.method, request.target)
 
     def answer(self, request: Incoming, now: int) -> Decision | MadeUp | Quiet:
         """Return the player's decision, or for a page that reads, the answer that replaces it."""
@@ -133,11 +129,6 @@ class OmnigentUi:
             return decision if is_current else made(state)
         return self._missing(request, now) or decision if isinstance(decision, Miss) else decision
 
-    @property
-    def page(self) -> str:
-        """The web UI that a browser gets, in words."""
-        return self._shell.page_is
-
     def rows(self, names: list[str], now: int) -> dict[str, Any]:
         """Return the rows of these sessions by id, without unknown ones."""
         return {name: self._row(name, now) for name in names if self._sessions.has(name)}
@@ -148,17 +139,17 @@ class OmnigentUi:
     def _page(self, decision: Answering | Miss, now: int) -> Decision | MadeUp:
         if isinstance(decision, Answering) and (response := decision.exchange.response) is not None:
             content = decision.content
-            if response.status != 200 or (content is not None and self._shell.has_all_of(content)):
+            if response.status != 200 or (content is not None and self.shell.has_all_of(content)):
                 response = replace(response, headers=guarded(response.headers))
                 return replace(decision, exchange=replace(decision.exchange, response=response))
-        return self._shell.page([self._row(name, now) for name in self._sessions.roots()])
+        return self.shell.page([self._row(name, now) for name in self._sessions.roots()])
 
     def _state(self, target: str, answer: Timed | None, now: int) -> Any:
         """Return the state of a session, or the session list, at the playhead; None if the request is for neither.
         `answer`: the recorded answer to this request, with its time."""
         name, below, query = session_of(target), below_session(target), dict(parse_qsl(query_of(target)))
         if path_of(target) == "/v1/sessions":
-            return None if _is_of_some(query) else self._list(query, now)
+            return self._list(query, now)
         if name is None or not self._sessions.has(name) or below not in ("", "/items", "/resources/terminals"):
             return None
         before = self._player.horizon(name, now)
@@ -171,7 +162,11 @@ class OmnigentUi:
             snapshot["items"] = self._sessions.items(name, before)
         return snapshot
 
-    def _list(self, query: dict[str, str], now: int) -> Data:
+    def _list(self, query: dict[str, str], now: int) -> Data | None:
+        """Return the session list; None if the query selects sessions by what only the server knows."""
+        others = query.get("visibility", "mine") not in ("mine", "all") or query.get("kind", "default") != "default"
+        if others or any(name in query for name in ("pinned", "project", "agent_id", "agent_name")):
+            return None
         rows = [self._row(name, now) for name in self._sessions.roots()]
         wanted = query.get("search_query", "").casefold()
         return part_of([row for row in rows if wanted in str(row.get("title") or "").casefold()][::-1], query)
@@ -179,7 +174,7 @@ class OmnigentUi:
     def _missing(self, request: Incoming, now: int) -> MadeUp | Quiet | None:
         """Return the answer to a request that was never recorded; None if there is none."""
         target, path = request.target, path_of(request.target)
-        if (file := self._shell.file(path)) is not None:
+        if (file := self.shell.file(path)) is not None:
             return file
         name = session_of(target)
         found: MadeUp | Quiet | None = self._of_the_server(path, target)
@@ -216,7 +211,6 @@ class OmnigentUi:
         return made({"error": {"code": "not_found", "message": "Not found."}}, 404) if is_resource else None
 
 
-@dataclass(frozen=True, slots=True)
 class Quiet:
     """A stream that was not recorded: it stays open, with heartbeats only."""
 
@@ -224,12 +218,6 @@ class Quiet:
 def made(value: Any, status: int = 200) -> MadeUp:
     headers = (("content-type", "application/json"), ("cache-control", "no-store"))
     return MadeUp(dumps(value).encode("utf-8", "replace"), headers, status)
-
-
-def _is_of_some(query: dict[str, str]) -> bool:
-    """Whether a query selects sessions by what only the server knows."""
-    others = query.get("visibility", "mine") not in ("mine", "all") or query.get("kind", "default") != "default"
-    return others or any(name in query for name in _LISTS_OF_SOME)
 
 
 def part_of(rows: list[Data], query: dict[str, str]) -> Data:
@@ -250,35 +238,30 @@ _LOOK_EVERY = 0.5
 """Seconds between checks of the playhead."""
 
 
-Rows = Callable[[list[str]], dict[str, Any]]
-"""Returns the rows of sessions in the session list, by id, as of the playhead."""
-
-
-async def serve_updates(request: web.BaseRequest, rows_of: Rows) -> web.WebSocketResponse:
-    """Serve `/v1/sessions/updates` to one client until it leaves."""
+async def serve_updates(
+    request: web.BaseRequest, rows_of: Callable[[list[str]], dict[str, Any]]
+) -> web.WebSocketResponse:
+    """Serve `/v1/sessions/updates` to one client until it leaves. `rows_of`: returns the rows of sessions in the
+    session list, by id, as of the playhead."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    with suppress(ConnectionError):  # the client left
-        await _serve(socket, rows_of)
-    return socket
-
-
-async def _serve(socket: web.WebSocketResponse, rows_of: Rows) -> None:
     watched: list[str] = []
     shown: dict[str, Any] = {}
     quiet_since = monotonic()
-    while not socket.closed:
-        if (message := await _message(socket)) is not None:
-            watched, shown = message, rows_of(message)
-            said = {"type": "snapshot", "items": list(shown.values())}
-        else:
-            before, shown = shown, rows_of(watched)
-            changed = [row for name, row in shown.items() if row != before.get(name)]
-            if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
-                continue
-            said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
-        await socket.send_str(json.dumps(said))
-        quiet_since = monotonic()
+    with suppress(ConnectionError):  # the client left
+        while not socket.closed:
+            if (message := await _message(socket)) is not None:
+                watched, shown = message, rows_of(message)
+                said = {"type": "snapshot", "items": list(shown.values())}
+            else:
+                before, shown = shown, rows_of(watched)
+                changed = [row for name, row in shown.items() if row != before.get(name)]
+                if not changed and monotonic() - quiet_since <= UPDATES_HEARTBEAT_EVERY:
+                    continue
+                said = {"type": "changed", "items": changed} if changed else {"type": "heartbeat"}
+            await socket.send_str(json.dumps(said))
+            quiet_since = monotonic()
+    return socket
 
 
 async def _message(socket: web.WebSocketResponse) -> list[str] | None:

@@ -30,7 +30,6 @@ _USAGE = {
     "usage_by_model": "usage_by_model",
 }  # fmt: skip
 """Fields of usage: their names in a stream, and in a snapshot."""
-Epoch = Callable[[TimedFrame], int]
 
 
 @dataclass(slots=True)
@@ -58,18 +57,8 @@ class SessionHistory:
         return [data for name, data in open_.items() if name not in answered]
 
 
-def session_history(frames: Iterable[TimedFrame], epoch: Epoch) -> SessionHistory:
-    """Return the history of a session from the frames of its streams. `epoch`: a frame's time in seconds since 1970."""
-    history = SessionHistory()
-    for frame in sorted(frames, key=lambda frame: frame.offset_ns):
-        if frame.type in _FIELDS:
-            history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
-        elif frame.type in _OTHERS:
-            _add(history, frame, as_dict(payload_of(frame)), epoch)
-    return history
-
-
-def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Epoch) -> None:
+def _add(history: SessionHistory, frame: TimedFrame, data: Data, epoch: Callable[[TimedFrame], int]) -> None:
+    """Add an event of the types in `_OTHERS`. `epoch` returns a frame's time in seconds since 1970."""
     at, name = frame.offset_ns, data.get("elicitation_id")
     if frame.type == protocol.RESPONSE_OUTPUT_ITEM_DONE:
         history.items += ((at, item) for item in with_id([data.get("item")]))
@@ -94,7 +83,6 @@ _OTHERS = (
     protocol.RESPONSE_OUTPUT_ITEM_DONE, protocol.SESSION_CHILD_SESSION_UPDATED, protocol.RESPONSE_ELICITATION_RESOLVED,
     protocol.SESSION_INPUT_CONSUMED, protocol.RESPONSE_ELICITATION_REQUEST,
 )  # fmt: skip
-"""The types that `_add` takes."""
 
 
 def _status(data: Data) -> Data:
@@ -273,9 +261,19 @@ class Sessions:
 
     def _read_history(self, name: str) -> SessionHistory:
         opens = [x for x in self._plan.sessions[name].opens if x.kind == "sse"]
-        frames = [frame for x in opens for frame in self._plan.frames(x)]
         recordings = {x.stream: x.recording for x in opens}
-        return session_history(frames, lambda frame: self._plan.epoch(recordings[frame.stream], frame.offset_ns))
+        frames = [frame for x in opens for frame in self._plan.frames(x)]
+        history = SessionHistory()
+
+        def epoch(frame: TimedFrame) -> int:
+            return self._plan.epoch(recordings[frame.stream], frame.offset_ns)
+
+        for frame in sorted(frames, key=lambda frame: frame.offset_ns):
+            if frame.type in _FIELDS:
+                history.fields.append((frame.offset_ns, _FIELDS[frame.type](as_dict(payload_of(frame)))))
+            elif frame.type in _OTHERS:
+                _add(history, frame, as_dict(payload_of(frame)), epoch)
+        return history
 
     def _created(self, name: str) -> int:
         x = next(x for x in self._plan.exchanges if x.session_id == name)

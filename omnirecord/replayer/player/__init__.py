@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...model import Exchange
-from ...omnigent.routes import is_bookkeeping, is_session_updates, is_tunnel, opens_session_stream, session_of
+from ...omnigent import routes
 from ..faults import Faults
 from ..matching import READS, Asked, Lookup, answers
 from ..matching.key import Incoming, Mismatch, Miss
@@ -113,11 +113,13 @@ class Player:
         return decision
 
     def _decide(self, request: Incoming, now: int) -> Decision:
-        session = self._plan.sessions.get(session_of(request.target) or "")
-        if self._lookup.is_creation(request):
+        session = self._plan.sessions.get(routes.session_of(request.target) or "")
+        if self._lookup.creations and not request.is_runner and routes.creates_session(request.method, request.target):
             return self._create(request, now)
-        if session and session.opens and opens_session_stream(request.method, request.target):
-            return self._open(request, session, now)
+        if session and session.opens and routes.opens_session_stream(request.method, request.target):
+            resumed = self.streams.resume(session, request.last_event_id, now)
+            opened = resumed or self.streams.open(session, now)
+            return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
         if request.method in READS:
             return self._read(request, session, now)
         return self._act(request, session, now)
@@ -129,7 +131,7 @@ class Player:
             x
             for x in self._plan.exchanges
             if x.party != "runner" and x.response is not None and x.exchange not in self.streams.made
-            if not is_bookkeeping(x.request.method, x.request.target)
+            if not routes.is_bookkeeping(x.request.method, x.request.target)
         ]
 
     def told(self, exchange: Exchange) -> str:
@@ -139,9 +141,9 @@ class Player:
 
     def websocket(self, target: str) -> Decision:
         """Return the answer to a WebSocket. Tunnels are refused: their frames would start processes from a cassette."""
-        if is_tunnel(target):
+        if routes.is_tunnel(target):
             return Refused("a runner's or host's tunnel is never replayed: its frames would start processes")
-        if is_session_updates(target):
+        if routes.is_session_updates(target):
             return Updates()
         return Refused("terminals and dictation are not replayed")
 
@@ -161,7 +163,7 @@ class Player:
 
     def pass_over_unanswered(self, request: Incoming) -> None:
         """Match the next message with the closed gate, not with an earlier one that was recorded without an answer."""
-        session = self._plan.sessions.get(session_of(request.target) or "")
+        session = self._plan.sessions.get(routes.session_of(request.target) or "")
         run = self.streams.playthrough(session) if session is not None else None
         if run is not None and (gate := run.timeline.closed_gate()) is not None:
             given_up = (x for x in self._lookup.alike(request) if x.response is None and x.request.at_ns < gate.at_ns)
@@ -185,17 +187,14 @@ class Player:
     def _create(self, request: Incoming, now: int) -> Decision:
         if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
-        self.notes += self._lookup.told_of(exchange)
+        if len(creations := self._lookup.creations) > 1:
+            path, number = routes.path_of(exchange.request.target), creations.index(exchange) + 1
+            self.notes.append(f"POST {path}: session {number} of the {len(creations)} recorded")
         session = self._plan.sessions.get(exchange.session_id or "")
         if session is not None:
             self.streams.begin_again(session).came(exchange, now)
             self._sessions.call(session.root, own_id(request) or session.root)
         return self._answering(request, exchange, None, now)
-
-    def _open(self, request: Incoming, session: Session, now: int) -> Decision:
-        resumed = self.streams.resume(session, request.last_event_id, now)
-        opened = resumed or self.streams.open(session, now)
-        return opened if isinstance(opened, Playing) else self._answering(request, opened, None, now)
 
     def _read(self, request: Incoming, session: Session | None, now: int) -> Decision:
         recorded = self._lookup.alike(request) or self._relaxed(request)
@@ -239,7 +238,7 @@ class Player:
         run = self.streams.playthrough(session) if session else None
         asked = self._asked if run is None else run.asked
         if (exchange := self._lookup.next(request, asked, again=run is None)) is None:
-            is_noted = is_bookkeeping(request.method, request.target)
+            is_noted = routes.is_bookkeeping(request.method, request.target)
             return NoContent() if is_noted else self._miss(request, asked)
         for one in [run] if run is not None else self.streams.alone:
             one.came(exchange, now)

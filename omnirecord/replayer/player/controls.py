@@ -1,5 +1,4 @@
-"""The verbs of the playhead: pause, play, step, run until an event, jump, speed, position. No clock: `now` is passed
-in.
+"""The verbs of the playhead: pause, play, step, run until an event, jump, speed, position. No clock: `now` is passed.
 
 Each session tree has a playhead, and so has a stream without a session. `which` names one, by the id of a session or as
 `stream N`. Without `which`, pause, play and speed change all playheads; the other verbs are refused if there are
@@ -29,8 +28,7 @@ Predicate = Callable[[TimedFrame], bool]
 
 @dataclass(slots=True, eq=False)
 class RunTarget:
-    """The event that `run_until` plays to: the nth of a stream that is `wanted`. `root`: the session tree; None for
-    any."""
+    """The event that `run_until` plays to: the nth `wanted` one of a stream. `root`: the session tree; None for any."""
 
     wanted: Predicate
     nth: int = 1
@@ -102,30 +100,26 @@ class Controls:
 
     def __init__(self, plan: ReplayPlan, streams: StreamChoice, timing: Timing) -> None:
         self._plan = plan
-        self._streams = streams
+        self.streams = streams
         self._timing = timing
         self._targets: list[RunTarget] = []
         streams.begun = lambda run: self._watch([run])
 
     @property
-    def paused(self) -> bool:
-        return self._streams.paused
-
-    @property
     def speed(self) -> float:
         """How many times as fast as recorded it plays, apart from capped gaps."""
-        return self._streams.speed * self._timing.speed
+        return self.streams.speed * self._timing.speed
 
     def pause(self, now: int, which: str | None = None) -> None:
         """Stop the streams. Other answers still go out."""
         if which is None:
-            self._streams.paused = True
+            self.streams.paused = True
         for run in self._all_of(which):
             run.timeline.pause(now)
 
     def play(self, now: int, which: str | None = None) -> None:
         if which is None:
-            self._streams.paused = False
+            self.streams.paused = False
         for run in self._all_of(which):
             run.timeline.play(now)
 
@@ -135,7 +129,7 @@ class Controls:
             raise UsageError("timing 'instant' has no gaps to make shorter or longer: serve with another timing")
         check_speed(speed)
         if which is None:
-            self._streams.speed = speed / self._timing.speed
+            self.streams.speed = speed / self._timing.speed
         for run in self._all_of(which):
             run.timeline.set_speed(speed / self._timing.speed, now)
 
@@ -149,7 +143,7 @@ class Controls:
 
     def run_until(self, event: str | Predicate, nth: int, now: int, which: str | None = None) -> RunTarget:
         """Play on, and pause right behind the nth such event from here. Return its target. Raises `UsageError`."""
-        if coded := self._streams.coded():
+        if coded := self.streams.coded():
             raise UsageError(
                 f"stream {coded[0]} is compressed, its events cannot be told apart: serve it with --chunks frame"
             )
@@ -158,13 +152,13 @@ class Controls:
         aim = run_target(event, nth, streams, root)
         self.play(now, which)
         self._targets.append(aim)
-        self._watch(self._streams.all(older=True))
+        self._watch(self.streams.all(older=True))
         return aim
 
     def give_up(self, aim: RunTarget) -> None:
         if aim in self._targets:
             self._targets.remove(aim)
-            self._watch(self._streams.all(older=True))
+            self._watch(self.streams.all(older=True))
 
     def jump(self, run: Playthrough, seconds: float, now: int) -> None:
         """Move ahead to so many recorded seconds from the start of the first stream, or to the closed gate before
@@ -182,7 +176,7 @@ class Controls:
     def position(self, which: str | None = None) -> Position:
         """Return the position of a playhead, by default of the only one."""
         if (run := self.one(which)) is None:
-            return Position(None, None, None, None, 0.0, 0, None, None, self.paused, self.speed)
+            return Position(None, None, None, None, 0.0, 0, None, None, self.streams.paused, self.speed)
         last = run.timeline.last
         frame = self._plan.frame(last.stream, last.seq) if last else None
         offset_ns = self._reached(run)
@@ -195,7 +189,7 @@ class Controls:
         )  # fmt: skip
 
     def positions(self) -> list[Position]:
-        return [self.position(run.name) for run in self._streams.all()]
+        return [self.position(run.name) for run in self.streams.all()]
 
     def one(self, which: str | None) -> Playthrough | None:
         """Return the playthrough of `which`; None if nothing is played. Raises `UsageError` if there are several."""
@@ -208,11 +202,11 @@ class Controls:
         return playthroughs[0] if playthroughs else None
 
     def _chosen(self, which: str | None) -> list[Playthrough]:
-        playthroughs = self._streams.all()
+        playthroughs = self.streams.all()
         if which is None:
             return playthroughs
         if session := self._plan.sessions.get(which):
-            return [self._streams.playthrough(session)]
+            return [self.streams.playthrough(session)]
         chosen = [run for run in playthroughs if run.name == which]
         if not chosen:
             names = ", ".join(run.name for run in playthroughs[:5]) or "nothing yet"
@@ -221,7 +215,7 @@ class Controls:
 
     def _all_of(self, which: str | None) -> list[Playthrough]:
         """Return the chosen playthroughs, with their older ones that clients still listen to."""
-        older = [run for run in self._streams.older if which is None or run.name == self._name(which)]
+        older = [run for run in self.streams.older if which is None or run.name == self._name(which)]
         return [*self._chosen(which), *older]
 
     def _name(self, which: str) -> str:
@@ -236,7 +230,7 @@ class Controls:
     def _passed(self, run: Playthrough, part: Part, now: int) -> None:
         """Pause the playthrough if the frame that was sent reaches a target."""
         aims = [aim for aim in self._targets if aim.root in (None, run.name)]
-        frame = self._plan.frame(part.stream, part.seq) if aims and run in self._streams.all() else None
+        frame = self._plan.frame(part.stream, part.seq) if aims and run in self.streams.all() else None
         if frame is None:
             return
         for aim in aims:
@@ -250,8 +244,7 @@ class Controls:
         return run.timeline.last.offset_ns if run.timeline.last else run.start_ns
 
     def _held_by(self, run: Playthrough) -> str | None:
-        """Return the closed gate before the next event of every connected client; without one, before the next
-        event."""
+        """Return the closed gate before the next event of every client; without a client, before the next event."""
         gate = run.timeline.closed_gate()
         ahead = [playing.next_ns() for playing in run.live] or [run.timeline.point_behind(self._reached(run))]
         return gate.what if gate is not None and gate.at_ns < min(ahead) else None

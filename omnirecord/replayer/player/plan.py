@@ -75,8 +75,7 @@ class ReplayPlan:
     """The exchanges, sessions and gates of a recording. Bytes are read from the store when they are due."""
 
     def __init__(self, store: Store, rule: GateRule, only: str | None = None) -> None:
-        """`only`: the name of the hop to play; by default the first hop that has requests. Raises `UsageError` if there
-        is none."""
+        """`only`: the name of the hop to play; by default the first that has requests. Raises `UsageError`."""
         self._store = store
         self._has_gates = not rule.off
         recordings = store.recordings()

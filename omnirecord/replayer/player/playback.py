@@ -81,10 +81,6 @@ class Playing:
         self.faulty = faulty
 
     @property
-    def session_id(self) -> str | None:
-        return self.exchange.session_id
-
-    @property
     def has_more(self) -> bool:
         return self.next < len(self.parts)
 
@@ -121,7 +117,9 @@ class Playing:
     def due(self, now: int) -> int | None:
         """Return when the next part, or else the end, may be sent; None while a gate or a pause holds it."""
         if not self.has_more:
-            return self._end_due(now)
+            if self.faulty.end or self.exchange.end_ns is None:
+                return None if self.timeline.paused else now
+            return self.timeline.due(self.exchange.end_ns, now)
         part = self.parts[self.next]
         if self.timeline.paused:
             return now if self.timeline.lets_pass(part, at_once=self.joined and part.in_snapshot) else None
@@ -131,11 +129,6 @@ class Playing:
         elif not self.joined:
             at = max(now, self.opened_at + self.timeline.between(start_of(self.exchange), part.offset_ns))
         return self._after_stalls(part, at, now) if at is not None and part.late_ns else at
-
-    def _end_due(self, now: int) -> int | None:
-        if self.faulty.end or self.exchange.end_ns is None:
-            return None if self.timeline.paused else now
-        return self.timeline.due(self.exchange.end_ns, now)
 
     def _after_stalls(self, part: Part, at: int, now: int) -> int:
         """Return when a part is due after stalls. A stall begins with its part; later parts keep their distance."""
@@ -217,8 +210,7 @@ class Playing:
 
     @property
     def takes_a_frame(self) -> bool:
-        """Whether a heartbeat may be inserted here: between frames, uncompressed, before the offset where heartbeats
-        stop."""
+        """Whether a heartbeat may be inserted here: between frames, uncompressed, before heartbeats stop."""
         between_frames = not self._size or self._tail.endswith(_FRAME_ENDS)
         quiet_from = self.faulty.quiet_from
         is_quiet = quiet_from is not None and self.next > 0 and self.parts[self.next - 1].offset_ns >= quiet_from
@@ -272,18 +264,6 @@ class Playthrough:
         behind_a_gate = self.timeline.gate_before(at) is not None
         return behind_a_gate or any(playing.next_ns() < at for playing in self.listeners(session))
 
-    def begin(self, playing: Playing) -> None:
-        """Add a recorded stream. The playhead moves to its start, unless another client still gets events."""
-        if not any(other.has_more for other in self.live):
-            self.timeline.move(start_of(playing.exchange), playing.opened_at)
-        self.live.append(playing)
-
-    def join(self, playing: Playing, start_ns: int) -> None:
-        """Add a stream at the playhead. Time begins at `start_ns` if nothing was played before."""
-        if not self.timeline.started:
-            self.timeline.move(start_ns, playing.opened_at)
-        self.live.append(playing)
-
     def horizon(self, now: int) -> float:
         """Return the recorded offset up to which a read may know the session, in ns. It is before the next frame to be
         sent and before a closed gate. Without a client, it follows the time up to the next recorded open."""
@@ -300,7 +280,7 @@ class Playthrough:
                     yield start
 
     def listeners(self, session: Session) -> list[Playing]:
-        return [playing for playing in self.live if playing.session_id == session.session_id]
+        return [playing for playing in self.live if playing.exchange.session_id == session.session_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +315,6 @@ class Answering:
         return replace(self, exchange=replace(self.exchange, response=response), body=content)
 
 
-@dataclass(frozen=True, slots=True)
 class NoContent:
     """204 for a bookkeeping request that was not recorded."""
 
@@ -347,7 +326,6 @@ class Refused:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
 class Updates:
     """The WebSocket `/v1/sessions/updates`, served from the recorded session list."""
 

@@ -19,6 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import quote, unquote_plus
@@ -86,13 +87,13 @@ class Renaming:
 
     def parts(self, parts: Iterable[Part]) -> Iterator[Part]:
         """Yield the parts of a stream with the names replaced, frame by frame. Parts that become empty stay."""
-        return _changed(parts, self.texts)
+        return _changed(parts, lambda frame: self.texts([part.data for part in frame]))
 
 
-def _changed(parts: Iterable[Part], change: Callable[[list[bytes]], list[bytes] | None]) -> Iterator[Part]:
+def _changed(parts: Iterable[Part], change: Callable[[list[Part]], list[bytes] | None]) -> Iterator[Part]:
     """Yield the parts of a stream with other bytes, frame by frame. `change` returns None for a frame that stays."""
     for frame in frames_of(parts):
-        if (texts := change([part.data for part in frame])) is not None:
+        if (texts := change(frame)) is not None:
             frame = [replace(part, data=data) for part, data in zip(frame, texts, strict=True)]
         yield from frame
 
@@ -215,9 +216,18 @@ def answer_to(answer: Answering, recorded: Message, asked: Message) -> Answering
 def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterator[Part]:
     """Yield the parts of a stream with the ids of the new request. A changed frame goes out with its last part."""
 
-    def change(frame: list[bytes]) -> list[bytes] | None:
-        changed = _frame_to(b"".join(frame), recorded, asked)
-        return None if changed is None else [*[b""] * (len(frame) - 1), changed]
+    def change(frame: list[Part]) -> list[bytes] | None:
+        lines = b"".join(part.data for part in frame).splitlines(keepends=True)
+        data = [line for line in lines if line.startswith(_DATA)]
+        value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
+        changed = _with_ids(value, recorded, asked)
+        if changed is value:
+            return None
+        ending = data[0][len(data[0].rstrip(b"\r\n")) :]
+        at = lines.index(data[0])
+        rest = [line for line in lines[at:] if not line.startswith(_DATA)]
+        made = b"".join([*lines[:at], b"data: " + _json(changed) + ending, *rest])
+        return [*[b""] * (len(frame) - 1), made]
 
     return _changed(parts, change)
 
@@ -225,20 +235,6 @@ def parts_to(parts: Iterable[Part], recorded: Message, asked: Message) -> Iterat
 def ids_differ(recorded: Message, asked: Message) -> bool:
     """Return whether the answer to the recorded request has to be changed for the new one."""
     return (recorded.id, recorded.progress_token) != (asked.id, asked.progress_token)
-
-
-def _frame_to(raw: bytes, recorded: Message, asked: Message) -> bytes | None:
-    """Return the changed bytes of a frame; None if nothing changes."""
-    lines = raw.splitlines(keepends=True)
-    data = [line for line in lines if line.startswith(_DATA)]
-    value = loads(b"\n".join(line[len(_DATA) :] for line in data)) if data else None
-    changed = _with_ids(value, recorded, asked)
-    if changed is value:
-        return None
-    ending = data[0][len(data[0].rstrip(b"\r\n")) :]
-    at = lines.index(data[0])
-    rest = [line for line in lines[at:] if not line.startswith(_DATA)]
-    return b"".join([*lines[:at], b"data: " + _json(changed) + ending, *rest])
 
 
 def _with_ids(value: Any, recorded: Message, asked: Message) -> Any:
@@ -260,7 +256,7 @@ class Effects:
     def __init__(self, plan: ReplayPlan, faults: Faults, *, resume: bool) -> None:
         self._plan = plan
         self._resume = resume
-        self._own_ids: dict[int, float] = {}
+        self._first_own_id = cache(self._read_first_own_id)
         self._has_faults = bool(faults)
         asked = [(x.request.method, x.request.target) for x in plan.exchanges if x.party != "runner"]
         self._bound = faults.bind(plan.named_streams() if faults else [], asked)
@@ -278,11 +274,14 @@ class Effects:
 
     def lay_out(self, playing: Playing) -> None:
         """Set the parts of a stream from its `planned` ones, behind the bytes that were sent."""
-        parts = list(self._stamp(playing.planned)) if self._resume else playing.planned
+        parts = list(_changed(playing.planned, self._stamp)) if self._resume else playing.planned
         if not self._has_faults:
             playing.lay_out(parts)
             return
-        faulty = self._bound.on(playing.exchange.stream or 0, list(parts), self._stalls_over(playing))
+        had = Counter(name for name, other in self._stalling if other is not playing)
+        # `over`: the stalls that other connections have had, as often as they were given
+        over = {name for name, count in self._bound.stalls.items() if had[name] >= count}
+        faulty = self._bound.on(playing.exchange.stream or 0, list(parts), over)
         self._stalling |= {(name, playing) for name in faulty.names if name in self._bound.stalls}
         playing.lay_out(faulty.parts, faulty)
         self.happened |= dict.fromkeys(name for name in faulty.names if name != faulty.by)
@@ -305,36 +304,26 @@ class Effects:
             if one is playing and not any(playing.has_reached(key) for key in self._bound.stalled_at[name])
         }
 
-    def _stalls_over(self, playing: Playing) -> set[str]:
-        """Return the stalls that other connections have had, as often as they were given."""
-        had = Counter(name for name, other in self._stalling if other is not playing)
-        return {name for name, count in self._bound.stalls.items() if had[name] >= count}
-
     def on_request(self, method: str, target: str) -> RequestFault | None:
         if (fault := self._bound.on_request(method, target)) is not None:
             self.happened |= dict.fromkeys(fault.names)
         return fault
 
-    def _stamp(self, parts: Iterable[Part]) -> Iterator[Part]:
-        for frame in frames_of(parts):
-            seq, stream = frame[0].seq, frame[0].stream
-            if not seq or seq >= self._first_own_id(stream):
-                yield from frame
-                continue
-            stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)
-            sizes = [len(part.data) for part in frame[1:]]
-            ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
-            cuts = zip(frame, pairwise([0, *ends]), strict=True)
-            yield from (replace(part, data=stamped[a:b]) for part, (a, b) in cuts)
+    def _stamp(self, frame: list[Part]) -> list[bytes] | None:
+        seq, stream = frame[0].seq, frame[0].stream
+        if not seq or seq >= self._first_own_id(stream):
+            return None
+        stamped = stamp(b"".join(part.data for part in frame), event_id(stream, seq), bom=seq == 1)
+        sizes = [len(part.data) for part in frame[1:]]
+        ends = accumulate(sizes, initial=len(stamped) - sum(sizes))  # all but the first keep their size
+        return [stamped[a:b] for a, b in pairwise([0, *ends])]
 
-    def _first_own_id(self, stream: int) -> float:
+    def _read_first_own_id(self, stream: int) -> float:
         """Return the number of the first frame with an id of its server; infinite if there is none."""
-        if stream not in self._own_ids:
-            exchange = self._plan.stream(stream)
-            frames = self._plan.frames(exchange) if exchange is not None else []
-            with_id = (x.seq for x in frames if x.raw and b"id" in x.raw and read_fields(x.raw).id is not None)
-            self._own_ids[stream] = next(with_id, float("inf"))
-        return self._own_ids[stream]
+        exchange = self._plan.stream(stream)
+        frames = self._plan.frames(exchange) if exchange is not None else []
+        with_id = (x.seq for x in frames if x.raw and b"id" in x.raw and read_fields(x.raw).id is not None)
+        return next(with_id, float("inf"))
 
     def frame_of_id(self, event_id: str | None, session: Session) -> tuple[int, int] | None:
         """Return the stream and frame of an event id; None if the session has no event with this id."""

@@ -118,8 +118,7 @@ class StreamChoice:
         return self._recorded(run, recorded, now) if recorded.kind == "sse" else recorded
 
     def _is_overtaken(self, run: Playthrough, session: Session, recorded: Exchange) -> bool:
-        """Whether a connected client has got events from behind the start of this recorded stream, snapshot types
-        apart."""
+        """Whether a client has got events, except snapshot types, from behind the start of this recorded stream."""
         sent = run.sent[session.session_id].upto_ns
         if not run.listeners(session) or sent <= start_of(recorded):
             return False
@@ -132,7 +131,9 @@ class StreamChoice:
         parts = decoded_parts(self._plan.frames(exchange)) if decodes else self._plan.parts(exchange)
         playing = self._playing(exchange, run, parts, now)
         playing.coded, playing.decoded = is_coded(exchange) and not decodes, decodes
-        run.begin(playing)
+        if not any(other.has_more for other in run.live):  # no client still gets events
+            run.timeline.move(start_of(exchange), now)
+        run.live.append(playing)
         return playing
 
     def coded(self) -> list[int]:
@@ -174,7 +175,9 @@ class StreamChoice:
         playing.joined = playing.decoded = True
         if all(part.in_snapshot for part in parts):
             playing.exchange = replace(playing.exchange, ending="open")  # the client missed the end
-        run.join(playing, start_of(streams[0]))
+        if not run.timeline.started:
+            run.timeline.move(start_of(streams[0]), now)
+        run.live.append(playing)
         return playing
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:

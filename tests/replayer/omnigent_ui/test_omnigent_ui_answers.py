@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from omnirecord.replayer.omnigent_ui import OmnigentUi, Quiet, is_page
 from omnirecord.replayer.omnigent_ui.page import MadeUp
+from omnirecord.replayer.omnigent_ui.sessions import Sessions
 from omnirecord.replayer.player import Answering, Decision, Incoming, Miss, Playing
 from tests.support.cassettes import JSON, Made, child, completed, created, delta, event, heartbeat, status
 from tests.support.stage import EVENTS, SESSION, Stage
@@ -271,6 +273,15 @@ def test_what_nobody_knows_is_a_miss_or_is_not_there(browser: Browser) -> None:
     assert (gone.status, json.loads(gone.body)["error"]["code"]) == (404, "not_found")
 
 
+def test_only_messages_of_users_need_the_time_of_day(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = browser.stage.plan
+    epoch = Mock(side_effect=plan.epoch)
+    monkeypatch.setattr(plan, "epoch", epoch)
+    items = Sessions(plan).items("s", float("inf"))
+    assert [one["id"] for one in items] == ["u", "m"]
+    assert epoch.call_args_list == [call(1, 4_600_000_000)]
+
+
 def test_only_for_a_page_is_a_stream_kept_alive_behind_its_end(browser: Browser) -> None:
     stream = browser.asks(f"{SESSION}/stream")
     assert isinstance(stream, Playing)
@@ -333,7 +344,7 @@ ASSETS = ("/assets/app-1.js", "/assets/app-1.css")
 
 def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nobody_else() -> None:
     browser = Browser(with_page(*ASSETS), {"/index.html": b"another"})
-    assert browser.ui.page == "the recorded web UI"
+    assert browser.ui.shell.page_is == "the recorded web UI"
     for path in ("/", "/c/s", "/inbox?tab=1"):
         body, policy = page_of(browser.asks(path))
         assert body == PAGE
@@ -343,7 +354,7 @@ def test_a_recorded_page_is_given_at_every_path_of_the_pages_and_may_talk_to_nob
 
 def test_a_page_whose_scripts_came_from_a_cache_is_not_given() -> None:
     browser = Browser(with_page(ASSETS[0]), {"/index.html": b"another"})
-    assert browser.ui.page == "an installed web UI"
+    assert browser.ui.shell.page_is == "an installed web UI"
     assert page_of(browser.asks("/"))[0] == b"another"
     complete = Browser(with_page(ASSETS[0]), {"/index.html": b"another", ASSETS[1]: b"css"})
     assert page_of(complete.asks("/"))[0] == PAGE

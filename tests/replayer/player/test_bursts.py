@@ -51,7 +51,7 @@ ACTIONS = st.lists(
 
 
 def act(stage: Stage, listeners: list[Listener], action: str, kind: type[Listener]) -> Any:
-    run = stage.controls._streams.all()[0]
+    run = stage.controls.streams.all()[0]
     if action == "hears":
         return [listener.hears() for listener in listeners]
     if action == "posts":
