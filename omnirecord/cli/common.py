@@ -89,7 +89,10 @@ class Group(click.Group):
             return super().invoke(ctx)
         from ..cassette.files import sweep
 
-        _print_anything()
+        codecs.register_error("omnirecord.escaped", _escaped)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="omnirecord.escaped")
         sweep()
         with _as_json_if(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
@@ -135,7 +138,8 @@ def _in_sentences() -> Iterator[None]:
             raise
         raise Failure(lacking) from error
     except OSError as error:
-        _drop_buffered_output()
+        with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its buffered rest would fail again at exit
         if error.errno == errno.EPIPE:  # the reader of stdout has gone: exit as SIGPIPE would
             sys.exit(128 + signal.SIGPIPE)
         what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
@@ -155,24 +159,10 @@ def _lacking(error: Exception) -> str | None:
     return None
 
 
-def _print_anything() -> None:
-    """Write characters that stdout or stderr cannot encode as escapes."""
-    codecs.register_error("omnirecord.escaped", _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="omnirecord.escaped")
-
-
 def _escaped(error: UnicodeError) -> tuple[str, int]:
     """JSON escapes for the characters that cannot be encoded: a row of `--json` keeps its meaning."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-def _drop_buffered_output() -> None:
-    """Redirect stdout to the null device, so that its buffered rest does not fail again at exit."""
-    with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -249,8 +239,7 @@ pseudonym_key_option = click.option(
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print one JSON object per line."""
-    for row in rows:
-        click.echo(json_line(row))
+    print_lines(map(json_line, rows))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -260,10 +249,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_found(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
     """Print rows as JSON, or the lines for a person."""
-    if as_json:
-        print_rows(rows)
-    else:
-        print_lines(lines)
+    print_lines(map(json_line, rows) if as_json else lines)
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -304,12 +290,8 @@ def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) ->
     """The widths of the columns. The widest column of `least` is cut first, down to its least width."""
     fitting = dict(widths)
     excess = sum(fitting.values()) + 2 * (len(fitting) - 1) - width
-    while excess > 0:
-        shrinkable = [column for column in fitting if fitting[column] > least.get(column, fitting[column])]
-        if not shrinkable:
-            break
-        widest = max(shrinkable, key=fitting.__getitem__)
-        fitting[widest] -= 1
+    while excess > 0 and (wide := [one for one in fitting if fitting[one] > least.get(one, fitting[one])]):
+        fitting[max(wide, key=fitting.__getitem__)] -= 1
         excess -= 1
     return fitting
 

@@ -138,7 +138,8 @@ def _told(finding: Finding) -> Iterator[Text]:
     colour = _COLOURS[finding.severity]
     text = Text("\n" if finding.because is None else "")
     text.append(f"{finding.severity:<8}", style=colour).append(finding.code, style="bold")
-    if where := _where(finding):
+    if finding.stream is not None:  # its events, as `events` numbers them
+        where = " ".join(f"{finding.stream}:{seq}" for seq in finding.seqs) or f"stream {finding.stream}"
         text.append(f"  {where}", style="dim")
     yield text
     for line in _folded(finding.message):
@@ -148,10 +149,3 @@ def _told(finding: Finding) -> Iterator[Text]:
         return
     for word, told in (("why", finding.why), ("next", finding.next)):
         yield from (Text(line, style="dim") for line in _folded(f"{word}: {told}"))
-
-
-def _where(finding: Finding) -> str:
-    """The events that show a finding, as `events` numbers them."""
-    if finding.stream is None:
-        return ""
-    return " ".join(f"{finding.stream}:{seq}" for seq in finding.seqs) or f"stream {finding.stream}"

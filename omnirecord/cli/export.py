@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import click
 
@@ -96,9 +96,9 @@ def write_parts(
     `--json`."""
     is_aside = output is None or is_stdout(output)
     size = 0
-    with _output_of(output) as file:
+    with _output_of(output) as write:
         for part in parts:
-            file.write(part)
+            write(part)
             size += len(part)
     if as_json:
         named = None if output is None else str(output)
@@ -157,24 +157,19 @@ _SCRUBBED = {
 
 
 @contextmanager
-def _output_of(path: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file that appears whole or not at all."""
-    if path is None:
-        if sys.stdout is None:
-            raise UsageError("stdout is closed: name a file with -o")
-        yield cast("BinaryIO", _Screen()) if is_terminal(sys.stdout) else sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def _output_of(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """The function that writes to stdout, or to a file that appears whole or not at all. A terminal gets escapes for
+    control characters."""
+    if path is not None:
+        with whole_or_not(path) as file:
+            yield file.write
         return
-    with whole_or_not(path) as file:
-        yield file
+    if sys.stdout is None:
+        raise UsageError("stdout is closed: name a file with -o")
+    decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
+    def show(data: bytes) -> None:
+        click.echo("\n".join(map(visible, decode(data).split("\n"))), nl=False)
 
-class _Screen:
-    """Stdout as a binary file for a terminal: control characters become escapes."""
-
-    def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
-
-    def write(self, data: bytes) -> int:
-        click.echo("\n".join(map(visible, self._decode(data).split("\n"))), nl=False)
-        return len(data)
+    yield show if is_terminal(sys.stdout) else sys.stdout.buffer.write
+    sys.stdout.buffer.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -72,7 +72,14 @@ def scrub(
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
     found = _scrubbed(cassette, None, redact, patterns)
-    print_found(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
+    rows = (
+        {
+            "cassette": by_name(str(cassette)), "recording": one.recording, "exchange": one.exchange,
+            "stream": one.stream, "seq": one.seq, "message": one.message, "place": one.place, "kind": one.kind,
+            "count": one.count,
+        } for one in found
+    )  # fmt: skip
+    print_found(as_json, rows, _place_lines(cassette, found))
     return not found
 
 
@@ -85,14 +92,6 @@ def _scrubbed(
         cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key,
         watch=lambda items: progress(items, "looking for secrets"),
     )  # fmt: skip
-
-
-def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
-    return {
-        "cassette": by_name(str(cassette)),
-        "recording": found.recording, "exchange": found.exchange, "stream": found.stream, "seq": found.seq,
-        "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
-    }  # fmt: skip
 
 
 def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:

@@ -173,7 +173,7 @@ def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
     yield "Approvals", _approvals(one)
     yield "Usage", _usage(one)
     yield "Gaps between events", _gaps(one)
-    yield _events_title(one), _counts(one.events_by_type)
+    yield _events_title(one), (f"{count:>9,}  {visible(name)}" for name, count in one.events_by_type.items())
     yield "Streams", _streams(one)
     yield "The proxy's own delay", _delay(one)
 
@@ -300,10 +300,6 @@ def _events_title(one: SessionStats) -> str:
     share = beats if one.heartbeats else ""
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in one.verdicts.items())
     return f"Events: {one.events:,}{share}; frames by verdict: {verdicts}"
-
-
-def _counts(counts: Mapping[str, int]) -> Iterator[str]:
-    yield from (f"{count:>9,}  {visible(name)}" for name, count in counts.items())
 
 
 def _streams(one: SessionStats) -> Iterator[str]:

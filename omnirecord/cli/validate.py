@@ -18,10 +18,11 @@ from .stderr import progress
 if TYPE_CHECKING:
     from ..analysis.validate import Problem, Validation
 
-LONGEST_TYPE = 40
-LONGEST_PATH = 60
+LONGEST_TYPE, LONGEST_PATH = 40, 60
+"""Greatest width of these columns, in characters."""
 _WHOLE = ("type", "problem", "first")
-_GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+"""The problems in red, the worst first."""
 _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 """Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
@@ -115,7 +116,7 @@ def _print_rich(result: Validation) -> None:
         if problem.type == before:
             cells["type"] = ""
         before = problem.type
-        style = "red" if problem.problem in _GRAVE else "yellow"
+        style = "red" if problem.problem in GRAVE else "yellow"
         shown.add_row(*(Text(visible(cells[name]), style if name == "problem" else "") for name in _COLUMNS))
     console().print(shown)
 
