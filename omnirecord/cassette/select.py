@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ..contract.judge import Contract
 from ..errors import UsageError
-from ..model import Exchange, Incident, Recording, Side, TimedFrame, moment_of
+from ..model import Exchange, Incident, Recording, Side, TimedFrame, moment_of, reached
 from ..omnigent.routes import unknown_sessions
 
 
@@ -94,12 +94,7 @@ def with_children(store: Source, session: str) -> frozenset[str]:
     children: dict[str, list[str]] = {}
     for child, parent in store.parents().items():
         children.setdefault(parent, []).append(child)
-    found, left = set[str](), [session]
-    while left:
-        if (one := left.pop()) not in found:
-            found.add(one)
-            left += children.get(one, ())
-    return frozenset(found)
+    return frozenset(reached([session], children))
 
 
 def the_stream(store: Source, number: int | None) -> int | None:

@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -190,9 +190,7 @@ class Commits:
     def _map(self, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
         """Return the results in order. After an error, what has begun is finished first."""
         futures = [self._pool.submit(function, value) for value in values]
-        errors = [future.exception() for future in futures]
-        for error in filter(None, errors):
-            raise error
+        wait(futures)
         return [future.result() for future in futures]
 
 

@@ -10,7 +10,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -179,18 +179,10 @@ class _Content:
                 rows.clear()
 
     def _add(self, name: str, columns: Mapping[str, Any]) -> None:
-        self._encoders[name].add(table_of(name, columns, self._day, self._made.recording_id))
-
-
-def table_of(name: str, columns: Mapping[str, Any], day: date, recording_id: str) -> pa.Table:
-    """Return rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
-    schema, count = SCHEMAS[name], len(next(iter(columns.values())))
-    own = {"day": pa.repeat(pa.scalar(day, pa.date32()), count), "recording_id": pa.repeat(recording_id, count)}
-    made = []
-    for one in schema:
-        values = own[one.name] if one.name in own else columns[one.name]
-        made.append(values if isinstance(values, pa.Array) else pa.array(values, one.type))
-    return pa.Table.from_arrays(made, schema=schema)
+        """Encode rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
+        count, key = len(next(iter(columns.values()))), {"day": self._day, "recording_id": self._made.recording_id}
+        own = {column: pa.repeat(value, count) for column, value in key.items()}
+        self._encoders[name].add(pa.Table.from_pydict({**columns, **own}, schema=SCHEMAS[name]))
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request

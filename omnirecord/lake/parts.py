@@ -51,12 +51,13 @@ def joined(parts: Sequence[Part]) -> list[list[Part]]:
     newest: dict[str | None, tuple[list[Part], int]] = {}
     for part in sorted(parts, key=lambda one: one.span):
         begins, ends = part.span
-        of_hop, until = newest.get(part.hop, ([], 0))
+        hop = part.row[9]  # the name of the upstream
+        of_hop, until = newest.get(hop, ([], 0))
         if not of_hop or begins >= until:
             of_hop = []
             made.append(of_hop)
         of_hop.append(part)
-        newest[part.hop] = of_hop, max(until, ends)
+        newest[hop] = of_hop, max(until, ends)
     return made
 
 
@@ -118,11 +119,6 @@ class Part:
         self.numbers: dict[int, int] = {}
         self.streams: dict[int, int] = {}
         """New numbers of exchanges and streams by their numbers in the recording."""
-
-    @property
-    def hop(self) -> str | None:
-        """The name of the upstream whose exchanges the recording has."""
-        return None if self.row[9] is None else str(self.row[9])
 
     @property
     def span(self) -> tuple[int, int]:

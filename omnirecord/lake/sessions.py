@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .files import File
+from .files import File, has_between
 from .query import LakeQuery
 from .scan import Where, tuples
 from .sql import plain
@@ -158,7 +158,9 @@ def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: 
     places = pc.indices_nonzero(pc.fill_null(is_between, after is None))
     newest, at = places.take(pc.array_sort_indices(begun.take(places), order="descending")), 0
     while at < len(newest):
-        end = _behind_equals(begun, newest, min(at + many, len(newest)))
+        end = min(at + many, len(newest))
+        while end < len(newest) and begun[newest[end].as_py()] == begun[newest[end - 1].as_py()]:
+            end += 1  # those that began at the same time stay together
         yield _parts(rows, newest[at:end])
         many, at = min(2 * many, _ALL), end
 
@@ -173,13 +175,6 @@ def _with_a_part(rows: pa.Table, is_one: pa.Array) -> pa.Table:
     ids = rows["session_id"]
     known = pc.is_in(ids, pc.drop_null(ids.filter(is_one)).unique())
     return rows.filter(pc.or_(known, pc.and_(pc.is_null(ids), pc.fill_null(is_one, False))))
-
-
-def _behind_equals(values: pa.Array, order: pa.Array, at: int) -> int:
-    """Return `at`, or the next place in the order whose value differs from the one before it."""
-    while at < len(order) and values[order[at].as_py()] == values[order[at - 1].as_py()]:
-        at += 1
-    return at
 
 
 def _parts(rows: pa.Table, places: pa.Array) -> Parts:
@@ -283,7 +278,7 @@ def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> 
     for one in query.files("sessions"):
         if one.day in own or first <= one.day <= last:
             near.append(one)
-        elif one.may_hold_session(ids):
+        elif one.sessions is None or has_between(ids, *one.sessions):
             far.append(one)
     found = query.scan("sessions", ("session_id", "recording_id", CHILDREN), files=near)
     others = query.scan("sessions", ("session_id", "recording_id"), files=far, among={"session_id": ids})

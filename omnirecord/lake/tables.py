@@ -210,7 +210,8 @@ class EventColumns:
         }
         made = {
             **of_streams,
-            "seq": integers(self._seq, pa.int32()), "at": timestamps(offset_ns, self._started_us),
+            "seq": integers(self._seq, pa.int32()),
+            "at": pc.add(pc.divide(offset_ns, 1000), self._started_us).cast(_AT),
             "offset_ns": offset_ns, "sent_ns": pa.array(self._sent_ns, pa.int64()),
             "type": pa.array(self._types, pa.string()), "verdict": pa.array(self._verdicts, pa.string()),
             "length": integers(self._lengths, pa.int64()).cast(pa.int32()), "raw": self._raw(),
@@ -237,11 +238,6 @@ def start_of(started_at: str) -> datetime:
     """Return the start of a recording, in UTC. A time without a zone is UTC."""
     at = datetime.fromisoformat(started_at)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def timestamps(offset_ns: pa.Array, started_us: int) -> pa.Array:
-    """Return the UTC times of offsets in ns."""
-    return pc.add(pc.divide(offset_ns, 1000), started_us).cast(pa.timestamp("us", tz="UTC"))
 
 
 def is_text(table: FrameTable) -> bool:
