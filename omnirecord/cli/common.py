@@ -21,14 +21,13 @@ import click
 
 from ..errors import OmnirecordError
 from ..text import clip, visible
-from .arguments import by_name, no_command, sentence
+from .arguments import F, by_name, no_command, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
@@ -220,15 +219,17 @@ def time_of(since: str | None) -> datetime | None:
     return None if since is None else time_before(since, datetime.now(UTC))
 
 
+def pattern_option(text: str) -> Callable[[F], F]:
+    """The option `--redact-pattern`. `text`: its help."""
+    return click.option("--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX", help=text)
+
+
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
         help="Also mask secrets in the content of events. The recorder always replaces credentials.",
     ),
-    click.option(
-        "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-        help="With --redact content, also mask words that begin with PREFIX. Repeatable.",
-    ),
+    pattern_option("With --redact content, also mask words that begin with PREFIX. Repeatable."),
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",

@@ -15,7 +15,7 @@ from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
 from ..text import visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
-from .common import is_terminal, json_line, output_options
+from .common import is_terminal, json_line, output_options, pattern_option
 from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
@@ -40,10 +40,7 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
     help="Secrets to remove from html. named: the values of fields whose names suggest a secret. content (default):"
     " also other values that look like a secret. none: remove nothing.",
 )  # fmt: skip
-@click.option(
-    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="Also remove words that begin with PREFIX from html. Repeatable.",
-)  # fmt: skip
+@pattern_option("Also remove words that begin with PREFIX from html. Repeatable.")
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
     help='File to write. Use "-" for stdout (default).',

@@ -20,8 +20,8 @@ from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
 from .arguments import DATABASE
-from .common import is_terminal, options, output_options, pseudonym_key_option, redact_options
-from .listen import FILE, LISTEN, PLACES, print_parting, print_ready, say, stop_signal
+from .common import is_terminal, output_options, pseudonym_key_option, redact_options
+from .listen import FILE, LISTEN, place_options, print_parting, print_ready, say, stop_signal
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _SHORT = 0.0005
     help="Private key of the client certificate, if --cert does not contain it (PEM).",
 )  # fmt: skip
 @click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate.")
-@options(*PLACES)
+@place_options
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="Cassette to append to; created if missing.",

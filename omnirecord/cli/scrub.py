@@ -13,7 +13,7 @@ from ..cassette.files import is_stdout
 from ..errors import UsageError
 from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
-from .common import decoded_option, json_line, json_option, print_found, pseudonym_key_option, table
+from .common import decoded_option, json_line, json_option, pattern_option, print_found, pseudonym_key_option, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     help="Secrets to remove. named: the values of fields whose names suggest a secret. content: also other values that"
     " look like a secret.",
 )  # fmt: skip
-@click.option(
-    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="Also remove words that begin with PREFIX. Repeatable.",
-)  # fmt: skip
+@pattern_option("Also remove words that begin with PREFIX. Repeatable.")
 @pseudonym_key_option
 @json_option
 @decoded_option

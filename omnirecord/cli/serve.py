@@ -22,8 +22,8 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name, cassette_argument, shown
-from .common import is_terminal, options, output_options
-from .listen import LISTENS, print_parting, print_ready, say, stop_signal
+from .common import is_terminal, output_options
+from .listen import LISTEN, place_options, print_parting, print_ready, say, stop_signal
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
@@ -38,7 +38,11 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 
 @click.command()
 @cassette_argument
-@options(*LISTENS)
+@click.option(
+    "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
+    help="Address for clients; port 0 selects a free port.",
+)  # fmt: skip
+@place_options
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
     help="original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"

@@ -89,7 +89,7 @@ def lines_of(
     if not any(found for _, found in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
-    head, *lines = _table([one for _, found in listed for one in found], width)
+    head, *lines = session_table([_line(one) for _, found in listed for one in found], width)
     yield head
     left = iter(lines)
     for path, found in listed:
@@ -116,16 +116,13 @@ def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
     return f"no session in {where} yet: point a client at the recorder, then look again"
 
 
-def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
-    lines = []
-    for one in found:
-        worst = one.findings[0] if one.findings else None
-        lines.append(Line(
-            one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
-            one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
-            one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
-        ))  # fmt: skip
-    return session_table(lines, width)
+def _line(one: Summary) -> Line:
+    worst = one.findings[0] if one.findings else None
+    return Line(
+        one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
+        one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
+        one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
+    )  # fmt: skip
 
 
 class Line(NamedTuple):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..text import clip, counted, visible
-from .arguments import cassette_argument, opened, shown
-from .common import F, console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
+from .arguments import F, cassette_argument, opened, shown
+from .common import console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -64,16 +64,12 @@ def validate(cassette: Path, contract: str | None, session: str | None, unseen: 
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)
     if as_json:
-        print_rows(_rows(result, unseen))
+        print_rows(problem.row for problem in result.problems)
+        nothing = {"path": "", "problem": "never seen", "count": 0, "first": None}
+        print_rows({"type": type_, **nothing} for type_ in (result.unseen if unseen else ()))
     else:
         _print(cassette, result, unseen)
     sys.exit(0 if result.ok else 1)
-
-
-def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
-    yield from (problem.row for problem in result.problems)
-    for type_ in result.unseen if unseen else ():
-        yield {"type": type_, "path": "", "problem": "never seen", "count": 0, "first": None}
 
 
 def _print(cassette: Path, result: Validation, unseen: bool) -> None:

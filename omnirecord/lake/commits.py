@@ -51,8 +51,6 @@ class _Stored:
 
     action: AddAction
     """Its entry of the log."""
-    path: str
-    """Its path in the lake."""
     at: float
     """When it was stored, in seconds since 1970."""
     data: bytes
@@ -144,7 +142,7 @@ class Commits:
         for one in old:
             if one.action.path in there:  # the commit names it still
                 with suppress(*_EXISTS):
-                    self._lake.objects.put(one.path, one.data, mode="create", use_multipart=False)
+                    self._lake.objects.put(f"{name}/{one.action.path}", one.data, mode="create", use_multipart=False)
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
         properties = CommitProperties(app_transactions=[Transaction(one, 0) for one in ids])
@@ -163,7 +161,7 @@ class Commits:
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
                 at, data = found
-        return _Stored(add_action(within, one.day, data), path, at, data)
+        return _Stored(add_action(within, one.day, data), at, data)
 
     def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
         """Return when an object was stored, in seconds since 1970, and its bytes; None if its commit could name other

@@ -140,9 +140,8 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._sink, self._schema, **options(self._table, self._schema, rows.num_rows)
-            )
+            given = options(self._table, self._schema, rows.num_rows)
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
 

@@ -44,7 +44,6 @@ class Wanted:
 
 _CHOOSING = ("recording_id", "session_id", "stream", "started_at", "duration_s")
 """The columns of `sessions` by which sessions are chosen."""
-_PART = ("session_id", "started_at", "recording_id")
 _OWN = tuple(name for name in SHOWN if name in SCHEMAS["sessions"].names)
 _OF_RECORDINGS = ("recording_id", "started_at", "server_version", "labels")
 _FILES, _ROWS = 16, 20_000
@@ -189,8 +188,9 @@ def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     split: dict[str, list[tuple[int | None, str]]] = defaultdict(list)
     if len(several):
-        for id_, *part in tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
-            split[id_].append((part[0], part[1]))
+        parts = of.filter(pc.is_in(of["session_id"], several))
+        for id_, started_at, recording_id in tuples(parts, "session_id", "started_at", "recording_id"):
+            split[id_].append((started_at, recording_id))
     found: Parts = {}
     for recording_id, session_id, stream, started_at in tuples(some, *_CHOOSING[:4]):
         if session_id not in split:
