@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..analysis.gather import Concluded
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-_WIDTH = 100
 
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
@@ -128,7 +127,7 @@ def _folded(text: str, first: str = " " * 8, rest: str = " " * 8) -> Iterator[st
     """The text in lines of the terminal's width. `first`, `rest`: the indent of the first line, and of the others."""
     from ..analysis.transcript.sentences import wrap
 
-    return wrap(text, terminal_width(_WIDTH), first, rest)
+    return wrap(text, terminal_width(100), first, rest)
 
 
 def _told(finding: Finding) -> Iterator[Text]:

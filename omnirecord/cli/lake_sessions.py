@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 100
 """Most sessions in the table of `lake sessions`, by default."""
-_NEAREST = 3
-"""Codes of findings that a warning names."""
-_NO_CODE = "docs/doctor.md lists all codes"
 _OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
 _WORST = 20
 """Most sessions in a list."""
@@ -124,9 +121,9 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
 
     for code in findings:
         if code not in CODES:
-            close = get_close_matches(code, CODES, _NEAREST)
-            near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
-            _warn(f"doctor has no finding {code}: {near}")
+            near = get_close_matches(code, CODES)
+            there = f"the nearest {'are' if len(near) > 1 else 'is'} {', '.join(near)}"
+            _warn(f"doctor has no finding {code}: {there if near else 'docs/doctor.md lists all codes'}")
 
 
 fleet_options = options(

@@ -28,8 +28,6 @@ _LEAST = 8
 """Shortest width of a cut column."""
 _PORTION = 1000
 """Rows of a table that are read before they are printed; the widths of the columns fit them."""
-_WIDTH = 100
-"""Columns of the list of tables in a pipe."""
 
 
 sql_options = options(
@@ -194,15 +192,14 @@ def _names_lines(told: Sequence[Mapping[str, Any]], rest: str) -> Iterator[str]:
     """First what is made for people, then the other tables."""
     from ..analysis.transcript.sentences import wrap
 
-    width = terminal_width(_WIDTH)
+    width = terminal_width(100)
+    others = [one for one in told if one["about"] is None]
     for one in told:
         if one["about"] is not None:
             yield from wrap(f"{one['name']}: {one['about']}", width, "", "")
             yield from wrap(", ".join(one["columns"]), width, "    ", "    ")
-    if all(one["about"] is not None for one in told):
-        return
-    yield ""
-    yield from wrap(rest, width, "", "")
-    for one in told:
-        if one["about"] is None:
-            yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")
+    if others:
+        yield ""
+        yield from wrap(rest, width, "", "")
+    for one in others:
+        yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")

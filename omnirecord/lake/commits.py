@@ -95,7 +95,7 @@ class Commits:
                 self._newest(RECORDINGS)
                 self._looked = now
             table = self._table(RECORDINGS)
-            return {one for one in ids if _has(table, one)}
+            return {one for one in ids if table.transaction_version(one) is not None}
 
     def add(self, extracts: Sequence[Extract]) -> None:
         """Add recordings: the objects and rows of all tables, `recordings` last. Raises `LakeError`.
@@ -114,7 +114,7 @@ class Commits:
         stored: dict[str, _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
-            left = [one for one in wanted.values() if not _has(table, one.recording_id)]
+            left = [one for one in wanted.values() if table.transaction_version(one.recording_id) is None]
             if not left:
                 return
             for one in left:
@@ -190,7 +190,3 @@ class Commits:
         futures = [self._pool.submit(function, value) for value in values]
         wait(futures)
         return [future.result() for future in futures]
-
-
-def _has(table: DeltaTable, recording_id: str) -> bool:
-    return table.transaction_version(recording_id) is not None

@@ -171,8 +171,6 @@ COLUMNS: dict[str, list[str]] = {
 }  # fmt: skip
 """The columns that an analysis needs, by table."""
 
-_SEQ = attrgetter("seq")
-
 Frames = dict[int, list[TimedFrame]]
 """The frames of each stream, by the number of its exchange."""
 
@@ -288,7 +286,7 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
         at = end_of
     for frames in found.values():
         for of_stream in frames.values():
-            of_stream.sort(key=_SEQ)
+            of_stream.sort(key=attrgetter("seq"))
     return found
 
 
