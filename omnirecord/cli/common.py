@@ -265,7 +265,7 @@ Paint = Callable[[int, str, str], str]
 
 
 def fitted_table(
-    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int = sys.maxsize, *,
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int, *,
     least: Mapping[str, int] = {}, left_out: Sequence[str] = (), paint: Paint = lambda _row, _column, text: text,
 ) -> Iterator[str]:  # fmt: skip
     """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -104,11 +103,11 @@ class Lake:
     def table_url(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def table(self, name: str, **options: Any) -> DeltaTable:
+    def table(self, name: str) -> DeltaTable:
         """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
         with self.failures(name):
             try:
-                return DeltaTable(self.table_url(name), storage_options=self.storage_options, **options)
+                return DeltaTable(self.table_url(name), storage_options=self.storage_options)
             except TableNotFoundError as error:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error

@@ -181,8 +181,7 @@ class RecordingRows:
 
     def __init__(
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
-        frames: Frames, incidents: list[Incident], messages_ns: int = 0,
-        sessions: Collection[str | None] | None = None,
+        frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,
     ) -> None:  # fmt: skip
         self._recording, self._exchanges, self._bodies, self._frames = recording, exchanges, bodies, frames
         self._incidents, self._messages_ns, self._sessions = incidents, messages_ns, sessions
