@@ -337,7 +337,6 @@ def _removed(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> di
 
 
 def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
-    """The days as text, one line each."""
     if not days:
         yield f"no day before {until} in the lake"
         return

@@ -224,7 +224,6 @@ def busy(label: str) -> Iterator[None]:
 
 
 def _bar(total: int | None, rate: Callable[[], str] | None) -> Progress:
-    """`rate`: the rate as text, if it is not that of what the bar counts."""
     from rich import progress as rich
     from rich.text import Text
 

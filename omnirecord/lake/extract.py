@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
-from ..model import Exchange, Headers, Recording, TimedFrame
+from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
 from .files import Encoder
 from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
@@ -196,9 +196,7 @@ def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterato
     `frames` returns those of a stream.
     """
     analysis = Whole(store, recording, frames)
-    children: dict[str, list[str]] = defaultdict(list)
-    for child, parent in analysis.parents.items():
-        children[parent].append(child)
+    children = children_of(analysis.parents)
     for name in ("sessions", "turns", "tools", "approvals", "findings"):
         rows = list(getattr(analysis, name)())
         if name == "sessions":

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ..cassette.select import first_of
 from ..errors import UsageError
-from ..model import FORMAT_VERSION, reached, root_of
+from ..model import FORMAT_VERSION, children_of, reached, root_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
@@ -174,12 +174,10 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
         near = days[0] - _DAYS, days[1] + _DAYS
         with query.narrowed(days=near) as some:
             edges = some.scan("sessions", ("session_id", CHILDREN), where=lambda rows: pc.is_valid(rows[CHILDREN]))
-        parents, children = dict(told), defaultdict[str, set[str]](set)
+        parents = dict(told)
         for parent, named in zip(*(column.to_pylist() for column in edges.columns), strict=True):
             parents |= {child: parent for child in named if child not in told}
-        for child, parent in parents.items():
-            children[parent].add(child)
-        tree = reached([root_of(session, parents)], children)
+        tree = reached([root_of(session, parents)], children_of(parents))
         if len(tree) == 1:
             return [session], near
         of_tree = query.scan("sessions", ("day",), among={"session_id": tree})["day"]
