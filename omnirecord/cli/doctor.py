@@ -68,7 +68,14 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
     """The worst finding in one line, then the findings by session, worst session first."""
     from rich.text import Text
 
-    yield _answer(found[0]) if found else Text(otherwise)
+    if found:
+        severity, message = found[0].severity, found[0].message
+        told = f"{severity.capitalize()}: {message[:1].upper()}{message[1:]}"
+        first = Text("\n".join(_folded(told, "", "  ")))
+        first.stylize(_COLOURS[severity], 0, len(severity))
+        yield first
+    else:
+        yield Text(otherwise)
     sessions: dict[str | None, list[Finding]] = {}
     for finding in found:
         sessions.setdefault(finding.session_id, []).append(finding)
@@ -80,16 +87,6 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
             yield Text(line, style="bold")
         for finding in findings:
             yield from _told(finding)
-
-
-def _answer(worst: Finding) -> Text:
-    """The first line: the worst finding."""
-    from rich.text import Text
-
-    message = worst.message[:1].upper() + worst.message[1:]
-    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "", "  ")))
-    text.stylize(_COLOURS[worst.severity], 0, len(worst.severity))
-    return text
 
 
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
