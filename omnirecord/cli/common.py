@@ -88,7 +88,7 @@ class Group(click.Group):
             return super().invoke(ctx)
         from ..cassette.files import sweep
 
-        codecs.register_error("omnirecord.escaped", _escaped)
+        codecs.register_error("omnirecord.escaped", _escaped)  # for characters that the encoding of a stream lacks
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="omnirecord.escaped")
@@ -291,8 +291,8 @@ def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) ->
     """The widths of the columns. The widest column of `least` is cut first, down to its least width."""
     fitting = dict(widths)
     excess = sum(fitting.values()) + 2 * (len(fitting) - 1) - width
-    while excess > 0 and (wide := [one for one in fitting if fitting[one] > least.get(one, fitting[one])]):
-        fitting[max(wide, key=fitting.__getitem__)] -= 1
+    while excess > 0 and (cuttable := [one for one in fitting if fitting[one] > least.get(one, fitting[one])]):
+        fitting[max(cuttable, key=fitting.__getitem__)] -= 1
         excess -= 1
     return fitting
 

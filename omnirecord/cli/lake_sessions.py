@@ -122,8 +122,9 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
     for code in findings:
         if code not in CODES:
             near = get_close_matches(code, CODES)
-            there = f"the nearest {'are' if len(near) > 1 else 'is'} {', '.join(near)}"
-            _warn(f"doctor has no finding {code}: {there if near else 'docs/doctor.md lists all codes'}")
+            verb = "are" if len(near) > 1 else "is"
+            hint = f"the nearest {verb} {', '.join(near)}" if near else "docs/doctor.md lists all codes"
+            _warn(f"doctor has no finding {code}: {hint}")
 
 
 fleet_options = options(

@@ -155,9 +155,7 @@ def session_table(lines: Sequence[Line], width: int) -> Iterator[str]:
     def paint(number: int, column: str, text: str) -> str:
         if number < 0 or not colours:
             return text
-        ended, severity = lines[number].outcome or "", lines[number].finding_severity or ""
-        colour = {"how it ended": _COLOURS.get(ended), "worst finding": _SEVERE.get(severity)}.get(column)
-        return click.style(text, fg=colour)
+        return click.style(text, fg=_colour(lines[number], column))
 
     rows = [_row(one) for one in lines]
     is_split = any(len(one.recordings) > 1 for one in lines)
@@ -187,3 +185,9 @@ def _ended(one: Line) -> str:
         return "Finished"
     said = (one.verdict or "-").removeprefix("Unfinished: ").removesuffix(" UTC")
     return said[:1].upper() + said[1:]
+
+
+def _colour(one: Line, column: str) -> str | None:
+    if column == "how it ended":
+        return _COLOURS.get(one.outcome or "")
+    return _SEVERE.get(one.finding_severity or "") if column == "worst finding" else None

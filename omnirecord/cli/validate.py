@@ -65,8 +65,9 @@ def validate(cassette: Path, contract: str | None, session: str | None, unseen: 
         result = validation(store, held_against, session, watch)
     if as_json:
         print_rows(problem.row for problem in result.problems)
-        nothing = {"path": "", "problem": "never seen", "count": 0, "first": None}
-        print_rows({"type": type_, **nothing} for type_ in (result.unseen if unseen else ()))
+        if unseen:
+            rest = {"path": "", "problem": "never seen", "count": 0, "first": None}
+            print_rows({"type": type_, **rest} for type_ in result.unseen)
     else:
         _print(cassette, result, unseen)
     sys.exit(0 if result.ok else 1)

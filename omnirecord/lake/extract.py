@@ -180,8 +180,8 @@ class _Content:
 
     def _add(self, name: str, columns: Mapping[str, Any]) -> None:
         """Encode rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
-        count, key = len(next(iter(columns.values()))), {"day": self._day, "recording_id": self._made.recording_id}
-        own = {column: pa.repeat(value, count) for column, value in key.items()}
+        count = len(next(iter(columns.values())))
+        own = {"day": pa.repeat(self._day, count), "recording_id": pa.repeat(self._made.recording_id, count)}
         self._encoders[name].add(pa.Table.from_pydict({**columns, **own}, schema=SCHEMAS[name]))
 
 
