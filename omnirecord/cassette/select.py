@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ..contract.judge import Contract
 from ..errors import UsageError
-from ..model import Exchange, Incident, Recording, Side, TimedFrame, moment_of
+from ..model import Exchange, Incident, Recording, Side, TimedFrame, children_of, moment_of, reached
 from ..omnigent.routes import unknown_sessions
 
 
@@ -91,15 +91,7 @@ def _listed(names: list[str]) -> str:
 
 def with_children(store: Source, session: str) -> frozenset[str]:
     """Return the ids of a session and of all its direct and indirect sub-agents."""
-    children: dict[str, list[str]] = {}
-    for child, parent in store.parents().items():
-        children.setdefault(parent, []).append(child)
-    found, left = set[str](), [session]
-    while left:
-        if (one := left.pop()) not in found:
-            found.add(one)
-            left += children.get(one, ())
-    return frozenset(found)
+    return frozenset(reached([session], children_of(store.parents())))
 
 
 def the_stream(store: Source, number: int | None) -> int | None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, closing
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -91,15 +91,17 @@ class CassetteType(_FileType):
             return []
 
     def _spooled(self) -> Path:
-        from ..cassette.files import TemporaryFolder
+        from ..cassette.files import TemporaryFolder, copied_aside
         from ..cassette.open import import_file, is_sse
 
-        root = click.get_current_context().find_root()
-        _refuse_second_dash(root)
+        source, root = _stdin("a cassette or a body"), click.get_current_context().find_root()
         folder = TemporaryFolder("stdin")
         root.call_on_close(folder.cleanup)
         root.meta[_SPOOLED] = path = Path(folder.name) / "stdin"
-        _spool(path)
+        with copied_aside(Path(STDIN), "copied"), path.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+        if not path.stat().st_size:
+            raise UsageError(f"{STDIN} is empty: pipe a cassette or a body into it")
         if self._takes_bodies or not is_sse(path):
             return path
         made = path.with_name("stdin.db")
@@ -122,30 +124,19 @@ DATABASE = _FileType(_no_pipe)
 """A cassette to append to, which cannot be a pipe."""
 
 
-def _spool(path: Path) -> None:
-    """Copy standard input to `path`. Raises `UsageError`."""
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError("- reads standard input, which is a terminal here: pipe a cassette or a body into it")
-    from ..cassette.files import copied_aside
-
-    with copied_aside(Path(STDIN), "copied"), path.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-    if not path.stat().st_size:
-        raise UsageError(f"{STDIN} is empty: pipe a cassette or a body into it")
-
-
-def _refuse_second_dash(root: click.Context) -> None:
-    if _SPOOLED in root.meta:
+def _stdin(what: str) -> BinaryIO:
+    """The bytes of standard input. Raises `UsageError` for a terminal, and for a second `-`."""
+    if _SPOOLED in click.get_current_context().find_root().meta:
         raise UsageError("- is given twice, and standard input can be read only once: name a file for the other one")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(f"- reads standard input, which is a terminal here: pipe {what} into it")
+    return sys.stdin.buffer
 
 
 def stdin_text(what: str) -> str:
     """Standard input as text. Raises `UsageError` for a terminal, bytes that are not UTF-8, and a second `-`."""
-    _refuse_second_dash(click.get_current_context().find_root())
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(f"- reads standard input, which is a terminal here: pipe the {what} into it")
     try:
-        return sys.stdin.buffer.read().decode()
+        return _stdin(f"the {what}").read().decode()
     except UnicodeDecodeError as error:
         raise UsageError(f"{STDIN} is not UTF-8: pipe the {what} into it as text") from error
 
@@ -243,11 +234,13 @@ def _of_option(error: click.UsageError) -> str | None:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return None
     name, command = error.option_name, error.ctx.command
-    words = {_word(one).strip("[].") for one in _arguments(command)}
+    arguments = [_word(one) for one in command.params if isinstance(one, click.Argument)]
+    words = {one.strip("[].") for one in arguments}
     if name == "--session" and words & {"CASSETTE", "FILE"}:
         return f"No such option '{name}': name the session as in: {error.ctx.command_path} session.db#04cc"
     if (argument := _ARGUMENTS.get(name)) in words:
-        return f"No such option '{name}': write {argument} without it, as in: {_usage(error.ctx)}"
+        usage = " ".join([error.ctx.command_path, *arguments])
+        return f"No such option '{name}': write {argument} without it, as in: {usage}"
     options = {word: one for one in command.params if isinstance(one, click.Option) for word in one.opts}
     if name in _ARGUMENTS:
         return f"No such option '{name}'"
@@ -255,14 +248,6 @@ def _of_option(error: click.UsageError) -> str | None:
         metavar = options[other].metavar
         return f"No such option '{name}'. Did you mean '{other}{f' {metavar}' if metavar else ''}'?"
     return None
-
-
-def _usage(ctx: click.Context) -> str:
-    return " ".join([ctx.command_path, *map(_word, _arguments(ctx.command))])
-
-
-def _arguments(command: click.Command) -> list[click.Argument]:
-    return [one for one in command.params if isinstance(one, click.Argument)]
 
 
 def _word(argument: click.Argument) -> str:

@@ -21,14 +21,13 @@ import click
 
 from ..errors import OmnirecordError
 from ..text import clip, visible
-from .arguments import by_name, no_command, sentence
+from .arguments import F, by_name, no_command, sentence
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Failure(click.ClickException):
@@ -89,7 +88,10 @@ class Group(click.Group):
             return super().invoke(ctx)
         from ..cassette.files import sweep
 
-        _print_anything()
+        codecs.register_error("omnirecord.escaped", _escaped)  # for characters that the encoding of a stream lacks
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="omnirecord.escaped")
         sweep()
         with _as_json_if(ctx.meta[_AS_JSON]), _in_sentences():
             return super().invoke(ctx)
@@ -135,7 +137,8 @@ def _in_sentences() -> Iterator[None]:
             raise
         raise Failure(lacking) from error
     except OSError as error:
-        _drop_buffered_output()
+        with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # its buffered rest would fail again at exit
         if error.errno == errno.EPIPE:  # the reader of stdout has gone: exit as SIGPIPE would
             sys.exit(128 + signal.SIGPIPE)
         what = "cannot write the output" if error.filename is None else f"cannot use {error.filename}"
@@ -155,24 +158,10 @@ def _lacking(error: Exception) -> str | None:
     return None
 
 
-def _print_anything() -> None:
-    """Write characters that stdout or stderr cannot encode as escapes."""
-    codecs.register_error("omnirecord.escaped", _escaped)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="omnirecord.escaped")
-
-
 def _escaped(error: UnicodeError) -> tuple[str, int]:
     """JSON escapes for the characters that cannot be encoded: a row of `--json` keeps its meaning."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
-
-
-def _drop_buffered_output() -> None:
-    """Redirect stdout to the null device, so that its buffered rest does not fail again at exit."""
-    with suppress(OSError, ValueError, AttributeError):  # a stdout that is no file has nothing to fail
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -230,15 +219,17 @@ def time_of(since: str | None) -> datetime | None:
     return None if since is None else time_before(since, datetime.now(UTC))
 
 
+def pattern_option(text: str) -> Callable[[F], F]:
+    """The option `--redact-pattern`. `text`: its help."""
+    return click.option("--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX", help=text)
+
+
 redact_options = options(
     click.option(
         "--redact", type=click.Choice(["content"]),
         help="Also mask secrets in the content of events. The recorder always replaces credentials.",
     ),
-    click.option(
-        "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-        help="With --redact content, also mask words that begin with PREFIX. Repeatable.",
-    ),
+    pattern_option("With --redact content, also mask words that begin with PREFIX. Repeatable."),
 )  # fmt: skip
 pseudonym_key_option = click.option(
     "--pseudonym-key", type=click.Path(readable=False, path_type=Path), metavar="FILE",
@@ -249,8 +240,7 @@ pseudonym_key_option = click.option(
 
 def print_rows(rows: Iterable[dict[str, Any]]) -> None:
     """Print one JSON object per line."""
-    for row in rows:
-        click.echo(json_line(row))
+    print_lines(map(json_line, rows))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -260,10 +250,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def print_found(as_json: bool, rows: Iterable[dict[str, Any]], lines: Iterable[str]) -> None:
     """Print rows as JSON, or the lines for a person."""
-    if as_json:
-        print_rows(rows)
-    else:
-        print_lines(lines)
+    print_lines(map(json_line, rows) if as_json else lines)
 
 
 def json_line(row: dict[str, Any]) -> str:
@@ -278,7 +265,7 @@ Paint = Callable[[int, str, str], str]
 
 
 def fitted_table(
-    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int = sys.maxsize, *,
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str], width: int, *,
     least: Mapping[str, int] = {}, left_out: Sequence[str] = (), paint: Paint = lambda _row, _column, text: text,
 ) -> Iterator[str]:  # fmt: skip
     """Rows as aligned text with a head, in lines of at most `width`; control characters shown as escapes.
@@ -304,12 +291,8 @@ def _fitting(widths: Mapping[str, int], width: int, least: Mapping[str, int]) ->
     """The widths of the columns. The widest column of `least` is cut first, down to its least width."""
     fitting = dict(widths)
     excess = sum(fitting.values()) + 2 * (len(fitting) - 1) - width
-    while excess > 0:
-        shrinkable = [column for column in fitting if fitting[column] > least.get(column, fitting[column])]
-        if not shrinkable:
-            break
-        widest = max(shrinkable, key=fitting.__getitem__)
-        fitting[widest] -= 1
+    while excess > 0 and (cuttable := [one for one in fitting if fitting[one] > least.get(one, fitting[one])]):
+        fitting[max(cuttable, key=fitting.__getitem__)] -= 1
         excess -= 1
     return fitting
 

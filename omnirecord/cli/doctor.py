@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ..analysis.gather import Concluded
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-_WIDTH = 100
 
 fail_on_option = click.option(
     "--fail-on", type=click.Choice(["note", "warning", "error"]), default="error", show_default=True,
@@ -69,7 +68,14 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
     """The worst finding in one line, then the findings by session, worst session first."""
     from rich.text import Text
 
-    yield _answer(found[0]) if found else Text(otherwise)
+    if found:
+        severity, message = found[0].severity, found[0].message
+        told = f"{severity.capitalize()}: {message[:1].upper()}{message[1:]}"
+        first = Text("\n".join(_folded(told, "", "  ")))
+        first.stylize(_COLOURS[severity], 0, len(severity))
+        yield first
+    else:
+        yield Text(otherwise)
     sessions: dict[str | None, list[Finding]] = {}
     for finding in found:
         sessions.setdefault(finding.session_id, []).append(finding)
@@ -81,16 +87,6 @@ def _lines(found: list[Finding], concluded: list[Concluded], otherwise: str) -> 
             yield Text(line, style="bold")
         for finding in findings:
             yield from _told(finding)
-
-
-def _answer(worst: Finding) -> Text:
-    """The first line: the worst finding."""
-    from rich.text import Text
-
-    message = worst.message[:1].upper() + worst.message[1:]
-    text = Text("\n".join(_folded(f"{worst.severity.capitalize()}: {message}", "", "  ")))
-    text.stylize(_COLOURS[worst.severity], 0, len(worst.severity))
-    return text
 
 
 def _head(session_id: str | None, findings: list[Finding], concluded: list[Concluded]) -> Iterator[str]:
@@ -128,7 +124,7 @@ def _folded(text: str, first: str = " " * 8, rest: str = " " * 8) -> Iterator[st
     """The text in lines of the terminal's width. `first`, `rest`: the indent of the first line, and of the others."""
     from ..analysis.transcript.sentences import wrap
 
-    return wrap(text, terminal_width(_WIDTH), first, rest)
+    return wrap(text, terminal_width(100), first, rest)
 
 
 def _told(finding: Finding) -> Iterator[Text]:
@@ -138,7 +134,8 @@ def _told(finding: Finding) -> Iterator[Text]:
     colour = _COLOURS[finding.severity]
     text = Text("\n" if finding.because is None else "")
     text.append(f"{finding.severity:<8}", style=colour).append(finding.code, style="bold")
-    if where := _where(finding):
+    if finding.stream is not None:  # its events, as `events` numbers them
+        where = " ".join(f"{finding.stream}:{seq}" for seq in finding.seqs) or f"stream {finding.stream}"
         text.append(f"  {where}", style="dim")
     yield text
     for line in _folded(finding.message):
@@ -148,10 +145,3 @@ def _told(finding: Finding) -> Iterator[Text]:
         return
     for word, told in (("why", finding.why), ("next", finding.next)):
         yield from (Text(line, style="dim") for line in _folded(f"{word}: {told}"))
-
-
-def _where(finding: Finding) -> str:
-    """The events that show a finding, as `events` numbers them."""
-    if finding.stream is None:
-        return ""
-    return " ".join(f"{finding.stream}:{seq}" for seq in finding.seqs) or f"stream {finding.stream}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import click
 
@@ -15,7 +15,7 @@ from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
 from ..text import visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
-from .common import is_terminal, json_line, output_options
+from .common import is_terminal, json_line, output_options, pattern_option
 from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
@@ -40,10 +40,7 @@ FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "da
     help="Secrets to remove from html. named: the values of fields whose names suggest a secret. content (default):"
     " also other values that look like a secret. none: remove nothing.",
 )  # fmt: skip
-@click.option(
-    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="Also remove words that begin with PREFIX from html. Repeatable.",
-)  # fmt: skip
+@pattern_option("Also remove words that begin with PREFIX from html. Repeatable.")
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",
     help='File to write. Use "-" for stdout (default).',
@@ -96,9 +93,9 @@ def write_parts(
     `--json`."""
     is_aside = output is None or is_stdout(output)
     size = 0
-    with _output_of(output) as file:
+    with _output_of(output) as write:
         for part in parts:
-            file.write(part)
+            write(part)
             size += len(part)
     if as_json:
         named = None if output is None else str(output)
@@ -157,24 +154,19 @@ _SCRUBBED = {
 
 
 @contextmanager
-def _output_of(path: Path | None) -> Iterator[BinaryIO]:
-    """Stdout, or a file that appears whole or not at all."""
-    if path is None:
-        if sys.stdout is None:
-            raise UsageError("stdout is closed: name a file with -o")
-        yield cast("BinaryIO", _Screen()) if is_terminal(sys.stdout) else sys.stdout.buffer
-        sys.stdout.buffer.flush()
+def _output_of(path: Path | None) -> Iterator[Callable[[bytes], object]]:
+    """The function that writes to stdout, or to a file that appears whole or not at all. A terminal gets escapes for
+    control characters."""
+    if path is not None:
+        with whole_or_not(path) as file:
+            yield file.write
         return
-    with whole_or_not(path) as file:
-        yield file
+    if sys.stdout is None:
+        raise UsageError("stdout is closed: name a file with -o")
+    decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
 
+    def show(data: bytes) -> None:
+        click.echo("\n".join(map(visible, decode(data).split("\n"))), nl=False)
 
-class _Screen:
-    """Stdout as a binary file for a terminal: control characters become escapes."""
-
-    def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
-
-    def write(self, data: bytes) -> int:
-        click.echo("\n".join(map(visible, self._decode(data).split("\n"))), nl=False)
-        return len(data)
+    yield show if is_terminal(sys.stdout) else sys.stdout.buffer.write
+    sys.stdout.buffer.flush()

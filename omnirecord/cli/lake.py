@@ -203,7 +203,6 @@ def _form_of(output: Path) -> tuple[bool, bool]:
 
 
 _AGE = "a duration as in 90d or 12h"
-_HOUR = timedelta(hours=1)
 _LEFT_OUT = ("rows", "after", "into", "events", "objects", "before", "merged")
 """Columns of `compact` and `expire` that a narrow terminal leaves out, in this order."""
 
@@ -338,7 +337,6 @@ def _removed(lake: Lake, age: timedelta, changed: set[str], dry_run: bool) -> di
 
 
 def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
-    """The days as text, one line each."""
     if not days:
         yield f"no day before {until} in the lake"
         return
@@ -359,7 +357,7 @@ def _told(days: Sequence[Expired], until: str) -> Iterable[str]:
 def _retention(text: str) -> timedelta:
     """The value of `--retain`. Raises `UsageError` for less than an hour, in which a query still reads an object."""
     age = duration("--retain", text, _AGE)
-    if age < _HOUR:
+    if age < timedelta(hours=1):
         raise UsageError(f"--retain {text} is too short: running queries and shippers need at least 1h")
     return age
 

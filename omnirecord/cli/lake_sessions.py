@@ -19,22 +19,17 @@ from .common import json_option, options, print_lines, print_rows, since_option,
 from .doctor import fail_on_option
 from .sessions import Line, session_table
 from .stderr import busy, progress
-from .validate import contract_option
+from .validate import GRAVE, LONGEST_PATH, LONGEST_TYPE, contract_option
 
 if TYPE_CHECKING:
     from ..lake.location import Lake
 
 _SHOWN = 100
 """Most sessions in the table of `lake sessions`, by default."""
-_NEAREST = 3
-"""Codes of findings that a warning names."""
-_NO_CODE = "docs/doctor.md lists all codes"
 _OUTCOMES = ("finished", "failed", "unfinished", "recording", "unknown")
 _WORST = 20
 """Most sessions in a list."""
 _RANK = ("error", "warning", "note")
-_PROBLEMS = ("malformed", "event differs", "missing field", "wrong kind", "unknown value", "truncated")
-"""Kinds of problems, the worst first; others follow."""
 _LEAST = {"session": 8, "recording": 8, "worst": 13, "ended": 8, "code": 13, "type": 12, "path": 12, "first": 8}
 """Columns that a narrow terminal cuts, and their least width in characters."""
 _LEFT_OUT = ("first", "recording", "notes", "warnings", "turns", "sessions", "path", "ended", "type")
@@ -126,9 +121,10 @@ def _warn_of_unknown(findings: tuple[str, ...]) -> None:
 
     for code in findings:
         if code not in CODES:
-            close = get_close_matches(code, CODES, _NEAREST)
-            near = f"the nearest {'are' if len(close) > 1 else 'is'} {', '.join(close)}" if close else _NO_CODE
-            _warn(f"doctor has no finding {code}: {near}")
+            near = get_close_matches(code, CODES)
+            verb = "are" if len(near) > 1 else "is"
+            hint = f"the nearest {verb} {', '.join(near)}" if near else "docs/doctor.md lists all codes"
+            _warn(f"doctor has no finding {code}: {hint}")
 
 
 fleet_options = options(
@@ -330,14 +326,14 @@ def _problems(rows: Rows, sessions: int, events: int, verdicts: Counter[str]) ->
     by_kind: dict[tuple[str, str, str], Rows] = defaultdict(list)
     for row in rows:
         by_kind[row["problem"], row["type"] or "-", row["path"] or "-"].append(row)
-    ranks = {problem: rank for rank, problem in enumerate(_PROBLEMS)}
+    ranks = {problem: rank for rank, problem in enumerate((*GRAVE, "truncated"))}  # others follow
     kinds = sorted(
         by_kind.items(),
         key=lambda one: (ranks.get(one[0][0], len(ranks)), -sum(row["count"] for row in one[1]), one[0]),
     )  # fmt: skip
     cells = [
         {
-            "problem": problem, "type": clip(type_, 40), "path": clip(path, 60),
+            "problem": problem, "type": clip(type_, LONGEST_TYPE), "path": clip(path, LONGEST_PATH),
             "count": f"{sum(row['count'] for row in of):,}",
             "sessions": f"{len({(row['recording_id'], row['session_id']) for row in of}):,}",
             "first": f"{of[0]['recording_id']} {of[0]['first']['stream']}:{of[0]['first']['seq']}",

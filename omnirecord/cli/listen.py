@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import visible
-from .common import is_terminal, json_line
+from .common import is_terminal, json_line, options
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ LISTEN = "127.0.0.1:6868"
 _STOPS_WITHIN = 9.0
 """Seconds between the first signal and the end of the process, at most."""
 FILE = click.Path(readable=False, path_type=Path)
-PLACES = (
+place_options = options(
     click.option("--allow-remote", is_flag=True, help="Allow --listen on an address that other machines can reach."),
     click.option("--tls-cert", type=FILE, metavar="FILE", help="Certificate for TLS with clients (PEM)."),
     click.option(
@@ -32,13 +32,7 @@ PLACES = (
         help="Private key of the certificate, if --tls-cert does not contain it (PEM).",
     ),
 )  # fmt: skip
-LISTENS = (
-    click.option(
-        "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
-        help="Address for clients; port 0 selects a free port.",
-    ),
-    *PLACES,
-)  # fmt: skip
+"""The options of a server besides `--listen`."""
 
 
 def print_ready(as_json: bool, sentence: str, row: dict[str, Any], token: str | None = None) -> None:

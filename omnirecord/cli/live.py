@@ -182,7 +182,14 @@ class Live:
             self._told_at = monotonic()
             self._tell_what_lacks()
         try:
-            return self._print(self._read())
+            batch = self._read()
+            if batch.left_out:
+                self._left_out += batch.left_out
+                self._view.lacks_some()
+            for row in batch.rows:
+                self._screen.print(self._view.lines_of(row))
+            self._screen.draw(self._view.growing(), now=True)
+            return batch.has_more
         except (OmnirecordError, OSError):  # the recorder says on stderr what is wrong with the file
             return False
         except Exception as error:  # the view must not end the recording, nor fill the terminal
@@ -190,15 +197,6 @@ class Live:
                 self._is_told = True
                 log.warning("the live view does not show everything: %s", fault_of(error))
             return False
-
-    def _print(self, batch: Batch) -> bool:
-        if batch.left_out:
-            self._left_out += batch.left_out
-            self._view.lacks_some()
-        for row in batch.rows:
-            self._screen.print(self._view.lines_of(row))
-        self._screen.draw(self._view.growing(), now=True)
-        return batch.has_more
 
     def _read(self) -> Batch:
         if self._db() != self._path:  # another file took its place

@@ -12,7 +12,7 @@ import click
 from ..errors import UsageError
 from ..text import counted
 from .arguments import cassette_argument, opened, shown
-from .common import fitted_table, is_terminal, output_options, print_lines, print_rows, terminal_width
+from .common import fitted_table, is_terminal, output_options, print_found, terminal_width
 
 
 @click.command()
@@ -42,13 +42,10 @@ def ls(cassette: Path, exchanges: bool, streams: bool, recordings: bool, as_json
     with opened(cassette) as store:
         rows = list(rows_of(store))
         calls = 0 if rows or as_json or what else count_calls(store)
-    if as_json:
-        print_rows(rows)
-        return
     if calls:
         click.echo(f"{shown(cassette)} holds no sessions, but {counted(calls, 'model call')}: show prints them")
         return
-    print_lines(ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
+    print_found(as_json, rows, ls_lines(cassette, what, rows, terminal_width(sys.maxsize)))
 
 
 _LISTS = ("exchanges", "streams", "recordings")

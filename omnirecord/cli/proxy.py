@@ -20,8 +20,8 @@ from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
 from .arguments import DATABASE
-from .common import is_terminal, options, output_options, pseudonym_key_option, redact_options
-from .listen import FILE, LISTEN, PLACES, print_parting, print_ready, say, stop_signal
+from .common import is_terminal, output_options, pseudonym_key_option, redact_options
+from .listen import FILE, LISTEN, place_options, print_parting, print_ready, say, stop_signal
 from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
@@ -37,17 +37,6 @@ _SHORT = 0.0005
 """Python's switch interval, in seconds: a thread that computes yields the GIL after it."""
 
 
-TRUSTS = (
-    click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM)."),
-    click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM)."),
-    click.option(
-        "--key", type=FILE, metavar="FILE",
-        help="Private key of the client certificate, if --cert does not contain it (PEM).",
-    ),
-    click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate."),
-)  # fmt: skip
-
-
 @click.command()
 @click.option(
     "--upstream", "upstreams", required=True, multiple=True, metavar="[NAME=]URL",
@@ -59,7 +48,14 @@ TRUSTS = (
     help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further upstream has its own"
     " address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
 )  # fmt: skip
-@options(*TRUSTS, *PLACES)
+@click.option("--ca", type=FILE, metavar="FILE", help="CA bundle that verifies the upstream certificate (PEM).")
+@click.option("--cert", type=FILE, metavar="FILE", help="Client certificate for the upstream (PEM).")
+@click.option(
+    "--key", type=FILE, metavar="FILE",
+    help="Private key of the client certificate, if --cert does not contain it (PEM).",
+)  # fmt: skip
+@click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate.")
+@place_options
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
     help="Cassette to append to; created if missing.",
@@ -213,7 +209,9 @@ async def _run_proxy(
         if live:
             live.close()
         db = shlex.quote(str(server.db))
-        recorded = f"{counted(server.exchanges, 'exchange')}{_shares(server)}"
+        recorded = counted(server.exchanges, "exchange")
+        if shares := ", ".join(f"{count} of {name}" for name, count in server.exchanges_of.items()):
+            recorded += f" ({shares})"
         print_parting(f"recorded into {db}: {recorded}; read it with: omnirecord show {db}")
 
 
@@ -228,12 +226,6 @@ def _numbers(server: Proxy) -> str:
     """The numbers of the recordings in progress: one for each upstream."""
     first, count = server.recording, len(server.upstreams) + (server.url not in server.urls.values())
     return f"recording {first}" if count == 1 else f"recordings {first} to {first + count - 1}"
-
-
-def _shares(server: Proxy) -> str:
-    """How many of the exchanges are those of each upstream with a name."""
-    shares = [f"{count} of {name}" for name, count in server.exchanges_of.items()]
-    return f" ({', '.join(shares)})" if shares else ""
 
 
 def _shipping(server: Proxy) -> Shipping | None:

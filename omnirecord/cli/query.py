@@ -28,9 +28,6 @@ _LEAST = 8
 """Shortest width of a cut column."""
 _PORTION = 1000
 """Rows of a table that are read before they are printed; the widths of the columns fit them."""
-_WIDTH = 100
-"""Columns of the list of tables in a pipe."""
-_MOST_INTEGER = 2**63
 
 
 sql_options = options(
@@ -95,7 +92,7 @@ def values_of(params: Iterable[tuple[str, str]]) -> dict[str, str | int | float]
 
 def _value(text: str) -> str | int | float:
     """A number if the text is exactly how that number is written, else the text."""
-    if re.fullmatch(r"-?\d+", text) and str(int(text)) == text and abs(int(text)) < _MOST_INTEGER:
+    if re.fullmatch(r"-?\d+", text) and str(int(text)) == text and abs(int(text)) < 2**63:
         return int(text)
     if re.fullmatch(r"-?\d+\.\d+", text) and str(float(text)) == text:
         return float(text)
@@ -113,7 +110,7 @@ def print_result(run: Callable[[], Result], form: str) -> Result:
     elif form == "table":
         _print_table(rows, [visible(name) for name in result.columns])
     else:
-        _print_csv(result.columns, rows, "," if form == "csv" else "\t")
+        _print_csv(result.columns, rows, form)
     if not first:
         click.echo("no row matches", err=True)
     return result
@@ -167,8 +164,8 @@ def _print_table(rows: Iterator[tuple[Any, ...]], heads: Sequence[str]) -> None:
         click.echo(f"no room for {len(gone)} columns: {', '.join(gone)} (--format json prints them)", err=True)
 
 
-def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], delimiter: str) -> None:
-    write = csv.writer(sys.stdout, delimiter=delimiter, lineterminator="\n").writerow
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str) -> None:
+    write = csv.writer(sys.stdout, delimiter="," if form == "csv" else "\t", lineterminator="\n").writerow
     harmless = visible if is_terminal(sys.stdout) else str
     for row in chain([columns], rows):
         write([harmless(_text(value)) for value in row])
@@ -188,22 +185,21 @@ def print_names(names: Mapping[str, Sequence[str]], about: Mapping[str, str], fo
         print_lines(_names_lines(told, rest))
     else:
         pairs = ((one["name"], column) for one in told for column in one["columns"])
-        _print_csv(("name", "column"), pairs, "," if form == "csv" else "\t")
+        _print_csv(("name", "column"), pairs, form)
 
 
 def _names_lines(told: Sequence[Mapping[str, Any]], rest: str) -> Iterator[str]:
     """First what is made for people, then the other tables."""
     from ..analysis.transcript.sentences import wrap
 
-    width = terminal_width(_WIDTH)
+    width = terminal_width(100)
+    others = [one for one in told if one["about"] is None]
     for one in told:
         if one["about"] is not None:
             yield from wrap(f"{one['name']}: {one['about']}", width, "", "")
             yield from wrap(", ".join(one["columns"]), width, "    ", "    ")
-    if all(one["about"] is not None for one in told):
-        return
-    yield ""
-    yield from wrap(rest, width, "", "")
-    for one in told:
-        if one["about"] is None:
-            yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")
+    if others:
+        yield ""
+        yield from wrap(rest, width, "", "")
+    for one in others:
+        yield from wrap(f"{one['name']}: {', '.join(one['columns'])}", width, "    ", "        ")

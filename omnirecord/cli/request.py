@@ -122,10 +122,13 @@ def _the_exchange(store: Store, number: int, session: str | None) -> Exchange:
 def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_json: bool) -> None:
     """Write the bytes of a body to `output`. To stdout with `as_json`, print an object that has them."""
     from ..cassette.framing import is_text
+    from ..cassette.jsonl import text
+    from ..wire.strict_json import parsed
 
     if side == "response" and x.response is None:
         raise UsageError(f"exchange {x.exchange} has no answer")
-    if x.kind == "sse" and side == "response":
+    is_stream = x.kind == "sse" and side == "response"
+    if is_stream:
         parts = store.content(x)
     else:
         content = store.decoded_body(x, "request" if side == "request" else "response")
@@ -133,22 +136,20 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
             raise UsageError("the body is binary: write it to a file with -o FILE")
         parts = iter([content])
     if output is None and as_json:
-        print_rows([_body_row(b"".join(parts), side, is_json=x.kind != "sse" or side == "request")])
+        content = b"".join(parts)
+        raw = text(content)
+        data = parsed(raw) if isinstance(raw, str) and raw and not is_stream else None
+        print_rows([{"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}])
     else:
         write_parts(parts, output, {"body": side}, as_json=as_json)
 
 
-def _body_row(content: bytes, side: str, *, is_json: bool) -> Row:
-    from ..cassette.jsonl import text
-    from ..wire.strict_json import parsed
-
-    raw = text(content)
-    data = parsed(raw) if is_json and isinstance(raw, str) and raw else None
-    return {"output": None, "bytes": len(content), "body": side, "data": data, "raw": raw}
-
-
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
-    yield from _heads(x, row, begun_ns)
+    """The exchange as text. `begun_ns`: start of its session."""
+    session = "no session" if x.session_id is None else f"session {x.session_id}"
+    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
+    yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
+    yield f"ending: {x.ending} ({_ENDINGS[x.ending]})"
     yield ""
     yield _bold(f"{x.request.method} {x.request.target}")
     yield from _fields(row["request"]["headers"])
@@ -163,17 +164,13 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
     if x.kind == "http" and x.response is not None:
         yield from _body(row["response"], x, "response", cassette)
     elif x.stream is not None:
-        yield from ["", *_stream(row, cassette)]
+        told = ", ".join(f"{count:,} {verdict}" for verdict, count in row["verdicts"].items()) or "no event"
+        frames, size = sum(row["verdicts"].values()), row["response_bytes"]
+        yield ""
+        yield f"stream {x.stream}: {frames:,} frames ({told}), {size:,} bytes"
+        yield visible(f"see them with: omnirecord events {shlex.quote(shown(cassette))} --stream {x.stream}")
     elif x.kind == "websocket":
         yield from ["", *_messages(row, x)]
-
-
-def _heads(x: Exchange, row: Row, begun_ns: int | None) -> Iterator[str]:
-    """The heading of an exchange, with its times. `begun_ns`: start of its session."""
-    session = "no session" if x.session_id is None else f"session {x.session_id}"
-    yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
-    yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
-    yield f"ending: {x.ending} ({_ENDINGS[x.ending]})"
 
 
 def _times(x: Exchange, row: Row, begun_ns: int | None) -> str:
@@ -215,13 +212,6 @@ def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]
     if is_terminal(sys.stdout) and isinstance(data, dict | list):
         raw = json.dumps(data, indent=2, ensure_ascii=False)
     yield from map(visible, raw.splitlines())
-
-
-def _stream(row: Row, cassette: Path) -> Iterator[str]:
-    verdicts = row["verdicts"]
-    told = ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()) or "no event"
-    yield f"stream {row['stream']}: {sum(verdicts.values()):,} frames ({told}), {row['response_bytes']:,} bytes"
-    yield visible(f"see them with: omnirecord events {shlex.quote(shown(cassette))} --stream {row['stream']}")
 
 
 def _messages(row: Row, x: Exchange) -> Iterator[str]:

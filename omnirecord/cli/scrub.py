@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ from ..cassette.files import is_stdout
 from ..errors import UsageError
 from ..text import visible
 from .arguments import CASSETTE, OUTPUT, by_name, shown
-from .common import decoded_option, json_line, json_option, print_found, pseudonym_key_option, table
+from .common import decoded_option, json_line, json_option, pattern_option, print_found, pseudonym_key_option, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     help="Secrets to remove. named: the values of fields whose names suggest a secret. content: also other values that"
     " look like a secret.",
 )  # fmt: skip
-@click.option(
-    "--redact-pattern", "redact_patterns", multiple=True, metavar="PREFIX",
-    help="Also remove words that begin with PREFIX. Repeatable.",
-)  # fmt: skip
+@pattern_option("Also remove words that begin with PREFIX. Repeatable.")
 @pseudonym_key_option
 @json_option
 @decoded_option
@@ -72,7 +69,14 @@ def scrub(
 
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
     found = _scrubbed(cassette, None, redact, patterns)
-    print_found(as_json, (_place_row(cassette, one) for one in found), _place_lines(cassette, found))
+    rows = (
+        {
+            "cassette": by_name(str(cassette)), "recording": one.recording, "exchange": one.exchange,
+            "stream": one.stream, "seq": one.seq, "message": one.message, "place": one.place, "kind": one.kind,
+            "count": one.count,
+        } for one in found
+    )  # fmt: skip
+    print_found(as_json, rows, _place_lines(cassette, found))
     return not found
 
 
@@ -85,14 +89,6 @@ def _scrubbed(
         cassette, output, redact=redact, redact_patterns=patterns, pseudonym_key=pseudonym_key,
         watch=lambda items: progress(items, "looking for secrets"),
     )  # fmt: skip
-
-
-def _place_row(cassette: Path, found: Leak) -> dict[str, Any]:
-    return {
-        "cassette": by_name(str(cassette)),
-        "recording": found.recording, "exchange": found.exchange, "stream": found.stream, "seq": found.seq,
-        "message": found.message, "place": found.place, "kind": found.kind, "count": found.count,
-    }  # fmt: skip
 
 
 def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:

@@ -22,12 +22,12 @@ from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
 from .arguments import by_name, cassette_argument, shown
-from .common import is_terminal, options, output_options
-from .listen import LISTENS, print_parting, print_ready, say, stop_signal
+from .common import is_terminal, output_options
+from .listen import LISTEN, place_options, print_parting, print_ready, say, stop_signal
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Task
+    from asyncio import Task
 
     from ..replayer.control import PlayheadControl
     from ..replayer.player import Position
@@ -38,7 +38,11 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 
 @click.command()
 @cassette_argument
-@options(*LISTENS)
+@click.option(
+    "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
+    help="Address for clients; port 0 selects a free port.",
+)  # fmt: skip
+@place_options
 @click.option(
     "--timing", default="original", show_default=True, type=click.Choice(["original", "compressed", "instant"]),
     help="original: the recorded gaps between events. compressed: the same as --speed 10 --max-gap 5. instant: no gaps;"
@@ -207,58 +211,46 @@ def _told(position: Position) -> str:
 
 @contextmanager
 def listening(press: Callable[[str], None]) -> Iterator[bool]:
-    """Pass on the keys typed on stdin. Yields whether stdin is a terminal in the foreground."""
+    """Pass on the keys typed on stdin. Yields whether stdin is a terminal in the foreground.
+
+    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
+    """
     import asyncio
 
     settings = _settings()
     if settings is None:
         yield False
         return
-    loop = asyncio.get_running_loop()
-    terminal = _Terminal(sys.stdin.fileno(), settings, press, loop)
-    terminal.take()
-    loop.add_signal_handler(signal.SIGCONT, terminal.take)
+    loop, descriptor = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def take() -> None:
+        """Read single keys, if the process is in the foreground. Called again after each continue."""
+        loop.remove_reader(descriptor)
+        if _is_ours(descriptor):
+            with suppress(termios.error):  # the terminal is gone
+                tty.setcbreak(descriptor, termios.TCSANOW)  # Ctrl-C stays Ctrl-C
+            loop.add_reader(descriptor, read)
+
+    def read() -> None:
+        try:
+            typed = os.read(descriptor, 64) if _is_ours(descriptor) else b""
+        except OSError:
+            typed = b""
+        if not typed:
+            loop.remove_reader(descriptor)  # the terminal is gone, or another job's
+        for key in typed.decode("utf-8", "replace"):
+            press(key)
+
+    take()
+    loop.add_signal_handler(signal.SIGCONT, take)
     try:
         yield True
     finally:
         loop.remove_signal_handler(signal.SIGCONT)
-        terminal.give_back()
-
-
-class _Terminal:
-    """The controlling terminal of this process.
-
-    The system stops a background process (Ctrl-Z and `bg`) that reads from the terminal or changes its settings.
-    """
-
-    def __init__(
-        self, descriptor: int, settings: list[Any], press: Callable[[str], None], loop: AbstractEventLoop
-    ) -> None:
-        self._descriptor, self._settings, self._press, self._loop = descriptor, settings, press, loop
-
-    def take(self) -> None:
-        """Read single keys, if the process is in the foreground. Called again after each continue."""
-        self._loop.remove_reader(self._descriptor)
-        if _is_ours(self._descriptor):
-            with suppress(termios.error):  # the terminal is gone
-                tty.setcbreak(self._descriptor, termios.TCSANOW)  # Ctrl-C stays Ctrl-C
-            self._loop.add_reader(self._descriptor, self._read)
-
-    def give_back(self) -> None:
-        self._loop.remove_reader(self._descriptor)
-        if _is_ours(self._descriptor):
+        loop.remove_reader(descriptor)
+        if _is_ours(descriptor):
             with suppress(termios.error):
-                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._settings)
-
-    def _read(self) -> None:
-        try:
-            typed = os.read(self._descriptor, 64) if _is_ours(self._descriptor) else b""
-        except OSError:
-            typed = b""
-        if not typed:
-            self._loop.remove_reader(self._descriptor)  # the terminal is gone, or another job's
-        for key in typed.decode("utf-8", "replace"):
-            self._press(key)
+                termios.tcsetattr(descriptor, termios.TCSANOW, settings)
 
 
 def _settings() -> list[Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -13,16 +13,7 @@ import click
 
 from ..text import clip, counted, one_line, seconds, visible
 from .arguments import CASSETTE, by_name, opened, shown
-from .common import (
-    fitted_table,
-    is_terminal,
-    output_options,
-    print_lines,
-    print_rows,
-    since_option,
-    terminal_width,
-    time_of,
-)
+from .common import fitted_table, is_terminal, output_options, print_found, since_option, terminal_width, time_of
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
@@ -64,12 +55,9 @@ def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_js
 
     after, named = time_of(since), list(cassettes_in(cassettes))
     paths = [path for path, _ in named]
-    read = ((path, list(_chosen(path, session, failed, after))) for path, session in named)
-    if as_json:
-        print_rows(one.row(by_name(str(path))) for path, found in _watched(read, paths) for one in found)
-        return
-    listed = list(_watched(read, paths))
-    print_lines(lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since))
+    listed = _watched(((path, list(_chosen(path, session, failed, after))) for path, session in named), paths)
+    rows = (one.row(by_name(str(path))) for path, found in listed for one in found)
+    print_found(as_json, rows, lines_of(listed, terminal_width(sys.maxsize), failed=failed, since=since))
 
 
 def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) -> Iterator[tuple[Path, list[Summary]]]:
@@ -93,14 +81,15 @@ def _chosen(path: Path, session: str | None, failed: bool, after: datetime | Non
 
 
 def lines_of(
-    listed: Sequence[tuple[Path, Sequence[Summary]]], width: int, *, failed: bool = False, since: str | None = None
+    listed: Iterable[tuple[Path, Sequence[Summary]]], width: int, *, failed: bool = False, since: str | None = None
 ) -> Iterator[str]:
     """The sessions of each cassette as text, in lines of at most `width`. `failed`, `since`: the options that chose
     them."""
+    listed = list(listed)
     if not any(found for _, found in listed):
         yield _empty([path for path, _ in listed], failed=failed, since=since)
         return
-    head, *lines = _table([one for _, found in listed for one in found], width)
+    head, *lines = session_table([_line(one) for _, found in listed for one in found], width)
     yield head
     left = iter(lines)
     for path, found in listed:
@@ -110,35 +99,30 @@ def lines_of(
 
 
 def _empty(paths: Sequence[Path], *, failed: bool, since: str | None) -> str:
+    from ..analysis.gather import count_calls
+
     where = shown(paths[0]) if len(paths) == 1 else f"{len(paths):,} cassettes"
     kind = "failed session" if failed else "session"
     when = f" since {visible(since)}" if since is not None else ""
     if failed or since is not None:
         return f"no {kind}{when} in {where}"
-    calls = sum(map(_calls_in, paths))
+    calls = 0
+    for path in paths:
+        with opened(path) as store:
+            calls += count_calls(store)
     if calls:
         verb = "holds" if len(paths) == 1 else "hold"
         return f"{where} {verb} no sessions, but {counted(calls, 'model call')}: show prints them"
     return f"no session in {where} yet: point a client at the recorder, then look again"
 
 
-def _calls_in(path: Path) -> int:
-    from ..analysis.gather import count_calls
-
-    with opened(path) as store:
-        return count_calls(store)
-
-
-def _table(found: Sequence[Summary], width: int) -> Iterator[str]:
-    lines = []
-    for one in found:
-        worst = one.findings[0] if one.findings else None
-        lines.append(Line(
-            one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
-            one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
-            one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
-        ))  # fmt: skip
-    return session_table(lines, width)
+def _line(one: Summary) -> Line:
+    worst = one.findings[0] if one.findings else None
+    return Line(
+        one.session_id, one.stream, one.started_at, one.conclusion.asked, one.parent_session_id,
+        one.model, one.turns, one.conclusion.duration_s, one.conclusion.code, one.conclusion.outcome,
+        one.conclusion.verdict, worst.code if worst else None, worst.severity if worst else None,
+    )  # fmt: skip
 
 
 class Line(NamedTuple):

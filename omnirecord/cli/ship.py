@@ -93,15 +93,13 @@ class Results:
         self._count: Counter[str] = Counter()
         self._said: set[str] = set()
         self.events = self._bytes = 0
-
-    @property
-    def is_incomplete(self) -> bool:
+        self.is_incomplete = False
         """Whether a recording was not shipped."""
-        return bool(self._count["failed"] or self._count["busy"])
 
     def tell(self, one: Shipped) -> None:
         """Print a result: an object with `--json`, else only why a recording was not shipped, each reason once."""
         self._count[one.status] += 1
+        self.is_incomplete |= one.status in ("failed", "busy")
         self.events += one.events
         self._bytes += one.bytes
         if self._as_json:

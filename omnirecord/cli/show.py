@@ -67,7 +67,12 @@ def show(
     from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Page
 
-    long_silence, page = _ns(silence), Page(_columns(width), full, zero_ns=0 if absolute else None)
+    if not 0 <= silence < 1e9:
+        raise UsageError(f"--silence {silence:g}: give seconds, 0 or more")
+    if width is not None and width < _NARROWEST:
+        raise UsageError(f"--width {width} is too narrow: give {_NARROWEST} or more")
+    columns = max(terminal_width(100), _NARROWEST) if width is None else width
+    long_silence, page = round(silence * 1e9), Page(columns, full, zero_ns=0 if absolute else None)
     with opened(cassette) as store:
         if follow:
             _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
@@ -76,18 +81,6 @@ def show(
         else:
             lines = lines_of(store, session, page, long_silence=long_silence)
             print_texts(console(), map(_coloured, _prepared(lines, cassette)))
-
-
-def _ns(seconds: float) -> int:
-    if not 0 <= seconds < 1e9:
-        raise UsageError(f"--silence {seconds:g}: give seconds, 0 or more")
-    return round(seconds * 1e9)
-
-
-def _columns(width: int | None) -> int:
-    if width is not None and width < _NARROWEST:
-        raise UsageError(f"--width {width} is too narrow: give {_NARROWEST} or more")
-    return width if width is not None else max(terminal_width(100), _NARROWEST)
 
 
 def _prepared(items: Iterable[T], cassette: Path) -> Iterator[T]:

@@ -19,7 +19,7 @@ from .common import console, fitted, is_terminal, output_options, print_lines, p
 from .stderr import busy
 
 if TYPE_CHECKING:
-    from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread, UsageStats
+    from ..analysis.stats.values import FirstTokenStats, ModelStats, SessionStats, Spread
 
 
 _INDENT = "  "
@@ -173,7 +173,7 @@ def _sections(one: SessionStats) -> Iterator[tuple[str, Iterator[str]]]:
     yield "Approvals", _approvals(one)
     yield "Usage", _usage(one)
     yield "Gaps between events", _gaps(one)
-    yield _events_title(one), _counts(one.events_by_type)
+    yield _events_title(one), (f"{count:>9,}  {visible(name)}" for name, count in one.events_by_type.items())
     yield "Streams", _streams(one)
     yield "The proxy's own delay", _delay(one)
 
@@ -267,18 +267,15 @@ def _approvals(one: SessionStats) -> Iterator[str]:
 
 
 def _usage(one: SessionStats) -> Iterator[str]:
-    rows = [_usage_row(usage, "these turns") for usage in one.usage]
-    rows += [_usage_row(usage, "the server") for usage in one.reported_usage]
-    return table(rows)
-
-
-def _usage_row(usage: UsageStats, by: str) -> dict[str, str]:
-    return {
-        "model": usage.model or "-", "counted by": by, "turns": _number(usage.turns),
-        "in": _number(usage.input_tokens), "out": _number(usage.output_tokens),
-        "reasoning": _number(usage.reasoning_tokens), "total": _number(usage.total_tokens),
-        "cost $": _number(usage.cost_usd, 4),
-    }  # fmt: skip
+    counted_by = (("these turns", one.usage), ("the server", one.reported_usage))
+    return table([
+        {
+            "model": usage.model or "-", "counted by": by, "turns": _number(usage.turns),
+            "in": _number(usage.input_tokens), "out": _number(usage.output_tokens),
+            "reasoning": _number(usage.reasoning_tokens), "total": _number(usage.total_tokens),
+            "cost $": _number(usage.cost_usd, 4),
+        } for by, usages in counted_by for usage in usages
+    ])  # fmt: skip
 
 
 def _gaps(one: SessionStats) -> Iterator[str]:
@@ -300,10 +297,6 @@ def _events_title(one: SessionStats) -> str:
     share = beats if one.heartbeats else ""
     verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in one.verdicts.items())
     return f"Events: {one.events:,}{share}; frames by verdict: {verdicts}"
-
-
-def _counts(counts: Mapping[str, int]) -> Iterator[str]:
-    yield from (f"{count:>9,}  {visible(name)}" for name, count in counts.items())
 
 
 def _streams(one: SessionStats) -> Iterator[str]:

@@ -223,8 +223,7 @@ def busy(label: str) -> Iterator[None]:
         shown.stop()
 
 
-def _bar(total: int | None, rate: Callable[[], str] | None = None) -> Progress:
-    """`rate`: the rate as text, if it is not that of what the bar counts."""
+def _bar(total: int | None, rate: Callable[[], str] | None) -> Progress:
     from rich import progress as rich
     from rich.text import Text
 

@@ -11,8 +11,8 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import NAMED, by_name
-from .common import is_terminal, options, output_options
-from .listen import LISTENS, print_ready, stop_signal
+from .common import is_terminal, output_options
+from .listen import place_options, print_ready, stop_signal
 from .stderr import busy, log_to_stderr
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MARKER = "omnirecord.json"
     "--listen", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT",
     help="Address of the page; port 0 selects a free port.",
 )  # fmt: skip
-@options(*LISTENS[1:])
+@place_options
 @click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
 @output_options
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:

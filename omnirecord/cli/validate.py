@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..text import clip, counted, visible
-from .arguments import cassette_argument, opened, shown
-from .common import F, console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
+from .arguments import F, cassette_argument, opened, shown
+from .common import console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
 from .stderr import progress
 
 if TYPE_CHECKING:
     from ..analysis.validate import Problem, Validation
 
-LONGEST_TYPE = 40
-LONGEST_PATH = 60
+LONGEST_TYPE, LONGEST_PATH = 40, 60
+"""Greatest width of these columns, in characters."""
 _WHOLE = ("type", "problem", "first")
-_GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown value")
+"""The problems in red, the worst first."""
 _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 """Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
@@ -63,16 +64,13 @@ def validate(cassette: Path, contract: str | None, session: str | None, unseen: 
         watch = partial(progress, label="validating", total=total if session is None else None)
         result = validation(store, held_against, session, watch)
     if as_json:
-        print_rows(_rows(result, unseen))
+        print_rows(problem.row for problem in result.problems)
+        if unseen:
+            rest = {"path": "", "problem": "never seen", "count": 0, "first": None}
+            print_rows({"type": type_, **rest} for type_ in result.unseen)
     else:
         _print(cassette, result, unseen)
     sys.exit(0 if result.ok else 1)
-
-
-def _rows(result: Validation, unseen: bool) -> Iterator[dict[str, Any]]:
-    yield from (problem.row for problem in result.problems)
-    for type_ in result.unseen if unseen else ():
-        yield {"type": type_, "path": "", "problem": "never seen", "count": 0, "first": None}
 
 
 def _print(cassette: Path, result: Validation, unseen: bool) -> None:
@@ -115,7 +113,7 @@ def _print_rich(result: Validation) -> None:
         if problem.type == before:
             cells["type"] = ""
         before = problem.type
-        style = "red" if problem.problem in _GRAVE else "yellow"
+        style = "red" if problem.problem in GRAVE else "yellow"
         shown.add_row(*(Text(visible(cells[name]), style if name == "problem" else "") for name in _COLUMNS))
     console().print(shown)
 

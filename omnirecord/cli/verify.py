@@ -38,10 +38,10 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         result = asyncio.run(run(cassette, timing=timing, speed=speed, max_gap=max_gap))
     except* TimeoutError as group:
         raise Failure(f"the replay of {shown(cassette)} did not finish: {group.exceptions[0]}") from group
+    row = result.row()
     if as_json:
-        print_rows([result.row()])
+        print_rows([row])
     else:
-        row = result.row()
         plural = "" if result.streams == 1 else "s"
         said = "equal" if result.equal else "different"
         click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")

@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
@@ -51,8 +51,6 @@ class _Stored:
 
     action: AddAction
     """Its entry of the log."""
-    path: str
-    """Its path in the lake."""
     at: float
     """When it was stored, in seconds since 1970."""
     data: bytes
@@ -97,7 +95,7 @@ class Commits:
                 self._newest(RECORDINGS)
                 self._looked = now
             table = self._table(RECORDINGS)
-            return {one for one in ids if _has(table, one)}
+            return {one for one in ids if table.transaction_version(one) is not None}
 
     def add(self, extracts: Sequence[Extract]) -> None:
         """Add recordings: the objects and rows of all tables, `recordings` last. Raises `LakeError`.
@@ -116,7 +114,7 @@ class Commits:
         stored: dict[str, _Stored] = {}
         for number in range(_TRIES):
             table = self._newest(name)
-            left = [one for one in wanted.values() if not _has(table, one.recording_id)]
+            left = [one for one in wanted.values() if table.transaction_version(one.recording_id) is None]
             if not left:
                 return
             for one in left:
@@ -144,7 +142,7 @@ class Commits:
         for one in old:
             if one.action.path in there:  # the commit names it still
                 with suppress(*_EXISTS):
-                    self._lake.objects.put(one.path, one.data, mode="create", use_multipart=False)
+                    self._lake.objects.put(f"{name}/{one.action.path}", one.data, mode="create", use_multipart=False)
 
     def _commit(self, table: DeltaTable, actions: list[AddAction], ids: list[str]) -> None:
         properties = CommitProperties(app_transactions=[Transaction(one, 0) for one in ids])
@@ -163,7 +161,7 @@ class Commits:
                 self._lake.objects.put(path, data, mode="create", use_multipart=False)
             else:
                 at, data = found
-        return _Stored(add_action(within, one.day, data), path, at, data)
+        return _Stored(add_action(within, one.day, data), at, data)
 
     def _found(self, name: str, path: str, data: bytes) -> tuple[float, bytes] | None:
         """Return when an object was stored, in seconds since 1970, and its bytes; None if its commit could name other
@@ -190,11 +188,5 @@ class Commits:
     def _map(self, function: Callable[[T], R], values: Iterable[T]) -> list[R]:
         """Return the results in order. After an error, what has begun is finished first."""
         futures = [self._pool.submit(function, value) for value in values]
-        errors = [future.exception() for future in futures]
-        for error in filter(None, errors):
-            raise error
+        wait(futures)
         return [future.result() for future in futures]
-
-
-def _has(table: DeltaTable, recording_id: str) -> bool:
-    return table.transaction_version(recording_id) is not None

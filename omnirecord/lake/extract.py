@@ -10,7 +10,7 @@ import functools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..analysis.query import Frames, Whole
 from ..cassette.sqlite import Store, is_coded
 from ..cassette.sqlite.stream_reads import FrameTable
-from ..model import Exchange, Headers, Recording, TimedFrame
+from ..model import Exchange, Headers, Recording, TimedFrame, children_of
 from ..text import dumps
 from .files import Encoder
 from .tables import CHILDREN, EPOCH, SCHEMAS, EventColumns, is_text, start_of, underived
@@ -179,18 +179,10 @@ class _Content:
                 rows.clear()
 
     def _add(self, name: str, columns: Mapping[str, Any]) -> None:
-        self._encoders[name].add(table_of(name, columns, self._day, self._made.recording_id))
-
-
-def table_of(name: str, columns: Mapping[str, Any], day: date, recording_id: str) -> pa.Table:
-    """Return rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
-    schema, count = SCHEMAS[name], len(next(iter(columns.values())))
-    own = {"day": pa.repeat(pa.scalar(day, pa.date32()), count), "recording_id": pa.repeat(recording_id, count)}
-    made = []
-    for one in schema:
-        values = own[one.name] if one.name in own else columns[one.name]
-        made.append(values if isinstance(values, pa.Array) else pa.array(values, one.type))
-    return pa.Table.from_arrays(made, schema=schema)
+        """Encode rows of a table from its columns: arrays, or sequences of values. Times are in us since 1970."""
+        count = len(next(iter(columns.values())))
+        own = {"day": pa.repeat(self._day, count), "recording_id": pa.repeat(self._made.recording_id, count)}
+        self._encoders[name].add(pa.Table.from_pydict({**columns, **own}, schema=SCHEMAS[name]))
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
@@ -204,9 +196,7 @@ def facts(store: Store, recording: int, frames: Frames | None = None) -> Iterato
     `frames` returns those of a stream.
     """
     analysis = Whole(store, recording, frames)
-    children: dict[str, list[str]] = defaultdict(list)
-    for child, parent in analysis.parents.items():
-        children[parent].append(child)
+    children = children_of(analysis.parents)
     for name in ("sessions", "turns", "tools", "approvals", "findings"):
         rows = list(getattr(analysis, name)())
         if name == "sessions":

@@ -57,10 +57,6 @@ class File(NamedTuple):
             return self.recording_id in recordings
         return any(self.least <= one <= self.most for one in recordings)
 
-    def may_hold_session(self, ids: Sequence[str]) -> bool:
-        """Whether it may have rows of one of these sessions, which are sorted."""
-        return self.sessions is None or has_between(ids, *self.sessions)
-
 
 def has_between(values: Sequence[Any], least: Any, most: Any) -> bool:
     """Whether one of the values, which are sorted, is in this range. Both ends belong to it."""
@@ -144,9 +140,8 @@ class Encoder:
         if not rows.num_rows:
             return
         if self._writer is None:
-            self._writer = pq.ParquetWriter(
-                self._sink, self._schema, **options(self._table, self._schema, rows.num_rows)
-            )
+            given = options(self._table, self._schema, rows.num_rows)
+            self._writer = pq.ParquetWriter(self._sink, self._schema, **given)
         self.rows += rows.num_rows
         self._writer.write_table(rows.select(self._schema.names), row_group_size=1 << 22)
 

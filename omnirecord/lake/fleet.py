@@ -28,7 +28,6 @@ from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
 from ..cassette.contracts import load
-from ..contract.judge import Contract
 from ..errors import OmnirecordError, UsageError
 from ..model import root_of
 from ..text import clip
@@ -147,10 +146,7 @@ def _outcome(wanted: Wanted, rows: RecordingRows, groups: list[str | None], job:
     return made
 
 
-@cache
-def _contract(name: str) -> Contract:
-    return load(name)
-
+_contract = cache(load)
 
 MOST = 32
 """Recordings in a batch."""
@@ -174,8 +170,8 @@ def run(
             for batch in batches:
                 yield from _guarded(reader, batch, job)
         return
-    with closing(_Pool(lake.url, job, jobs, tell)) as pool:
-        yield from pool.results(batches)
+    with closing(_Pool(lake.url, job, jobs, tell, batches)) as pool:
+        yield from pool.results()
 
 
 def _most(recordings: int, jobs: int) -> int:
@@ -245,35 +241,25 @@ class _Worker:
         named = f", {word} {', '.join(clip(one, 80) for one in sessions[:_NAMED])}{more}" if sessions else ""
         return f" in recording {recording_id}{named}"
 
-    def end(self) -> None:
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
-
 
 class _Pool:
-    def __init__(self, url: str, job: Job, jobs: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, url: str, job: Job, jobs: int, tell: Callable[[str], None], batches: Sequence[Batch]) -> None:
         self._url, self._job, self._tell = url, job, tell
         self._workers = [_Worker(url, job) for _ in range(jobs)]
-        self._again: deque[tuple[int, Batch]] = deque()
-        self._found: dict[int, list[Outcome]] = {}
-        self._left: dict[int, set[str]] = {}
+        self._again, self._waiting = deque[tuple[int, Batch]](), deque(enumerate(batches))
+        self._left = [{one.recording_id for one in batch.wanted} for batch in batches]
+        self._found: dict[int, list[Outcome]] = {number: [] for number in range(len(batches))}
 
-    def results(self, batches: Sequence[Batch]) -> Iterator[Outcome]:
+    def results(self) -> Iterator[Outcome]:
         """Yield the results in the order of the batches."""
-        waiting = deque(enumerate(batches))
-        self._left = {number: {one.recording_id for one in batch.wanted} for number, batch in enumerate(batches)}
-        self._found = {number: [] for number in self._left}
-        next_ = 0
-        while next_ < len(batches):
-            for worker in self._workers:
-                if worker.batch is None and (self._again or waiting):
-                    worker.give(*(self._again or waiting).popleft())
-            for ready in wait([worker.connection for worker in self._workers if worker.batch is not None]):
-                self._receive(next(one for one in self._workers if one.connection is ready))
-            while next_ < len(batches) and not self._left[next_]:
-                yield from sorted(self._found.pop(next_), key=lambda one: one.recording_id)
-                next_ += 1
+        for number, left in enumerate(self._left):
+            while left:
+                for worker in self._workers:
+                    if worker.batch is None and (self._again or self._waiting):
+                        worker.give(*(self._again or self._waiting).popleft())
+                for ready in wait([worker.connection for worker in self._workers if worker.batch is not None]):
+                    self._receive(next(one for one in self._workers if one.connection is ready))
+            yield from sorted(self._found.pop(number), key=lambda one: one.recording_id)
 
     def _receive(self, worker: _Worker) -> None:
         try:
@@ -315,7 +301,9 @@ class _Pool:
 
     def close(self) -> None:
         for worker in self._workers:
-            worker.end()
+            worker.connection.close()
+            worker.process.kill()
+            worker.process.join()
 
 
 def default_jobs() -> int:

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -40,7 +39,6 @@ _PATIENCE = timedelta(seconds=60)
 """Longest time for a request with its retries."""
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3")
 _DENIED = exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError
-_OS_DENIED = "(os error 13)"
 _DAMAGED = re.compile("Corrupt|corrupt|No magic bytes|Invalid Parquet|checkpoint file|Json error")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _FULL = re.compile(r"\b507\b|Insufficient Storage|StorageFull")
@@ -105,11 +103,11 @@ class Lake:
     def table_url(self, name: str) -> str:
         return f"{self.url}/{name}"
 
-    def table(self, name: str, **options: Any) -> DeltaTable:
+    def table(self, name: str) -> DeltaTable:
         """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
         with self.failures(name):
             try:
-                return DeltaTable(self.table_url(name), storage_options=self.storage_options, **options)
+                return DeltaTable(self.table_url(name), storage_options=self.storage_options)
             except TableNotFoundError as error:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error
@@ -208,7 +206,7 @@ def _sentence(error: BaseException, is_local: bool) -> str:
     )[:300]
     if _NO_CREDENTIALS.search(detail):
         return f"no credentials: {_CREDENTIALS} ({detail})"
-    if isinstance(error, _DENIED) or _OS_DENIED in detail:
+    if isinstance(error, _DENIED) or "(os error 13)" in detail:
         where = "owner and mode of the folder" if is_local else "credentials in the environment and their rights"
         return f"access denied: check the {where} ({detail})"
     if isinstance(error, exceptions.NotFoundError | TableNotFoundError | FileNotFoundError):
@@ -259,7 +257,10 @@ def table_states(lake: Lake) -> Iterator[TableState]:
 
 
 def _state(lake: Lake, name: str) -> TableState:
-    objects = set(_objects(lake, name))  # before the log, so that a commit in between makes no orphan
+    prefix = f"{name}/"
+    with lake.failures():  # before the log, so that a commit in between makes no orphan
+        paths = (one["path"].removeprefix(prefix) for some in lake.objects.list(prefix=prefix) for one in some)
+        objects = {path for path in paths if path.endswith(".parquet") and not path.startswith("_")}
     try:
         table = lake.table(name)
     except MissingTable:
@@ -279,17 +280,6 @@ def _state(lake: Lake, name: str) -> TableState:
         missing_columns=tuple(column for column in SCHEMAS[name].names if column not in known),
         missing_files=tuple(path for path in sorted(named - objects) if not _is_there(lake, f"{name}/{path}")),
     )  # fmt: skip
-
-
-def _objects(lake: Lake, name: str) -> Iterator[str]:
-    """Yield the paths of a table's Parquet objects, as its log has them."""
-    prefix = f"{name}/"
-    with lake.failures():
-        for some in lake.objects.list(prefix=prefix):
-            for one in some:
-                path = one["path"].removeprefix(prefix)
-                if path.endswith(".parquet") and not path.startswith("_"):
-                    yield path
 
 
 def _is_there(lake: Lake, path: str) -> bool:

@@ -38,7 +38,6 @@ _QUERIES = 8
 """Queries over the lake at once. A fetched session has threads of its own, so that a slow store does not block it."""
 MOST_OPENED = 16
 """Pages of sessions that are kept; beyond that, the page is removed whose last request is the oldest."""
-_LAKE_PAGE = functools.partial(bundle, "lake.js", "lake.css")
 
 
 class Fetched(Answers):
@@ -136,7 +135,7 @@ class LakeViewer(PageServer):
         await asyncio.to_thread(self.lake.marker)  # reports a folder that is no lake, and a store that is away
         await self._listener.bind()
         guard = self._listener.guard
-        self._pages = PageHandler(guard, self._data, _LAKE_PAGE, _QUERIES)
+        self._pages = PageHandler(guard, self._data, functools.partial(bundle, "lake.js", "lake.css"), _QUERIES)
         self._files = PageHandler(guard, self._data)
         await self._listener.start()
 

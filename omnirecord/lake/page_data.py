@@ -307,10 +307,8 @@ def _series(rows: list[tuple[Any, ...]], days: list[str]) -> dict[str, list[int]
     for _, name, many in rows:
         totals[name] += many
     names = [name for name, _ in sorted(totals.items(), key=lambda one: (-one[1], one[0]))]
-    kept = names if len(names) <= SERIES + 1 else names[:SERIES]
+    kept = names if len(names) <= SERIES + 1 else [*names[:SERIES], "other"]
     made = {name: [0] * len(days) for name in kept}
-    if len(kept) < len(names):
-        made["other"] = [0] * len(days)
     for day, name, many in rows:
         made[name if name in made else "other"][places[day]] += many
     return made

@@ -51,12 +51,13 @@ def joined(parts: Sequence[Part]) -> list[list[Part]]:
     newest: dict[str | None, tuple[list[Part], int]] = {}
     for part in sorted(parts, key=lambda one: one.span):
         begins, ends = part.span
-        of_hop, until = newest.get(part.hop, ([], 0))
+        hop = part.row[9]  # the name of the upstream
+        of_hop, until = newest.get(hop, ([], 0))
         if not of_hop or begins >= until:
             of_hop = []
             made.append(of_hop)
         of_hop.append(part)
-        newest[part.hop] = of_hop, max(until, ends)
+        newest[hop] = of_hop, max(until, ends)
     return made
 
 
@@ -120,11 +121,6 @@ class Part:
         """New numbers of exchanges and streams by their numbers in the recording."""
 
     @property
-    def hop(self) -> str | None:
-        """The name of the upstream whose exchanges the recording has."""
-        return None if self.row[9] is None else str(self.row[9])
-
-    @property
     def span(self) -> tuple[int, int]:
         """The start of the recording and the last known moment of the part, in ns since 1970."""
         times = [at for one in self.rows for at in (one[5], one[10], one[15]) if at is not None]
@@ -162,14 +158,26 @@ class Part:
     def _values(
         self, row: Row, events: OfExchange, reads: OfExchange, messages: OfExchange
     ) -> Iterator[dict[str, Any]]:
-        number, kind, stream = row[:3]
+        number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
         of_reads = list(reads(number)) if stream is not None else []
-        yield self._exchange_value(row, [n for n, *_, is_lost in of_reads if is_lost])
+        yield {
+            "exchange": self.numbers[number], "recording": self.recording, "kind": kind,
+            "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
+            "request": {
+                "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
+                "body": text(body or b""),
+            },
+            "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]), "ending": row[16],
+        }  # fmt: skip
         if stream is not None:
             stored = {n: (offset_ns, sent_ns, size) for n, offset_ns, sent_ns, size, _ in of_reads}
             yield from self._stream_values(row, events(number), stored)
         if kind == "websocket":
-            yield from (self._message(number, one) for one in messages(number))
+            for message, at_ns, sent_ns, direction, opcode, data in messages(number):
+                yield {
+                    "exchange": self.numbers[number], "message": message, "at_ns": at_ns + self.zero,
+                    "sent_ns": self._later(sent_ns), "dir": direction, "opcode": opcode, "data": text(data or b""),
+                }  # fmt: skip
 
     def _of(self, table: str, columns: Sequence[str], exchanges: Sequence[int]) -> OfExchange:
         if not exchanges:
@@ -186,18 +194,6 @@ class Part:
             return tuples(rows.slice(at, bisect_right(numbers, exchange) - at), *columns)
 
         return of
-
-    def _exchange_value(self, row: Row, lost: list[int]) -> dict[str, Any]:
-        number, kind, stream, session_id, party, at_ns, method, target, headers, body = row[:10]
-        return {
-            "exchange": self.numbers[number], "recording": self.recording, "kind": kind,
-            "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
-            "request": {
-                "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
-                "body": text(body or b""),
-            },
-            "response": self._response(row, lost), "ending": row[16],
-        }  # fmt: skip
 
     def _stream_values(self, row: Row, events: Iterator[Row], stored: dict[int, Times]) -> Iterator[dict[str, Any]]:
         stream, derives_reads = self.streams[row[2]], row[18]
@@ -227,11 +223,4 @@ class Part:
             "body": text(body or b"") if row[1] == "http" or body is not None else None,
             **({"lost": lost} if lost else {}),
             **({"max_decoded": max_decoded} if max_decoded else {}),
-        }  # fmt: skip
-
-    def _message(self, exchange: int, row: Row) -> dict[str, Any]:
-        message, at_ns, sent_ns, direction, opcode, data = row
-        return {
-            "exchange": self.numbers[exchange], "message": message, "at_ns": at_ns + self.zero,
-            "sent_ns": self._later(sent_ns), "dir": direction, "opcode": opcode, "data": text(data or b""),
         }  # fmt: skip

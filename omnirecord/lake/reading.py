@@ -31,7 +31,6 @@ from .scan import recordings_in, runs, scanned, tuples
 from .tables import CHILDREN, SCHEMAS
 
 _ALWAYS = ("recordings", "exchanges", "events", "incidents")
-TABLES_READ = (*_ALWAYS, "messages")
 _THREADS = 8
 _DAY = attrgetter("day")
 
@@ -59,7 +58,7 @@ class Snapshot:
 
     def __init__(self, lake: Lake) -> None:
         self._objects: dict[str, dict[str, list[File]]] = {}
-        for name in TABLES_READ:
+        for name in (*_ALWAYS, "messages"):
             found, _ = files_of(lake, name)
             self._objects[name] = {day: list(of_day) for day, of_day in groupby(found, key=_DAY)}
 
@@ -104,15 +103,20 @@ class Reader:
         """Yield the recordings of a batch. Raises `LakeError`, or `ValueError` for an invalid row."""
         ids = [one.recording_id for one in batch.wanted]
         rows = dict(zip(_ALWAYS, self._threads.map(lambda name: self.rows(name, batch, ids), _ALWAYS), strict=True))
-        recordings = recordings_of(rows["recordings"])
+        told = tuples(rows["recordings"], *COLUMNS["recordings"])
+        recordings = {
+            id_: Recording(number, started_at, version, contract, upstream, hop=hop)
+            for id_, number, started_at, version, contract, upstream, hop in told
+        }
         exchanges: dict[str, list[Exchange]] = defaultdict(list)
         bodies: dict[str, dict[tuple[int, Side], bytes]] = defaultdict(dict)
         numbers = {id_: one.recording for id_, one in recordings.items()}
-        for id_, x, both in exchanges_of(rows["exchanges"], numbers):
-            exchanges[id_].append(x)
-            for side, body in zip(_BODIES, both, strict=True):
-                if body is not None:
-                    bodies[id_][x.exchange, side] = body
+        for id_, number, *values, request, response in tuples(rows["exchanges"], *COLUMNS["exchanges"]):
+            exchanges[id_].append(exchange_of((number, numbers[id_], *values, True, False), alive=False)[0])
+            if request is not None:
+                bodies[id_][number, "request"] = request
+            if response is not None:
+                bodies[id_][number, "response"] = response
         incidents: dict[str, list[Incident]] = defaultdict(list)
         for one in sorted(rows["incidents"].to_pylist(), key=itemgetter("at_ns")):
             if (id_ := one["recording_id"]) in numbers:
@@ -166,9 +170,6 @@ COLUMNS: dict[str, list[str]] = {
     "incidents": ["recording_id", "at_ns", "message"],
 }  # fmt: skip
 """The columns that an analysis needs, by table."""
-_BODIES: tuple[Side, Side] = ("request", "response")
-
-_SEQ = attrgetter("seq")
 
 Frames = dict[int, list[TimedFrame]]
 """The frames of each stream, by the number of its exchange."""
@@ -180,8 +181,7 @@ class RecordingRows:
 
     def __init__(
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
-        frames: Frames, incidents: list[Incident], messages_ns: int = 0,
-        sessions: Collection[str | None] | None = None,
+        frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,
     ) -> None:  # fmt: skip
         self._recording, self._exchanges, self._bodies, self._frames = recording, exchanges, bodies, frames
         self._incidents, self._messages_ns, self._sessions = incidents, messages_ns, sessions
@@ -266,22 +266,6 @@ def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
         yield held
 
 
-def recordings_of(rows: pa.Table) -> dict[str, Recording]:
-    return {
-        one["recording_id"]: Recording(
-            one["recording"], one["started_at_text"], one["version"], one["contract"], one["upstream"], hop=one["hop"]
-        )
-        for one in rows.to_pylist()
-    }
-
-
-def exchanges_of(rows: pa.Table, numbers: Mapping[str, int]) -> Iterator[tuple[str, Exchange, list[bytes | None]]]:
-    """Yield exchanges with the id of their recording, and their two bodies. `numbers`: of the recordings."""
-    for recording_id, exchange, *values, request, response in tuples(rows, *COLUMNS["exchanges"]):
-        x, _ = exchange_of((exchange, numbers[recording_id], *values, True, False), alive=False)
-        yield recording_id, x, [request, response]
-
-
 def frames_of(rows: pa.Table) -> dict[str, Frames]:
     found: dict[str, Frames] = defaultdict(dict)
     raw = rows["raw"].cast(pa.binary())
@@ -301,7 +285,7 @@ def frames_of(rows: pa.Table) -> dict[str, Frames]:
         at = end_of
     for frames in found.values():
         for of_stream in frames.values():
-            of_stream.sort(key=_SEQ)
+            of_stream.sort(key=attrgetter("seq"))
     return found
 
 

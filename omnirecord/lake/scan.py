@@ -258,7 +258,7 @@ def runs(ids: pa.ChunkedArray) -> Iterator[tuple[str, int]]:
         at += len(chunk)
 
 
-def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str = _RECORDING) -> bool:
+def may_have(group: pq.RowGroupMetaData, values: Sequence[Any], name: str) -> bool:
     """Whether a row group may have rows with one of these values, which are sorted."""
     for number in range(group.num_columns):
         column = group.column(number)

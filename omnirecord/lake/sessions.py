@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .files import File
+from .files import File, has_between
 from .query import LakeQuery
 from .scan import Where, tuples
 from .sql import plain
@@ -44,7 +44,6 @@ class Wanted:
 
 _CHOOSING = ("recording_id", "session_id", "stream", "started_at", "duration_s")
 """The columns of `sessions` by which sessions are chosen."""
-_PART = ("session_id", "started_at", "recording_id")
 _OWN = tuple(name for name in SHOWN if name in SCHEMAS["sessions"].names)
 _OF_RECORDINGS = ("recording_id", "started_at", "server_version", "labels")
 _FILES, _ROWS = 16, 20_000
@@ -158,7 +157,9 @@ def _begun_between(rows: pa.Table, after: int | None, before: int | None, many: 
     places = pc.indices_nonzero(pc.fill_null(is_between, after is None))
     newest, at = places.take(pc.array_sort_indices(begun.take(places), order="descending")), 0
     while at < len(newest):
-        end = _behind_equals(begun, newest, min(at + many, len(newest)))
+        end = min(at + many, len(newest))
+        while end < len(newest) and begun[newest[end].as_py()] == begun[newest[end - 1].as_py()]:
+            end += 1  # those that began at the same time stay together
         yield _parts(rows, newest[at:end])
         many, at = min(2 * many, _ALL), end
 
@@ -175,13 +176,6 @@ def _with_a_part(rows: pa.Table, is_one: pa.Array) -> pa.Table:
     return rows.filter(pc.or_(known, pc.and_(pc.is_null(ids), pc.fill_null(is_one, False))))
 
 
-def _behind_equals(values: pa.Array, order: pa.Array, at: int) -> int:
-    """Return `at`, or the next place in the order whose value differs from the one before it."""
-    while at < len(order) and values[order[at].as_py()] == values[order[at - 1].as_py()]:
-        at += 1
-    return at
-
-
 def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     """Return the sessions that begin in the rows at these places, the newest first, with all their recordings.
 
@@ -194,8 +188,9 @@ def _parts(rows: pa.Table, places: pa.Array) -> Parts:
     several = counts.field("values").filter(pc.greater(counts.field("counts"), 1))
     split: dict[str, list[tuple[int | None, str]]] = defaultdict(list)
     if len(several):
-        for id_, *part in tuples(of.filter(pc.is_in(of["session_id"], several)), *_PART):
-            split[id_].append((part[0], part[1]))
+        parts = of.filter(pc.is_in(of["session_id"], several))
+        for id_, started_at, recording_id in tuples(parts, "session_id", "started_at", "recording_id"):
+            split[id_].append((started_at, recording_id))
     found: Parts = {}
     for recording_id, session_id, stream, started_at in tuples(some, *_CHOOSING[:4]):
         if session_id not in split:
@@ -283,7 +278,7 @@ def _checked(query: LakeQuery, rows: Sequence[Row], *, is_all: bool = False) -> 
     for one in query.files("sessions"):
         if one.day in own or first <= one.day <= last:
             near.append(one)
-        elif one.may_hold_session(ids):
+        elif one.sessions is None or has_between(ids, *one.sessions):
             far.append(one)
     found = query.scan("sessions", ("session_id", "recording_id", CHILDREN), files=near)
     others = query.scan("sessions", ("session_id", "recording_id"), files=far, among={"session_id": ids})

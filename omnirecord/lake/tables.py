@@ -208,24 +208,21 @@ class EventColumns:
             name: pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(ends, pa.array(one, schema.field(name).type)))
             for name, one in zip(names, values, strict=True)
         }
+        raw = pa.StringArray.from_buffers(count, pa.py_buffer(self._ends), pa.py_buffer(b"".join(self._body)))
+        if self._no_text:
+            raw = pc.if_else([place in self._no_text for place in range(count)], pa.scalar(None, pa.string()), raw)
         made = {
             **of_streams,
-            "seq": integers(self._seq, pa.int32()), "at": timestamps(offset_ns, self._started_us),
+            "seq": integers(self._seq, pa.int32()),
+            "at": pc.add(pc.divide(offset_ns, 1000), self._started_us).cast(_AT),
             "offset_ns": offset_ns, "sent_ns": pa.array(self._sent_ns, pa.int64()),
             "type": pa.array(self._types, pa.string()), "verdict": pa.array(self._verdicts, pa.string()),
-            "length": integers(self._lengths, pa.int64()).cast(pa.int32()), "raw": self._raw(),
+            "length": integers(self._lengths, pa.int64()).cast(pa.int32()), "raw": raw,
             "raw_bytes": _sparse(self._binary, count, schema.field("raw_bytes").type),
             "issues": _sparse(self._issues, count, schema.field("issues").type),
         }  # fmt: skip
         self._begin()
         return made
-
-    def _raw(self) -> pa.Array:
-        offsets, data = pa.py_buffer(self._ends), pa.py_buffer(b"".join(self._body))
-        raw = pa.StringArray.from_buffers(len(self), offsets, data)
-        if not self._no_text:
-            return raw
-        return pc.if_else([place in self._no_text for place in range(len(self))], pa.scalar(None, pa.string()), raw)
 
 
 def integers(values: array[int], type_: pa.DataType) -> pa.Array:
@@ -237,11 +234,6 @@ def start_of(started_at: str) -> datetime:
     """Return the start of a recording, in UTC. A time without a zone is UTC."""
     at = datetime.fromisoformat(started_at)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def timestamps(offset_ns: pa.Array, started_us: int) -> pa.Array:
-    """Return the UTC times of offsets in ns."""
-    return pc.add(pc.divide(offset_ns, 1000), started_us).cast(pa.timestamp("us", tz="UTC"))
 
 
 def is_text(table: FrameTable) -> bool:

@@ -217,9 +217,7 @@ def is_committed(table: DeltaTable, actions: Sequence[AddAction | RemoveAction])
     version = (table.transaction_version(_REMOVALS) or 0) + 1
     properties = CommitProperties(app_transactions=[Transaction(_REMOVALS, version)])
     try:
-        table.create_write_transaction(
-            list(actions), "append", table.schema(), [PARTITION], commit_properties=properties
-        )
+        table.create_write_transaction([*actions], "append", table.schema(), [PARTITION], commit_properties=properties)
     except CommitFailedError:
         return False
     return True
