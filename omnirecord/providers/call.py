@@ -148,12 +148,12 @@ def call_of(
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)
     tools = tuple(one.request() for one in answer.tools.values())
-    over = answer.ended_ns if answer.ending in ("completed", "incomplete", "failed") else None
     return ModelCall(
         exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
         model=answer.model or as_text(body.get("model")), attempt=_attempt(x), status=status,
         started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
-        first_token_ns=answer.first_ns, ended_ns=over if over is not None else x.end_ns, ending=ending, reason=reason,
+        first_token_ns=answer.first_ns, ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
+        ending=ending, reason=reason,
         error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
         texts=tuple(answer.said()),
         reasoning="".join(answer.reasoning), tool_calls=tools,
