@@ -24,8 +24,6 @@ _ENDS: dict[str, Api] = {
     "/chat/completions": "openai-chat",
     "/messages": "anthropic-messages",
 }
-_NO_CONVERSATION = ("/embeddings", "/moderations")
-"""Ends of paths whose bodies look like a conversation."""
 _SETTINGS = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
@@ -173,7 +171,7 @@ def _api_of(data: dict[str, Any], target: str) -> Api | None:
     has_messages = isinstance(messages, list) and all(isinstance(one, dict) and "role" in one for one in messages)
     if (api := api_of(target)) is not None:
         return api if (has_input if api == "openai-responses" else has_messages) else None
-    if target.partition("?")[0].endswith(_NO_CONVERSATION):
+    if target.partition("?")[0].endswith(("/embeddings", "/moderations")):  # their bodies look like one
         return None
     if has_messages and messages:
         return "anthropic-messages" if _looks_like_anthropic(data) else "openai-chat"

@@ -23,7 +23,6 @@ _VOLATILE = frozenset(
 """Fields of parts and items that differ between runs, or only affect costs."""
 _LONG = 512
 """Characters from which a text without white space counts as binary data."""
-_CALL_FIELDS = ("type", "call_id", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +165,7 @@ def _item(data: dict[str, Any], kind: str) -> Draft:
     if kind.endswith("_call") and call_id is not None:
         if "arguments" in data or "input" in data:
             return _call(data, call_id)
-        rest = {key: value for key, value in _stable(data).items() if key not in _CALL_FIELDS}
+        rest = {key: value for key, value in _stable(data).items() if key not in ("type", "call_id", "name")}
         return _call({"name": kind, "arguments": rest}, call_id)
     return Draft("other", value=_stable(data), name=kind)
 

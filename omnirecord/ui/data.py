@@ -65,13 +65,10 @@ def comparison(store: Store, a: str, b: str) -> Row:
 def _row(one: Difference, places: Places) -> Row:
     both = isinstance(one.a, str) and isinstance(one.b, str)
     said = [list(span) for span in spans(one.a, one.b)] if both else None
-    return {**one.row(), "turn": _turn(one, places), "spans": said}
-
-
-def _turn(one: Difference, places: Places) -> int | None:
-    """The pair of a difference. Paths count in the first session, except for turns of the second one alone."""
+    # Paths count turns in the first session, except for turns of the second one alone.
     found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
-    return None if found is None else places[one.a is None and not found[2]][int(found[1])]
+    turn = None if found is None else places[one.a is None and not found[2]][int(found[1])]
+    return {**one.row(), "turn": turn, "spans": said}
 
 
 def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
