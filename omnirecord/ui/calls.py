@@ -60,21 +60,18 @@ class Linked:
 
     def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
         """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
-        if store.is_being_recorded:
-            with self._lock:
-                return self._look(store, stamp[0])
-        self._growing, kept = None, self._kept
-        if kept is None or kept[0] != stamp or stamp[1] is None:
-            kept = self._kept = stamp, Hops.of(store)
-        return kept[1]
-
-    def _look(self, store: Store, inode: int) -> Hops:
-        if self._growing is None or self._growing[0] != inode:
-            self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
-        growing = self._growing[1]
-        for _ in growing.look(store, lambda x: is_unknown(store, x)):
-            pass  # the page lists other requests elsewhere
-        return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
+        if not store.is_being_recorded:
+            self._growing, kept = None, self._kept
+            if kept is None or kept[0] != stamp or stamp[1] is None:
+                kept = self._kept = stamp, Hops.of(store)
+            return kept[1]
+        with self._lock:
+            if self._growing is None or self._growing[0] != stamp[0]:
+                self._growing, self._rows = (stamp[0], GrowingSessions(GrowingSession, reads_open=True)), {}
+            growing = self._growing[1]
+            for _ in growing.look(store, lambda x: is_unknown(store, x)):
+                pass  # the page lists other requests elsewhere
+            return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 
 
 class Hops:

@@ -175,6 +175,18 @@ export class CallPanel {
     return found
   }
 
+  // Show one event: its frame, and its partner on the client hop, to which `cross` moves.
+  async showEvent(seq, cross) {
+    const { source, stream } = this,
+      [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
+    fill(
+      this.chosen,
+      h('h3', `Event ${seq}`),
+      move ? h('p.remark', 'caused ', partnerLine(move, () => cross(move))) : '',
+      h('pre.raw', typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
+    )
+  }
+
   jump(name, delta) {
     return h('button.quiet', { onclick: () => this.showEvents(delta) }, name)
   }
@@ -277,14 +289,13 @@ export class CallView {
     fill(this.head, ...callTitle(call))
     fill(this.copies, copyButtons({ curl: full.curl, id: String(exchange) }, () => location.href))
     fill(this.body, ...this.panel.parts(call, full))
-    this.call = call
     if (call.stream !== null) await this.show()
   }
 
   async show() {
     await this.panel.showEvents(this.delta)
     if (this.delta === null) return
-    await showEvent(this.panel, this.source, this.call.stream, this.delta, move => {
+    await this.panel.showEvent(this.delta, move => {
       location.hash = write({ view: 'session', key: move.key, event: `${move.stream}:${move.seq}` })
     })
   }
@@ -294,15 +305,4 @@ export class CallView {
     history.replaceState(null, '', write({ view: 'call', key: String(this.exchange), delta }))
     filled(this.body, () => this.show(), true)
   }
-}
-
-// Show one event of a call: its frame, and its partner on the client hop.
-export async function showEvent(panel, source, stream, seq, go) {
-  const [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
-  fill(
-    panel.chosen,
-    h('h3', `Event ${seq}`),
-    move ? h('p.remark', 'caused ', partnerLine(move, () => go(move))) : '',
-    h('pre.raw', typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
-  )
 }

@@ -1,6 +1,6 @@
 // One event or request in full: the raw frame, the parsed data with its problems, and both times.
 
-import { CallPanel, callTitle, partnerLine, showEvent } from './callsview.js'
+import { CallPanel, callTitle, partnerLine } from './callsview.js'
 import { add, button, copyButtons, fill, h, icon } from './dom.js'
 import { dataParts, exchangeParts, factList, latin } from './facts.js'
 import { dataOf } from './source.js'
@@ -72,12 +72,11 @@ export class Detail {
       fill(this.body, ...this.panel.parts(call, full))
       if (!delta) this.body.scrollTop = 0
     }
-    const { stream } = this.shownCall
-    if (stream === null) return
+    if (this.shownCall.stream === null) return
     const at = await this.panel.showEvents(delta)
     if (!delta || deck.selected !== selected) return
     if (at !== null) deck.noteDelta(exchange, delta, at)
-    await showEvent(this.panel, source, stream, delta, move => deck.goAlong(move))
+    await this.panel.showEvent(delta, move => deck.goAlong(move))
     this.panel.list.querySelector('.selected')?.scrollIntoView({ block: 'center' })
   }
 
