@@ -5,12 +5,11 @@ No content makes it fail: a value of another type is ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ..text import one_line
+from ..text import as_json, one_line
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, loads, text_of
 from .conversation import Api
 
@@ -114,7 +113,7 @@ class Answer:
 
     def numbered(self) -> Iterable[Delta]:
         """Return the deltas, with the index of their texts."""
-        places = {place: n for n, place in enumerate(p for p in sorted(self.texts) if any(self.texts[p]))}
+        places = {place: n for n, place in enumerate(sorted(self.texts))}
         for seq, at_ns, text, place in self._deltas:
             yield Delta(seq, at_ns, text, -1 if place is None else places[place])
 
@@ -122,8 +121,7 @@ class Answer:
         """Return the texts by place."""
         for place in sorted(self.texts):
             text, whole = "".join(self.texts[place]), self._wholes.get(place, "")
-            if text:
-                yield whole if whole.startswith(text) else text
+            yield whole if whole.startswith(text) else text
 
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
         """Set the end. The first end counts: an event after it changes nothing."""
@@ -184,8 +182,7 @@ class Answer:
         """Complete a tool request."""
         tool = self.tool(key, call_id, name)
         if arguments is not None:
-            is_text = isinstance(arguments, str)
-            tool.parts = [arguments if is_text else json.dumps(arguments, ensure_ascii=False)]
+            tool.parts = [as_json(arguments)]
         tool.at_ns = self.at_ns
 
 
