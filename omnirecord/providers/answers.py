@@ -129,8 +129,7 @@ class Answer:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
-        code, message = _error(error)
-        self.end("failed", code, message)
+        self.end("failed", *_error(error))
 
     def refuse(self, body: bytes) -> None:
         """Set the end of an error status, with the error in the body."""

@@ -206,14 +206,11 @@ def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
     sent = (*as_list(data.get("tools")), *as_list(data.get("functions")))
     tools = [_tool(one, normal) for one in sent if isinstance(one, dict)]
     numbers: dict[str, int] = {}  # of the ids of calls
-    items = [
-        draft.item(normal, None if draft.call_id is None else numbers[draft.call_id])
-        for draft in _ordered(drafts, numbers)
-    ]
+    items = tuple(_items(drafts, normal, numbers))
     return Conversation(
         api, as_text(data.get("model")) or "", data.get("stream") is True, same_instructions,
-        tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))), tuple(items), _settings(data), instructions,
-        previous, (*((previous,) if previous else ()), *numbers, *normal.ids),
+        tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))), items, _settings(data), instructions, previous,
+        (*((previous,) if previous else ()), *numbers, *normal.ids),
     )  # fmt: skip
 
 
@@ -258,14 +255,13 @@ def _unordered(schema: Any) -> Any:
     return made
 
 
-def _ordered(drafts: list[Draft], numbers: dict[str, int]) -> Iterator[Draft]:
-    """Yield drafts, and number their ids. Adjacent tool outputs come in the order of their calls."""
+def _items(drafts: list[Draft], normal: Normal, numbers: dict[str, int]) -> Iterator[Item]:
+    """Yield the items, and number the ids of their calls. Adjacent tool outputs come in the order of their calls."""
 
     def place(output: Draft) -> tuple[int, str]:
         return numbers.get(output.call_id or "", len(numbers)), output.same(Normal())
 
     for are_outputs, adjacent in groupby(drafts, lambda draft: draft.kind == "output"):
         for draft in sorted(adjacent, key=place) if are_outputs else adjacent:
-            if draft.call_id is not None:
-                numbers.setdefault(draft.call_id, len(numbers))
-            yield draft
+            call = None if draft.call_id is None else numbers.setdefault(draft.call_id, len(numbers))
+            yield draft.item(normal, call)

@@ -42,7 +42,6 @@ from .calls import CALLS, Hops, Linked, call_in_file, call_of_hit
 from .events import Key, Options, key_of_exchange, key_of_session, number_in, numbers_in, read_key
 
 Row = dict[str, Any]
-Places = dict[int, dict[int | None, int]]
 MOST_OTHERS = 500
 """Most listed requests without a session, those of runners included."""
 HITS = 200
@@ -62,7 +61,7 @@ def comparison(store: Store, a: str, b: str) -> Row:
     return {"a": a, "b": b, "tolerance_s": TOLERANCE_S, "turns": pairs, "found": [_row(one, places) for one in found]}
 
 
-def _row(one: Difference, places: Places) -> Row:
+def _row(one: Difference, places: dict[int, dict[int | None, int]]) -> Row:
     both = isinstance(one.a, str) and isinstance(one.b, str)
     said = [list(span) for span in spans(one.a, one.b)] if both else None
     # Paths count turns in the first session, except for turns of the second one alone.
