@@ -103,7 +103,7 @@ class Answer:
     def head(self, data: dict[str, Any], asked: str, said: str) -> None:
         """Read the id, the model and the usage, as far as they are there. `asked`, `said`: the names of the counts."""
         self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
-        if usage := as_dict(data.get("usage")):
+        if (usage := data.get("usage")) and isinstance(usage, dict):
             self.usage = CallUsage(
                 _number(usage.get(asked)), _number(usage.get(said)),
                 _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
