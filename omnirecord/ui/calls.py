@@ -270,14 +270,8 @@ def part(hops: Hops, number: int, name: str) -> Row:
     kind, _, index = name.partition(".")
     if index and not (index.isascii() and index.isdecimal() and len(index) < 10):
         raise UsageError(f"part={name!r} names no part of a call")
-    text = _part(link, kind, int(index or 0))
-    if text is None:
-        raise UsageError(f"part={name!r} names no part of exchange {number}")
-    return _shown(text, WHOLE)
-
-
-def _part(link: Link, kind: str, at: int) -> str | None:
-    made, conversation, one = link.call, link.call.conversation, slice(at, at + 1)
+    made, conversation, at = link.call, link.call.conversation, int(index or 0)
+    one = slice(at, at + 1)
     arguments = [tool.arguments for tool in made.tool_calls[one]]
     found = {"reasoning": [made.reasoning], "text": [*made.texts[one]], "argument": arguments}
     if conversation is not None:
@@ -286,7 +280,9 @@ def _part(link: Link, kind: str, at: int) -> str | None:
             "instructions": [conversation.instructions], "item": [*map(text_of_item, conversation.items[one])],
             "description": [tool.description for tool in tools], "schema": [*map(_schema, tools)],
         }  # fmt: skip
-    return next(iter(found.get(kind, ())), None)
+    if not found.get(kind):
+        raise UsageError(f"part={name!r} names no part of exchange {number}")
+    return _shown(found[kind][0], WHOLE)
 
 
 def move(store: Store, hops: Hops, stream: int, seq: int) -> Row | None:

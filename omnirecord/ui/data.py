@@ -163,7 +163,10 @@ class Answers:
             ),
             "event": lambda store, asked: events.event(store, number_in(asked, "stream"), number_in(asked, "seq")),
             "exchange": lambda store, asked: events.exchange(store, number_in(asked, "exchange")),
-            "matching": _matching,
+            "matching": lambda store, asked: {
+                "streams": events.matching(store, numbers_in(asked, "streams"), asked.get("text", "")),
+                "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), asked.get("text", "")),
+            },
             "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
             "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
         }
@@ -218,14 +221,6 @@ class Answers:
             for hit in found.hits
         ]  # fmt: skip
         return {"hits": rows, "total": found.total}
-
-
-def _matching(store: Store, asked: Options) -> Any:
-    words = asked.get("text", "")
-    return {
-        "streams": events.matching(store, numbers_in(asked, "streams"), words),
-        "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), words),
-    }
 
 
 def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:
