@@ -5,7 +5,7 @@
 
 import { add, fill, h, say, shows } from './dom.js'
 import { write } from './routes.js'
-import { count, grouped, oneLine, parsed, seconds } from './words.js'
+import { count, grouped, oneLine, seconds } from './words.js'
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})[^\n]*/
 const HEADING = /^ {0,3}#{1,6} /
@@ -243,20 +243,28 @@ function cut(text) {
 }
 
 function pretty(text) {
-  const value = parsed(text),
-    entries = value && typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : null
-  if (entries?.length === 1 && typeof entries[0][1] === 'string') return `${entries[0][0]}: ${entries[0][1]}`
-  return value !== undefined && text.length > 100 ? JSON.stringify(value, null, 2) : text
+  try {
+    const value = JSON.parse(text)
+    const entries = value && typeof value === 'object' && !Array.isArray(value) ? Object.entries(value) : null
+    if (entries?.length === 1 && typeof entries[0][1] === 'string') return `${entries[0][0]}: ${entries[0][1]}`
+    return text.length > 100 ? JSON.stringify(value, null, 2) : text
+  } catch {
+    return text
+  }
 }
 
 // The output of a shell tool, as on a terminal.
 function shell(output) {
-  const value = parsed(output)
-  if (!value || typeof value !== 'object' || !('stdout' in value)) return null
-  const printed = [value.stdout, value.stderr].filter(one => typeof one === 'string').join('')
-  const odd = [
-    value.exit_code ? `exit code ${value.exit_code}` : '',
-    value.timed_out === true ? 'timed out' : '',
-  ].filter(Boolean)
-  return (printed || '(nothing)') + (odd.length ? `\n[${odd.join(', ')}]` : '')
+  try {
+    const value = JSON.parse(output)
+    if (!value || typeof value !== 'object' || !('stdout' in value)) return null
+    const printed = [value.stdout, value.stderr].filter(one => typeof one === 'string').join('')
+    const odd = [
+      value.exit_code ? `exit code ${value.exit_code}` : '',
+      value.timed_out === true ? 'timed out' : '',
+    ].filter(Boolean)
+    return (printed || '(nothing)') + (odd.length ? `\n[${odd.join(', ')}]` : '')
+  } catch {
+    return null
+  }
 }

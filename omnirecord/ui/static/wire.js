@@ -5,7 +5,7 @@ import { fill, h, say, shows } from './dom.js'
 import { FilterBar } from './filterbar.js'
 import { saidOf } from './filters.js'
 import { VERDICTS } from './table.js'
-import { ENDINGS, clip, clock, gap, oneLine, parsed, seconds, shortTarget, size } from './words.js'
+import { ENDINGS, clip, clock, gap, oneLine, seconds, shortTarget, size } from './words.js'
 
 const LINE = 26
 const TALLEST = 16_000_000 // pixels: browsers fail a little above this
@@ -278,6 +278,10 @@ function messageTexts({ dir, size: bytes, says }) {
 
 // The text of a delta, from its summary.
 function unquoted(summary) {
-  const text = parsed(summary)
-  return typeof text === 'string' ? text : summary
+  try {
+    const text = JSON.parse(summary)
+    return typeof text === 'string' ? text : summary
+  } catch {
+    return summary
+  }
 }

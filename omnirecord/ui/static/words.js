@@ -95,15 +95,6 @@ export function momentAt(startedAt, ns) {
   return Number.isNaN(at.getTime()) ? '' : at.toISOString().replace('T', ' ').replace('Z', ' UTC')
 }
 
-// The value of a JSON text; undefined if it is no JSON.
-export function parsed(text) {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
-}
-
 // The displayed name of a session.
 export function sessionName(row) {
   if (row.session_id === null) return row.asked ?? `Stream ${row.stream}`
