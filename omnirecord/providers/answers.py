@@ -101,7 +101,8 @@ class Answer:
         """Read a `[DONE]`. It ends an answer only in Chat Completions."""
 
     def head(self, data: dict[str, Any], asked: str, said: str) -> None:
-        """Read the id, the model and the usage, as far as they are there. `asked`, `said`: the names of the counts."""
+        """Read the id, the model and the usage of an OpenAI answer; a missing one keeps its value. `asked`, `said`: the
+        names of the fields for input and output tokens."""
         self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
         if (usage := data.get("usage")) and isinstance(usage, dict):
             self.usage = CallUsage(

@@ -185,7 +185,7 @@ def _output(content: Any, call_id: str | None, name: str | None, *, is_error: bo
         content, parts = only["text"], []
     is_plain = not is_error and not parts and (content is None or isinstance(content, str))
     stable = [_stable(one) if isinstance(one, dict) else one for one in parts]
-    value = None if is_plain else {"content": stable or content, "is_error": is_error or None}
+    value = None if is_plain else {"content": stable if parts else content, "is_error": is_error or None}
     return Draft("output", text_of(content) if parts else written(content) or "", name or "", value, call_id)
 
 

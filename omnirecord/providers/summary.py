@@ -107,7 +107,10 @@ _IN_PIECES = (
 _SUMMARIES: Mapping[str, Callable[[Data], str]] = {
     "error": _error,
     "response.output_item.added": _item,
-    **{f"response.{of}_part.{step}": _part for of in ("content", "reasoning_summary") for step in ("added", "done")},
+    "response.content_part.added": _part,
+    "response.content_part.done": _part,
+    "response.reasoning_summary_part.added": _part,
+    "response.reasoning_summary_part.done": _part,
     **{f"response.{of}_text.done": _OF_ITEM for of in ("output", "reasoning", "reasoning_summary")},
     **{f"response.{name}.{step}": _OF_ITEM for name in _IN_PIECES for step in ("delta", "done")},
     "chat.completion.chunk": _chunk,

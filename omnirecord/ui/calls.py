@@ -170,16 +170,16 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
     rows = [hops.row(link) for link in found[:MOST]]
     told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
-    spent_in = []
+    sentences = []
     for session in told:
         for turn in session.turns:
             links, maybe = hops.calls.of(turn), hops.calls.maybe(turn)
             if links or maybe:
                 sentence = spent(time_spent(turn, links, len(maybe)))
-                spent_in.append({"key": str(key_of_session(session)), "turn": turn.turn, "sentence": sentence})
+                sentences.append({"key": str(key_of_session(session)), "turn": turn.turn, "sentence": sentence})
     return {
         "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
-        "spent": spent_in, "offsets": [asdict(one) for one in hops.calls.offsets],
+        "spent": sentences, "offsets": [asdict(one) for one in hops.calls.offsets],
     }  # fmt: skip
 
 

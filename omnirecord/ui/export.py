@@ -43,7 +43,7 @@ def sealed_page(
     sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
     with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
         data = sealed_data(store, cassette.name, shared, session)
-        yield from _html(gzip.compress(dumps(data).encode(), mtime=0))
+        yield from _html(gzip.compress(dumps(data).encode(), 9, mtime=0))
 
 
 def sealed_data(store: Store, name: str, shared: Row, session: str | None = None) -> Row:
