@@ -62,17 +62,14 @@ def shortened(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
     return (*shown, Issue("", f"and {more} more")) if more > 0 else shown
 
 
-TypeOf = Callable[[Mapping[str, Any], str | None], str | None]
-"""From a payload and the `event:` of its frame to the type; None without one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """The rules of an API for its streams."""
 
     name: str = OMNIGENT
     """`omnigent`, `openai-responses`, `openai-chat`, `anthropic-messages`; empty for an unknown API."""
-    type_of: TypeOf = lambda data, _event: type_name(data)
+    type_of: Callable[[Mapping[str, Any], str | None], str | None] = lambda data, _event: type_name(data)
+    """From a payload and the `event:` of its frame to the type; None without one."""
     type_field: str = "type"
     """The field that `malformed` names if a payload has no type."""
     event_line: Literal["agrees", "required", "ignored"] = "agrees"

@@ -41,7 +41,6 @@ Paths = Mapping[str, "Paths"]
 """Names to what is named below them, `[]` for the elements of an array; empty where all of it is."""
 
 _NESTED = frozenset({dict, list})
-_COMBINED = ("allOf", "anyOf", "oneOf")
 
 
 class Shape(BaseModel):
@@ -226,7 +225,7 @@ def _plain(document: Mapping[str, Any], schemas: Sequence[Any]) -> Iterator[Mapp
 
 
 def _parts(document: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Any]:
-    parts = [part for name in _COMBINED if isinstance(schema.get(name), list) for part in schema[name]]
+    parts = [part for name in ("allOf", "anyOf", "oneOf") for part in as_list(schema.get(name))]
     pointer = str(schema.get("$ref", ""))
     return [target_of(document, pointer) if pointer.startswith("#") else {}, *parts] if "$ref" in schema else parts
 

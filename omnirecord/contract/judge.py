@@ -88,9 +88,6 @@ _PLAIN = {
     "string_type": "should be a string",
 }
 NONE = "none"
-_FURTHER = ("object", "method")
-_NO_NAME = "message"
-"""What `event:` says by default, in the standard."""
 
 
 class Contract:
@@ -107,7 +104,7 @@ class Contract:
         self._check = check
         self._odd = odd
         self._names = names
-        self._known: dict[str, Known] = {}
+        self._known: dict[str | None, Known] = {}
         self._models = models
         self.shapes = shapes
         """What may be judged without being read; None where every frame has to go through `judge`."""
@@ -186,9 +183,7 @@ class Contract:
         data = parse_quickly(raw[start:-2]) if start else None
         if data is not None:
             return self._judge_payload(event_before(raw, start), data, data)
-        return self._examine_text(frame, frame.data)
-
-    def _examine_text(self, frame: Frame, text: str | None) -> Judgement:
+        text = frame.data
         if text is None:
             return Judgement("comment")
         if text == SENTINEL:
@@ -216,14 +211,16 @@ class Contract:
             return Judgement("unknown", type_, number, (Issue(field_, "is not in the contract", "unknown type"),), data)
         issues = tuple(self._check(type_, checkable))
         if event != type_ and (event or api.event_line == "required") and api.event_line != "ignored":
-            issues = (_event_line(event, type_), *issues)
+            differs = Issue("event", f"differs from the type {type_}", "event differs")
+            issues = (differs if event else Issue("event", "is required", "missing field"), *issues)
         return Judgement("invalid" if issues else "valid", type_, number, issues, data)
 
     def unheard_of(self, type_: str, data: dict[str, Any]) -> list[Issue]:
         """What is in a payload of that type and not in the contract. Never a fault: no verdict depends on it."""
-        if type_ not in self.types:
+        known = self._of(type_)
+        if known is None:
             return []
-        unknown = [Issue.at(steps, "is not named", "unknown field") for steps in self._of(type_).unknown(data)]
+        unknown = [Issue.at(steps, "is not named", "unknown field") for steps in known.unknown(data)]
         return unknown if self._odd is None else [*unknown, *self._odd(type_, data)]
 
     def shape_of(self, raw: bytes) -> Shape | None:
@@ -242,11 +239,13 @@ class Contract:
 
     def place(self, type_: str | None, issue: Issue) -> str:
         """The issue's path as all events of its type share it: `viewers[*].idle`, `usage_by_model.*.cost`."""
-        return self._of(type_).path(issue.steps) if issue.steps and type_ in self.types else issue.path
+        known = self._of(type_) if issue.steps else None
+        return issue.path if known is None else known.path(issue.steps)
 
-    def _of(self, type_: str) -> Known:
+    def _of(self, type_: str | None) -> Known | None:
+        """Return the fields of a type; None for a type that the contract lacks."""
         known = self._known.get(type_)
-        if known is None:
+        if known is None and type_ in self.types:
             known = self._known[type_] = self._names(type_)
         return known
 
@@ -260,7 +259,11 @@ class Contract:
         try:
             return model.model_validate(data)
         except ValidationError:
-            return _event_with_odd_keys(model, data)
+            pass  # pydantic takes a lone surrogate in a text, but in no field's name
+        try:
+            return model.model_validate(without_surrogates(data))
+        except (ValueError, TypeError, RecursionError):
+            return UntypedEvent.of(data)
 
 
 class ByPath(Contract):
@@ -299,8 +302,8 @@ def any_type(data: Mapping[str, Any], event: str | None) -> str | None:
     `event:`, else the payload's `object` or `method`, as far as they exist. An answer of JSON-RPC has the type `result`
     or `error`."""
     found = type_name(data)
-    if found is None and (event is None or event == _NO_NAME):
-        found = next((text for name in _FURTHER if isinstance(text := data.get(name), str)), None)
+    if found is None and event in (None, "message"):  # the standard's default
+        found = next((text for name in ("object", "method") if isinstance(text := data.get(name), str)), None)
         if found is None and (message := message_of(data)) is not None:
             found = message.kind
     return found if found is not None else event or None
@@ -343,17 +346,3 @@ def issues_of(error: ValidationError, under: tuple[str | int, ...] = ()) -> list
 def _message(kind: str, text: str) -> str:
     plain = text.removeprefix("Input ").removeprefix("Value error, ")
     return _PLAIN.get(kind) or plain[:1].lower() + plain[1:]
-
-
-def _event_with_odd_keys(model: type[Event], data: dict[str, Any]) -> Event:
-    """pydantic takes a lone surrogate in a text, but in no field's name."""
-    try:
-        return model.model_validate(without_surrogates(data))
-    except (ValueError, TypeError, RecursionError):
-        return UntypedEvent.of(data)
-
-
-def _event_line(event: str | None, type_: str) -> Issue:
-    if not event:
-        return Issue("event", "is required", "missing field")
-    return Issue("event", f"differs from the type {type_}", "event differs")

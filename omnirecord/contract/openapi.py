@@ -19,7 +19,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 import jsonschema_rs
@@ -27,7 +26,7 @@ import jsonschema_rs
 from ..errors import UsageError
 from ..wire.json_rpc import message_of
 from ..wire.strict_json import as_dict, as_list, as_text
-from . import Api, Issue, ProblemKind
+from . import OMNIGENTS, Api, Issue, ProblemKind
 from .events import Event, Known, sequence_number, target_of
 from .judge import ByPath, Contract, Judgement, NoContract, any_type
 
@@ -46,9 +45,7 @@ Union = tuple[str, dict[str, str]]
 Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
 
 
-def from_file(
-    path: str, models: Mapping[str, type[Event]] = MappingProxyType({}), names: Sequence[str] = ()
-) -> Contract:
+def from_file(path: str, models: Mapping[str, type[Event]], names: Sequence[str]) -> Contract:
     """The contract that a document sets; a `UsageError` where there is none in it. `path`: of the file, or
     `FILE#/pointer` of a schema in it. `models`: those for `Contract.event`. `names`: contracts that an error lists."""
     file, _, pointer = (path, "", "") if "#" not in path or Path(path).exists() else path.partition("#")
@@ -59,14 +56,7 @@ def from_file(
         raise UsageError(f"{file} has no schema at {pointer}.")
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     if not pointer and (methods := calls_of(document)):
-        checks = {name: _validator(make, document, at, path) for name, at in methods.items()}
-        return Contract(
-            path,
-            checks,
-            lambda type_, data: _issues(checks[type_], data),
-            lambda type_: Known(document, [target_of(document, methods[type_]), ENVELOPE]),
-            api=CALLS,
-        )
+        return _by_type(path, document, methods, make, CALLS, {}, ENVELOPE)
     if not pointer and (streams := streams_of(document)) and _UNION not in _components(document):
         by_path = {one: _contract(path, document, at, make, models) for one, at in streams.items()}
         return next(iter(by_path.values())) if len(by_path) == 1 else of_paths(path, by_path)
@@ -81,20 +71,23 @@ def _contract(path: str, document: Document, pointer: str, make: Any, models: Ma
     field, pointers = union
     if not pointers:
         raise UsageError(f"The union of events in {path} names no types.")
-    validators = {type_: _validator(make, document, pointers[type_], path) for type_ in pointers}
+    if field == _FIELD and not models.keys().isdisjoint(pointers):
+        api = OMNIGENTS
+    else:  # only the field with the type is known
+        api = Api("", lambda data, _event: as_text(data.get(field)), field, event_line="ignored", has_ends=False)
+    return _by_type(path, document, pointers, make, api, models)
+
+
+def _by_type(
+    path: str, document: Document, pointers: Mapping[str, str], make: Any, api: Api,
+    models: Mapping[str, type[Event]], *shared: Document,
+) -> Contract:  # fmt: skip
+    """Return a contract with a schema for each type. `shared`: schemas whose fields every event may have."""
+    validators = {type_: _validator(make, document, at, path) for type_, at in pointers.items()}
     return Contract(
-        path,
-        validators,
-        lambda type_, data: _issues(validators[type_], data),
-        lambda type_: Known(document, [target_of(document, pointers[type_]) or {}]),
-        models=models,
-        api=Api() if field == _FIELD and not models.keys().isdisjoint(pointers) else _api(field),
-    )
-
-
-def _api(field: str) -> Api:
-    """Return the rules of an API of which only the field with the type is known."""
-    return Api("", lambda data, _event: as_text(data.get(field)), field, event_line="ignored", has_ends=False)
+        path, validators, lambda type_, data: _issues(validators[type_], data),
+        lambda type_: Known(document, [target_of(document, pointers[type_]) or {}, *shared]), models=models, api=api,
+    )  # fmt: skip
 
 
 class _OneSchema(Contract):
@@ -109,11 +102,8 @@ class _OneSchema(Contract):
         type_, issues = any_type(fields, event), tuple(_issues(self._validator, checkable))
         return Judgement("invalid" if issues else "valid", type_, sequence_number(fields), issues, data)
 
-    def unheard_of(self, _type: str, data: dict[str, Any]) -> list[Issue]:
-        return [Issue.at(steps, "is not named", "unknown field") for steps in self._fields.unknown(data)]
-
-    def place(self, _type: str | None, issue: Issue) -> str:
-        return self._fields.path(issue.steps) if issue.steps else issue.path
+    def _of(self, _type: str | None) -> Known:
+        return self._fields
 
 
 def _read(path: str, names: Sequence[str]) -> Document:
@@ -183,7 +173,7 @@ def _members(schema: Any) -> list[Any]:
 
 
 def _own_types(document: Document, pointer: str, field: str) -> list[str]:
-    kind = as_dict(as_dict(as_dict(target_of(document, pointer)).get("properties")).get(field))
+    kind = _property(target_of(document, pointer), field)
     names = [kind["const"]] if "const" in kind else kind.get("enum", [])
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
@@ -272,7 +262,7 @@ def calls_of(document: Document) -> dict[str, str]:
         methods = {
             method: f"#/{place}/{name}"
             for name, schema in named.items()
-            if isinstance(method := _method_of(schema), str)
+            if isinstance(method := _property(schema, "method").get("const"), str)
         }  # fmt: skip
         answers = {
             kind: f"#/{place}/{found[0]}"
@@ -284,8 +274,8 @@ def calls_of(document: Document) -> dict[str, str]:
     return {}
 
 
-def _method_of(schema: Any) -> Any:
-    return as_dict(as_dict(as_dict(schema).get("properties")).get("method")).get("const")
+def _property(schema: Any, name: str) -> Document:
+    return as_dict(as_dict(as_dict(schema).get("properties")).get(name))
 
 
 def streams_of(document: Document) -> dict[str, str]:

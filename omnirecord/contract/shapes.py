@@ -49,7 +49,6 @@ _FLOAT = rb"-?+(?:0|[1-9][0-9]{0,14}+)\.[0-9]{1,17}+"
 _KINDS = {str: re.compile(_STRING), int: re.compile(_INTEGER), float: re.compile(_FLOAT)}
 _TOKEN = re.compile(rb'[ \t]+|[{}\[\],:]|"(?:[^"\\]|\\.)*"|[^ \t{}\[\],:"]+')
 
-Match = Callable[[bytes, int], object]
 Annotation = Any
 """The annotation of a value in a model: a type, a union of types, `Any`; None if it is not understood here."""
 
@@ -60,7 +59,7 @@ class Shape(NamedTuple):
 
     head: bytes
     at: int
-    match: Match
+    match: Callable[[bytes, int], object]
     type: str
     rest: bytes
 

@@ -88,7 +88,6 @@ RUNNER_DISCONNECTED = "runner_disconnected"
 """The error code of a turn whose runner was lost."""
 STREAM_EPOCH = "x-omnigent-stream-epoch"
 """Response header: another value after a restart of the server."""
-_DENIED_RESPONSE = "deny_"
 SNAPSHOT_TYPES = frozenset(
     {
         SESSION_HEARTBEAT, "session.resource.created", SESSION_CHILD_SESSION_UPDATED,
@@ -111,7 +110,7 @@ def is_of_tool(type_: str) -> bool:
 
 def is_denial(response_id: str | None) -> bool:
     """Return whether a response with this id is the server's refusal of a message."""
-    return response_id is not None and response_id.startswith(_DENIED_RESPONSE)
+    return response_id is not None and response_id.startswith("deny_")
 
 
 def stream_epoch(exchange: Exchange) -> str | None:

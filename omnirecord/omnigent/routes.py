@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ..model import Exchange, Headers
+from ..model import Exchange, Headers, by_key
 from ..wire.headers import header
 
 CONTROL = "/-/omnirecord/"
@@ -29,7 +29,6 @@ READ_EXAMPLE = "GET /v1/sessions/*"
 _SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 """Path segments after `/v1/sessions/` that are no session ids."""
-_OF_MACHINES = ("/v1/runners", "/v1/hosts")
 RUNNER = "runner"
 _TOKEN = "x-omnigent-runner-tunnel-token"
 _PYTHON = ("python-httpx/", "python/", "python-requests/", "python-urllib/", "omnigent")
@@ -86,7 +85,7 @@ def is_of_sessions(target: str) -> bool:
 
 def is_of_machines(target: str) -> bool:
     """Return whether a target names a runner or a host. The web UI only probes these."""
-    return path_of(target).startswith(_OF_MACHINES)
+    return path_of(target).startswith(("/v1/runners", "/v1/hosts"))
 
 
 def creates_session(method: str, target: str) -> bool:
@@ -144,11 +143,8 @@ def is_session(exchanges: Iterable[Exchange]) -> bool:
 
 def unknown_sessions(exchanges: Iterable[Exchange]) -> set[str]:
     """Return the session ids that requests name and the server does not know."""
-    named: dict[str, list[Exchange]] = {}
-    for x in exchanges:
-        if x.session_id is not None:
-            named.setdefault(x.session_id, []).append(x)
-    return {session_id for session_id, group in named.items() if not is_session(group)}
+    named = by_key(exchanges, lambda x: x.session_id)
+    return {session_id for session_id, own in named.items() if session_id is not None and not is_session(own)}
 
 
 class Parties:

@@ -5,12 +5,11 @@ No content makes it fail: a value of another type is ignored.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from ..text import one_line
+from ..text import as_json, one_line
 from ..wire.strict_json import as_dict, as_int, as_list, as_text, loads, text_of
 from .conversation import Api
 
@@ -54,13 +53,14 @@ class Delta(NamedTuple):
     """The index of its text among `texts`; of reasoning -1."""
 
 
+@dataclass(slots=True)
 class _Tool:
     """A tool that the model asks for, while its arguments grow."""
 
-    def __init__(self, call_id: str, name: str) -> None:
-        self.call_id, self.name = call_id, name
-        self.at_ns: int | None = None
-        self.parts: list[str] = []
+    call_id: str
+    name: str
+    at_ns: int | None = None
+    parts: list[str] = field(default_factory=list)
 
     def request(self) -> ToolRequest:
         return ToolRequest(self.call_id, self.name, "".join(self.parts), self.at_ns)
@@ -100,9 +100,21 @@ class Answer:
     def done(self) -> None:
         """Read a `[DONE]`. It ends an answer only in Chat Completions."""
 
+    def head(self, data: dict[str, Any], asked: str, said: str) -> None:
+        """Read the id, the model and the usage of an OpenAI answer; a missing one keeps its value. `asked`, `said`: the
+        names of the fields for input and output tokens."""
+        self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
+        if (usage := data.get("usage")) and isinstance(usage, dict):
+            self.usage = CallUsage(
+                _number(usage.get(asked)), _number(usage.get(said)),
+                _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
+                _number(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")),
+                _number(usage.get("total_tokens")),
+            )  # fmt: skip
+
     def numbered(self) -> Iterable[Delta]:
         """Return the deltas, with the index of their texts."""
-        places = {place: n for n, place in enumerate(p for p in sorted(self.texts) if any(self.texts[p]))}
+        places = {place: n for n, place in enumerate(sorted(self.texts))}
         for seq, at_ns, text, place in self._deltas:
             yield Delta(seq, at_ns, text, -1 if place is None else places[place])
 
@@ -110,8 +122,7 @@ class Answer:
         """Return the texts by place."""
         for place in sorted(self.texts):
             text, whole = "".join(self.texts[place]), self._wholes.get(place, "")
-            if text:
-                yield whole if whole.startswith(text) else text
+            yield whole if whole.startswith(text) else text
 
     def end(self, ending: CallEnding, reason: str | None, error: str | None = None) -> None:
         """Set the end. The first end counts: an event after it changes nothing."""
@@ -119,8 +130,7 @@ class Answer:
             self.ending, self.reason, self.error, self.ended_ns = ending, reason, error or self.error, self.at_ns
 
     def fail(self, error: Any) -> None:
-        code, message = _error(error)
-        self.end("failed", code, message)
+        self.end("failed", *_error(error))
 
     def refuse(self, body: bytes) -> None:
         """Set the end of an error status, with the error in the body."""
@@ -172,8 +182,7 @@ class Answer:
         """Complete a tool request."""
         tool = self.tool(key, call_id, name)
         if arguments is not None:
-            is_text = isinstance(arguments, str)
-            tool.parts = [arguments if is_text else json.dumps(arguments, ensure_ascii=False)]
+            tool.parts = [as_json(arguments)]
         tool.at_ns = self.at_ns
 
 
@@ -189,7 +198,7 @@ class _Responses(Answer):
         elif kind == "content_part.done":
             self.say(_said(data.get("part")), place, whole=True)
         elif kind in ("output_text.done", "refusal.done"):
-            self.say(as_text(data.get("text")) or as_text(data.get("refusal")), place, whole=True)
+            self.say(_said(data), place, whole=True)
         elif kind in ("reasoning_text.delta", "reasoning_summary_text.delta"):
             self.think(as_text(data.get("delta")))
         elif kind in ("function_call_arguments.delta", "custom_tool_call_input.delta"):
@@ -225,10 +234,7 @@ class _Responses(Answer):
 
     def _response(self, response: dict[str, Any], kind: str = "") -> None:
         """`kind`: the status in the type of the event, which counts if the response has no such status."""
-        self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
-        usage = as_dict(response.get("usage"))
-        if usage:
-            self.usage = _usage(usage, "input_tokens", "output_tokens")
+        self.head(response, "input_tokens", "output_tokens")
         status = next((one for one in (response.get("status"), kind) if one in self._ENDS), None)
         if status is None:
             return
@@ -254,10 +260,7 @@ class _Chat(Answer):
         self._read(data, "message")
 
     def _read(self, data: dict[str, Any], key: str) -> None:
-        self.id, self.model = as_text(data.get("id")) or self.id, as_text(data.get("model")) or self.model
-        usage = as_dict(data.get("usage"))
-        if usage:
-            self.usage = _usage(usage, "prompt_tokens", "completion_tokens")
+        self.head(data, "prompt_tokens", "completion_tokens")
         if data.get("error"):
             self.fail(data["error"])
         for choice in map(as_dict, as_list(data.get("choices"))):
@@ -357,14 +360,6 @@ class _Messages(Answer):
 READERS: dict[Api, type[Answer]] = {
     "openai-responses": _Responses, "openai-chat": _Chat, "anthropic-messages": _Messages,
 }  # fmt: skip
-
-
-def _usage(usage: dict[str, Any], asked: str, said: str) -> CallUsage:
-    return CallUsage(
-        _number(usage.get(asked)), _number(usage.get(said)),
-        _number(as_dict(usage.get(f"{asked}_details")).get("cached_tokens")),
-        _number(as_dict(usage.get(f"{said}_details")).get("reasoning_tokens")), _number(usage.get("total_tokens")),
-    )  # fmt: skip
 
 
 def _number(count: Any) -> int | None:

@@ -38,8 +38,6 @@ CutBy = Literal["client", "provider", "recorder"]
 
 _RETRY_COUNT = "x-stainless-retry-count"
 """Request header of the SDKs of OpenAI and Anthropic: the number of attempts before this one."""
-_MOST_ATTEMPTS = 10_000
-_RATE_LIMITED = frozenset({429, 529})
 _CUT_BY: dict[Ending, CutBy] = {
     "client_left": "client", "recorder_stopped": "recorder", "recorder_killed": "recorder",
     "eof": "provider", "done": "provider", "upstream_lost": "provider",
@@ -100,7 +98,7 @@ class ModelCall:
     @property
     def is_rate_limited(self) -> bool:
         """Whether the provider refused it because of a rate limit or of its load."""
-        return self.status in _RATE_LIMITED or (self.reason or "").startswith(("rate_limit", "overloaded"))
+        return self.status in (429, 529) or (self.reason or "").startswith(("rate_limit", "overloaded"))
 
     @property
     def has_answer(self) -> bool:
@@ -148,15 +146,13 @@ def call_of(
     ending, reason, cut_by = _ending(x, answer, is_lost=is_lost)
     conversation = conversation_of(request, x.request.target)
     tools = tuple(one.request() for one in answer.tools.values())
-    over = answer.ended_ns if answer.ending in ("completed", "incomplete", "failed") else None
     return ModelCall(
         exchange=x.exchange, recording=x.recording, hop=hop, stream=x.stream, api=api,
         model=answer.model or as_text(body.get("model")), attempt=_attempt(x), status=status,
         started_ns=x.request.at_ns, first_byte_ns=x.response.at_ns if x.response else None,
-        first_token_ns=answer.first_ns, ended_ns=over if over is not None else x.end_ns, ending=ending, reason=reason,
-        error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
-        texts=tuple(answer.said()),
-        reasoning="".join(answer.reasoning), tool_calls=tools,
+        first_token_ns=answer.first_ns, ended_ns=x.end_ns if answer.ended_ns is None else answer.ended_ns,
+        ending=ending, reason=reason, error=answer.error, cut_by=cut_by, usage=answer.usage, response_id=answer.id,
+        texts=tuple(answer.said()), reasoning="".join(answer.reasoning), tool_calls=tools,
         deltas=tuple(answer.numbered()), conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
         history_ids=tuple(_history_ids(body, conversation)),
@@ -173,7 +169,7 @@ def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dic
 
 def _attempt(x: Exchange) -> int:
     count = header(x.request.headers, _RETRY_COUNT) or ""
-    return 1 + min(int(count), _MOST_ATTEMPTS) if count.isascii() and count.isdigit() and len(count) < 9 else 1
+    return 1 + min(int(count), 10_000) if count.isascii() and count.isdigit() and len(count) < 9 else 1
 
 
 def _ending(x: Exchange, answer: Answer, *, is_lost: bool) -> tuple[CallEnding, str | None, CutBy | None]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile, zip_longest
+from itertools import groupby, takewhile, zip_longest
 from typing import Any, Literal
 
+from ..model import by_key
 from ..wire.normal import Normal
 from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
 from .parts import Draft, Item, canonical, content_items, drafts_of
@@ -23,8 +24,6 @@ _ENDS: dict[str, Api] = {
     "/chat/completions": "openai-chat",
     "/messages": "anthropic-messages",
 }
-_NO_CONVERSATION = ("/embeddings", "/moderations")
-"""Ends of paths whose bodies look like a conversation."""
 _SETTINGS = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
@@ -101,10 +100,12 @@ def api_of(target: str) -> Api | None:
     return next((api for end, api in _ENDS.items() if path.endswith(end)), None)
 
 
-def conversation_of(body: bytes | str | Any, target: str = "") -> Conversation | None:
+def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:
     """Return the conversation in a decoded body or JSON value; None if there is none. `target`: the target of the
     request, which tells the API. Without it, the body tells it."""
-    data = as_dict(_value(body))
+    if isinstance(body, bytes):
+        body = parse_quickly(body) or loads(body.decode("utf-8", "replace"))
+    data = as_dict(body)
     try:
         api = _api_of(data, target)
         return None if api is None else _conversation(api, data)
@@ -159,18 +160,8 @@ def _tool_differences(recorded: Iterable[Tool], got: Iterable[Tool]) -> Iterator
 
 
 def _by_name(tools: Iterable[Tool]) -> dict[str, str]:
-    made: dict[str, str] = {}
-    for tool in tools:
-        made[tool.name] = made.get(tool.name, "") + tool.same
-    return made
-
-
-def _value(body: Any) -> Any:
-    if isinstance(body, str):
-        body = body.encode("utf-8", "surrogatepass")
-    if not isinstance(body, bytes):
-        return body
-    return parse_quickly(body) or loads(body.decode("utf-8", "replace"))
+    named = by_key(tools, lambda tool: tool.name)
+    return {name: "".join(tool.same for tool in own) for name, own in named.items()}
 
 
 def _api_of(data: dict[str, Any], target: str) -> Api | None:
@@ -180,7 +171,7 @@ def _api_of(data: dict[str, Any], target: str) -> Api | None:
     has_messages = isinstance(messages, list) and all(isinstance(one, dict) and "role" in one for one in messages)
     if (api := api_of(target)) is not None:
         return api if (has_input if api == "openai-responses" else has_messages) else None
-    if target.partition("?")[0].endswith(_NO_CONVERSATION):
+    if target.partition("?")[0].endswith(("/embeddings", "/moderations")):  # their bodies look like one
         return None
     if has_messages and messages:
         return "anthropic-messages" if _looks_like_anthropic(data) else "openai-chat"
@@ -201,27 +192,26 @@ def _looks_like_anthropic(data: dict[str, Any]) -> bool:
 def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
     normal = Normal()  # collects the ids that are not compared
     drafts = list(drafts_of(data.get("input" if api == "openai-responses" else "messages")))
-    opening = _opening(api, data, drafts)
+    if api == "openai-responses":
+        opening = [as_text(data.get("instructions")) or ""]
+    elif api == "anthropic-messages":
+        opening = [one.text for one in content_items("system", data.get("system"))]
+    else:
+        opening = [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
+        drafts = drafts[len(opening) :]
     instructions, named = "\n\n".join(opening), data.get("conversation")
     previous_id = named if isinstance(named, str) else as_text(as_dict(named).get("id"))
     previous = as_text(data.get("previous_response_id")) or previous_id
     same_instructions = canonical(normal.written(instructions))
     sent = (*as_list(data.get("tools")), *as_list(data.get("functions")))
     tools = [_tool(one, normal) for one in sent if isinstance(one, dict)]
-    items, calls = _placed(drafts[len(opening) if api == "openai-chat" else 0 :], normal)
+    numbers: dict[str, int] = {}  # of the ids of calls
+    items = tuple(_items(drafts, normal, numbers))
     return Conversation(
         api, as_text(data.get("model")) or "", data.get("stream") is True, same_instructions,
         tuple(sorted(tools, key=lambda tool: (tool.name, tool.same))), items, _settings(data), instructions, previous,
-        (*((previous,) if previous else ()), *calls, *normal.ids),
+        (*((previous,) if previous else ()), *numbers, *normal.ids),
     )  # fmt: skip
-
-
-def _opening(api: Api, data: dict[str, Any], drafts: list[Draft]) -> list[str]:
-    if api == "openai-responses":
-        return [found] if (found := as_text(data.get("instructions"))) else []
-    if api == "anthropic-messages":
-        return [one.text for one in content_items("system", data.get("system"))]
-    return [draft.text for draft in takewhile(lambda draft: draft.kind == "system", drafts)]
 
 
 def _tool(data: dict[str, Any], normal: Normal) -> Tool:
@@ -265,34 +255,13 @@ def _unordered(schema: Any) -> Any:
     return made
 
 
-def _placed(drafts: list[Draft], normal: Normal) -> tuple[tuple[Item, ...], list[str]]:
-    """Return the items, with numbers for the ids of calls; and these ids."""
-    numbers: dict[str, int] = {}
-    items = [
-        draft.item(normal, None if draft.call_id is None else numbers[draft.call_id])
-        for draft in _ordered(drafts, numbers)
-    ]
-    return tuple(items), list(numbers)
+def _items(drafts: list[Draft], normal: Normal, numbers: dict[str, int]) -> Iterator[Item]:
+    """Yield the items, and number the ids of their calls. Adjacent tool outputs come in the order of their calls."""
 
+    def place(output: Draft) -> tuple[int, str]:
+        return numbers.get(output.call_id or "", len(numbers)), output.same(Normal())
 
-def _ordered(drafts: list[Draft], numbers: dict[str, int]) -> Iterator[Draft]:
-    """Yield drafts, and number their ids. Adjacent tool outputs come in the order of their calls."""
-    outputs: list[Draft] = []
-
-    def released() -> Iterator[Draft]:
-        known = len(numbers)
-        for one in sorted(outputs, key=lambda one: (numbers.get(one.call_id or "", known), one.same(Normal()))):
-            if one.call_id is not None:
-                numbers.setdefault(one.call_id, len(numbers))
-            yield one
-        outputs.clear()
-
-    for draft in drafts:
-        if draft.kind == "output":
-            outputs.append(draft)
-            continue
-        yield from released()
-        if draft.call_id is not None:
-            numbers.setdefault(draft.call_id, len(numbers))
-        yield draft
-    yield from released()
+    for are_outputs, adjacent in groupby(drafts, lambda draft: draft.kind == "output"):
+        for draft in sorted(adjacent, key=place) if are_outputs else adjacent:
+            call = None if draft.call_id is None else numbers.setdefault(draft.call_id, len(numbers))
+            yield draft.item(normal, call)

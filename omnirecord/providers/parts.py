@@ -23,7 +23,6 @@ _VOLATILE = frozenset(
 """Fields of parts and items that differ between runs, or only affect costs."""
 _LONG = 512
 """Characters from which a text without white space counts as binary data."""
-_CALL_FIELDS = ("type", "call_id", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +164,8 @@ def _item(data: dict[str, Any], kind: str) -> Draft:
         return _output(data.get("output"), call_id, None)
     if kind.endswith("_call") and call_id is not None:
         if "arguments" in data or "input" in data:
-            return _call({"name": data.get("name"), "arguments": data.get("arguments", data.get("input"))}, call_id)
-        rest = {key: value for key, value in _stable(data).items() if key not in _CALL_FIELDS}
+            return _call(data, call_id)
+        rest = {key: value for key, value in _stable(data).items() if key not in ("type", "call_id", "name")}
         return _call({"name": kind, "arguments": rest}, call_id)
     return Draft("other", value=_stable(data), name=kind)
 
@@ -185,7 +184,8 @@ def _output(content: Any, call_id: str | None, name: str | None, *, is_error: bo
     if only.get("type") in _TEXTS and isinstance(only.get("text"), str):
         content, parts = only["text"], []
     is_plain = not is_error and not parts and (content is None or isinstance(content, str))
-    value = None if is_plain else {"content": _stable_parts(content), "is_error": is_error or None}
+    stable = [_stable(one) if isinstance(one, dict) else one for one in parts]
+    value = None if is_plain else {"content": stable if parts else content, "is_error": is_error or None}
     return Draft("output", text_of(content) if parts else written(content) or "", name or "", value, call_id)
 
 
@@ -197,10 +197,6 @@ def _text(kind: Kind, text: Any, name: str = "") -> Iterator[Draft]:
 def _stable(data: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a part that count."""
     return {key: value for key, value in data.items() if key not in _VOLATILE}
-
-
-def _stable_parts(content: Any) -> Any:
-    return [_stable(one) if isinstance(one, dict) else one for one in content] if isinstance(content, list) else content
 
 
 def _without_data(value: Any) -> Any:

@@ -60,21 +60,18 @@ class Linked:
 
     def linked(self, store: Store, stamp: tuple[int, list[int] | None]) -> Hops:
         """Return the calls of a cassette. `stamp`: of the file, from before it was opened."""
-        if store.is_being_recorded:
-            with self._lock:
-                return self._look(store, stamp[0])
-        self._growing, kept = None, self._kept
-        if kept is None or kept[0] != stamp or stamp[1] is None:
-            kept = self._kept = stamp, Hops.of(store)
-        return kept[1]
-
-    def _look(self, store: Store, inode: int) -> Hops:
-        if self._growing is None or self._growing[0] != inode:
-            self._growing, self._rows = (inode, GrowingSessions(GrowingSession, reads_open=True)), {}
-        growing = self._growing[1]
-        for _ in growing.look(store, lambda x: is_unknown(store, x)):
-            pass  # the page lists other requests elsewhere
-        return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
+        if not store.is_being_recorded:
+            self._growing, kept = None, self._kept
+            if kept is None or kept[0] != stamp or stamp[1] is None:
+                kept = self._kept = stamp, Hops.of(store)
+            return kept[1]
+        with self._lock:
+            if self._growing is None or self._growing[0] != stamp[0]:
+                self._growing, self._rows = (stamp[0], GrowingSessions(GrowingSession, reads_open=True)), {}
+            growing = self._growing[1]
+            for _ in growing.look(store, lambda x: is_unknown(store, x)):
+                pass  # the page lists other requests elsewhere
+            return Hops([one.so_far() for one in growing.all.values()], growing.calls, self._rows)
 
 
 class Hops:
@@ -173,21 +170,17 @@ def calls(hops: Hops, key: Key | None = None) -> Row:
     found.sort(key=lambda link: (link.started_ns, link.call.exchange))
     rows = [hops.row(link) for link in found[:MOST]]
     told = [one for one in hops.sessions if family is not None and (one.recording, one.session_id) in family]
-    return {
-        "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
-        "spent": list(_spent(hops, told)),
-        "offsets": [asdict(one) for one in hops.calls.offsets],
-    }  # fmt: skip
-
-
-def _spent(hops: Hops, sessions: list[Session]) -> Iterator[Row]:
-    """Yield where the time of each turn with calls went, as `show` says it."""
-    for session in sessions:
+    sentences = []
+    for session in told:
         for turn in session.turns:
             links, maybe = hops.calls.of(turn), hops.calls.maybe(turn)
             if links or maybe:
-                said = spent(time_spent(turn, links, len(maybe)))
-                yield {"key": str(key_of_session(session)), "turn": turn.turn, "sentence": said}
+                sentence = spent(time_spent(turn, links, len(maybe)))
+                sentences.append({"key": str(key_of_session(session)), "turn": turn.turn, "sentence": sentence})
+    return {
+        "calls": rows, "more": max(0, len(found) - MOST), "is_recorded": hops.calls.is_recorded,
+        "spent": sentences, "offsets": [asdict(one) for one in hops.calls.offsets],
+    }  # fmt: skip
 
 
 def call_line(hops: Hops, link: Link) -> Row:
@@ -277,14 +270,8 @@ def part(hops: Hops, number: int, name: str) -> Row:
     kind, _, index = name.partition(".")
     if index and not (index.isascii() and index.isdecimal() and len(index) < 10):
         raise UsageError(f"part={name!r} names no part of a call")
-    text = _part(link, kind, int(index or 0))
-    if text is None:
-        raise UsageError(f"part={name!r} names no part of exchange {number}")
-    return _shown(text, WHOLE)
-
-
-def _part(link: Link, kind: str, at: int) -> str | None:
-    made, conversation, one = link.call, link.call.conversation, slice(at, at + 1)
+    made, conversation, at = link.call, link.call.conversation, int(index or 0)
+    one = slice(at, at + 1)
     arguments = [tool.arguments for tool in made.tool_calls[one]]
     found = {"reasoning": [made.reasoning], "text": [*made.texts[one]], "argument": arguments}
     if conversation is not None:
@@ -293,7 +280,9 @@ def _part(link: Link, kind: str, at: int) -> str | None:
             "instructions": [conversation.instructions], "item": [*map(text_of_item, conversation.items[one])],
             "description": [tool.description for tool in tools], "schema": [*map(_schema, tools)],
         }  # fmt: skip
-    return next(iter(found.get(kind, ())), None)
+    if not found.get(kind):
+        raise UsageError(f"part={name!r} names no part of exchange {number}")
+    return _shown(found[kind][0], WHOLE)
 
 
 def move(store: Store, hops: Hops, stream: int, seq: int) -> Row | None:

@@ -42,7 +42,6 @@ from .calls import CALLS, Hops, Linked, call_in_file, call_of_hit
 from .events import Key, Options, key_of_exchange, key_of_session, number_in, numbers_in, read_key
 
 Row = dict[str, Any]
-Places = dict[int, dict[int | None, int]]
 MOST_OTHERS = 500
 """Most listed requests without a session, those of runners included."""
 HITS = 200
@@ -62,16 +61,13 @@ def comparison(store: Store, a: str, b: str) -> Row:
     return {"a": a, "b": b, "tolerance_s": TOLERANCE_S, "turns": pairs, "found": [_row(one, places) for one in found]}
 
 
-def _row(one: Difference, places: Places) -> Row:
+def _row(one: Difference, places: dict[int, dict[int | None, int]]) -> Row:
     both = isinstance(one.a, str) and isinstance(one.b, str)
     said = [list(span) for span in spans(one.a, one.b)] if both else None
-    return {**one.row(), "turn": _turn(one, places), "spans": said}
-
-
-def _turn(one: Difference, places: Places) -> int | None:
-    """The pair of a difference. Paths count in the first session, except for turns of the second one alone."""
+    # Paths count turns in the first session, except for turns of the second one alone.
     found = re.match(r"turns\[(\d+)\](.*)", one.path, re.DOTALL)
-    return None if found is None else places[one.a is None and not found[2]][int(found[1])]
+    turn = None if found is None else places[one.a is None and not found[2]][int(found[1])]
+    return {**one.row(), "turn": turn, "spans": said}
 
 
 def pairs(store: Store, files: Mapping[int, str], a: str = "", b: str = "") -> list[Row]:
@@ -167,7 +163,10 @@ class Answers:
             ),
             "event": lambda store, asked: events.event(store, number_in(asked, "stream"), number_in(asked, "seq")),
             "exchange": lambda store, asked: events.exchange(store, number_in(asked, "exchange")),
-            "matching": _matching,
+            "matching": lambda store, asked: {
+                "streams": events.matching(store, numbers_in(asked, "streams"), asked.get("text", "")),
+                "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), asked.get("text", "")),
+            },
             "pairs": lambda store, asked: pairs(store, self._files, asked.get("a", ""), asked.get("b", "")),
             "comparison": lambda store, asked: comparison(store, asked.get("a", ""), asked.get("b", "")),
         }
@@ -222,14 +221,6 @@ class Answers:
             for hit in found.hits
         ]  # fmt: skip
         return {"hits": rows, "total": found.total}
-
-
-def _matching(store: Store, asked: Options) -> Any:
-    words = asked.get("text", "")
-    return {
-        "streams": events.matching(store, numbers_in(asked, "streams"), words),
-        "exchanges": events.exchanges_with(store, numbers_in(asked, "exchanges"), words),
-    }
 
 
 def overview(store: Store, name: str, files: Mapping[int, str] | None = None, known: Known | None = None) -> Row:

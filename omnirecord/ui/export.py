@@ -33,7 +33,6 @@ MOST_COMPARED = 6
 """Most sessions of which each pair is compared beforehand: a file cannot do that itself."""
 WHOLE_TEXT = 20_000
 """Most characters of one text of a model call in the file."""
-_LEVEL = 9
 _BASE64_OF = 3 * 64 * 1024
 
 
@@ -44,7 +43,7 @@ def sealed_page(
     sub-agents; its id may be shortened. Raises `UsageError` or `CassetteError`."""
     with _to_be_shown(cassette, redact, redact_patterns) as (store, shared):
         data = sealed_data(store, cassette.name, shared, session)
-        yield from _html(gzip.compress(dumps(data).encode(), _LEVEL, mtime=0))
+        yield from _html(gzip.compress(dumps(data).encode(), 9, mtime=0))
 
 
 def sealed_data(store: Store, name: str, shared: Row, session: str | None = None) -> Row:

@@ -42,7 +42,6 @@ from .events import Key, Options
 
 _IMPORT = re.compile(r"^import\s+(?:[\w*{}\s,]+?from\s+)?'\./([\w.-]+)'\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?=(?:async\s+)?(?:function|const|let|class)\b)", re.MULTILINE)
-_FIRST = "main.js"
 _LOOKS = 0.2
 """Seconds between checks whether the file has changed."""
 DATA = f"{UI}data/"
@@ -226,7 +225,7 @@ class Bundle(NamedTuple):
 
 
 @functools.cache
-def bundle(first: str = _FIRST, *styles: str) -> Bundle:
+def bundle(first: str = "main.js", *styles: str) -> Bundle:
     """The parts of the page whose first module is `first`, read once. `styles`: files of styles beside `page.css`."""
     style = "".join(map(_page_file, ("page.css", *styles)))
     script = f"'use strict';\n(() => {{\n{joined(first)}\n}})()\n"  # without global names

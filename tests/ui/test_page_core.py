@@ -212,6 +212,17 @@ def test_a_line_of_nothing_but_signs_takes_no_time_worth_mentioning(run: Run) ->
     assert run("entries.js", script, [one * 100_000 for one in ("`", "*", "`a", "**a", "``` ", "\n```\n")]) < 2000
 
 
+def test_a_tool_is_shown_though_its_json_cannot_be_written_anew(run: Run) -> None:
+    script = """(given, output) => {
+      const view = new VIEWS.tool({ kind: 'tool', of: { name: 'sh', arguments: given } }, { deck: { isOver: true } })
+      view.update({ output, returned: true }, 0)
+      return ['.arguments', '.output'].map(name => view.element.querySelector(name).textContent)
+    }"""
+    deep = f'{{"a": {"[" * 5900}{"]" * 5900}}}'
+    odd = '{"stdout": "done", "exit_code": {"toString": 1}}'
+    assert run("entries.js", script, deep, odd) == [deep, odd]
+
+
 def test_an_older_story_that_comes_late_does_not_take_the_place_of_a_newer_one(run: Run) -> None:
     script = (
         "async () => { const waiting = [], source = { ask: () => new Promise(done => waiting.push(done)) };"

@@ -1,6 +1,6 @@
 // Model calls as texts, bars and rows. Pure. Times are ns on the clock of the session.
 
-import { clip, count, oneLine, seconds } from './words.js'
+import { clip, count, grouped, oneLine, seconds } from './words.js'
 
 const FAILED = new Set(['failed', 'refused', 'cut', 'incomplete'])
 const CALL_ENDINGS = { open: 'still open', unknown: 'end not known' }
@@ -39,7 +39,7 @@ export function callEnding(one) {
 export function callTokens({ usage }) {
   if (!usage) return ''
   const { input_tokens: sent, output_tokens: got, cached_tokens: cached, reasoning_tokens: thought } = usage
-  const number = value => (value === null ? '?' : value.toLocaleString('en'))
+  const number = value => (value === null ? '?' : grouped(value))
   const parts = [`${number(sent)} → ${number(got)} tokens`]
   if (cached) parts.push(`${number(cached)} cached`)
   if (thought) parts.push(`${number(thought)} of reasoning`)

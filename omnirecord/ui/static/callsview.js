@@ -5,7 +5,7 @@ import { callEnding, callName, callTokens, isBadCall, linkSentence } from './cal
 import { add, cell, copyButtons, fill, filled, h, numberCell, tableBox } from './dom.js'
 import { exchangeHalves, factList } from './facts.js'
 import { write } from './routes.js'
-import { clip, clock, count, gap, moment, momentAt, oneLine, seconds } from './words.js'
+import { clip, clock, count, gap, grouped, moment, momentAt, oneLine, seconds } from './words.js'
 
 const LONG_PIECE = 20_000 // characters of a long text in one element, so that the browser lays out only visible ones
 const AROUND = 12 // events that are shown before the selected one
@@ -93,7 +93,7 @@ export class CallPanel {
   items(list, exchange, { begin, items }) {
     const rows = items.map((one, i) => this.entry(one.kind, one.kind === 'output' && one.name ? `${one.label} ${one.name}` : one.label, one, exchange, `item.${begin + i}`, one.call_id))
     const earlier = begin
-      ? h('button.quiet', { onclick: event => this.earlier(event.target, list, exchange, begin) }, `Show earlier messages (${begin.toLocaleString('en')} more)`)
+      ? h('button.quiet', { onclick: event => this.earlier(event.target, list, exchange, begin) }, `Show earlier messages (${grouped(begin)} more)`)
       : ''
     list.prepend(...(earlier ? [earlier] : []), ...rows)
   }
@@ -175,6 +175,18 @@ export class CallPanel {
     return found
   }
 
+  // Show one event: its frame, and its partner on the client hop, to which `cross` moves.
+  async showEvent(seq, cross) {
+    const { source, stream } = this,
+      [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
+    fill(
+      this.chosen,
+      h('h3', `Event ${seq}`),
+      move ? h('p.remark', 'caused ', partnerLine(move, () => cross(move))) : '',
+      h('pre.raw', typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
+    )
+  }
+
   jump(name, delta) {
     return h('button.quiet', { onclick: () => this.showEvents(delta) }, name)
   }
@@ -207,7 +219,7 @@ export function partnerLine(move, go) {
 }
 
 function sizeOf({ text, cut }) {
-  return `${(cut ?? text.length).toLocaleString('en')} characters`
+  return `${grouped(cut ?? text.length)} characters`
 }
 
 // A long text in several elements.
@@ -237,7 +249,7 @@ export function callList(found, overview) {
     h('h2', overview.sessions.length ? `${count(loose.length, 'model call')} without a certain turn` : count(loose.length, 'model call')),
     linked ? h('p.remark', `${count(linked, 'further call')} in the timelines of the sessions.`) : '',
     tableBox(CALL_HEADS, [h('tbody', ...loose.slice(0, SHOWN_CALLS).map(one => callLine(one, started.get(one.recording))))]),
-    loose.length + found.more > SHOWN_CALLS ? h('p.remark', `… and ${(loose.length + found.more - SHOWN_CALLS).toLocaleString('en')} more`) : '',
+    loose.length + found.more > SHOWN_CALLS ? h('p.remark', `… and ${grouped(loose.length + found.more - SHOWN_CALLS)} more`) : '',
   )
 }
 
@@ -277,14 +289,13 @@ export class CallView {
     fill(this.head, ...callTitle(call))
     fill(this.copies, copyButtons({ curl: full.curl, id: String(exchange) }, () => location.href))
     fill(this.body, ...this.panel.parts(call, full))
-    this.call = call
     if (call.stream !== null) await this.show()
   }
 
   async show() {
     await this.panel.showEvents(this.delta)
     if (this.delta === null) return
-    await showEvent(this.panel, this.source, this.call.stream, this.delta, move => {
+    await this.panel.showEvent(this.delta, move => {
       location.hash = write({ view: 'session', key: move.key, event: `${move.stream}:${move.seq}` })
     })
   }
@@ -294,15 +305,4 @@ export class CallView {
     history.replaceState(null, '', write({ view: 'call', key: String(this.exchange), delta }))
     filled(this.body, () => this.show(), true)
   }
-}
-
-// Show one event of a call: its frame, and its partner on the client hop.
-export async function showEvent(panel, source, stream, seq, go) {
-  const [event, move] = await Promise.all(['event', 'move'].map(name => source.ask(name, { stream, seq })))
-  fill(
-    panel.chosen,
-    h('h3', `Event ${seq}`),
-    move ? h('p.remark', 'caused ', partnerLine(move, () => go(move))) : '',
-    h('pre.raw', typeof event.raw === 'string' ? event.raw : '(not recorded as text)'),
-  )
 }

@@ -5,14 +5,17 @@ import { fill, filled, h, tableBox } from './dom.js'
 import { write } from './routes.js'
 import { clip, count, oneLine, seconds } from './words.js'
 
-export class CompareView {
+// A subclass has `run`, which fills the body, and may have `choice`, the controls above it.
+class Comparison {
   constructor(source, overview, { a = '', b = '' }) {
     Object.assign(this, { source, overview, a, b })
     this.body = h('div', h('p.empty', 'Comparing …'))
-    this.element = h('main.compare', h('h1', 'Compare'), this.choice(), this.body)
+    this.element = h('main.compare', h('h1', 'Compare'), this.choice?.(), this.body)
     filled(this.body, () => this.run())
   }
+}
 
+export class CompareView extends Comparison {
   choice() {
     const select = (side, value) => {
       const onchange = event => (location.hash = write({ view: 'compare', a: this.a, b: this.b, [side]: event.target.value }))
@@ -118,14 +121,7 @@ function shown(value) {
 }
 
 // Two cassettes side by side: their sessions in pairs, as `diff` pairs them.
-export class PairsView {
-  constructor(source, overview, { a = '', b = '' }) {
-    Object.assign(this, { source, overview, a, b })
-    this.body = h('div', h('p.empty', 'Comparing …'))
-    this.element = h('main.compare', h('h1', 'Compare'), this.body)
-    filled(this.body, () => this.run())
-  }
-
+export class PairsView extends Comparison {
   async run() {
     const pairs = await this.source.ask('pairs', { a: this.a, b: this.b }),
       { a, b } = pairs[0] ?? {}

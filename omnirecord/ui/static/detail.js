@@ -1,8 +1,8 @@
 // One event or request in full: the raw frame, the parsed data with its problems, and both times.
 
-import { CallPanel, callTitle, partnerLine, showEvent } from './callsview.js'
+import { CallPanel, callTitle, partnerLine } from './callsview.js'
 import { add, button, copyButtons, fill, h, icon } from './dom.js'
-import { exchangeParts, factList, latin, readJson, tree } from './facts.js'
+import { dataParts, exchangeParts, factList, latin } from './facts.js'
 import { dataOf } from './source.js'
 import { VERDICTS } from './table.js'
 import { NO_TIMES, clock, count, gap, momentAt, size } from './words.js'
@@ -49,7 +49,7 @@ export class Detail {
       data = isText ? dataOf(event.raw) : null
     this.offer({ event: isText ? event.raw : null, data, id: `${stream}:${seq}` })
     const partner = h('p.remark')
-    fill(this.body, this.facts(row, event), partner, this.issues(event), this.data(event), this.raw(event))
+    fill(this.body, this.facts(row, event), partner, this.issues(event), dataParts(data, event.issues), this.raw(event))
     if (!this.deck.calls.length || !/\.delta$/.test(event.type ?? '')) return
     const move = await source.ask('move', { stream, seq })
     if (move) add(partner, ['caused by ', partnerLine(move, () => this.deck.goAlong(move))])
@@ -72,12 +72,11 @@ export class Detail {
       fill(this.body, ...this.panel.parts(call, full))
       if (!delta) this.body.scrollTop = 0
     }
-    const { stream } = this.shownCall
-    if (stream === null) return
+    if (this.shownCall.stream === null) return
     const at = await this.panel.showEvents(delta)
     if (!delta || deck.selected !== selected) return
     if (at !== null) deck.noteDelta(exchange, delta, at)
-    await showEvent(this.panel, source, stream, delta, move => deck.goAlong(move))
+    await this.panel.showEvent(delta, move => deck.goAlong(move))
     this.panel.list.querySelector('.selected')?.scrollIntoView({ block: 'center' })
   }
 
@@ -123,14 +122,6 @@ export class Detail {
     return h('ul.issues',...event.issues.map(one => h('li', h('code', one.path || '(the whole)'), ' ', one.message)))
   }
 
-  data(event) {
-    if (typeof event.raw !== 'string' || event.cut !== null) return ''
-    const text = dataOf(event.raw),
-      value = text === null ? null : readJson(text)
-    if (!value) return ''
-    return [h('h3', 'Data'), h('div.json', tree(value, '', event.issues))]
-  }
-
   raw(event) {
     const head = h('h3', 'Raw frame')
     if (event.raw === null) return [head, h('p.remark', `Its ${count(event.cut ?? 0, 'byte')} were not recorded.`)]
@@ -158,14 +149,13 @@ export class Detail {
     const { begin } = this.deck,
       one = messages[place]
     if (!one) return h('p.remark', 'This message does not exist.')
-    const value = typeof one.data === 'string' ? readJson(one.data) : null
     return [
       factList([
         ['message', `${place + 1} of the WebSocket, ${one.dir === 'up' ? 'client → server' : 'server → client'}`],
         ['at', clock(one.at_ns - begin, 6)],
         ['size', size(one.size)],
       ]),
-      value ? [h('h3', 'Data'), h('div.json', tree(value, '', []))] : '',
+      dataParts(one.data, []),
       h('h3', 'Message'),
       h('pre.raw', typeof one.data === 'string' ? one.data : latin(one.data.base64)),
     ]

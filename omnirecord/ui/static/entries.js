@@ -5,7 +5,7 @@
 
 import { add, fill, h, say, shows } from './dom.js'
 import { write } from './routes.js'
-import { count, oneLine, seconds } from './words.js'
+import { count, grouped, oneLine, seconds } from './words.js'
 
 const FENCE = /^ {0,3}(`{3,}|~{3,})[^\n]*/
 const HEADING = /^ {0,3}#{1,6} /
@@ -99,7 +99,7 @@ class Text extends Entry {
     this.write(rest <= 0 ? text : whole ? text.slice(0, LONG) : `…${text.slice(-LONG)}`)
     this.text.classList.toggle('growing', !whole)
     shows(this.more, rest > 0)
-    if (rest > 0) say(this.more, `${rest.toLocaleString('en')} more characters: show all`)
+    if (rest > 0) say(this.more, `${grouped(rest)} more characters: show all`)
   }
 
   write(text) {

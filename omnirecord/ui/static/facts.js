@@ -10,7 +10,7 @@ const TOKEN =
 const DEEPEST = 200
 
 // Return a tree of {kind, text, parts: [{name, value}]}; null if the text is no JSON.
-export function readJson(text) {
+function readJson(text) {
   const tokens = tokensOf(text)
   if (!tokens) return null
   const at = { i: 0, tokens }
@@ -149,8 +149,14 @@ export function latin(base64) {
     .join('')
 }
 
+// JSON data as a tree, with its heading; empty if it is no text, or no JSON.
+export function dataParts(data, issues) {
+  const value = typeof data === 'string' ? readJson(data) : null
+  return value ? [h('h3', 'Data'), h('div.json', tree(value, '', issues))] : ''
+}
+
 // JSON as nested lines, with the problem of a part after it.
-export function tree(value, path, issues) {
+function tree(value, path, issues) {
   const wrong = issues
     .filter(one => samePath(one.path, path))
     .map(one => h('span.wrong', ` ← ${one.message}`))

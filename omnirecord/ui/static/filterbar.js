@@ -3,6 +3,7 @@
 import { button, choice, fill, h, labelled, say, shows } from './dom.js'
 import { ALL, saidOf } from './filters.js'
 import { VERDICTS } from './table.js'
+import { count, grouped } from './words.js'
 
 const ROWS = [['', 'all'], ['events', 'events'], ['requests', 'requests, messages']] // prettier-ignore
 
@@ -101,8 +102,7 @@ export class FilterBar {
 }
 
 function part(some, all, what) {
-  const of = some === all ? '' : `${some.toLocaleString('en')} of `
-  return `${of}${all.toLocaleString('en')} ${what}${all === 1 ? '' : 's'}`
+  return `${some === all ? '' : `${grouped(some)} of `}${count(all, what)}`
 }
 
 function secondsIn(value) {

@@ -6,7 +6,7 @@ import { LakeSessions } from './lakelist.js'
 import { Plot } from './plot.js'
 import { Shell, store, token } from './shell.js'
 import { Server } from './source.js'
-import { seconds, visible } from './words.js'
+import { grouped, seconds, visible } from './words.js'
 
 const LAKE_KEYS = {
   'The list': {
@@ -33,10 +33,10 @@ class LakeTrends extends LakeView {
     super(app, 'trends', 'Trends by day')
     const go = day => this.go({ from: day, to: day, page: null }, 'sessions')
     this.plots = {
-      sessions: new Plot('Sessions by status', 'bars', counted, go),
-      findings: new Plot('Sessions by finding', 'bars', counted, go),
+      sessions: new Plot('Sessions by status', 'bars', grouped, go),
+      findings: new Plot('Sessions by finding', 'bars', grouped, go),
       first_token: new Plot('Time to the first token', 'lines', s => seconds(s * 1e9), go, s => `${Number(s.toPrecision(3))} s`),
-      problems: new Plot('Problems against the contract, by server version', 'bars', counted, go),
+      problems: new Plot('Problems against the contract, by server version', 'bars', grouped, go),
     }
     this.figures = h('div.figures', ...Object.values(this.plots).map(one => one.element))
   }
@@ -67,10 +67,6 @@ class LakeTrends extends LakeView {
 
 function seriesOf(found, tone = () => undefined) {
   return Object.entries(found).map(([name, values], place) => ({ name, values, tone: tone(name) ?? `c${place % 8}` }))
-}
-
-function counted(value) {
-  return value.toLocaleString('en')
 }
 
 const LAKE_VIEWS = [['sessions', 'Sessions', LakeSessions], ['trends', 'Trends', LakeTrends]] // prettier-ignore

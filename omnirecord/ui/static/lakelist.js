@@ -2,7 +2,7 @@
 
 import { cell, choice, chooser, fill, h, numberCell, tableBox } from './dom.js'
 import { LakeView, lakeAddress } from './lakeview.js'
-import { clip, count, moment, oneLine, seconds, sessionName } from './words.js'
+import { clip, count, grouped, moment, oneLine, seconds, sessionName } from './words.js'
 
 const COLUMNS_OF_LAKE = ['', 'Session', 'Start, UTC', 'Duration', 'Turns', 'Model', 'First token', 'Worst finding', 'Ending']
 const ORDERS = [['', 'newest first'], ['finding', 'worst finding first']] // prettier-ignore
@@ -42,7 +42,7 @@ export class LakeSessions extends LakeView {
     this.pages = Math.max(1, Math.ceil(total / size))
     this.order.value = this.asked.sort === 'finding' ? 'finding' : ''
     const first = (page - 1) * size + 1
-    fill(this.found, total ? `${first.toLocaleString('en')}–${(first + sessions.length - 1).toLocaleString('en')} of ${count(total, 'session')}` : 'no session')
+    fill(this.found, total ? `${grouped(first)}–${grouped(first + sessions.length - 1)} of ${count(total, 'session')}` : 'no session')
     if (!total) return fill(this.body, this.empty(inAll))
     const isMoved = this.drawn !== undefined && this.drawn !== page
     this.drawn = page
@@ -82,7 +82,7 @@ export class LakeSessions extends LakeView {
       ),
       cell('Start', row.started_at ? moment(row.started_at).split(' ').flatMap(one => [h('span', one), ' ']) : '–'),
       numberCell('Duration', took(row.duration_s)),
-      numberCell('Turns', row.turns.toLocaleString('en')),
+      numberCell('Turns', grouped(row.turns)),
       cell('Model', clip(row.model ?? '–', 24)),
       numberCell('First token', took(row.first_token_s)),
       h('td.worst', { 'data-label': 'Finding' }, worstFinding(row)),
@@ -99,7 +99,7 @@ export class LakeSessions extends LakeView {
       'nav.pager',
       { 'aria-label': 'Pages' },
       link(this.page - 1, '‹ Previous'),
-      h('span', `page ${this.page.toLocaleString('en')} of ${this.pages.toLocaleString('en')}`),
+      h('span', `page ${grouped(this.page)} of ${grouped(this.pages)}`),
       link(this.page + 1, 'Next ›'),
     )
   }

@@ -2,7 +2,7 @@
 
 import { busyLine, button, choice, fill, h, icon, labelled, shows } from './dom.js'
 import { NeedsToken } from './source.js'
-import { clip, moment } from './words.js'
+import { clip, grouped, moment } from './words.js'
 
 const FILTERS = ['from', 'to', 'label', 'finding', 'status', 'model', 'text']
 const ASKED = [...FILTERS, 'sort', 'page']
@@ -103,7 +103,7 @@ export class LakeFilter {
     const taken = name === 'label' ? labelsOf(this.asked) : []
     const options = rows
       .filter(({ value }) => !taken.includes(value))
-      .map(({ value, many }) => h('option', { value, selected: value === chosen }, `${said(name, value)} (${number(many)})`))
+      .map(({ value, many }) => h('option', { value, selected: value === chosen }, `${said(name, value)} (${grouped(many)})`))
     fill(this.controls[name], h('option', { value: '' }, name === 'label' ? 'add one' : 'all'), ...options)
   }
 
@@ -135,7 +135,7 @@ export class LakeFilter {
         h(`span.dot.${severity ?? 'none'}`, { 'aria-hidden': 'true' }),
         h('span.facet-name', said('finding', value)),
         severity ? h('span.unseen', `, ${severity}, `) : '',
-        h('span.facet-count', number(many)),
+        h('span.facet-count', grouped(many)),
       )
     }
     fill(this.list, ...rows.map(one => h('li', facet(one))))
@@ -149,10 +149,6 @@ function labelsOf(asked) {
 
 function said(name, value) {
   return value === 'none' ? (NO_VALUE[name] ?? value) : clip(value, LONGEST_VALUE)
-}
-
-function number(many) {
-  return many.toLocaleString('en')
 }
 
 const BUSY_AFTER = 150 // ms

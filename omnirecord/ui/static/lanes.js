@@ -8,21 +8,14 @@ const MOST_ROWS = 4
 
 // `told`: the session and its sub-agents as the server sends them. `findings`: with their times.
 export function lanesOf({ family, exchanges, calls = [] }, findings, end) {
-  const [main, ...others] = family
+  const [main, ...others] = family,
+    turns = family.flatMap(one => one.turns)
   const lanes = [
     lane('turns', 'Turns', main.turns.map(turn => turnItem(turn, end))),
     lane('calls', 'Model', calls.map(one => callItem(one, end))),
     lane('answer', 'Answer', main.turns.flatMap(answerItems)),
-    lane(
-      'tools',
-      'Tools',
-      family.flatMap(one => one.turns.flatMap(turn => turn.tools.map(tool => toolItem(tool, turn, end)))),
-    ),
-    lane(
-      'approvals',
-      'Approvals',
-      family.flatMap(one => one.turns.flatMap(turn => turn.approvals.map(one => approvalItem(one, turn, end)))),
-    ),
+    lane('tools', 'Tools', turns.flatMap(turn => turn.tools.map(tool => toolItem(tool, turn, end)))),
+    lane('approvals', 'Approvals', turns.flatMap(turn => turn.approvals.map(one => approvalItem(one, turn, end)))),
     lane('children', 'Sub-agents', childItems(main, others, end)),
     ...connections(exchanges, end),
     lane('requests', 'Requests', exchanges.filter(x => x.kind !== 'sse').map(requestItem)),
@@ -87,22 +80,21 @@ function approvalItem(one, turn, end) {
 }
 
 function childItems(main, others, end) {
-  const told = new Map(others.map(one => [one.session_id, one]))
-  const seen = main.turns.flatMap(turn =>
-    turn.children.map(child => {
-      const own = told.get(child.session_id)
-      const to = Math.max(child.updated_ns ?? 0, ...(own ? [own.ended_ns ?? end] : []), child.spawned_ns)
-      return item(
-        'child',
-        child.spawned_ns,
-        to > child.spawned_ns ? to : end,
-        child.title ?? child.session_id,
-        child.status ?? 'open',
-        { key: own?.key ?? null },
-      )
-    }),
-  )
-  const ids = new Set(main.turns.flatMap(turn => turn.children.map(child => child.session_id)))
+  const told = new Map(others.map(one => [one.session_id, one])),
+    children = main.turns.flatMap(turn => turn.children),
+    ids = new Set(children.map(child => child.session_id))
+  const seen = children.map(child => {
+    const own = told.get(child.session_id)
+    const to = Math.max(child.updated_ns ?? 0, ...(own ? [own.ended_ns ?? end] : []), child.spawned_ns)
+    return item(
+      'child',
+      child.spawned_ns,
+      to > child.spawned_ns ? to : end,
+      child.title ?? child.session_id,
+      child.status ?? 'open',
+      { key: own?.key ?? null },
+    )
+  })
   const unseen = others.filter(one => !ids.has(one.session_id))
   return [
     ...seen,
@@ -113,16 +105,10 @@ function childItems(main, others, end) {
 }
 
 function connections(exchanges, end) {
-  const parties = new Map()
-  for (const x of exchanges.filter(x => x.kind === 'sse')) {
-    const name = x.party_name ?? x.party
-    const label = name.replace(/^\w/, letter => letter.toUpperCase()).replace(/^(Client)-/, '$1 ')
-    if (!parties.has(label)) parties.set(label, [])
-    parties
-      .get(label)
-      .push(item('stream', x.at_ns, x.end_ns ?? end, `stream ${x.stream}`, x.ending, { exchange: x.exchange }))
-  }
-  return [...parties].map(([label, items]) => lane('stream', label, items))
+  const labelOf = x => (x.party_name ?? x.party).replace(/^\w/, c => c.toUpperCase()).replace(/^(Client)-/, '$1 ')
+  const streamItem = x => item('stream', x.at_ns, x.end_ns ?? end, `stream ${x.stream}`, x.ending, { exchange: x.exchange })
+  const parties = Map.groupBy(exchanges.filter(x => x.kind === 'sse'), labelOf)
+  return [...parties].map(([label, own]) => lane('stream', label, own.map(streamItem)))
 }
 
 function requestItem(x) {

@@ -182,7 +182,7 @@ class App extends Shell {
       const isOver = await this.source.follow({ after, received, at }).catch(() => false)
       if (isOver && !(await this.reaches())) await this.tellEnd()
       while (this.overview.is_recorded) {
-        await pause(1000)
+        await new Promise(resolve => setTimeout(resolve, 1000))
         if (await this.reaches()) break
       }
       await this.view?.catchUp?.(this.overview.is_recorded)
@@ -225,10 +225,5 @@ class App extends Shell {
     return { '/': () => this.seek(), g: () => (location.hash = '#/sessions') }
   }
 }
-
-const pause = ms =>
-  new Promise(resolve => {
-    setTimeout(resolve, ms)
-  })
 
 new App().start()

@@ -67,8 +67,10 @@ export class Picture {
 
   drawSilences(pen, height) {
     const { colours } = this,
-      patterns = [hatched(pen, colours.silence), dotted(pen, colours.silence)],
-      seen = this.seen(this.stretches)
+      patterns = [hatched(pen, colours.silence), dotted(pen, colours.silence)]
+    const seen = this.stretches // the visible parts, in pixels
+      .map(one => ({ one, a: Math.round(Math.max(this.x(one.from), 0)), b: Math.round(Math.min(this.x(one.to), this.width)) }))
+      .filter(({ a, b }) => b - a >= 1)
     for (const { a, b, one } of seen) {
       pen.clearRect(a, RULER, b - a, height - RULER)
       pen.fillStyle = patterns[Number(one.isWaiting)]
@@ -85,13 +87,6 @@ export class Picture {
       pen.fillStyle = colours.dim
       pen.fillText(label, left, RULER + 8)
     }
-  }
-
-  // The visible parts of stretches, in pixels.
-  seen(stretches) {
-    return stretches
-      .map(one => ({ one, a: Math.round(Math.max(this.x(one.from), 0)), b: Math.round(Math.min(this.x(one.to), this.width)) }))
-      .filter(({ a, b }) => b - a >= 1)
   }
 
   // Draw the number of events per pixel: heartbeats below, invalid events in red.

@@ -2,6 +2,7 @@
 
 import { CAPS, SPEEDS } from './playhead.js'
 import { button, choice, fill, h, icon, labelled, say, shows } from './dom.js'
+import { toTime } from './scale.js'
 import { clock } from './words.js'
 
 const NOTCHES = 10_000
@@ -66,7 +67,7 @@ export class Player {
   }
 
   scrub() {
-    this.deck.movePlayed((Number(this.slider.value) / NOTCHES) * this.deck.pace.duration)
-    this.deck.lookThere()
+    const { pace } = this.deck
+    this.deck.jump(toTime(pace, (Number(this.slider.value) / NOTCHES) * pace.duration))
   }
 }

@@ -66,10 +66,6 @@ export class Playhead {
     this.changed('time')
   }
 
-  movePlayed(played) {
-    this.moveTo(toTime(this.pace, played))
-  }
-
   play() {
     if (this.at >= this.end) this.moveTo(this.begin)
     this.isPlaying = true

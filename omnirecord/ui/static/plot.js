@@ -1,7 +1,7 @@
 // Plots of numbers by day, as SVG: stacked bars, or lines. Each has its numbers as a table.
 
 import { fill, h, say, shows, svg, tableBox } from './dom.js'
-import { clip } from './words.js'
+import { clip, grouped } from './words.js'
 
 const PLOT_HEIGHT = 190
 const PLOT_LEFT = 52
@@ -158,18 +158,10 @@ export class Plot {
 
   lines(x, y, every) {
     return this.drawn.flatMap(one => {
-      let isDown = false
       const points = one.values.map((value, day) => (value === null ? null : [x(day) + every / 2, y(value)]))
-      const d = points
-        .map(point => {
-          if (!point) return ((isDown = false), '')
-          const step = `${isDown ? 'L' : 'M'}${point.join(' ')}`
-          isDown = true
-          return step
-        })
-        .join('')
+      const step = (point, day) => (point ? `${points[day - 1] ? 'L' : 'M'}${point.join(' ')}` : '')
       return [
-        svg('path', { class: `curve ${one.tone}${one.isDashed ? ' dashed' : ''}`, d }),
+        svg('path', { class: `curve ${one.tone}${one.isDashed ? ' dashed' : ''}`, d: points.map(step).join('') }),
         ...points
           .filter((point, day) => point && (every > 8 || (!points[day - 1] && !points[day + 1])))
           .map(([cx, cy]) => svg(`circle.spot.${one.tone}`, { cx, cy, r: 2.6 })),
@@ -198,7 +190,7 @@ export class Plot {
 
   row(day, place) {
     const cell = ({ values, isOnlyInTable }) =>
-      values[place] === null ? '–' : isOnlyInTable ? values[place].toLocaleString('en') : this.format(values[place])
+      values[place] === null ? '–' : isOnlyInTable ? grouped(values[place]) : this.format(values[place])
     return h('tr', h('th', { scope: 'row' }, day), ...this.series.map(one => h('td.number', cell(one))))
   }
 }

@@ -6,7 +6,7 @@ import { exchangeParts } from './facts.js'
 import { sharedNote } from './panes.js'
 import { write } from './routes.js'
 import { oddIn } from './table.js'
-import { clip, clock, count, moment, oneLine, sessionName, tookOf } from './words.js'
+import { clip, clock, count, grouped, moment, oneLine, sessionName, tookOf } from './words.js'
 
 const HEADS = ['', 'Session', 'Start', 'Duration', 'Events', 'Findings', 'Ending']
 
@@ -150,7 +150,7 @@ export class SessionsView {
       h('td.name', h('a', link, depth ? '↳ ' : '', clip(oneLine(name), 100)), h('code', row.session_id ?? '')),
       cell('Start', row.started_at ? moment(row.started_at).slice(11) : '–'),
       numberCell('Duration', row.started_at ? tookOf(row) : '–'),
-      numberCell('Events', row.events.toLocaleString('en'), bad ? h('span.verdict.invalid', `${bad} odd`) : ''),
+      numberCell('Events', grouped(row.events), bad ? h('span.verdict.invalid', `${bad} odd`) : ''),
       cell('Findings', this.count(row)),
       cell('Ending', h(`span.ending.${row.conclusion.outcome}`, row.conclusion.verdict)),
     )

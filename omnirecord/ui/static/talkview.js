@@ -4,7 +4,7 @@ import { callsOfTurn } from './calls.js'
 import { button, fill, h, say, shows } from './dom.js'
 import { VIEWS } from './entries.js'
 import { turnAt, turnPlace } from './talk.js'
-import { clock, count, oneLine, seconds } from './words.js'
+import { clock, count, grouped, oneLine, seconds } from './words.js'
 
 export class TurnView {
   // `key`: of the session of the turn.
@@ -78,7 +78,7 @@ export class TurnView {
     const why = turn.error ? [turn.error.code, turn.error.message].filter(Boolean).join(': ') : ''
     const tokens =
       usage && usage.input_tokens !== null
-        ? `${usage.input_tokens.toLocaleString('en')} in, ${(usage.output_tokens ?? 0).toLocaleString('en')} out tokens`
+        ? `${grouped(usage.input_tokens)} in, ${grouped(usage.output_tokens ?? 0)} out tokens`
         : null
     const last =
       how === 'unfinished' && turn.events

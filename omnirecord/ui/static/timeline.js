@@ -83,30 +83,23 @@ export class Timeline extends Picture {
         h('div.lane-label', { title: lane.label, style: { top: `${lane.y}px`, height: `${lane.height}px` } }, lane.label),
       ),
     )
-    fill(this.legend, ...this.hatchings().map(([kind, name]) => h('span', h(`i.swatch.${kind}`), name)))
+    fill(this.legend, ...this.swatches().map(([kind, name]) => h('span', h(`i.swatch.${kind}`), name)))
   }
 
-  // The legend of the visible hatchings.
-  hatchings() {
-    const { stretches } = this
+  // The legend: each visible kind of area, with its name.
+  swatches() {
+    const { stretches, lanes, deck } = this,
+      calls = lanes.find(one => one.id === 'calls')?.items ?? []
+    const waiting = `silence, waiting for a tool${deck.calls.length ? ', an approval or the model' : ' or an approval'}`
     return [
-      stretches.some(one => !one.isWaiting) ? ['silence', 'silence'] : null,
-      stretches.some(one => one.isWaiting)
-        ? ['waiting', `silence, waiting for a tool${this.deck.calls.length ? ', an approval or the model' : ' or an approval'}`]
-        : null,
-      ['future', 'after the playhead'],
-      ...this.callLegend(),
-    ].filter(Boolean)
-  }
-
-  callLegend() {
-    const calls = this.lanes.find(one => one.id === 'calls')?.items ?? []
-    return [
-      calls.length ? ['call-wait', 'model: waiting for the first token'] : null,
-      calls.length ? ['call-stream', 'model: streaming'] : null,
-      calls.some(one => one.isRetry) ? ['call-retry', 'retry'] : null,
-      calls.some(one => one.isUnsure) ? ['call-unsure', 'turn not certain'] : null,
-    ]
+      ['silence', 'silence', stretches.some(one => !one.isWaiting)],
+      ['waiting', waiting, stretches.some(one => one.isWaiting)],
+      ['future', 'after the playhead', true],
+      ['call-wait', 'model: waiting for the first token', calls.length],
+      ['call-stream', 'model: streaming', calls.length],
+      ['call-retry', 'retry', calls.some(one => one.isRetry)],
+      ['call-unsure', 'turn not certain', calls.some(one => one.isUnsure)],
+    ].filter(([, , isShown]) => isShown)
   }
 
   moveHead() {

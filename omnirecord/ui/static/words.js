@@ -60,8 +60,13 @@ export function clock(ns, digits = 2) {
   return h ? `${sign}${h}:${String(m).padStart(2, '0')}:${rest}` : `${sign}${m}:${rest}`
 }
 
+// A number with its digits in groups: 1,234.
+export function grouped(number) {
+  return number.toLocaleString('en')
+}
+
 export function count(number, what) {
-  return `${number.toLocaleString('en')} ${what}${number === 1 ? '' : 's'}`
+  return `${grouped(number)} ${what}${number === 1 ? '' : 's'}`
 }
 
 export function size(bytes) {
@@ -70,7 +75,6 @@ export function size(bytes) {
   return `${(bytes / 1e6).toFixed(1)} MB`
 }
 
-// Date and time of day in UTC, from ISO form.
 export const NO_TIMES = 'not recorded'
 
 // Whether an exchange has no times: an imported raw body has none.
@@ -78,6 +82,7 @@ export function isUntimed(x) {
   return x.kind === 'sse' && x.at_ns === 0 && x.answered_ns === 0 && x.end_ns === 0
 }
 
+// Date and time of day in UTC, from ISO form.
 export function moment(iso) {
   return String(iso ?? NO_TIMES)
     .replace('T', ' ')
