@@ -28,13 +28,12 @@ from ..model_calls.values import Link, ModelCalls
 from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.draft import Draft
 from ..turns.values import Turn
-from .align import IGNORED, Pair, Step, Steps, aligned, moved
+from .align import IGNORED, Pair, Step, Steps, aligned, elements, moved
 from .differences import Difference, Differences, Kind
 from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that the server or the network caused, not the client or the recorder."""
-_NO_EVENTS = ("comment",)
 TOLERANCE_S = 1.0
 """Difference in seconds up to which times count as equal."""
 Watch = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -146,11 +145,11 @@ def by_session(
     """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
     ids = Ids()
     pairs = _sessions(a, b)
-    for i, j in pairs:
-        one, other = None if i is None else a[i].session_id, None if j is None else b[j].session_id
-        if one is not None and other is not None:
-            ids.bind(one, other)
-    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+    both = list(elements(pairs, a, b))
+    for _, one, other in both:
+        if one and other and one.session_id is not None and other.session_id is not None:
+            ids.bind(one.session_id, other.session_id)
+    return [(pair, _differences(*some, ids, tolerance_s)) for pair, some in zip(pairs, both, strict=True)]
 
 
 def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
@@ -168,7 +167,7 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
         heard, before = line.pop(), builder.turns.open
         if has_turns:
             builder.add(heard)
-        if not heard.in_snapshot and heard.frame.verdict not in _NO_EVENTS:
+        if not heard.in_snapshot and heard.frame.verdict != "comment":
             draft = builder.turns.open or before or builder.turns.latest()
             steps.setdefault(draft, Steps()).add(heard.frame)
     drafts = builder.turns.finish(until)
@@ -204,7 +203,7 @@ def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[
         frame, raw = heard.frame, copied(heard.frame)
         if left[raw]:
             left[raw] -= 1
-        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+        elif not heard.in_snapshot and frame.verdict != "comment" and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
 
@@ -221,16 +220,13 @@ def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str
 
 
 def _differences(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], pair: Pair, ids: Ids, tolerance_s: float
+    n: int, one: DiffSession | None, other: DiffSession | None, ids: Ids, tolerance_s: float
 ) -> list[Difference]:
-    i, j = pair
-    one, other = None if i is None else a[i], None if j is None else b[j]
     if one is not None and other is not None:
         return _compare_sessions(Differences(one.session_id or other.session_id, ids), one, other, tolerance_s)
     only = one or other
     assert only is not None
-    path = f"sessions[{j if i is None else i}]"
-    return [Difference("content", only.session_id, path, one and _summary(one), other and _summary(other))]
+    return [Difference("content", only.session_id, f"sessions[{n}]", one and _summary(one), other and _summary(other))]
 
 
 def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
@@ -288,10 +284,9 @@ def _compare_sessions(out: Differences, a: DiffSession, b: DiffSession, toleranc
     pairs, strays = _turns(a.turns, b.turns)
     for i, j in paired(strays):
         out.add("order", f"turns[{i}]", i, j)
-    for i, j in paired(pairs):
+    for n, one, other in elements(paired(pairs), a.turns, b.turns):
         out.next_turn()
-        path = f"turns[{j if i is None else i}]"
-        one, other = None if i is None else a.turns[i], None if j is None else b.turns[j]
+        path = f"turns[{n}]"
         if one is None or other is None:
             out.add("content", path, one and _turn_summary(one), other and _turn_summary(other))
             continue
@@ -318,14 +313,11 @@ def _compare_around(out: Differences, a: DiffSession, b: DiffSession) -> None:
             mine, theirs = (dict(getattr(side, name)) if side else {} for side in deviations)
             if mine != theirs:
                 out.add(kind, f"streams[{n}].{name}", mine or None, theirs or None)
-    refused = a.refusals, b.refusals
-    for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
-        if i is None or j is None:
-            left, right = (
-                None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
-                for n, side in zip((i, j), refused, strict=True)
-            )
-            out.add("content", f"refusals[{j if i is None else i}]", left, right)
+    refused = aligned(a.refusals, b.refusals, lambda one: repr((one[0], Normal().said(one[1]), one[2])))
+    for n, *sides in elements(refused, a.refusals, b.refusals):
+        if None in sides:
+            left, right = (side and dict(zip(("what", "text", "why"), side, strict=True)) for side in sides)
+            out.add("content", f"refusals[{n}]", left, right)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:

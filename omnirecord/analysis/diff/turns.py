@@ -20,7 +20,7 @@ from ...wire.normal import Normal, role
 from ...wire.strict_json import loads
 from ..model_calls.values import Link, requests_of
 from ..turns.values import Tool, Turn
-from .align import Pair, Step, aligned, moved
+from .align import Pair, Step, aligned, elements, moved
 from .differences import Differences, Kind, nulls
 
 T = TypeVar("T")
@@ -54,10 +54,9 @@ def _said(text: str) -> str:
 
 
 def _texts(out: Differences, path: str, a: Sequence[str], b: Sequence[str]) -> None:
-    for i, j in aligned(a, b, _said, pair_rest=True):
-        one, other = _at(a, i), _at(b, j)
+    for n, one, other in elements(aligned(a, b, _said, pair_rest=True), a, b):
         if not out.same_text(one, other):
-            out.add("content", f"{path}[{_place(i, j)}].text", one, other)
+            out.add("content", f"{path}[{n}].text", one, other)
             out.explain(one, other)
             if not path.endswith("asked"):
                 out.explain("reasoning" if path.endswith("thoughts") else "text")
@@ -70,11 +69,10 @@ def _tools(out: Differences, path: str, a: Sequence[Tool], b: Sequence[Tool]) ->
     def whole(tool: Tool) -> str:
         return f"{call(tool)} {Normal().written(tool.output or '')}"
 
-    for i, j in aligned(a, b, whole, call, lambda tool: tool.name, pair_rest=True):
-        one, other = _at(a, i), _at(b, j)
+    for n, one, other in elements(aligned(a, b, whole, call, lambda tool: tool.name, pair_rest=True), a, b):
         if one is not None and other is not None:
             out.ids.bind(one.call_id, other.call_id)
-        if only := _fields(out, "tools", f"{path}[{_place(i, j)}]", one, other, *_OF_TOOL):
+        if only := _fields(out, "tools", f"{path}[{n}]", one, other, *_OF_TOOL):
             out.explain(only.call_id)
 
 
@@ -82,8 +80,8 @@ def _all(
     out: Differences, path: str, a: Sequence[T], b: Sequence[T], key: Callable[[T], str], about: Callable[[T], str],
     *fields: str,
 ) -> None:  # fmt: skip
-    for i, j in aligned(a, b, lambda one: _said(key(one)), pair_rest=True):
-        if only := _fields(out, "content", f"{path}[{_place(i, j)}]", _at(a, i), _at(b, j), *fields):
+    for n, one, other in elements(aligned(a, b, lambda one: _said(key(one)), pair_rest=True), a, b):
+        if only := _fields(out, "content", f"{path}[{n}]", one, other, *fields):
             out.explain(about(only))
 
 
@@ -114,14 +112,6 @@ def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: f
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
     first, end = (None if at is None else (at - turn.begin_ns) / NS for at in (turn.first_text_ns, turn.ended_ns))
     return first, end, turn.longest_silence.length_ns / NS if turn.longest_silence else 0.0
-
-
-def _at(side: Sequence[T], place: int | None) -> T | None:
-    return None if place is None else side[place]
-
-
-def _place(i: int | None, j: int | None) -> int | None:
-    return j if i is None else i
 
 
 _LONGEST = 40
@@ -244,9 +234,9 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         if isinstance(found.a, str) and isinstance(found.b, str):
             told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
-    for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
-        one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]
-        at = f"{path}.model_calls[{j if i is None else i}]".lstrip(".")
+    pairs = aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True)
+    for n, one, other in elements(pairs, *sides):
+        at = f"{path}.model_calls[{n}]".lstrip(".")
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
             continue
