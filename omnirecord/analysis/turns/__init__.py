@@ -303,17 +303,13 @@ class LiveMerge:
 
     def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
         for one in heard:
-            if self._is_news(one):
-                self._told_ns = max(self._told_ns, one.at_ns)
-                self._told.append(one)
-                while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
-                    self._told.popleft()
-                yield one
-
-    def _is_news(self, heard: MergedFrame) -> bool:
-        if heard.at_ns < self._seam_ns - SUBSCRIBING:
-            return False
-        if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:
-            self._copies[heard.frame.raw] -= 1
-            return False
-        return True
+            if one.at_ns < self._seam_ns - SUBSCRIBING:
+                continue
+            if one.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[one.frame.raw] > 0:
+                self._copies[one.frame.raw] -= 1
+                continue
+            self._told_ns = max(self._told_ns, one.at_ns)
+            self._told.append(one)
+            while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
+                self._told.popleft()
+            yield one

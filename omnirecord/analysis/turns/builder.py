@@ -117,11 +117,6 @@ class TurnBuilder:
             self.drafts.pop()
         self.open = None
 
-    def split(self, at_ns: int) -> None:
-        """Close the open turn, whose end is missing, and begin another one for the next response."""
-        self.close("interrupted" if self.open and self.open.interrupted else "unfinished", at_ns)
-        self.turn(at_ns)
-
     def finish(self, until_ns: int) -> list[Draft]:
         """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""
         if self.open is not None:
