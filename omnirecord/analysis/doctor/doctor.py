@@ -69,16 +69,15 @@ def examine(
 
 def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
     """One note for all streams in which no event is Omnigent's."""
-    streams = [one for one in streams if one.activity.last is not None]
-    refs = [one.activity.last for one in streams if one.activity.last is not None]
-    if refs:
-        request, count = streams[0].exchange.request, sum(one.count for one in streams)
+    seen = [(one, one.activity.last) for one in streams if one.activity.last is not None]
+    if seen:
+        request, count = seen[0][0].exchange.request, sum(one.count for one, _ in seen)
         what = f"{request.method} {one_line(path_of(request.target))[:100]}"
-        where = f"one stream, {what}" if len(streams) == 1 else f"{len(streams):,} streams, the first of them {what}"
+        where = f"one stream, {what}" if len(seen) == 1 else f"{len(seen):,} streams, the first of them {what}"
         message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
         if api_of(request.method, request.target) is not None:
             message += ", which is the path of a model API: record it with --contract auto"
-        yield sign_at("other-api", message, refs[:1], since_ns=0)
+        yield sign_at("other-api", message, [seen[0][1]], since_ns=0)
 
 
 def _examined(

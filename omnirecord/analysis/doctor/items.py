@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -136,22 +137,14 @@ class Items:
         has_history = False
         for snapshot in snapshots:
             is_history = snapshot.at_ns < begun_ns
-            new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.by_key]
+            are_new = [key not in known and key not in self.by_key for key, _ in snapshot.items]
+            new = list(compress(snapshot.items, are_new))
             if not is_history and not (has_history and snapshot.is_history):
-                new = list(self._after_carried(snapshot.items, known))
+                new = new[[*are_new, False].index(False) :]  # only those after an item that a stream carried
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}
             has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
-
-    def _after_carried(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
-        """The items of a list that were stored after an item that a stream carried."""
-        is_behind = False
-        for key, text in items:
-            is_known = key in self.by_key or key in known
-            is_behind = is_behind or is_known
-            if is_behind and not is_known:
-                yield key, text
 
     def _missing(self, new: list[tuple[Key, str]], snapshot: StoredState) -> Sign:
         before = [ref for ref, _, _ in self.by_key.values() if ref.at_ns < snapshot.asked_ns]

@@ -55,19 +55,16 @@ class Tools:
         call_id = as_text(item.get("call_id"))
         if call_id is None:
             return
-        if item.get("type") == "function_call":
-            self._call(event, call_id, as_text(item.get("name")) or "", written(item.get("arguments")) or "")
+        if item.get("type") == "function_call":  # comes twice, the second time with the arguments that the tool gets
+            arguments = written(item.get("arguments")) or ""
+            known = self.calls.setdefault(call_id, Call(event.ref, as_text(item.get("name")) or "", arguments))
+            if arguments == "{}" and known.arguments not in ("", "{}"):
+                known.replaced = known.arguments
         elif item.get("type") == "function_call_output":
             self.outputs.setdefault(call_id, event.ref)
             failure = failure_in(written(item.get("output")), as_text(item.get("status")))
             if failure is not None:
                 self.failures[call_id] = failure
-
-    def _call(self, event: Event, call_id: str, name: str, arguments: str) -> None:
-        """A call arrives twice, the second time with the arguments that the tool gets."""
-        known = self.calls.setdefault(call_id, Call(event.ref, name, arguments))
-        if arguments == "{}" and known.arguments not in ("", "{}"):
-            known.replaced = known.arguments
 
     def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
         """The signs. `until_ns`: until when a client listened. `stops`: times of the user's interrupts. `joined`: the
