@@ -27,7 +27,6 @@ from ..turns.requests import act_of, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
-_ERROR = 400
 LAST = 10
 """Default number of recorded events that are returned first."""
 _BATCH = 500
@@ -168,7 +167,7 @@ def _failure(store: Store, x: Exchange) -> dict[str, Any]:
     """Return code and message of a failed request, and its severity: `error`, `warning`, `note`, or None."""
     if _is_cut(store, x):
         return {"error": "ended without its last event", "severity": "warning"}
-    if x.response is None or x.response.status < _ERROR or x.kind == "sse":
+    if x.response is None or x.response.status < 400 or x.kind == "sse":
         return {"error": None, "severity": None}
     body = _body(store, x, "response")
     code, message = error_in(body)

@@ -217,7 +217,9 @@ def rows_of_file(
             say(f"no recorder writes to {path}: end of the recording")
             return
         say("" if batch.is_recorded else f"no recorder writes to {path}: waiting for the next recording")
-        _wait(path, follower, seen)
+        time.sleep(POLL)
+        while None not in seen and path.exists() and _states(path, follower) == seen:  # nothing can be new
+            time.sleep(POLL)
 
 
 def _missing(path: Path, follower: Follower, *, retry: bool, say: Say) -> None:
@@ -233,13 +235,6 @@ def _states(path: Path, follower: Follower) -> list[object]:
     """Return a value that changes with the files; it has None in it if a file was changed too short ago to tell."""
     files = list(dict.fromkeys([itself(path), *follower.paths]))
     return [of for file in files for of in (file, *stamp_of(file), recorder_is_alive(file))]
-
-
-def _wait(path: Path, follower: Follower, seen: list[object]) -> None:
-    """Wait until the files may have changed."""
-    time.sleep(POLL)
-    while None not in seen and path.exists() and _states(path, follower) == seen:
-        time.sleep(POLL)
 
 
 def _read(follower: Follower, path: Path) -> Batch:

@@ -274,10 +274,8 @@ def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | N
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
     """Return the numbers of the calls without a turn, by recording."""
-    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
-        found = model_stats(links)
-        if found is not None:
-            yield recording, found
+    groups = by_key(calls.astray, lambda link: link.call.recording).items()
+    return ((recording, found) for recording, links in groups if (found := model_stats(links)) is not None)
 
 
 def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:
