@@ -49,16 +49,6 @@ class DiffTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamDeviation:
-    """How one of several clients' streams differs from the others: counts by event type."""
-
-    missed: Counter[str]
-    """Events that only other streams carried, while this one was open."""
-    late: Counter[str]
-    """Events that this stream carried later than others did."""
-
-
-@dataclass(frozen=True, slots=True)
 class DiffSession:
     """One session of one recording."""
 
@@ -69,8 +59,9 @@ class DiffSession:
     """Events before the first turn."""
     endings: list[str]
     """The endings of its streams that are in `BY_THE_SERVER`."""
-    deviations: list[StreamDeviation]
-    """One for each stream, if there are several."""
+    deviations: list[dict[str, Counter[str]]]
+    """One for each stream, if there are several: counts by event type of the events that only other streams carried
+    while this one was open (`missed`), and that this one carried later than others did (`late`)."""
     refusals: list[tuple[str, str, str]]
     """Client actions that the server refused: kind, text, reason."""
     has_times: bool = True
@@ -170,13 +161,10 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
         if not heard.in_snapshot and heard.frame.verdict != "comment":
             draft = builder.turns.open or before or builder.turns.latest()
             steps.setdefault(draft, Steps()).add(heard.frame)
-    drafts = builder.turns.finish(until)
-    session_id = exchanges[0].session_id
-    told = [draft.freeze(exchanges[0].recording, session_id, n) for n, draft in enumerate(drafts, 1)]
-    turns = [
-        DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn))
-        for turn, draft in zip(told, drafts, strict=True)
-    ]
+    session_id, turns = exchanges[0].session_id, list[DiffTurn]()
+    for number, draft in enumerate(builder.turns.finish(until), 1):
+        turn = draft.freeze(exchanges[0].recording, session_id, number)
+        turns.append(DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn)))
     outside = [step for rest in steps.values() for step in rest.close()]
     return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
@@ -187,11 +175,11 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
     )  # fmt: skip
 
 
-def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[StreamDeviation]:
+def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[dict[str, Counter[str]]]:
     """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
-    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream(frames).values()]
+    return [{"missed": _missed(line, places, own), "late": _late(places, own)} for own in by_stream(frames).values()]
 
 
 def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
@@ -234,8 +222,7 @@ def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
     pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
     left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
-    rest = zip_longest(*left)
-    return paired([pair for pair in pairs if None not in pair] + list(rest))
+    return paired([pair for pair in pairs if None not in pair] + list(zip_longest(*left)))
 
 
 def _asked_at_all(one: DiffSession) -> str:
@@ -310,7 +297,7 @@ def _compare_around(out: Differences, a: DiffSession, b: DiffSession) -> None:
     kinds: dict[str, Kind] = {"missed": "content", "late": "order"}
     for n, deviations in enumerate(zip_longest(a.deviations, b.deviations)):
         for name, kind in kinds.items():
-            mine, theirs = (dict(getattr(side, name)) if side else {} for side in deviations)
+            mine, theirs = (dict(side[name]) if side else {} for side in deviations)
             if mine != theirs:
                 out.add(kind, f"streams[{n}].{name}", mine or None, theirs or None)
     refused = aligned(a.refusals, b.refusals, lambda one: repr((one[0], Normal().said(one[1]), one[2])))

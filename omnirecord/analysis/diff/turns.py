@@ -137,19 +137,17 @@ class EventComparison:
     def run(self) -> None:
         names = _names(self._a), _names(self._b)
         runs = False
-        for i, j in self._unlike:
-            one, other = None if i is None else self._a[i], None if j is None else self._b[j]
-            if i is not None and one is not None and other is not None:
+        for n, one, other in elements(self._unlike, self._a, self._b):
+            at = f"{self._path}{names[one is None][n]}"
+            if one is not None and other is not None:
                 for below, name, mine, theirs in self._out.unlike(one.data, other.data):
                     kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
-                    self._out.add_once(kind, f"{self._path}{names[0][i]}{below}", mine, theirs, one.label)
-            elif i is not None and one is not None:
-                runs |= self._only(f"{self._path}{names[0][i]}", one, is_a=True)
-            elif j is not None and other is not None:
-                runs |= self._only(f"{self._path}{names[1][j]}", other, is_a=False)
-        for i, j in self._pairs:
-            if i is not None and j is not None:
-                self._nulls(f"{self._path}{names[0][i]}", self._a[i], self._b[j])
+                    self._out.add_once(kind, f"{at}{below}", mine, theirs, one.label)
+            elif (step := one or other) is not None:
+                runs |= self._only(at, step, is_a=one is not None)
+        for n, one, other in elements(self._pairs, self._a, self._b):
+            if one is not None and other is not None:
+                self._nulls(f"{self._path}{names[0][n]}", one, other)
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)
