@@ -140,11 +140,8 @@ class GrowingLinks:
     _now_ns: int = 0
     """The latest known time, in ns since 1970."""
 
-    def update(
-        self, calls: Iterable[ModelCall], sessions: Sequence[Session], recordings: Iterable[Recording]
-    ) -> ModelCalls:
+    def update(self, calls: list[ModelCall], sessions: list[Session], recordings: list[Recording]) -> ModelCalls:
         """Return all calls with their turns. `calls`: the new and the changed ones; `sessions`: all."""
-        recordings = list(recordings)
         clocks = Clocks(recordings)
         self._open.update((one.exchange, one) for one in calls if one.exchange not in self._final)
         self._now_ns = max([

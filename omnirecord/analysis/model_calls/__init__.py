@@ -32,19 +32,7 @@ from ...model import Recording, by_key
 from ...providers.call import Delta, ModelCall
 from ..turns.values import Passage, Session, Turn
 from .pairing import Attempts, Heard, Said, pairs, threads
-from .places import (
-    MOST_OPEN,
-    NO_HISTORIES,
-    NOTHING,
-    Asked,
-    Clocks,
-    History,
-    Key,
-    Places,
-    asked_of,
-    open_at,
-    plain,
-)
+from .places import MOST_OPEN, NO_HISTORIES, NOTHING, Asked, Clocks, History, Key, Places, asked_of, open_at, plain
 from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
