@@ -333,7 +333,6 @@ class AnswerDocuments(DocumentMaker):
         self._api = api
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:
-        """Return the documents that a frame of an answer finishes; None for an event like others."""
         if not isinstance(data, dict):
             return None
         one = READERS[self._api]()
@@ -359,5 +358,5 @@ class AnswerDocuments(DocumentMaker):
 
     def _joined(self, key: str) -> Doc:
         doc = super()._joined(key)
-        doc.near_ns = EVER if doc.near_ns != COPIES_NEAR else doc.near_ns
+        doc.near_ns = EVER
         return doc
