@@ -11,7 +11,7 @@ To add a number: a field in `values`, measured here or beside it; then a column 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
@@ -190,9 +190,7 @@ class TurnMeasures:
     `until_ns`: when the last client left. `links`: its model calls.
     """
 
-    def __init__(
-        self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int, links: Sequence[Link] = ()
-    ) -> None:
+    def __init__(self, turn: Turn, posts: set[int], joined: set[int], until_ns: int, links: Sequence[Link]) -> None:
         self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
@@ -232,6 +230,7 @@ class TurnMeasures:
         turn = self.turn
         begun = turn.started_ns if self._posted is None else self._posted
         silence = turn.longest_silence
+        before_s, model_s, after_s = map(seconds, self.parts or (None, None, None))
         return TurnStats(
             turn=turn.turn, ended=turn.ended,
             duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
@@ -242,9 +241,7 @@ class TurnMeasures:
             output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
             tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
             longest_silence_s=seconds(silence.length_ns if silence else None),
-            first_token_before_s=seconds(self.parts.before_ns if self.parts else None),
-            first_token_model_s=seconds(self.parts.model_ns if self.parts else None),
-            first_token_after_s=seconds(self.parts.after_ns if self.parts else None),
+            first_token_before_s=before_s, first_token_model_s=model_s, first_token_after_s=after_s,
             model_calls=model_stats(self.links),
         )  # fmt: skip
 
@@ -268,8 +265,7 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
 def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
     """Return the parts over several turns; None if no turn has them."""
     known = [one for one in parts if one is not None]
-    names = ("before_ns", "model_ns", "after_ns")
-    return FirstTokenStats(*(spread(getattr(one, name) for one in known) for name in names)) if known else None
+    return FirstTokenStats(*map(spread, zip(*known, strict=True))) if known else None
 
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:

@@ -79,9 +79,8 @@ class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
     def __init__(
-        self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE,
-        payload: Payload = payload,
-    ) -> None:  # fmt: skip
+        self, acts: Iterable[Act] = (), *, is_child: bool, long_silence: int = LONG_SILENCE, payload: Payload = payload
+    ) -> None:
         self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0

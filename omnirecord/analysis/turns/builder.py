@@ -33,20 +33,7 @@ from ...text import joined, seconds
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from .draft import Draft
 from .requests import Act, Posts
-from .values import (
-    LONG_SILENCE,
-    Approval,
-    Asked,
-    Ended,
-    Fault,
-    Listening,
-    Note,
-    ServerAfter,
-    Silence,
-    Snapshot,
-    Trouble,
-    Turn,
-)
+from .values import Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Trouble, Turn
 
 Data = dict[str, Any]
 _SILENT = frozenset({"resource_event", "routing_decision"})
@@ -62,7 +49,7 @@ _request_at = attrgetter("request.at_ns")
 class TurnBuilder:
     """The turns so far, and the client actions that belong to them."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+    def __init__(self, acts: Iterable[Act], *, is_child: bool, long_silence: int) -> None:
         self.posts = Posts()
         self.answers: dict[str | None, Act] = {}
         self.left: dict[int, Act] = {}
