@@ -116,8 +116,7 @@ def turn_row(
 
 def row_without_turn(link: Link) -> dict[str, Any]:
     """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
-    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
-    nothing = dict.fromkeys(names)
+    nothing = dict.fromkeys([field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"])
     return {**nothing, "recording": link.call.recording, "model_calls": [call_row(link)], "time_spent": None}
 
 

@@ -126,7 +126,7 @@ class UnfoldingTurn:
             tool = self.draft.tools[key]
             if tool.returned_ns is not None or settled:
                 del self._tools[key]
-                yield sentences.tool_piece(page, tool)
+                yield sentences.tool(page, tool)
 
     def _approvals(self, page: Page, builder: TurnBuilder, *, over: bool) -> Iterator[Piece]:
         for key in self._new("approvals", self.draft.approvals):
@@ -231,7 +231,6 @@ class Following:
 
     @property
     def _sessions(self) -> list[_Session]:
-        """The wanted sessions."""
         return [one for one in self._growing.all.values() if self._growing.is_wanted(one.session_id)]
 
     def look(self) -> None:
@@ -272,8 +271,7 @@ class Following:
             if lines:
                 self._astray_calls.interrupt()
             yield from self._named(session, lines)
-        alone = not self._growing.all
-        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._growing.all)
 
     def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
