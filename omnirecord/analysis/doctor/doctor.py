@@ -25,7 +25,7 @@ from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Sign, explained, in_order, sign_at
+from .finding import Finding, Severity, Sign, explained, in_order, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
@@ -143,13 +143,10 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
     if lost:
         first = lost[0].request
         reached = (x for x in exchanges if x.response and x.ending != "upstream_unreachable")
-        answered = any(x.request.at_ns < first.at_ns for x in reached)
+        severity: Severity | None = "warning" if any(x.request.at_ns < first.at_ns for x in reached) else None
         what = f"{counted(len(lost), 'request')} did not reach the server"
         message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
-        yield Sign(
-            "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
-            severity="warning" if answered else None,
-        )  # fmt: skip
+        yield Sign("upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns, severity=severity)
 
 
 Read = Callable[["SessionChecks", Sequence[Exchange]], None]

@@ -274,9 +274,8 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
                 after = seconds(at_ns - turn.first.at_ns)
                 message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
                 yield sign_at(
-                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns,
-                    about=turn.id,
-                )  # fmt: skip
+                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns, about=turn.id
+                )
                 return
 
 

@@ -263,7 +263,10 @@ class StreamedText:
             self._output(event, item)
         is_over = self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted
         if is_over and not any(self._is(text_of(item.get("content"))) for item in messages):
-            self._left(event)
+            text = "".join(self._parts)
+            streamed = f"a text of {_length(text)} was streamed"
+            message = f"{streamed}, but the turn ended without an item that has it: {said(text)!r}"
+            self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
         self._clear()
         self._stored.clear()
 
@@ -278,13 +281,6 @@ class StreamedText:
         elif self._stored[id_] != text:
             message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
             self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
-
-    def _left(self, event: Event) -> None:
-        """Report text that no item stores."""
-        text = "".join(self._parts)
-        streamed = f"a text of {_length(text)} was streamed"
-        message = f"{streamed}, but the turn ended without an item that has it: {said(text)!r}"
-        self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
 
     def _clear(self) -> None:
         self._parts, self._calls, self._refs, self._resent = [], [], [], False

@@ -207,8 +207,7 @@ class Approvals:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
             self.asked[id_].append(event.ref)
-            message = as_text(as_dict(event.data.get("params")).get("message")) or ""
-            self.messages.setdefault(id_, said(message))
+            self.messages.setdefault(id_, said(as_text(as_dict(event.data.get("params")).get("message"))))
 
     def _resolve(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))
