@@ -142,10 +142,8 @@ class Analysis:
     def _times(self, told: Session, of: Turn | Tool | Approval, *names: str) -> Row:
         """In UTC what `of` has in ns: `asked_at` of `asked_ns`."""
         start = None if told.started_at is None else self._started[told.recording]
-        at_ns = {name: getattr(of, f"{name}_ns") for name in names}
-        return {
-            f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in at_ns.items()
-        }
+        times = ((name, getattr(of, f"{name}_ns")) for name in names)
+        return {f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in times}
 
 
 def _summary_row(one: Summary) -> Row:
@@ -243,7 +241,6 @@ class Whole(Analysis):
 
     @cached_property
     def examined(self) -> list[Finding]:
-        """The findings of `doctor`."""
         return examine(self._store, recording=self._recording.recording, read=self._read)
 
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
@@ -275,7 +272,6 @@ class Whole(Analysis):
 
     @cached_property
     def measured(self) -> list[SessionStats]:
-        """The numbers of `stats`."""
         return [
             replace(stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
             for one, stats in zip(self._concluded, self._stats, strict=True)

@@ -49,9 +49,7 @@ class Remote:
     """The proxy at `url`, which may end in the path of the control interface. `token`: the proxy's token, if it
     requires one. `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
 
-    def __init__(
-        self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
-    ) -> None:
+    def __init__(self, url: str, wanted: Wanted, last: int, *, token: str | None, ca: File | None) -> None:
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port

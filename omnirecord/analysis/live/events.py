@@ -106,7 +106,6 @@ class State:
 
     answered: dict[str, str]
     turn_ns: int | None = None
-    response: str | None = None
     has_text: bool = False
     """Whether the open message has come as deltas."""
     told: set[tuple[str, str]] = field(default_factory=set)
@@ -121,10 +120,6 @@ class State:
             return False
         self.told.add((kind, what))
         return True
-
-    def grow(self, row: Row) -> None:
-        self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-        self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
 def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
