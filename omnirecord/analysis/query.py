@@ -14,7 +14,6 @@ from dataclasses import fields, replace
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import Any
 
 from ..cassette.select import Source
 from ..cassette.sql import Result
@@ -30,7 +29,7 @@ from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions
-from .listing import Summary, summaries
+from .listing import Row, Summary, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
@@ -40,7 +39,6 @@ from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
-Row = dict[str, Any]
 
 ABOUT = {
     "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
@@ -257,7 +255,7 @@ class Whole(Analysis):
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
         builder.add_all(line if around.request is None else ())
-        told = builder.session(exchanges, parent_id, around)
+        told, _ = builder.session(exchanges, parent_id, around)
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
         gathered = Gathered(exchanges, acts, parent_id, self._store)

@@ -24,7 +24,6 @@ from .align import Pair, Step, aligned, elements, moved
 from .differences import Differences, Kind, nulls
 
 T = TypeVar("T")
-NS = 1_000_000_000
 _OF_TOOL = ("name", "arguments", "output", "status")
 _USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cost_usd")
 
@@ -110,8 +109,8 @@ def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: f
 
 
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
-    first, end = (None if at is None else (at - turn.begin_ns) / NS for at in (turn.first_text_ns, turn.ended_ns))
-    return first, end, turn.longest_silence.length_ns / NS if turn.longest_silence else 0.0
+    first, end = (None if at is None else (at - turn.begin_ns) / 1e9 for at in (turn.first_text_ns, turn.ended_ns))
+    return first, end, turn.longest_silence.length_ns / 1e9 if turn.longest_silence else 0.0
 
 
 _LONGEST = 40
@@ -279,7 +278,6 @@ def _ending(link: Link) -> str:
 
 
 def _answers(out: Differences, path: str, a: ModelCall, b: ModelCall) -> None:
-    """Add the differences of the texts and tool calls of two answers."""
     for n, (text, got) in enumerate(zip_longest(a.texts, b.texts)):
         if not out.same_text(text, got):
             out.add("calls", f"{path}.texts[{n}]", text, got)

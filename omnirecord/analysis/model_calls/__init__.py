@@ -320,19 +320,17 @@ class _Correlation:
     def _links(self) -> Iterator[Link]:
         names: dict[int, int] = {}
         tried: Counter[int] = Counter()
-        for number in range(len(self._calls)):
+        for number, call in enumerate(self._calls):
             request = names.setdefault(self._attempts.of(number), len(names) + 1)
             tried[request] += 1
-            yield self._link(number, request, tried[request])
-
-    def _link(self, number: int, request: int, attempt: int) -> Link:
-        call, found = self._calls[number], self._found.get(number)
-        if found is None:
-            return Link(call, None, None, None, (), request, attempt)
-        keys, first = tuple(key_of(self._places[place].turn) for place in found.places), self._places[found.places[0]]
-        shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
-        turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
-        return Link(call, turn, found.by, found.certainty, candidates, request, attempt, shift_ns)
+            if (found := self._found.get(number)) is None:
+                yield Link(call, None, None, None, (), request, tried[request])
+                continue
+            keys = tuple(key_of(self._places[place].turn) for place in found.places)
+            first = self._places[found.places[0]]
+            shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
+            turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
+            yield Link(call, turn, found.by, found.certainty, candidates, request, tried[request], shift_ns)
 
     def _used(self) -> Iterator[Offset]:
         used = {

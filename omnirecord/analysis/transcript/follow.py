@@ -333,23 +333,18 @@ class Following:
         wholes = {}
         for session in self._sessions:
             exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+            whole, _ = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
             wholes[session] = replace(whole, failures=tuple(session.failed))
             session.take_up()
         return wholes
 
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether lines need the name of their session."""
-        return len(self._sessions) > 1
-
     def _page_of(self, session: _Session) -> Page:
         page = self._page.since(session.begun_ns)
-        return page.narrower(_NAME + 3) if self._is_crowded else page
+        return page.narrower(_NAME + 3) if len(self._sessions) > 1 else page
 
     def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
         """Return the lines, with the session's name before each if there are several sessions."""
-        name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
+        name = f"{session.name[:_NAME]:<{_NAME}} | " if len(self._sessions) > 1 else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
 
 

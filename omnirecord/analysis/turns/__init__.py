@@ -86,8 +86,6 @@ class SessionBuilder:
         self.heartbeats = 0
         self.last_ns = 0
         """The time of the last frame of any kind, in ns."""
-        self.told: list[Draft] = []
-        """The drafts of the turns of `session`, in order."""
 
     def add(self, heard: MergedFrame) -> None:
         """Add the next frame. No frame makes this fail."""
@@ -109,8 +107,10 @@ class SessionBuilder:
         for heard in line:
             self.add(heard)
 
-    def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
-        """Return the session; no frame follows. `session_of` describes the arguments."""
+    def session(
+        self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around
+    ) -> tuple[Session, list[Draft]]:
+        """Return what `session_of` returns; no frame follows."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
@@ -119,16 +119,17 @@ class SessionBuilder:
         deleted_ns = deleted_at(exchanges)
         if deleted_ns is not None:
             _delete(drafts, deleted_ns, listenings)
-        self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         turns = tuple(with_listeners(turn, absences, leavings) for turn in told)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
-        status, status_ns = _status(self.turns, around.snapshot)
+        snapshot, (status, status_ns) = around.snapshot, self.turns.status or (None, None)
+        if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (status_ns or 0):
+            status, status_ns = snapshot.status, snapshot.at_ns
         return replace(
-            session, turns=turns, status=status, status_ns=status_ns, snapshot=around.snapshot,
+            session, turns=turns, status=status, status_ns=status_ns, snapshot=snapshot,
             cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
             started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
-        )  # fmt: skip
+        ), drafts  # fmt: skip
 
     def so_far(
         self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
@@ -170,7 +171,7 @@ def session_of(
     """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     builder.add_all(merged(frames) if around.request is None else ())
-    return builder.session(exchanges, parent_id, around), builder.told
+    return builder.session(exchanges, parent_id, around)
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
@@ -180,14 +181,6 @@ def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]
     if draft is not None and draft.ended == "unfinished" and is_heard:
         draft.error = Fault(SESSION_DELETED, "a client deleted the session")
         draft.note("a client deleted the session", at_ns)
-
-
-def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
-    """Return the last status of the session and its time: from a stream or from a snapshot."""
-    said = builder.status or (None, None)
-    if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
-        return snapshot.status, snapshot.at_ns
-    return said
 
 
 def _until(x: Exchange, last_known_ns: int) -> int:

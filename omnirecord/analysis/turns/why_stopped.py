@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
@@ -38,8 +37,7 @@ AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "wai
 """The statuses of a sub-agent that has no end at its parent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """Why the recording has no more of a session."""
 
     code: Code
