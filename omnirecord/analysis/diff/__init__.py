@@ -123,16 +123,15 @@ def _sessions_of(
             yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
 
 
-def compare(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
-) -> list[Difference]:
+Sessions = Sequence[DiffSession]
+
+
+def compare(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
     """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
     return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
 
 
-def by_session(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
-) -> list[tuple[Pair, list[Difference]]]:
+def by_session(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) -> list[tuple[Pair, list[Difference]]]:
     """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
     ids = Ids()
     pairs = _sessions(a, b)
@@ -217,7 +216,7 @@ def _differences(
     return [Difference("content", only.session_id, f"sessions[{n}]", one and _summary(one), other and _summary(other))]
 
 
-def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
+def _sessions(a: Sessions, b: Sessions) -> list[Pair]:
     """Sessions are paired by their questions; the rest in order."""
     pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))

@@ -90,8 +90,7 @@ def _examined(
 
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream(exchanges), _excuse(store, recording)
-        deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
-        deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
+        deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}
         clients = [x for x in exchanges if x.party != "runner"]
         if wanted is None and (failed := failures_in(store, strays(clients))):
             yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
@@ -99,7 +98,7 @@ def _examined(
             if wanted in (None, session_id := group[0].session_id):
                 bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
                 states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
-                acts = list(acts_in(store, group))
+                acts = acts_in(store, group)
                 failed = failures_in(store, group, acts)
                 one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
                 read(one, group)
@@ -164,7 +163,7 @@ class SessionChecks:
     failed: list[FailedRequest]
     """The requests that the server did not fulfil."""
     excused: Callable[[TimedFrame], bool]
-    deleted: Mapping[str, int]
+    deleted: Mapping[str | None, int]
     """The deleted sessions of the recording, with their times in ns."""
     api_of: Callable[[Exchange], Api]
     tools: Tools = field(default_factory=Tools)
@@ -197,7 +196,7 @@ class SessionChecks:
         begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
         posted = {act.item_id for act in acts if act.item_id is not None}
         missed = list(self.items.signs(snapshots, min(begun, default=None), posted))
-        deleted_ns = self.deleted.get(self.session_id or "")
+        deleted_ns = None if self.session_id is None else self.deleted.get(self.session_id)
         yield from chain(endings.signs(), missed, reconnects(streams, endings, missed))
         yield from chain(refusals(acts, deleted_ns), failures(self.failed))
         if deleted_ns is not None:

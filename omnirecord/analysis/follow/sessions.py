@@ -58,7 +58,7 @@ class GrowingSession:
         if x.stream is not None and x.exchange not in self._streams:
             self._streams.add(x.exchange)
             self._listening[x.exchange] = 0
-        acts = list(acts_in(store, [x]))
+        acts = acts_in(store, [x])
         for act in acts:
             self.builder.turns.act(x.exchange, act)
         return acts

@@ -38,6 +38,7 @@ POLL = 0.05
 _BEGINNING = 5.0
 """Time in which a recorder makes a cassette of a new file, at most, in seconds."""
 Say = Callable[[str], None]
+Rest = Callable[[], None]
 __all__ = ["LAST", "Wanted", "follow"]
 
 
@@ -70,7 +71,7 @@ class Remote:
         """The last `seq` of each stream of a cassette since the last bookmark."""
         self._has_begun, self._tells_requests = False, True
 
-    def rows(self, *, retry: bool, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
+    def rows(self, *, retry: bool, say: Say, rest: Rest) -> Iterator[Row]:
         """Return the rows, as `follow` does. With `retry`, also if the proxy does not answer yet, or no longer."""
         while True:
             try:
@@ -89,7 +90,7 @@ class Remote:
             say(f"{ended}: trying again")
             time.sleep(_AGAIN)
 
-    def _listen(self, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
+    def _listen(self, say: Say, rest: Rest) -> Iterator[Row]:
         """Return the rows of one connection, until the recording ends. Raises `Lost`."""
         with closing(self._connection()) as connection:
             response = self._ask(connection)
@@ -190,9 +191,7 @@ def _why(error: Exception) -> str:
     return explained(error) or reason or str(error) or type(error).__name__
 
 
-def rows_of_file(
-    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say, rest: Callable[[], None]
-) -> Iterator[Row]:
+def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say, rest: Rest) -> Iterator[Row]:
     """Return the rows, as `follow` does. With `retry`, also of a future file, and of the next recording."""
     with clear_errors(path):
         if path.is_file() and is_packed(path):
@@ -249,7 +248,7 @@ def _read(follower: Follower, path: Path) -> Batch:
 
 def follow(
     source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, token: str | None = None,
-    ca: File | None = None, say: Say, rest: Callable[[], None] = lambda: None,
+    ca: File | None = None, say: Say, rest: Rest = lambda: None,
 ) -> Iterator[Row]:  # fmt: skip
     """Return the `last` recorded rows, then each new one until the recording ends; with `retry` for ever.
 

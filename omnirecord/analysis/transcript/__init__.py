@@ -49,7 +49,7 @@ def lines_of(
     `long_silence`: length of a silence with a line, at least, in ns.
     """
     page = page or Page()
-    told = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    told = list(whole_sessions(store, session, long_silence=long_silence))
     calls = model_calls(store, None if session is not None else lambda: told)
     others = exchanges_of_others(store) if session is None else {}
     listed = {x.exchange for some in others.values() for x in some}
@@ -82,7 +82,7 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """Return the objects of `show --json`, one for each turn."""
     wanted = None if session is None else the_session(store, session)
-    family = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    family = list(whole_sessions(store, session, long_silence=long_silence))
     by_id = {(one.recording, one.session_id): one for one in family}
     calls = model_calls(store, None if session is not None else lambda: family)
     for told in family:
