@@ -15,7 +15,7 @@ from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from .apis import api_name, is_unknown, request_text
+from .apis import api_in, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
 from .turns import Around, session_of
@@ -203,7 +203,7 @@ def sessions_with_drafts(
 def acts_in(store: Source, exchanges: Iterable[Exchange]) -> list[Act]:
     """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
     by_clients = (x for x in exchanges if x.party != "runner" and may_act(x))
-    ours = (x for x in by_clients if x.session_id is not None or api_name(store, x) == OMNIGENT)
+    ours = (x for x in by_clients if x.session_id is not None or api_in(store, x).name == OMNIGENT)
     acts = (act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response")) for x in ours)
     return [act for act in acts if act is not None]
 

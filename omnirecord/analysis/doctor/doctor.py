@@ -20,7 +20,7 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
-from ..apis import FOREIGN, is_foreign
+from ..apis import FOREIGN, api_in
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
@@ -84,10 +84,7 @@ def _examined(
     store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
-
-    def api(x: Exchange) -> Api:
-        return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
-
+    api = partial(api_in, store)
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream(exchanges), _excuse(store, recording)
         deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}

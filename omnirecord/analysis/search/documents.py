@@ -260,8 +260,6 @@ def _itself(frame: TimedFrame) -> tuple[int, int]:
 
 PROMPT = "prompt"
 """The types of the parts of a request begin with it: `prompt.user`, `prompt.tool`."""
-ANSWER = "answer"
-"""The types of the parts of an answer that is no stream begin with it: `answer.assistant`, `answer.call`."""
 
 
 def of_call(x: Exchange, body: bytes) -> list[Doc]:
@@ -283,14 +281,14 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
 
 
 def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
-    """Return the documents of an answer that is no stream: one for each text and tool call."""
+    """Return the documents of an answer that is no stream: one for each text (`answer.assistant`) and tool call."""
     if x.response is None or x.kind != "http":
         return []
     answer = READERS[api]()
     answer.whole(as_dict(loads(body)))
     at = x.response.at_ns
     return [
-        Doc("answer", f"{ANSWER}.{kind}", None, None, at, at, spaced(text), says, EVER)
+        Doc("answer", f"answer.{kind}", None, None, at, at, spaced(text), says, EVER)
         for kind, text, says in _parts_of(answer) if text
     ]  # fmt: skip
 

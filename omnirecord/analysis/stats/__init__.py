@@ -52,7 +52,6 @@ from .values import (
 
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
-_NO_CALLS = ModelCalls()
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -72,8 +71,8 @@ def measured(store: Source, session: str | None = None) -> Iterator[SessionStats
 
 
 def measure(
-    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
-    told: Session | None = None, line: Sequence[MergedFrame] | None = None, calls: ModelCalls = _NO_CALLS,
+    one: Gathered, conclusion: Conclusion, started_at: str, *, calls: ModelCalls,
+    frames: Sequence[TimedFrame] | None = None, told: Session | None = None, line: Sequence[MergedFrame] | None = None,
 ) -> SessionStats:  # fmt: skip
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
