@@ -21,9 +21,9 @@ from .model_calls.values import ModelCalls
 from .turns import Around, session_of
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
-from .turns.draft import Draft
+from .turns.draft import LONG_SILENCE, Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
-from .turns.values import LONG_SILENCE, Session
+from .turns.values import Session
 
 
 class Held:

@@ -23,9 +23,9 @@ from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
 from ..turns import LiveMerge, SessionBuilder
-from ..turns.draft import Draft
+from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
-from ..turns.values import LONG_SILENCE, Session, Turn
+from ..turns.values import Session, Turn
 
 Key = tuple[int, str | int]
 _UNSETTLED = 3

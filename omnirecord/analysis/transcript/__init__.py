@@ -27,8 +27,9 @@ from ..gather import failures_in, model_calls, strays, whole_sessions, without_c
 from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
+from ..turns.draft import LONG_SILENCE
 from ..turns.requests import FailedRequest
-from ..turns.values import LONG_SILENCE, Child, Session, Turn
+from ..turns.values import Child, Session, Turn
 from . import sentences
 from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
 from .sentences import COLUMN, Line, Page, Piece, turn_lines

@@ -19,9 +19,9 @@ from ..gather import Context, failures_in
 from ..model_calls.values import Link, TurnKey, spent_in
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.conclusion import concluded
-from ..turns.draft import Block, Draft
+from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
-from ..turns.values import LONG_SILENCE, Session
+from ..turns.values import Session
 from . import failures, row_without_turn, sentences, told_failures, total, turn_row, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece

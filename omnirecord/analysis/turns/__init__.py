@@ -42,10 +42,10 @@ from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, payload
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
-from .draft import Draft
+from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
 from .requests import Act, deleted_at
-from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
 _new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
