@@ -177,12 +177,9 @@ class EventComparison:
         head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
         tail = same_start(sides[0][head:][::-1], sides[1][head:][::-1])
         for side in (self._a, self._b):
-            yield _labels(side, head, len(side) - tail)
-
-
-def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
-    told = [_label(step) for step in side[start : min(stop, start + _LONGEST)]]
-    return [*told, f"… and {stop - start - _LONGEST} more"] if stop - start > _LONGEST else told
+            steps = side[head : len(side) - tail]
+            rest = len(steps) - _LONGEST
+            yield [*map(_label, steps[:_LONGEST]), *([f"… and {rest} more"] if rest > 0 else [])]
 
 
 def _label(step: Step) -> str:

@@ -236,17 +236,15 @@ class StreamedText:
         if item.get("type") == "function_call":
             self._calls.append(len(self._parts))
         elif item.get("type") == "message" and item.get("role") not in ("user", "system"):
-            self._store(event, text_of(item.get("content")), as_text(item.get("id")))
-
-    def _store(self, event: Event, stored: str, id_: str | None) -> None:
-        if self._parts and not self._interrupted and not self._is(stored):
-            text = "".join(self._parts)
-            have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
-            message = f"{have}: {_difference(text, stored)}"
-            self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
-        if id_ is not None:
-            self._stored[id_] = stored
-        self._clear()
+            stored, id_ = text_of(item.get("content")), as_text(item.get("id"))
+            if self._parts and not self._interrupted and not self._is(stored):
+                text = "".join(self._parts)
+                have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
+                message = f"{have}: {_difference(text, stored)}"
+                self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
+            if id_ is not None:
+                self._stored[id_] = stored
+            self._clear()
 
     def _is(self, stored: str) -> bool:
         """Whether the deltas add up to `stored`, from the start or from a tool call on."""

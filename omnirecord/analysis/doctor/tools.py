@@ -72,7 +72,12 @@ class Tools:
         are unknown."""
         lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
         for id_, call in lacking[:_MOST]:
-            yield _without_output(id_, call, until_ns, stops, is_open=is_open)
+            waited = until_ns - call.ref.at_ns
+            was_stopped = any(stop >= call.ref.at_ns for stop in stops)
+            severity = "note" if was_stopped or is_open else None
+            since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
+            message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
+            yield sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
         yield from self._failed(stops)
         uncalled = [(id_, ref) for id_, ref in self.outputs.items() if id_ not in self.calls]
         for id_, ref in uncalled[:_MOST]:
@@ -96,15 +101,6 @@ class Tools:
 
 def _named(call: Call | None) -> str:
     return f"the tool {said(call.name)}" if call and call.name else "a tool"
-
-
-def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
-    waited = until_ns - call.ref.at_ns
-    was_stopped = any(stop >= call.ref.at_ns for stop in stops)
-    severity = "note" if was_stopped or is_open else None
-    since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-    message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
-    return sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
 
 
 @dataclass(eq=False)

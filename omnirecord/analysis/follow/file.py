@@ -321,7 +321,11 @@ class File:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
-        streams = self._in_turn(store.streaming(cursor.highest, cursor.at), cursor)
+        behind = store.streaming(cursor.highest, cursor.at)
+        streams = sorted(behind, key=lambda x: (x.stream <= self._turn, x.stream))  # those that had no room first
+        for x in streams:
+            cursor.highest = max(cursor.highest, x.stream)
+            cursor.at.setdefault(x.stream, 0)
         if self._most is not None:
             self._leave_out(store, cursor, streams, self._most)
         for x in streams:
@@ -348,10 +352,3 @@ class File:
                 more = max(0, count - share)
                 cursor.at[stream] += more
                 self._left_out += more
-
-    def _in_turn(self, streams: list[Streaming], cursor: Cursor) -> list[Streaming]:
-        """Return the streams, first those that the read before had no room for."""
-        for x in streams:
-            cursor.highest = max(cursor.highest, x.stream)
-            cursor.at.setdefault(x.stream, 0)
-        return sorted(streams, key=lambda x: (x.stream <= self._turn, x.stream))

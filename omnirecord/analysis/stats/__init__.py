@@ -87,6 +87,7 @@ def measure(
     spans, numbers, events = union(span for span, _ in streams), tuple(one for _, one in streams), _events(frames)
     told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
+    joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -94,7 +95,7 @@ def measure(
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
         streams=numbers, endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
-        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
+        **_of_turns(told.turns, acts, joined, spans[-1][1] if spans else until, calls),
         proxy_delay_ms=_delays(events), never_sent=_unsent(events),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
@@ -295,12 +296,6 @@ def _end(x: Exchange) -> int:
 
 def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
     return [frame for frame in frames if frame.verdict != "comment"]
-
-
-def _joined(line: Iterable[MergedFrame]) -> set[int]:
-    """Times in ns at which a connect snapshot repeated earlier text."""
-    repeated = (heard for heard in line if heard.in_snapshot)
-    return {heard.at_ns for heard in repeated if heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

@@ -147,10 +147,9 @@ class AstrayCalls:
 def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str:
     parts = [f"Model calls{'' if alone else ' without a turn'}"]
     if recording is not None:
-        parts.append(f"recording {recording.recording}")
-        parts += [f"hop {recording.hop}"] if recording.hop else []
-        parts += [one_line(recording.upstream)] if recording.upstream else []
-    return " · ".join([*parts, *([] if calls is None else [counted(calls, "call")])])
+        hop = f"hop {recording.hop}" if recording.hop else ""
+        parts += [f"recording {recording.recording}", hop, one_line(recording.upstream or "")]
+    return joined([*parts, "" if calls is None else counted(calls, "call")], " · ")
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
