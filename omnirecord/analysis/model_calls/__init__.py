@@ -33,7 +33,7 @@ from ...providers.call import Delta, ModelCall
 from ..turns.values import Passage, Session, Turn
 from .pairing import Attempts, Heard, Said, pairs, threads
 from .places import MOST_OPEN, NO_HISTORIES, NOTHING, Asked, Clocks, History, Key, Places, asked_of, open_at, plain
-from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
+from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, key_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
@@ -90,7 +90,10 @@ class _Correlation:
         self._by_retries()
         self._by_time()
         self._join_attempts()
-        return ModelCalls.of_links(self._links(), sorted(self._used(), key=lambda one: (one.calls, one.turns)))
+        linked_to = ((number, place) for number, found in self._found.items() for place in found.places)
+        used = {(self._calls[n].recording, self._places[place].turn.recording) for n, place in linked_to}
+        offsets = sorted((self._clocks.offset(*pair) for pair in used), key=lambda one: (one.calls, one.turns))
+        return ModelCalls.of_links(self._links(), offsets)
 
     def _find(self, number: int, places: Sequence[int], by: By, certainty: Certainty = "likely") -> None:
         """Link a call to one turn; it is ambiguous if there are several."""
@@ -331,14 +334,6 @@ class _Correlation:
             shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
             turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
             yield Link(call, turn, found.by, found.certainty, candidates, request, tried[request], shift_ns)
-
-    def _used(self) -> Iterator[Offset]:
-        used = {
-            (self._calls[number].recording, self._places[place].turn.recording)
-            for number, found in self._found.items()
-            for place in found.places
-        }
-        return (self._clocks.offset(*pair) for pair in used)
 
 
 def order(call: ModelCall) -> tuple[int, int, int]:

@@ -170,7 +170,7 @@ class Tree:
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(id(session))
-        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        page, conclusion = self._page.since(session.begun_ns), concluded(session, children_of(session, self._by_id))
         yield from verdict(page, conclusion)
         yield from page.wrapped(head(session, page), "head", "", "  ")
         failed = told_failures(session.failures)
@@ -182,9 +182,6 @@ class Tree:
             yield from lines
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
-
-    def _conclusion(self, session: Session) -> Conclusion:
-        return concluded(session, children_of(session, self._by_id))
 
     def _turns(
         self, session: Session, page: Page, depth: int = 0, *, timed: bool = True
@@ -230,7 +227,7 @@ class Tree:
         """Return the turns of a sub-agent as blocks, each with its beginning in ns; the last says why it ends."""
         page = page.narrower(len(_INDENT))
         name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
-        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
+        last = [*page.wrapped(why(concluded(session, children_of(session, self._by_id))), "stop")]
         if not session.turns:
             yield child.spawned_ns, [*name, *last]
         for turn, told in self._turns(session, page, depth):

@@ -165,10 +165,10 @@ def tool(page: Page, one: Tool) -> Piece:
         call += f" (the server replaced the arguments: {page.short(one.replaced)})"
     has_failed = one.failed is not None or one.replaced is not None
     if one.returned_ns is not None:
-        end = f"{_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+        got = f"{_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
     else:
-        end = "no answer was seen" + (f" (so far: {_output(page, one.output)})" if one.output else "")
-    text = f"{'!! ' if has_failed else ''}{call} -> {end}"
+        got = "no answer was seen" + (f" (so far: {_output(page, one.output)})" if one.output else "")
+    text = f"{'!! ' if has_failed else ''}{call} -> {got}"
     return Piece(one.called_ns, one.place, text, "trouble" if has_failed else "tool")
 
 
