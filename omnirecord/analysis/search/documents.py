@@ -136,8 +136,10 @@ class DocumentMaker:
 
     def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
         assert frame.type is not None
-        key = _key(frame.type, payload)
-        if key not in self._open and not _own_id(payload):  # a message with an id ends the one before
+        own = next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
+        place = f"c:{own}" if own else f"m:{_storable(as_text(payload.get('message_id'))) or ''}"
+        key = f"{frame.type}:{place}"
+        if key not in self._open and not own:  # a message with an id ends the one before
             yield from self._close([one for one in self._open if one.startswith(f"{frame.type}:m:")])
         self.grow(frame, key, delta)
 
@@ -206,15 +208,6 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
     text = "\n".join(filter(None, (f"{exchange.response.status} {request.method} {path_of(request.target)}", text)))
     at = exchange.response.at_ns
     return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
-
-
-def _own_id(payload: dict[str, Any]) -> str | None:
-    return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
-
-
-def _key(type_: str, payload: dict[str, Any]) -> str:
-    own = _own_id(payload)
-    return f"{type_}:c:{own}" if own else f"{type_}:m:{_storable(as_text(payload.get('message_id'))) or ''}"
 
 
 def _storable(name: str | None) -> str | None:
