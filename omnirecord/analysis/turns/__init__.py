@@ -141,7 +141,10 @@ class SessionBuilder:
             recording=first.recording, session_id=first.session_id, parent_id=parent_id,
             begun_ns=min(x.request.at_ns for x in exchanges),
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None),
+            streams=tuple(
+                Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
+                for x in exchanges if x.stream is not None
+            ),
             turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
         )  # fmt: skip
 
@@ -187,11 +190,6 @@ def _until(x: Exchange, last_known_ns: int) -> int:
     """Return the end of an exchange, or the last known time before it."""
     answered = x.response.at_ns if x.response else x.request.at_ns
     return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
-
-
-def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
-    assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
 
 
 class MergedFrame(NamedTuple):
