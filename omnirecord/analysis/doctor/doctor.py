@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 from ...cassette.contracts import load
-from ...cassette.open import open_store
 from ...cassette.select import Source, the_session
 from ...contract import Api
 from ...model import Exchange, TimedFrame, by_key
@@ -33,12 +30,6 @@ from .tools import Approvals, Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
-
-
-def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
-    """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
-    with closing(open_store(cassette)) as store:
-        return examine(store, session)
 
 
 def examine(

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, cast
 
-from ...cassette.open import open_store
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
@@ -53,12 +50,6 @@ from .values import (
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-
-
-def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
-    """The numbers of each session of a cassette. Raises `UsageError` or `CassetteError`."""
-    with closing(open_store(cassette)) as store:
-        return list(measured(store, session))
 
 
 def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
