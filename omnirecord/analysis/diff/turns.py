@@ -144,9 +144,9 @@ class EventComparison:
                     self._out.add_once(kind, f"{at}{below}", mine, theirs, one.label)
             elif (step := one or other) is not None:
                 runs |= self._only(at, step, is_a=one is not None)
-        for n, one, other in elements(self._pairs, self._a, self._b):
-            if one is not None and other is not None:
-                self._nulls(f"{self._path}{names[0][n]}", one, other)
+        for i, j in self._pairs:
+            if i is not None and j is not None:
+                self._nulls(f"{self._path}{names[0][i]}", self._a[i], self._b[j])
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)

@@ -122,7 +122,8 @@ class SessionBuilder:
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         turns = tuple(with_listeners(turn, absences, leavings) for turn in told)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
-        snapshot, (status, status_ns) = around.snapshot, self.turns.status or (None, None)
+        snapshot = around.snapshot
+        status, status_ns = self.turns.status or (None, None)
         if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (status_ns or 0):
             status, status_ns = snapshot.status, snapshot.at_ns
         return replace(
