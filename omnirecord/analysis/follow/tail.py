@@ -215,7 +215,7 @@ def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say
             return
         say("" if batch.is_recorded else f"no recorder writes to {path}: waiting for the next recording")
         time.sleep(POLL)
-        while None not in seen and path.exists() and _states(path, follower) == seen:  # nothing can be new
+        while None not in seen and path.exists() and _states(path, follower) == seen:  # nothing has changed
             time.sleep(POLL)
 
 
