@@ -60,8 +60,8 @@ class DiffSession:
     endings: list[str]
     """The endings of its streams that are in `BY_THE_SERVER`."""
     deviations: list[dict[str, Counter[str]]]
-    """One for each stream, if there are several: counts by event type of the events that only other streams carried
-    while this one was open (`missed`), and that this one carried later than others did (`late`)."""
+    """One for each stream, if there are several: counts by event type. `missed`: events that only other streams carried
+    while this one was open; `late`: events that this one carried later than others."""
     refusals: list[tuple[str, str, str]]
     """Client actions that the server refused: kind, text, reason."""
     has_times: bool = True
