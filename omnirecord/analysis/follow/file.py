@@ -322,10 +322,11 @@ class File:
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
         behind = store.streaming(cursor.highest, cursor.at)
-        streams = sorted(behind, key=lambda x: (x.stream <= self._turn, x.stream))  # those that had no room first
-        for x in streams:
+        for x in behind:
             cursor.highest = max(cursor.highest, x.stream)
             cursor.at.setdefault(x.stream, 0)
+        # First come the streams that the last read had no room for.
+        streams = sorted(behind, key=lambda x: (x.stream <= self._turn, x.stream))
         if self._most is not None:
             self._leave_out(store, cursor, streams, self._most)
         for x in streams:
