@@ -78,7 +78,8 @@ def _examined(
     api = partial(api_in, store)
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream(exchanges), _excuse(store, recording)
-        deleted = {x.session_id: at_ns for x in exchanges if (at_ns := deleted_at([x])) is not None}
+        deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
+        deleted = {session_id: at_ns for session_id, at_ns in deletions if session_id is not None and at_ns is not None}
         clients = [x for x in exchanges if x.party != "runner"]
         if wanted is None and (failed := failures_in(store, strays(clients))):
             yield recording, SessionChecks(None, [], [], upstream, failed, excused, deleted, api)
@@ -151,7 +152,7 @@ class SessionChecks:
     failed: list[FailedRequest]
     """The requests that the server did not fulfil."""
     excused: Callable[[TimedFrame], bool]
-    deleted: Mapping[str | None, int]
+    deleted: Mapping[str, int]
     """The deleted sessions of the recording, with their times in ns."""
     api_of: Callable[[Exchange], Api]
     tools: Tools = field(default_factory=Tools)
@@ -184,7 +185,7 @@ class SessionChecks:
         begun = [one.exchange.response.at_ns for one in streams if one.is_session and one.exchange.response]
         posted = {act.item_id for act in acts if act.item_id is not None}
         missed = list(self.items.signs(snapshots, min(begun, default=None), posted))
-        deleted_ns = None if self.session_id is None else self.deleted.get(self.session_id)
+        deleted_ns = self.deleted.get(self.session_id or "")
         yield from chain(endings.signs(), missed, reconnects(streams, endings, missed))
         yield from chain(refusals(acts, deleted_ns), failures(self.failed))
         if deleted_ns is not None:

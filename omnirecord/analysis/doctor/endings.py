@@ -294,7 +294,7 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
         there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
             one = max(there, key=_end)
-            # If a turn was completed, only the event is missing.
+            # A warning if a turn was completed, since then only the event is missing.
             ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
             was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
             message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import dropwhile
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -135,12 +135,15 @@ class Items:
     def _missed(self, snapshots: Sequence[StoredState], begun_ns: int, posted: Collection[str]) -> Iterator[Sign]:
         known: set[Key] = {("message", id_) for id_ in posted}
         has_history = False
+
+        def is_new(item: tuple[Key, str]) -> bool:
+            return item[0] not in known and item[0] not in self.by_key
+
         for snapshot in snapshots:
-            is_history = snapshot.at_ns < begun_ns
-            are_new = [key not in known and key not in self.by_key for key, _ in snapshot.items]
-            new = list(compress(snapshot.items, are_new))
+            is_history, items = snapshot.at_ns < begun_ns, iter(snapshot.items)
             if not is_history and not (has_history and snapshot.is_history):
-                new = new[[*are_new, False].index(False) :]  # only those after an item that a stream carried
+                items = dropwhile(is_new, items)  # only those after an item that a stream carried
+            new = list(filter(is_new, items))
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}

@@ -146,7 +146,7 @@ class Children:
             child.error = fault(as_dict(fields.get("last_task_error")))
 
     def signs(
-        self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str | None, int], *, is_open: bool = False
+        self, until_ns: int, at_rest: Collection[str], deleted: Mapping[str, int], *, is_open: bool = False
     ) -> Iterator[Sign]:
         """The signs. `at_rest`: the sessions that are at rest by their own streams. `deleted`: deleted sessions, with
         their times in ns. `is_open`: whether the endings of the streams are unknown."""
