@@ -20,7 +20,7 @@ from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
 from ..gather import Gathered, conclusions, model_calls
-from ..model_calls.values import Link, ModelCalls, first_token, requests_of
+from ..model_calls.values import FirstToken, Link, ModelCalls, first_token, requests_of
 from ..turns import Around, MergedFrame, by_stream, merged
 from ..turns.builder import Span, union
 from ..turns.conclusion import Conclusion
@@ -128,7 +128,6 @@ def _of_turns(
     timed = [one for one in all_ if one.streamed_tokens is not None]
     streamed = total(one.streamed_tokens for one in timed)
     streaming = total(one.streaming for one in all_)
-    parts = [one.parts for one in all_ if one.parts is not None]
     return {
         "turns": tuple(one.stats() for one in all_), "turns_ended": _counted(turn.ended for turn in turns),
         "first_event_s": spread(one.first_event for one in all_),
@@ -142,7 +141,7 @@ def _of_turns(
         "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
         "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
         "usage": usage_of(turns),
-        "first_token_parts": FirstTokenStats(*map(spread, zip(*parts, strict=True))) if parts else None,
+        "first_token_parts": first_token_stats(one.parts for one in all_),
         "model_calls": model_stats([link for one in all_ for link in one.links]),
     }  # fmt: skip
 
@@ -255,10 +254,18 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
     )  # fmt: skip
 
 
+def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
+    """Return the parts over several turns; None if no turn has them."""
+    known = [one for one in parts if one is not None]
+    return FirstTokenStats(*map(spread, zip(*known, strict=True))) if known else None
+
+
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
     """Return the numbers of the calls without a turn, by recording."""
-    groups = by_key(calls.astray, lambda link: link.call.recording).items()
-    return ((recording, found) for recording, links in groups if (found := model_stats(links)) is not None)
+    for recording, links in by_key(calls.astray, lambda link: link.call.recording).items():
+        found = model_stats(links)
+        if found is not None:
+            yield recording, found
 
 
 def astray_row(recording: int, found: ModelStats) -> dict[str, Any]:

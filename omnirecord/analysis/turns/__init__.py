@@ -110,7 +110,7 @@ class SessionBuilder:
     def session(
         self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around
     ) -> tuple[Session, list[Draft]]:
-        """Return what `session_of` returns; no frame follows."""
+        """Return the session and the drafts of its turns; no frame follows. `session_of` describes the arguments."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
@@ -126,11 +126,12 @@ class SessionBuilder:
         status, status_ns = self.turns.status or (None, None)
         if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (status_ns or 0):
             status, status_ns = snapshot.status, snapshot.at_ns
-        return replace(
+        whole = replace(
             session, turns=turns, status=status, status_ns=status_ns, snapshot=snapshot,
             cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
             started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
-        ), drafts  # fmt: skip
+        )  # fmt: skip
+        return whole, drafts
 
     def so_far(
         self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],

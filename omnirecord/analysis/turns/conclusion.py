@@ -182,11 +182,11 @@ def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _V
 
 def _child(children: Iterable[Child]) -> _Verdict | None:
     """Return the verdict on a wait for the last of these sub-agents that works; None if none works."""
-    last = next(reversed([child for child in children if child.status in AT_WORK]), None)
-    if last is None:
+    waited_for = [child for child in children if child.status in AT_WORK]
+    if not waited_for:
         return None
-    said = f"Unfinished: waiting for the sub-agent {_named(last.title or last.session_id)}"
-    return _Verdict("unfinished", said, "since", last.spawned_ns)
+    name = _named(waited_for[-1].title or waited_for[-1].session_id)
+    return _Verdict("unfinished", f"Unfinished: waiting for the sub-agent {name}", "since", waited_for[-1].spawned_ns)
 
 
 def _child_unfinished(session: Session, turn: Turn) -> _Verdict:

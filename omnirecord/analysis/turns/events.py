@@ -49,7 +49,7 @@ def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
         return  # a late copy of the beginning
     if builder.open is not None and id_ is not None and builder.open.response_id not in (None, id_):
         if builder.open.midway or builder.open.interrupted or is_again:
-            builder.close("unfinished", at_ns)
+            builder.close("unfinished", at_ns)  # its end is missing
         else:
             builder.open.restart(at_ns)
     draft = builder.next_turn(at_ns)

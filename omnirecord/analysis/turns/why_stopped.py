@@ -115,7 +115,8 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     for child in (child for turn in session.turns for child in turn.children):
         own = sessions.get(child.session_id)
         is_over = own is not None and own.turns and own.turns[-1].ended != "unfinished"
-        if child.status in AT_WORK and not is_over:  # by its own turns if it is recorded, else by its status
+        # By its own turns if it is recorded, else by its status at the parent.
+        if child.status in AT_WORK and not is_over:
             name = _quoted(child.title or child.session_id)
             return ("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
                           " The recording does not have its end.")  # fmt: skip
