@@ -307,7 +307,8 @@ class _Recordings:
         self._last_known_ns = functools.cache(store.last_known_ns)
 
     def fields(self, x: Exchange) -> Row:
-        """Return session, party, request, status and times. Without an end, it lasts up to the last known time."""
+        """Return session, party, request, status and times. An exchange without an end lasts up to the last known time
+        of its recording."""
         end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
         return {
             "session_id": x.session_id, "party": x.party, "party_name": party_name(x), "method": x.request.method,

@@ -72,6 +72,9 @@ class DiffSession:
     """Whether its cassette has a model hop."""
 
 
+Sessions = Sequence[DiffSession]
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
     """The differences, and how much was compared."""
@@ -123,9 +126,6 @@ def _sessions_of(
             yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
 
 
-Sessions = Sequence[DiffSession]
-
-
 def compare(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
     """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
     return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
@@ -160,7 +160,8 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
         if not heard.in_snapshot and heard.frame.verdict != "comment":
             draft = builder.turns.open or before or builder.turns.latest()
             steps.setdefault(draft, Steps()).add(heard.frame)
-    session_id, turns = exchanges[0].session_id, list[DiffTurn]()
+    session_id = exchanges[0].session_id
+    turns: list[DiffTurn] = []
     for number, draft in enumerate(builder.turns.finish(until), 1):
         turn = draft.freeze(exchanges[0].recording, session_id, number)
         turns.append(DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn)))

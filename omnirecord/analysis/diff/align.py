@@ -64,7 +64,7 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
 
 
 def elements(pairs: Iterable[Pair], a: Sequence[T], b: Sequence[T]) -> Iterator[tuple[int, T | None, T | None]]:
-    """Each pair as the index, in `a` or else in `b`, and the two elements."""
+    """Yield each pair as its index in `a`, or in `b` without one in `a`, and its two elements."""
     for i, j in pairs:
         yield (j or 0) if i is None else i, None if i is None else a[i], None if j is None else b[j]
 

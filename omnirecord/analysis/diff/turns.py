@@ -137,7 +137,7 @@ class EventComparison:
         names = _names(self._a), _names(self._b)
         runs = False
         for n, one, other in elements(self._unlike, self._a, self._b):
-            at = f"{self._path}{names[one is None][n]}"
+            at = f"{self._path}{names[1 if one is None else 0][n]}"
             if one is not None and other is not None:
                 for below, name, mine, theirs in self._out.unlike(one.data, other.data):
                     kind: Kind = "timing" if role(name) == "length" else _kind(one, below)

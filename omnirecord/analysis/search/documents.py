@@ -274,7 +274,8 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
 
 
 def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
-    """Return the documents of an answer that is no stream: one for each text (`answer.assistant`) and tool call."""
+    """Return the documents of an answer that is no stream: one for each text and tool call, with a type such as
+    `answer.assistant`."""
     if x.response is None or x.kind != "http":
         return []
     answer = READERS[api]()
