@@ -24,7 +24,7 @@ UNKNOWN = ""
 FOREIGN = Api(UNKNOWN, has_ends=False)
 """The rules for a stream that Omnigent's contract judged although it is of another API."""
 _LONGEST = 60
-"""Length of a path, or of a name in a message, in characters."""
+"""Length of a path, or of a name in a message, in characters, at most."""
 _NAMES = ("name", "uri")
 """Parameters of JSON-RPC that name a tool, a prompt or a resource of MCP."""
 

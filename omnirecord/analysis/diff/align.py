@@ -64,7 +64,7 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
 
 
 def elements(pairs: Iterable[Pair], a: Sequence[T], b: Sequence[T]) -> Iterator[tuple[int, T | None, T | None]]:
-    """Yield each pair as its index in `a`, or in `b` without one in `a`, and its two elements."""
+    """Yield the index and the two elements of each pair. The index counts in `a`, or in `b` if `a` has no element."""
     for i, j in pairs:
         yield (j or 0) if i is None else i, None if i is None else a[i], None if j is None else b[j]
 

@@ -55,7 +55,8 @@ class Tools:
         call_id = as_text(item.get("call_id"))
         if call_id is None:
             return
-        if item.get("type") == "function_call":  # comes twice, the second time with the arguments that the tool gets
+        if item.get("type") == "function_call":
+            # A call arrives twice, the second time with the arguments that the tool gets.
             arguments = written(item.get("arguments")) or ""
             known = self.calls.setdefault(call_id, Call(event.ref, as_text(item.get("name")) or "", arguments))
             if arguments == "{}" and known.arguments not in ("", "{}"):
