@@ -281,9 +281,11 @@ def doctor(cassette: str | Path, session: str | None = None) -> list[Finding]:
     (`note`, `warning`, `error`), the `stream` and `seqs` of its evidence, and a `message`. `why` is the reason, `next`
     the next step, `because` the code of the finding that explains it. Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.doctor.doctor import findings_of
+    from .analysis.doctor.doctor import examine
+    from .cassette.open import open_store
 
-    return findings_of(cassette, session)
+    with closing(open_store(cassette)) as store:
+        return examine(store, session)
 
 
 def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
@@ -292,9 +294,11 @@ def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats
     `session` is a session id or its beginning. Names that end in `_s` are in seconds, those in `_ms` in milliseconds
     (`docs/stats.md`). Raises `UsageError` or `CassetteError`.
     """
-    from .analysis.stats import stats
+    from .analysis.stats import measured
+    from .cassette.open import open_store
 
-    return stats(cassette, session)
+    with closing(open_store(cassette)) as store:
+        return list(measured(store, session))
 
 
 def diff(a: str | Path, b: str | Path, *, session: str | None = None, tolerance: float = 1.0) -> list[Difference]:

@@ -23,30 +23,25 @@ UNKNOWN = ""
 """The name of an unknown API."""
 FOREIGN = Api(UNKNOWN, has_ends=False)
 """The rules for a stream that Omnigent's contract judged although it is of another API."""
-_LONGEST_PATH = 60
-_LONGEST_NAME = 60
+_LONGEST = 60
+"""Length of a path, or of a name in a message, in characters, at most."""
 _NAMES = ("name", "uri")
 """Parameters of JSON-RPC that name a tool, a prompt or a resource of MCP."""
 
 
-def api_name(store: Source, x: Exchange) -> str:
-    """Return the name of the API of an exchange: `omnigent`, `openai-chat`…; empty if it is unknown."""
-    name = store.contract_of(x.recording).of(x.request.target).api.name
-    return UNKNOWN if name == OMNIGENT and is_foreign(store, x) else name
+def api_in(store: Source, x: Exchange) -> Api:
+    """Return the API of an exchange by its contract; `FOREIGN` if Omnigent's contract judged a stream in which no event
+    is Omnigent's."""
+    api = store.contract_of(x.recording).of(x.request.target).api
+    may_be_foreign = x.stream is not None and x.session_id is None and not is_of_omnigent(x.request.target)
+    if may_be_foreign and api.name == OMNIGENT:
+        return FOREIGN if all(one.verdict not in ("valid", "invalid") for one in store.frames(x)) else api
+    return api
 
 
 def is_unknown(store: Source, x: Exchange) -> bool:
     """Return whether an exchange is of no session and of an unknown API."""
-    return x.session_id is None and api_name(store, x) == UNKNOWN
-
-
-def is_foreign(store: Source, x: Exchange) -> bool:
-    """Return whether Omnigent's contract judged a stream in which no event is Omnigent's."""
-    if x.stream is None or x.session_id is not None or is_of_omnigent(x.request.target):
-        return False
-    if store.contract_of(x.recording).of(x.request.target).api.name != OMNIGENT:
-        return False
-    return all(frame.verdict not in ("valid", "invalid") for frame in store.frames(x))
+    return x.session_id is None and api_in(store, x).name == UNKNOWN
 
 
 def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
@@ -57,7 +52,7 @@ def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
 
 def request_text(store: Source, x: Exchange) -> str:
     """Return a request in words: method and path, and the JSON-RPC call in its body."""
-    what = f"{x.request.method} {clip(one_line(path_of(x.request.target)), _LONGEST_PATH)}"
+    what = f"{x.request.method} {clip(one_line(path_of(x.request.target)), _LONGEST)}"
     message = message_of(loads(store.decoded_body(x, "request"))) if x.request_bytes else None
     return what if message is None else f"{what} {call_text(message)}"
 
@@ -67,4 +62,4 @@ def call_text(message: Message) -> str:
     params = as_dict(message.params)
     named = next((value for name in _NAMES if isinstance(value := params.get(name), str)), "")
     said = f"{message.method} {named}" if message.method is not None else f"{message.kind} {message.id}"
-    return clip(one_line(said.rstrip()), _LONGEST_NAME)
+    return clip(one_line(said.rstrip()), _LONGEST)

@@ -15,15 +15,15 @@ from ..model import Exchange, Recording, TimedFrame
 from ..omnigent.routes import is_session
 from ..providers.call import ModelCall, api_of, call_of
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from .apis import api_name, is_unknown, request_text
+from .apis import api_in, is_unknown, request_text
 from .model_calls import linked
 from .model_calls.values import ModelCalls
 from .turns import Around, session_of
 from .turns.builder import ENDED_BY_SERVER, Aftermath, is_snapshot, snapshot_of
 from .turns.conclusion import Conclusion, children_of, concluded
-from .turns.draft import Draft
+from .turns.draft import LONG_SILENCE, Draft
 from .turns.requests import Act, FailedRequest, act_of, failed_requests, may_act
-from .turns.values import LONG_SILENCE, Session
+from .turns.values import Session
 
 
 class Held:
@@ -111,8 +111,8 @@ def gathered(
     parents = store.parents()
     for exchanges in grouped(without_calls(store, store.exchanges(by_clients=True))):
         if (wanted is None or exchanges[0].session_id in wanted) and takes(exchanges[0]):
-            acts = list(acts_in(store, exchanges))
-            yield Gathered(exchanges, acts, parents.get(exchanges[0].session_id or ""), store)
+            parent_id = parents.get(exchanges[0].session_id or "")
+            yield Gathered(exchanges, acts_in(store, exchanges), parent_id, store)
 
 
 _OMNIGENT = ("omnigent", "documented")
@@ -181,34 +181,31 @@ def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None 
     return linked(calls, told if calls else (), store.recordings())
 
 
-def whole_sessions(
-    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False
-) -> Iterator[Session]:
+def whole_sessions(store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE) -> Iterator[Session]:
     """Return each session of each recording, and each stream without a session, with all texts.
 
-    `session`: only that one; with `family`, also those of its sub-agents, and of theirs.
+    `session`: only that one, and those of its sub-agents, and of theirs.
     """
-    return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence, family=family))
+    return (told for told, _ in sessions_with_drafts(store, session, long_silence=long_silence))
 
 
 def sessions_with_drafts(
-    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE, family: bool = False,
+    store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE,
     takes: Callable[[Exchange], bool] = lambda _: True,
 ) -> Iterator[tuple[Session, list[Draft]]]:  # fmt: skip
     """Return the sessions as `whole_sessions` does, each with the drafts of its turns. `takes`: whether the session of
     an exchange is wanted."""
     context = Context(store)
-    for one in gathered(store, session, family=family, takes=takes):
+    for one in gathered(store, session, family=True, takes=takes):
         yield one.told(context.of(one.exchanges), long_silence=long_silence)
 
 
-def acts_in(store: Source, exchanges: Iterable[Exchange]) -> Iterator[Act]:
+def acts_in(store: Source, exchanges: Iterable[Exchange]) -> list[Act]:
     """Return the client actions in these exchanges. Only bodies of requests that may be actions are read."""
-    for x in exchanges:
-        if x.party != "runner" and may_act(x) and (x.session_id is not None or api_name(store, x) == OMNIGENT):
-            act = act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response"))
-            if act is not None:
-                yield act
+    by_clients = (x for x in exchanges if x.party != "runner" and may_act(x))
+    ours = (x for x in by_clients if x.session_id is not None or api_in(store, x).name == OMNIGENT)
+    acts = (act_of(x, store.decoded_body(x, "request"), store.decoded_body(x, "response")) for x in ours)
+    return [act for act in acts if act is not None]
 
 
 def failures_in(store: Source, exchanges: Sequence[Exchange], acts: Iterable[Act] = ()) -> list[FailedRequest]:

@@ -55,10 +55,7 @@ def exchange_rows(store: Store) -> Iterator[Row]:
 
 def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
-        "recording": x.recording, "exchange": x.exchange, "kind": x.kind, "session_id": x.session_id,
-        "party": x.party, "party_name": party_name(x), "method": x.request.method, "path": x.request.target,
-        "status": x.response.status if x.response else None,
-        "started_at": of.started_at(x), "duration_s": of.duration_s(x),
+        "recording": x.recording, "exchange": x.exchange, "kind": x.kind, **of.fields(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
         "hop": of.hops[x.recording],
     }  # fmt: skip
@@ -105,11 +102,7 @@ def stream_rows(store: Store) -> Iterator[Row]:
         verdicts, size = store.tally(x)
         frames = sum(verdicts.values())
         yield {
-            "recording": x.recording, "stream": x.stream, "session_id": x.session_id, "party": x.party,
-            "party_name": party_name(x),
-            "method": x.request.method, "path": x.request.target,
-            "status": x.response.status if x.response else None,
-            "started_at": of.started_at(x), "duration_s": of.duration_s(x),
+            "recording": x.recording, "stream": x.stream, **of.fields(x),
             "frames": frames, "events": frames - verdicts.get("comment", 0), "bytes": size,
             "ending": x.ending, "verdicts": verdicts, "hop": of.hops[x.recording],
         }  # fmt: skip
@@ -305,7 +298,7 @@ def request_row(x: Exchange, body: bytes, started_at: str, hop: str | None = Non
 
 
 class _Recordings:
-    """The fields of an exchange's row that come from its recording."""
+    """The fields that the row of an exchange and the row of a stream share."""
 
     def __init__(self, store: Store) -> None:
         recordings = store.recordings()
@@ -313,13 +306,16 @@ class _Recordings:
         self.hops = {one.recording: one.hop for one in recordings}
         self._last_known_ns = functools.cache(store.last_known_ns)
 
-    def started_at(self, x: Exchange) -> str | None:
-        return wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None
-
-    def duration_s(self, x: Exchange) -> float | None:
-        """Return seconds; without an end, up to the last known time of the recording."""
+    def fields(self, x: Exchange) -> Row:
+        """Return session, party, request, status and times. An exchange without an end lasts up to the last known time
+        of its recording."""
         end = x.end_ns if x.end_ns is not None else self._last_known_ns(x.recording)
-        return max(end - x.request.at_ns, 0) / NS if x.has_times else None
+        return {
+            "session_id": x.session_id, "party": x.party, "party_name": party_name(x), "method": x.request.method,
+            "path": x.request.target, "status": x.response.status if x.response else None,
+            "started_at": wall_clock(self._started_at[x.recording], x.request.at_ns) if x.has_times else None,
+            "duration_s": max(end - x.request.at_ns, 0) / NS if x.has_times else None,
+        }  # fmt: skip
 
 
 def cassettes_in(named: Iterable[str | Path]) -> Iterator[tuple[Path, str | None]]:

@@ -14,7 +14,6 @@ from dataclasses import fields, replace
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
-from typing import Any
 
 from ..cassette.select import Source
 from ..cassette.sql import Result
@@ -30,7 +29,7 @@ from .columns import COLUMNS
 from .doctor.doctor import SessionChecks, examine
 from .doctor.finding import Finding
 from .gather import Concluded, Context, Gathered, Held, all_concluded, conclusions, model_calls, whole_sessions
-from .listing import Summary, summaries
+from .listing import Row, Summary, summaries
 from .model_calls.values import Link, ModelCalls
 from .stats import measure, measured, waited
 from .stats.values import SessionStats, cost, count, total
@@ -40,7 +39,6 @@ from .turns.values import Approval, Session, Tool, Turn
 from .validate import Problem, Tally, validation
 
 __all__ = ["ABOUT", "COLUMNS", "Query", "Result", "pending", "query_of"]
-Row = dict[str, Any]
 
 ABOUT = {
     "sessions": "One row per session and recording: what was asked, how it ended, its worst finding, its tokens.",
@@ -142,10 +140,8 @@ class Analysis:
     def _times(self, told: Session, of: Turn | Tool | Approval, *names: str) -> Row:
         """In UTC what `of` has in ns: `asked_at` of `asked_ns`."""
         start = None if told.started_at is None else self._started[told.recording]
-        at_ns = {name: getattr(of, f"{name}_ns") for name in names}
-        return {
-            f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in at_ns.items()
-        }
+        times = ((name, getattr(of, f"{name}_ns")) for name in names)
+        return {f"{name}_at": None if start is None or ns is None else wall_clock(start, ns) for name, ns in times}
 
 
 def _summary_row(one: Summary) -> Row:
@@ -243,7 +239,6 @@ class Whole(Analysis):
 
     @cached_property
     def examined(self) -> list[Finding]:
-        """The findings of `doctor`."""
         return examine(self._store, recording=self._recording.recording, read=self._read)
 
     def _read(self, checks: SessionChecks, exchanges: Sequence[Exchange]) -> None:
@@ -260,7 +255,7 @@ class Whole(Analysis):
         builder = SessionBuilder(acts, is_child=parent_id is not None, payload=payload)
         around = self._context.of(exchanges)
         builder.add_all(line if around.request is None else ())
-        told = builder.session(exchanges, parent_id, around)
+        told, _ = builder.session(exchanges, parent_id, around)
         told = replace(told, failures=tuple(checks.failed))
         started_at = self._recording.started_at
         gathered = Gathered(exchanges, acts, parent_id, self._store)
@@ -275,7 +270,6 @@ class Whole(Analysis):
 
     @cached_property
     def measured(self) -> list[SessionStats]:
-        """The numbers of `stats`."""
         return [
             replace(stats, conclusion=one.conclusion, duration_s=one.conclusion.duration_s)
             for one, stats in zip(self._concluded, self._stats, strict=True)

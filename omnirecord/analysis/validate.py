@@ -33,7 +33,6 @@ MANY_NAMES = 100
 """Number of unknown names at one path that are listed; further ones are `*`, since names are data there."""
 LONGEST_NAME = 200
 LONGEST_EXAMPLE = 60
-_COUNTED: frozenset[Verdict] = frozenset(("truncated", "malformed", "unknown", "invalid", "valid"))
 
 Frames = Iterable[TimedFrame]
 Row = dict[str, Any]
@@ -149,7 +148,7 @@ class Tally:
         else:
             cut = "was cut off" if frame.raw is not None else "was too large, or its bytes could not be kept"
             judgement = Judgement("truncated", issues=(Issue("", cut, "truncated"),), data=fields.data)
-        if judgement.verdict not in _COUNTED:
+        if judgement.verdict in ("comment", "sentinel"):
             return
         self._verdicts[judgement.verdict] += 1
         self._seen.add(judgement.type)

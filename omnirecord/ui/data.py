@@ -281,7 +281,7 @@ def session_data(store: Store, key: Key) -> Row:
         is_stream = key.stream is None or (first.session_id is None and first.stream == key.stream)
         return first.recording == key.recording and is_stream
 
-    found = gather.sessions_with_drafts(store, key.session_id, family=key.session_id is not None, takes=takes)
+    found = gather.sessions_with_drafts(store, key.session_id, takes=takes)
     family = sorted(found, key=lambda one: key_of_session(one[0]) != key)
     if not family or key_of_session(family[0][0]) != key:
         raise UsageError(f"the cassette holds no session {key}")

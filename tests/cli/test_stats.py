@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from omnirecord.analysis.stats import stats
+from omnirecord import stats
 from omnirecord.analysis.stats.values import stats_row
 from omnirecord.cli import main
 from omnirecord.cli.stderr import busy

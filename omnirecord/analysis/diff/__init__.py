@@ -28,13 +28,12 @@ from ..model_calls.values import Link, ModelCalls
 from ..turns import MergedFrame, SessionBuilder, by_stream, copied, merged
 from ..turns.draft import Draft
 from ..turns.values import Turn
-from .align import IGNORED, Pair, Step, Steps, aligned, moved
+from .align import IGNORED, Pair, Step, Steps, aligned, elements, moved
 from .differences import Difference, Differences, Kind
 from .turns import EventComparison, Told, compare_calls, compare_timing, compare_turn, paired
 
 BY_THE_SERVER = ("done", "eof", "upstream_lost", "upstream_unreachable")
 """Endings of a stream that the server or the network caused, not the client or the recorder."""
-_NO_EVENTS = ("comment",)
 TOLERANCE_S = 1.0
 """Difference in seconds up to which times count as equal."""
 Watch = Callable[[Iterable[Any], str], Iterable[Any]]
@@ -50,16 +49,6 @@ class DiffTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamDeviation:
-    """How one of several clients' streams differs from the others: counts by event type."""
-
-    missed: Counter[str]
-    """Events that only other streams carried, while this one was open."""
-    late: Counter[str]
-    """Events that this stream carried later than others did."""
-
-
-@dataclass(frozen=True, slots=True)
 class DiffSession:
     """One session of one recording."""
 
@@ -70,8 +59,9 @@ class DiffSession:
     """Events before the first turn."""
     endings: list[str]
     """The endings of its streams that are in `BY_THE_SERVER`."""
-    deviations: list[StreamDeviation]
-    """One for each stream, if there are several."""
+    deviations: list[dict[str, Counter[str]]]
+    """One for each stream, if there are several: counts by event type. `missed`: events that only other streams carried
+    while this one was open; `late`: events that this one carried later than others."""
     refusals: list[tuple[str, str, str]]
     """Client actions that the server refused: kind, text, reason."""
     has_times: bool = True
@@ -80,6 +70,9 @@ class DiffSession:
     """False where the ending of a stream is unknown."""
     has_calls: bool = False
     """Whether its cassette has a model hop."""
+
+
+Sessions = Sequence[DiffSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +126,20 @@ def _sessions_of(
             yield diff_session(one, calls, watch(one.frames(), label) if is_only else one.frames())
 
 
-def compare(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
-) -> list[Difference]:
+def compare(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) -> list[Difference]:
     """The differences, by session and turn. Times count if they differ by more than `tolerance_s`."""
     return [one for _, found in by_session(a, b, tolerance_s=tolerance_s) for one in found]
 
 
-def by_session(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], *, tolerance_s: float = TOLERANCE_S
-) -> list[tuple[Pair, list[Difference]]]:
+def by_session(a: Sessions, b: Sessions, *, tolerance_s: float = TOLERANCE_S) -> list[tuple[Pair, list[Difference]]]:
     """The differences of each pair of sessions, by their indexes; None for a session without a partner."""
     ids = Ids()
     pairs = _sessions(a, b)
-    for i, j in pairs:
-        one, other = None if i is None else a[i].session_id, None if j is None else b[j].session_id
-        if one is not None and other is not None:
-            ids.bind(one, other)
-    return [((i, j), _differences(a, b, (i, j), ids, tolerance_s)) for i, j in pairs]
+    both = list(elements(pairs, a, b))
+    for _, one, other in both:
+        if one and other and one.session_id is not None and other.session_id is not None:
+            ids.bind(one.session_id, other.session_id)
+    return [(pair, _differences(*some, ids, tolerance_s)) for pair, some in zip(pairs, both, strict=True)]
 
 
 def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame]) -> DiffSession:
@@ -168,16 +157,14 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
         heard, before = line.pop(), builder.turns.open
         if has_turns:
             builder.add(heard)
-        if not heard.in_snapshot and heard.frame.verdict not in _NO_EVENTS:
+        if not heard.in_snapshot and heard.frame.verdict != "comment":
             draft = builder.turns.open or before or builder.turns.latest()
             steps.setdefault(draft, Steps()).add(heard.frame)
-    drafts = builder.turns.finish(until)
     session_id = exchanges[0].session_id
-    told = [draft.freeze(exchanges[0].recording, session_id, n) for n, draft in enumerate(drafts, 1)]
-    turns = [
-        DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn))
-        for turn, draft in zip(told, drafts, strict=True)
-    ]
+    turns: list[DiffTurn] = []
+    for number, draft in enumerate(builder.turns.finish(until), 1):
+        turn = draft.freeze(exchanges[0].recording, session_id, number)
+        turns.append(DiffTurn(turn, steps.pop(draft, Steps()).close(), calls.of(turn)))
     outside = [step for rest in steps.values() for step in rest.close()]
     return DiffSession(
         session_id, is_child, turns, outside, [x.ending for x in streams if x.ending in BY_THE_SERVER],
@@ -188,11 +175,11 @@ def diff_session(one: Gathered, calls: ModelCalls, frames: Iterable[TimedFrame])
     )  # fmt: skip
 
 
-def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[StreamDeviation]:
+def _deviations(line: list[MergedFrame], frames: list[TimedFrame]) -> list[dict[str, Counter[str]]]:
     """How each stream differs from the merged line of all streams."""
     raws = Counter(copied(heard.frame) for heard in line)
     places = {raw: n for n, raw in enumerate(copied(heard.frame) for heard in line) if raws[raw] == 1}
-    return [StreamDeviation(_missed(line, places, own), _late(places, own)) for own in by_stream(frames).values()]
+    return [{"missed": _missed(line, places, own), "late": _late(places, own)} for own in by_stream(frames).values()]
 
 
 def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str]:
@@ -204,7 +191,7 @@ def _missed(line: list[MergedFrame], places: dict[bytes | None, int], own: list[
         frame, raw = heard.frame, copied(heard.frame)
         if left[raw]:
             left[raw] -= 1
-        elif not heard.in_snapshot and frame.verdict not in _NO_EVENTS and frame.type not in IGNORED:
+        elif not heard.in_snapshot and frame.verdict != "comment" and frame.type not in IGNORED:
             missed[frame.type or frame.verdict] += 1
     return missed
 
@@ -221,25 +208,21 @@ def _late(places: dict[bytes | None, int], own: list[TimedFrame]) -> Counter[str
 
 
 def _differences(
-    a: Sequence[DiffSession], b: Sequence[DiffSession], pair: Pair, ids: Ids, tolerance_s: float
+    n: int, one: DiffSession | None, other: DiffSession | None, ids: Ids, tolerance_s: float
 ) -> list[Difference]:
-    i, j = pair
-    one, other = None if i is None else a[i], None if j is None else b[j]
     if one is not None and other is not None:
         return _compare_sessions(Differences(one.session_id or other.session_id, ids), one, other, tolerance_s)
     only = one or other
     assert only is not None
-    path = f"sessions[{j if i is None else i}]"
-    return [Difference("content", only.session_id, path, one and _summary(one), other and _summary(other))]
+    return [Difference("content", only.session_id, f"sessions[{n}]", one and _summary(one), other and _summary(other))]
 
 
-def _sessions(a: Sequence[DiffSession], b: Sequence[DiffSession]) -> list[Pair]:
+def _sessions(a: Sessions, b: Sessions) -> list[Pair]:
     """Sessions are paired by their questions; the rest in order."""
     pairs = aligned(a, b, _asked_at_all, lambda one: f"{one.is_child} " + "".join(map(_asked, one.turns[:1])))
     pairs = moved(pairs, lambda i: _asked_at_all(a[i]), lambda j: _asked_at_all(b[j]))
     left = [i for i, j in pairs if j is None], [j for i, j in pairs if i is None]
-    rest = zip_longest(*left)
-    return paired([pair for pair in pairs if None not in pair] + list(rest))
+    return paired([pair for pair in pairs if None not in pair] + list(zip_longest(*left)))
 
 
 def _asked_at_all(one: DiffSession) -> str:
@@ -288,10 +271,9 @@ def _compare_sessions(out: Differences, a: DiffSession, b: DiffSession, toleranc
     pairs, strays = _turns(a.turns, b.turns)
     for i, j in paired(strays):
         out.add("order", f"turns[{i}]", i, j)
-    for i, j in paired(pairs):
+    for n, one, other in elements(paired(pairs), a.turns, b.turns):
         out.next_turn()
-        path = f"turns[{j if i is None else i}]"
-        one, other = None if i is None else a.turns[i], None if j is None else b.turns[j]
+        path = f"turns[{n}]"
         if one is None or other is None:
             out.add("content", path, one and _turn_summary(one), other and _turn_summary(other))
             continue
@@ -315,17 +297,14 @@ def _compare_around(out: Differences, a: DiffSession, b: DiffSession) -> None:
     kinds: dict[str, Kind] = {"missed": "content", "late": "order"}
     for n, deviations in enumerate(zip_longest(a.deviations, b.deviations)):
         for name, kind in kinds.items():
-            mine, theirs = (dict(getattr(side, name)) if side else {} for side in deviations)
+            mine, theirs = (dict(side[name]) if side else {} for side in deviations)
             if mine != theirs:
                 out.add(kind, f"streams[{n}].{name}", mine or None, theirs or None)
-    refused = a.refusals, b.refusals
-    for i, j in aligned(*refused, lambda refusal: repr((refusal[0], Normal().said(refusal[1]), refusal[2]))):
-        if i is None or j is None:
-            left, right = (
-                None if n is None else dict(zip(("what", "text", "why"), side[n], strict=True))
-                for n, side in zip((i, j), refused, strict=True)
-            )
-            out.add("content", f"refusals[{j if i is None else i}]", left, right)
+    refused = aligned(a.refusals, b.refusals, lambda one: repr((one[0], Normal().said(one[1]), one[2])))
+    for n, *sides in elements(refused, a.refusals, b.refusals):
+        if None in sides:
+            left, right = (side and dict(zip(("what", "text", "why"), side, strict=True)) for side in sides)
+            out.add("content", f"refusals[{n}]", left, right)
 
 
 def _rest(pairs: list[Pair]) -> list[Pair]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
@@ -30,7 +30,6 @@ T = TypeVar("T")
 Pair = tuple[int | None, int | None]
 SMALL = 10_000
 """Most cells of the table for one gap; the elements of a larger gap stay unpaired."""
-_DEPTH = 40
 IGNORED = protocol.HEARTBEATS | {protocol.SESSION_PRESENCE, protocol.SESSION_TERMINAL_ACTIVITY}
 """Event types that are not compared: heartbeats, presence, terminal activity."""
 DONE = "DONE"
@@ -64,6 +63,12 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
     return _in_order(found, len(a), len(b))
 
 
+def elements(pairs: Iterable[Pair], a: Sequence[T], b: Sequence[T]) -> Iterator[tuple[int, T | None, T | None]]:
+    """Yield the index and the two elements of each pair. The index counts in `a`, or in `b` if `a` has no element."""
+    for i, j in pairs:
+        yield (j or 0) if i is None else i, None if i is None else a[i], None if j is None else b[j]
+
+
 def _in_order(found: list[tuple[int, int]], a: int, b: int) -> list[Pair]:
     pairs: list[Pair] = []
     done_a = done_b = 0
@@ -82,7 +87,7 @@ def _gaps(met: list[tuple[int, int]], left: range, right: range) -> Iterator[tup
         i, j = at + 1, to + 1
 
 
-def matches(a: list[str], b: list[str], depth: int = _DEPTH) -> list[tuple[int, int]]:
+def matches(a: list[str], b: list[str], depth: int = 40) -> list[tuple[int, int]]:
     """Pairs of indexes with equal keys, rising on both sides."""
     if (len(a), a) > (len(b), b):
         return [(i, j) for j, i in matches(b, a, depth)]

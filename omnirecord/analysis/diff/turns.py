@@ -20,11 +20,10 @@ from ...wire.normal import Normal, role
 from ...wire.strict_json import loads
 from ..model_calls.values import Link, requests_of
 from ..turns.values import Tool, Turn
-from .align import Pair, Step, aligned, moved
+from .align import Pair, Step, aligned, elements, moved
 from .differences import Differences, Kind, nulls
 
 T = TypeVar("T")
-NS = 1_000_000_000
 _OF_TOOL = ("name", "arguments", "output", "status")
 _USAGE = ("input_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "cost_usd")
 
@@ -54,10 +53,9 @@ def _said(text: str) -> str:
 
 
 def _texts(out: Differences, path: str, a: Sequence[str], b: Sequence[str]) -> None:
-    for i, j in aligned(a, b, _said, pair_rest=True):
-        one, other = _at(a, i), _at(b, j)
+    for n, one, other in elements(aligned(a, b, _said, pair_rest=True), a, b):
         if not out.same_text(one, other):
-            out.add("content", f"{path}[{_place(i, j)}].text", one, other)
+            out.add("content", f"{path}[{n}].text", one, other)
             out.explain(one, other)
             if not path.endswith("asked"):
                 out.explain("reasoning" if path.endswith("thoughts") else "text")
@@ -70,11 +68,10 @@ def _tools(out: Differences, path: str, a: Sequence[Tool], b: Sequence[Tool]) ->
     def whole(tool: Tool) -> str:
         return f"{call(tool)} {Normal().written(tool.output or '')}"
 
-    for i, j in aligned(a, b, whole, call, lambda tool: tool.name, pair_rest=True):
-        one, other = _at(a, i), _at(b, j)
+    for n, one, other in elements(aligned(a, b, whole, call, lambda tool: tool.name, pair_rest=True), a, b):
         if one is not None and other is not None:
             out.ids.bind(one.call_id, other.call_id)
-        if only := _fields(out, "tools", f"{path}[{_place(i, j)}]", one, other, *_OF_TOOL):
+        if only := _fields(out, "tools", f"{path}[{n}]", one, other, *_OF_TOOL):
             out.explain(only.call_id)
 
 
@@ -82,8 +79,8 @@ def _all(
     out: Differences, path: str, a: Sequence[T], b: Sequence[T], key: Callable[[T], str], about: Callable[[T], str],
     *fields: str,
 ) -> None:  # fmt: skip
-    for i, j in aligned(a, b, lambda one: _said(key(one)), pair_rest=True):
-        if only := _fields(out, "content", f"{path}[{_place(i, j)}]", _at(a, i), _at(b, j), *fields):
+    for n, one, other in elements(aligned(a, b, lambda one: _said(key(one)), pair_rest=True), a, b):
+        if only := _fields(out, "content", f"{path}[{n}]", one, other, *fields):
             out.explain(about(only))
 
 
@@ -112,16 +109,8 @@ def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: f
 
 
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
-    first, end = (None if at is None else (at - turn.begin_ns) / NS for at in (turn.first_text_ns, turn.ended_ns))
-    return first, end, turn.longest_silence.length_ns / NS if turn.longest_silence else 0.0
-
-
-def _at(side: Sequence[T], place: int | None) -> T | None:
-    return None if place is None else side[place]
-
-
-def _place(i: int | None, j: int | None) -> int | None:
-    return j if i is None else i
+    first, end = (None if at is None else (at - turn.begin_ns) / 1e9 for at in (turn.first_text_ns, turn.ended_ns))
+    return first, end, turn.longest_silence.length_ns / 1e9 if turn.longest_silence else 0.0
 
 
 _LONGEST = 40
@@ -147,16 +136,14 @@ class EventComparison:
     def run(self) -> None:
         names = _names(self._a), _names(self._b)
         runs = False
-        for i, j in self._unlike:
-            one, other = None if i is None else self._a[i], None if j is None else self._b[j]
-            if i is not None and one is not None and other is not None:
+        for n, one, other in elements(self._unlike, self._a, self._b):
+            at = f"{self._path}{names[1 if one is None else 0][n]}"
+            if one is not None and other is not None:
                 for below, name, mine, theirs in self._out.unlike(one.data, other.data):
                     kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
-                    self._out.add_once(kind, f"{self._path}{names[0][i]}{below}", mine, theirs, one.label)
-            elif i is not None and one is not None:
-                runs |= self._only(f"{self._path}{names[0][i]}", one, is_a=True)
-            elif j is not None and other is not None:
-                runs |= self._only(f"{self._path}{names[1][j]}", other, is_a=False)
+                    self._out.add_once(kind, f"{at}{below}", mine, theirs, one.label)
+            elif (step := one or other) is not None:
+                runs |= self._only(at, step, is_a=one is not None)
         for i, j in self._pairs:
             if i is not None and j is not None:
                 self._nulls(f"{self._path}{names[0][i]}", self._a[i], self._b[j])
@@ -190,12 +177,9 @@ class EventComparison:
         head = next((n for n, (x, y) in enumerate(zip(*sides, strict=False)) if x != y), 0)
         tail = same_start(sides[0][head:][::-1], sides[1][head:][::-1])
         for side in (self._a, self._b):
-            yield _labels(side, head, len(side) - tail)
-
-
-def _labels(side: Sequence[Step], start: int, stop: int) -> list[str]:
-    told = [_label(step) for step in side[start : min(stop, start + _LONGEST)]]
-    return [*told, f"… and {stop - start - _LONGEST} more"] if stop - start > _LONGEST else told
+            steps = side[head : len(side) - tail]
+            rest = len(steps) - _LONGEST
+            yield [*map(_label, steps[:_LONGEST]), *([f"… and {rest} more"] if rest > 0 else [])]
 
 
 def _label(step: Step) -> str:
@@ -244,9 +228,9 @@ def compare_calls(out: Differences, path: str, a: Sequence[Link], b: Sequence[Li
         if isinstance(found.a, str) and isinstance(found.b, str):
             told.update(zip(_forms(found.a), _forms(found.b), strict=True))
     sides = requests_of(a), requests_of(b)
-    for i, j in aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True):
-        one, other = None if i is None else sides[0][i], None if j is None else sides[1][j]
-        at = f"{path}.model_calls[{j if i is None else i}]".lstrip(".")
+    pairs = aligned(*sides, _key, lambda one: _key(one).partition("\0")[0], pair_rest=True)
+    for n, one, other in elements(pairs, *sides):
+        at = f"{path}.model_calls[{n}]".lstrip(".")
         if one is None or other is None:
             out.add("calls", at, one and _summary(one), other and _summary(other))
             continue
@@ -291,7 +275,6 @@ def _ending(link: Link) -> str:
 
 
 def _answers(out: Differences, path: str, a: ModelCall, b: ModelCall) -> None:
-    """Add the differences of the texts and tool calls of two answers."""
     for n, (text, got) in enumerate(zip_longest(a.texts, b.texts)):
         if not out.same_text(text, got):
             out.add("calls", f"{path}.texts[{n}]", text, got)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 from ...cassette.contracts import load
-from ...cassette.open import open_store
 from ...cassette.select import Source, the_session
 from ...contract import Api
 from ...model import Exchange, TimedFrame, by_key
@@ -20,12 +17,12 @@ from ...text import counted, one_line
 from ...wire.content_coding import tells_of_coding
 from ...wire.sse import Parser
 from ...wire.strict_json import Payload, payload
-from ..apis import FOREIGN, is_foreign
+from ..apis import FOREIGN, api_in
 from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Sign, explained, in_order, sign_at
+from .finding import Finding, Severity, Sign, explained, in_order, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
@@ -33,12 +30,6 @@ from .tools import Approvals, Children, Tools
 
 _MOST = 20
 _AFTERWARDS = 2**62
-
-
-def findings_of(cassette: str | Path, session: str | None = None) -> list[Finding]:
-    """The findings of a cassette, or of one session in it, worst first. Raises `UsageError` or `CassetteError`."""
-    with closing(open_store(cassette)) as store:
-        return examine(store, session)
 
 
 def examine(
@@ -69,26 +60,22 @@ def examine(
 
 def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
     """One note for all streams in which no event is Omnigent's."""
-    streams = [one for one in streams if one.activity.last is not None]
-    refs = [one.activity.last for one in streams if one.activity.last is not None]
-    if refs:
-        request, count = streams[0].exchange.request, sum(one.count for one in streams)
+    seen = [(one, one.activity.last) for one in streams if one.activity.last is not None]
+    if seen:
+        request, count = seen[0][0].exchange.request, sum(one.count for one, _ in seen)
         what = f"{request.method} {one_line(path_of(request.target))[:100]}"
-        where = f"one stream, {what}" if len(streams) == 1 else f"{len(streams):,} streams, the first of them {what}"
+        where = f"one stream, {what}" if len(seen) == 1 else f"{len(seen):,} streams, the first of them {what}"
         message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
         if api_of(request.method, request.target) is not None:
             message += ", which is the path of a model API: record it with --contract auto"
-        yield sign_at("other-api", message, refs[:1], since_ns=0)
+        yield sign_at("other-api", message, [seen[0][1]], since_ns=0)
 
 
 def _examined(
     store: Source, recordings: dict[int, list[Exchange]], wanted: str | None, read: Read
 ) -> Iterator[tuple[int, SessionChecks]]:
     """Each session with its recording; each stream without a session counts as one."""
-
-    def api(x: Exchange) -> Api:
-        return FOREIGN if is_foreign(store, x) else store.contract_of(x.recording).of(x.request.target).api
-
+    api = partial(api_in, store)
     for recording, exchanges in recordings.items():
         upstream, excused = Upstream(exchanges), _excuse(store, recording)
         deletions = ((x.session_id, deleted_at([x])) for x in exchanges)
@@ -100,7 +87,7 @@ def _examined(
             if wanted in (None, session_id := group[0].session_id):
                 bodies = ((x, store.decoded_body(x, "response")) for x in group if reads_stored_state(x))
                 states = [state for x, body in bodies if (state := stored_state_of(x, body)) is not None]
-                acts = list(acts_in(store, group))
+                acts = acts_in(store, group)
                 failed = failures_in(store, group, acts)
                 one = SessionChecks(session_id, acts, states, upstream, failed, excused, deleted, api)
                 read(one, group)
@@ -144,13 +131,10 @@ def _unreachable(exchanges: list[Exchange]) -> Iterator[Sign]:
     if lost:
         first = lost[0].request
         reached = (x for x in exchanges if x.response and x.ending != "upstream_unreachable")
-        answered = any(x.request.at_ns < first.at_ns for x in reached)
+        severity: Severity | None = "warning" if any(x.request.at_ns < first.at_ns for x in reached) else None
         what = f"{counted(len(lost), 'request')} did not reach the server"
         message = f"{what}, the first of them {first.method} {one_line(first.target)[:100]}"
-        yield Sign(
-            "upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns,
-            severity="warning" if answered else None,
-        )  # fmt: skip
+        yield Sign("upstream-unreachable", message, first.at_ns, lost[-1].request.at_ns, severity=severity)
 
 
 Read = Callable[["SessionChecks", Sequence[Exchange]], None]

@@ -274,9 +274,8 @@ def deletion(streams: Sequence[StreamChecks], at_ns: int, until_ns: int) -> Iter
                 after = seconds(at_ns - turn.first.at_ns)
                 message = f"a client deleted the session in the middle of a turn, {after} after the turn's beginning"
                 yield sign_at(
-                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns,
-                    about=turn.id,
-                )  # fmt: skip
+                    "session-deleted", message, [turn.last], since_ns=turn.first.at_ns, until_ns=until_ns, about=turn.id
+                )
                 return
 
 
@@ -294,17 +293,14 @@ def untaken(acts: Sequence[Act], items: Items, approvals: Approvals, streams: Se
         patience = _LISTENS_AGAIN if act.item_id is not None else PATIENCE
         there = [one for one in streams if one.is_session and _listened(one, act.at_ns, patience)]
         if there:
-            yield _untaken(act, max(there, key=_end))
-
-
-def _untaken(act: Act, one: StreamChecks) -> Sign:
-    """A lost message; a warning if a turn was completed, since then only the event is missing."""
-    ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
-    was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
-    message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
-    seqs = (one.activity.last.seq,) if one.activity.last else ()
-    until = max(act.at_ns, one.exchange.end_ns or 0)
-    return Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, "warning" if ran_on else None)
+            one = max(there, key=_end)
+            # A warning if a turn was completed, since then only the event is missing.
+            ran_on = any(turn.until_ns > act.at_ns and turn.ended == "completed" for turn in one.turns.all)
+            was = "was accepted" if act.item_id is not None else f"(exchange {act.exchange}) had no answer"
+            message = f"the message {said(act.text, 40)!r} {was}, but no event says that the agent got it"
+            seqs = (one.activity.last.seq,) if one.activity.last else ()
+            until = max(act.at_ns, one.exchange.end_ns or 0)
+            yield Sign("message-not-taken", message, act.at_ns, until, one.stream, seqs, "warning" if ran_on else None)
 
 
 def _listened(one: StreamChecks, at_ns: int, patience: int) -> bool:

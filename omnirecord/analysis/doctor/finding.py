@@ -105,22 +105,17 @@ def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Si
     mine, roots = set(map(id, unique)), dict[int, Sign]()
 
     def root_of(sign: Sign) -> Sign | None:
-        direct = _cause_of(sign, causes)
-        return None if direct is None else roots.get(id(direct), direct)
+        for cause in causes:
+            is_strong_enough = cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
+            overlaps = cause.since_ns <= sign.until_ns and sign.since_ns <= cause.until_ns
+            if sign.code in EXPLAINS[cause.code] and overlaps and is_strong_enough:
+                return roots.get(id(cause), cause)
+        return None
 
     for sign in causes:  # causes come before their effects
         if id(sign) in mine and (root := root_of(sign)) is not None:
             roots[id(sign)] = root
     return [finding_of(sign, session_id, root_of(sign)) for sign in unique]
-
-
-def _cause_of(sign: Sign, causes: list[Sign]) -> Sign | None:
-    for cause in causes:
-        is_strong_enough = cause.level != "note" or CODES[cause.code].severity == "note" or sign.level == "note"
-        overlaps = cause.since_ns <= sign.until_ns and sign.since_ns <= cause.until_ns
-        if sign.code in EXPLAINS[cause.code] and overlaps and is_strong_enough:
-            return cause
-    return None
 
 
 def _once(signs: Iterable[Sign]) -> list[Sign]:

@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -134,24 +135,19 @@ class Items:
     def _missed(self, snapshots: Sequence[StoredState], begun_ns: int, posted: Collection[str]) -> Iterator[Sign]:
         known: set[Key] = {("message", id_) for id_ in posted}
         has_history = False
+
+        def is_new(item: tuple[Key, str]) -> bool:
+            return item[0] not in known and item[0] not in self.by_key
+
         for snapshot in snapshots:
-            is_history = snapshot.at_ns < begun_ns
-            new = [pair for pair in snapshot.items if pair[0] not in known and pair[0] not in self.by_key]
+            is_history, items = snapshot.at_ns < begun_ns, iter(snapshot.items)
             if not is_history and not (has_history and snapshot.is_history):
-                new = list(self._after_carried(snapshot.items, known))
+                items = dropwhile(is_new, items)  # only those after an item that a stream carried
+            new = list(filter(is_new, items))
             if new and not is_history:
                 yield self._missing(new, snapshot)
             known |= {key for key, _ in snapshot.items}
             has_history = has_history or (is_history and snapshot.is_history) or snapshot.is_whole
-
-    def _after_carried(self, items: Iterable[tuple[Key, str]], known: set[Key]) -> Iterator[tuple[Key, str]]:
-        """The items of a list that were stored after an item that a stream carried."""
-        is_behind = False
-        for key, text in items:
-            is_known = key in self.by_key or key in known
-            is_behind = is_behind or is_known
-            if is_behind and not is_known:
-                yield key, text
 
     def _missing(self, new: list[tuple[Key, str]], snapshot: StoredState) -> Sign:
         before = [ref for ref, _, _ in self.by_key.values() if ref.at_ns < snapshot.asked_ns]
@@ -243,17 +239,15 @@ class StreamedText:
         if item.get("type") == "function_call":
             self._calls.append(len(self._parts))
         elif item.get("type") == "message" and item.get("role") not in ("user", "system"):
-            self._store(event, text_of(item.get("content")), as_text(item.get("id")))
-
-    def _store(self, event: Event, stored: str, id_: str | None) -> None:
-        if self._parts and not self._interrupted and not self._is(stored):
-            text = "".join(self._parts)
-            have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
-            message = f"{have}: {_difference(text, stored)}"
-            self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
-        if id_ is not None:
-            self._stored[id_] = stored
-        self._clear()
+            stored, id_ = text_of(item.get("content")), as_text(item.get("id"))
+            if self._parts and not self._interrupted and not self._is(stored):
+                text = "".join(self._parts)
+                have = f"the deltas have {_length(text)}, the stored item has {_length(stored)}"
+                message = f"{have}: {_difference(text, stored)}"
+                self._found.append(sign_at("text-differs-from-item", message, [*self._refs, event.ref]))
+            if id_ is not None:
+                self._stored[id_] = stored
+            self._clear()
 
     def _is(self, stored: str) -> bool:
         """Whether the deltas add up to `stored`, from the start or from a tool call on."""
@@ -270,7 +264,10 @@ class StreamedText:
             self._output(event, item)
         is_over = self._parts and protocol.ENDS[event.type or ""] == "completed" and not self._interrupted
         if is_over and not any(self._is(text_of(item.get("content"))) for item in messages):
-            self._left(event)
+            text = "".join(self._parts)
+            streamed = f"a text of {_length(text)} was streamed"
+            message = f"{streamed}, but the turn ended without an item that has it: {said(text)!r}"
+            self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
         self._clear()
         self._stored.clear()
 
@@ -285,13 +282,6 @@ class StreamedText:
         elif self._stored[id_] != text:
             message = f"the response's output differs from its item: {_difference(text, self._stored[id_])}"
             self._found.append(sign_at("text-differs-from-item", message, [event.ref]))
-
-    def _left(self, event: Event) -> None:
-        """Report text that no item stores."""
-        text = "".join(self._parts)
-        streamed = f"a text of {_length(text)} was streamed"
-        message = f"{streamed}, but the turn ended without an item that has it: {said(text)!r}"
-        self._found.append(sign_at("text-never-stored", message, [*self._refs, event.ref]))
 
     def _clear(self) -> None:
         self._parts, self._calls, self._refs, self._resent = [], [], [], False

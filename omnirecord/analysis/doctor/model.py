@@ -46,8 +46,7 @@ class ModelChecks:
         different causes. `recording`: only of that one."""
         for number in self._hops.names:
             if recording in (None, number):
-                links = [link for link in self._calls.astray if link.call.recording == number]
-                yield from _of_calls(links)
+                yield from _of_calls([link for link in self._calls.astray if link.call.recording == number])
                 yield list(self._of_events(number))
 
     def _of_events(self, recording: int) -> Iterator[Sign]:

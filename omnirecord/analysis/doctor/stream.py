@@ -129,7 +129,10 @@ class Order:
             else:
                 self._ended = None  # the start of this turn did not arrive
         elif last is not None and number == last:
-            self._same(event)
+            if event.frame.raw != self._last_raw:
+                self._repeats.add(event)
+            elif event.type not in _ONCE:
+                self._copy(event)
         elif last is not None and number < last:
             self._back.add(event)
         self._last, self._last_raw = number, event.frame.raw
@@ -145,13 +148,6 @@ class Order:
         is_other = None not in (id_, self._open) and id_ != self._open  # a restarted runner starts the turn again
         self._begun = self._open = id_
         return None if is_other or (is_over and not is_same) else last
-
-    def _same(self, event: Event) -> None:
-        if event.frame.raw == self._last_raw:
-            if event.type not in _ONCE:
-                self._copy(event)
-        else:
-            self._repeats.add(event)
 
     def _copy(self, event: Event) -> None:
         self._copies.setdefault(event.type or "", Group()).add(event)
@@ -222,8 +218,7 @@ class Activity:
             why = f", waiting for {'an approval' if waits_for == 'approval' else waits_for}" if waits_for else ""
             message = f"nothing but {beats} came for {seconds(quiet)} while the session ran{why}"
             severity = "note" if waits_for or quiet < LONG else "warning"
-            sign = sign_at("silent-while-running", message, [before, event.ref], severity=severity)
-            self._silences.append(sign)
+            self._silences.append(sign_at("silent-while-running", message, [before, event.ref], severity=severity))
         self.active, self.heartbeats = event.ref, 0
 
     def signs(self, end_ns: int | None) -> Iterator[Sign]:

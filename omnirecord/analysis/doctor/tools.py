@@ -56,18 +56,16 @@ class Tools:
         if call_id is None:
             return
         if item.get("type") == "function_call":
-            self._call(event, call_id, as_text(item.get("name")) or "", written(item.get("arguments")) or "")
+            # A call arrives twice, the second time with the arguments that the tool gets.
+            arguments = written(item.get("arguments")) or ""
+            known = self.calls.setdefault(call_id, Call(event.ref, as_text(item.get("name")) or "", arguments))
+            if arguments == "{}" and known.arguments not in ("", "{}"):
+                known.replaced = known.arguments
         elif item.get("type") == "function_call_output":
             self.outputs.setdefault(call_id, event.ref)
             failure = failure_in(written(item.get("output")), as_text(item.get("status")))
             if failure is not None:
                 self.failures[call_id] = failure
-
-    def _call(self, event: Event, call_id: str, name: str, arguments: str) -> None:
-        """A call arrives twice, the second time with the arguments that the tool gets."""
-        known = self.calls.setdefault(call_id, Call(event.ref, name, arguments))
-        if arguments == "{}" and known.arguments not in ("", "{}"):
-            known.replaced = known.arguments
 
     def signs(self, until_ns: int, stops: list[int], joined: set[int], *, is_open: bool = False) -> Iterator[Sign]:
         """The signs. `until_ns`: until when a client listened. `stops`: times of the user's interrupts. `joined`: the
@@ -75,7 +73,12 @@ class Tools:
         are unknown."""
         lacking = [(id_, call) for id_, call in self.calls.items() if id_ not in self.outputs]
         for id_, call in lacking[:_MOST]:
-            yield _without_output(id_, call, until_ns, stops, is_open=is_open)
+            waited = until_ns - call.ref.at_ns
+            was_stopped = any(stop >= call.ref.at_ns for stop in stops)
+            severity = "note" if was_stopped or is_open else None
+            since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
+            message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
+            yield sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
         yield from self._failed(stops)
         uncalled = [(id_, ref) for id_, ref in self.outputs.items() if id_ not in self.calls]
         for id_, ref in uncalled[:_MOST]:
@@ -99,15 +102,6 @@ class Tools:
 
 def _named(call: Call | None) -> str:
     return f"the tool {said(call.name)}" if call and call.name else "a tool"
-
-
-def _without_output(id_: str, call: Call, until_ns: int, stops: list[int], *, is_open: bool) -> Sign:
-    waited = until_ns - call.ref.at_ns
-    was_stopped = any(stop >= call.ref.at_ns for stop in stops)
-    severity = "note" if was_stopped or is_open else None
-    since = f" in the {seconds(waited)} that were recorded after it" if waited > SECOND else ""
-    message = f"{_named(call)} (call {said(id_)}) was called and has no output{since}"
-    return sign_at("tool-without-output", message, [call.ref], until_ns=until_ns, severity=severity)
 
 
 @dataclass(eq=False)
@@ -210,8 +204,7 @@ class Approvals:
         id_ = as_text(event.data.get("elicitation_id"))
         if id_ is not None:
             self.asked[id_].append(event.ref)
-            message = as_text(as_dict(event.data.get("params")).get("message")) or ""
-            self.messages.setdefault(id_, said(message))
+            self.messages.setdefault(id_, said(as_text(as_dict(event.data.get("params")).get("message"))))
 
     def _resolve(self, event: Event) -> None:
         id_ = as_text(event.data.get("elicitation_id"))

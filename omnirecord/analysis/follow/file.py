@@ -27,7 +27,6 @@ from ..turns.requests import act_of, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
-_ERROR = 400
 LAST = 10
 """Default number of recorded events that are returned first."""
 _BATCH = 500
@@ -168,7 +167,7 @@ def _failure(store: Store, x: Exchange) -> dict[str, Any]:
     """Return code and message of a failed request, and its severity: `error`, `warning`, `note`, or None."""
     if _is_cut(store, x):
         return {"error": "ended without its last event", "severity": "warning"}
-    if x.response is None or x.response.status < _ERROR or x.kind == "sse":
+    if x.response is None or x.response.status < 400 or x.kind == "sse":
         return {"error": None, "severity": None}
     body = _body(store, x, "response")
     code, message = error_in(body)
@@ -322,7 +321,12 @@ class File:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
         found: list[tuple[Streaming, TimedFrame]] = []
         frames = size = 0
-        streams = self._in_turn(store.streaming(cursor.highest, cursor.at), cursor)
+        behind = store.streaming(cursor.highest, cursor.at)
+        for x in behind:
+            cursor.highest = max(cursor.highest, x.stream)
+            cursor.at.setdefault(x.stream, 0)
+        # First come the streams that the last read had no room for.
+        streams = sorted(behind, key=lambda x: (x.stream <= self._turn, x.stream))
         if self._most is not None:
             self._leave_out(store, cursor, streams, self._most)
         for x in streams:
@@ -349,10 +353,3 @@ class File:
                 more = max(0, count - share)
                 cursor.at[stream] += more
                 self._left_out += more
-
-    def _in_turn(self, streams: list[Streaming], cursor: Cursor) -> list[Streaming]:
-        """Return the streams, first those that the read before had no room for."""
-        for x in streams:
-            cursor.highest = max(cursor.highest, x.stream)
-            cursor.at.setdefault(x.stream, 0)
-        return sorted(streams, key=lambda x: (x.stream <= self._turn, x.stream))

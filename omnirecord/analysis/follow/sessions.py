@@ -23,9 +23,9 @@ from ..model_calls.pairing import LONGEST_WAIT
 from ..model_calls.places import START, Asked, Clocks, History, keys_and_history, named
 from ..model_calls.values import Link, ModelCalls, requests_of, turns_of
 from ..turns import LiveMerge, SessionBuilder
-from ..turns.draft import Draft
+from ..turns.draft import LONG_SILENCE, Draft
 from ..turns.requests import Act
-from ..turns.values import LONG_SILENCE, Session, Turn
+from ..turns.values import Session, Turn
 
 Key = tuple[int, str | int]
 _UNSETTLED = 3
@@ -58,7 +58,7 @@ class GrowingSession:
         if x.stream is not None and x.exchange not in self._streams:
             self._streams.add(x.exchange)
             self._listening[x.exchange] = 0
-        acts = list(acts_in(store, [x]))
+        acts = acts_in(store, [x])
         for act in acts:
             self.builder.turns.act(x.exchange, act)
         return acts
@@ -140,11 +140,8 @@ class GrowingLinks:
     _now_ns: int = 0
     """The latest known time, in ns since 1970."""
 
-    def update(
-        self, calls: Iterable[ModelCall], sessions: Sequence[Session], recordings: Iterable[Recording]
-    ) -> ModelCalls:
+    def update(self, calls: list[ModelCall], sessions: list[Session], recordings: list[Recording]) -> ModelCalls:
         """Return all calls with their turns. `calls`: the new and the changed ones; `sessions`: all."""
-        recordings = list(recordings)
         clocks = Clocks(recordings)
         self._open.update((one.exchange, one) for one in calls if one.exchange not in self._final)
         self._now_ns = max([

@@ -38,6 +38,7 @@ POLL = 0.05
 _BEGINNING = 5.0
 """Time in which a recorder makes a cassette of a new file, at most, in seconds."""
 Say = Callable[[str], None]
+Rest = Callable[[], None]
 __all__ = ["LAST", "Wanted", "follow"]
 
 
@@ -49,9 +50,7 @@ class Remote:
     """The proxy at `url`, which may end in the path of the control interface. `token`: the proxy's token, if it
     requires one. `ca`: CA bundle that verifies its certificate. Raises `UsageError` if one of them cannot be used."""
 
-    def __init__(
-        self, url: str, wanted: Wanted, last: int, *, token: str | None = None, ca: File | None = None
-    ) -> None:
+    def __init__(self, url: str, wanted: Wanted, last: int, *, token: str | None, ca: File | None) -> None:
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port
@@ -72,7 +71,7 @@ class Remote:
         """The last `seq` of each stream of a cassette since the last bookmark."""
         self._has_begun, self._tells_requests = False, True
 
-    def rows(self, *, retry: bool, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
+    def rows(self, *, retry: bool, say: Say, rest: Rest) -> Iterator[Row]:
         """Return the rows, as `follow` does. With `retry`, also if the proxy does not answer yet, or no longer."""
         while True:
             try:
@@ -91,7 +90,7 @@ class Remote:
             say(f"{ended}: trying again")
             time.sleep(_AGAIN)
 
-    def _listen(self, say: Say, rest: Callable[[], None]) -> Iterator[Row]:
+    def _listen(self, say: Say, rest: Rest) -> Iterator[Row]:
         """Return the rows of one connection, until the recording ends. Raises `Lost`."""
         with closing(self._connection()) as connection:
             response = self._ask(connection)
@@ -192,9 +191,7 @@ def _why(error: Exception) -> str:
     return explained(error) or reason or str(error) or type(error).__name__
 
 
-def rows_of_file(
-    path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say, rest: Callable[[], None]
-) -> Iterator[Row]:
+def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say, rest: Rest) -> Iterator[Row]:
     """Return the rows, as `follow` does. With `retry`, also of a future file, and of the next recording."""
     with clear_errors(path):
         if path.is_file() and is_packed(path):
@@ -217,7 +214,9 @@ def rows_of_file(
             say(f"no recorder writes to {path}: end of the recording")
             return
         say("" if batch.is_recorded else f"no recorder writes to {path}: waiting for the next recording")
-        _wait(path, follower, seen)
+        time.sleep(POLL)
+        while None not in seen and path.exists() and _states(path, follower) == seen:  # nothing has changed
+            time.sleep(POLL)
 
 
 def _missing(path: Path, follower: Follower, *, retry: bool, say: Say) -> None:
@@ -235,13 +234,6 @@ def _states(path: Path, follower: Follower) -> list[object]:
     return [of for file in files for of in (file, *stamp_of(file), recorder_is_alive(file))]
 
 
-def _wait(path: Path, follower: Follower, seen: list[object]) -> None:
-    """Wait until the files may have changed."""
-    time.sleep(POLL)
-    while None not in seen and path.exists() and _states(path, follower) == seen:
-        time.sleep(POLL)
-
-
 def _read(follower: Follower, path: Path) -> Batch:
     """Return the next batch. A file that a recorder has just created is no cassette yet: try again."""
     until = monotonic() + _BEGINNING
@@ -256,7 +248,7 @@ def _read(follower: Follower, path: Path) -> Batch:
 
 def follow(
     source: str, wanted: Wanted, *, last: int = LAST, retry: bool = False, token: str | None = None,
-    ca: File | None = None, say: Say, rest: Callable[[], None] = lambda: None,
+    ca: File | None = None, say: Say, rest: Rest = lambda: None,
 ) -> Iterator[Row]:  # fmt: skip
     """Return the `last` recorded rows, then each new one until the recording ends; with `retry` for ever.
 

@@ -33,7 +33,6 @@ from .events import Kind, Line, Make, Row, State, event_lines
 
 __all__ = ["Line", "LiveView"]
 
-_FAILED = 400
 _PATH = 44
 """Length of a path in a line, in characters."""
 _ENDINGS: dict[str, tuple[str, Kind]] = {
@@ -46,8 +45,6 @@ _ENDINGS: dict[str, tuple[str, Kind]] = {
     "upstream_unreachable": ("the upstream was not reached", "trouble"),
 }
 _KINDS: dict[str, Kind] = {"valid": "said", "comment": "note", "sentinel": "note", "unknown": "warning"}
-_ISSUES = 3
-"""Number of issues of an event, at most."""
 _KEPT = 300
 """Length of each end of a text that is kept, in characters."""
 _SHORTEST = 250_000_000
@@ -142,7 +139,7 @@ class Requests:
 
 
 def _has_failed(row: Row) -> bool:
-    return bool(row["status"] >= _FAILED) if row["status"] is not None else row["end_ns"] is not None
+    return bool(row["status"] >= 400) if row["status"] is not None else row["end_ns"] is not None
 
 
 def _name(row: Row) -> str:
@@ -180,7 +177,7 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
     kind = _KINDS.get(verdict, "trouble")
     shown = type_ if verdict in ("valid", "comment", "sentinel") else f"{type_} ({verdict})"
     yield Line(row["offset_ns"], gap, kind, shown, summary(row["type"], row["data"]), place=place)
-    for issue in row["issues"][:_ISSUES]:
+    for issue in row["issues"][:3]:
         path = f"{issue['path']}:" if issue["path"] else ""
         yield Line(row["offset_ns"], "", "trouble", path, issue["message"])
 
@@ -304,7 +301,8 @@ class LiveView:
                 at_ns, stream, seq = row["offset_ns"], row["stream"], row["seq"]
                 session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
             fold.add(row, delta[1])
-            session.grow(row)
+            session.has_text = session.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
+            session.turn_ns = row["offset_ns"] if session.turn_ns is None else session.turn_ns
             return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         for told in event_lines(session, row, place):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
-from ...text import cells, clip, fitting, joined, one_line, seconds, visible
+from ...text import ENOUGH, cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 from ..apis import summary
 
@@ -24,8 +24,6 @@ _UNLIMITED = 400
 """Width of a text in a line without a width, in columns."""
 Row = dict[str, Any]
 Data = dict[str, Any]
-_ENOUGH = 400
-"""Length of a text that is read for a line, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,6 @@ class State:
 
     answered: dict[str, str]
     turn_ns: int | None = None
-    response: str | None = None
     has_text: bool = False
     """Whether the open message has come as deltas."""
     told: set[tuple[str, str]] = field(default_factory=set)
@@ -121,10 +118,6 @@ class State:
             return False
         self.told.add((kind, what))
         return True
-
-    def grow(self, row: Row) -> None:
-        self.has_text = self.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-        self.turn_ns = row["offset_ns"] if self.turn_ns is None else self.turn_ns
 
 
 def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
@@ -161,7 +154,7 @@ def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
     if not text or text.startswith(protocol.INTERRUPTED_TEXT):
         return None
     state.turn_ns, state.has_text = row["offset_ns"], False
-    return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:_ENOUGH])}"')
+    return make("message", "asked", f"{as_text(item.get('role')) or 'user'}:", f'"{one_line(text[:ENOUGH])}"')
 
 
 def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
@@ -184,7 +177,7 @@ def _ended(state: State, row: Row, data: Data, make: Make, how: str) -> Line | N
         how = "denied"
     lasted = "" if begun is None or not row["offset_ns"] else f" in {seconds(row['offset_ns'] - begun)}"
     kind: Kind = "end" if how == "completed" else "warning" if how == "cancelled" else "trouble"
-    text = summary(row["type"], data, _ENOUGH).removeprefix(id_).removeprefix(" · ")
+    text = summary(row["type"], data, ENOUGH).removeprefix(id_).removeprefix(" · ")
     state.failure = text
     return make("turn", kind, f"{how}{lasted}{' ·' if text else ''}", text)
 
@@ -198,7 +191,7 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     status = as_text(data.get("status")) or ""
     if status == "failed":
         state.turn_ns = None
-        why = summary(protocol.SESSION_STATUS, data, _ENOUGH).removeprefix("failed").strip()
+        why = summary(protocol.SESSION_STATUS, data, ENOUGH).removeprefix("failed").strip()
         return make("session", "trouble", "failed", "" if why == state.failure else why)
     if status == "waiting":
         return make("session", "note", "waits", f"for {as_text(data.get('blocked_on')) or 'sub-agents'}")
@@ -207,10 +200,10 @@ def _status(state: State, _row: Row, data: Data, make: Make) -> Line | None:
 
 def _item(state: State, row: Row, data: Data, make: Make) -> Line | None:
     item = as_dict(data.get("item"))
-    type_, text = as_text(item.get("type")) or "", summary(row["type"], data, _ENOUGH)
+    type_, text = as_text(item.get("type")) or "", summary(row["type"], data, ENOUGH)
     if type_ == "message":
         was_told, state.has_text = state.has_text, False
-        said = one_line(text_of(item.get("content"))[:_ENOUGH])
+        said = one_line(text_of(item.get("content"))[:ENOUGH])
         return None if was_told or not said else make(as_text(item.get("role")) or "message", "said", "", f'"{said}"')
     call = as_text(item.get("call_id")) or as_text(item.get("id")) or str(row["seq"])
     if not state.is_new(type_, call):
@@ -251,12 +244,12 @@ def _child(state: State, _row: Row, data: Data, make: Make) -> Line | None:
     name = as_text(child.get("title")) or short_id(id_)
     said = as_text(child.get("last_message_preview"))
     kind: Kind = "trouble" if status == "failed" else "child"
-    return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:_ENOUGH])}"' if said else "")
+    return make("sub-agent", kind, f"{one_line(name)}: {status}", f'"{one_line(said[:ENOUGH])}"' if said else "")
 
 
 def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
     label, kind = ("retry", "warning") if "attempt" in data else ("error", "trouble")
-    return make(label, kind, "", summary(row["type"], data, _ENOUGH))
+    return make(label, kind, "", summary(row["type"], data, ENOUGH))
 
 
 def _titled(label: str) -> Handler:
@@ -280,7 +273,7 @@ _HANDLERS: Mapping[str, Handler] = {
     protocol.RESPONSE_ERROR: _trouble,
     protocol.RESPONSE_RETRY: _trouble,
     protocol.RESPONSE_POLICY_DENIED: lambda _state, row, data, make: make(
-        "policy", "trouble", "denied", summary(row["type"], data, _ENOUGH)
+        "policy", "trouble", "denied", summary(row["type"], data, ENOUGH)
     ),
     **{type_: partial(_ended, how=how) for type_, how in protocol.ENDS.items()},
 }

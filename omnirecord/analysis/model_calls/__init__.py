@@ -32,20 +32,8 @@ from ...model import Recording, by_key
 from ...providers.call import Delta, ModelCall
 from ..turns.values import Passage, Session, Turn
 from .pairing import Attempts, Heard, Said, pairs, threads
-from .places import (
-    MOST_OPEN,
-    NO_HISTORIES,
-    NOTHING,
-    Asked,
-    Clocks,
-    History,
-    Key,
-    Places,
-    asked_of,
-    open_at,
-    plain,
-)
-from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, Offset, key_of
+from .places import MOST_OPEN, NO_HISTORIES, NOTHING, Asked, Clocks, History, Key, Places, asked_of, open_at, plain
+from .values import MAX_CANDIDATES, By, Certainty, Link, ModelCalls, key_of
 
 _Groups = dict[tuple[Key, tuple[int, ...]], list[int]]
 """The calls with a key, by the key and the turns that have it."""
@@ -102,7 +90,10 @@ class _Correlation:
         self._by_retries()
         self._by_time()
         self._join_attempts()
-        return ModelCalls.of_links(self._links(), sorted(self._used(), key=lambda one: (one.calls, one.turns)))
+        linked_to = ((number, place) for number, found in self._found.items() for place in found.places)
+        used = {(self._calls[n].recording, self._places[place].turn.recording) for n, place in linked_to}
+        offsets = sorted((self._clocks.offset(*pair) for pair in used), key=lambda one: (one.calls, one.turns))
+        return ModelCalls.of_links(self._links(), offsets)
 
     def _find(self, number: int, places: Sequence[int], by: By, certainty: Certainty = "likely") -> None:
         """Link a call to one turn; it is ambiguous if there are several."""
@@ -332,27 +323,17 @@ class _Correlation:
     def _links(self) -> Iterator[Link]:
         names: dict[int, int] = {}
         tried: Counter[int] = Counter()
-        for number in range(len(self._calls)):
+        for number, call in enumerate(self._calls):
             request = names.setdefault(self._attempts.of(number), len(names) + 1)
             tried[request] += 1
-            yield self._link(number, request, tried[request])
-
-    def _link(self, number: int, request: int, attempt: int) -> Link:
-        call, found = self._calls[number], self._found.get(number)
-        if found is None:
-            return Link(call, None, None, None, (), request, attempt)
-        keys, first = tuple(key_of(self._places[place].turn) for place in found.places), self._places[found.places[0]]
-        shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
-        turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
-        return Link(call, turn, found.by, found.certainty, candidates, request, attempt, shift_ns)
-
-    def _used(self) -> Iterator[Offset]:
-        used = {
-            (self._calls[number].recording, self._places[place].turn.recording)
-            for number, found in self._found.items()
-            for place in found.places
-        }
-        return (self._clocks.offset(*pair) for pair in used)
+            if (found := self._found.get(number)) is None:
+                yield Link(call, None, None, None, (), request, tried[request])
+                continue
+            keys = tuple(key_of(self._places[place].turn) for place in found.places)
+            first = self._places[found.places[0]]
+            shift_ns = self._clocks.at(call.recording, 0, first.turn.recording) - first.zero_ns
+            turn, candidates = (None, keys) if found.certainty == "ambiguous" else (keys[0], ())
+            yield Link(call, turn, found.by, found.certainty, candidates, request, tried[request], shift_ns)
 
 
 def order(call: ModelCall) -> tuple[int, int, int]:

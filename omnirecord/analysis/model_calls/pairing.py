@@ -61,7 +61,9 @@ def pairs(said: Sequence[Said], heard: Sequence[Heard], slack_ns: int) -> Iterat
     what the clocks may differ by."""
     heard = sorted(heard)
     texts = [_possible(one, heard, slack_ns) for one in said]
-    for calls in _clusters(texts):
+    by_text: dict[int, int] = {}
+    links = ((by_text.setdefault(place, call), call) for call, places in enumerate(texts) for place in places)
+    for calls in Groups(len(texts), links).groups():  # the calls of a group share possible texts
         alone = _settled(calls, texts)
         is_of_one = len({heard[place].turn for call in calls for place in texts[call]}) == 1
         for call in calls:
@@ -104,13 +106,6 @@ class Groups:
     def groups(self) -> Iterable[list[int]]:
         """Return the members of each group, by their first."""
         return by_key(range(len(self._first)), self.of).values()
-
-
-def _clusters(texts: Sequence[set[int]]) -> Iterable[list[int]]:
-    """Return the calls in groups that share possible texts."""
-    by_text: dict[int, int] = {}
-    links = ((by_text.setdefault(place, call), call) for call, places in enumerate(texts) for place in places)
-    return Groups(len(texts), links).groups()
 
 
 def threads(calls: Sequence[ModelCall]) -> list[list[int]]:
@@ -169,18 +164,16 @@ class Attempts(Groups):
                 continue
             same = call.recording, call.conversation
             if call.attempt > 1:
-                before = self._before(waiting.get((same, call.attempt - 1)), starts[number], ends)
+                before = self._before(waiting.get((same, call.attempt - 1), deque()), starts[number], ends)
                 if before is not None:
                     self.join(before, number)
             if not call.has_answer:
                 waiting.setdefault((same, call.attempt), deque()).append(number)
 
-    def _before(self, waiting: deque[int] | None, start_ns: int, ends: Sequence[int | None]) -> int | None:
+    def _before(self, waiting: deque[int], start_ns: int, ends: Sequence[int | None]) -> int | None:
         """Return the attempt before, and drop it: the oldest one that is over. If several are, the choice is unsure."""
         while waiting and start_ns - (ends[waiting[0]] or start_ns) > LONGEST_WAIT:
             waiting.popleft()
-        if not waiting:
-            return None
         over = [n for n in list(waiting)[:2] if (ends[n] is not None and (ends[n] or 0) <= start_ns)]
         if not over:
             return None

@@ -207,9 +207,7 @@ class Place(NamedTuple):
 class Places:
     """All turns, by their index."""
 
-    def __init__(
-        self, sessions: Iterable[Session], clocks: Clocks, histories: Mapping[object, History] = NO_HISTORIES
-    ) -> None:
+    def __init__(self, sessions: Iterable[Session], clocks: Clocks, histories: Mapping[object, History]) -> None:
         """`histories`: of sessions without their first turns, by `named`."""
         self.all: list[Place] = []
         self.by_key: dict[Key, list[int]] = {}
@@ -244,10 +242,9 @@ class Places:
         if len(tools) > MOST_OPEN:
             return []  # not even a session is shown by it
         counted = is_counted(call_id)
-        found = ((place, tool) for place, tool in tools if wanted is None or _is_same(tool, wanted))
-        return list(dict.fromkeys(
-            place for place, tool in found if not counted or self._agrees(place, tool, asked, wanted)
-        ))  # fmt: skip
+        same = ((place, tool) for place, tool in tools if wanted is None or _is_same(tool, wanted))
+        found = (place for place, tool in same if not counted or self._agrees(place, tool, asked, wanted))
+        return list(dict.fromkeys(found))
 
     def _agrees(self, place: int, tool: Tool, asked: Asked, wanted: ToolRequest | None) -> bool:
         """Return whether arguments, output or history speak for a tool call on the client hop."""
@@ -268,9 +265,7 @@ def _is_same(tool: Tool, wanted: ToolRequest) -> bool:
     return None in (ours, theirs) or ours in ({}, theirs)
 
 
-def open_at(
-    times: Iterable[tuple[int, int]], spans: Iterable[tuple[int, int, int]]
-) -> Iterator[tuple[int, Sequence[int]]]:
+def open_at(times: Iterable[tuple[int, int]], spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, list[int]]]:
     """Return for each time the spans that contain it, at most `MOST_OPEN` and one more. `times`: time and index;
     `spans`: first and last time and index."""
     steps = [(at, 1, index) for at, index in times]

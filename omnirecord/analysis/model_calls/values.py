@@ -179,8 +179,7 @@ class TimeSpent:
     """The number of calls that may be of this turn or of another one. They are in no other number."""
 
 
-@dataclass(frozen=True, slots=True)
-class FirstToken:
+class FirstToken(NamedTuple):
     """The time from the question to the turn's first token, in ns."""
 
     before_ns: int

@@ -32,21 +32,7 @@ from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
 from ..turns.requests import may_have_failed
 from .documents import AnswerDocuments, DocumentMaker, of_answer, of_call, of_request, of_whole_answer
-from .query import (
-    WIDTH,
-    Filter,
-    Match,
-    Query,
-    Snippet,
-    apart,
-    best,
-    cut,
-    indexed_sessions,
-    matches,
-    parse,
-    symbols_in,
-    unmarked,
-)
+from .query import WIDTH, Filter, Match, Query, Snippet, indexed_sessions, matches, parse, snippet_of
 
 WORTH_A_FILE = 512 * 1024
 """Bytes below which indexing takes no noticeable time, so that no index file is written."""
@@ -205,17 +191,14 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
 
 
 def _hit(store: Store, match: Match, x: Exchange, of: Recording, asked: _Search) -> Hit:
-    text, spans = unmarked(match.marked)
-    symbols = [term.text for clause in asked.query for term in clause.wanted if term.is_symbol]
-    spans = best(text, apart([*spans, *symbols_in(text, symbols)]), asked.width)
-    snippet = cut(text, spans, asked.width)
+    snippet, place = snippet_of(match.marked, asked.query, asked.width)
     if match.doc.kind == "answer" and x.response is not None:
         row = request_row(x, store.decoded_body(x, "response"), of.started_at, of.hop, x.response.at_ns)
         return Hit({**row, "type": match.doc.type}, snippet, x.exchange, x.response.status)
     if match.doc.kind == "request":
         row = request_row(x, store.decoded_body(x, "request"), of.started_at, of.hop)
         return Hit({**row, "type": match.doc.type}, snippet, x.exchange)
-    seq = match.doc.seq_at(spans[0][0] if spans else 0)
+    seq = match.doc.seq_at(place)
     frame = store.frame(x, seq) if seq is not None and x.stream is not None else None
     if frame is None:
         raise StaleIndex

@@ -136,8 +136,10 @@ class DocumentMaker:
 
     def _say(self, frame: TimedFrame, payload: dict[str, Any], delta: str) -> Iterator[Doc]:
         assert frame.type is not None
-        key = _key(frame.type, payload)
-        if key not in self._open and not _own_id(payload):  # a message with an id ends the one before
+        own = next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
+        place = f"c:{own}" if own else f"m:{_storable(as_text(payload.get('message_id'))) or ''}"
+        key = f"{frame.type}:{place}"
+        if key not in self._open and not own:  # a message with an id ends the one before
             yield from self._close([one for one in self._open if one.startswith(f"{frame.type}:m:")])
         self.grow(frame, key, delta)
 
@@ -208,15 +210,6 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
     return Doc("answer", None, None, None, at, at, spaced(text), digest("answer", str(exchange.exchange), body))
 
 
-def _own_id(payload: dict[str, Any]) -> str | None:
-    return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
-
-
-def _key(type_: str, payload: dict[str, Any]) -> str:
-    own = _own_id(payload)
-    return f"{type_}:c:{own}" if own else f"{type_}:m:{_storable(as_text(payload.get('message_id'))) or ''}"
-
-
 def _storable(name: str | None) -> str | None:
     """A name that SQLite can store: lone surrogates become escapes."""
     return None if name is None else name.encode("utf-8", "backslashreplace").decode()
@@ -260,8 +253,6 @@ def _itself(frame: TimedFrame) -> tuple[int, int]:
 
 PROMPT = "prompt"
 """The types of the parts of a request begin with it: `prompt.user`, `prompt.tool`."""
-ANSWER = "answer"
-"""The types of the parts of an answer that is no stream begin with it: `answer.assistant`, `answer.call`."""
 
 
 def of_call(x: Exchange, body: bytes) -> list[Doc]:
@@ -283,14 +274,15 @@ def of_call(x: Exchange, body: bytes) -> list[Doc]:
 
 
 def of_whole_answer(x: Exchange, api: Api, body: bytes) -> list[Doc]:
-    """Return the documents of an answer that is no stream: one for each text and tool call."""
+    """Return the documents of an answer that is no stream: one for each text and tool call, with a type such as
+    `answer.assistant`."""
     if x.response is None or x.kind != "http":
         return []
     answer = READERS[api]()
     answer.whole(as_dict(loads(body)))
     at = x.response.at_ns
     return [
-        Doc("answer", f"{ANSWER}.{kind}", None, None, at, at, spaced(text), says, EVER)
+        Doc("answer", f"answer.{kind}", None, None, at, at, spaced(text), says, EVER)
         for kind, text, says in _parts_of(answer) if text
     ]  # fmt: skip
 
@@ -333,7 +325,6 @@ class AnswerDocuments(DocumentMaker):
         self._api = api
 
     def _made(self, frame: TimedFrame, data: Any) -> Iterator[Doc] | None:
-        """Return the documents that a frame of an answer finishes; None for an event like others."""
         if not isinstance(data, dict):
             return None
         one = READERS[self._api]()
@@ -359,5 +350,5 @@ class AnswerDocuments(DocumentMaker):
 
     def _joined(self, key: str) -> Doc:
         doc = super()._joined(key)
-        doc.near_ns = EVER if doc.near_ns != COPIES_NEAR else doc.near_ns
+        doc.near_ns = EVER
         return doc

@@ -123,6 +123,14 @@ class Snippet:
         return "".join([*out, self.text[at:]])
 
 
+def snippet_of(marked: str, query: Query, width: int) -> tuple[Snippet, int]:
+    """The snippet of a text from the index, and the place of its first found word in that text."""
+    text, spans = unmarked(marked)
+    symbols = [term.text for clause in query for term in clause.wanted if term.is_symbol]
+    spans = best(text, apart([*spans, *symbols_in(text, symbols)]), width)
+    return cut(text, spans, width), spans[0][0] if spans else 0
+
+
 def unmarked(text: str) -> tuple[str, list[Span]]:
     """The text without its marks, and the spans between them."""
     parts, spans, at = [], list[Span](), 0
@@ -219,7 +227,6 @@ class Match:
     doc: Doc
     exchange: int
     session: int
-    recording: int
     marked: str
     """Its text, with `OPEN` and `SHUT` around found words."""
     exchanges: int = 1
@@ -263,11 +270,11 @@ def everything(connection: sqlite3.Connection) -> Iterator[tuple[Doc, int, int]]
 
 
 def _match(connection: sqlite3.Connection, number: int, marked: str | None) -> Match:
-    query = f"SELECT exchange, session, recording, same, {DOC} FROM docs JOIN texts USING (id) WHERE id = ?"
-    exchange, session, recording, same, *row = connection.execute(query, (number,)).fetchone()
+    query = f"SELECT exchange, session, same, {DOC} FROM docs JOIN texts USING (id) WHERE id = ?"
+    exchange, session, same, *row = connection.execute(query, (number,)).fetchone()
     doc = doc_of(tuple(row))
     (many,) = connection.execute("SELECT count(DISTINCT exchange) FROM docs WHERE same = ?", (same,)).fetchone()
-    return Match(doc, exchange, session, recording, doc.text if marked is None else marked, many)
+    return Match(doc, exchange, session, doc.text if marked is None else marked, many)
 
 
 def _marked(connection: sqlite3.Connection, query: Query, numbers: list[int]) -> dict[int, str]:

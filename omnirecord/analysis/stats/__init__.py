@@ -11,14 +11,11 @@ To add a number: a field in `values`, measured here or beside it; then a column 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, cast
 
-from ...cassette.open import open_store
 from ...cassette.select import Source
 from ...model import Exchange, TimedFrame, by_key, wall_clock
 from ...omnigent import protocol
@@ -52,14 +49,7 @@ from .values import (
 
 _MS = 1_000_000
 _LENGTH, _VERDICT_HEARD = attrgetter("length"), attrgetter("frame.verdict")
-_NO_CALLS = ModelCalls()
 _OF_CALLS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
-
-
-def stats(cassette: str | Path, session: str | None = None) -> list[SessionStats]:
-    """The numbers of each session of a cassette. Raises `UsageError` or `CassetteError`."""
-    with closing(open_store(cassette)) as store:
-        return list(measured(store, session))
 
 
 def measured(store: Source, session: str | None = None) -> Iterator[SessionStats]:
@@ -72,8 +62,8 @@ def measured(store: Source, session: str | None = None) -> Iterator[SessionStats
 
 
 def measure(
-    one: Gathered, conclusion: Conclusion, started_at: str, *, frames: Sequence[TimedFrame] | None = None,
-    told: Session | None = None, line: Sequence[MergedFrame] | None = None, calls: ModelCalls = _NO_CALLS,
+    one: Gathered, conclusion: Conclusion, started_at: str, *, calls: ModelCalls,
+    frames: Sequence[TimedFrame] | None = None, told: Session | None = None, line: Sequence[MergedFrame] | None = None,
 ) -> SessionStats:  # fmt: skip
     """The numbers of one session in one recording, or of a stream that belongs to none.
 
@@ -88,6 +78,7 @@ def measure(
     spans, numbers, events = union(span for span, _ in streams), tuple(one for _, one in streams), _events(frames)
     told = told or one.told(Around(started_at=started_at), frames)[0]
     line = merged(frames) if line is None else line
+    joined = {one.at_ns for one in line if one.in_snapshot and one.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
     found = SessionStats(
         recording=told.recording, session_id=told.session_id, parent_session_id=one.parent_id,
         started_at=wall_clock(started_at, begun), duration_s=conclusion.duration_s, conclusion=conclusion,
@@ -95,7 +86,7 @@ def measure(
         request_bytes=sum(x.request_bytes for x in exchanges), response_bytes=sum(x.response_bytes for x in exchanges),
         streams=numbers, endings=_counted(one.ending for one in numbers),
         **_of_events(line, spans),
-        **_of_turns(told.turns, acts, _joined(line), spans[-1][1] if spans else until, calls),
+        **_of_turns(told.turns, acts, joined, spans[-1][1] if spans else until, calls),
         proxy_delay_ms=_delays(events), never_sent=_unsent(events),
     )  # fmt: skip
     return found if until > begun else replace(cast("SessionStats", without_times(found)), started_at=None)
@@ -149,7 +140,8 @@ def _of_turns(
         "output_tokens_per_s": per_second(streamed, total(one.streaming for one in timed)),
         "tools": tools_of(turns), "tool_s": seconds(total(one.tools for one in all_)),
         "approvals": approvals_of(turns, until_ns), "approval_s": seconds(total(one.approvals for one in all_)),
-        "usage": usage_of(turns), "first_token_parts": first_token_stats(one.parts for one in all_),
+        "usage": usage_of(turns),
+        "first_token_parts": first_token_stats(one.parts for one in all_),
         "model_calls": model_stats([link for one in all_ for link in one.links]),
     }  # fmt: skip
 
@@ -190,9 +182,7 @@ class TurnMeasures:
     `until_ns`: when the last client left. `links`: its model calls.
     """
 
-    def __init__(
-        self, turn: Turn, posts: Collection[int], joined: Collection[int], until_ns: int, links: Sequence[Link] = ()
-    ) -> None:
+    def __init__(self, turn: Turn, posts: set[int], joined: set[int], until_ns: int, links: Sequence[Link]) -> None:
         self.turn, self.links = turn, links
         self._posted = turn.asked_ns if turn.asked_ns in posts else None
         passages = [*turn.messages, *turn.thoughts]
@@ -232,6 +222,7 @@ class TurnMeasures:
         turn = self.turn
         begun = turn.started_ns if self._posted is None else self._posted
         silence = turn.longest_silence
+        before_s, model_s, after_s = map(seconds, self.parts or (None, None, None))
         return TurnStats(
             turn=turn.turn, ended=turn.ended,
             duration_s=seconds(None if turn.ended_ns is None else turn.ended_ns - begun),
@@ -242,9 +233,7 @@ class TurnMeasures:
             output_tokens_per_s=per_second(self.streamed_tokens, self.streaming),
             tool_s=seconds(self.tools), approval_s=seconds(self.approvals),
             longest_silence_s=seconds(silence.length_ns if silence else None),
-            first_token_before_s=seconds(self.parts.before_ns if self.parts else None),
-            first_token_model_s=seconds(self.parts.model_ns if self.parts else None),
-            first_token_after_s=seconds(self.parts.after_ns if self.parts else None),
+            first_token_before_s=before_s, first_token_model_s=model_s, first_token_after_s=after_s,
             model_calls=model_stats(self.links),
         )  # fmt: skip
 
@@ -268,8 +257,7 @@ def model_stats(links: Sequence[Link]) -> ModelStats | None:
 def first_token_stats(parts: Iterable[FirstToken | None]) -> FirstTokenStats | None:
     """Return the parts over several turns; None if no turn has them."""
     known = [one for one in parts if one is not None]
-    names = ("before_ns", "model_ns", "after_ns")
-    return FirstTokenStats(*(spread(getattr(one, name) for one in known) for name in names)) if known else None
+    return FirstTokenStats(*map(spread, zip(*known, strict=True))) if known else None
 
 
 def astray_rows(calls: ModelCalls) -> Iterator[tuple[int, ModelStats]]:
@@ -306,12 +294,6 @@ def _end(x: Exchange) -> int:
 
 def _events(frames: Iterable[TimedFrame]) -> list[TimedFrame]:
     return [frame for frame in frames if frame.verdict != "comment"]
-
-
-def _joined(line: Iterable[MergedFrame]) -> set[int]:
-    """Times in ns at which a connect snapshot repeated earlier text."""
-    repeated = (heard for heard in line if heard.in_snapshot)
-    return {heard.at_ns for heard in repeated if heard.frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA}
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:

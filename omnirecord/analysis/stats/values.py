@@ -324,13 +324,12 @@ def usage_of(turns: Iterable[Turn]) -> tuple[UsageStats, ...]:
     for turn in turns:
         if turn.usage is not None:
             by[turn.model].append(turn.usage)
-    return tuple(_added(model, usages) for model, usages in by.items())
-
-
-def _added(model: str | None, usages: Sequence[TurnUsage]) -> UsageStats:
-    costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
-    tokens = {name: total(count(getattr(usage, name)) for usage in usages) for name in _TOKENS}
-    return UsageStats(model, len(usages), **tokens, cost_usd=round(sum(costs), 9) if costs else None)
+    found = []
+    for model, usages in by.items():
+        costs = [one for one in (cost(usage.cost_usd) for usage in usages) if one is not None]
+        tokens = {name: total(count(getattr(usage, name)) for usage in usages) for name in _TOKENS}
+        found.append(UsageStats(model, len(usages), **tokens, cost_usd=round(sum(costs), 9) if costs else None))
+    return tuple(found)
 
 
 def reported_usage(events: Sequence[TimedFrame]) -> tuple[UsageStats, ...]:

@@ -27,8 +27,9 @@ from ..gather import failures_in, model_calls, strays, whole_sessions, without_c
 from ..model_calls.values import Link, ModelCalls, call_row, spent_in
 from ..turns.builder import LAST
 from ..turns.conclusion import Conclusion, children_of, concluded
+from ..turns.draft import LONG_SILENCE
 from ..turns.requests import FailedRequest
-from ..turns.values import LONG_SILENCE, Child, Session, Turn
+from ..turns.values import Child, Session, Turn
 from . import sentences
 from .other_apis import astray_lines, call_pieces, exchanges_of_others, lines_of_others, spent
 from .sentences import COLUMN, Line, Page, Piece, turn_lines
@@ -49,7 +50,7 @@ def lines_of(
     `long_silence`: length of a silence with a line, at least, in ns.
     """
     page = page or Page()
-    told = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    told = list(whole_sessions(store, session, long_silence=long_silence))
     calls = model_calls(store, None if session is not None else lambda: told)
     others = exchanges_of_others(store) if session is None else {}
     listed = {x.exchange for some in others.values() for x in some}
@@ -82,7 +83,7 @@ def _recordings(store: Store, session: str | None, page: Page) -> Iterator[Line]
 def rows_of(store: Store, session: str | None, *, long_silence: int = LONG_SILENCE) -> Iterator[dict[str, Any]]:
     """Return the objects of `show --json`, one for each turn."""
     wanted = None if session is None else the_session(store, session)
-    family = list(whole_sessions(store, session, long_silence=long_silence, family=True))
+    family = list(whole_sessions(store, session, long_silence=long_silence))
     by_id = {(one.recording, one.session_id): one for one in family}
     calls = model_calls(store, None if session is not None else lambda: family)
     for told in family:
@@ -116,8 +117,7 @@ def turn_row(
 
 def row_without_turn(link: Link) -> dict[str, Any]:
     """Return a model call without a turn in the form of `turn_row`: the fields of a turn are None."""
-    names = [field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"]
-    nothing = dict.fromkeys(names)
+    nothing = dict.fromkeys([field.name for field in fields(Turn)] + ["session_begun_ns", "stopped", "conclusion"])
     return {**nothing, "recording": link.call.recording, "model_calls": [call_row(link)], "time_spent": None}
 
 
@@ -170,7 +170,7 @@ class Tree:
 
     def _session(self, session: Session) -> Iterator[Line]:
         self._told.add(id(session))
-        page, conclusion = self._page.since(session.begun_ns), self._conclusion(session)
+        page, conclusion = self._page.since(session.begun_ns), concluded(session, children_of(session, self._by_id))
         yield from verdict(page, conclusion)
         yield from page.wrapped(head(session, page), "head", "", "  ")
         failed = told_failures(session.failures)
@@ -182,9 +182,6 @@ class Tree:
             yield from lines
         yield from page.wrapped(total(session), "total", "  ", "  ") if total(session) else ()
         yield from page.wrapped(why(conclusion), "stop", "  ", "  ")
-
-    def _conclusion(self, session: Session) -> Conclusion:
-        return concluded(session, children_of(session, self._by_id))
 
     def _turns(
         self, session: Session, page: Page, depth: int = 0, *, timed: bool = True
@@ -230,7 +227,7 @@ class Tree:
         """Return the turns of a sub-agent as blocks, each with its beginning in ns; the last says why it ends."""
         page = page.narrower(len(_INDENT))
         name = [*page.wrapped(f"sub-agent {page.short(child.title or child.session_id)}:", "child")] if named else []
-        last = [*page.wrapped(why(self._conclusion(session)), "stop")]
+        last = [*page.wrapped(why(concluded(session, children_of(session, self._by_id))), "stop")]
         if not session.turns:
             yield child.spawned_ns, [*name, *last]
         for turn, told in self._turns(session, page, depth):

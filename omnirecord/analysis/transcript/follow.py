@@ -19,9 +19,9 @@ from ..gather import Context, failures_in
 from ..model_calls.values import Link, TurnKey, spent_in
 from ..turns.builder import LAST, TurnBuilder
 from ..turns.conclusion import concluded
-from ..turns.draft import Block, Draft
+from ..turns.draft import LONG_SILENCE, Block, Draft
 from ..turns.requests import Act, FailedRequest
-from ..turns.values import LONG_SILENCE, Session
+from ..turns.values import Session
 from . import failures, row_without_turn, sentences, told_failures, total, turn_row, verdict, why
 from .other_apis import AstrayCalls, LiveOthers, call_name, call_pieces, spent
 from .sentences import COLUMN, Line, Page, Piece
@@ -126,7 +126,7 @@ class UnfoldingTurn:
             tool = self.draft.tools[key]
             if tool.returned_ns is not None or settled:
                 del self._tools[key]
-                yield sentences.tool_piece(page, tool)
+                yield sentences.tool(page, tool)
 
     def _approvals(self, page: Page, builder: TurnBuilder, *, over: bool) -> Iterator[Piece]:
         for key in self._new("approvals", self.draft.approvals):
@@ -231,7 +231,6 @@ class Following:
 
     @property
     def _sessions(self) -> list[_Session]:
-        """The wanted sessions."""
         return [one for one in self._growing.all.values() if self._growing.is_wanted(one.session_id)]
 
     def look(self) -> None:
@@ -272,8 +271,7 @@ class Following:
             if lines:
                 self._astray_calls.interrupt()
             yield from self._named(session, lines)
-        alone = not self._growing.all
-        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=alone)
+        yield from self._astray_calls.of(self._page, astray, self._store.recordings, alone=not self._growing.all)
 
     def _new_calls(self, *, last: bool) -> tuple[dict[TurnKey, list[Link]], list[Link]]:
         """Return the calls that are over and have no line yet: by turn, and those without a turn."""
@@ -335,23 +333,18 @@ class Following:
         wholes = {}
         for session in self._sessions:
             exchanges = sorted(session.exchanges.values(), key=lambda x: (x.request.at_ns, x.exchange))
-            whole = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
+            whole, _ = session.builder.session(exchanges, session.parent_id, context.of(exchanges))
             wholes[session] = replace(whole, failures=tuple(session.failed))
             session.take_up()
         return wholes
 
-    @property
-    def _is_crowded(self) -> bool:
-        """Whether lines need the name of their session."""
-        return len(self._sessions) > 1
-
     def _page_of(self, session: _Session) -> Page:
         page = self._page.since(session.begun_ns)
-        return page.narrower(_NAME + 3) if self._is_crowded else page
+        return page.narrower(_NAME + 3) if len(self._sessions) > 1 else page
 
     def _named(self, session: _Session, lines: list[Line]) -> Iterator[Line]:
         """Return the lines, with the session's name before each if there are several sessions."""
-        name = f"{session.name[:_NAME]:<{_NAME}} | " if self._is_crowded else ""
+        name = f"{session.name[:_NAME]:<{_NAME}} | " if len(self._sessions) > 1 else ""
         return (Line(f"{name}{line}".rstrip(), line.kind) for line in lines)
 
 

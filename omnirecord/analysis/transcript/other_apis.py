@@ -147,10 +147,9 @@ class AstrayCalls:
 def _head(recording: Recording | None, calls: int | None, *, alone: bool) -> str:
     parts = [f"Model calls{'' if alone else ' without a turn'}"]
     if recording is not None:
-        parts.append(f"recording {recording.recording}")
-        parts += [f"hop {recording.hop}"] if recording.hop else []
-        parts += [one_line(recording.upstream)] if recording.upstream else []
-    return " · ".join([*parts, *([] if calls is None else [counted(calls, "call")])])
+        hop = f"hop {recording.hop}" if recording.hop else ""
+        parts += [f"recording {recording.recording}", hop, one_line(recording.upstream or "")]
+    return joined([*parts, "" if calls is None else counted(calls, "call")], " · ")
 
 
 def _call(page: Page, link: Link, number: int, told_before: set[str]) -> Iterator[Line]:
@@ -233,19 +232,18 @@ def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
 
 def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:
     """Yield the lines about unknown APIs, an empty line between two recordings. `others`: their exchanges."""
-    top = page
     for number, (recording, exchanges) in enumerate(others.items()):
         if number:
             yield Line("", "blank")
-        page = top.since(min(x.request.at_ns for x in exchanges))
-        yield from page.wrapped(_head_of_others(store, recording, exchanges), "head", "", "  ")
+        here = page.since(min(x.request.at_ns for x in exchanges))
+        yield from here.wrapped(_head_of_others(store, recording, exchanges), "head", "", "  ")
         entries = []
         for x in exchanges:
             frames = store.frames(x) if x.stream is not None else ()
             told = (event_entry(x, frame, full=page.full) for frame in frames)
             entries += [request_entry(store, x), *told, *end_entries(store, x)]
         for entry in sorted(entries):
-            yield from line_of(page, entry)
+            yield from line_of(here, entry)
 
 
 def line_of(page: Page, entry: _Entry) -> Iterator[Line]:

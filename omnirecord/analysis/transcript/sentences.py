@@ -159,19 +159,17 @@ def said(page: Page, one: Passage) -> str:
     return f"Assistant: {page.long(one.text)}{differs}"
 
 
-def tool(page: Page, one: Tool) -> str:
+def tool(page: Page, one: Tool) -> Piece:
     call = f"tool {page.short(one.name) or '(no name)'} {page.short(one.arguments)}".rstrip()
     if one.replaced is not None:
         call += f" (the server replaced the arguments: {page.short(one.replaced)})"
-    call = f"!! {call}" if has_failed(one) else call
-    if one.returned_ns is None:
-        printed = f" (so far: {_output(page, one.output)})" if one.output else ""
-        return f"{call} -> no answer was seen{printed}"
-    return f"{call} -> {_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
-
-
-def has_failed(one: Tool) -> bool:
-    return one.failed is not None or one.replaced is not None
+    has_failed = one.failed is not None or one.replaced is not None
+    if one.returned_ns is not None:
+        got = f"{_output(page, one.output)}{took(' (', one.called_ns, one.returned_ns, ')')}"
+    else:
+        got = "no answer was seen" + (f" (so far: {_output(page, one.output)})" if one.output else "")
+    text = f"{'!! ' if has_failed else ''}{call} -> {got}"
+    return Piece(one.called_ns, one.place, text, "trouble" if has_failed else "tool")
 
 
 def _output(page: Page, output: str | None) -> str:
@@ -323,10 +321,9 @@ def pieces(page: Page, turn: Turn, told: Collection[str] = ()) -> Iterator[Piece
     yield from (Piece(one.at_ns, one.place, asked(page, one), "asked") for one in turn.asked)
     yield from (Piece(one.first_ns, one.place, thought(page, one), "thought") for one in turn.thoughts)
     yield from (Piece(one.first_ns, one.place, said(page, one), "said") for one in turn.messages)
-    yield from (tool_piece(page, one) for one in turn.tools)
-    yield from (
-        Piece(one.asked_ns, one.place, approval(page, one, turn.ended_ns), "approval") for one in turn.approvals
-    )
+    yield from (tool(page, one) for one in turn.tools)
+    for question in turn.approvals:
+        yield Piece(question.asked_ns, question.place, approval(page, question, turn.ended_ns), "approval")
     for one in turn.children:
         yield from child(page, one, is_told=one.session_id in told)
     yield from other_pieces(page, turn.troubles, turn.notes, turn.silences)
@@ -338,8 +335,3 @@ def other_pieces(
     yield from (Piece(one.at_ns, one.place, trouble(page, one), "trouble") for one in troubles)
     yield from (Piece(one.at_ns, one.place, f"-- {page.short(one.text)}", "note") for one in notes)
     yield from (Piece(one.from_ns, LAST, silence(page, one), "silence") for one in silences)
-
-
-def tool_piece(page: Page, one: Tool) -> Piece:
-    kind: Kind = "trouble" if has_failed(one) else "tool"
-    return Piece(one.called_ns, one.place, tool(page, one), kind)

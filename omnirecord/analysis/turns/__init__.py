@@ -42,10 +42,10 @@ from ...omnigent.protocol import ConnectSnapshot, connect_snapshot_length
 from ...omnigent.routes import party_name
 from ...wire.strict_json import Payload, payload
 from .builder import Aftermath, TurnBuilder, absences_of, leavings_of, with_listeners
-from .draft import Draft
+from .draft import LONG_SILENCE, Draft
 from .events import add_event, add_resent
 from .requests import Act, deleted_at
-from .values import LONG_SILENCE, SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
+from .values import SESSION_DELETED, Fault, Listening, Session, Snapshot, Turn
 
 _new = tuple.__new__
 _NO_EVENTS = frozenset({"comment", "sentinel"})
@@ -79,16 +79,13 @@ class SessionBuilder:
     """Takes the frames of a session in order; `turns` builds its turns."""
 
     def __init__(
-        self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE,
-        payload: Payload = payload,
-    ) -> None:  # fmt: skip
+        self, acts: Iterable[Act] = (), *, is_child: bool, long_silence: int = LONG_SILENCE, payload: Payload = payload
+    ) -> None:
         self._payload = payload
         self.turns = TurnBuilder(acts, is_child=is_child, long_silence=long_silence)
         self.heartbeats = 0
         self.last_ns = 0
         """The time of the last frame of any kind, in ns."""
-        self.told: list[Draft] = []
-        """The drafts of the turns of `session`, in order."""
 
     def add(self, heard: MergedFrame) -> None:
         """Add the next frame. No frame makes this fail."""
@@ -110,8 +107,10 @@ class SessionBuilder:
         for heard in line:
             self.add(heard)
 
-    def session(self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around) -> Session:
-        """Return the session; no frame follows. `session_of` describes the arguments."""
+    def session(
+        self, exchanges: Sequence[Exchange], parent_id: str | None, around: Around
+    ) -> tuple[Session, list[Draft]]:
+        """Return the session and the drafts of its turns; no frame follows. `session_of` describes the arguments."""
         first, aftermath = exchanges[0], around.aftermath or Aftermath(exchanges)
         session = self.so_far(exchanges, parent_id, (), aftermath, around.last_known_ns)
         listenings = session.streams
@@ -120,16 +119,19 @@ class SessionBuilder:
         deleted_ns = deleted_at(exchanges)
         if deleted_ns is not None:
             _delete(drafts, deleted_ns, listenings)
-        self.told = drafts
         told = (draft.freeze(first.recording, first.session_id, number) for number, draft in enumerate(drafts, 1))
         turns = tuple(with_listeners(turn, absences, leavings) for turn in told)
         started_at = around.started_at if any(x.has_times for x in exchanges) else None
-        status, status_ns = _status(self.turns, around.snapshot)
-        return replace(
-            session, turns=turns, status=status, status_ns=status_ns, snapshot=around.snapshot,
+        snapshot = around.snapshot
+        status, status_ns = self.turns.status or (None, None)
+        if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (status_ns or 0):
+            status, status_ns = snapshot.status, snapshot.at_ns
+        whole = replace(
+            session, turns=turns, status=status, status_ns=status_ns, snapshot=snapshot,
             cost_usd=self.turns.cost_usd, heartbeats=self.heartbeats, deleted_ns=deleted_ns, request=around.request,
             started_at=wall_clock(started_at, session.begun_ns) if started_at else None,
         )  # fmt: skip
+        return whole, drafts
 
     def so_far(
         self, exchanges: Sequence[Exchange], parent_id: str | None, turns: Iterable[Turn],
@@ -141,7 +143,10 @@ class SessionBuilder:
             recording=first.recording, session_id=first.session_id, parent_id=parent_id,
             begun_ns=min(x.request.at_ns for x in exchanges),
             ended_ns=None if None in ends else max(end for end in ends if end is not None),
-            streams=tuple(_listening(x, aftermath) for x in exchanges if x.stream is not None),
+            streams=tuple(
+                Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
+                for x in exchanges if x.stream is not None
+            ),
             turns=tuple(turns), until_ns=max(self.last_ns, *(_until(x, last_known_ns) for x in exchanges)),
         )  # fmt: skip
 
@@ -171,7 +176,7 @@ def session_of(
     """
     builder = SessionBuilder(acts, is_child=parent_id is not None, long_silence=long_silence)
     builder.add_all(merged(frames) if around.request is None else ())
-    return builder.session(exchanges, parent_id, around), builder.told
+    return builder.session(exchanges, parent_id, around)
 
 
 def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]) -> None:
@@ -183,23 +188,10 @@ def _delete(drafts: Sequence[Draft], at_ns: int, listenings: Iterable[Listening]
         draft.note("a client deleted the session", at_ns)
 
 
-def _status(builder: TurnBuilder, snapshot: Snapshot | None) -> tuple[str | None, int | None]:
-    """Return the last status of the session and its time: from a stream or from a snapshot."""
-    said = builder.status or (None, None)
-    if snapshot is not None and snapshot.status is not None and snapshot.at_ns > (said[1] or 0):
-        return snapshot.status, snapshot.at_ns
-    return said
-
-
 def _until(x: Exchange, last_known_ns: int) -> int:
     """Return the end of an exchange, or the last known time before it."""
     answered = x.response.at_ns if x.response else x.request.at_ns
     return x.end_ns if x.end_ns is not None else max(answered, last_known_ns)
-
-
-def _listening(x: Exchange, aftermath: Aftermath) -> Listening:
-    assert x.stream is not None
-    return Listening(x.stream, x.party, x.request.at_ns, x.end_ns, x.ending, aftermath.of(x), party_name(x))
 
 
 class MergedFrame(NamedTuple):
@@ -303,17 +295,13 @@ class LiveMerge:
 
     def _tell(self, heard: Iterable[MergedFrame]) -> Iterator[MergedFrame]:
         for one in heard:
-            if self._is_news(one):
-                self._told_ns = max(self._told_ns, one.at_ns)
-                self._told.append(one)
-                while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
-                    self._told.popleft()
-                yield one
-
-    def _is_news(self, heard: MergedFrame) -> bool:
-        if heard.at_ns < self._seam_ns - SUBSCRIBING:
-            return False
-        if heard.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[heard.frame.raw] > 0:
-            self._copies[heard.frame.raw] -= 1
-            return False
-        return True
+            if one.at_ns < self._seam_ns - SUBSCRIBING:
+                continue
+            if one.at_ns <= self._seam_ns + SUBSCRIBING and self._copies[one.frame.raw] > 0:
+                self._copies[one.frame.raw] -= 1
+                continue
+            self._told_ns = max(self._told_ns, one.at_ns)
+            self._told.append(one)
+            while self._told[0].at_ns < self._told_ns - 2 * SUBSCRIBING:
+                self._told.popleft()
+            yield one

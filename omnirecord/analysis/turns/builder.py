@@ -33,20 +33,7 @@ from ...text import joined, seconds
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of, written
 from .draft import Draft
 from .requests import Act, Posts
-from .values import (
-    LONG_SILENCE,
-    Approval,
-    Asked,
-    Ended,
-    Fault,
-    Listening,
-    Note,
-    ServerAfter,
-    Silence,
-    Snapshot,
-    Trouble,
-    Turn,
-)
+from .values import Approval, Asked, Ended, Fault, Listening, Note, ServerAfter, Silence, Snapshot, Trouble, Turn
 
 Data = dict[str, Any]
 _SILENT = frozenset({"resource_event", "routing_decision"})
@@ -62,7 +49,7 @@ _request_at = attrgetter("request.at_ns")
 class TurnBuilder:
     """The turns so far, and the client actions that belong to them."""
 
-    def __init__(self, acts: Iterable[Act] = (), *, is_child: bool = False, long_silence: int = LONG_SILENCE) -> None:
+    def __init__(self, acts: Iterable[Act], *, is_child: bool, long_silence: int) -> None:
         self.posts = Posts()
         self.answers: dict[str | None, Act] = {}
         self.left: dict[int, Act] = {}
@@ -116,11 +103,6 @@ class TurnBuilder:
         if self.open.is_empty:
             self.drafts.pop()
         self.open = None
-
-    def split(self, at_ns: int) -> None:
-        """Close the open turn, whose end is missing, and begin another one for the next response."""
-        self.close("interrupted" if self.open and self.open.interrupted else "unfinished", at_ns)
-        self.turn(at_ns)
 
     def finish(self, until_ns: int) -> list[Draft]:
         """Return all turns; no event follows. `until_ns`: the end of the last stream, or the last event."""

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from ...model import Ending, wall_clock
 from ...text import clip, one_line
 from .values import Child, Listening, Session, Turn
-from .why_stopped import LONG_QUIET, Code, because, is_waited_for, last_stream, quiet_ns, stopped
+from .why_stopped import AT_WORK, LONG_QUIET, Code, because, last_stream, quiet_ns, stopped
 
 Outcome = Literal["finished", "failed", "unfinished", "recording", "unknown"]
 """`finished`: nothing is left to do; `failed`: an error ended the session; `unfinished`: the last turn has no end;
@@ -25,7 +25,6 @@ PATIENCE = 10_000_000_000
 """Time of waiting for a tool or a sub-agent, in ns, from which the verdict names that and not the end of the stream."""
 MOST_ASKED = 200
 """Length of `asked`, in characters."""
-_MOST_NAMED = 60
 _MOST_WHY = 80
 """Length of an error's text in a verdict, in characters."""
 
@@ -183,7 +182,7 @@ def _waiting(turn: Turn, last: Listening | None, patience: int = PATIENCE) -> _V
 
 def _child(children: Iterable[Child]) -> _Verdict | None:
     """Return the verdict on a wait for the last of these sub-agents that works; None if none works."""
-    waited_for = [child for child in children if is_waited_for(child)]
+    waited_for = [child for child in children if child.status in AT_WORK]
     if not waited_for:
         return None
     name = _named(waited_for[-1].title or waited_for[-1].session_id)
@@ -195,7 +194,7 @@ def _child_unfinished(session: Session, turn: Turn) -> _Verdict:
     return found or _Verdict("unfinished", "Unfinished: a sub-agent was at work", "since", turn.ended_ns)
 
 
-def _named(text: str, most: int = _MOST_NAMED) -> str:
+def _named(text: str, most: int = 60) -> str:
     return clip(one_line(text), most) or "(no name)"
 
 

@@ -14,22 +14,10 @@ from typing import Any, Literal, NamedTuple
 
 from ...omnigent.protocol import SYSTEM_TEXT
 from ...wire.strict_json import failure_in
-from .values import (
-    LONG_SILENCE,
-    Approval,
-    Asked,
-    Child,
-    Ended,
-    Fault,
-    Note,
-    Passage,
-    Silence,
-    Tool,
-    Trouble,
-    Turn,
-    TurnUsage,
-)
+from .values import Approval, Asked, Child, Ended, Fault, Note, Passage, Silence, Tool, Trouble, Turn, TurnUsage
 
+LONG_SILENCE = 5_000_000_000
+"""Length of a long silence, at least, in ns."""
 Asker = Literal["user", "agent", "system"]
 
 

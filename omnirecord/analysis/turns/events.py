@@ -11,11 +11,9 @@ from typing import Any, Literal
 from ...omnigent import protocol
 from ...omnigent.summary import sentence
 from ...wire.strict_json import as_dict, as_int, as_list, as_number, as_text, text_of
-from .builder import TurnBuilder, add_item
+from .builder import Data, TurnBuilder, add_item
 from .draft import Block, Draft
 from .values import Approval, Child, Ended, Fault, Trouble, TurnUsage
-
-Data = dict[str, Any]
 
 
 def add_event(builder: TurnBuilder, type_: str | None, at_ns: int, data: Data) -> None:
@@ -51,7 +49,7 @@ def _begin(builder: TurnBuilder, at_ns: int, data: Data, *, is_again: bool = Fal
         return  # a late copy of the beginning
     if builder.open is not None and id_ is not None and builder.open.response_id not in (None, id_):
         if builder.open.midway or builder.open.interrupted or is_again:
-            builder.split(at_ns)
+            builder.close("unfinished", at_ns)  # its end is missing
         else:
             builder.open.restart(at_ns)
     draft = builder.next_turn(at_ns)
@@ -197,19 +195,15 @@ def _elicitation(builder: TurnBuilder, at_ns: int, data: Data) -> None:
 
 def _ask_about(builder: TurnBuilder, draft: Draft, at_ns: int, preview: str | None) -> None:
     """Add the message that an approval is about: the agent has not taken it in yet."""
-    text = _previewed(preview)
+    try:
+        text = text_of(as_dict(json.loads(preview or "")).get("content")) or None
+    except (ValueError, RecursionError):
+        text = preview
     post = builder.posts.claim(text, at_ns) or builder.posts.claim(None, at_ns)
     if post is not None:
         draft.ask(post.text, post.at_ns, post.item_id)
     elif text:
         draft.ask(text, at_ns)
-
-
-def _previewed(preview: str | None) -> str | None:
-    try:
-        return text_of(as_dict(json.loads(preview or "")).get("content")) or None
-    except (ValueError, RecursionError):
-        return preview
 
 
 def _resolved(builder: TurnBuilder, at_ns: int, data: Data) -> None:

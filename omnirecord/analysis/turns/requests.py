@@ -26,6 +26,7 @@ from ...omnigent.routes import below_session, deletes_session, is_gate, path_of
 from ...text import joined
 from ...wire.strict_json import as_dict, as_list, as_text, loads, text_of
 
+Severity = Literal["note", "warning", "error"]
 READS = ("GET", "HEAD", "OPTIONS")
 _ESSENTIAL = ("", "/items", "/stream")
 """Resources that each session has, by their path below it."""
@@ -150,7 +151,7 @@ class FailedRequest:
     code: str | None
     message: str
     """The error message in the answer, like `code`; may be empty."""
-    severity: Literal["note", "warning", "error"]
+    severity: Severity
 
     @property
     def why(self) -> str:
@@ -212,9 +213,7 @@ def _complaint(value: Any) -> str:
     return joined([place, as_text(one.get("msg"))], ": ")
 
 
-def severity_of(
-    method: str, target: str, status: int, *, later: bool = False
-) -> Literal["note", "warning", "error"] | None:
+def severity_of(method: str, target: str, status: int, *, later: bool = False) -> Severity | None:
     """Return how bad an error status is; None if it is healthy. `later`: the same request succeeded later."""
     below = below_session(target)
     if below is None and routes.is_of_machines(target):
@@ -228,7 +227,7 @@ def severity_of(
     return "warning" if later or routes.is_bookkeeping(method, target) else "error"
 
 
-def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Literal["note", "warning"] | None:
+def _of_read(target: str, below: str | None, status: int, *, later: bool) -> Severity | None:
     if below is None:
         return "warning" if status >= 500 or (routes.is_of_sessions(target) and status in (401, 403)) else None
     if below not in _ESSENTIAL:

@@ -192,7 +192,7 @@ class Turn:
     notes: tuple[Note, ...]
     longest_silence: Silence | None
     silences: tuple[Silence, ...]
-    """The silences of `LONG_SILENCE` or more, or of another chosen length."""
+    """The silences of `draft.LONG_SILENCE` or more, or of another chosen length."""
     events: int
     """The number of its events without heartbeats and connect snapshots."""
     odd_events: int
@@ -287,5 +287,3 @@ class Session:
 
 SESSION_DELETED = "session_deleted"
 """The error code of an unfinished turn in which a client deleted the session."""
-LONG_SILENCE = 5_000_000_000
-"""Length of a long silence, at least, in ns."""

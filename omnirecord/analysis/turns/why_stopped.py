@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ...model import Ending
 from ...omnigent.protocol import RUNNER_DISCONNECTED
 from ...text import clip, one_line, seconds
 from .builder import absences_of
-from .values import SESSION_DELETED, Approval, Child, Fault, Listening, Session, Turn
+from .values import SESSION_DELETED, Approval, Fault, Listening, Session, Turn
 
 Code = Literal[
     "finished", "denied", "interrupted", "incomplete", "cancelled", "failed",
@@ -34,11 +33,11 @@ LONG_QUIET = 20_000_000_000
 """Time without an event that is named, at least, in ns. Heartbeats come every 15 s."""
 _NOT_KNOWN = "How its stream ended is not known."
 _NOT_KNOWN_CUT = "The events end there; how the stream ended is not known."
-_AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
+AT_WORK = frozenset({None, "launching", "queued", "in_progress", "running", "waiting"})
+"""The statuses of a sub-agent that has no end at its parent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """Why the recording has no more of a session."""
 
     code: Code
@@ -116,16 +115,12 @@ def _completed(session: Session, sessions: Mapping[str, Session]) -> _State:
     for child in (child for turn in session.turns for child in turn.children):
         own = sessions.get(child.session_id)
         is_over = own is not None and own.turns and own.turns[-1].ended != "unfinished"
-        if is_waited_for(child) and not is_over:  # by its own turns if it is recorded, else by its status at the parent
+        # By its own turns if it is recorded, else by its status at the parent.
+        if child.status in AT_WORK and not is_over:
             name = _quoted(child.title or child.session_id)
             return ("child_unfinished", f"The agent had answered, but its sub-agent {name} was still at work."
                           " The recording does not have its end.")  # fmt: skip
     return ("finished", "Finished: the agent had answered, and nothing more was asked.")
-
-
-def is_waited_for(child: Child) -> bool:
-    """Return whether the parent has no end of a sub-agent."""
-    return child.status in _AT_WORK
 
 
 def _ended(turn: Turn) -> _State:
@@ -204,7 +199,7 @@ def _on(turn: Turn) -> str:
     tools = [tool.name for tool in turn.tools if tool.returned_ns is None]
     if tools:
         return f", waiting for the tool {_quoted(tools[-1])}"
-    children = [child.title or child.session_id for child in turn.children if is_waited_for(child)]
+    children = [child.title or child.session_id for child in turn.children if child.status in AT_WORK]
     return f", waiting for the sub-agent {_quoted(children[-1])}" if children else ""
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from omnirecord import stats
 from omnirecord.analysis.gather import gathered, whole_sessions
 from omnirecord.analysis.listing import session_rows
-from omnirecord.analysis.stats import measured, stats
+from omnirecord.analysis.stats import measured
 from omnirecord.analysis.transcript import lines_of, rows_of
 from omnirecord.analysis.transcript.follow import Following
 from omnirecord.analysis.transcript.sentences import Page

@@ -20,7 +20,7 @@ SUBAGENT = ROOT / "cassettes" / "subagent.jsonl"
 
 
 def ids(made: Made, session: str | None) -> list[str | None]:
-    return [one.session_id for one in whole_sessions(made.store(), session, family=True)]
+    return [one.session_id for one in whole_sessions(made.store(), session)]
 
 
 def family(*pairs: tuple[str, str]) -> Made:
