@@ -37,7 +37,6 @@ _MOST_LINKS = 40
 _PIECE = 1 << 20
 _LITTLE = 1 << 16
 """Free bytes below which a file system counts as full."""
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _SETTLED_NS = 100_000_000
 """Least age of a change, in ns, for a further change to show in the file time."""
 
@@ -185,7 +184,7 @@ def is_stdout(path: Path) -> bool:
 
 def is_of_the_disk(error: OSError) -> bool:
     """Whether the disk is full or read-only, or a quota or a limit is reached."""
-    return error.errno in _OF_THE_DISK
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def unwritable(path: Path | str, error: OSError) -> str:

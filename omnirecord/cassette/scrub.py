@@ -22,7 +22,7 @@ from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
-from ..wire.content_coding import CodingError, Decoder, decoder
+from ..wire.content_coding import CodingError, Decoder, are_known, codings_of, decoder
 from ..wire.headers import header
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
@@ -204,11 +204,7 @@ class _Sizes:
         self._wire, self._at, self._read = wire, 0, 0
         self.left = 0
         self._lost = frozenset(lost)
-        self._decoder: Decoder | None
-        try:
-            self._decoder = decoder(coding)
-        except CodingError:
-            self._decoder = None
+        self._decoder: Decoder | None = decoder(coding) if are_known(codings_of(coding)) else None
 
     def decoded(self, read: list[int | None]) -> list[int | None]:
         """Return the read with its decoded size; a lost read keeps its size."""
@@ -312,15 +308,11 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
     for path in filter(Path.exists, (source, source.with_name(source.name + "-wal"))):
         for kind, token in _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))):
             known = (kind, token) in said or any(other.startswith(token) for _, other in said)
-            known = known or kind == "url" or (kind.startswith("field ") and not _may_be_value(token))
+            is_value = is_utf8(token) and len(token.lstrip(b"*")) >= _SHORTEST  # not the next row behind `token=`
+            known = known or kind == "url" or (kind.startswith("field ") and not is_value)
             known = known or (kind in _COOKIES and PSEUDONYM in token)
             counts[kind] += not known
     yield from (Leak("free space", kind, count) for kind, count in sorted((+counts).items()))
-
-
-def _may_be_value(text: bytes) -> bool:
-    """Whether the text is a value, and not the next row after a row that ends with `token=`."""
-    return is_utf8(text) and len(text.lstrip(b"*")) >= _SHORTEST
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:

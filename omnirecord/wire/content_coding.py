@@ -137,7 +137,6 @@ class _Coding(NamedTuple):
     encode: Callable[[bytes], bytes]
 
 
-_IDENTITY = Identity()
 _GZIP = _Coding(lambda: Inflate(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
 _CODINGS: dict[str, _Coding] = {
     "gzip": _GZIP,
@@ -163,7 +162,7 @@ def are_known(codings: Iterable[str]) -> bool:
 def decoder(content_encoding: str | None) -> Decoder:
     """Return the decoder for a value of Content-Encoding. Raises `CodingError` for an unknown coding."""
     decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
-    return _Chain(decoders) if decoders else _IDENTITY
+    return _Chain(decoders) if decoders else Identity()
 
 
 def encoded(data: bytes, codings: Iterable[str]) -> bytes:

@@ -54,13 +54,9 @@ def role(name: str) -> Role:
         return "id"
     if name.endswith(("_at", "_time", "timestamp")):
         return "time"
-    return "length" if _is_length(name) else ""
-
-
-def _is_length(name: str) -> bool:
-    """Whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
-    words = name.split("_")
-    return words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
+    words = name.split("_")  # of a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`
+    is_length = words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
+    return "length" if is_length else ""
 
 
 def is_absent(value: Any, name: str) -> bool:

@@ -12,7 +12,7 @@ from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.conclusion import concluded
 from omnirecord.cassette import jsonl
-from omnirecord.cassette.export import sse_bytes
+from omnirecord.cassette.export import exported
 from omnirecord.cassette.open import import_file, open_store
 from tests.support.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.support.doctor_examples import CORPUS as TABLE
@@ -65,7 +65,7 @@ def bodies(path: Path, folder: Path) -> list[Path]:
     store = open_store(path)
     for stream in store.streams():
         body = folder / f"{stream.stream}.sse"
-        body.write_bytes(b"".join(sse_bytes(store, stream.stream)))
+        body.write_bytes(b"".join(exported("sse", store, path, stream=stream.stream)))
         made.append(body)
     store.close()
     return made

@@ -216,17 +216,15 @@ class Reader:
             number, value.recording + self._offsets.recording, value.kind, value.session_id, value.party,
             request.at_ns, request.method, request.target, request.headers,
         )  # fmt: skip
-        if request.body:
-            yield from rows.chunks(number, "request", 0, request.body)
+        yield from rows.chunks(number, "request", 0, request.body)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
-        if answer is not None and answer.body and value.stream is None:
-            yield from rows.chunks(number, "response", 0, answer.body)
-        body = (answer and answer.body) or b""
+        body = b"" if answer is None or value.stream is not None else answer.body or b""
+        yield from rows.chunks(number, "response", 0, body)
         self._held = 0
-        self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
+        self._begun = _Begun(value, sent=len(request.body), received=len(body))
 
     def _check(self, value: ExchangeLine) -> None:
         if value.recording not in self._contracts:

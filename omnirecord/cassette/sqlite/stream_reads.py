@@ -189,9 +189,6 @@ class Content:
         at = start - self._start
         if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
-        return self._across(start, end)
-
-    def _across(self, start: int, end: int) -> bytes:
         parts = []
         while start < end:
             if start >= self._block.end:
@@ -266,7 +263,8 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
         row, (first_ns, times, length) = row[:-3], row[-3:]
         seq, count, start = row[0], row[1], row[2]
         came = times_of(times, first_ns, count)
-        if run.type is not None and _is_run(row, run.type) and _is_steady([run.last_ns, *came]):
+        gaps = map(operator.sub, came, [run.last_ns, *came])
+        if run.type is not None and _is_run(row, run.type) and max(gaps) <= PAUSE:
             run.held = _without_bytes(stream, seq + count - 1, came[-1], run.type)
             run.last_ns = came[-1]
             yield Part([], seq + count - 1, start + length)
@@ -280,10 +278,6 @@ def _is_run(row: Any, type_: str) -> bool:
     """Whether all frames of a block are valid deltas of that type."""
     *_, names, kinds, verdicts, more = row
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
-
-
-def _is_steady(times: list[int]) -> bool:
-    return all(later - earlier <= PAUSE for earlier, later in pairwise(times))
 
 
 def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:

@@ -16,7 +16,6 @@ from pydantic_core import to_json
 from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
-from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text
 from .rows import PAGE_SIZE, Row
 
@@ -45,7 +44,6 @@ _FORGET = (
     "UPDATE read_blocks SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
 )
 _FRAME_BLOCK = "INSERT INTO frame_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
@@ -194,19 +192,16 @@ class FrameColumns:
 
     def _add(self, framed: list[Framed]) -> None:
         frames, judgements, reads = zip(*framed, strict=True)
-        self._add_odd(frames, judgements)
+        first, raws = len(self), [frame.raw for frame in frames]
         self.lengths += [frame.length for frame in frames]
         self.reads += reads
         self.types += [judgement.type for judgement in judgements]
         self.verdicts += [judgement.verdict for judgement in judgements]
-
-    def _add_odd(self, frames: Sequence[Frame], judgements: Sequence[Judgement]) -> None:
-        raws = [frame.raw for frame in frames]
         if not any(judgement.issues for judgement in judgements) and None not in raws:
-            whole = b"".join(raws)  # type: ignore[arg-type]
+            whole = b"".join(raws)
             if whole.isascii() and b"\0" not in whole:  # nearly always
                 return
-        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), len(self)):
+        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), first):
             if more := _more(raw, judgement):
                 self.odd[place] = more
 
@@ -249,7 +244,7 @@ def _block(
     )  # fmt: skip
     for type_ in LANDMARKS.intersection(names):
         numbers = (number for number, one in enumerate(of.types, seq) if one == type_)
-        yield from ((_LANDMARK, (type_, stream, number)) for number in numbers)
+        yield from (("INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)", (type_, stream, number)) for number in numbers)
 
 
 def _are_alike(values: Sequence[object]) -> bool:
@@ -269,17 +264,13 @@ def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
         some = columns.part(first, first + FRAMES_PER_BLOCK)
         if sum(some.lengths) <= FRAME_BLOCK_BYTES:
             yield some
-        else:
-            yield from _by_length(some)
-
-
-def _by_length(columns: FrameColumns) -> Iterator[FrameColumns]:
-    first, length = 0, 0
-    for last, one in enumerate(columns.lengths, 1):
-        length += one
-        if length >= FRAME_BLOCK_BYTES or last == len(columns):
-            yield columns.part(first, last)
-            first, length = last, 0
+            continue
+        begin, length = 0, 0
+        for end, one in enumerate(some.lengths, 1):
+            length += one
+            if length >= FRAME_BLOCK_BYTES or end == len(some):
+                yield some.part(begin, end)
+                begin, length = end, 0
 
 
 def frame_blocks(

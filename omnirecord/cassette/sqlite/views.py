@@ -88,7 +88,6 @@ _BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)"
       (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM frame_blocks q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
 """SQL for the arrival of the previous frame, in ns."""
-_GAP = _seconds(f"{_CAME} - ({_BEFORE})")
 
 
 def _part(start: str, size: str) -> str:
@@ -114,14 +113,13 @@ _RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.fo
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
 _EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
-    {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
+    {_seconds(f"{_CAME} - ({_BEFORE})")} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
     {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
     {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording, c.hop
   FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY p.stream, p.seq, j.key"""
 
-_LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
-_TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
+_TOOK = _seconds("max(coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)) - min(x.request_at_ns)")
 _PARENT = f"""SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
       AND e.seq = l.seq WHERE l.type = '{protocol.SESSION_CREATED}' AND e.verdict = 'valid' AND x.session_id =
         CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
