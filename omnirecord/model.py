@@ -209,6 +209,16 @@ def root_of(session_id: str, parents: Mapping[str, str]) -> str:
     return session_id
 
 
+def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return these names, and all that `edges` lead to."""
+    found, left = set[str](), list(names)
+    while left:
+        if (one := left.pop()) not in found:
+            found.add(one)
+            left += edges.get(one, ())
+    return found
+
+
 def clocks(recordings: Iterable[Recording]) -> dict[int, int]:
     """Return, for each recording, the number of the first one with the same clock.
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,6 @@ class _Part:
     """When the last known event of each recording was."""
     shift_s: float
 
-    @property
-    def begins(self) -> datetime:
-        return min((moment_of(one.started_at) for one in self.recordings), default=datetime.max.replace(tzinfo=UTC))
-
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the values of the text form, with the changed recordings in the first one."""
         known = {one.recording: one for one in self.recordings}
@@ -82,7 +78,7 @@ def join(
     target = Path(db)
     with ExitStack() as opened:
         parts = [_opened(opened, path, target, (hops or {}).get(path), (shifts or {}).get(path, 0.0)) for path in paths]
-        parts.sort(key=lambda part: part.begins)
+        parts.sort(key=lambda part: min(moment_of(one.started_at) for one in part.recordings))
         _refuse_collisions(parts)
         _refuse_twice(parts, target)
         with appending(target) as writer:

@@ -190,8 +190,7 @@ def is_sse(path: Path) -> bool:
     return path.suffix == ".sse" or head.startswith((b"event:", b"data:", b"id:", b"retry:", b":"))
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
+def _existing(path: Path) -> Path:
     is_usable_path(path)
     if not path.exists():
         raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")

@@ -72,9 +72,7 @@ def leak_counts(found: Iterable[Leak]) -> list[dict[str, Any]]:
 class _Exchange:
     """The exchange whose lines are being read."""
 
-    recording: int
-    exchange: int
-    stream: int | None
+    where: dict[str, int | None]
     mask: StreamMask | None = None
     sizes: _Sizes | None = None
     """Of a stream that loses its content coding."""
@@ -88,7 +86,7 @@ class Scrubber:
     def __init__(self, redactor: Redactor, tell: Callable[[Leak], None]) -> None:
         self._redactor = redactor
         self._tell = tell
-        self._now = _Exchange(0, 0, None)
+        self._now = _Exchange({})
 
     def scrubbed(self, values: Iterable[dict[str, Any]]) -> Values:
         for value in values:
@@ -132,7 +130,7 @@ class Scrubber:
         return safe
 
     def _exchange(self, value: dict[str, Any]) -> dict[str, Any]:
-        now = self._now = _Exchange(value["recording"], value["exchange"], value["stream"])
+        now = self._now = _Exchange({name: value[name] for name in ("recording", "exchange", "stream")})
         now.texts = {"up": self._redactor.texts(), "down": self._redactor.texts()}
         request, response = dict(value["request"]), value["response"] and dict(value["response"])
         request["target"] = self._redactor.target(request["target"])
@@ -142,16 +140,13 @@ class Scrubber:
         self._side(request, "request")
         if response is not None:
             if response["reason"]:
-                response["reason"] = self._text(response["reason"], "response reason", **self._here())
+                response["reason"] = self._text(response["reason"], "response reason", **now.where)
             self._stream(response)
             self._side(response, "response")
         return {**value, "session_id": session, "request": request, "response": response}
 
-    def _here(self) -> dict[str, int | None]:
-        return {"recording": self._now.recording, "exchange": self._now.exchange, "stream": self._now.stream}
-
     def _found_here(self, place: str, **where: int | None) -> None:
-        self._found(place, **self._here(), **where)
+        self._found(place, **self._now.where, **where)
 
     def _side(self, side: dict[str, Any], name: str) -> None:
         headers = tuple(map(tuple, side["headers"]))
@@ -164,7 +159,7 @@ class Scrubber:
 
     def _stream(self, response: dict[str, Any]) -> None:
         now = self._now
-        now.mask = self._redactor.stream() if now.stream is not None else None
+        now.mask = self._redactor.stream() if now.where["stream"] is not None else None
         if now.mask is None or response["body"] is None:
             return
         headers = tuple(map(tuple, response["headers"]))
@@ -186,8 +181,8 @@ class Scrubber:
 
     def _finished(self) -> Values:
         """Yield the reads of a decoded stream, after the last line of its exchange."""
-        if self._now.sizes is not None and self._now.stream is not None:
-            yield from reads_values(self._now.stream, self._now.reads)
+        if self._now.sizes is not None and (stream := self._now.where["stream"]) is not None:
+            yield from reads_values(stream, self._now.reads)
             self._now.sizes = None
 
     def _message(self, value: dict[str, Any]) -> dict[str, Any]:

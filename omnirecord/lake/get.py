@@ -17,17 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..cassette.select import LISTED, first_of, not_one
 from ..errors import UsageError
-from ..model import FORMAT_VERSION, root_of
+from ..model import FORMAT_VERSION, reached, root_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import tuples
-from .sql import reached
 from .tables import CHILDREN
 
-_LISTED = 5
-"""Ids that a sentence names."""
 _NEAR = 0.8
 """Least similarity of a session id that an error names, as Jaro-Winkler."""
 _DAYS = timedelta(days=1)
@@ -73,7 +71,7 @@ class Fetch:
         )  # fmt: skip
         sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
-            there = f"there are {_listed(list(map(str, sessions)))}" if sessions else "it has none"
+            there = f"there are {first_of(list(sessions), LISTED)}" if sessions else "it has none"
             raise UsageError(f"recording {one} has no stream {stream}: {there}")
         self._exchanges = {one: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
         self.session_id = sessions[stream]
@@ -141,11 +139,11 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
     if len(found) != 1:
         known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
         alike = "jaro_winkler_similarity(session_id[:length($name)], $name)"
-        near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {_LISTED}"
-        raise _not_one("session", name, found, (
+        near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {LISTED}"
+        raise UsageError(not_one("session", name, found, (
             [one for (one,) in query.rows(sql, given).rows]
-            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {_LISTED + 1}", None))
-        ))  # fmt: skip
+            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {LISTED + 1}", None))
+        )))  # fmt: skip
     return found[0], days[found[0]]
 
 
@@ -153,21 +151,8 @@ def _the_recording(known: Sequence[str], name: str) -> str:
     """Return the recording id that equals `name` or begins with it. Raises `UsageError`."""
     found = [one for one in known if one.startswith(name)]
     if len(found) != 1:
-        raise _not_one("recording", name, found, iter([get_close_matches(name, known, _LISTED), known]))
+        raise UsageError(not_one("recording", name, found, iter([get_close_matches(name, known, LISTED), known])))
     return found[0]
-
-
-def _not_one(what: str, name: str, found: Sequence[str], others: Iterator[Sequence[str]]) -> UsageError:
-    """The error for a name of none or several. `others`: the nearest ids, then all of them."""
-    if found:
-        return UsageError(f"several {what}s begin with {name!r}: there are {_listed(found)}; give more of the id")
-    near = next(others)
-    there = f"the nearest {'is' if len(near) == 1 else 'are'}" if near else "there are"
-    return UsageError(f"no {what} begins with {name!r}: {there} {_listed(near or next(others))}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return (", ".join(names[:_LISTED]) or "none") + (", …" if len(names) > _LISTED else "")
 
 
 def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[list[str], Days]:

@@ -25,10 +25,11 @@ from pyarrow.fs import PyFileSystem
 from ..cassette.files import TemporaryFolder
 from ..cassette.sql import Result, distinct
 from ..errors import LakeError, UsageError
+from ..model import reached
 from .files import File, Files, files_of
 from .location import Lake
 from .scan import Kept, Where, damage_in, recordings_in, scanned
-from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, reached, sql_type
+from .sql import ABOUT, COLUMNS, NEEDS, SELECTS, checked, mistake, named, nothing, plain, quoted, sql_type
 from .tables import PARTITION, SCHEMAS
 
 NAMES: Mapping[str, tuple[str, ...]] = {

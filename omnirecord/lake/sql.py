@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -304,16 +304,6 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "whole_sessions": ("sessions", "recordings", "split_sessions", "joined_sessions"),
 }
 """The tables and views that a view reads."""
-
-
-def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
-    """Return these names, and all that `edges` lead to."""
-    found, left = set[str](), list(names)
-    while left:
-        if (one := left.pop()) not in found:
-            found.add(one)
-            left += edges.get(one, ())
-    return found
 
 
 ABOUT: Mapping[str, str] = {

@@ -151,12 +151,9 @@ class IncidentLine(BaseModel):
 
 READS_A_LINE = 100
 
-Text = str | dict[str, str]
-"""Bytes in JSON: a string if they are UTF-8, else `{"base64": …}`."""
 
-
-def text(data: bytes) -> Text:
-    """Return bytes as a JSON value."""
+def text(data: bytes) -> str | dict[str, str]:
+    """Return bytes as a JSON value: a string if they are UTF-8, else `{"base64": …}`."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

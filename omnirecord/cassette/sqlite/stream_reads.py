@@ -74,8 +74,7 @@ class ReadBlock:
         data = None if self.data is None else self.data[start - self.start : end - self.start]
         of = slice(first, last)
         sizes = [max(size, 0) for size in sizes[of]]
-        n, base = self.n + first, self.offset_ns
-        return ReadBlock(n, start, end - start, base, self.came[of], self.sent[of], sizes, data)
+        return ReadBlock(self.n + first, start, end - start, self.offset_ns, self.came[of], self.sent[of], sizes, data)
 
 
 _ROWS = "SELECT n, start, size, offset_ns, reads, data FROM read_blocks WHERE exchange = ? AND n >= ? ORDER BY n"
