@@ -13,7 +13,6 @@ from .sse import Frame, Parser, read_fields
 
 LIMIT = 8 * 1024 * 1024
 """The largest frame that is held until it is complete, to add an id, in bytes."""
-_DONE = "[DONE]"
 _UNLIMITED = 1 << 62
 _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})", re.ASCII)
 _DATA_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))(data)(?=[:\r\n])")
@@ -105,4 +104,4 @@ class StreamStamper:
         data = frame.raw
         if not self._has_own_ids:
             data = _stamped(data, frame, event_id(self._stream, self._seq), bom=self._seq == 1)
-        return Stamped(self._seq, data, len(data) > frame.length, frame.data == _DONE)
+        return Stamped(self._seq, data, len(data) > frame.length, frame.data == "[DONE]")

@@ -21,7 +21,7 @@ _LENGTHS = frozenset({"duration", "elapsed", "latency"})
 _LONG = 16
 """Characters from which the value of an id field counts as an id without a digit."""
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_IDS = (
+_ID = re.compile(
     r"(?<![\w-])(?:[A-Za-z]{2,24}_)*(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])"
     r"|(?<![\w-])(?:[A-Za-z]{2,24}_)+(?=[a-f]*\d)[0-9a-f]{8,64}(?![\w-])"
     r"|(?<![\w-])(?:call|toolu|msg|resp|conv|run|item)_(?=[A-Za-z]*\d)[0-9A-Za-z]{8,64}(?![\w-])"
@@ -29,12 +29,10 @@ _IDS = (
     r"|(?<!\w)tmp[a-z0-9_]{8}(?!\w)"
 )
 """Ids of known shapes, and temporary folders with random names. A file's name in such a folder is compared."""
-_TIMES = (
+_TIME = re.compile(
     r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
     rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
 )
-_ID = re.compile(_IDS)
-_TIME = re.compile(_TIMES)
 _WORD = re.compile(r"\S{7,}")
 """A text without white space. An id is within one; only words with a digit, or in a temporary folder, are searched."""
 _DIGIT = re.compile("[0-9]")

@@ -40,16 +40,13 @@ from .format import (
     data_of,
     encoded,
     jsonl_bytes,
-    lines,
     reads_values,
     text,
     usual_frame,
     values,
 )
 
-__all__ = [
-    "Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "lines", "reads_values", "text", "values",
-]  # fmt: skip
+__all__ = ["Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "reads_values", "text", "values"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Line = bytes | dict[str, Any]
@@ -59,8 +56,7 @@ _LONG = 1 << 20
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
-@dataclass(slots=True)
-class Offsets:
+class Offsets(NamedTuple):
     """Offsets that are added to the numbers of a file, so that they are free in the target cassette."""
 
     recording: int = 0

@@ -160,13 +160,8 @@ def text(data: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
-    return map(dumps, values(store, sessions))
-
-
 def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
-    """Yield the same as bytes, with line ends. Raises `CassetteError`."""
+    """Yield the lines of the cassette or of these sessions, by recording, time and exchange. Raises `CassetteError`."""
     return encoded(values(store, sessions))
 
 

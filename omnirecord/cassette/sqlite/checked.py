@@ -97,10 +97,9 @@ def streaming_of(row: Any) -> Streaming:
 
 
 Times = Sequence[int | None]
-ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
 
 
-def read_block_of(row: Any) -> ReadBlockRow:
+def read_block_of(row: Any) -> tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]:
     """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
     Sizes are in bytes, times in ns. The base time is added to the arrival and sending times."""
     n, start, size, offset, text, data = row

@@ -78,14 +78,13 @@ class ReadBlock:
 
 
 _ROWS = "SELECT n, start, size, offset_ns, reads, data FROM read_blocks WHERE exchange = ? AND n >= ? ORDER BY n"
-_OF_READ = "SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?"
 _OF_BYTE = "SELECT n FROM read_blocks WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1"
 _TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM read_blocks WHERE exchange = ? ORDER BY n"
 
 
 def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[ReadBlock]:
     """Yield the blocks from the one with read number `read` on. Raises what SQLite raises, or one of `DAMAGED`."""
-    return _from(connection, exchange, _OF_READ, read)
+    return _from(connection, exchange, "SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?", read)
 
 
 def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[ReadBlock]:

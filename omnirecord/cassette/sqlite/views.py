@@ -152,14 +152,13 @@ _REQUESTS = f"""SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at,
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY x.recording, x.request_at_ns, x.exchange"""
 
-_ENDS = tuple(protocol.RESPONSE_ENDS)
 _RESPONSES = f"""SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
     substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
     json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
     CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
     json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording, e.hop
-  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
+  FROM events e WHERE e.type IN {tuple(protocol.RESPONSE_ENDS)} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
 
 _WEBSOCKET_MESSAGES = f"""SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at,
     {_seconds("m.at_ns")} AS offset_s, m.dir,
@@ -183,7 +182,6 @@ FORMER = {"pieces": "read_blocks", "pages": "frame_blocks"}
 ALIASES = {name: f"SELECT * FROM {table}" for name, table in FORMER.items()}
 _ALL = {**SELECTS, **ALIASES}
 VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in _ALL.items())
-VIEW_NAMES = tuple(SELECTS)
 
 
 _ASKED = (
