@@ -132,8 +132,7 @@ class RotatedCassettes:
     def still_recorded(self) -> list[Path]:
         """Return the cassettes with a running recorder, oldest first, except the current one."""
         current = self.current()
-        held = [path for path in self._named() if path != current and recorder_is_alive(path)]
-        return self._in_order(held)
+        return self._in_order([path for path in self._named() if path != current and recorder_is_alive(path)])
 
     def between(self, older: Path, newer: Path) -> list[Path]:
         """Return the cassettes between two others, oldest first."""
