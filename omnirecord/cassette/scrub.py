@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,8 +244,7 @@ def scrub(
         refuse_to_overwrite(target, source)
         refuse_leftovers(target)
     found: list[Leak] = []
-    store = open_store(source)
-    try:
+    with closing(open_store(source)) as store:
         if store.pseudonym_key() is not None:
             found.append(Leak("cassette", "pseudonym key", 1))
         key = _key_of(store, pseudonym_key) if target is not None else b""
@@ -257,8 +257,6 @@ def scrub(
             write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)
             return found
         said = Counter(_tokens(scanner, lines))
-    finally:
-        store.close()
     return found or ([] if session is not None else list(_in_free_space(source, scanner, said, watch)))
 
 

@@ -172,7 +172,12 @@ class Parser:
             start = end
         del self._pending[:start]
         self._searched -= start
-        self._drop_oversized()
+        # The head of an oversized frame goes, except for a possible start of a blank line.
+        keep_from = max(0, min(self._searched, len(self._pending) - _LONGEST_BLANK_LINE))
+        if self.pending > self._limit and keep_from:
+            del self._pending[:keep_from]
+            self._dropped += keep_from
+            self._searched -= keep_from
         self._is_odd = bool(self._pending) and not (frames and self._is_usual())
         if not self._is_odd:
             self._searched, self._in_content = 0, False
@@ -243,15 +248,6 @@ class Parser:
         self._dropped = 0
         self._searched = end
         return frame
-
-    def _drop_oversized(self) -> None:
-        """Drop the head of an oversized frame, except for a possible start of a blank line."""
-        over = self._dropped + len(self._pending) > self._limit
-        keep_from = max(0, min(self._searched, len(self._pending) - _LONGEST_BLANK_LINE))
-        if over and keep_from:
-            del self._pending[:keep_from]
-            self._dropped += keep_from
-            self._searched -= keep_from
 
 
 def _blank_line_of(data: bytes | bytearray) -> bytes | None:

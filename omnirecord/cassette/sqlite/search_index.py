@@ -238,10 +238,6 @@ class Index:
         query = "SELECT 1 FROM done WHERE exchange = ? AND seq >= 0"
         return self.connection.execute(query, (exchange,)).fetchone() is not None
 
-    def has_request(self, exchange: int) -> bool:
-        """Whether the request of an open exchange is indexed."""
-        return self.done(exchange)[0] == UNANSWERED
-
     def set_done(self, exchange: int, seq: int, digest: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (exchange, seq, digest))
 

@@ -117,7 +117,9 @@ class ReadBlocks:
         """Return the rows of the waiting reads: one, or several if one would waste too much of a database page."""
         made: list[Row] = []
         reads, data = self._reads, None if self._data is None else b"".join(self._data)
-        at, most = 0, self._most()
+        size = self.start - self._first + _BYTES_PER_READ * len(reads)
+        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
+        at, most = 0, max(1, -(-len(reads) // rows))  # most reads that share a row
         for first in range(0, len(reads), most):
             some = reads[first : first + most]
             end = at + sum(size for _, _, size in some)
@@ -128,12 +130,6 @@ class ReadBlocks:
             at = end
         self._begin()
         return made
-
-    def _most(self) -> int:
-        """Most reads that share a row."""
-        size = self.start - self._first + _BYTES_PER_READ * len(self._reads)
-        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
-        return max(1, -(-len(self._reads) // rows))
 
 
 def read_blocks(

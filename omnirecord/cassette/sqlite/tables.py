@@ -99,10 +99,7 @@ class Tables:
         if self._closed:
             return
         self._closed = True
-        if self._path is None:
-            self._connection.close()
-        else:
-            remove_copy(self._connection)
+        remove_copy(self._connection)
 
     @property
     def is_copy(self) -> bool:

@@ -73,17 +73,12 @@ _START = f"(p.start + {_BEGIN})"
 _READ = f"(p.read + {_of('reads')})"
 _FRAMES = "frame_blocks p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
 """SQL for one row per frame, the source of `_VERDICT` and the other columns."""
-
-
-def _sent(read: str) -> str:
-    """Return SQL for the time at which a read of exchange `x` was sent on, in ns."""
-    return (
-        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM read_blocks r"
-        f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
-    )
-
-
-_CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
+_CAME = f"(p.offset_ns + {_of('times')})"
+_SENT = (
+    f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({_READ} - r.n) || '][1]') FROM read_blocks r"
+    f" WHERE r.exchange = x.exchange AND r.n <= {_READ} ORDER BY r.n DESC LIMIT 1)"
+)
+"""SQL for the time at which the read of a frame's last byte was sent on, in ns."""
 _BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
       (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM frame_blocks q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
