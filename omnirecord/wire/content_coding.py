@@ -16,7 +16,6 @@ import gzip
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import NamedTuple, Protocol
 
 import brotli
@@ -120,13 +119,17 @@ class _Chain:
         self._decoders = decoders
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        pieces: Iterable[bytes] = (data,)
-        for one in reversed(self._decoders):
-            pieces = chain.from_iterable(map(one.decode, pieces))
         try:
-            yield from pieces
+            yield from self._through(len(self._decoders) - 1, data)
         except (zlib.error, brotli.error, zstd.ZstdError) as error:
             raise CodingError(f"{_NOT_CODED}: {error}") from error
+
+    def _through(self, last: int, data: bytes) -> Iterator[bytes]:
+        if last < 0:
+            yield data
+            return
+        for piece in self._decoders[last].decode(data):
+            yield from self._through(last - 1, piece)
 
 
 class _Coding(NamedTuple):
