@@ -57,8 +57,7 @@ def without(headers: Headers, dropped: Collection[str]) -> Headers:
 
 def connection_options(headers: Headers) -> set[str]:
     """Return the tokens of the Connection field, in lower case."""
-    values = [value for name, value in headers if name.lower() == "connection"]
-    return set(map(str.strip, ",".join(values).lower().split(",")))
+    return set(map(str.strip, (header(headers, "connection") or "").lower().split(",")))
 
 
 def asks_for_websocket(headers: Headers) -> bool:

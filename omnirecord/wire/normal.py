@@ -77,7 +77,11 @@ class Normal:
             return self._dict(value)
         if kind is list:
             return [self.of(item, name) for item in value]
-        return _number(value, role(name))
+        if kind is bool or value is None:
+            return value
+        if role(name) == "time":
+            return TIME
+        return int(value) if kind is float and value.is_integer() else value
 
     def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
         made = {}
@@ -125,14 +129,6 @@ class Normal:
 
 def _without_times(text: str) -> str:
     return _TIME.sub(TIME, text) if len(text) >= _SHORTEST and _DIGIT.search(text) else text
-
-
-def _number(value: Any, role: Role) -> Any:
-    if isinstance(value, bool) or value is None:
-        return value
-    if role == "time":
-        return TIME
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Ids:
