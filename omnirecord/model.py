@@ -209,6 +209,14 @@ def root_of(session_id: str, parents: Mapping[str, str]) -> str:
     return session_id
 
 
+def children_of(parents: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the sub-agents of each session that has some."""
+    found: dict[str, list[str]] = {}
+    for child, parent in parents.items():
+        found.setdefault(parent, []).append(child)
+    return found
+
+
 def reached(names: Iterable[str], edges: Mapping[str, Iterable[str]]) -> set[str]:
     """Return these names, and all that `edges` lead to."""
     found, left = set[str](), list(names)

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ..contract.judge import Contract
 from ..errors import UsageError
-from ..model import Exchange, Incident, Recording, Side, TimedFrame, by_key, moment_of, reached
+from ..model import Exchange, Incident, Recording, Side, TimedFrame, children_of, moment_of, reached
 from ..omnigent.routes import unknown_sessions
 
 
@@ -39,8 +39,7 @@ class Source(Protocol):
     def parents(self) -> dict[str, str]: ...
 
 
-LISTED = 5
-"""Ids that a sentence names."""
+_LISTED = 5
 
 
 def named_session(source: str | Path) -> tuple[Path, str | None]:
@@ -67,28 +66,29 @@ def the_session(store: Source, name: str) -> str:
     found = [one for one in known if one == name] or [one for one in known if one.startswith(name)]
     if len(found) == 1:
         return found[0]
-    near = get_close_matches(name, known, LISTED)
-    if not near:  # `name` may be a shortened id
-        beginnings = by_key(known, lambda one: one[: len(name)])
-        near = [one for like in get_close_matches(name, beginnings, LISTED, 0.7) for one in beginnings[like]]
-    is_number = not found and not near and any(str(x.exchange) == name for x in store.exchanges())
-    hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
-    raise UsageError(not_one("session", name, found, iter([near, known])) + hint)
-
-
-def not_one(what: str, name: str, found: Sequence[str], others: Iterator[Sequence[str]]) -> str:
-    """Return why a name means no id, or several. `others`: the nearest ids, then all of them."""
     if found:
-        return f"several {what}s begin with {name!r}: there are {first_of(found, LISTED)}; give more of the id"
-    near = next(others)
-    there = f"the nearest {'is' if len(near) == 1 else 'are'}" if near else "there are"
-    return f"no {what} begins with {name!r}: {there} {first_of(near or next(others), LISTED) or 'none'}"
+        raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
+    near = get_close_matches(name, known, _LISTED)
+    if not near:  # `name` may be a shortened id
+        beginnings: dict[str, list[str]] = {}
+        for one in known:
+            beginnings.setdefault(one[: len(name)], []).append(one)
+        near = [one for like in get_close_matches(name, beginnings, _LISTED, 0.7) for one in beginnings[like]]
+    if near:
+        verb = "is" if len(near) == 1 else "are"
+        raise UsageError(f"no session begins with {name!r}: the nearest {verb} {_listed(near)}")
+    is_number = any(str(x.exchange) == name for x in store.exchanges())
+    hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
+    raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}{hint}")
+
+
+def _listed(names: list[str]) -> str:
+    return first_of(names, _LISTED) or "none"
 
 
 def with_children(store: Source, session: str) -> frozenset[str]:
     """Return the ids of a session and of all its direct and indirect sub-agents."""
-    parents = store.parents()
-    return frozenset(reached([session], by_key(parents, parents.__getitem__)))
+    return frozenset(reached([session], children_of(store.parents())))
 
 
 def the_stream(store: Source, number: int | None) -> int | None:

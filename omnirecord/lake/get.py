@@ -17,15 +17,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..cassette.select import LISTED, first_of, not_one
+from ..cassette.select import first_of
 from ..errors import UsageError
-from ..model import FORMAT_VERSION, reached, root_of
+from ..model import FORMAT_VERSION, children_of, reached, root_of
 from .location import Lake
 from .parts import COLUMNS, Numbers, Part, Row, head_of, joined, numbered
 from .query import LakeQuery
 from .scan import tuples
 from .tables import CHILDREN
 
+_LISTED = 5
+"""Ids that a sentence names."""
 _NEAR = 0.8
 """Least similarity of a session id that an error names, as Jaro-Winkler."""
 _DAYS = timedelta(days=1)
@@ -63,17 +65,20 @@ class Fetch:
         self.exchanges = self.events = 0
 
     def _find_stream(self, name: str, stream: int) -> None:
-        one = _the_recording(sorted(self._query.recordings()), name)
-        self._recordings = self._rows_of([one])
+        known = sorted(self._query.recordings())
+        ids = [one for one in known if one.startswith(name)]
+        if len(ids) != 1:
+            raise _not_one("recording", name, ids, iter([get_close_matches(name, known, _LISTED), known]))
+        self._recordings = self._rows_of(ids)
         found = self._query.scan(
-            "exchanges", ("stream", "session_id", "exchange"), recordings=[one],
+            "exchanges", ("stream", "session_id", "exchange"), recordings=ids,
             where=lambda rows: pc.is_valid(rows["stream"]),
         )  # fmt: skip
         sessions: dict[int, str | None] = dict(tuples(found.sort_by("stream"), "stream", "session_id"))
         if stream not in sessions:
-            there = f"there are {first_of(list(sessions), LISTED)}" if sessions else "it has none"
-            raise UsageError(f"recording {one} has no stream {stream}: {there}")
-        self._exchanges = {one: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
+            there = f"there are {first_of([*sessions], _LISTED)}" if sessions else "it has none"
+            raise UsageError(f"recording {ids[0]} has no stream {stream}: {there}")
+        self._exchanges = {ids[0]: found.filter(pc.equal(found["stream"], stream))["exchange"].to_pylist()}
         self.session_id = sessions[stream]
         self.sessions = [] if self.session_id is None else [self.session_id]
 
@@ -139,20 +144,22 @@ def the_session(query: LakeQuery, name: str, rows: pa.Table) -> tuple[str, Days]
     if len(found) != 1:
         known = "SELECT DISTINCT session_id FROM sessions WHERE session_id IS NOT NULL"
         alike = "jaro_winkler_similarity(session_id[:length($name)], $name)"
-        near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {LISTED}"
-        raise UsageError(not_one("session", name, found, (
+        near = f"FROM ({known}) SELECT session_id WHERE {alike} >= {_NEAR} ORDER BY {alike} DESC, 1 LIMIT {_LISTED}"
+        raise _not_one("session", name, found, (
             [one for (one,) in query.rows(sql, given).rows]
-            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {LISTED + 1}", None))
-        )))  # fmt: skip
+            for sql, given in ((near, {"name": name}), (f"{known} ORDER BY 1 LIMIT {_LISTED + 1}", None))
+        ))  # fmt: skip
     return found[0], days[found[0]]
 
 
-def _the_recording(known: Sequence[str], name: str) -> str:
-    """Return the recording id that equals `name` or begins with it. Raises `UsageError`."""
-    found = [one for one in known if one.startswith(name)]
-    if len(found) != 1:
-        raise UsageError(not_one("recording", name, found, iter([get_close_matches(name, known, LISTED), known])))
-    return found[0]
+def _not_one(what: str, name: str, found: Sequence[str], others: Iterator[Sequence[str]]) -> UsageError:
+    """The error for a name of none or several. `others`: the nearest ids, then all of them."""
+    if found:
+        there = first_of(found, _LISTED)
+        return UsageError(f"several {what}s begin with {name!r}: there are {there}; give more of the id")
+    near = next(others)
+    there = f"the nearest {'is' if len(near) == 1 else 'are'}" if near else "there are"
+    return UsageError(f"no {what} begins with {name!r}: {there} {first_of(near or next(others), _LISTED) or 'none'}")
 
 
 def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[list[str], Days]:
@@ -167,12 +174,10 @@ def _tree(query: LakeQuery, session: str, days: Days, rows: pa.Table) -> tuple[l
         near = days[0] - _DAYS, days[1] + _DAYS
         with query.narrowed(days=near) as some:
             edges = some.scan("sessions", ("session_id", CHILDREN), where=lambda rows: pc.is_valid(rows[CHILDREN]))
-        parents, children = dict(told), defaultdict[str, set[str]](set)
+        parents = dict(told)
         for parent, named in zip(*(column.to_pylist() for column in edges.columns), strict=True):
             parents |= {child: parent for child in named if child not in told}
-        for child, parent in parents.items():
-            children[parent].add(child)
-        tree = reached([root_of(session, parents)], children)
+        tree = reached([root_of(session, parents)], children_of(parents))
         if len(tree) == 1:
             return [session], near
         of_tree = query.scan("sessions", ("day",), among={"session_id": tree})["day"]

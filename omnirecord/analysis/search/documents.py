@@ -24,7 +24,6 @@ from itertools import chain
 from typing import Any
 
 from ...cassette.sqlite.search_index import COPIES_NEAR, EVER, SAID_NEAR, Doc, digest
-from ...cassette.sqlite.stream_rows import storable
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import path_of
@@ -157,7 +156,7 @@ class DocumentMaker:
         if type_ in _ENDS_ALL:
             yield from self.close_all()
         elif type_ == protocol.RESPONSE_OUTPUT_ITEM_DONE:
-            own = storable(as_text(item.get("call_id")) or as_text(item.get("id")))
+            own = _storable(as_text(item.get("call_id")) or as_text(item.get("id")))
             is_output = item.get("type") in ("function_call", "function_call_output")
             yield from self._close([
                 key for key in self._open if ":m:" in key or (is_output and own and key.endswith(f":c:{own}"))
@@ -210,12 +209,17 @@ def of_answer(exchange: Exchange, body: bytes) -> Doc | None:
 
 
 def _own_id(payload: dict[str, Any]) -> str | None:
-    return next(filter(None, (storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
+    return next(filter(None, (_storable(as_text(payload.get(name))) for name in _OWN_IDS)), None)
 
 
 def _key(type_: str, payload: dict[str, Any]) -> str:
     own = _own_id(payload)
-    return f"{type_}:c:{own}" if own else f"{type_}:m:{storable(as_text(payload.get('message_id'))) or ''}"
+    return f"{type_}:c:{own}" if own else f"{type_}:m:{_storable(as_text(payload.get('message_id'))) or ''}"
+
+
+def _storable(name: str | None) -> str | None:
+    """A name that SQLite can store: lone surrogates become escapes."""
+    return None if name is None else name.encode("utf-8", "backslashreplace").decode()
 
 
 def _said_in(doc: Doc, key: str) -> tuple[int, int]:

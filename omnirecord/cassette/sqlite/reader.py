@@ -24,7 +24,7 @@ from ..framing import Framed, Framer
 from . import checked
 from .checked import FRAME_BLOCK_COLUMNS
 from .stream_reads import Content, FrameTable, Recent, decoded, frame_table, from_read, outlined, portions
-from .stream_rows import storable
+from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
 log = logging.getLogger("omnirecord")
@@ -279,7 +279,7 @@ class Store(Tables):
             issues = tuple((issue.path, issue.message) for issue in judgement.issues)
             yield TimedFrame(
                 exchange.stream or 0, seq, read.offset_ns, read.sent_ns, framed.frame.raw, framed.frame.length,
-                storable(judgement.type), judgement.verdict, issues,
+                storable_type(judgement.type), judgement.verdict, issues,
             )  # fmt: skip
 
     def _reframed(

@@ -150,9 +150,9 @@ def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
     return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
 
 
-def storable(name: str | None) -> str | None:
-    """Return an event type or an id for storage: a lone surrogate, which has no UTF-8, becomes an escape."""
-    return name and name.encode("utf-8", "backslashreplace").decode()
+def storable_type(type_: str | None) -> str | None:
+    """Return an event type for storage: a lone surrogate, which has no UTF-8, becomes an escape."""
+    return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
 class FrameColumns:
@@ -233,7 +233,7 @@ def _block(
     is_valid = of.verdicts.count("valid") == len(ends)
     yield _FRAME_BLOCK, (
         stream, seq, len(ends), start, ends[-1], before, first_ns, _numbers(ends), _numbers(reads), _numbers(times),
-        _list(list(map(storable, names))),
+        _list(list(map(storable_type, names))),
         None if len(names) == 1 else _numbers(list(map(names.index, of.types))),
         None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
         _list(of.odd) if of.odd else None,
