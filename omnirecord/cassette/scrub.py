@@ -301,11 +301,15 @@ def _in_free_space(source: Path, scanner: Scanner | None, said: Counter[Token], 
     for path in filter(Path.exists, (source, source.with_name(source.name + "-wal"))):
         for kind, token in _tokens(scanner, watch(content(path) if is_packed(path) else pieces_of(path))):
             known = (kind, token) in said or any(other.startswith(token) for _, other in said)
-            is_value = is_utf8(token) and len(token.lstrip(b"*")) >= _SHORTEST  # not the next row behind `token=`
-            known = known or kind == "url" or (kind.startswith("field ") and not is_value)
+            known = known or kind == "url" or (kind.startswith("field ") and not _may_be_value(token))
             known = known or (kind in _COOKIES and PSEUDONYM in token)
             counts[kind] += not known
     yield from (Leak("free space", kind, count) for kind, count in sorted((+counts).items()))
+
+
+def _may_be_value(text: bytes) -> bool:
+    """Whether the text is a value, and not the next row after a row that ends with `token=`."""
+    return is_utf8(text) and len(text.lstrip(b"*")) >= _SHORTEST
 
 
 def _tokens(scanner: Scanner | None, pieces: Iterable[bytes]) -> Iterator[Token]:

@@ -75,10 +75,16 @@ def _no_constant(name: str) -> NoReturn:
 def _is_shallow(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [child for parent in level for child in (*as_dict(parent).values(), *as_list(parent))]
+        level = [child for parent in level for child in _children(parent)]
         if not level:
             return True
     return False
+
+
+def _children(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def payload_of(frame: TimedFrame) -> Any:

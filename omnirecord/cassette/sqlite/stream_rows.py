@@ -238,7 +238,7 @@ def _block(
         None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
         _list(of.odd) if of.odd else None,
     )  # fmt: skip
-    for type_ in LANDMARKS.intersection(names):
+    for type_ in sorted(LANDMARKS.intersection(names)):  # the order of a set of strings differs between processes
         numbers = (number for number, one in enumerate(of.types, seq) if one == type_)
         yield from (("INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)", (type_, stream, number)) for number in numbers)
 
