@@ -37,8 +37,8 @@ def named(path: Path) -> tuple[str, bool]:
 def exported(
     form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
 ) -> Iterator[bytes]:
-    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream whose decoded body is
-    the `sse`. Raises `UsageError` or `CassetteError`."""
+    """Return the bytes of an open cassette in format `form`. `sse` is the decoded body of the stream with number
+    `stream`, which may be None if there is only one. Raises `UsageError` or `CassetteError`."""
     writers: dict[str, Callable[[], Iterator[bytes]]] = {
         "jsonl": lambda: jsonl_bytes(store),
         "sse": lambda: store.content(_the_stream(store, stream)),

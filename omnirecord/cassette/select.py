@@ -144,12 +144,16 @@ def _offset(recording: Recording, at: float | datetime | time, zero_ns: int) -> 
     if isinstance(at, (int, float)):
         return zero_ns + _bounded(at)
     began = moment_of(recording.started_at)
-    if isinstance(at, time):  # the nearest moment with this time of day
-        to, zone = began + timedelta(microseconds=zero_ns // 1000), at.tzinfo or UTC
-        that_day = datetime.combine(to.astimezone(zone).date(), at, zone)
-        at = min((that_day - _DAY, that_day, that_day + _DAY), key=lambda one: abs(one - to))
+    if isinstance(at, time):
+        at = _nearest(at, began + timedelta(microseconds=zero_ns // 1000))
     return _bounded((at - began).total_seconds())
 
 
 def _bounded(seconds: float) -> int:
     return max(-_LATEST, min(_LATEST, round(seconds * 1e9)))
+
+
+def _nearest(at: time, to: datetime) -> datetime:
+    """Return the moment with this time of day that is nearest to `to`."""
+    that_day = datetime.combine(to.astimezone(at.tzinfo or UTC).date(), at, at.tzinfo or UTC)
+    return min((that_day - _DAY, that_day, that_day + _DAY), key=lambda one: abs(one - to))

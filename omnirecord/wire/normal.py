@@ -52,7 +52,8 @@ def role(name: str) -> Role:
         return "id"
     if name.endswith(("_at", "_time", "timestamp")):
         return "time"
-    words = name.split("_")  # of a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`
+    words = name.split("_")
+    # A duration has a name such as `elapsed`, `tool_duration_s`, `delay` or `timeout_ms`.
     is_length = words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
     return "length" if is_length else ""
 

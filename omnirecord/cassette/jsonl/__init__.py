@@ -217,7 +217,9 @@ class Reader:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
-        body = b"" if answer is None or value.stream is not None else answer.body or b""
+        body = b""  # the body of a stream is stored in its reads
+        if answer is not None and answer.body and value.stream is None:
+            body = answer.body
         yield from rows.chunks(number, "response", 0, body)
         self._held = 0
         self._begun = _Begun(value, sent=len(request.body), received=len(body))
