@@ -44,9 +44,9 @@ ENDINGS: frozenset[str] = frozenset(get_args(Ending))
 LIMIT = 2**62
 """Absolute limit of every number. SQLite still stores such a number with an offset added."""
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_TARGET = re.compile("[\r\n\0 \ud800-\udfff]")
-_NOT_IN_FIELD = re.compile("[\r\n\0\ud800-\udfff]")
+NOT_IN_FIELD = re.compile("[\r\n\0\ud800-\udfff]")
 _YEARS = range(1970, 2263)
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HOP = re.compile("[A-Za-z0-9_-]{1,32}")
@@ -272,13 +272,13 @@ checked_uuid = lru_cache(maxsize=1024)(_checked(_UUID.fullmatch, "is no UUID in 
 """Raises `TypeError` for another type."""
 checked_hop = _checked(_HOP.fullmatch, "is no name of a hop: take letters, digits, - and _, at most 32 characters")
 """Raises `TypeError` for another type."""
-checked_method = _checked(_TOKEN.fullmatch, "is no method")
+checked_method = _checked(TOKEN.fullmatch, "is no method")
 checked_target: Callable[[str], str] = _checked(
     lambda value: value == "*" or (value.startswith("/") and not _NOT_IN_TARGET.search(value)),
     'is no request target, "/" and no spaces or control characters',
 )
 checked_text: Callable[[str], str] = _checked(
-    lambda value: not _NOT_IN_FIELD.search(value), "holds a CR, LF, NUL or lone surrogate"
+    lambda value: not NOT_IN_FIELD.search(value), "holds a CR, LF, NUL or lone surrogate"
 )
 """A reason phrase, or the value of a header."""
 checked_status: Callable[[int], int] = _checked(lambda n: 0 <= n <= 999, "its status has more than three digits")
@@ -288,7 +288,7 @@ checked_status: Callable[[int], int] = _checked(lambda n: 0 <= n <= 999, "its st
 def checked_headers(value: Headers) -> Headers:
     """Return headers whose names are tokens and whose values pass `checked_text`."""
     for name, text in value:
-        if not _TOKEN.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             raise ValueError("a name of the headers is no token")
         checked_text(text)
     return value

@@ -26,7 +26,6 @@ from .sqlite.search_index import remove_index
 SUFFIX = ".zst"
 _ROWS = 5000
 """Rows per transaction."""
-_BESIDE = ("-wal", "-shm", "-journal", "-lock")
 
 
 def named(path: Path) -> tuple[str, bool]:
@@ -38,20 +37,15 @@ def named(path: Path) -> tuple[str, bool]:
 def exported(
     form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
 ) -> Iterator[bytes]:
-    """Return the bytes of an open cassette in format `form`. `stream`: the number of the stream for `sse`. Raises
-    `UsageError` or `CassetteError`."""
+    """Return the bytes of an open cassette in format `form`. `sse` is the decoded body of the stream with number
+    `stream`, which may be None if there is only one. Raises `UsageError` or `CassetteError`."""
     writers: dict[str, Callable[[], Iterator[bytes]]] = {
         "jsonl": lambda: jsonl_bytes(store),
-        "sse": lambda: sse_bytes(store, stream),
+        "sse": lambda: store.content(_the_stream(store, stream)),
         "zst": lambda: packed_bytes(store, cassette, output),
         "datasette": lambda: datasette_bytes(cassette),
     }
     return writers[form]()
-
-
-def sse_bytes(store: Store, stream: int | None) -> Iterator[bytes]:
-    """Yield the decoded body of a stream. Raises `UsageError` if `stream` is None and there are several."""
-    return store.content(_the_stream(store, stream))
 
 
 def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:
@@ -88,7 +82,7 @@ def _the_stream(store: Store, number: int | None) -> Exchange:
 
 def refuse_leftovers(output: Path) -> None:
     """Raise `UsageError` if files of another database would belong to a new `output`."""
-    for beside in (sibling(output, end) for end in _BESIDE):
+    for beside in (sibling(output, end) for end in ("-wal", "-shm", "-journal", "-lock")):
         if not output.exists() and beside.exists():
             raise UsageError(f"{beside} is left over from another cassette: remove it, or choose another --output")
 

@@ -32,12 +32,9 @@ _NAMES = re.compile(r"(?<=/)\.?omnirecord\.[a-z]+\.[a-z0-9_]{8}(?=/)")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DESCRIPTORS = ("/proc/self/fd", "/proc/thread-self/fd", "/dev/fd")
 """Folders with the open descriptors of this process."""
-_MOST_LINKS = 40
-"""Most symbolic links in a path, as in Linux."""
 _PIECE = 1 << 20
 _LITTLE = 1 << 16
 """Free bytes below which a file system counts as full."""
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _SETTLED_NS = 100_000_000
 """Least age of a change, in ns, for a further change to show in the file time."""
 
@@ -185,7 +182,7 @@ def is_stdout(path: Path) -> bool:
 
 def is_of_the_disk(error: OSError) -> bool:
     """Whether the disk is full or read-only, or a quota or a limit is reached."""
-    return error.errno in _OF_THE_DISK
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def unwritable(path: Path | str, error: OSError) -> str:
@@ -296,7 +293,7 @@ def _descriptor(path: Path) -> int | None:
     """Return the descriptor of this process that `path` names, as /dev/stdout and /dev/fd/3 do; else None. Such a path
     names no file, even if a file is open there: the shell opened it, perhaps to append."""
     ours = [os.path.realpath(folder) for folder in _DESCRIPTORS]
-    for _ in range(_MOST_LINKS):
+    for _ in range(40):  # most symbolic links in a path, as in Linux
         folder = os.path.realpath(path.parent)
         if folder in ours and path.name.isascii() and path.name.isdecimal():
             return int(path.name)

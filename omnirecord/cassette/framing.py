@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, repeat
+from itertools import accumulate, pairwise, repeat
 from typing import NamedTuple
 
 from ..contract.judge import Contract, Judgement
@@ -99,11 +99,11 @@ class Framer:
     ) -> Iterator[Sequence[Framed | Run]]:
         """Take the bytes of several reads from number `first` on; yield the frames that they complete, in portions, so
         that memory is bounded. `runs`: similar frames are one `Run`. Take all portions before the next call."""
-        if self.decodes:
-            for read, part in enumerate(_parts(sizes, data), first):
-                yield from self._decoded(read, part)
-            return
         ends = list(accumulate(sizes))
+        if self.decodes:
+            for read, (start, end) in enumerate(pairwise([0, *ends]), first):
+                yield from self._decoded(read, data[start:end])
+            return
         if len(data) <= _LARGE:
             yield self._feed_runs(first, ends, data) if runs else self._feed(first, data, ends)
         else:
@@ -133,16 +133,13 @@ class Framer:
                 break
             kept, self._left = kept + 1, left
         if kept < len(frames) or self._parser.pending + AN_EVENT > self._left:
-            self._stop()
+            self._parser = Parser(at_start=False)
+            self._decoder, self.stopped_at = None, self._limit
+            self.broken = (
+                f"decoded up to {shown_size(self._limit)} of events, the limit (--max-decoded): the rest has no events,"
+                " and its bytes are stored as received"
+            )
         return frames[:kept]
-
-    def _stop(self) -> None:
-        self._parser = Parser(at_start=False)
-        self._decoder, self.stopped_at = None, self._limit
-        self.broken = (
-            f"decoded up to {shown_size(self._limit)} of events, the limit (--max-decoded): the rest has no events,"
-            " and its bytes are stored as received"
-        )
 
     def _feed_runs(self, first: int, ends: Sequence[int], data: bytes) -> list[Framed | Run]:
         found: list[Framed | Run] = []
@@ -177,10 +174,15 @@ class Framer:
         frames, before = self._parser.feed(piece), self.cut
         if self.decodes:
             frames = self._within_limit(frames)
-        framed = self._framed(frames, self._reads_of(frames, read, ends)) if frames else []
-        # A frame that ended with the bytes before was held back for an LF, which did not arrive.
-        if frames and self.cut + frames[0].length <= self.taken:
-            framed[0] = framed[0]._replace(read=self.read)
+        framed: list[Framed] = []
+        if frames:
+            reads: Iterable[int] = repeat(read)
+            if ends:
+                reads = _brought(read, ends, before - self.taken, [frame.length for frame in frames])
+            framed = self._framed(frames, reads)
+            # A frame that ended with the bytes before was held back for an LF, which did not arrive.
+            if before + frames[0].length <= self.taken:
+                framed[0] = framed[0]._replace(read=self.read)
         self.taken += len(piece)
         self.cut = self.taken - self._parser.pending
         if self.stopped_at is not None:  # drop the bytes that are in no frame
@@ -188,11 +190,6 @@ class Framer:
         if piece:
             self.read = read + bisect_left(ends, len(piece))  # the last read with bytes
         return framed
-
-    def _reads_of(self, frames: list[Frame], read: int, ends: Sequence[int]) -> Iterable[int]:
-        if not ends:
-            return repeat(read)
-        return _brought(read, ends, self.cut - self.taken, [frame.length for frame in frames])
 
     def _framed(self, frames: list[Frame], reads: Iterable[int]) -> list[Framed]:
         # `Framed(…)` of each, without a call in Python for it
@@ -214,13 +211,6 @@ class Framer:
         framed = self._framed(self._parser.close(), repeat(self.read))
         self.cut = self.taken
         return framed
-
-
-def _parts(sizes: Sequence[int], data: bytes) -> Iterator[bytes]:
-    start = 0
-    for size in sizes:
-        yield data[start : start + size]
-        start += size
 
 
 def _brought(first: int, ends: Sequence[int], start: int, lengths: Sequence[int]) -> list[int]:
@@ -260,29 +250,22 @@ def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:
     source = iter(spans)
     left, data = 0, None  # type: tuple[int, bytes | None]
     for size in sizes:
-        parts: list[bytes | None] = []
-        lengths: list[int] = []
+        parts: list[Span] = []
         while size > 0:
             if left == 0:
-                found = next(source, None)
-                if found is None:
-                    parts.append(None)
-                    lengths.append(size)
-                    break
-                left, data = found
+                left, data = next(source, (size, None))
             step = min(size, left)
             if step:
-                parts.append(None if data is None else data[len(data) - left : len(data) - left + step])
-                lengths.append(step)
+                parts.append((step, None if data is None else data[len(data) - left : len(data) - left + step]))
             left, size = left - step, size - step
-        yield _joined(parts, lengths)
+        yield _joined(parts)
 
 
-def _joined(parts: list[bytes | None], lengths: list[int]) -> bytes | None:
-    if parts and all(part is None for part in parts):
+def _joined(parts: list[Span]) -> bytes | None:
+    if parts and all(part is None for _, part in parts):
         return None
     if len(parts) == 1:
-        return parts[0]
-    if sum(lengths) > LONGEST:
+        return parts[0][1]
+    if sum(length for length, _ in parts) > LONGEST:
         raise ValueError("a read has more bytes than there can be")
-    return b"".join(bytes(length) if part is None else part for part, length in zip(parts, lengths, strict=True))
+    return b"".join(bytes(length) if part is None else part for length, part in parts)

@@ -72,7 +72,7 @@ def labels_of(
     variable = (os.environ if environment is None else environment).get(VARIABLE, "")
     found = dict(_pair(VARIABLE, one) for one in variable.split(",") if one.strip())
     if isinstance(given, Mapping):
-        found |= {_key("labels", key): _value("labels", key, value) for key, value in given.items()}
+        found |= dict(_label("labels", key, value) for key, value in given.items())
     else:
         found |= dict(_pair("--label", one) for one in ([given] if isinstance(given, str) else given))
     if len(found) > MOST_LABELS:
@@ -84,10 +84,10 @@ def _pair(where: str, text: str) -> tuple[str, str]:
     key, equals, value = text.strip().partition("=")
     if not equals:
         raise UsageError(f"{where} {text.strip()!r} is no label: write KEY=VALUE, as in branch=main")
-    return _key(where, key), _value(where, key, value)
+    return _label(where, key, value)
 
 
-def _key(where: str, key: object) -> str:
+def _label(where: str, key: object, value: object) -> tuple[str, str]:
     if not isinstance(key, str) or not key:
         raise UsageError(f"{where}: a label has no key: write KEY=VALUE, as in branch=main")
     if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
@@ -95,13 +95,9 @@ def _key(where: str, key: object) -> str:
             f"{where}: {key[:LONGEST_KEY]!r} is no key of a label: take letters A-Z and a-z, digits, '.', '_', '-' and"
             f" '/', a letter or digit first, at most {LONGEST_KEY} characters"
         )
-    return key
-
-
-def _value(where: str, key: object, value: object) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{where}: the value of {key} is no text: write a string, as in {{'branch': 'main'}}")
     if len(value) > LONGEST_VALUE or not value.isprintable():
         allowed = f"printable characters, at most {LONGEST_VALUE}"
         raise UsageError(f"{where}: the value of {key} cannot be used: take {allowed}")
-    return value
+    return key, value

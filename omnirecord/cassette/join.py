@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from ..model import Recording, checked_hop, checked_start, moment_of
 from .jsonl import Offsets, Reader, encoded, values
 from .open import appending, open_store
 from .sqlite import Store
-from .sqlite.rows import Row
 
 _SHIFT = re.compile(r"([+-]?[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(ms|s|min|h)?")
 _UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -46,13 +45,7 @@ class _Part:
     recordings: list[Recording]
     ends: list[datetime]
     """When the last known event of each recording was."""
-    shift_s: float = 0.0
-    offsets: Offsets = field(default_factory=Offsets)
-    reader: Reader | None = None
-
-    @property
-    def begins(self) -> datetime:
-        return min((moment_of(one.started_at) for one in self.recordings), default=datetime.max.replace(tzinfo=UTC))
+    shift_s: float
 
     def values(self) -> Iterator[dict[str, Any]]:
         """Yield the values of the text form, with the changed recordings in the first one."""
@@ -63,10 +56,6 @@ class _Part:
                 one |= {"started_at": of.started_at, "recording_id": of.recording_id}
                 one |= {} if of.hop is None else {"hop": of.hop}
             yield value
-
-    def rows(self) -> Iterator[Row]:
-        self.reader = Reader(self.path, self.offsets)
-        return self.reader.rows(encoded(self.values()))
 
 
 def parse_shift(text: str) -> float:
@@ -89,18 +78,23 @@ def join(
     target = Path(db)
     with ExitStack() as opened:
         parts = [_opened(opened, path, target, (hops or {}).get(path), (shifts or {}).get(path, 0.0)) for path in paths]
-        parts.sort(key=lambda part: part.begins)
+        parts.sort(key=lambda part: min(moment_of(one.started_at) for one in part.recordings))
         _refuse_collisions(parts)
         _refuse_twice(parts, target)
         with appending(target) as writer:
             last = [writer.last_number(what) for what in ("recording", "exchange", "stream")]
+            imports: list[tuple[_Part, Reader, list[Recording]]] = []
             for part in parts:
-                part.offsets = Offsets(*last)
+                numbered = [replace(one, recording=one.recording + last[0]) for one in part.recordings]
+                imports.append((part, Reader(part.path, Offsets(*last)), numbered))
                 streams = (x.stream or 0 for x in part.store.streams())
                 counts = max(one.recording for one in part.recordings), part.store.newest(), max(streams, default=0)
                 last = [number + more for number, more in zip(last, counts, strict=True)]
-            writer.write(chain.from_iterable(part.rows() for part in parts))
-        return [_told(part) for part in parts]
+            writer.write(chain.from_iterable(reader.rows(encoded(part.values())) for part, reader, _ in imports))
+        return [
+            Joined(part.path, numbered, part.shift_s, reader.exchanges, reader.frames)
+            for part, reader, numbered in imports
+        ]
 
 
 def _opened(opened: ExitStack, path: str, target: Path, hop: str | None, shift_s: float) -> _Part:
@@ -156,10 +150,3 @@ def _refuse_collisions(parts: Sequence[_Part]) -> None:
                     f"{other.path} and {part.path} both recorded {what} at the same time: name one of them,"
                     f" with --hop NAME={part.path}"
                 )
-
-
-def _told(part: _Part) -> Joined:
-    assert part.reader is not None
-    plus = part.offsets.recording
-    recordings = [replace(one, recording=one.recording + plus) for one in part.recordings]
-    return Joined(part.path, recordings, part.shift_s, part.reader.exchanges, part.reader.frames)

@@ -190,8 +190,7 @@ def is_sse(path: Path) -> bool:
     return path.suffix == ".sse" or head.startswith((b"event:", b"data:", b"id:", b"retry:", b":"))
 
 
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
+def _existing(path: Path) -> Path:
     is_usable_path(path)
     if not path.exists():
         raise NotACassette(f"{path} does not exist: name a .db or .jsonl cassette, compressed (.zst) or not")
@@ -201,7 +200,9 @@ def _existing(path: str | Path) -> Path:
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """Import a raw body as a recording of one stream. All times are 0, since the file has no times."""
     framed = _sse_framed(path)
-    session = next(filter(None, map(_session_in, framed)), None)
+    payloads = (as_dict(one.judgement.data) for one in framed)
+    ids = (as_text(data.get("conversation_id") or data.get("session_id")) for data in payloads)
+    session = next(filter(None, ids), None)
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
     with appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
@@ -237,11 +238,6 @@ def _sse_rows(recording: int, exchange: int, stream: int, session: str | None, f
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
     done = any(load("omnigent").api.is_end(one.judgement.verdict, one.judgement.type) for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.length for one in frames))
-
-
-def _session_in(framed: Framed) -> str | None:
-    data = as_dict(framed.judgement.data)
-    return as_text(data.get("conversation_id") or data.get("session_id"))
 
 
 class Stream:

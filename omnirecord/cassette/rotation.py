@@ -132,8 +132,7 @@ class RotatedCassettes:
     def still_recorded(self) -> list[Path]:
         """Return the cassettes with a running recorder, oldest first, except the current one."""
         current = self.current()
-        held = [path for path in self._named() if path != current and recorder_is_alive(path)]
-        return self._in_order(held)
+        return self._in_order([path for path in self._named() if path != current and recorder_is_alive(path)])
 
     def between(self, older: Path, newer: Path) -> list[Path]:
         """Return the cassettes between two others, oldest first."""
@@ -188,16 +187,13 @@ class RotatedCassettes:
                 elif not self._remove(path):
                     continue
                 total -= sizes[path]
-        if self._unshipped is not None and not spares_unshipped:
-            self._remove_excess(self._unshipped, excess, sizes)
-
-    def _remove_excess(self, unshipped: Unshipped, excess: list[Path], sizes: dict[Path, int]) -> None:
-        """Remove the oldest cassettes that no lake has, until the others have no more than the allowed bytes."""
+        if self._unshipped is None or spares_unshipped:
+            return
         total = sum(sizes[path] for path in excess)
-        for path in excess:
-            if total > unshipped.most and self._remove(path):
+        for path in excess:  # oldest first, until the others have no more than the allowed bytes
+            if total > self._unshipped.most and self._remove(path):
                 total -= sizes[path]
-                unshipped.removes(path, sizes[path])
+                self._unshipped.removes(path, sizes[path])
 
     def _is_too_old(self, path: Path) -> bool:
         """Whether its modification time is too old, and for a file of this process also its monotonic age."""

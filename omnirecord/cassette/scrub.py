@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..redaction.content.patterns import PSEUDONYM
 from ..redaction.content.scanner import PLAIN
 from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
-from ..wire.content_coding import CodingError, Decoder, decoder
+from ..wire.content_coding import CodingError, Decoder, are_known, codings_of, decoder
 from ..wire.headers import header
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
@@ -72,9 +73,7 @@ def leak_counts(found: Iterable[Leak]) -> list[dict[str, Any]]:
 class _Exchange:
     """The exchange whose lines are being read."""
 
-    recording: int
-    exchange: int
-    stream: int | None
+    where: dict[str, int | None]
     mask: StreamMask | None = None
     sizes: _Sizes | None = None
     """Of a stream that loses its content coding."""
@@ -88,7 +87,7 @@ class Scrubber:
     def __init__(self, redactor: Redactor, tell: Callable[[Leak], None]) -> None:
         self._redactor = redactor
         self._tell = tell
-        self._now = _Exchange(0, 0, None)
+        self._now = _Exchange({})
 
     def scrubbed(self, values: Iterable[dict[str, Any]]) -> Values:
         for value in values:
@@ -132,7 +131,7 @@ class Scrubber:
         return safe
 
     def _exchange(self, value: dict[str, Any]) -> dict[str, Any]:
-        now = self._now = _Exchange(value["recording"], value["exchange"], value["stream"])
+        now = self._now = _Exchange({name: value[name] for name in ("recording", "exchange", "stream")})
         now.texts = {"up": self._redactor.texts(), "down": self._redactor.texts()}
         request, response = dict(value["request"]), value["response"] and dict(value["response"])
         request["target"] = self._redactor.target(request["target"])
@@ -142,16 +141,13 @@ class Scrubber:
         self._side(request, "request")
         if response is not None:
             if response["reason"]:
-                response["reason"] = self._text(response["reason"], "response reason", **self._here())
+                response["reason"] = self._text(response["reason"], "response reason", **now.where)
             self._stream(response)
             self._side(response, "response")
         return {**value, "session_id": session, "request": request, "response": response}
 
-    def _here(self) -> dict[str, int | None]:
-        return {"recording": self._now.recording, "exchange": self._now.exchange, "stream": self._now.stream}
-
     def _found_here(self, place: str, **where: int | None) -> None:
-        self._found(place, **self._here(), **where)
+        self._found(place, **self._now.where, **where)
 
     def _side(self, side: dict[str, Any], name: str) -> None:
         headers = tuple(map(tuple, side["headers"]))
@@ -164,7 +160,7 @@ class Scrubber:
 
     def _stream(self, response: dict[str, Any]) -> None:
         now = self._now
-        now.mask = self._redactor.stream() if now.stream is not None else None
+        now.mask = self._redactor.stream() if now.where["stream"] is not None else None
         if now.mask is None or response["body"] is None:
             return
         headers = tuple(map(tuple, response["headers"]))
@@ -186,8 +182,8 @@ class Scrubber:
 
     def _finished(self) -> Values:
         """Yield the reads of a decoded stream, after the last line of its exchange."""
-        if self._now.sizes is not None and self._now.stream is not None:
-            yield from reads_values(self._now.stream, self._now.reads)
+        if self._now.sizes is not None and (stream := self._now.where["stream"]) is not None:
+            yield from reads_values(stream, self._now.reads)
             self._now.sizes = None
 
     def _message(self, value: dict[str, Any]) -> dict[str, Any]:
@@ -204,11 +200,7 @@ class _Sizes:
         self._wire, self._at, self._read = wire, 0, 0
         self.left = 0
         self._lost = frozenset(lost)
-        self._decoder: Decoder | None
-        try:
-            self._decoder = decoder(coding)
-        except CodingError:
-            self._decoder = None
+        self._decoder: Decoder | None = decoder(coding) if are_known(codings_of(coding)) else None
 
     def decoded(self, read: list[int | None]) -> list[int | None]:
         """Return the read with its decoded size; a lost read keeps its size."""
@@ -252,8 +244,7 @@ def scrub(
         refuse_to_overwrite(target, source)
         refuse_leftovers(target)
     found: list[Leak] = []
-    store = open_store(source)
-    try:
+    with closing(open_store(source)) as store:
         if store.pseudonym_key() is not None:
             found.append(Leak("cassette", "pseudonym key", 1))
         key = _key_of(store, pseudonym_key) if target is not None else b""
@@ -266,8 +257,6 @@ def scrub(
             write_lines(lines, target, is_text=is_text, is_compressed=is_compressed)
             return found
         said = Counter(_tokens(scanner, lines))
-    finally:
-        store.close()
     return found or ([] if session is not None else list(_in_free_space(source, scanner, said, watch)))
 
 

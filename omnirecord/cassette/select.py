@@ -68,21 +68,18 @@ def the_session(store: Source, name: str) -> str:
         return found[0]
     if found:
         raise UsageError(f"several sessions begin with {name!r}: there are {_listed(found)}; give more of the id")
-    near = get_close_matches(name, known, _LISTED) or _near_beginning(name, known)
+    near = get_close_matches(name, known, _LISTED)
+    if not near:  # `name` may be a shortened id
+        beginnings: dict[str, list[str]] = {}
+        for one in known:
+            beginnings.setdefault(one[: len(name)], []).append(one)
+        near = [one for like in get_close_matches(name, beginnings, _LISTED, 0.7) for one in beginnings[like]]
     if near:
         verb = "is" if len(near) == 1 else "are"
         raise UsageError(f"no session begins with {name!r}: the nearest {verb} {_listed(near)}")
     is_number = any(str(x.exchange) == name for x in store.exchanges())
     hint = f"; {name} is the number of an exchange, which `omnirecord request` prints" if is_number else ""
     raise UsageError(f"no session begins with {name!r}: there are {_listed(known)}{hint}")
-
-
-def _near_beginning(name: str, known: list[str]) -> list[str]:
-    """Return the ids whose beginning is similar to `name`, which may be a shortened id."""
-    beginnings: dict[str, list[str]] = {}
-    for one in known:
-        beginnings.setdefault(one[: len(name)], []).append(one)
-    return [one for near in get_close_matches(name, beginnings, _LISTED, 0.7) for one in beginnings[near]]
 
 
 def _listed(names: list[str]) -> str:

@@ -89,7 +89,7 @@ def refuse_parameters(sql: str, given: Collection[str]) -> None:
     if missing := [one for one in wanted if one not in given]:
         raise UsageError(f"the SQL has :{missing[0]}, and it has no value: add -p {missing[0]} VALUE")
     if unused := [one for one in given if one not in wanted]:
-        there = f"it has {listed(f':{one}' for one in wanted)}" if wanted else "it has no parameter"
+        there = f"it has {', '.join(f':{one}' for one in wanted)}" if wanted else "it has no parameter"
         raise UsageError(f"the SQL has no :{unused[0]}: {there}")
 
 
@@ -115,7 +115,7 @@ def mistake(said: str, sql: str, names: Names) -> str:
 def no_table(name: str, names: Names) -> str:
     plain = name.rpartition(".")[2]
     close = did_you_mean(near(plain.lower(), names))
-    return f"there is no table or view {plain}{close or '.'} There are {listed(names)}"
+    return f"there is no table or view {plain}{close or '.'} There are {', '.join(names)}"
 
 
 def no_column(name: str, sql: str, names: Names) -> str:
@@ -123,7 +123,7 @@ def no_column(name: str, sql: str, names: Names) -> str:
     words = dict.fromkeys(one["word"].lower() for one in TOKEN.finditer(sql) if one["word"])
     tables = [one for one in words if one in names][:_MOST_TABLES]
     columns = dict.fromkeys(column for table in tables for column in names[table])
-    there = "; ".join(f"{table} has {listed(names[table])}" for table in tables)
+    there = "; ".join(f"{table} has {', '.join(names[table])}" for table in tables)
     close = did_you_mean(near(plain.lower(), columns))
     return f"there is no column {name}{close or '.'} {there}".rstrip() if there else f"there is no column {name}"
 
@@ -136,7 +136,3 @@ def near(name: str, known: Iterable[str]) -> list[str]:
 def did_you_mean(close: list[str]) -> str:
     """The question for a similar name, to be put behind what is wrong."""
     return f": did you mean {close[0]}?" if close else ""
-
-
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..cassette.sql import KEYWORDS, Names, did_you_mean, listed, near, no_column, no_table, refuse_statement
+from ..cassette.sql import KEYWORDS, Names, did_you_mean, near, no_column, no_table, refuse_statement
 from ..errors import UsageError
 
 _READS = ("DESCRIBE", "FROM", "SUMMARIZE")
@@ -79,7 +79,7 @@ def _with_parameters(sql: str, given: Collection[str]) -> str:
     if missing := [one for one in used if one not in given]:
         raise UsageError(_without_value(f"${missing[0]}"))
     if unused := [one for one in given if one not in used]:
-        there = f"it has {listed(f':{one}' for one in used)}" if used else "it has no parameter"
+        there = f"it has {', '.join(f':{one}' for one in used)}" if used else "it has no parameter"
         raise UsageError(f"the SQL has no :{unused[0]}: {there}")
     return made
 

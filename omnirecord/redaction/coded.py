@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..model import Headers
-from ..wire.content_coding import LIMIT, CodingError, Decoder, _content, decoder, encoded
+from ..wire.content_coding import LIMIT, CodingError, Decoder, content_of, decoder, encoded
 from ..wire.headers import header, without
 from ..wire.limits import max_decoded, shown_size
 from .content import MaskedPart, StreamMask
@@ -147,7 +147,7 @@ class CodedBody:
 
     def close(self) -> bytes:
         wire = bytes(self._held)
-        content, whole = _content(wire, self._codings)
+        content, whole = content_of(wire, ",".join(self._codings))
         safe = self._whole_body(content)
         self.cut = self.cut or len(content) == LIMIT
         if safe != content or self.cut:

@@ -137,7 +137,6 @@ class _Coding(NamedTuple):
     encode: Callable[[bytes], bytes]
 
 
-_IDENTITY = Identity()
 _GZIP = _Coding(lambda: Inflate(zlib.MAX_WBITS | 16), lambda data: gzip.compress(data, mtime=0))
 _CODINGS: dict[str, _Coding] = {
     "gzip": _GZIP,
@@ -163,7 +162,7 @@ def are_known(codings: Iterable[str]) -> bool:
 def decoder(content_encoding: str | None) -> Decoder:
     """Return the decoder for a value of Content-Encoding. Raises `CodingError` for an unknown coding."""
     decoders = [_coding(name).decoder() for name in codings_of(content_encoding)]
-    return _Chain(decoders) if decoders else _IDENTITY
+    return _Chain(decoders) if decoders else Identity()
 
 
 def encoded(data: bytes, codings: Iterable[str]) -> bytes:
@@ -185,20 +184,14 @@ LIMIT = 32 * 1024 * 1024
 
 def decoded(data: bytes, content_encoding: str | None) -> bytes:
     """Return the content of a body, as far as it can be decoded, up to `LIMIT` bytes."""
-    return _content(data, codings_of(content_encoding))[0]
+    return content_of(data, content_encoding)[0]
 
 
-def content_of(data: bytes, content_encoding: str | None) -> bytes | None:
-    """Return the content of a body; None if it cannot be decoded, or is larger than `LIMIT`."""
-    content, whole = _content(data, codings_of(content_encoding))
-    return content if whole else None
-
-
-def _content(data: bytes, codings: list[str]) -> tuple[bytes, bool]:
-    """Return the decoded bytes, and whether these are all."""
+def content_of(data: bytes, content_encoding: str | None) -> tuple[bytes, bool]:
+    """Return what `decoded` returns, and whether that is the whole content."""
     content = bytearray()
     try:
-        for piece in decoder(",".join(codings)).decode(data):
+        for piece in decoder(content_encoding).decode(data):
             content += piece
             if len(content) >= LIMIT:
                 return bytes(content[:LIMIT]), False

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from .sse import Frame, Parser, read_fields
 
-LIMIT = 8 * 1024 * 1024
-"""The largest frame that is held until it is complete, to add an id, in bytes."""
-_DONE = "[DONE]"
 _UNLIMITED = 1 << 62
 _ID = re.compile(r"([1-9][0-9]{0,17})\.([1-9][0-9]{0,17})", re.ASCII)
 _DATA_LINE = re.compile(rb"(?:\A|(?<=[\r\n]))(data)(?=[:\r\n])")
@@ -73,7 +70,7 @@ class StreamStamper:
     use it. A frame that ends in a lone CR is not held, although an LF may follow. After an id of the server's own, or a
     frame over `limit` bytes, all bytes are passed on at once and unchanged: `stamps` is false then."""
 
-    def __init__(self, stream: int, limit: int = LIMIT) -> None:
+    def __init__(self, stream: int, limit: int) -> None:
         self._parser = Parser(_UNLIMITED, hold_cr=False)
         self._stream, self._limit = stream, limit
         self._seq = 0
@@ -105,4 +102,4 @@ class StreamStamper:
         data = frame.raw
         if not self._has_own_ids:
             data = _stamped(data, frame, event_id(self._stream, self._seq), bom=self._seq == 1)
-        return Stamped(self._seq, data, len(data) > frame.length, frame.data == _DONE)
+        return Stamped(self._seq, data, len(data) > frame.length, frame.data == "[DONE]")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
-from ..model import Headers
+from ..model import NOT_IN_FIELD, TOKEN, Headers
 
 _HOP_BY_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_UNSTORABLE = re.compile("[\r\n\0\ud800-\udfff]")
 _ENDS_FIELD = re.compile("[\r\n\0]")
-_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -34,7 +32,7 @@ def printable(headers: Headers) -> Headers:
 
 def printable_text(text: str) -> str:
     """Return the text with U+FFFD for surrogates, line ends and NUL, which cannot be stored."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return NOT_IN_FIELD.sub("\ufffd", text)
 
 
 def header(headers: Headers, name: str) -> str | None:
@@ -59,8 +57,7 @@ def without(headers: Headers, dropped: Collection[str]) -> Headers:
 
 def connection_options(headers: Headers) -> set[str]:
     """Return the tokens of the Connection field, in lower case."""
-    values = [value for name, value in headers if name.lower() == "connection"]
-    return set(map(str.strip, ",".join(values).lower().split(",")))
+    return set(map(str.strip, (header(headers, "connection") or "").lower().split(",")))
 
 
 def asks_for_websocket(headers: Headers) -> bool:
@@ -86,7 +83,7 @@ def unsendable(reason: str, headers: Headers) -> str | None:
     if _ENDS_FIELD.search(reason):
         return "its reason phrase has a CR, LF or NUL"
     for name, value in headers:
-        if not _FIELD_NAME.fullmatch(name):
+        if not TOKEN.fullmatch(name):
             return "the name of a header field is no token"
         if _ENDS_FIELD.search(value):
             return f"its header field {name} has a CR, LF or NUL"

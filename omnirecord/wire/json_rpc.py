@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-VERSION_FIELD = "jsonrpc"
 SESSION_HEADER = "mcp-session-id"
 """The header in lower case by which MCP names a session."""
 _META, _TOKEN = "_meta", "progressToken"
@@ -33,7 +32,7 @@ class Message:
 
 def message_of(data: Any) -> Message | None:
     """Return the message of a JSON value; None if it is none."""
-    if not isinstance(data, dict) or data.get(VERSION_FIELD) != "2.0":
+    if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
         return None
     id_, method = data.get("id"), data.get("method")
     known = id_ if _is_id(id_) else None

@@ -154,7 +154,6 @@ def since(text: str, now: datetime) -> datetime:
 
 
 _SCHEMES = ("s3", "gs", "az")
-_TYPOS = tuple(f"{scheme}:/" for scheme in _SCHEMES)
 
 
 def lake_url(url: str) -> str:
@@ -162,7 +161,7 @@ def lake_url(url: str) -> str:
     if "://" not in url:
         if not url:
             raise UsageError("the URL of the lake is empty: name a folder, or s3://BUCKET/PATH, gs://… or az://…")
-        if url.startswith(_TYPOS):
+        if url.startswith(tuple(f"{scheme}:/" for scheme in _SCHEMES)):
             raise UsageError(f"{url} has one slash after the colon: write {url.replace(':/', '://', 1)}")
         return str(Path(url).absolute())
     parts = urlsplit(url)

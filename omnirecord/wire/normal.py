@@ -21,7 +21,7 @@ _LENGTHS = frozenset({"duration", "elapsed", "latency"})
 _LONG = 16
 """Characters from which the value of an id field counts as an id without a digit."""
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
-_IDS = (
+_ID = re.compile(
     r"(?<![\w-])(?:[A-Za-z]{2,24}_)*(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])"
     r"|(?<![\w-])(?:[A-Za-z]{2,24}_)+(?=[a-f]*\d)[0-9a-f]{8,64}(?![\w-])"
     r"|(?<![\w-])(?:call|toolu|msg|resp|conv|run|item)_(?=[A-Za-z]*\d)[0-9A-Za-z]{8,64}(?![\w-])"
@@ -29,12 +29,10 @@ _IDS = (
     r"|(?<!\w)tmp[a-z0-9_]{8}(?!\w)"
 )
 """Ids of known shapes, and temporary folders with random names. A file's name in such a folder is compared."""
-_TIMES = (
+_TIME = re.compile(
     r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
     rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
 )
-_ID = re.compile(_IDS)
-_TIME = re.compile(_TIMES)
 _WORD = re.compile(r"\S{7,}")
 """A text without white space. An id is within one; only words with a digit, or in a temporary folder, are searched."""
 _DIGIT = re.compile("[0-9]")
@@ -54,13 +52,10 @@ def role(name: str) -> Role:
         return "id"
     if name.endswith(("_at", "_time", "timestamp")):
         return "time"
-    return "length" if _is_length(name) else ""
-
-
-def _is_length(name: str) -> bool:
-    """Whether a field's value is a duration: `elapsed`, `tool_duration_s`, `delay`, `timeout_ms`."""
     words = name.split("_")
-    return words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
+    # A duration has a name such as `elapsed`, `tool_duration_s`, `delay` or `timeout_ms`.
+    is_length = words[0] == "delay" or (len(words) > 1 and words[-1] == "ms") or not _LENGTHS.isdisjoint(words)
+    return "length" if is_length else ""
 
 
 def is_absent(value: Any, name: str) -> bool:
@@ -83,7 +78,11 @@ class Normal:
             return self._dict(value)
         if kind is list:
             return [self.of(item, name) for item in value]
-        return _number(value, role(name))
+        if kind is bool or value is None:
+            return value
+        if role(name) == "time":
+            return TIME
+        return int(value) if kind is float and value.is_integer() else value
 
     def _dict(self, value: dict[str, Any]) -> dict[str, Any]:
         made = {}
@@ -131,14 +130,6 @@ class Normal:
 
 def _without_times(text: str) -> str:
     return _TIME.sub(TIME, text) if len(text) >= _SHORTEST and _DIGIT.search(text) else text
-
-
-def _number(value: Any, role: Role) -> Any:
-    if isinstance(value, bool) or value is None:
-        return value
-    if role == "time":
-        return TIME
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Ids:

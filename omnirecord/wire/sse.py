@@ -172,16 +172,19 @@ class Parser:
             start = end
         del self._pending[:start]
         self._searched -= start
-        self._drop_oversized()
-        self._is_odd = bool(self._pending) and not (frames and self._is_usual())
+        # The head of an oversized frame goes, except for a possible start of a blank line.
+        keep_from = max(0, min(self._searched, len(self._pending) - _LONGEST_BLANK_LINE))
+        if self.pending > self._limit and keep_from:
+            del self._pending[:keep_from]
+            self._dropped += keep_from
+            self._searched -= keep_from
+        self._is_odd = bool(self._pending)
+        if frames and self._pending:  # a usual frame may begin here
+            self._blank_line = _blank_line_of(self._pending) or b""
+            self._is_odd = not self._blank_line or self._dropped > 0 or self._pending[0] in b"\r\n"
         if not self._is_odd:
             self._searched, self._in_content = 0, False
         return frames
-
-    def _is_usual(self) -> bool:
-        """Return whether the pending bytes, after a frame, begin a usual one."""
-        self._blank_line = _blank_line_of(self._pending) or b""
-        return bool(self._blank_line) and not self._dropped and self._pending[0] not in b"\r\n"
 
     def close(self) -> list[Frame]:
         """End the stream, once. Return what was held: at most a complete frame and an unfinished one."""
@@ -243,15 +246,6 @@ class Parser:
         self._dropped = 0
         self._searched = end
         return frame
-
-    def _drop_oversized(self) -> None:
-        """Drop the head of an oversized frame, except for a possible start of a blank line."""
-        over = self._dropped + len(self._pending) > self._limit
-        keep_from = max(0, min(self._searched, len(self._pending) - _LONGEST_BLANK_LINE))
-        if over and keep_from:
-            del self._pending[:keep_from]
-            self._dropped += keep_from
-            self._searched -= keep_from
 
 
 def _blank_line_of(data: bytes | bytearray) -> bytes | None:

@@ -32,20 +32,9 @@ class MalformedError(ValueError):
 def parse(text: str) -> tuple[Any, Any]:
     """Return the value, and the value without lone surrogates, for a validator. Raises `MalformedError`."""
     value = parse_quickly(text.encode("utf-8", "surrogatepass"))
-    return _parse_slowly(text) if value is None else (value, value)
-
-
-def parse_quickly(data: bytes) -> Any:
-    """Return the value; None if it is null, or if only `parse` can read it."""
-    try:
-        return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
-    except ValueError:
-        return None
-
-
-def _parse_slowly(text: str) -> tuple[Any, Any]:
-    """Parse text that jiter refuses: a lone surrogate, deep nesting, or malformed text."""
-    try:
+    if value is not None:
+        return value, value
+    try:  # what jiter refuses: a lone surrogate, deep nesting, or malformed text
         value = json.loads(text, object_pairs_hook=_no_key_twice, parse_constant=_no_constant)
         if not _is_shallow(value):
             raise MalformedError(f"is nested deeper than {MAX_DEPTH} levels")
@@ -56,6 +45,14 @@ def _parse_slowly(text: str) -> tuple[Any, Any]:
         raise MalformedError(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
         raise MalformedError(f"is not JSON: {error}") from None
+
+
+def parse_quickly(data: bytes) -> Any:
+    """Return the value; None if it is null, or if only `parse` can read it."""
+    try:
+        return jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError:
+        return None
 
 
 def without_surrogates(value: Any) -> Any:

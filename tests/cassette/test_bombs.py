@@ -17,7 +17,6 @@ import pytest
 import omnirecord
 from omnirecord.cassette import framing
 from omnirecord.cassette.framing import PORTION, Framed, Framer
-from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
 from omnirecord.errors import BrokenCassette, TooLarge, UsageError
@@ -32,6 +31,7 @@ from omnirecord.wire.limits import AN_EVENT, MAX_DECODED, max_decoded
 from tests.recorder.proxy.test_websocket_messages import DEFLATE, Squeezer, frame
 from tests.support import forked
 from tests.support.bombs import EVENT, MIB, OMNIGENT, cassette
+from tests.support.cassettes import lines
 from tests.support.examples import each
 
 if sys.version_info >= (3, 14):

@@ -20,14 +20,13 @@ import pytest
 from omnirecord.analysis.listing import EventFilter, event_rows, exchange_rows, session_rows, stream_rows
 from omnirecord.analysis.transcript import lines_of
 from omnirecord.cassette.framing import Framed, Framer
-from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import BrokenCassette, NewerCassette, UsageError
 from omnirecord.model import wall_clock
 from omnirecord.wire.content_coding import PIECE
 from tests.cassette.jsonl.test_jsonl import everything_made, saved
-from tests.support.cassettes import child, conversation
+from tests.support.cassettes import child, conversation, lines
 from tests.support.examples import each
 
 

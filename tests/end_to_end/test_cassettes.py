@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from omnirecord.analysis.gather import whole_sessions
-from omnirecord.cassette import jsonl
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import open_store
 from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import Rerun, Verification, compare, verify
@@ -60,9 +60,9 @@ def test_every_event_in_it_is_valid(path: Path) -> None:
 @each
 def test_reading_and_writing_it_changes_no_byte(path: Path) -> None:
     store = open_store(path)
-    written = "".join(f"{line}\n" for line in jsonl.lines(store))
+    written = b"".join(jsonl_bytes(store))
     store.close()
-    assert written == path.read_text()
+    assert written == path.read_bytes()
 
 
 def test_the_shell_command_of_the_tool_cassette_ran() -> None:

@@ -11,8 +11,8 @@ import omnirecord
 from omnirecord.analysis.doctor.codes import CODES
 from omnirecord.analysis.gather import whole_sessions
 from omnirecord.analysis.turns.conclusion import concluded
-from omnirecord.cassette import jsonl
-from omnirecord.cassette.export import sse_bytes
+from omnirecord.cassette.export import exported
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from tests.support.corpus import BROKEN, CORPUS, FOLDER, HEALTHY, Kind, table
 from tests.support.doctor_examples import CORPUS as TABLE
@@ -65,7 +65,7 @@ def bodies(path: Path, folder: Path) -> list[Path]:
     store = open_store(path)
     for stream in store.streams():
         body = folder / f"{stream.stream}.sse"
-        body.write_bytes(b"".join(sse_bytes(store, stream.stream)))
+        body.write_bytes(b"".join(exported("sse", store, path, stream=stream.stream)))
         made.append(body)
     store.close()
     return made
@@ -112,7 +112,7 @@ def test_all_of_it_is_small_enough_for_git() -> None:
 @each
 def test_no_path_of_a_machine_is_in_it_and_reading_and_writing_it_changes_no_byte(path: Path) -> None:
     store = open_store(path)
-    written = "".join(f"{line}\n" for line in jsonl.lines(store)).encode()
+    written = b"".join(jsonl_bytes(store))
     store.close()
     assert LOCAL_PATH.search(written) is None
     assert path.suffix == ".zst" or written == path.read_bytes()

@@ -13,7 +13,6 @@ import pytest
 from deltalake import DeltaTable, Schema
 
 from omnirecord.cassette.export import write_lines
-from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.select import session_ids, with_children
 from omnirecord.errors import UsageError
@@ -23,7 +22,19 @@ from omnirecord.lake.query import LakeQuery
 from omnirecord.lake.tables import SCHEMAS
 from omnirecord.replayer.verify import verify
 from omnirecord.text import dumps
-from tests.support.cassettes import HEALTHY, SHIPPED, SSE, Made, conversation, created, delta, event, status, zipped
+from tests.support.cassettes import (
+    HEALTHY,
+    SHIPPED,
+    SSE,
+    Made,
+    conversation,
+    created,
+    delta,
+    event,
+    lines,
+    status,
+    zipped,
+)
 from tests.support.lakes import shipped, split
 from tests.support.stores import lake_url
 

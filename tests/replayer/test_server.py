@@ -286,7 +286,7 @@ async def test_two_recordings_in_one_cassette_are_two_sessions(tmp_path: Path) -
 
 
 async def test_a_text_cassette_is_served_like_the_other(tmp_path: Path) -> None:
-    from omnirecord.cassette.jsonl import lines
+    from tests.support.cassettes import lines
 
     tape = short()
     store = open_store(tape.save(tmp_path / "tape.db"))

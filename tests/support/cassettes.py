@@ -12,13 +12,14 @@ from __future__ import annotations
 import gzip
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omnirecord.cassette.contracts import load
 from omnirecord.cassette.framing import Framer
+from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Ending, Headers, Recording
@@ -75,6 +76,11 @@ DONE = b"data: [DONE]\n\n"
 
 def ns(seconds: float) -> int:
     return round(seconds * 1e9)
+
+
+def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
+    """The lines of the text form of a cassette, or of these sessions in it."""
+    return (line.decode().removesuffix("\n") for line in jsonl_bytes(store, sessions))
 
 
 def as_bytes(body: Any) -> bytes:

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 import omnirecord
 from omnirecord.analysis.diff import compared
 from omnirecord.cassette.framing import Framer
-from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store
 from omnirecord.errors import OmnirecordError, UsageError
@@ -40,6 +39,7 @@ from omnirecord.replayer.stream_parts import Part
 from omnirecord.wire.content_coding import CodingError, decoder
 from omnirecord.wire.sse import Frame, Parser
 from tests.cassette.test_hostile_cassettes import read_all
+from tests.support.cassettes import lines
 
 FOLDER = Path(__file__).parent.parent.parent / "cassettes"
 SLOWEST = 10.0

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 import omnirecord
-from omnirecord.cassette.jsonl import lines
 from omnirecord.cassette.open import open_store
 from omnirecord.lake.location import Lake
 from omnirecord.lake.page import LakeViewer
 from omnirecord.lake.ship import Shipper
 from omnirecord.server.listener import Background
-from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, event, status
+from tests.support.cassettes import HEALTHY, TROUBLED, Made, completed, created, event, lines, status
 
 RECORDED = (
     ("turns", "2026-11-20", {"team": "blue", "env": "ci"}, "0.19.0"),

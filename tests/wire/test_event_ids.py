@@ -14,6 +14,7 @@ from tests.support.examples import each
 from tests.wire.test_sse import CUTS, STREAMS
 
 BOM = b"\xef\xbb\xbf"
+LIMIT = 1 << 20
 NUMBERS = st.integers(1, 10**18 - 1)
 
 
@@ -77,7 +78,7 @@ def test_a_bom_is_content_but_at_the_start_of_a_stream() -> None:
 
 
 def test_once_a_server_shows_an_id_nothing_is_stamped_any_more() -> None:
-    stamper = StreamStamper(2)
+    stamper = StreamStamper(2, LIMIT)
     frames = [b"data: a\n\n", b"id: 7\n\n", b"data: b\n\n"]
     assert [piece.data for piece in stamper.feed(b"".join(frames))] == [b"id: 2.1\ndata: a\n\n", *frames[1:]]
     assert not stamper.stamps
@@ -142,7 +143,7 @@ def test_a_frame_that_is_too_large_ends_the_stamping_and_loses_nothing(
 
 @each("end", [b"\n\n", b"\r\r", b"\r\n\r", b"\n\r"])
 def test_an_event_is_passed_on_with_the_byte_that_completes_it(end: bytes) -> None:
-    stamper = StreamStamper(3)
+    stamper = StreamStamper(3, LIMIT)
     head = b"data: x" + end[:-1]
     assert stamper.feed(head) == []
     assert stamper.held == len(head)
@@ -151,7 +152,7 @@ def test_an_event_is_passed_on_with_the_byte_that_completes_it(end: bytes) -> No
 
 
 def test_after_an_id_of_the_servers_own_half_a_frame_is_passed_on_as_well() -> None:
-    stamper = StreamStamper(3)
+    stamper = StreamStamper(3, LIMIT)
     assert joined(stamper.feed(b"id: 7\ndata: x\n\nda")) == b"id: 7\ndata: x\n\nda"
     assert not stamper.stamps
     assert joined(stamper.feed(b"ta: y")) == b"ta: y"
@@ -159,4 +160,4 @@ def test_after_an_id_of_the_servers_own_half_a_frame_is_passed_on_as_well() -> N
 
 
 def test_the_frame_that_says_done_is_told() -> None:
-    assert [piece.is_done for piece in StreamStamper(1).feed(b"data: x\n\ndata: [DONE]\n\n")] == [False, True]
+    assert [piece.is_done for piece in StreamStamper(1, LIMIT).feed(b"data: x\n\ndata: [DONE]\n\n")] == [False, True]

@@ -340,7 +340,8 @@ def _request(index: Index, x: Exchange, body: bytes, answer: bytes, api: Api | N
     """Index a request, with the answer if it failed or is a model call. An open request may lack both."""
     if index.is_done(-x.exchange):
         return  # another search was faster
-    asked = [] if index.has_request(-x.exchange) else of_call(x, body) if api is not None else [of_request(x, body)]
+    has_request = index.done(-x.exchange)[0] == UNANSWERED
+    asked = [] if has_request else of_call(x, body) if api is not None else [of_request(x, body)]
     answered = [] if x.end_ns is None else [of_answer(x, answer)]
     if api is not None and answered == [None]:
         answered = [*of_whole_answer(x, api, answer)]

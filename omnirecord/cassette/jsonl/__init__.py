@@ -40,16 +40,13 @@ from .format import (
     data_of,
     encoded,
     jsonl_bytes,
-    lines,
     reads_values,
     text,
     usual_frame,
     values,
 )
 
-__all__ = [
-    "Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "lines", "reads_values", "text", "values",
-]  # fmt: skip
+__all__ = ["Line", "Offsets", "Reader", "data_of", "encoded", "jsonl_bytes", "reads_values", "text", "values"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Line = bytes | dict[str, Any]
@@ -59,8 +56,7 @@ _LONG = 1 << 20
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
-@dataclass(slots=True)
-class Offsets:
+class Offsets(NamedTuple):
     """Offsets that are added to the numbers of a file, so that they are free in the target cassette."""
 
     recording: int = 0
@@ -216,17 +212,17 @@ class Reader:
             number, value.recording + self._offsets.recording, value.kind, value.session_id, value.party,
             request.at_ns, request.method, request.target, request.headers,
         )  # fmt: skip
-        if request.body:
-            yield from rows.chunks(number, "request", 0, request.body)
+        yield from rows.chunks(number, "request", 0, request.body)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns
             yield rows.response(number, value.kind, stream, at, answer.status, answer.reason or "", answer.headers)
+        body = b""  # the body of a stream is stored in its reads
         if answer is not None and answer.body and value.stream is None:
-            yield from rows.chunks(number, "response", 0, answer.body)
-        body = (answer and answer.body) or b""
+            body = answer.body
+        yield from rows.chunks(number, "response", 0, body)
         self._held = 0
-        self._begun = _Begun(value, sent=len(request.body), received=0 if value.stream else len(body))
+        self._begun = _Begun(value, sent=len(request.body), received=len(body))
 
     def _check(self, value: ExchangeLine) -> None:
         if value.recording not in self._contracts:

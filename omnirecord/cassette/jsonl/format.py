@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from ... import model
 from ...model import FORMAT_VERSION, LIMIT, Direction, Ending, Exchange, Kind, Message
@@ -50,11 +50,7 @@ Size = Annotated[int, Field(ge=0, lt=LIMIT)]
 HeaderLines = Annotated[tuple[tuple[Storable, Storable], ...], AfterValidator(model.checked_headers)]
 
 
-class Line(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=False)
-
-
-class RecordingLine(Line):
+class RecordingLine(BaseModel):
     recording: Number
     started_at: Annotated[str, AfterValidator(model.checked_start)]
     version: Storable
@@ -68,11 +64,11 @@ class RecordingLine(Line):
     part: bool = False
 
 
-class HeaderLine(Line):
+class HeaderLine(BaseModel):
     recordings: list[RecordingLine] = []
 
 
-class RequestLine(Line):
+class RequestLine(BaseModel):
     at_ns: Integer
     method: Annotated[str, AfterValidator(model.checked_method)]
     target: Annotated[str, AfterValidator(model.checked_target)]
@@ -80,7 +76,7 @@ class RequestLine(Line):
     body: Bytes
 
 
-class ResponseLine(Line):
+class ResponseLine(BaseModel):
     at_ns: Integer | None
     end_ns: Integer | None
     status: Integer | None
@@ -92,7 +88,7 @@ class ResponseLine(Line):
     """Limit, in bytes, at which the recorder stopped decoding a stream."""
 
 
-class ExchangeLine(Line):
+class ExchangeLine(BaseModel):
     exchange: Number
     recording: Number
     kind: Kind
@@ -114,7 +110,7 @@ class FrameLine(NamedTuple):
     """Bytes of a frame without `raw`."""
 
 
-class FrameForm(Line):
+class FrameForm(BaseModel):
     stream: Number
     seq: Integer
     raw: Bytes | None
@@ -132,12 +128,12 @@ def usual_frame(value: dict[str, Any]) -> FrameLine | None:
     return None
 
 
-class ReadsLine(Line):
+class ReadsLine(BaseModel):
     stream: Number
     reads: list[tuple[Integer, Integer | None, Size]]
 
 
-class MessageLine(Line):
+class MessageLine(BaseModel):
     exchange: Number
     message: Integer
     at_ns: Integer
@@ -147,7 +143,7 @@ class MessageLine(Line):
     data: Bytes
 
 
-class IncidentLine(Line):
+class IncidentLine(BaseModel):
     incident: Storable
     recording: Number
     at_ns: Integer
@@ -155,25 +151,17 @@ class IncidentLine(Line):
 
 READS_A_LINE = 100
 
-Text = str | dict[str, str]
-"""Bytes in JSON: a string if they are UTF-8, else `{"base64": …}`."""
 
-
-def text(data: bytes) -> Text:
-    """Return bytes as a JSON value."""
+def text(data: bytes) -> str | dict[str, str]:
+    """Return bytes as a JSON value: a string if they are UTF-8, else `{"base64": …}`."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return {"base64": base64.b64encode(data).decode()}
 
 
-def lines(store: Store, sessions: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the lines of the cassette or of these sessions, without line ends, by recording, time and exchange."""
-    return map(dumps, values(store, sessions))
-
-
 def jsonl_bytes(store: Store, sessions: Collection[str] | None = None) -> Iterator[bytes]:
-    """Yield the same as bytes, with line ends. Raises `CassetteError`."""
+    """Yield the lines of the cassette or of these sessions, by recording, time and exchange. Raises `CassetteError`."""
     return encoded(values(store, sessions))
 
 

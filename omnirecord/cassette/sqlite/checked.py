@@ -21,7 +21,6 @@ from ...wire.sse import read_fields
 
 DAMAGED = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, RecursionError)
 """The errors that an invalid value raises."""
-_VERDICTS = frozenset(VERDICTS)
 _LONGEST = 4 << 20
 """Longest JSON text in a row, in characters."""
 
@@ -32,8 +31,7 @@ def recording_of(row: Any) -> Recording:
         _int(number, "a recording's number"), model.checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
         model.checked_uuid(recording_id), None if run_id is None else model.checked_uuid(run_id),
-        {} if labels is None else _labels(labels),
-        None if server_version is None else _str(server_version, "server_version"),
+        {} if labels is None else _labels(labels), _str_or_none(server_version, "server_version"),
         None if hop is None else model.checked_hop(hop),
     )  # fmt: skip
 
@@ -99,10 +97,9 @@ def streaming_of(row: Any) -> Streaming:
 
 
 Times = Sequence[int | None]
-ReadBlockRow = tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]
 
 
-def read_block_of(row: Any) -> ReadBlockRow:
+def read_block_of(row: Any) -> tuple[int, int, int, int, Sequence[int], Times, Sequence[int], bytes | None]:
     """Return a row of `read_blocks`: number, start, size, base time, the arrival, sending and size of each read, bytes.
     Sizes are in bytes, times in ns. The base time is added to the arrival and sending times."""
     n, start, size, offset, text, data = row
@@ -220,7 +217,7 @@ def incident_of(row: Any) -> Incident:
 def count_of(row: Any) -> tuple[str, int, int]:
     """Return a verdict, its number of frames, and their total length in bytes."""
     verdict, count, length = row
-    if verdict not in _VERDICTS:
+    if verdict not in VERDICTS:
         raise ValueError("a frame has an unknown verdict")
     return verdict, checked_size(count, "frames"), checked_size(length, "the length of frames")
 

@@ -41,7 +41,6 @@ _SET, _GET = getattr(fcntl, "F_OFD_SETLK", None), getattr(fcntl, "F_OFD_GETLK", 
 
 SHIPPER_WITHIN = 60.0
 """Seconds in which a shipper has read a cassette: then its lock is no longer waited for."""
-_LOOK = 0.02
 _SHIPPER = b"ship"
 """Content of the lock file of a shipper; that of a recorder is empty."""
 
@@ -181,7 +180,7 @@ class RecorderLock:
                 is_shipper = _is_shipper(fd)
                 os.close(fd)
                 if is_shipper and time.monotonic() < until:
-                    time.sleep(_LOOK)
+                    time.sleep(0.02)
                     continue
                 raise CassetteInUse(
                     f"{cassette} is being recorded by another omnirecord: choose another --db, or stop that one"

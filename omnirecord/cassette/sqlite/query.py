@@ -54,13 +54,10 @@ class Query:
         except sqlite3.Error as error:
             self.close()
             raise store._clear(error) from error
-        named = *computed, *self._views(computed), *sorted(_TABLES)
+        named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES)))
         self.names: Names = {name: self._columns(name) for name in named}
         """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
-
-    def _views(self, computed: Computed) -> dict[str, str]:
-        return {name: select for name, select in SELECTS.items() if name not in computed}
 
     def _define(self, computed: Computed) -> None:
         connection = self._connection
@@ -70,8 +67,7 @@ class Query:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         self._hand_over()
         ours = {name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}
-        selects = {**ALIASES, **self._views(computed), **ours}
-        for name, select in selects.items():
+        for name, select in {**ALIASES, **SELECTS, **ours}.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
 

@@ -158,11 +158,8 @@ class Store(Tables):
             for seq, (start, end, number, type_, verdict, more) in enumerate(entries, first):
                 if seq <= after:
                     continue
-                raw, issues = None, ()  # type: bytes | None, tuple[tuple[str, str], ...]
-                if more is None or "lost" not in more:
-                    raw = content.take(start, end)
-                if more is not None:
-                    issues = checked.issues_of(more)
+                raw = content.take(start, end) if more is None or "lost" not in more else None
+                issues = () if more is None else checked.issues_of(more)
                 read = times.read(number)
                 yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues)
 

@@ -26,7 +26,7 @@ from ...wire.sse import Frame
 from ..framing import Framed, Span, cut
 from . import rows, stream_rows
 from .connection import transaction
-from .views import VIEW_NAMES, VIEWS
+from .views import SELECTS, VIEWS
 
 SCHEMA_VERSION = 5
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
@@ -142,7 +142,7 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
 def convert(connection: sqlite3.Connection, version: int) -> None:
     """Convert an old cassette in place, within a transaction. The user's own views stay. Its tables must be exactly
     those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`."""
-    for view in ("events", "sessions") if version == 1 else VIEW_NAMES:
+    for view in ("events", "sessions") if version == 1 else SELECTS:
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     if version == RENAMED:
         _execute_all(connection, _RENAME)

@@ -65,7 +65,6 @@ CREATE TABLE texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL, marks BLOB);
 CREATE VIRTUAL TABLE words USING fts5(
   text, content = 'texts', content_rowid = 'id', tokenize = "unicode61 remove_diacritics 2");
 """
-_DROP = ("words", "texts", "docs", "sessions", "done", "state")
 _NEW_SESSION = "INSERT INTO sessions VALUES (NULL, ?, ?, ?)"
 
 _NEAREST = 20
@@ -179,7 +178,7 @@ class Index:
                 raise sqlite3.DatabaseError("its schema is not the one of omnirecord: using it might execute code")
 
     def _make_anew(self) -> None:
-        for table in _DROP:
+        for table in ("words", "texts", "docs", "sessions", "done", "state"):
             self.connection.execute(f"DROP TABLE IF EXISTS {table}")
         for statement in _SCHEMA.split(";\n")[:-1]:
             self.connection.execute(statement)
@@ -238,10 +237,6 @@ class Index:
     def is_done(self, exchange: int) -> bool:
         query = "SELECT 1 FROM done WHERE exchange = ? AND seq >= 0"
         return self.connection.execute(query, (exchange,)).fetchone() is not None
-
-    def has_request(self, exchange: int) -> bool:
-        """Whether the request of an open exchange is indexed."""
-        return self.done(exchange)[0] == UNANSWERED
 
     def set_done(self, exchange: int, seq: int, digest: int) -> None:
         self.connection.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", (exchange, seq, digest))

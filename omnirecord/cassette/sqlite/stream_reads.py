@@ -74,19 +74,17 @@ class ReadBlock:
         data = None if self.data is None else self.data[start - self.start : end - self.start]
         of = slice(first, last)
         sizes = [max(size, 0) for size in sizes[of]]
-        n, base = self.n + first, self.offset_ns
-        return ReadBlock(n, start, end - start, base, self.came[of], self.sent[of], sizes, data)
+        return ReadBlock(self.n + first, start, end - start, self.offset_ns, self.came[of], self.sent[of], sizes, data)
 
 
 _ROWS = "SELECT n, start, size, offset_ns, reads, data FROM read_blocks WHERE exchange = ? AND n >= ? ORDER BY n"
-_OF_READ = "SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?"
 _OF_BYTE = "SELECT n FROM read_blocks WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1"
 _TIMES = "SELECT n, start, size, offset_ns, reads, NULL FROM read_blocks WHERE exchange = ? ORDER BY n"
 
 
 def from_read(connection: sqlite3.Connection, exchange: int, read: int) -> Iterator[ReadBlock]:
     """Yield the blocks from the one with read number `read` on. Raises what SQLite raises, or one of `DAMAGED`."""
-    return _from(connection, exchange, _OF_READ, read)
+    return _from(connection, exchange, "SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?", read)
 
 
 def from_byte(connection: sqlite3.Connection, exchange: int, byte: int, row: int | None = None) -> Iterator[ReadBlock]:
@@ -189,9 +187,6 @@ class Content:
         at = start - self._start
         if at >= 0 and end <= self._end:  # the usual case
             return self._data[at : at + end - start]
-        return self._across(start, end)
-
-    def _across(self, start: int, end: int) -> bytes:
         parts = []
         while start < end:
             if start >= self._block.end:
@@ -266,7 +261,8 @@ def outlined(connection: sqlite3.Connection, stream: int, sources: Sources) -> I
         row, (first_ns, times, length) = row[:-3], row[-3:]
         seq, count, start = row[0], row[1], row[2]
         came = times_of(times, first_ns, count)
-        if run.type is not None and _is_run(row, run.type) and _is_steady([run.last_ns, *came]):
+        gaps = map(operator.sub, came, [run.last_ns, *came])
+        if run.type is not None and _is_run(row, run.type) and max(gaps) <= PAUSE:
             run.held = _without_bytes(stream, seq + count - 1, came[-1], run.type)
             run.last_ns = came[-1]
             yield Part([], seq + count - 1, start + length)
@@ -280,10 +276,6 @@ def _is_run(row: Any, type_: str) -> bool:
     """Whether all frames of a block are valid deltas of that type."""
     *_, names, kinds, verdicts, more = row
     return kinds is None and verdicts is None and more is None and json.loads(names) == [type_]
-
-
-def _is_steady(times: list[int]) -> bool:
-    return all(later - earlier <= PAUSE for earlier, later in pairwise(times))
 
 
 def _frames(row: Any, came: list[int], stream: int, run: _Run, sources: Sources) -> Iterator[TimedFrame]:

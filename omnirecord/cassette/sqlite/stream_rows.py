@@ -16,7 +16,6 @@ from pydantic_core import to_json
 from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
-from ...wire.sse import Frame
 from ..framing import Framed, Run, is_text
 from .rows import PAGE_SIZE, Row
 
@@ -45,7 +44,6 @@ _FORGET = (
     "UPDATE read_blocks SET data = NULL WHERE exchange = ? AND n BETWEEN ? AND ? AND start >= ? AND start + size <= ?"
 )
 _FRAME_BLOCK = "INSERT INTO frame_blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_LANDMARK = "INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)"
 _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
@@ -119,7 +117,9 @@ class ReadBlocks:
         """Return the rows of the waiting reads: one, or several if one would waste too much of a database page."""
         made: list[Row] = []
         reads, data = self._reads, None if self._data is None else b"".join(self._data)
-        at, most = 0, self._most()
+        size = self.start - self._first + _BYTES_PER_READ * len(reads)
+        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
+        at, most = 0, max(1, -(-len(reads) // rows))  # most reads that share a row
         for first in range(0, len(reads), most):
             some = reads[first : first + most]
             end = at + sum(size for _, _, size in some)
@@ -130,12 +130,6 @@ class ReadBlocks:
             at = end
         self._begin()
         return made
-
-    def _most(self) -> int:
-        """Most reads that share a row."""
-        size = self.start - self._first + _BYTES_PER_READ * len(self._reads)
-        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
-        return max(1, -(-len(self._reads) // rows))
 
 
 def read_blocks(
@@ -194,19 +188,16 @@ class FrameColumns:
 
     def _add(self, framed: list[Framed]) -> None:
         frames, judgements, reads = zip(*framed, strict=True)
-        self._add_odd(frames, judgements)
+        first, raws = len(self), [frame.raw for frame in frames]
         self.lengths += [frame.length for frame in frames]
         self.reads += reads
         self.types += [judgement.type for judgement in judgements]
         self.verdicts += [judgement.verdict for judgement in judgements]
-
-    def _add_odd(self, frames: Sequence[Frame], judgements: Sequence[Judgement]) -> None:
-        raws = [frame.raw for frame in frames]
         if not any(judgement.issues for judgement in judgements) and None not in raws:
-            whole = b"".join(raws)  # type: ignore[arg-type]
+            whole = b"".join(raws)
             if whole.isascii() and b"\0" not in whole:  # nearly always
                 return
-        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), len(self)):
+        for place, (raw, judgement) in enumerate(zip(raws, judgements, strict=True), first):
             if more := _more(raw, judgement):
                 self.odd[place] = more
 
@@ -247,9 +238,9 @@ def _block(
         None if is_valid else _numbers([_VERDICT[verdict] for verdict in of.verdicts]),
         _list(of.odd) if of.odd else None,
     )  # fmt: skip
-    for type_ in LANDMARKS.intersection(names):
+    for type_ in sorted(LANDMARKS.intersection(names)):  # the order of a set of strings differs between processes
         numbers = (number for number, one in enumerate(of.types, seq) if one == type_)
-        yield from ((_LANDMARK, (type_, stream, number)) for number in numbers)
+        yield from (("INSERT OR IGNORE INTO landmarks VALUES (?, ?, ?)", (type_, stream, number)) for number in numbers)
 
 
 def _are_alike(values: Sequence[object]) -> bool:
@@ -269,17 +260,13 @@ def _blocks_of(columns: FrameColumns) -> Iterator[FrameColumns]:
         some = columns.part(first, first + FRAMES_PER_BLOCK)
         if sum(some.lengths) <= FRAME_BLOCK_BYTES:
             yield some
-        else:
-            yield from _by_length(some)
-
-
-def _by_length(columns: FrameColumns) -> Iterator[FrameColumns]:
-    first, length = 0, 0
-    for last, one in enumerate(columns.lengths, 1):
-        length += one
-        if length >= FRAME_BLOCK_BYTES or last == len(columns):
-            yield columns.part(first, last)
-            first, length = last, 0
+            continue
+        begin, length = 0, 0
+        for end, one in enumerate(some.lengths, 1):
+            length += one
+            if length >= FRAME_BLOCK_BYTES or end == len(some):
+                yield some.part(begin, end)
+                begin, length = end, 0
 
 
 def frame_blocks(

@@ -99,10 +99,7 @@ class Tables:
         if self._closed:
             return
         self._closed = True
-        if self._path is None:
-            self._connection.close()
-        else:
-            remove_copy(self._connection)
+        remove_copy(self._connection)
 
     @property
     def is_copy(self) -> bool:
@@ -270,8 +267,7 @@ class Tables:
             "SELECT recording, coalesce(session_id, stream), min(request_at_ns) FROM exchanges WHERE kind = 'sse'"
             " OR (party != 'runner' AND session_id IS NOT NULL) GROUP BY 1, 2"
         )
-        rows = self._checked(lambda: self._connection.execute(query).fetchall())
-        return {(recording, name): at_ns for recording, name, at_ns in rows}
+        return {(recording, name): at_ns for recording, name, at_ns in self._rows(tuple, query)}
 
     def heaviest(self) -> tuple[int, int]:
         """Return the stored frames and content bytes of the compressed stream that needs the most memory."""

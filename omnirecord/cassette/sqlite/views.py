@@ -73,22 +73,16 @@ _START = f"(p.start + {_BEGIN})"
 _READ = f"(p.read + {_of('reads')})"
 _FRAMES = "frame_blocks p CROSS JOIN json_each(p.ends) j LEFT JOIN exchanges x ON x.stream = p.stream"
 """SQL for one row per frame, the source of `_VERDICT` and the other columns."""
-
-
-def _sent(read: str) -> str:
-    """Return SQL for the time at which a read of exchange `x` was sent on, in ns."""
-    return (
-        f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({read} - r.n) || '][1]') FROM read_blocks r"
-        f" WHERE r.exchange = x.exchange AND r.n <= {read} ORDER BY r.n DESC LIMIT 1)"
-    )
-
-
-_CAME, _SENT = f"(p.offset_ns + {_of('times')})", _sent(_READ)
+_CAME = f"(p.offset_ns + {_of('times')})"
+_SENT = (
+    f"(SELECT r.offset_ns + json_extract(r.reads, '$[' || ({_READ} - r.n) || '][1]') FROM read_blocks r"
+    f" WHERE r.exchange = x.exchange AND r.n <= {_READ} ORDER BY r.n DESC LIMIT 1)"
+)
+"""SQL for the time at which the read of a frame's last byte was sent on, in ns."""
 _BEFORE = f"""CASE WHEN j.key > 0 THEN p.offset_ns + {_of("times", "(j.key - 1)")} ELSE
       (SELECT q.offset_ns + json_extract(q.times, '$[#-1]') FROM frame_blocks q
        WHERE q.stream = p.stream AND q.seq < p.seq ORDER BY q.seq DESC LIMIT 1) END"""
 """SQL for the arrival of the previous frame, in ns."""
-_GAP = _seconds(f"{_CAME} - ({_BEFORE})")
 
 
 def _part(start: str, size: str) -> str:
@@ -114,14 +108,13 @@ _RAW = f"""CASE WHEN {_MORE.format("lost")} IS NOT NULL THEN NULL WHEN {_MORE.fo
 _SHOWN = f"""(SELECT CASE WHEN {_IS_DATA} THEN {_DATA} ELSE raw END FROM (SELECT {_RAW} AS raw FROM ({_PARTS})))"""
 
 _EVENTS = f"""SELECT p.stream, p.seq + j.key AS seq, x.session_id, {_at(_CAME)} AS at, {_seconds(_CAME)} AS offset_s,
-    {_GAP} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
+    {_seconds(f"{_CAME} - ({_BEFORE})")} AS gap_s, {_TYPE} AS type, {_VERDICT} AS verdict, {_SHOWN} AS data,
     {_MORE.format("issues")} AS issues, {_LENGTH} AS bytes,
     {_seconds(f"{_SENT} - {_CAME}", "1e6")} AS delay_ms, x.party, x.recording, c.hop
   FROM {_FRAMES} LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY p.stream, p.seq, j.key"""
 
-_LAST_NS = "coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)"
-_TOOK = _seconds(f"max({_LAST_NS}) - min(x.request_at_ns)")
+_TOOK = _seconds("max(coalesce(x.end_ns, x.response_at_ns, x.request_at_ns)) - min(x.request_at_ns)")
 _PARENT = f"""SELECT json_extract(e.data, '$.conversation_id') FROM landmarks l JOIN events e ON e.stream = l.stream
       AND e.seq = l.seq WHERE l.type = '{protocol.SESSION_CREATED}' AND e.verdict = 'valid' AND x.session_id =
         CASE WHEN json_valid(e.data) THEN json_extract(e.data, '$.child_session_id') END LIMIT 1"""
@@ -154,14 +147,13 @@ _REQUESTS = f"""SELECT x.exchange, x.session_id, {_at("x.request_at_ns")} AS at,
   FROM exchanges x LEFT JOIN recordings c ON c.recording = x.recording
   ORDER BY x.recording, x.request_at_ns, x.exchange"""
 
-_ENDS = tuple(protocol.RESPONSE_ENDS)
 _RESPONSES = f"""SELECT e.session_id, json_extract(e.data, '$.response.id') AS response_id, e.at AS ended_at,
     substr(e.type, 10) AS ended, json_extract(e.data, '$.response.usage.model') AS model,
     json_extract(e.data, '$.response.usage.input_tokens') AS input_tokens,
     json_extract(e.data, '$.response.usage.output_tokens') AS output_tokens,
     CAST(json_extract(e.data, '$.response.usage.cost_usd') AS REAL) AS cost_usd,
     json_extract(e.data, '$.response.error.message') AS error, e.stream, e.seq, e.recording, e.hop
-  FROM events e WHERE e.type IN {_ENDS} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
+  FROM events e WHERE e.type IN {tuple(protocol.RESPONSE_ENDS)} AND json_valid(e.data) ORDER BY e.stream, e.seq"""
 
 _WEBSOCKET_MESSAGES = f"""SELECT m.exchange, m.message, x.session_id, {_at("m.at_ns")} AS at,
     {_seconds("m.at_ns")} AS offset_s, m.dir,
@@ -185,7 +177,6 @@ FORMER = {"pieces": "read_blocks", "pages": "frame_blocks"}
 ALIASES = {name: f"SELECT * FROM {table}" for name, table in FORMER.items()}
 _ALL = {**SELECTS, **ALIASES}
 VIEWS = "".join(f"\nCREATE VIEW IF NOT EXISTS {name} AS\n  {select};\n" for name, select in _ALL.items())
-VIEW_NAMES = tuple(SELECTS)
 
 
 _ASKED = (

@@ -21,11 +21,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
@@ -55,8 +54,6 @@ ORDER BY x.exchange"""
 _NAME, _NUMBER = "made_as", "made_number"
 _SHIPPED = "shipped:"
 """The beginning of the keys of `meta` that name a lake with a copy of the cassette."""
-_LEAVING = (0.005, 0.01, 0.02, 0.03, 0.05, 0.0)
-"""Seconds between the attempts to leave WAL mode."""
 
 
 _MANY = (64, 8)
@@ -76,8 +73,7 @@ def _of_many(statement: str, many: int) -> str | None:
 UNWRITABLE = sqlite3.Error, OSError
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
+class Unfinished(NamedTuple):
     """An exchange without an end, or a stream with bytes that are in no frame."""
 
     exchange: int
@@ -228,7 +224,7 @@ class Writer:
 
     def _leave_wal(self) -> None:
         """Leave WAL mode. SQLite does not wait for readers here, and a follower reads for a moment only: retry."""
-        for pause in _LEAVING:
+        for pause in (0.005, 0.01, 0.02, 0.03, 0.05, 0.0):
             try:
                 self.connection.execute("PRAGMA journal_mode = DELETE").fetchone()
                 return

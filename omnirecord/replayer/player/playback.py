@@ -305,7 +305,10 @@ class Answering:
     def content(self) -> bytes | None:
         """The decoded body; None if it cannot be decoded."""
         response = self.exchange.response
-        return None if response is None else content_of(self.body, header(response.headers, _CODING))
+        if response is None:
+            return None
+        content, is_whole = content_of(self.body, header(response.headers, _CODING))
+        return content if is_whole else None
 
     def with_content(self, content: bytes) -> Answering:
         """Return the answer with another body, which is not compressed."""

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framed, Framer
-from omnirecord.cassette.jsonl import Reader, lines
+from omnirecord.cassette.jsonl import Reader
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows, stream_rows
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.model import Kind, Recording
 from omnirecord.omnigent.contract import load
-from tests.support.cassettes import Made, conversation, delta, heartbeat, zipped
+from tests.support.cassettes import Made, conversation, delta, heartbeat, lines, zipped
 from tests.support.examples import examples
 
 OMNIGENT = load("omnigent")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from itertools import accumulate, pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omnirecord.cassette.framing import Framer, Run
+from omnirecord.cassette.sqlite import stream_rows
 from omnirecord.cassette.sqlite.stream_rows import FrameColumns
 from omnirecord.contract.shapes import LONGEST
 from omnirecord.omnigent.contract import Contract, omnigent
@@ -101,3 +103,12 @@ def test_a_part_has_what_is_odd_about_its_own_frames() -> None:
     part = of.part(1, 3)
     assert (part.verdicts, list(part.odd)) == (["malformed", "valid"], [0])
     assert list(accumulate(part.lengths))[-1] == len(b"data: no json\n\n" + PING)
+
+
+def test_the_rows_of_landmarks_have_the_same_order_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python orders a set of strings by a random seed. With 20 types, that order is not the sorted one."""
+    types = [f"landmark.{number:02}" for number in range(20)]
+    monkeypatch.setattr(stream_rows, "LANDMARKS", frozenset(types))
+    data = b"".join(f'event: {one}\ndata: {{"type":"{one}"}}\n\n'.encode() for one in reversed(types))
+    made = stream_rows.frame_blocks(1, Framer(None, OMNIGENT).feed(0, data), int)
+    assert [row[0] for statement, row in made if "landmarks" in statement] == types

@@ -479,5 +479,5 @@ def test_what_cannot_be_resumed_with_is_refused(options: dict[str, float], said:
 
 
 def test_the_helper_of_these_tests_stamps_as_the_proxy_does() -> None:
-    assert stamped(1, 1, 2) == b"".join(one.data for one in StreamStamper(1).feed(event(1) + event(2)))
+    assert stamped(1, 1, 2) == b"".join(one.data for one in StreamStamper(1, 1 << 20).feed(event(1) + event(2)))
     assert len(Parser().feed(stamped(1, 1, 2))) == 2
