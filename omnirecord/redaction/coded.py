@@ -1,8 +1,9 @@
 """Redacts bodies and streams with a content coding, and bodies in UTF-16. No I/O.
 
-A stream is stored without its content coding, since coded bytes cannot be masked; undecodable content is not stored.
-A body with a secret is redacted and compressed again in the same coding, so that its headers stay true; any other body
-is stored byte for byte. A compressed body is held until its end, since any byte may belong to a secret.
+A stream is stored without its content coding, since coded bytes cannot be masked; undecodable content is not stored. A
+body with a secret is redacted and compressed again in the same coding, so that its headers stay true. A zstd body that
+ends inside a block is stored without that block, which can hold a secret in the clear. Any other body is stored byte
+for byte. A compressed body is held until its end, since any byte may belong to a secret.
 
 A body in UTF-16 begins with a byte order mark and an ASCII character, or with two ASCII characters. Its text passes the
 redactor as UTF-8. Each 16-bit unit outside a secret stays unchanged, valid or not.
@@ -147,12 +148,12 @@ class CodedBody:
 
     def close(self) -> bytes:
         wire = bytes(self._held)
-        content, whole = content_of(wire, ",".join(self._codings))
+        content, is_whole, has_more = content_of(wire, ",".join(self._codings))
         safe = self._whole_body(content)
         self.cut = self.cut or len(content) == LIMIT
-        if safe != content or self.cut:
+        if safe != content or self.cut or has_more:  # the last block of zstd may hold a secret in the clear
             return encoded(safe, self._codings)
-        return wire if whole else self._whole_body(wire)  # the body does not have its Content-Encoding
+        return wire if is_whole else self._whole_body(wire)  # the body does not have its Content-Encoding
 
 
 def may_be_utf16(data: bytes) -> bool:

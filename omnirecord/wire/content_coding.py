@@ -96,7 +96,7 @@ class _Brotli:
 
 
 class _Zstd:
-    """`is_open`: the last frame has no end yet."""
+    """`is_open`: the last frame has no end yet. The decoder yields whole blocks, so it may hold the last one."""
 
     def __init__(self) -> None:
         self._inflate = zstd.ZstdDecompressor()
@@ -117,6 +117,10 @@ class _Chain:
 
     def __init__(self, decoders: list[Decoder]) -> None:
         self._decoders = decoders
+
+    @property
+    def is_open(self) -> bool:
+        return any(isinstance(one, _Zstd) and one.is_open for one in self._decoders)
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         try:
@@ -182,22 +186,31 @@ LIMIT = 32 * 1024 * 1024
 """The largest compressed body, and the largest content of one, that is kept, in bytes."""
 
 
+class Content(NamedTuple):
+    """The content of a body, as far as it can be decoded, up to `LIMIT` bytes."""
+
+    data: bytes
+    is_whole: bool
+    """Whether the whole body could be decoded."""
+    has_more: bool = False
+    """Whether the body ends inside a zstd frame: a part of the content may be in the body, and not in `data`."""
+
+
 def decoded(data: bytes, content_encoding: str | None) -> bytes:
     """Return the content of a body, as far as it can be decoded, up to `LIMIT` bytes."""
-    return content_of(data, content_encoding)[0]
+    return content_of(data, content_encoding).data
 
 
-def content_of(data: bytes, content_encoding: str | None) -> tuple[bytes, bool]:
-    """Return what `decoded` returns, and whether that is the whole content."""
-    content = bytearray()
+def content_of(data: bytes, content_encoding: str | None) -> Content:
+    decoders, content = decoder(content_encoding), bytearray()
     try:
-        for piece in decoder(content_encoding).decode(data):
+        for piece in decoders.decode(data):
             content += piece
             if len(content) >= LIMIT:
-                return bytes(content[:LIMIT]), False
+                return Content(bytes(content[:LIMIT]), is_whole=False)
     except CodingError:
-        return bytes(content), False
-    return bytes(content), True
+        return Content(bytes(content), is_whole=False)
+    return Content(bytes(content), True, isinstance(decoders, _Chain) and bool(data) and decoders.is_open)
 
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

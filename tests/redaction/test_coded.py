@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections import Counter
 
@@ -16,6 +17,7 @@ from omnirecord.recorder.operations import Ended, Received, Requested, Responded
 from omnirecord.recorder.rows import RowMaker
 from omnirecord.redaction.coded import MaskedStream, uncoded
 from omnirecord.redaction.redactor import Redactor, Scanner, StreamMask
+from omnirecord.wire.content_coding import encoded
 from tests.cassette.test_scrub import KEY, SECRET
 from tests.support.cassettes import SSE, delta
 
@@ -107,3 +109,22 @@ def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: He
     assert (frames[1].raw, frames[1].length) == (None, 20)
     assert sum(read.size for read in store.reads(1)) == sum(frame.length for frame in frames) == x.response_bytes
     store.close()
+
+
+BODY = json.dumps({"x": "y", "password": "hunter2secret", "a": [1] * 40}).encode()
+
+
+@pytest.mark.parametrize("codings", ["gzip", "deflate", "br", "zstd", "zstd, gzip"])
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_coded_body_that_ends_anywhere_keeps_no_secret_in_the_clear(codings: str, is_stored: bool) -> None:
+    wire = encoded(BODY, codings.split(", "))
+    if is_stored and codings.endswith("gzip"):
+        wire = gzip.compress(gzip.decompress(wire), 0)
+    for end in range(len(wire) + 1):
+        body = Redactor(b"key").body("application/json", codings)
+        assert b"hunter2" not in body.feed(wire[:end]) + body.close(), end
+
+
+def test_a_coded_body_without_bytes_stays_without_bytes() -> None:
+    body = Redactor(b"key").body("application/json", "zstd")
+    assert body.feed(b"") + body.close() == b""

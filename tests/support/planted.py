@@ -234,8 +234,8 @@ def _decoded(store: Store) -> Iterable[bytes]:
     for x in store.exchanges():
         for side, headers in (("request", x.request.headers), ("response", x.response.headers if x.response else ())):
             data = store.body(x.exchange, side)  # type: ignore[arg-type]
-            content, is_whole = content_of(data, header(headers, "content-encoding"))
-            yield content if content and is_whole else data
+            content = content_of(data, header(headers, "content-encoding"))
+            yield content.data if content.data and content.is_whole else data
         if x.stream is not None:
             yield deltas_joined(store, x.stream)
         for message in store.messages(x.exchange):

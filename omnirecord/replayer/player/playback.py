@@ -307,8 +307,8 @@ class Answering:
         response = self.exchange.response
         if response is None:
             return None
-        content, is_whole = content_of(self.body, header(response.headers, _CODING))
-        return content if is_whole else None
+        content = content_of(self.body, header(response.headers, _CODING))
+        return content.data if content.is_whole else None
 
     def with_content(self, content: bytes) -> Answering:
         """Return the answer with another body, which is not compressed."""
