@@ -237,10 +237,6 @@ class RecordingFiles:
         """All open files, the oldest first."""
         return [*self._leaving, self.current]
 
-    def open_file(self, index: int) -> RecordingFile | None:
-        """Return the file with this index; None once it is closed."""
-        return next((file for file in self.all if file.index == index), None)
-
     @property
     def is_behind(self) -> bool:
         return any(file.row_maker.frames.behind for file in self.all)

@@ -246,6 +246,8 @@ class ExchangeRecorder:
         if self._is_left_out:
             queue.leave_out(size)
             return Received(self.exchange, n, at_ns, size, None, sent_ns, False, file.index)
+        at_ns -= file.zero_ns
+        sent_ns = None if sent_ns is None else sent_ns - file.zero_ns
         if queue.is_dropping or queue.put_bytes - queue.taken_bytes > BUFFER:
             if (kept := queue.room(data, file, HELD)) is None:
                 self._reads = n
@@ -253,20 +255,15 @@ class ExchangeRecorder:
         else:
             queue.put_bytes += size + HELD
             kept = data
-        zero_ns = file.zero_ns
-        sent_ns = None if sent_ns is None else sent_ns - zero_ns
-        read = Received(self.exchange, n, at_ns - zero_ns, size, kept, sent_ns, False, file.index)
+        read = Received(self.exchange, n, at_ns, size, kept, sent_ns, False, file.index)
         queue.put(read, file)
         return read
 
     def _miss(self, size: int, at_ns: int, sent_ns: int | None) -> Received:
         """Count a read that is not kept. Consecutive ones become one operation, which is queued once bytes are kept
         again, so that a stuck disk costs no memory."""
-        zero_ns = self._file.zero_ns
-        sent_ns = None if sent_ns is None else sent_ns - zero_ns
         if (missed := self._missed) is None:
-            at = at_ns - zero_ns
-            missed = Received(self.exchange, self._reads, at, size, None, sent_ns, False, self._file.index)
+            missed = Received(self.exchange, self._reads, at_ns, size, None, sent_ns, False, self._file.index)
             self._missed = missed
             self._reads += 1
             self._queue.missing[self] = None
@@ -326,7 +323,8 @@ class ExchangeRecorder:
             self.sent(what.before)
         queue, file = self._queue, self._file
         if what.file != file.index:
-            if (older := self._files.open_file(what.file)) is None:
+            older = next((one for one in self._files.all if one.index == what.file), None)
+            if older is None:  # it is closed
                 return
             file = older
         what.sent_ns = queue.clock() - queue.zero_ns - file.zero_ns

@@ -25,18 +25,7 @@ from ..wire.headers import header
 from ..wire.strict_json import as_dict, as_text, loads
 from .frames import fault
 from .intervals import PORTION, STREAMS_PORTION, resting
-from .operations import (  # fmt: skip
-    BodyData,
-    Ended,
-    Frames,
-    Incidence,
-    Messaged,
-    Op,
-    Received,
-    Requested,
-    Responded,
-    SentLate,
-)
+from .operations import BodyData, Ended, Frames, Incidence, Messaged, Op, Received, Requested, Responded, SentLate
 
 _LONGEST_BODY = 1024 * 1024
 """Bytes of a response that are searched for the id of a new session, or for the version of the server."""

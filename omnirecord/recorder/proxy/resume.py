@@ -250,7 +250,10 @@ class Relay:
         ending: Ending = "upstream_lost"
         try:
             async for data in self._answer.content.iter_any():
-                self._arrived(data)
+                self._received += len(data)
+                self._reads.append((self._received, self._recorder.receive(data)))
+                pieces = self._stamper.feed(data)
+                self._hold(pieces, self._received - self._stamper.held)
                 while self._held.is_full and self._listener is not None:
                     self._room.clear()
                     await self._room.wait()
@@ -261,12 +264,6 @@ class Relay:
             log.exception("stream %d could not be passed on", self.stream)
         self._hold(self._stamper.close(), self._received)
         self.end(ending)
-
-    def _arrived(self, data: bytes) -> None:
-        self._received += len(data)
-        self._reads.append((self._received, self._recorder.receive(data)))
-        pieces = self._stamper.feed(data)
-        self._hold(pieces, self._received - self._stamper.held)
 
     def _hold(self, stamped: list[Stamped], given_out: int) -> None:
         """Append these pieces, with the reads that they complete. `given_out`: bytes of the stream in pieces so far."""

@@ -227,31 +227,35 @@ class Upstream:
         """Send a request of the client connection with this number, and return its response without the body. It is
         sent again only if its connection had been used before and was lost. Raises aiohttp's errors."""
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
-        exactly, answer = (_exactly(headers),), None
+        middlewares, answer = [self._middleware(client, headers)], None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
             used = SimpleNamespace(before=False)
             try:
                 answer = await self._pooled.request(
-                    method, url, headers=headers, middlewares=(*exactly, self._for(client)), allow_redirects=False,
-                    trace_request_ctx=used,
-                )  # fmt: skip
+                    method, url, headers=headers, middlewares=middlewares, allow_redirects=False, trace_request_ctx=used
+                )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not used.before:
                     raise
         if answer is None:
             answer = await self._single.request(
-                method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
+                method, url, headers=headers, middlewares=middlewares, data=body, allow_redirects=False
             )
         if (connection := connection_of(answer)) is not None:
             connection.body = answer.content
         return answer
 
-    def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
-        """Return the middleware that lets a request use the connections of this client only."""
+    def _middleware(self, client: int, headers: Headers) -> aiohttp.ClientMiddlewareType:
+        """Return the middleware that lets a request use the connections of this client only, and sends these fields
+        unchanged: aiohttp merges names that differ in case."""
+        names = {name.lower() for name, _ in headers}
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             assert isinstance(request, RequestOfClient)
             self._key, request.client = request.connection_key, client
+            own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
+            added = [(name, value) for name, value in own if name.lower() not in names]
+            request.headers = CIMultiDict([*added, *headers])
             return await handler(request)
 
         return send
@@ -276,19 +280,6 @@ class Upstream:
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
-
-
-def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
-    """Return the middleware that sends these fields unchanged: aiohttp merges names that differ in case."""
-    names = {name.lower() for name, _ in headers}
-
-    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
-        added = [(name, value) for name, value in own if name.lower() not in names]
-        request.headers = CIMultiDict([*added, *headers])
-        return await handler(request)
-
-    return send
 
 
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
