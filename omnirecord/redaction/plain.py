@@ -17,7 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from . import names
-from .names import is_numeric, is_secret, is_secret_field, looks_secret, words
+from .names import is_numeric, is_secret_field, looks_secret, words
 
 BEHIND = 64
 AHEAD = 8192
@@ -251,10 +251,6 @@ def _parameter(buffer: bytes, at: int, name: str, final: bool) -> Answer:
 
 def _is_no_code(value: str) -> bool:
     return not (not value or value.startswith(_REFERENCES) or value.lower() in _WORDS or _CODE.fullmatch(value))
-
-
-def is_secret_tag(name: bytes) -> bool:
-    return is_secret(_text(name.rpartition(b":")[2]))
 
 
 def element(buffer: bytes, at: int, final: bool, name: bytes) -> Answer:
