@@ -93,10 +93,8 @@ class RecordingFile:
             self.salt = writer.salt()
             redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
             FrameMaker(writer, self.number).finish_killed(contract_or_default)
-            self.row_maker = RowMaker(
-                self.number, redactor, run.frames(writer, self.number), server_version,
-                [hop.name for hop in run.hops],
-            )  # fmt: skip
+            frames, names = run.frames(writer, self.number), [hop.name for hop in run.hops]
+            self.row_maker = RowMaker(self.number, redactor, frames, server_version, names)
             labels = redactor.labels(run.labels)
             self._recordings = [
                 Recording(
@@ -129,8 +127,7 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file, as other recordings of the same run. Numbers and times go on, so that readers can
-        join the files."""
+        """Continue in another file, as other recordings of the run. Numbers and times go on: readers can join both."""
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         version = self.row_maker.server_version
@@ -286,8 +283,9 @@ class RecordingFiles:
         `OmnirecordError`, or what SQLite raises."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
-        writer = self._another(file)
+        writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)
         with _undone_by(writer.close):
+            writer.salt(file.salt)
             file.go_on_in(writer, what, at)
         log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
         if self._rotated is not None and file is self.current:
@@ -295,14 +293,6 @@ class RecordingFiles:
                 self._rotated.point(file.path)
             except (OmnirecordError, *UNWRITABLE) as error:  # the recording goes on
                 log.warning("%s does not lead to %s, which is recorded: %s", self._rotated.link, file.path.name, error)
-
-    def _another(self, file: RecordingFile) -> Writer:
-        if self._rotated is not None:
-            return self._rotated.begin(file.salt)
-        writer = Writer(free_path(self._named))
-        with _undone_by(writer.close):
-            writer.salt(file.salt)
-        return writer
 
     def _prune_aside(self) -> None:
         self._pruned = monotonic()

@@ -72,9 +72,8 @@ class RecorderThread:
         self._queue = RecordQueue(clock, self._wake.set)
         self._worker = WorkerSupervisor(contracts, news, self._wake.set) if worker else None
         frames = self._worker.frames if self._worker else maker_of(hops)
-        now = self._queue.now
         self.files = RecordingFiles(
-            path, hops, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
+            path, hops, rotation, keep or Retention(), self._queue.now, content, frames, pseudonym_key, labels,
             keep_unshipped, self._queue.note,
         )  # fmt: skip
         self._is_named = [hop.name is not None for hop in hops]
@@ -174,9 +173,8 @@ class RecorderThread:
         if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
             self._lose(max(0, self._queue.waiting - HELD * unwritten), unwritten)
         if self._worker is not None:
-            self._worker.stop(
-                min(intervals.END_WITHIN, max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2))
-            )
+            left = max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2)
+            self._worker.stop(min(intervals.END_WITHIN, left))
         self.files.close(max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES))
 
     def _step(self) -> None:

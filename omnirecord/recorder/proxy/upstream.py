@@ -210,7 +210,6 @@ class Upstream:
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
-        self.shown = str(url).rstrip("/")
         self._url = url
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
@@ -365,8 +364,9 @@ def targets_of(
             checked_hop(hop)
         except (TypeError, ValueError) as error:
             raise UsageError(f"--upstream {hop}=: {hop!r} {error}") from None
-    _refuse_unknown("--contract", contracts, upstreams)
-    _refuse_unknown("--listen", listens, upstreams)
+    for option, given in (("--contract", contracts), ("--listen", listens)):
+        if unknown := [name for name in given if name not in upstreams]:
+            raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")
     first: list[tuple[str | None, str]] = [] if upstream is None else [(None, upstream)]
     made = []
     for number, (name, url) in enumerate([*first, *upstreams.items()]):
@@ -381,8 +381,3 @@ def targets_of(
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
     return [Target(*one, handler) for one in made]
-
-
-def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
-        raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")
