@@ -160,8 +160,10 @@ class BodyRedactor:
             self._found_query(hit["query"] or hit["escaped"], self._query_value)
         elif hit["field"] is not None or hit["pair"] is not None:
             self._found_field(hit)
+        elif (tag := hit["tag"] or hit["escaped_tag"]) is not None:
+            self._look, self._step = partial(plain.element, name=tag), self._looked
         else:
-            self._found_sign(hit)
+            self._look, self._step = plain.assigned if hit["url"] is None else plain.userinfo, self._looked
         return True
 
     def _next(self) -> re.Match[bytes] | None:
@@ -188,14 +190,6 @@ class BodyRedactor:
         name = unquote_plus(raw.decode("ascii", "replace"))
         if may_be_secret(name):
             self._name, self._place, self._end, self._step = name, "query", self._query_end, step
-
-    def _found_sign(self, hit: re.Match[bytes]) -> None:
-        tag = hit["tag"] or hit["escaped_tag"]
-        self._step = self._looked
-        if tag is not None:
-            self._look = partial(plain.element, name=tag)
-        else:
-            self._look = plain.assigned if hit["url"] is None else plain.userinfo
 
     def _found_part(self, hit: re.Match[bytes], final: bool) -> bool:
         limit = hit.start() + _PART_HEAD

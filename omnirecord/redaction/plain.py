@@ -254,8 +254,7 @@ def _is_no_code(value: str) -> bool:
 
 
 def element(buffer: bytes, at: int, final: bool, name: bytes) -> Answer:
-    """The text of an XML element, in whose start tag `name` ends at `at`. It needs its end tag: `Promise<Token>` has
-    none."""
+    """The text of an XML element with an end tag (`Promise<Token>` has none). `name` ends at `at` in its start tag."""
     tag = _TAG.search(buffer, at, at + _LONGEST_TAG)
     if tag is None:
         return WAIT if len(buffer) < at + _LONGEST_TAG and not final else None

@@ -192,7 +192,8 @@ class Redactor:
             masked = value
         else:
             masked = self._masked(names.words(name), value)
-        self._count(place, name, masked != value)
+        if masked != value:
+            self.counts[f"{place} {name.lower()}"] += 1
         return masked
 
     def _masked(self, name: tuple[str, ...], value: str) -> str:
@@ -202,10 +203,6 @@ class Redactor:
         if name[-1:] == ("cookie",):
             return ";".join(self._cookie(part, name[-2:] == ("set", "cookie")) for part in value.split(";"))
         return self.pseudonym(value)
-
-    def _count(self, place: str, name: str, changed: bool) -> None:
-        if changed:
-            self.counts[f"{place} {name.lower()}"] += 1
 
     def _user(self, user: re.Match[str]) -> str:
         return self.pseudonym(user[0]) if ":" in user[0] or names.looks_secret(user[0]) else user[0]
@@ -240,7 +237,8 @@ class Redactor:
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = names.map_subprotocols(masked, self.pseudonym)
-        self._count("header", name, masked != value)
+        if masked != value:
+            self.counts[f"header {name.lower()}"] += 1
         return masked
 
     def _aside(self, value: bytes) -> bytes:

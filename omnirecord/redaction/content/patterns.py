@@ -176,13 +176,11 @@ _OWN = re.compile(r"[!-~]{3,64}")
 
 def own(prefixes: Iterable[str]) -> Kind:
     """Return the kind of the user's prefixes. Raises `UsageError` for an invalid prefix."""
-    return Kind("own", tuple(dict.fromkeys(_checked(prefix) for prefix in prefixes)), soft=".")
-
-
-def _checked(prefix: str) -> str:
-    if not _OWN.fullmatch(prefix) or set(prefix) & set('"\\*'):
-        raise UsageError(
-            f"the prefix {prefix!r} cannot be looked for: give 3 to 64 characters of printable ASCII, without spaces,"
-            ' ", \\ and *'
-        )
-    return prefix
+    different = tuple(dict.fromkeys(prefixes))
+    for prefix in different:
+        if not _OWN.fullmatch(prefix) or set(prefix) & set('"\\*'):
+            raise UsageError(
+                f"the prefix {prefix!r} cannot be looked for: give 3 to 64 characters of printable ASCII, without"
+                ' spaces, ", \\ and *'
+            )
+    return Kind("own", different, soft=".")

@@ -131,14 +131,10 @@ class StreamMask:
         if field[1] == b"event":
             self._event = value[:_LONGEST_EVENT]
             if safe == line and len(line) <= _LONGEST_EVENT:
-                self._remember(line)
+                if len(self._event_lines) >= _EVENTS:
+                    self._event_lines.clear()
+                self._event_lines[line] = self._event
         return safe
-
-    def _remember(self, line: bytes) -> None:
-        """Cache an event-name line without a secret."""
-        if len(self._event_lines) >= _EVENTS:
-            self._event_lines.clear()
-        self._event_lines[line] = self._event
 
     def _goes_on(self, line: bytes) -> bool:
         """Whether the line may be the rest of a line whose beginning was lost."""
