@@ -279,8 +279,7 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed. Raises
-        `OmnirecordError`, or what SQLite raises."""
+        """Continue in a new file, after `what`. Can be called again after `OmnirecordError`, or an error of SQLite."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
         writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)
@@ -317,7 +316,6 @@ class RecordingFiles:
             self._prune({self.current.path}, is_last=True)
 
     def _removed_unshipped(self, path: Path, size: int) -> None:
-        """Report that `--keep` removed a cassette that the lake lacks."""
         what = (
             f"{path.name} ({size:,} bytes) was removed and not shipped: more than --keep-unshipped waits for the lake"
         )

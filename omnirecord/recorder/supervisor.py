@@ -51,8 +51,7 @@ def how_it_ended(code: int) -> str:
 
 
 class WorkerFrames(Frames[Stream]):
-    """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
-    file's first recording."""
+    """Collects the news of the streams of one file for the worker. `recording`: the number of its first recording."""
 
     def __init__(self, supervisor: WorkerSupervisor, path: Path, recording: int) -> None:
         super().__init__()

@@ -33,16 +33,13 @@ from .operations import HELD, Batch, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, amount
 from .supervisor import WorkerSupervisor
 
-Named = tuple[str, str | None, str]
-"""A hop with a name: the name, the upstream, the name or path of the contract."""
-
 log = logging.getLogger("omnirecord")
 
 
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `further`: the hops with a name. They are all hops if there is no `upstream`.
+    `further`: name, upstream and contract of each hop with a name. They are all hops if there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
     in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
@@ -55,7 +52,7 @@ class RecorderThread:
         upstream: str | None,
         contract: str = "omnigent",
         *,
-        further: Sequence[Named] = (),
+        further: Sequence[tuple[str, str | None, str]] = (),
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
@@ -259,7 +256,6 @@ class RecorderThread:
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
-        """Count and report bytes that are lost."""
         self._lost, self._is_incomplete = self._lost + size, True
         log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
         if not self._gave_up:

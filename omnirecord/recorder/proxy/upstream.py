@@ -30,7 +30,6 @@ from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers, checked_hop
-from ...server.accept import EXHAUSTED
 from ...server.access import explained, is_loopback
 from ...server.aiohttp_private import (  # fmt: skip
     ConnectionKey,
@@ -157,8 +156,7 @@ class Connection(UpstreamProtocol):
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
-"""Bytes that aiohttp reads ahead, up to twice as many. Its default of half a megabyte would hide a slow client from
-upstream."""
+"""Bytes that aiohttp reads ahead, up to twice as many. Its default, 512 KiB, would hide a slow client from upstream."""
 _FRAMING = ("host", "transfer-encoding")
 """The only fields that the proxy adds to a request."""
 
@@ -194,11 +192,6 @@ def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
     if error.ssl is not False and isinstance(error.os_error, ConnectionError) and number <= 0:
         return "it closed the connection in the TLS handshake"
     return os.strerror(number) if number > 0 else error.strerror or str(error)
-
-
-def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
-    """Return whether no connection was made because this process, or the system, has no file descriptor left."""
-    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
 
 
 class Upstream:
@@ -282,7 +275,6 @@ class Upstream:
 
 
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
-    """Note that the connection of a request had been used before."""
     context.trace_request_ctx.before = True
 
 
