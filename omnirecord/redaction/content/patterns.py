@@ -76,8 +76,7 @@ _LOGIN = rf"{WORD}.@%+"
 _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
 _CRYPT = ("$2a$1", "$2b$1", "$2y$1", "$6$", "$y$j", "$gy$j", "$apr1$", "$argon2id$", "$argon2i$")
-"""Prefixes of password hashes of `crypt`, in `/etc/shadow` and `.htpasswd`. `$1$` and `$5$` are left out, as they are
-more frequent in code."""
+"""Prefixes of `crypt` hashes, in `/etc/shadow` and `.htpasswd`; without `$1$` and `$5$`, which are frequent in code."""
 _ASK = r"[^\]\r\n]{0,24}"
 
 

@@ -103,11 +103,10 @@ class StreamMask:
         out: list[bytes] = []
         for text, end in _lines(data):
             if text:
-                out += (self._masked_line(text), end)
-            elif end:
-                if not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
-                    self._event, self._in_data = b"", False
-                out.append(end)
+                out.append(self._masked_line(text))
+            elif end and not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
+                self._event, self._in_data = b"", False
+            out.append(end)
             if text or end:
                 self._after_cr, self._is_torn = end == b"\r", False
         return b"".join(out)
