@@ -279,7 +279,7 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Continue in a new file, after `what`. Can be called again after `OmnirecordError`, or an error of SQLite."""
+        """Continue in a new file after `what`. Raises `OmnirecordError` or what SQLite raises; can be called again."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
         writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)
