@@ -127,7 +127,8 @@ class RecordingFile:
         self.writer.close()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
-        """Continue in another file, as other recordings of the run. Numbers and times go on: readers can join both."""
+        """Continue in another file, as other recordings of the same run. Numbers and times go on, so that readers can
+        join the files."""
         begins = f"{self.path.name} {what} while it was recorded: earlier data is not in this file"
         incident = rows.incident(self.number, at_ns, begins)
         version = self.row_maker.server_version
@@ -279,7 +280,8 @@ class RecordingFiles:
         self.current = file
 
     def replace(self, file: RecordingFile, what: str) -> None:
-        """Continue in a new file after `what`. Raises `OmnirecordError` or what SQLite raises; can be called again."""
+        """Continue in a new file, because `what` happened to the old one. Can be called again if it failed. Raises
+        `OmnirecordError`, or what SQLite raises."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
         writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)

@@ -49,7 +49,8 @@ BREATHS = 0.5
 STEP = 256 * 1024
 """Bytes that become frames before another stream, or another thread, has its turn."""
 LONG_STEP = 8 * 1024 * 1024
-"""The same in the worker process: a step waits for the file, which costs more than the frames while others write."""
+"""The same in the worker process. Each step waits until the file is free, and in a file that is written all the time
+this wait costs more than the frames."""
 SMALL_READS = 16 * 1024
 """Bytes of small reads that are framed together."""
 STEP_STREAMS = 12
@@ -82,7 +83,8 @@ STOP_WITHIN = 7.0
 GIVE_UP_AFTER = 4.0
 """Seconds for which a stopping recorder retries a failed write, and makes frames."""
 LAST_WRITES = 1.5
-"""The last seconds of `STOP_WITHIN`: unwritten bytes are counted, and the ends of exchanges are written."""
+"""The last seconds of `STOP_WITHIN`: the bytes that are not written by then are counted, and the ends of exchanges
+are written."""
 LEAST_LAST_WRITES = 0.5
 """Seconds for `LAST_WRITES`, and for SQLite's checkpoint of a file that is closed, in any case."""
 

@@ -44,7 +44,8 @@ class Requested:
 
 @dataclass(slots=True)
 class Passed:
-    """State of redaction of an exchange that goes on in another file; `RowMaker` sets it at the end in the old one."""
+    """The state of redaction of an exchange that ends in one file and continues in the next. `RowMaker` fills it in at
+    the end of the exchange in the old file."""
 
     masked: MaskedStream | None = None
     """Of a stream."""
@@ -173,7 +174,8 @@ class Batch(Generic[F]):
 
 
 def take_batches(waiting: deque[tuple[F, Op]], most: int, rest: Callable[[], object] | None) -> list[Batch[F]]:
-    """Take waiting operations of up to `most` bytes, as batches. `rest` pauses between portions; None: no pauses."""
+    """Take the operations that wait now, up to `most` bytes, and return them as batches. `rest` pauses between
+    portions; None: no pauses."""
     batches: list[Batch[F]] = []
     size = 0
     for _ in resting(range(len(waiting)), PORTION, rest):
@@ -269,10 +271,12 @@ class Frames(ABC, Generic[S]):
 
     @abstractmethod
     def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
-        """Note that a stream has begun. `target`: as it is stored. The contract of the hop judges its events."""
+        """Note that the response of a stream has begun. `target`: of the request, as it is stored. The contract of the
+        hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Note that its bytes are in the file, or in the next commit. Those behind `until` may still change."""
+        """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
+        change."""
         if exchange in self._streaming:
             self._streaming[exchange].until = until
             self._waiting[exchange] = None

@@ -85,7 +85,8 @@ class RecordQueue:
         return self.waiting > BUFFER // 4
 
     def room(self, data: bytes, file: RecordingFile, more: int = 0) -> bytes | None:
-        """Count the data and `more` bytes of memory, and return it; None, counted as dropped, if the queue is full."""
+        """Return the data, and count its bytes and `more` bytes of memory. None, and count them as dropped, while the
+        queue is full."""
         full = self.waiting > (BUFFER * 3 // 4 if self.is_dropping else BUFFER)
         if full or self.is_dropping:
             self._drop(len(data) if full else 0, file, full=full)

@@ -189,7 +189,7 @@ class WorkerSupervisor:
     def _begin(self) -> None:
         ours, its = socket.socketpair()
         with ExitStack() as undo, ours, its:
-            fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)  # not one of a program's own input and output
+            fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)  # 0 to 2 are a program's own input and output
             undo.callback(os.close, fd)
             words = child("omnirecord.recorder.worker", str(fd), json.dumps(self._contracts))
             pipe = Connection(ours.detach())

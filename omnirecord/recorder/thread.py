@@ -39,7 +39,8 @@ log = logging.getLogger("omnirecord")
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `further`: name, upstream and contract of each hop with a name. They are all hops if there is no `upstream`.
+    `further`: the hops with a name: the name, the upstream, the name or path of the contract. They are all hops if
+    there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
     in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before

@@ -101,7 +101,8 @@ Answer = int | Made | Logged
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ROOM = 256 * 1024 * 1024
-"""Bytes that the allocator keeps for the next large frame: requests to the system take longer than the frame."""
+"""Bytes that the allocator keeps for the next large frame: to request them from the system each time takes longer than
+to make the frame."""
 _GC_THRESHOLD = 50_000
 """New objects before a garbage collection: frames have no reference cycles."""
 

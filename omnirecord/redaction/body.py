@@ -244,8 +244,10 @@ class BodyRedactor:
     def _query_value(self, final: bool) -> bool:
         if not final and _MAYBE_QUOTE.match(self._buffer, self._at):
             return False
-        self._look = plain.assigned
-        self._step = self._looked if _QUOTE.match(self._buffer, self._at) else self._plain
+        if _QUOTE.match(self._buffer, self._at):
+            self._look, self._step = plain.assigned, self._looked
+        else:
+            self._step = self._plain
         return True
 
     def _plain(self, final: bool) -> bool:

@@ -130,7 +130,8 @@ class Untouched:
 
 
 class CodedBody:
-    """Redacts a coded body. `whole_body` redacts its content. `cut`: the body was too large and is stored in part."""
+    """Redacts a body with content codings. `whole_body` redacts its content. `cut`: the body was too large and is
+    stored in part."""
 
     def __init__(self, codings: list[str], whole_body: Callable[[bytes], bytes]) -> None:
         self._codings = codings

@@ -126,7 +126,8 @@ def _behind_name(mark: bytes) -> bytes:
 
 
 MAY_END_NAME = rb"(?:(?<=[^a-zA-Z])|(?<=[bB])|%b)" % _behind_name(b"")
-"""Matches behind each secret's name, by its last letters, or those of an ignored word; rarely behind other names."""
+"""Matches behind the name of each secret, by its last letters, and rarely behind other names. A name may end in a
+word that is ignored."""
 MAY_FOLLOW_NAME = rb"(?:(?<=[%b][:=])|%b)" % (re.escape(_NO_LETTERS), _behind_name(b"[:=]"))
 """Matches behind a mark for which `may_follow_name` is True, and rarely behind others."""
 USERINFO = rb"""(?=[^@/?#\s"'<>\\`]{0,%d}+(?:@|\Z))""" % AHEAD

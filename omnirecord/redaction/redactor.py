@@ -120,8 +120,8 @@ class Redactor:
         return self.text(self.named_target(target))
 
     def named_target(self, target: str) -> str:
-        """Return a target without the secrets that its names tell: of parameters in path and query, of users, and in
-        percent-encoded values such as a URL or JSON."""
+        """Return a target without its named secrets: parameters in path and query, users, and those in percent-encoded
+        values such as a URL or JSON."""
         path, mark, query = _USERINFO_OF_TARGET.sub(self._user, target).partition("?")
         return _IN_PATH.sub(self._parameter, path) + mark + "&".join(map(self._query_field, query.split("&")))
 

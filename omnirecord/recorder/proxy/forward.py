@@ -252,7 +252,8 @@ class _ReadAhead:
 
 
 class Passing:
-    """Passes one stream on, through a queue while the client is slow. With a `limit` of 0, each read waits for it."""
+    """Passes one stream on: directly, or through a queue while the client is slow. With a `limit` of 0 bytes every read
+    waits for the client."""
 
     __slots__ = (
         "_answer", "_content", "_is_passing", "_limit", "_over", "_queue", "_read", "_recorder", "_request",
@@ -311,7 +312,8 @@ class Passing:
             self._is_passing = False
 
     def _pass(self) -> bool | None:
-        """Pass bytes on. Return True at the end of the stream, False if the client is slow, None to wait for more."""
+        """Pass the bytes on that are there. Return True at the end of the stream, False when the client does not keep
+        up, and None to wait for more."""
         content, recorder = self._content, self._recorder
         while not self._is_slow:
             if content.total_bytes == self._read:
@@ -364,6 +366,7 @@ class Passing:
                     await queue.room.wait()
 
     async def _flush(self) -> None:
+        """Wait until the queue is empty."""
         if self._sender is not None:
             await self._sender
 

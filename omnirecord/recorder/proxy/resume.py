@@ -284,7 +284,8 @@ class Asked:
 
 
 def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
-    """Return whether ids can be added, and a client can ask again: a stream without a content coding, for a GET."""
+    """Return whether ids can be added to this response, and a client can ask for it again. It must be a stream without
+    a content coding, for a GET request."""
     headers = decoded(answer.raw_headers)
     is_get = request.method == "GET" and not request.body_exists
     is_plain = not codings_of(header(headers, "content-encoding"))
