@@ -93,10 +93,8 @@ class RecordingFile:
             self.salt = writer.salt()
             redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
             FrameMaker(writer, self.number).finish_killed(contract_or_default)
-            self.row_maker = RowMaker(
-                self.number, redactor, run.frames(writer, self.number), server_version,
-                [hop.name for hop in run.hops],
-            )  # fmt: skip
+            frames, names = run.frames(writer, self.number), [hop.name for hop in run.hops]
+            self.row_maker = RowMaker(self.number, redactor, frames, server_version, names)
             labels = redactor.labels(run.labels)
             self._recordings = [
                 Recording(
@@ -237,10 +235,6 @@ class RecordingFiles:
         """All open files, the oldest first."""
         return [*self._leaving, self.current]
 
-    def open_file(self, index: int) -> RecordingFile | None:
-        """Return the file with this index; None once it is closed."""
-        return next((file for file in self.all if file.index == index), None)
-
     @property
     def is_behind(self) -> bool:
         return any(file.row_maker.frames.behind for file in self.all)
@@ -290,8 +284,9 @@ class RecordingFiles:
         `OmnirecordError`, or what SQLite raises."""
         at, before = self._now_ns() - file.zero_ns, file.path
         file.left_behind(what, at)
-        writer = self._another(file)
+        writer = Writer(free_path(self._named)) if self._rotated is None else self._rotated.begin(file.salt)
         with _undone_by(writer.close):
+            writer.salt(file.salt)
             file.go_on_in(writer, what, at)
         log.warning("recording degraded: %s %s; it goes on in %s", before, what, writer.path)
         if self._rotated is not None and file is self.current:
@@ -299,14 +294,6 @@ class RecordingFiles:
                 self._rotated.point(file.path)
             except (OmnirecordError, *UNWRITABLE) as error:  # the recording goes on
                 log.warning("%s does not lead to %s, which is recorded: %s", self._rotated.link, file.path.name, error)
-
-    def _another(self, file: RecordingFile) -> Writer:
-        if self._rotated is not None:
-            return self._rotated.begin(file.salt)
-        writer = Writer(free_path(self._named))
-        with _undone_by(writer.close):
-            writer.salt(file.salt)
-        return writer
 
     def _prune_aside(self) -> None:
         self._pruned = monotonic()
@@ -331,7 +318,6 @@ class RecordingFiles:
             self._prune({self.current.path}, is_last=True)
 
     def _removed_unshipped(self, path: Path, size: int) -> None:
-        """Report that `--keep` removed a cassette that the lake lacks."""
         what = (
             f"{path.name} ({size:,} bytes) was removed and not shipped: more than --keep-unshipped waits for the lake"
         )

@@ -87,13 +87,6 @@ class _Streaming:
     def came(self, read: int) -> int:
         return self.offsets.get(read, self.at_ns)
 
-    def offsets_kept(self) -> dict[int, int]:
-        """The times that the next step needs: of the read of a frame without its LF, and of an unfinished row."""
-        read = self.framer.read
-        if self.framer.decodes:
-            return {n: at for n, at in self.offsets.items() if n >= read}
-        return {read: self.offsets[read]} if self.framer.holds and read in self.offsets else {}
-
 
 @dataclass(frozen=True, slots=True)
 class _Step:
@@ -223,7 +216,12 @@ class FrameMaker(Frames[_Streaming]):
             self._waiting[exchange] = None
         if step.finished:
             del self._streaming[exchange]
-        state.offsets = state.offsets_kept()
+        # the next step needs the times of the read of a frame without its LF, and of an unfinished row
+        read = state.framer.read
+        if state.framer.decodes:
+            state.offsets = {n: at for n, at in state.offsets.items() if n >= read}
+        else:
+            state.offsets = {read: state.offsets[read]} if state.framer.holds and read in state.offsets else {}
         if columns:
             state.frames += len(columns)
             state.length += sum(columns.lengths)

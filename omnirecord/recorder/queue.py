@@ -34,8 +34,6 @@ from .operations import (  # fmt: skip
     held,
 )
 
-_FULL = "too much waits for the disk"
-
 log = logging.getLogger("omnirecord")
 
 
@@ -45,8 +43,7 @@ def amount(size: int, pieces: int) -> str:
 
 
 class RecordQueue:
-    """The queue of one recording. `clock` is in ns; `wake` is called for an operation while the recording thread
-    sleeps."""
+    """The queue of one recording. `clock`: in ns. `wake`: called for an operation while the recording thread sleeps."""
 
     def __init__(self, clock: Callable[[], int], wake: Callable[[], None]) -> None:
         self.clock = clock
@@ -103,14 +100,6 @@ class RecordQueue:
         self.dropped_bytes += size
         self.dropped += 1
 
-    def has_room(self, request: Requested, file: RecordingFile) -> bool:
-        """Return whether a new exchange can be kept. If not, it is counted."""
-        if self.room(b"", file) is not None:
-            return True
-        self.left_out += 1
-        self.dropped_bytes += held(request)
-        return False
-
     def _drop(self, size: int, file: RecordingFile, *, full: bool) -> None:
         self.is_dropping = full
         if not full:
@@ -123,8 +112,8 @@ class RecordQueue:
         self.dropped_bytes += size
         self.dropped += 1
         if (now := self.now()) >= self._say_at:
-            so_far = f"{self.told_dropped} are not kept so far"
-            self.say(f"{_FULL}: {so_far if self._is_told else 'bytes are counted, no longer kept'}", file)
+            what = f"{self.told_dropped} are not kept so far" if self._is_told else "bytes are counted, no longer kept"
+            self.say(f"too much waits for the disk: {what}", file)
             self._is_told, self._say_at = True, now + REPORT_DROPPED_EVERY * 1e9
 
     @property
@@ -178,7 +167,10 @@ class ExchangeRecorder:
         self._cut: tuple[Side, ...] = ()
         self._lost: tuple[Direction, ...] = ()
         self.stream: int | None = None
-        self._is_left_out = not queue.has_room(request, file)
+        self._is_left_out = queue.room(b"", file) is None
+        if self._is_left_out:
+            queue.left_out += 1
+            queue.dropped_bytes += held(request)
         self._put(request)
 
     def now(self) -> int:
@@ -246,6 +238,8 @@ class ExchangeRecorder:
         if self._is_left_out:
             queue.leave_out(size)
             return Received(self.exchange, n, at_ns, size, None, sent_ns, False, file.index)
+        at_ns -= file.zero_ns
+        sent_ns = None if sent_ns is None else sent_ns - file.zero_ns
         if queue.is_dropping or queue.put_bytes - queue.taken_bytes > BUFFER:
             if (kept := queue.room(data, file, HELD)) is None:
                 self._reads = n
@@ -253,20 +247,15 @@ class ExchangeRecorder:
         else:
             queue.put_bytes += size + HELD
             kept = data
-        zero_ns = file.zero_ns
-        sent_ns = None if sent_ns is None else sent_ns - zero_ns
-        read = Received(self.exchange, n, at_ns - zero_ns, size, kept, sent_ns, False, file.index)
+        read = Received(self.exchange, n, at_ns, size, kept, sent_ns, False, file.index)
         queue.put(read, file)
         return read
 
     def _miss(self, size: int, at_ns: int, sent_ns: int | None) -> Received:
         """Count a read that is not kept. Consecutive ones become one operation, which is queued once bytes are kept
         again, so that a stuck disk costs no memory."""
-        zero_ns = self._file.zero_ns
-        sent_ns = None if sent_ns is None else sent_ns - zero_ns
         if (missed := self._missed) is None:
-            at = at_ns - zero_ns
-            missed = Received(self.exchange, self._reads, at, size, None, sent_ns, False, self._file.index)
+            missed = Received(self.exchange, self._reads, at_ns, size, None, sent_ns, False, self._file.index)
             self._missed = missed
             self._reads += 1
             self._queue.missing[self] = None
@@ -326,7 +315,8 @@ class ExchangeRecorder:
             self.sent(what.before)
         queue, file = self._queue, self._file
         if what.file != file.index:
-            if (older := self._files.open_file(what.file)) is None:
+            older = next((one for one in self._files.all if one.index == what.file), None)
+            if older is None:  # it is closed
                 return
             file = older
         what.sent_ns = queue.clock() - queue.zero_ns - file.zero_ns

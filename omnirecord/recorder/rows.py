@@ -25,18 +25,7 @@ from ..wire.headers import header
 from ..wire.strict_json import as_dict, as_text, loads
 from .frames import fault
 from .intervals import PORTION, STREAMS_PORTION, resting
-from .operations import (  # fmt: skip
-    BodyData,
-    Ended,
-    Frames,
-    Incidence,
-    Messaged,
-    Op,
-    Received,
-    Requested,
-    Responded,
-    SentLate,
-)
+from .operations import BodyData, Ended, Frames, Incidence, Messaged, Op, Received, Requested, Responded, SentLate
 
 _LONGEST_BODY = 1024 * 1024
 """Bytes of a response that are searched for the id of a new session, or for the version of the server."""
@@ -213,7 +202,10 @@ class RowMaker:
         state.stream, state.coding = op.stream, header(op.headers, "content-encoding")
         headers, coding = op.headers, state.coding
         if op.stream is not None:
-            state.masked = self._masked(op)
+            if op.passed is not None and op.passed.masked is not None:
+                state.masked = op.passed.masked.goes_on(op.headers)
+            elif (mask := self._redactor.stream()) is not None:
+                state.masked = MaskedStream(mask, op.headers)
             if state.masked is not None:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
@@ -223,12 +215,6 @@ class RowMaker:
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)
         yield response
-
-    def _masked(self, op: Responded) -> MaskedStream | None:
-        if op.passed is not None and op.passed.masked is not None:
-            return op.passed.masked.goes_on(op.headers)
-        mask = self._redactor.stream()
-        return None if mask is None else MaskedStream(mask, op.headers)
 
     def _problem(self, state: _Open, at_ns: int, problem: str | None) -> Iterator[Row]:
         if problem is not None:

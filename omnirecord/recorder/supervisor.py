@@ -29,8 +29,6 @@ from .intervals import RESTART_AFTER, RESTART_AT_MOST, FrameSchedule
 from .operations import Frames
 from .worker import Answer, File, Logged, Made, Stream, Told
 
-_FIRST_FREE = 3
-"""Descriptors below are those of a program's own input and output."""
 SHIP_WITHIN = 60.0
 """Seconds for which an ending recorder waits for its last files to be shipped."""
 _STAYS = 30.0
@@ -53,8 +51,7 @@ def how_it_ended(code: int) -> str:
 
 
 class WorkerFrames(Frames[Stream]):
-    """The `Frames` of one file, made by the worker: collects the news of its streams. `recording`: the number of the
-    file's first recording."""
+    """Collects the news of the streams of one file for the worker. `recording`: the number of its first recording."""
 
     def __init__(self, supervisor: WorkerSupervisor, path: Path, recording: int) -> None:
         super().__init__()
@@ -173,8 +170,7 @@ class WorkerSupervisor:
             self._pipe.send(told)
 
     def pause(self) -> float:
-        """Return the seconds until the next message is due; infinite without news, or if the worker is not ready
-        (`wake`)."""
+        """Return the seconds until the next message is due; infinite without news, or while the worker is not ready."""
         self._hear()
         waiting = sum(frames.waiting for frames in self._files.values())
         if not waiting or self._process is None or self._heard < self._number:
@@ -193,7 +189,7 @@ class WorkerSupervisor:
     def _begin(self) -> None:
         ours, its = socket.socketpair()
         with ExitStack() as undo, ours, its:
-            fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, _FIRST_FREE)
+            fd = fcntl.fcntl(its.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)  # 0 to 2 are a program's own input and output
             undo.callback(os.close, fd)
             words = child("omnirecord.recorder.worker", str(fd), json.dumps(self._contracts))
             pipe = Connection(ours.detach())

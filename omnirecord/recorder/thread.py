@@ -33,16 +33,14 @@ from .operations import HELD, Batch, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, amount
 from .supervisor import WorkerSupervisor
 
-Named = tuple[str, str | None, str]
-"""A hop with a name: the name, the upstream, the name or path of the contract."""
-
 log = logging.getLogger("omnirecord")
 
 
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `further`: the hops with a name. They are all hops if there is no `upstream`.
+    `further`: the hops with a name: the name, the upstream, the name or path of the contract. They are all hops if
+    there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
     in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
@@ -55,7 +53,7 @@ class RecorderThread:
         upstream: str | None,
         contract: str = "omnigent",
         *,
-        further: Sequence[Named] = (),
+        further: Sequence[tuple[str, str | None, str]] = (),
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
@@ -72,9 +70,8 @@ class RecorderThread:
         self._queue = RecordQueue(clock, self._wake.set)
         self._worker = WorkerSupervisor(contracts, news, self._wake.set) if worker else None
         frames = self._worker.frames if self._worker else maker_of(hops)
-        now = self._queue.now
         self.files = RecordingFiles(
-            path, hops, rotation, keep or Retention(), now, content, frames, pseudonym_key, labels,
+            path, hops, rotation, keep or Retention(), self._queue.now, content, frames, pseudonym_key, labels,
             keep_unshipped, self._queue.note,
         )  # fmt: skip
         self._is_named = [hop.name is not None for hop in hops]
@@ -174,9 +171,8 @@ class RecorderThread:
         if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
             self._lose(max(0, self._queue.waiting - HELD * unwritten), unwritten)
         if self._worker is not None:
-            self._worker.stop(
-                min(intervals.END_WITHIN, max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2))
-            )
+            left = max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2)
+            self._worker.stop(min(intervals.END_WITHIN, left))
         self.files.close(max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES))
 
     def _step(self) -> None:
@@ -261,7 +257,6 @@ class RecorderThread:
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
     def _lose(self, size: int, pieces: int) -> None:
-        """Count and report bytes that are lost."""
         self._lost, self._is_incomplete = self._lost + size, True
         log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
         if not self._gave_up:

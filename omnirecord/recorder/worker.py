@@ -124,7 +124,6 @@ class _Cassette:
     """A file and its `FrameMaker`. The file is opened in `make`, so that a failing disk costs an attempt only."""
 
     def __init__(self, file: File, contracts: Sequence[Contract]) -> None:
-        self.key = file.key
         self._path, self._recording, self._contracts = Path(file.path), file.recording, contracts
         self._writer: Writer | None = None
         self.told: deque[Stream] = deque()
@@ -137,28 +136,26 @@ class _Cassette:
         return len(self.told) + (self._maker.waiting if self._maker else 0)
 
     def make(self, rest: Rest) -> Iterator[int]:
-        if self._maker is None:
+        if (maker := self._maker) is None:
             self._writer = Writer(self._path, beside=True)
-            self._maker = FrameMaker(self._writer, self._recording, *self._contracts, step=LONG_STEP)
+            maker = self._maker = FrameMaker(self._writer, self._recording, *self._contracts, step=LONG_STEP)
         while self.told:
-            self._begin(self._maker, self.told[0])
+            of = self.told[0]
+            if of.begins:
+                maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
+                self._known.add(of.exchange)
+            if of.ended:
+                maker.ended(of.exchange)
+            else:
+                maker.arrived(of.exchange, of.until)
             self.told.popleft()
-        yield from self._maker.make(rest)
+        yield from maker.make(rest)
 
-    def _begin(self, maker: FrameMaker, of: Stream) -> None:
-        if of.begins:
-            maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
-            self._known.add(of.exchange)
-        if of.ended:
-            maker.ended(of.exchange)
-        else:
-            maker.arrived(of.exchange, of.until)
-
-    def finished(self) -> list[tuple[int, int]]:
-        """Return the newly finished exchanges, with the key of the file."""
+    def finished(self) -> set[int]:
+        """Return the newly finished exchanges."""
         done = self._known.difference(self._maker.open) if self._maker else set()
         self._known -= done
-        return [(self.key, exchange) for exchange in done]
+        return done
 
     def close(self) -> None:
         if self._writer is not None:
@@ -181,7 +178,8 @@ class Worker:
         """Run until the recorder says stop. Raises `EOFError` or `OSError` if the recorder is gone."""
         self._pipe.send(0)
         while True:
-            if not self._pipe.poll(self._pause()):
+            pause = max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
+            if not self._pipe.poll(pause):
                 self._attempt()
             elif (told := self._pipe.recv()) is not None:
                 self._hear(told)
@@ -190,9 +188,6 @@ class Worker:
 
     def _waiting(self) -> dict[int, int]:
         return {key: one.waiting for key, one in self._cassettes.items() if one.waiting}
-
-    def _pause(self) -> float | None:
-        return max(0.0, self._again_at - monotonic()) if self._waiting() and not self._holds else None
 
     def _hear(self, told: Told) -> None:
         self._pipe.send(told.number)
@@ -208,7 +203,7 @@ class Worker:
             self._report()
 
     def _report(self) -> None:
-        finished = [found for one in self._cassettes.values() for found in one.finished()]
+        finished = [(key, exchange) for key, one in self._cassettes.items() for exchange in one.finished()]
         self._pipe.send(Made(self._number, self._waiting(), finished, self._is_new, self._trouble))
         self._is_new = False
 
@@ -244,7 +239,10 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # they are for the recorder, which ends the worker
     with suppress(OSError, AttributeError):  # without these calls, it is slower and ends a little later
-        _tune(ctypes.CDLL(None))
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        libc.mallopt(_M_TRIM_THRESHOLD, _ROOM)
+        libc.mallopt(_M_MMAP_THRESHOLD, _ROOM)
     pipe = Connection(int(fd))
     log.addHandler(_Forwarded(pipe))
     log.propagate = False
@@ -257,9 +255,3 @@ def main() -> None:
     except Exception as error:
         log.error("frames cannot be made: %s: %s", type(error).__name__, error)
     os._exit(0)  # without a checkpoint: the file is the recorder's
-
-
-def _tune(libc: ctypes.CDLL) -> None:
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    libc.mallopt(_M_TRIM_THRESHOLD, _ROOM)
-    libc.mallopt(_M_MMAP_THRESHOLD, _ROOM)

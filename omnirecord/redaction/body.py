@@ -160,8 +160,10 @@ class BodyRedactor:
             self._found_query(hit["query"] or hit["escaped"], self._query_value)
         elif hit["field"] is not None or hit["pair"] is not None:
             self._found_field(hit)
+        elif (tag := hit["tag"] or hit["escaped_tag"]) is not None:
+            self._look, self._step = partial(plain.element, name=tag), self._looked
         else:
-            self._found_sign(hit)
+            self._look, self._step = plain.assigned if hit["url"] is None else plain.userinfo, self._looked
         return True
 
     def _next(self) -> re.Match[bytes] | None:
@@ -172,7 +174,7 @@ class BodyRedactor:
             if sign in ("colon", "equals"):
                 may_be = plain.may_follow_name(self._buffer, hit.start())
             else:
-                may_be = sign not in ("tag", "escaped_tag") or plain.is_secret_tag(hit[sign])
+                may_be = sign not in ("tag", "escaped_tag") or is_secret(hit[sign].rpartition(b":")[2].decode())
             if may_be:
                 break
         return hit
@@ -188,14 +190,6 @@ class BodyRedactor:
         name = unquote_plus(raw.decode("ascii", "replace"))
         if may_be_secret(name):
             self._name, self._place, self._end, self._step = name, "query", self._query_end, step
-
-    def _found_sign(self, hit: re.Match[bytes]) -> None:
-        tag = hit["tag"] or hit["escaped_tag"]
-        self._step = self._looked
-        if tag is not None:
-            self._look = partial(plain.element, name=tag)
-        else:
-            self._look = plain.assigned if hit["url"] is None else plain.userinfo
 
     def _found_part(self, hit: re.Match[bytes], final: bool) -> bool:
         limit = hit.start() + _PART_HEAD
@@ -217,21 +211,21 @@ class BodyRedactor:
         bare = raw.rstrip(b"\\")
         name = _ESCAPE.sub(lambda m: chr(int(m[1], 16)), bare.decode("utf-8", "replace"))
         is_entry = name in ("value", "Value") and hit["pair"] is None
-        entry = _ENTRY.search(self._buffer[max(0, hit.start() - _CONTEXT) : hit.start()]) if is_entry else None
+        entry = _ENTRY.search(self._before(hit.start())) if is_entry else None
         if entry is not None:
             name = entry[1].decode("ascii", "replace")
         if hit["pair"] is not None:
             secret = ("-" in name or name.lower() in {"authorization", "cookie", "dpop"}) and is_secret_header(name)
         else:
-            secret = may_be_secret_field(name) and self._opens_field(hit.start())
+            # a field's name follows `{` or `,`: `cond ? "token" : "x"`, for example, has none
+            secret = may_be_secret_field(name) and _BEFORE_FIELD.search(self._before(hit.start())) is not None
         if secret:
             self._name, self._place, self._step = name, "field", self._before_value
             self._base, self._depth = len(raw) - len(bare), 0
             self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
 
-    def _opens_field(self, at: int) -> bool:
-        """Whether a name follows `{` or `,`: in `cond ? "token" : "x"`, for example, it names no field."""
-        return _BEFORE_FIELD.search(self._buffer[max(0, at - _CONTEXT) : at]) is not None
+    def _before(self, at: int) -> bytes:
+        return self._buffer[max(0, at - _CONTEXT) : at]
 
     # Taking its value
 
@@ -334,7 +328,12 @@ class BodyRedactor:
             self._write_to(len(self._buffer))
             return False
         if token[0] == b'"':
-            self._open_inner(token.start())
+            quote = token.start()
+            level = plain.backslashes(self._buffer, max(0, quote - _DEEPEST), quote)
+            if level < self._base:  # the string around the object ends before the object
+                self._step = self._scan
+            else:
+                self._open_string(quote + 1, level)
         elif token[0] in b"{}[]":
             self._write_to(token.end())
             self._depth += 1 if token[0] in b"{[" else -1
@@ -343,11 +342,3 @@ class BodyRedactor:
             self._write_to(token.start())
             self._step = self._number
         return True
-
-    def _open_inner(self, quote: int) -> None:
-        before = self._buffer[max(0, quote - _DEEPEST) : quote]
-        level = len(before) - len(before.rstrip(b"\\"))
-        if level < self._base:  # the string around the object ends before the object
-            self._step = self._scan
-        else:
-            self._open_string(quote + 1, level)

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from . import names
-from .names import is_numeric, is_secret, is_secret_field, looks_secret, words
+from .names import is_numeric, is_secret_field, looks_secret, words
 
 BEHIND = 64
 AHEAD = 8192
@@ -253,13 +253,8 @@ def _is_no_code(value: str) -> bool:
     return not (not value or value.startswith(_REFERENCES) or value.lower() in _WORDS or _CODE.fullmatch(value))
 
 
-def is_secret_tag(name: bytes) -> bool:
-    return is_secret(_text(name.rpartition(b":")[2]))
-
-
 def element(buffer: bytes, at: int, final: bool, name: bytes) -> Answer:
-    """The text of an XML element, in whose start tag `name` ends at `at`. It needs its end tag: `Promise<Token>` has
-    none."""
+    """The text of an XML element with an end tag (`Promise<Token>` has none). `name` ends at `at` in its start tag."""
     tag = _TAG.search(buffer, at, at + _LONGEST_TAG)
     if tag is None:
         return WAIT if len(buffer) < at + _LONGEST_TAG and not final else None

@@ -13,8 +13,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,24 +63,14 @@ def user_key(named: File | None = None) -> UserKey:
         path = state_folder() / "pseudonym-key"
         return UserKey(_read(path) or _make(path))
     except (OSError, RuntimeError) as error:
-        if isinstance(error, PermissionError) and _is_there(path):
+        if isinstance(error, PermissionError) and os.path.exists(path):  # noqa: PTH110  # `Path.exists` may raise
             raise UsageError(f"the pseudonym key {path} cannot be read: check its owner and mode") from error
-        return _for_this_run(error)
-
-
-def _is_there(path: Path) -> bool:
-    with suppress(OSError):  # its folder may be unreadable, too
-        return path.exists()
-    return False
-
-
-def _for_this_run(error: Exception) -> UserKey:
-    why = getattr(error, "strerror", None) or str(error)
-    log.warning(
-        "no pseudonym key can be stored (%s): this run uses a key of its own, so its pseudonyms differ from those of"
-        " other runs; name a key file with --pseudonym-key or %s", why, VARIABLE,
-    )  # fmt: skip
-    return UserKey(os.urandom(_KEY_BYTES), is_kept=False)
+        log.warning(
+            "no pseudonym key can be stored (%s): this run uses a key of its own, so its pseudonyms differ from those"
+            " of other runs; name a key file with --pseudonym-key or %s",
+            getattr(error, "strerror", None) or str(error), VARIABLE,
+        )  # fmt: skip
+        return UserKey(os.urandom(_KEY_BYTES), is_kept=False)
 
 
 def state_folder() -> Path:
@@ -100,22 +89,18 @@ def _read(path: Path) -> bytes | None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # the path may be a pipe
     except FileNotFoundError:
         return None
-    with _closing(descriptor):
+    try:
         return _checked(descriptor, path, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def _make(path: Path) -> bytes:
     """Return a new key in a new file, mode 0600; or the key of another process that made the file first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    with _closing(descriptor):
-        return _checked(descriptor, path, fcntl.LOCK_EX) or _fill(descriptor)
-
-
-@contextmanager
-def _closing(descriptor: int) -> Iterator[None]:
     try:
-        yield
+        return _checked(descriptor, path, fcntl.LOCK_EX) or _fill(descriptor)
     finally:
         os.close(descriptor)
 

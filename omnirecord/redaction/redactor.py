@@ -57,7 +57,6 @@ _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
 _LONGEST_CLOSE = 125
-Mask = Callable[[str, str, str, bool], str]
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
 """Most headers without secrets in the cache, and most characters of their values."""
 
@@ -118,7 +117,13 @@ class Redactor:
         return safe
 
     def target(self, target: str) -> str:
-        return self.text(_map_target(target, self._query, self.pseudonym, self._mask))
+        return self.text(self.named_target(target))
+
+    def named_target(self, target: str) -> str:
+        """Return a target without its named secrets: parameters in path and query, users, and those in percent-encoded
+        values such as a URL or JSON."""
+        path, mark, query = _USERINFO_OF_TARGET.sub(self._user, target).partition("?")
+        return _IN_PATH.sub(self._parameter, path) + mark + "&".join(map(self._query_field, query.split("&")))
 
     def text(self, text: str) -> str:
         """Return a text without the secrets that `content` finds."""
@@ -170,8 +175,12 @@ class Redactor:
     def closing(self, data: bytes, texts: JsonMask | None = None) -> bytes:
         """Return the content of a close frame, code and reason, without secrets and within its greatest length."""
         code, reason = data[:2], TextMask(self.counts).feed(data[2:])
-        safe = code + self.message(reason, texts)
-        return safe if len(safe) <= max(len(data), _LONGEST_CLOSE) else _cut_text(safe, _LONGEST_CLOSE)
+        safe, size = code + self.message(reason, texts), _LONGEST_CLOSE
+        if len(safe) <= max(len(data), size):
+            return safe
+        while size and 0x80 <= safe[size] < 0xC0:  # in the middle of a character
+            size -= 1
+        return safe[:size]
 
     def _mask(self, place: str, name: str, value: str, whole: bool = True) -> str:
         """Return a value, replaced if it is a secret. A value that is too long to check counts as a secret."""
@@ -183,7 +192,8 @@ class Redactor:
             masked = value
         else:
             masked = self._masked(names.words(name), value)
-        self._count(place, name, masked != value)
+        if masked != value:
+            self.counts[f"{place} {name.lower()}"] += 1
         return masked
 
     def _masked(self, name: tuple[str, ...], value: str) -> str:
@@ -194,9 +204,18 @@ class Redactor:
             return ";".join(self._cookie(part, name[-2:] == ("set", "cookie")) for part in value.split(";"))
         return self.pseudonym(value)
 
-    def _count(self, place: str, name: str, changed: bool) -> None:
-        if changed:
-            self.counts[f"{place} {name.lower()}"] += 1
+    def _user(self, user: re.Match[str]) -> str:
+        return self.pseudonym(user[0]) if ":" in user[0] or names.looks_secret(user[0]) else user[0]
+
+    def _parameter(self, parameter: re.Match[str]) -> str:
+        return f"{parameter[1]}{parameter[2]}={self._query(parameter[2], parameter[3])}"
+
+    def _query_field(self, field: str) -> str:
+        name, equals, value = field.partition("=")
+        safe = self._query(name, value)
+        if safe == value and _ENCODED.search(safe := _IN_QUERY.sub(self._parameter, value)):
+            safe = _encoded_without_secrets(safe, self._mask)
+        return name + equals + safe
 
     def _query(self, name: str, value: str) -> str:
         return self._mask("query", unquote_plus(name), value)
@@ -218,7 +237,8 @@ class Redactor:
             masked = BodyRedactor(self._mask).whole(raw).decode("utf-8", "surrogatepass")
         if name.lower() == "sec-websocket-protocol":
             masked = names.map_subprotocols(masked, self.pseudonym)
-        self._count("header", name, masked != value)
+        if masked != value:
+            self.counts[f"header {name.lower()}"] += 1
         return masked
 
     def _aside(self, value: bytes) -> bytes:
@@ -240,11 +260,7 @@ class Redactor:
 
 def without_secrets(target: str) -> str:
     """Return the target with `*` for every secret, so that requests with other credentials match."""
-
-    def safe(name: str, value: str) -> str:
-        return "*" if names.is_secret_query(unquote_plus(name), value) else value
-
-    return _map_target(target, safe, lambda _: "*", _constant()._mask)
+    return _constant().named_target(target)
 
 
 _any_content = cache(Scanner)
@@ -258,6 +274,9 @@ class _Constant(Redactor):
 
     def pseudonym(self, secret: str) -> str:  # noqa: ARG002  # the same for all
         return "*"
+
+    def _query(self, name: str, value: str) -> str:
+        return "*" if names.is_secret_query(unquote_plus(name), value) else value
 
 
 _constant = cache(_Constant)
@@ -293,31 +312,7 @@ def _only_if_it_looks(name: str) -> bool:
     return names.may_be_secret_field(name) and not names.is_secret_field(name)
 
 
-def _map_target(
-    target: str, change: Callable[[str, str], str], secret: Callable[[str], str], mask: Mask
-) -> str:  # fmt: skip
-    """Return a target with changed secrets. `change` gets the name and value of each parameter in path and query,
-    `secret` each `user:password`. `mask` gets what `BodyRedactor` finds in a percent-encoded value, such as a URL or
-    JSON."""
-
-    def safe_user(user: re.Match[str]) -> str:
-        return secret(user[0]) if ":" in user[0] or names.looks_secret(user[0]) else user[0]
-
-    def safe_parameter(parameter: re.Match[str]) -> str:
-        return f"{parameter[1]}{parameter[2]}={change(parameter[2], parameter[3])}"
-
-    def safe_field(field: str) -> str:
-        name, equals, value = field.partition("=")
-        safe = change(name, value)
-        if safe == value and _ENCODED.search(safe := _IN_QUERY.sub(safe_parameter, value)):
-            safe = _encoded_without_secrets(safe, mask)
-        return name + equals + safe
-
-    path, mark, query = _USERINFO_OF_TARGET.sub(safe_user, target).partition("?")
-    return _IN_PATH.sub(safe_parameter, path) + mark + "&".join(map(safe_field, query.split("&")))
-
-
-def _encoded_without_secrets(value: str, mask: Mask) -> str:
+def _encoded_without_secrets(value: str, mask: Callable[[str, str, str, bool], str]) -> str:
     """Return a percent-encoded text without secrets; other parts keep their encoding."""
     units = _UNIT.findall(value.encode("utf-8", "surrogateescape"))
     text = b"".join(map(unquote_to_bytes, units))
@@ -342,10 +337,3 @@ def _encoded_without_secrets(value: str, mask: Mask) -> str:
         out += [quote(masked, errors="surrogateescape").encode(), *units[at : at + len(rest)]]
         at += len(rest)
     return b"".join(out).decode("utf-8", "surrogateescape")
-
-
-def _cut_text(data: bytes, size: int) -> bytes:
-    """Return at most `size` bytes of a text, without an incomplete character."""
-    while size and data[size : size + 1] and 0x80 <= data[size] < 0xC0:
-        size -= 1
-    return data[:size]

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from ...model import Ending, Headers, Kind
 from ...server import http
+from ...server.accept import EXHAUSTED
 from ...server.aiohttp_private import RawResponse, drop_header_sections
 from ...server.listener import continue_upload, no_response
 from ...server.timers import Complaint
@@ -39,7 +40,7 @@ from ...wire.headers import (  # fmt: skip
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
-from .upstream import Target, connection_of, is_out_of_descriptors, why_unreachable
+from .upstream import Target, connection_of, why_unreachable
 from .websocket import Tunnel
 
 READ_AHEAD = 8 * 1024 * 1024
@@ -122,7 +123,8 @@ class Forward:
             if (reason := why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
-            return self._unreachable(reason, is_short=is_out_of_descriptors(error))
+            is_short = isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
+            return self._unreachable(reason, is_short=is_short)
         if (flaw := self._flaw(answer)) is not None:
             answer.close()
             return self._bad_answer(flaw)

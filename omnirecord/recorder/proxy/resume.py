@@ -16,7 +16,7 @@ import hmac
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -64,8 +64,7 @@ class Held:
     """The pieces of one stream in memory. No I/O.
 
     `waiting`: bytes to be sent. `newest`: the last frame with an id; `given`: the last one that was sent. `done`:
-    `[DONE]` was sent.
-    `forgotten`: the last frame that is no longer whole in memory. Frames count from 1; 0 is none.
+    `[DONE]` was sent. `forgotten`: the last frame that is no longer whole in memory. Frames count from 1; 0 is none.
     """
 
     def __init__(self, limit: int) -> None:
@@ -180,7 +179,12 @@ class Relay:
     async def serve(self, request: web.BaseRequest, *, behind: int | None = None) -> web.StreamResponse:
         """Send the stream to this client until it ends, from its current place or after frame `behind`. The previous
         listener is cut: it is the same client on a lost connection, or it has given an id away."""
-        listener = self._listen(request)
+        task = asyncio.current_task()
+        assert task is not None
+        listener = request, task
+        before, self._listener = self._listener, listener
+        if before is not None and (transport := before[0].transport) is not None:
+            transport.abort()
         if behind is not None:
             self._held.rewind(behind)
         response = RawResponse(self._answer.status, self._answer.reason or "", self._headers)
@@ -216,14 +220,6 @@ class Relay:
         if self._listener is not None:
             self._listener[1].cancel()
 
-    def _listen(self, request: web.BaseRequest) -> _Listener:
-        task = asyncio.current_task()
-        assert task is not None
-        before, self._listener = self._listener, (request, task)
-        if before is not None and (transport := before[0].transport) is not None:
-            transport.abort()
-        return self._listener
-
     async def _send(self, response: RawResponse, listener: _Listener) -> None:
         writer = response.writer()
         while self._listener is listener:
@@ -250,7 +246,10 @@ class Relay:
         ending: Ending = "upstream_lost"
         try:
             async for data in self._answer.content.iter_any():
-                self._arrived(data)
+                self._received += len(data)
+                self._reads.append((self._received, self._recorder.receive(data)))
+                pieces = self._stamper.feed(data)
+                self._hold(pieces, self._received - self._stamper.held)
                 while self._held.is_full and self._listener is not None:
                     self._room.clear()
                     await self._room.wait()
@@ -262,25 +261,18 @@ class Relay:
         self._hold(self._stamper.close(), self._received)
         self.end(ending)
 
-    def _arrived(self, data: bytes) -> None:
-        self._received += len(data)
-        self._reads.append((self._received, self._recorder.receive(data)))
-        pieces = self._stamper.feed(data)
-        self._hold(pieces, self._received - self._stamper.held)
-
     def _hold(self, stamped: list[Stamped], given_out: int) -> None:
         """Append these pieces, with the reads that they complete. `given_out`: bytes of the stream in pieces so far."""
         pieces = [Piece(one) for one in stamped]
         if pieces:
-            pieces[-1].reads = tuple(self._completed(given_out))
+            completed = []
+            while self._reads and self._reads[0][0] <= given_out:
+                completed.append(self._reads.popleft()[1])
+            pieces[-1].reads = tuple(completed)
         for piece in pieces:
             self._held.add(piece)
         self._held.trim(unsent=self._listener is None)
         self._news.set()
-
-    def _completed(self, given_out: int) -> Iterator[Received]:
-        while self._reads and self._reads[0][0] <= given_out:
-            yield self._reads.popleft()[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,11 +287,9 @@ def can_be_stamped(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> 
     """Return whether ids can be added to this response, and a client can ask for it again. It must be a stream without
     a content coding, for a GET request."""
     headers = decoded(answer.raw_headers)
+    is_get = request.method == "GET" and not request.body_exists
     is_plain = not codings_of(header(headers, "content-encoding"))
-    return (
-        request.method == "GET" and not request.body_exists and answer.status == 200
-        and is_event_stream(headers) and is_plain
-    )  # fmt: skip
+    return is_get and answer.status == 200 and is_event_stream(headers) and is_plain
 
 
 class Resuming:

@@ -335,9 +335,8 @@ class Proxy(WithBlock):
             return relay.serve(request, behind=behind)
         of.exchanges += 1
         recorder = self._recorder_thread.begin_exchange(request.method, target, asked.headers, of.number)
-        return Forward(
-            request, asked, recorder, of, self._read_ahead, resuming, self._answered, self._running
-        ).run()  # fmt: skip
+        forward = Forward(request, asked, recorder, of, self._read_ahead, resuming, self._answered, self._running)
+        return forward.run()
 
     async def _controlled(self, request: web.BaseRequest, target: str | None) -> web.StreamResponse:
         """Answer a request to the control path, or refuse one that names no path."""

@@ -30,7 +30,6 @@ from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers, checked_hop
-from ...server.accept import EXHAUSTED
 from ...server.access import explained, is_loopback
 from ...server.aiohttp_private import (  # fmt: skip
     ConnectionKey,
@@ -157,8 +156,7 @@ class Connection(UpstreamProtocol):
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 _READ_AT_ONCE = 64 * 1024
-"""Bytes that aiohttp reads ahead, up to twice as many. Its default of half a megabyte would hide a slow client from
-upstream."""
+"""Bytes that aiohttp reads ahead, up to twice as many. Its default, 512 KiB, would hide a slow client from upstream."""
 _FRAMING = ("host", "transfer-encoding")
 """The only fields that the proxy adds to a request."""
 
@@ -196,11 +194,6 @@ def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
     return os.strerror(number) if number > 0 else error.strerror or str(error)
 
 
-def is_out_of_descriptors(error: aiohttp.ClientOSError) -> bool:
-    """Return whether no connection was made because this process, or the system, has no file descriptor left."""
-    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED
-
-
 class Upstream:
     """Connections to one upstream. Those of idempotent requests are used again, others are closed: a POST on a dying
     connection would fail, and could not be sent again.
@@ -210,7 +203,6 @@ class Upstream:
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
-        self.shown = str(url).rstrip("/")
         self._url = url
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
@@ -227,31 +219,35 @@ class Upstream:
         """Send a request of the client connection with this number, and return its response without the body. It is
         sent again only if its connection had been used before and was lost. Raises aiohttp's errors."""
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
-        exactly, answer = (_exactly(headers),), None
+        middlewares, answer = [self._middleware(client, headers)], None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
             used = SimpleNamespace(before=False)
             try:
                 answer = await self._pooled.request(
-                    method, url, headers=headers, middlewares=(*exactly, self._for(client)), allow_redirects=False,
-                    trace_request_ctx=used,
-                )  # fmt: skip
+                    method, url, headers=headers, middlewares=middlewares, allow_redirects=False, trace_request_ctx=used
+                )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not used.before:
                     raise
         if answer is None:
             answer = await self._single.request(
-                method, url, headers=headers, middlewares=exactly, data=body, allow_redirects=False
+                method, url, headers=headers, middlewares=middlewares, data=body, allow_redirects=False
             )
         if (connection := connection_of(answer)) is not None:
             connection.body = answer.content
         return answer
 
-    def _for(self, client: int) -> aiohttp.ClientMiddlewareType:
-        """Return the middleware that lets a request use the connections of this client only."""
+    def _middleware(self, client: int, headers: Headers) -> aiohttp.ClientMiddlewareType:
+        """Return the middleware that lets a request use the connections of this client only, and sends these fields
+        unchanged: aiohttp merges names that differ in case."""
+        names = {name.lower() for name, _ in headers}
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
             assert isinstance(request, RequestOfClient)
             self._key, request.client = request.connection_key, client
+            own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
+            added = [(name, value) for name, value in own if name.lower() not in names]
+            request.headers = CIMultiDict([*added, *headers])
             return await handler(request)
 
         return send
@@ -278,21 +274,7 @@ class Upstream:
         await self._single.close()
 
 
-def _exactly(headers: Headers) -> aiohttp.ClientMiddlewareType:
-    """Return the middleware that sends these fields unchanged: aiohttp merges names that differ in case."""
-    names = {name.lower() for name, _ in headers}
-
-    async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
-        added = [(name, value) for name, value in own if name.lower() not in names]
-        request.headers = CIMultiDict([*added, *headers])
-        return await handler(request)
-
-    return send
-
-
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
-    """Note that the connection of a request had been used before."""
     context.trace_request_ctx.before = True
 
 
@@ -374,8 +356,9 @@ def targets_of(
             checked_hop(hop)
         except (TypeError, ValueError) as error:
             raise UsageError(f"--upstream {hop}=: {hop!r} {error}") from None
-    _refuse_unknown("--contract", contracts, upstreams)
-    _refuse_unknown("--listen", listens, upstreams)
+    for option, given in (("--contract", contracts), ("--listen", listens)):
+        if unknown := [name for name in given if name not in upstreams]:
+            raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")
     first: list[tuple[str | None, str]] = [] if upstream is None else [(None, upstream)]
     made = []
     for number, (name, url) in enumerate([*first, *upstreams.items()]):
@@ -390,8 +373,3 @@ def targets_of(
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
     return [Target(*one, handler) for one in made]
-
-
-def _refuse_unknown(option: str, given: Iterable[str], known: Iterable[str]) -> None:
-    if unknown := [name for name in given if name not in known]:
-        raise UsageError(f"{option} {unknown[0]}= has no upstream: give --upstream {unknown[0]}=URL as well")

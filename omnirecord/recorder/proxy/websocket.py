@@ -131,16 +131,6 @@ class Tunnel:
 
     async def _pump(self, direction: Direction, inflow: _Inflow, out: BaseProtocol) -> None:
         writer = StreamWriter(out, asyncio.get_running_loop())
-        note = self._noter(direction)
-        try:
-            while data := await inflow.read():
-                await writer.write(data, drain=False)
-                await _in_portions(note, data)
-                await writer.drain()
-        except ConnectionError:
-            pass  # the other side is gone, and its own pump ends too
-
-    def _noter(self, direction: Direction) -> Callable[[bytes], None]:
         reader = MessageReader(direction, self._headers)
 
         def note(data: bytes) -> None:
@@ -149,7 +139,13 @@ class Tunnel:
                     self._closed.add(direction)
                 self._recorder.sent(self._recorder.message(direction, opcode, payload))
 
-        return note
+        try:
+            while data := await inflow.read():
+                await writer.write(data, drain=False)
+                await _in_portions(note, data)
+                await writer.drain()
+        except ConnectionError:
+            pass  # the other side is gone, and its own pump ends too
 
 
 LIMIT = 64 * 1024 * 1024
@@ -209,11 +205,7 @@ class _Inflate(Extension):
         return False
 
     def frame_inbound_header(
-        self,
-        proto: FrameDecoder | FrameProtocol,  # noqa: ARG002  # wsproto's signature
-        opcode: Opcode,
-        rsv: RsvBits,
-        payload_length: int,  # noqa: ARG002
+        self, _proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, _payload_length: int
     ) -> RsvBits:
         begins = opcode in (Opcode.TEXT, Opcode.BINARY)
         if begins:
@@ -222,11 +214,7 @@ class _Inflate(Extension):
         self._frame_is_compressed = self._message_is_compressed and not opcode.iscontrol()
         return RsvBits(begins, False, False)
 
-    def frame_inbound_payload_data(
-        self,
-        proto: FrameDecoder | FrameProtocol,  # noqa: ARG002
-        data: bytes,
-    ) -> bytes | CloseReason:
+    def frame_inbound_payload_data(self, _proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         if not self._frame_is_compressed:
             return data
         content = bytearray()

@@ -139,9 +139,13 @@ def _ones(value: Value, text: bytes, start: int, end: int, spans: list[Span]) ->
 
 def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) -> tuple[int, Value | None]:
     """Read the characters between the mark and the value."""
-    space = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
-    if space > at:
-        return space, _spaced(value, text[at:space])
+    is_quoted = value.label.form in ("json", "pair")
+    end = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it always matches
+    if end > at:
+        space = text[at:end]
+        seen = value.seen + space
+        ends = not is_quoted and (b"\n" in space or b"\r" in space)
+        return end, None if ends or value.run or len(seen) > _LONGEST_SPACE else value._replace(seen=seen)
     char = text[at : at + 1]
     if char == b"\\":
         return at + 1, value._replace(run=value.run + 1) if value.run < _DEEPEST else None
@@ -150,9 +154,8 @@ def _lead(value: Value, text: bytes, at: int, _spans: list[Span], strict: bool) 
             return at, None
         return at + 1, value._replace(step="word", quote=char, level=value.run, run=0, seen=b"")
     if value.run:
-        is_space = char in b"nrt" and value.label.form in ("json", "pair")
-        return at + 1, value._replace(run=0) if is_space else None
-    if value.label.form in ("json", "pair"):
+        return at + 1, value._replace(run=0) if is_quoted and char in b"nrt" else None
+    if is_quoted:
         return _lead_json(value, char, at)
     return _lead_bare(value, char, at)
 
@@ -163,12 +166,6 @@ def _ends_text(value: Value) -> bool:
     if label.form not in ("json", "pair") or label.single:
         return value.run == 0
     return value.run < label.level
-
-
-def _spaced(value: Value, space: bytes) -> Value | None:
-    seen = value.seen + space
-    ends = value.label.form not in ("json", "pair") and (b"\n" in space or b"\r" in space)
-    return None if ends or value.run or len(seen) > _LONGEST_SPACE else value._replace(seen=seen)
 
 
 def _lead_json(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:

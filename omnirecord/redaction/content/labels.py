@@ -114,12 +114,11 @@ def _may_pair(text: bytes) -> bool:
 
 def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
     """Return the first label that ends behind `behind`, and its end. `start`: start of the search."""
+    first = None
     for found in _LABEL.finditer(text, start):
         if found.end() > behind and (label := _label(found)) is not None:
             first = label, found.end()
             break
-    else:
-        first = None
     return _first_entry(text, start, behind, first) if b"alue" in text else first
 
 
@@ -148,7 +147,8 @@ def _label(found: re.Match[bytes]) -> Label | None:
     said = name.label._replace(level=len(raw) - len(raw.rstrip(b"\\")))
     if found["option"] is not None:
         is_pair = found["next"] is not None
-        if is_pair and not _is_listed(found.string, found.start()):
+        before = found.string[max(0, found.start() - 12) : found.start()].rstrip(_OPENING)
+        if is_pair and before[-1:] not in (b"[", b",", b"("):  # no item of a list, but a value of an object
             return None
         return said._replace(form="pair" if is_pair else "option")
     if found["variable"] is not None:
@@ -165,7 +165,8 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
     if found["mark"] == b">":
         return said._replace(form="tag") if not gap and before in (b"<", b":") else None
     if found["mark"] == b":" and quote in (b'"', b"'"):
-        return said._replace(form="json", single=quote == b"'") if not _is_choice(text, start) else None
+        is_choice = text[max(0, start - 8) : start].rstrip(_OPENING).endswith(b"?")  # between `?` and `:`
+        return None if is_choice else said._replace(form="json", single=quote == b"'")
     if b"\n" in gap or b"\r" in gap or (b"*" in gap and before != b"*"):  # masked already, or Markdown
         return None
     is_plain = found["mark"] == b":"
@@ -178,20 +179,10 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
     )
 
 
-def _is_listed(text: bytes, start: int) -> bool:
-    """Whether a quoted string is an item of a list, and no value of an object, which a name would follow."""
-    return text[max(0, start - 12) : start].rstrip(_OPENING)[-1:] in (b"[", b",", b"(")
-
-
 def _quote_before(text: bytes, start: int) -> bytes:
     """Return the quote that ends at `start`, with its backslashes."""
     before = text[max(0, start - 17) : start]
     return before[len(before[:-1].rstrip(b"\\")) :] if before[-1:] in (b'"', b"'") else b""
-
-
-def _is_choice(text: bytes, start: int) -> bool:
-    """Whether a string is between `?` and `:`, where it is no name."""
-    return text[max(0, start - 8) : start].rstrip(_OPENING).endswith(b"?")
 
 
 def _is_first(text: bytes, start: int, raw: bytes) -> bool:

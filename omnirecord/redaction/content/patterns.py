@@ -76,8 +76,7 @@ _LOGIN = rf"{WORD}.@%+"
 _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
 _CRYPT = ("$2a$1", "$2b$1", "$2y$1", "$6$", "$y$j", "$gy$j", "$apr1$", "$argon2id$", "$argon2i$")
-"""Prefixes of password hashes of `crypt`, in `/etc/shadow` and `.htpasswd`. `$1$` and `$5$` are left out, as they are
-more frequent in code."""
+"""Prefixes of `crypt` hashes, in `/etc/shadow` and `.htpasswd`; without `$1$` and `$5$`, which are frequent in code."""
 _ASK = r"[^\]\r\n]{0,24}"
 
 
@@ -176,13 +175,11 @@ _OWN = re.compile(r"[!-~]{3,64}")
 
 def own(prefixes: Iterable[str]) -> Kind:
     """Return the kind of the user's prefixes. Raises `UsageError` for an invalid prefix."""
-    return Kind("own", tuple(dict.fromkeys(_checked(prefix) for prefix in prefixes)), soft=".")
-
-
-def _checked(prefix: str) -> str:
-    if not _OWN.fullmatch(prefix) or set(prefix) & set('"\\*'):
-        raise UsageError(
-            f"the prefix {prefix!r} cannot be looked for: give 3 to 64 characters of printable ASCII, without spaces,"
-            ' ", \\ and *'
-        )
-    return prefix
+    different = tuple(dict.fromkeys(prefixes))
+    for prefix in different:
+        if not _OWN.fullmatch(prefix) or set(prefix) & set('"\\*'):
+            raise UsageError(
+                f"the prefix {prefix!r} cannot be looked for: give 3 to 64 characters of printable ASCII, without"
+                ' spaces, ", \\ and *'
+            )
+    return Kind("own", different, soft=".")

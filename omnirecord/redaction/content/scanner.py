@@ -43,16 +43,12 @@ class Rule:
     """A kind with compiled patterns."""
 
     def __init__(self, kind: Kind) -> None:
-        self.name = kind.name
-        self.anywhere = kind.anywhere
-        self.block = kind.block
+        self.kind = kind
         self.soft = frozenset(kind.soft.replace("\\\\", "\\").encode())
         self.body = re.compile(f"[{kind.body}]*".encode())
         self.lead = re.compile(f"[{kind.lead}]*".encode()) if kind.lead else None
-        self.longest_lead = kind.longest_lead
         self.words = frozenset(kind.words)
         self.beginnings = frozenset(word[:n] for word in kind.words for n in range(1, len(word) + 1))
-        self.prefixes, self.patterns, self.begun = kind.prefixes, kind.patterns, kind.begun
         self.longest = max([*map(len, kind.prefixes), *(_LONGEST_PATTERN for _ in kind.patterns)], default=0)
 
 
@@ -70,9 +66,9 @@ class Scanner:
     def _use(self, rules: list[Rule]) -> None:
         self._rules = rules
         self._context = max(rule.longest for rule in rules) + 3
-        self._known = {prefix.encode(): rule for rule in rules for prefix in rule.prefixes}
-        self._patterns = [(re.compile(one.encode()), rule) for rule in rules for one in rule.patterns]
-        patterns = [one for rule in rules for one in rule.patterns]
+        self._known = {prefix.encode(): rule for rule in rules for prefix in rule.kind.prefixes}
+        self._patterns = [(re.compile(one.encode()), rule) for rule in rules for one in rule.kind.patterns]
+        patterns = [one for rule in rules for one in rule.kind.patterns]
         self._search = re.compile(_any_of([one.decode() for one in self._known], patterns).encode()).search
 
     @cached_property
@@ -98,7 +94,7 @@ class Scanner:
             if found is None:
                 return spans, State(seen=(state.seen + text[at:])[-self._context :])
             rule, at = found
-            state = State(rule, "block" if rule.block else "lead")
+            state = State(rule, "block" if rule.kind.block else "lead")
         return spans, state
 
     def _next(self, seen: bytes, text: bytes, at: int) -> tuple[Rule, int] | None:
@@ -114,7 +110,7 @@ class Scanner:
         while found := self._search(text, start, limit):
             rule = self._rule_of(found)
             start = found.start() + 1
-            if found.end() > behind and (rule.anywhere or _begins_word(text, found.start())):
+            if found.end() > behind and (rule.kind.anywhere or _begins_word(text, found.start())):
                 first, limit = (rule, found.end()), found.end() - 1
         return first
 
@@ -133,8 +129,8 @@ class Scanner:
     @cached_property
     def _begun(self) -> re.Pattern[bytes]:
         """Matches a text that ends in the beginning of a prefix."""
-        texts = {prefix[:n] for rule in self._rules for prefix in rule.prefixes for n in range(1, len(prefix))}
-        begun = [rule.begun for rule in self._rules if rule.begun]
+        texts = {prefix[:n] for rule in self._rules for prefix in rule.kind.prefixes for n in range(1, len(prefix))}
+        begun = [rule.kind.begun for rule in self._rules if rule.kind.begun]
         ends = "|".join([*map(re.escape, sorted(texts, key=len, reverse=True)), *begun])
         return re.compile(rf"(?:{ends})\Z".encode())
 
@@ -166,7 +162,7 @@ def _begins_word(text: bytes, at: int) -> bool:
 
 def _lead(rule: Rule, state: State, text: bytes, at: int, _spans: list[Span]) -> tuple[int, State]:
     if rule.lead is not None:
-        end = min(rule.lead.match(text, at).end(), at + rule.longest_lead - len(state.seen))  # type: ignore[union-attr]
+        end = min(rule.lead.match(text, at).end(), at + rule.kind.longest_lead - len(state.seen))  # type: ignore[union-attr]
         if end == len(text):
             return end, State(rule, "lead", state.seen + text[at:end])
         at = end
@@ -197,7 +193,7 @@ def _kept(rule: Rule, _state: State, text: bytes, at: int, _spans: list[Span]) -
 def _body(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) -> tuple[int, State]:
     end = rule.body.match(text, at).end()  # type: ignore[union-attr]  # it always matches
     if end > at:
-        spans.append(Span(at, end, rule.name, state.step == "begin"))
+        spans.append(Span(at, end, rule.kind.name, state.step == "begin"))
     elif state.step != "body":
         return at, PLAIN
     if end == len(text):
@@ -218,7 +214,7 @@ def _block(rule: Rule, state: State, text: bytes, at: int, spans: list[Span]) ->
     if seen[:1] == b"\\":  # an escape in JSON within JSON
         return (at, PLAIN) if text[at : at + 1] in (b'"', b"'") else (at + 1, State(rule, "block", seen[1:]))
     if body := _BLOCK_BODY.match(text, at):
-        spans.append(Span(at, body.end(), rule.name, seen == b""))
+        spans.append(Span(at, body.end(), rule.kind.name, seen == b""))
         return body.end(), State(rule, "block", b".")
     if space := _BLOCK_KEPT.match(text, at):
         return space.end(), State(rule, "block", seen and b".")

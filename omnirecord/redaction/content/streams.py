@@ -103,11 +103,10 @@ class StreamMask:
         out: list[bytes] = []
         for text, end in _lines(data):
             if text:
-                out += (self._masked_line(text), end)
-            elif end:
-                if not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
-                    self._event, self._in_data = b"", False
-                out.append(end)
+                out.append(self._masked_line(text))
+            elif end and not (self._after_cr and end == b"\n"):  # that is the second half of CRLF
+                self._event, self._in_data = b"", False
+            out.append(end)
             if text or end:
                 self._after_cr, self._is_torn = end == b"\r", False
         return b"".join(out)
@@ -131,14 +130,10 @@ class StreamMask:
         if field[1] == b"event":
             self._event = value[:_LONGEST_EVENT]
             if safe == line and len(line) <= _LONGEST_EVENT:
-                self._remember(line)
+                if len(self._event_lines) >= _EVENTS:
+                    self._event_lines.clear()
+                self._event_lines[line] = self._event
         return safe
-
-    def _remember(self, line: bytes) -> None:
-        """Cache an event-name line without a secret."""
-        if len(self._event_lines) >= _EVENTS:
-            self._event_lines.clear()
-        self._event_lines[line] = self._event
 
     def _goes_on(self, line: bytes) -> bool:
         """Whether the line may be the rest of a line whose beginning was lost."""

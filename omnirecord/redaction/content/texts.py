@@ -147,7 +147,8 @@ class JsonMask:
         if self._careful_for:
             self._careful_for -= 1
             self._first = self._first if self._careful_for else PLAIN
-        if _is_boundary(value, event):
+        found = _TYPE.search(value, 0, _TYPE_WITHIN)
+        if _is_boundary(event) or (found is not None and _is_boundary(found[1])):
             self._end_texts()
         if len(value) > LINE:
             return self.flow(self._counts).feed(value)
@@ -268,12 +269,7 @@ class JsonMask:
         return (first, *kept[-_READINGS:])
 
 
-def _is_boundary(value: bytes, event: bytes) -> bool:
-    """Whether a text may end or begin with this event."""
-    found = _TYPE.search(value, 0, _TYPE_WITHIN)
-    return _says_so(event) or (found is not None and _says_so(found[1]))
-
-
 @lru_cache(256)
-def _says_so(name: bytes) -> bool:
+def _is_boundary(name: bytes) -> bool:
+    """Whether a text may end or begin with an event of this name."""
     return _BOUNDARY.fullmatch(name) is not None
