@@ -63,9 +63,9 @@ _SHORT = 0.0005
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
     help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
-    " reference page), openai-responses, openai-chat, anthropic-messages, auto (by the path of a request), none (no"
-    " check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the"
-    " upstream NAME. The default for an upstream with a name is auto. Repeatable.",
+    " reference page), openai-responses, openai-chat, anthropic-messages, auto (chosen by the path of a request), none"
+    " (no check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the upstream"
+    " NAME. The default for an upstream with a name is auto. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -132,7 +132,8 @@ def proxy(
     Clients connect to the printed address instead of the server's address. The proxy passes the bytes of each stream
     through unchanged, and records every event as it arrives. Ctrl-C stops the proxy.
 
-    Stderr shows messages, answers, tools, approvals and failures. With --json, it shows them only on a terminal.
+    Stderr shows messages, answers, tools, approvals and failures. With --json, stderr shows them only if it is a
+    terminal.
 
     \b
     Example:

@@ -54,7 +54,7 @@ def query(
     """Run one SQL statement over a cassette, read-only, and print the resulting rows.
 
     Without SQL, list the tables and views with their columns. Use "-" to read the SQL from standard input. The command
-    computes the tables sessions, turns, tools, approvals, model_calls and findings if the SQL names them.
+    computes these tables only if the SQL names them: sessions, turns, tools, approvals, model_calls, findings.
 
     \b
     Examples:

@@ -89,8 +89,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--resume", is_flag=True,
-    help="Add an id to each event without an id. A client that reconnects with a Last-Event-ID gets the events after"
-    " this id. This option changes the bytes of the stream.",
+    help="Add an id to each event before the first event that has an id. A client that reconnects with a"
+    " Last-Event-ID gets the events after this id. This option changes the bytes of the stream.",
 )  # fmt: skip
 @click.option(
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
