@@ -109,7 +109,7 @@ CODES: Mapping[str, Code] = {
     ),
     "other-api": _note(
         "The events belong to another API, but the recorder validated them against Omnigent's contract. doctor ignores"
-        " these verdicts.",
+        " the results.",
         "Record with --contract auto for a model API, with none for another, or with a schema. Check this recording"
         " with omnirecord validate CASSETTE --contract FILE.",
     ),
@@ -119,7 +119,7 @@ CODES: Mapping[str, Code] = {
         "Read the raw bytes: omnirecord events CASSETTE --verdict malformed --json.",
     ),
     "event-type-differs": _error(
-        "The event: line and the data of an event name different types. Some clients read the line, others the data.",
+        'The "event:" line and the data of an event name different types. Some clients read the line, others the data.',
         "Read the frames: omnirecord events CASSETTE --verdict invalid --json.",
     ),
     "contract-invalid": _error(
@@ -146,8 +146,8 @@ CODES: Mapping[str, Code] = {
     ),
     # Behaviour of agent, model and clients.
     "approval-unanswered": _error(
-        "The agent waits until its question is answered. The server treats the question as denied after a"
-        " time limit, or when the client closes the POST that led to the question.",
+        "The agent waits for an answer. After a time limit, or when the client closes the POST of its message, the"
+        " server treats the question as denied.",
         "Check whether a client showed the question. The server does not send an open question again; only the"
         " snapshot contains the question. Then check the timeout of the client's POST.",
     ),
@@ -227,7 +227,8 @@ CODES: Mapping[str, Code] = {
         "Read the events before the output: the call may have been lost.",
     ),
     "approval-unasked": _warning(
-        "The stream reported the answer to a question, but not the question. So the client could not show it.",
+        "The stream reported the answer to a question, but not the question. So the client could not show the"
+        " question.",
         "Read the events before the answer: the question may have been lost.",
     ),
     "approval-answered-twice": _warning(
