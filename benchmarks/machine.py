@@ -39,8 +39,8 @@ def sentence(machine: dict[str, object]) -> str:
     return (
         f"{machine['cores']} cores, {machine['processor']}, {machine['memory_gib']} GiB, {machine['kernel']}, Python"
         f" {machine['python']}, aiohttp {machine['aiohttp']}{uvloop}, SQLite {machine['sqlite']}, omnirecord"
-        f" {machine['omnirecord']}. {machine['at']}, load {machine['load']}, {machine['new_page_us']} µs for a new"
-        " memory page"
+        f" {machine['omnirecord']}. {machine['at']}, load {machine['load']}, {machine['new_page_us']} µs to get a"
+        " new memory page"
     )
 
 
