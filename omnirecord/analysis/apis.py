@@ -33,10 +33,9 @@ def api_in(store: Source, x: Exchange) -> Api:
     """Return the API of an exchange by its contract; `FOREIGN` if Omnigent's contract judged a stream in which no event
     is Omnigent's."""
     api = store.contract_of(x.recording).of(x.request.target).api
-    may_be_foreign = x.stream is not None and x.session_id is None and not is_of_omnigent(x.request.target)
-    if may_be_foreign and api.name == OMNIGENT:
-        return FOREIGN if all(one.verdict not in ("valid", "invalid") for one in store.frames(x)) else api
-    return api
+    if x.stream is None or x.session_id is not None or api.name != OMNIGENT or is_of_omnigent(x.request.target):
+        return api
+    return FOREIGN if all(one.verdict not in ("valid", "invalid") for one in store.frames(x)) else api
 
 
 def is_unknown(store: Source, x: Exchange) -> bool:

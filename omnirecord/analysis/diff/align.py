@@ -66,7 +66,9 @@ def aligned(a: Sequence[T], b: Sequence[T], *keys: Callable[[T], str], pair_rest
 def elements(pairs: Iterable[Pair], a: Sequence[T], b: Sequence[T]) -> Iterator[tuple[int, T | None, T | None]]:
     """Yield the index and the two elements of each pair. The index counts in `a`, or in `b` if `a` has no element."""
     for i, j in pairs:
-        yield (j or 0) if i is None else i, None if i is None else a[i], None if j is None else b[j]
+        one = None if i is None else a[i]
+        other = None if j is None else b[j]
+        yield i if i is not None else j or 0, one, other
 
 
 def _in_order(found: list[tuple[int, int]], a: int, b: int) -> list[Pair]:

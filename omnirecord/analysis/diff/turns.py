@@ -109,8 +109,11 @@ def compare_timing(out: Differences, path: str, a: Turn, b: Turn, tolerance_s: f
 
 
 def _times(turn: Turn) -> tuple[float | None, float | None, float | None]:
-    first, end = (None if at is None else (at - turn.begin_ns) / 1e9 for at in (turn.first_text_ns, turn.ended_ns))
-    return first, end, turn.longest_silence.length_ns / 1e9 if turn.longest_silence else 0.0
+    def after(at_ns: int | None) -> float | None:
+        return None if at_ns is None else (at_ns - turn.begin_ns) / 1e9
+
+    silence = turn.longest_silence
+    return after(turn.first_text_ns), after(turn.ended_ns), silence.length_ns / 1e9 if silence else 0.0
 
 
 _LONGEST = 40
@@ -134,10 +137,10 @@ class EventComparison:
         return self._out.ids.bind_all(self._a[i].ids, self._b[j].ids)
 
     def run(self) -> None:
-        names = _names(self._a), _names(self._b)
+        names, others = _names(self._a), _names(self._b)
         runs = False
         for n, one, other in elements(self._unlike, self._a, self._b):
-            at = f"{self._path}{names[1 if one is None else 0][n]}"
+            at = f"{self._path}{others[n] if one is None else names[n]}"
             if one is not None and other is not None:
                 for below, name, mine, theirs in self._out.unlike(one.data, other.data):
                     kind: Kind = "timing" if role(name) == "length" else _kind(one, below)
@@ -146,7 +149,7 @@ class EventComparison:
                 runs |= self._only(at, step, is_a=one is not None)
         for i, j in self._pairs:
             if i is not None and j is not None:
-                self._nulls(f"{self._path}{names[0][i]}", self._a[i], self._b[j])
+                self._nulls(f"{self._path}{names[i]}", self._a[i], self._b[j])
         if self._has_moved or runs:
             before, behind = self._orders()
             self._out.add("order", f"{self._path}.order".lstrip("."), before, behind)

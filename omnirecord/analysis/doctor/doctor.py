@@ -39,20 +39,21 @@ def examine(
 
     `recording`: only of that one. `read` reads the streams of a session; by default its checks read them.
     """
-    only, wanted = recording, None if session is None else the_session(store, session)
+    wanted = None if session is None else the_session(store, session)
     exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
     recordings = by_key(exchanges, lambda x: x.recording)
     troubles = list(_of_recordings(store, recordings, recording))
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
-    for recording, one in sessions:
-        beside = [sign for number, sign in troubles if number == recording]
-        signs = [*one.signs(at_rest), *model.of_session(recording, one.session_id)]
+    for of, one in sessions:
+        beside = [sign for number, sign in troubles if number == of]
+        signs = [*one.signs(at_rest), *model.of_session(of, one.session_id)]
         own = explained(signs, one.session_id, beside)
-        named |= {(recording, finding.because) for finding in own}
+        named |= {(of, finding.because) for finding in own}
         found += own
-    found += [one for signs in model.astray(only) if wanted is None for one in explained(signs, None)]
+    if wanted is None:
+        found += [one for signs in model.astray(recording) for one in explained(signs, None)]
     shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
     shared += _foreign([one for _, checks in sessions for one in checks.streams if one.api is FOREIGN])
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])

@@ -302,7 +302,8 @@ class LiveView:
                 session.fold = fold = Fold(label, at_ns, at_ns, stream, seq, row["session_id"] or "")
             fold.add(row, delta[1])
             session.has_text = session.has_text or row["type"] == protocol.RESPONSE_OUTPUT_TEXT_DELTA
-            session.turn_ns = row["offset_ns"] if session.turn_ns is None else session.turn_ns
+            if session.turn_ns is None:
+                session.turn_ns = row["offset_ns"]
             return
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         for told in event_lines(session, row, place):

@@ -160,7 +160,8 @@ def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:
 def _begun(state: State, row: Row, data: Data, make: Make) -> Line | None:
     response = as_dict(data.get("response"))
     id_ = as_text(response.get("id")) or ""
-    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
+    if state.turn_ns is None:
+        state.turn_ns = row["offset_ns"]
     if not state.is_new("response", id_):
         return None
     state.has_text = False
@@ -220,7 +221,8 @@ def _asks(state: State, row: Row, data: Data, make: Make) -> Line | None:
     id_ = as_text(data.get("elicitation_id")) or ""
     if not state.is_new("asked", id_):
         return None
-    state.turn_ns = row["offset_ns"] if state.turn_ns is None else state.turn_ns
+    if state.turn_ns is None:
+        state.turn_ns = row["offset_ns"]
     return make("approval", "approval", "asked:", one_line(as_text(as_dict(data.get("params")).get("message")) or ""))
 
 
