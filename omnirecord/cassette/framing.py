@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..contract.judge import Contract, Judgement
 from ..wire.content_coding import CodingError, Decoder, Identity, decoder
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
-from ..wire.sse import BLANK_LINE, Frame, Parser
+from ..wire.sse import BLANK_LINE, Frame, Parser, is_utf8
 
 PORTION = 64 * 1024
 """Bytes of decoded content per step."""
@@ -233,15 +233,7 @@ def _behind_frame(data: bytes, start: int) -> int:
 
 def is_text(data: bytes) -> bool:
     """Whether bytes are UTF-8 without NUL, so that any SQLite tool shows them."""
-    return b"\0" not in data and (data.isascii() or is_utf8(data))
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return b"\0" not in data and is_utf8(data)
 
 
 def cut(spans: Iterable[Span], sizes: Iterable[int]) -> Iterator[bytes | None]:

@@ -25,9 +25,9 @@ from ..redaction.pseudonyms import File, user_key
 from ..redaction.redactor import JsonMask, Redactor, Scanner, StreamMask, content_scanner
 from ..wire.content_coding import CodingError, Decoder, are_known, codings_of, decoder
 from ..wire.headers import header
+from ..wire.sse import is_utf8
 from .export import named, refuse_leftovers, write_lines
 from .files import pieces_of
-from .framing import is_utf8
 from .jsonl import data_of, encoded, reads_values, text, values
 from .open import open_store, refuse_to_overwrite
 from .select import named_session, the_session, with_children

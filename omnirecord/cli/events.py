@@ -104,6 +104,8 @@ def event_lines(rows: Iterator[dict[str, Any]], zero: Callable[[int, str | None,
         shown = visible(row["type"] or "-")
         place, said = f"{stream}:{row['seq']}", visible(summary(row["type"], row["data"]))
         yield f"{place:>7} {times}  {row['verdict']:<9} {shown:<{wide}} {said}"
-        yield from (f"{'':>27}  {visible(i['path'])}: {visible(i['message'])}" for i in row["issues"])
+        for issue in row["issues"]:
+            said = ": ".join(filter(None, (issue["path"], issue["message"])))
+            yield f"{'':>27}  {visible(said)}"
     if stream is None:
         yield "no events"

@@ -5,14 +5,15 @@
    `comment`    it has no data field
    `sentinel`   its data is `[DONE]`
    `truncated`  it was cut off, or was too large to be kept
-   `malformed`  its data is no JSON object with a type
+   `malformed`  its bytes are not UTF-8, or its data is no JSON object with a type
    `unknown`    the contract lacks that type
    `invalid`    the payload does not fit its type, or `event:` names another type
    `valid`
 
 The type of a payload is its `type`, unless the API of the contract has another rule (`Api`).
 
-An oversized frame is `truncated` first of all: its data was not kept.
+An oversized frame is `truncated` first of all: its data was not kept. A frame that is not UTF-8 is read with U+FFFD in
+place of the invalid bytes, as most clients do. So it can have a type, too.
 """
 
 from __future__ import annotations
@@ -27,8 +28,18 @@ from pydantic import ValidationError
 
 from ..model import Verdict
 from ..wire.json_rpc import message_of
-from ..wire.sse import BLANK_LINE, Frame, data_start, event_before, is_comment, read_fields, with_lf
-from ..wire.strict_json import MalformedError, parse, parse_quickly, without_surrogates
+from ..wire.sse import (
+    BLANK_LINE,
+    Frame,
+    data_start,
+    event_before,
+    first_not_utf8,
+    is_comment,
+    is_utf8,
+    read_fields,
+    with_lf,
+)
+from ..wire.strict_json import MalformedError, parse, parse_quickly, parsed, without_surrogates
 from . import OMNIGENTS, SENTINEL, Api, Issue, ProblemKind, shortened
 from .events import OPEN, TAG, Event, Known, UntypedEvent, sequence_number, type_name
 from .shapes import LONGEST, Shape, Shapes
@@ -88,6 +99,8 @@ _PLAIN = {
     "string_type": "should be a string",
 }
 NONE = "none"
+NOT_UTF8 = "is not UTF-8"
+"""The beginning of the message for a frame with other bytes."""
 
 
 class Contract:
@@ -119,7 +132,7 @@ class Contract:
     def judge(self, frame: Frame) -> Judgement:
         """Return the judgement of a frame, with its first issues."""
         raw, shapes = frame.raw, self.shapes
-        if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST:
+        if shapes is None or raw is None or not frame.complete or len(raw) > LONGEST or not is_utf8(raw):
             return self._judge(frame)
         raw = with_lf(raw)
         type_ = shapes.type_of(raw)
@@ -140,6 +153,7 @@ class Contract:
                 or len(raw) > LONGEST
                 or not match(raw, at)
                 or not frame.complete
+                or not (raw.isascii() or is_utf8(raw))
             ):
                 judged.append(self.judge(frame))
                 head, at, match, type_, _ = shapes.last
@@ -179,7 +193,8 @@ class Contract:
         raw = with_lf(raw)
         if is_comment(raw):
             return Judgement("comment")
-        start = data_start(raw) if frame.complete else 0
+        is_text = raw.isascii() or is_utf8(raw)
+        start = data_start(raw) if frame.complete and is_text else 0
         data = parse_quickly(raw[start:-2]) if start else None
         if data is not None:
             return self._judge_payload(event_before(raw, start), data, data)
@@ -190,11 +205,22 @@ class Contract:
             return Judgement("sentinel", data=text)
         if not frame.complete:
             return Judgement("truncated", data=text)
+        if not is_text:
+            return self._not_utf8(frame, text)
         try:
             data, checkable = parse(text)
         except MalformedError as error:
             return self._malformed(frame.event, text, str(error))
         return self._judge_payload(frame.event, data, checkable)
+
+    def _not_utf8(self, frame: Frame, text: str) -> Judgement:
+        """Return the judgement of a frame that is not UTF-8, with its type if the rest of it has one."""
+        data, raw = parsed(text), frame.raw or b""
+        fields = data if isinstance(data, dict) else {}
+        start, end = first_not_utf8(raw) or (0, 0)
+        wrong = " ".join(f"0x{byte:02X}" for byte in raw[start:end])
+        issue = Issue("", f"{NOT_UTF8}: {wrong} at byte {start + 1}", "malformed")
+        return Judgement("malformed", self.api.type_of(fields, frame.event), sequence_number(fields), (issue,), data)
 
     def _malformed(self, _event: str | None, text: str, problem: str) -> Judgement:
         return Judgement("malformed", issues=(Issue("", problem, "malformed"),), data=text)
@@ -226,7 +252,7 @@ class Contract:
     def shape_of(self, raw: bytes) -> Shape | None:
         """Return the shape of a valid event, if one tells what is unheard of in it. All events of it have that."""
         shapes = self.shapes
-        if shapes is None or self._odd is not None or len(raw) > LONGEST:
+        if shapes is None or self._odd is not None or len(raw) > LONGEST or not (raw.isascii() or is_utf8(raw)):
             return None
         last = shapes.last
         if raw.startswith(last.head) and last.match(raw, last.at):
@@ -283,8 +309,8 @@ class ByPath(Contract):
 
 class NoContract(Contract):
     """The contract `none`, for an API of which nothing is known: only the bytes of a frame decide its verdict. An event
-    that is neither a comment, nor `[DONE]`, nor cut off is `valid`: its data may be any text. `types`: those that other
-    contracts of the same document know."""
+    that is neither a comment, nor `[DONE]`, nor cut off is `valid` if it is UTF-8: its data may be any text. `types`:
+    those that other contracts of the same document know."""
 
     def __init__(self, name: str = NONE, types: Iterable[str] = ()) -> None:
         super().__init__(name, types, lambda _type, _data: (), api=Api("", any_type, has_ends=False))

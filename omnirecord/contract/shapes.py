@@ -4,8 +4,8 @@
    So a frame that matches is as valid as that frame. A frame that does not match is judged as usual.
 2. A string that a model lists, tests or converts (`"running"`, a number in a string) is literal in the shape. So are
    names, so that no key comes twice, and null, true, false and white space.
-3. Strings match with escapes and any bytes above ASCII, but not with a lone surrogate. Invalid UTF-8 is decoded to
-   U+FFFD, an ordinary letter. Numbers match if they are short, finite and in the usual notation.
+3. Strings match with escapes and any bytes above ASCII, but not with a lone surrogate. The caller passes UTF-8 only.
+   Numbers match if they are short, finite and in the usual notation.
 4. Memory is bounded. Nothing here raises.
 
 A frame's shapes are found by its first line, which names the event; without one, by its `type`.

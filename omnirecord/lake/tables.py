@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..analysis.columns import COLUMNS
+from ..wire.sse import is_utf8
 
 if TYPE_CHECKING:
     from ..cassette.sqlite import Store
@@ -169,8 +170,6 @@ class EventColumns:
 
     def add_frames(self, x: Exchange, store: Store) -> Iterator[None]:
         """Add a stream frame by frame. Yields when the rows should be taken."""
-        from ..cassette.framing import is_utf8
-
         for frame in store.frames(x, unfinished=True):
             place = len(self)
             self._seq.append(frame.seq)
@@ -238,8 +237,6 @@ def start_of(started_at: str) -> datetime:
 
 def is_text(table: FrameTable) -> bool:
     """Whether every frame of a stream is UTF-8."""
-    from ..cassette.framing import is_utf8
-
     body = table.body
     if body.isascii():
         return True

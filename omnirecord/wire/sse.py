@@ -280,6 +280,19 @@ def data_start(raw: bytes) -> int:
     return line + len(b"data: ") if usual and raw.endswith(b"\n") and b"\r" not in raw else 0
 
 
+def is_utf8(data: bytes) -> bool:
+    return data.isascii() or first_not_utf8(data) is None
+
+
+def first_not_utf8(data: bytes) -> tuple[int, int] | None:
+    """Return where the first bytes that are not UTF-8 start and end; None if there are none."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start, error.end
+    return None
+
+
 def with_lf(raw: bytes) -> bytes:
     """Return the frame with LF in the place of CRLF."""
     return raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw

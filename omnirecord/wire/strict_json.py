@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import jiter
 
-from ..model import TimedFrame
+from ..model import TimedFrame, Verdict
 from .sse import data_start, read_fields
 
 MAX_DEPTH = 500
@@ -108,14 +108,16 @@ def parsed(data: str | None) -> Any:
         return data
 
 
+_WITHOUT_PAYLOAD: tuple[Verdict, ...] = ("comment", "sentinel", "truncated")
 Payload = Callable[[TimedFrame], dict[str, Any]]
 """Returns what `payload` returns."""
 
 
 @functools.lru_cache(maxsize=1)
 def payload(frame: TimedFrame) -> dict[str, Any]:
-    """Return the JSON object in a frame; empty if there is none. Do not change it: the last one is cached."""
-    if frame.verdict in ("comment", "sentinel", "truncated", "malformed"):
+    """Return the JSON object in a frame; empty if there is none. Do not change it: the last one is cached. A malformed
+    frame has one if only its bytes are not UTF-8; it has a type then."""
+    if frame.verdict in _WITHOUT_PAYLOAD or (frame.verdict == "malformed" and frame.type is None):
         return {}
     return as_dict(payload_of(frame))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from ...contract import Api
+from ...contract.judge import NOT_UTF8
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.routes import opens_session_stream
@@ -54,8 +55,8 @@ class Contract:
 def _keys(event: Event) -> Iterable[Key]:
     type_ = said(event.type)
     if event.verdict in ("malformed", "truncated"):
-        kind = "too large" if event.frame.raw is None else ""
-        return [(event.verdict, type_, kind or next((m for _, m in event.frame.issues), ""))]
+        kind = "too large" if event.frame.raw is None else next((m for _, m in event.frame.issues), "")
+        return [(event.verdict, type_, NOT_UTF8 if kind.startswith(NOT_UTF8) else kind)]
     if event.verdict == "unknown":
         return [("contract-unknown", type_, "")]
     if event.verdict != "invalid":
@@ -68,8 +69,10 @@ def _keys(event: Event) -> Iterable[Key]:
 
 
 def _sentence(code: str, type_: str, problem: str, count: int) -> str:
+    unread = f"could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}"
+    of_type = f"of type {type_} " if type_ else ""
     sentences = {
-        "malformed": f"could not be read: {said(problem, 100) or 'the data is no JSON object with a type'}",
+        "malformed": f"{of_type}with bytes that are not UTF-8" if problem == NOT_UTF8 else unread,
         "truncated": "too large to be recorded" if problem else "cut in the middle",
         "contract-unknown": f"of a type that the contract does not have: {type_}",
         "event-type-differs": f"whose event: line differs from the type, {type_}",

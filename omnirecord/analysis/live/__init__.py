@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from urllib.parse import quote
 
+from ...cassette.jsonl import data_of
 from ...model import TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import ConnectSnapshot
@@ -29,7 +30,7 @@ from ...text import clip, counted, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..apis import summary
 from ..turns.requests import READS
-from .events import Kind, Line, Make, Row, State, event_lines
+from .events import Kind, Line, Make, Row, State, event_lines, objections
 
 __all__ = ["Line", "LiveView"]
 
@@ -185,7 +186,7 @@ def plain_lines(row: Row, before_ns: int, place: str) -> Iterator[Line]:
 def _delta(row: Row) -> tuple[str, str] | None:
     """Return the key of `_LABELS` and the text of a delta; None for another event."""
     type_, data = row["type"], as_dict(row["data"])
-    if row["verdict"] not in ("valid", "invalid"):
+    if row["verdict"] not in ("valid", "invalid", "malformed"):
         return None
     if type_ in _LABELS:
         return type_, as_text(data.get("delta")) or ""
@@ -293,7 +294,11 @@ class LiveView:
         if name not in self._sessions:
             self._sessions[name] = _Session(self._requests.answered)
         session = self._sessions[name]
+        place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         if (delta := _delta(row)) is not None:
+            for told in objections(session, row, place) if row["verdict"] == "malformed" else ():
+                yield from self._finish(session)
+                yield told
             self._last = name
             fold, label = session.fold, _LABELS[delta[0]]
             if fold is None or fold.label != label:
@@ -305,7 +310,6 @@ class LiveView:
             if session.turn_ns is None:
                 session.turn_ns = row["offset_ns"]
             return
-        place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
         for told in event_lines(session, row, place):
             yield from self._finish(session)
             yield told
@@ -331,7 +335,7 @@ class LiveView:
 
     def _is_copy(self, row: Row) -> bool:
         """Return whether another stream of the session has brought this event."""
-        key = (row["session_id"] or f"stream {row['stream']}", hash(row["raw"]))
+        key = (row["session_id"] or f"stream {row['stream']}", hash(data_of(row["raw"])))
         at_ns, streams = self._copies.get(key, (-_SAME_WITHIN, set[int]()))
         if row["stream"] not in streams and row["offset_ns"] - at_ns < _SAME_WITHIN and streams:
             streams.add(row["stream"])
@@ -350,8 +354,7 @@ class LiveView:
         snapshot = self._snapshots.get(stream)
         if snapshot is None:
             return False
-        raw = None if row["raw"] is None else row["raw"].encode("utf-8", "surrogateescape")
-        frame = TimedFrame(stream, seq, row["offset_ns"], None, raw, 0, row["type"], row["verdict"], ())
+        frame = TimedFrame(stream, seq, row["offset_ns"], None, data_of(row["raw"]), 0, row["type"], row["verdict"], ())
         if snapshot.takes(frame):
             return True
         del self._snapshots[stream]

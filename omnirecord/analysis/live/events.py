@@ -123,7 +123,7 @@ class State:
 def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
     """Return the lines of an event that is no delta."""
     make = partial(Line, row["offset_ns"], place=place)
-    yield from _objections(state, row, make)
+    yield from objections(state, row, place)
     type_, data = row["type"] or "", as_dict(row["data"])
     if (handler := _HANDLERS.get(type_)) is not None:
         yield from filter(None, [handler(state, row, data, make)])
@@ -134,7 +134,7 @@ def event_lines(state: State, row: Row, place: str) -> Iterator[Line]:
 Make = Callable[..., Line]
 
 
-def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
+def objections(state: State, row: Row, place: str) -> Iterator[Line]:
     """Return the contract issues of an event, once for each kind."""
     verdict, type_ = row["verdict"], row["type"] or ""
     if verdict in ("valid", "comment", "sentinel"):
@@ -145,7 +145,7 @@ def _objections(state: State, row: Row, make: Make) -> Iterator[Line]:
     why = "; ".join(": ".join(filter(None, (issue["path"], issue["message"]))) for issue in row["issues"][:3])
     text = why or (summary(row["type"], row["data"]) if verdict == "unknown" else "")
     kind: Kind = "warning" if verdict in ("unknown", "invalid") else "trouble"
-    yield make(verdict, kind, type_, text)
+    yield Line(row["offset_ns"], verdict, kind, type_, text, place=place)
 
 
 def _asked(state: State, row: Row, data: Data, make: Make) -> Line | None:

@@ -19,7 +19,7 @@ from ...cassette.sqlite import is_coded
 from ...model import Exchange, TimedFrame
 from ...omnigent import protocol
 from ...omnigent.protocol import SNAPSHOT_TYPES, connect_snapshot_length
-from ...wire.strict_json import as_dict, payload_of
+from ...wire.strict_json import payload
 from ..stream_parts import Part, decoded_parts, part_of
 from .plan import ReplayPlan, Session, Tree, start_of
 from .playback import Playing, Playthrough
@@ -266,12 +266,12 @@ def _turn(frames: list[TimedFrame]) -> tuple[dict[str, Any], str]:
     parts: list[str] = []
     for frame in frames[_turn_begin(frames) :]:
         if frame.type in (protocol.RESPONSE_CREATED, protocol.RESPONSE_IN_PROGRESS):
-            begun = _data(frame).get("response")
+            begun = payload(frame).get("response")
             begun = begun if isinstance(begun, dict) else {}
             parts = parts if begun.get("id") == response.get("id") else []
             response = begun
         elif frame.type == protocol.RESPONSE_OUTPUT_TEXT_DELTA:
-            parts.append(str(_data(frame).get("delta") or ""))
+            parts.append(str(payload(frame).get("delta") or ""))
     return response, "".join(parts)
 
 
@@ -280,7 +280,7 @@ def _turn_begin(frames: list[TimedFrame]) -> int:
     for number in range(len(frames) - 1, -1, -1):
         frame = frames[number]
         is_status = frame.type == protocol.SESSION_STATUS
-        if frame.type in protocol.RESPONSE_ENDS or (is_status and _data(frame).get("status") in ("idle", "failed")):
+        if frame.type in protocol.RESPONSE_ENDS or (is_status and payload(frame).get("status") in ("idle", "failed")):
             return number + 1
     return 0
 
@@ -293,7 +293,3 @@ def frame_of(type_: str, fields: dict[str, Any]) -> bytes:
     """Return a frame in the server's own spelling, without a sequence number."""
     data = json.dumps({"sequence_number": None, "type": type_, **fields})
     return f"event: {type_}\ndata: {data}\n\n".encode()
-
-
-def _data(frame: TimedFrame) -> dict[str, Any]:
-    return as_dict(payload_of(frame)) if frame.verdict in ("valid", "invalid", "unknown") else {}
