@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -18,14 +19,15 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import ServerError
-from ..model import Headers, Response
+from ..model import Exchange, Headers, Response
 from ..omnigent import protocol
 from ..providers.conversation import Api
 from ..server.aiohttp_private import RawResponse
 from ..server.http import error_response, json_response
 from ..server.listener import no_response
 from ..server.timers import Timers, wake
-from ..wire.headers import end_to_end, header, unsendable, without
+from ..wire.headers import decoded, end_to_end, header, unsendable, without
+from ..wire.redirects import Reached, at_own_address
 from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
 from .player.stream_choice import frame_of
@@ -177,13 +179,14 @@ def _after(seconds: float | None, call: Callable[[], None]) -> Iterator[None]:
 
 class Sender:
     """Sends for one replay. `now` returns the time on its clock, in ns; `ended` returns whether a fault ends a
-    stream; `api` returns the model API of a target."""
+    stream; `api` returns the model API of a target; `reached` returns the upstream of a recorded exchange, and the
+    address at which the client of a request reaches it."""
 
     def __init__(
         self, waiting: Waiting, now: Callable[[], int], ended: Callable[[Playing], bool],
-        api: Callable[[str], Api | None],
+        api: Callable[[str], Api | None], reached: Callable[[Exchange, Headers], Sequence[Reached]],
     ) -> None:  # fmt: skip
-        self._waiting, self._api = waiting, api
+        self._waiting, self._api, self._reached = waiting, api, reached
         self._now = now
         self._ended = ended
 
@@ -197,7 +200,7 @@ class Sender:
         if (refused := _not_replayable(exchange.response)) is not None:
             return refused
         recorded, cut = exchange.response, exchange.ending == "upstream_lost"
-        headers = end_to_end(recorded.headers)
+        headers = self._returned(request, exchange)
         has_body = request.method != "HEAD" and recorded.status not in _BODILESS
         if not cut and has_body and header(headers, "content-length") is not None:
             headers = _sized(headers, answer.body)  # redaction may have changed it
@@ -217,7 +220,7 @@ class Sender:
             return refused
         is_bodiless = request.method == "HEAD" or recorded.status in _BODILESS
         differs = {"content-length", "content-encoding"} if playing.decoded else {"content-length"}
-        headers = end_to_end(recorded.headers, but=() if is_bodiless else differs)
+        headers = without(self._returned(request, playing.exchange), () if is_bodiless else differs)
         response = RawResponse(recorded.status, recorded.reason, headers)
         try:
             await self._waiting.sleep_until(playing.begins_at)
@@ -231,6 +234,12 @@ class Sender:
         except ConnectionError:
             response.cut(request)
         return response
+
+    def _returned(self, request: web.BaseRequest, exchange: Exchange) -> Headers:
+        """Return the recorded fields of a response, with URLs at the upstream moved to this server."""
+        assert exchange.response is not None
+        reached = partial(self._reached, exchange, decoded(request.raw_headers))
+        return at_own_address(end_to_end(exchange.response.headers), exchange.request.headers, reached)
 
     async def fail(self, request: web.BaseRequest, target: str, failing: Failing) -> web.StreamResponse:
         """Answer with the status of a fault, in the shape of the target's API; or reset the connection."""

@@ -26,6 +26,7 @@ from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, WithBlock, continue_upload
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
+from ..wire.redirects import Reached, client_address
 from . import player
 from .control import ControlPath, PlayheadControl, Server
 from .matching.bodies import COMPARED
@@ -166,7 +167,7 @@ class Replay(WithBlock, PlayheadControl):
             self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
             await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
             self._controls = self._player.controls
-            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api)
+            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api, self._reached)
             await self._listener.bind()
             self.url, self.token = self._listener.url, self._listener.token
             self.made_token = self.token if self._listener.is_made else None
@@ -307,6 +308,10 @@ class Replay(WithBlock, PlayheadControl):
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
         return refusal(self._api(target), 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
+
+    def _reached(self, exchange: Exchange, headers: Headers) -> list[Reached]:
+        """Return the upstream of a recorded exchange, and the address at which the client of a request reaches it."""
+        return [Reached(self._plan.upstream_of[exchange.recording], client_address(headers, self.url))]
 
     def _api(self, target: str) -> Api | None:
         """Return the model API of a target; None if the replayed hop has no such requests."""

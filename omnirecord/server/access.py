@@ -15,7 +15,6 @@ phrase is refused, because the recorder runs without a prompt.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import re
 import ssl
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..model import Headers
+from ..wire.addresses import address_of, is_loopback
 from ..wire.headers import header
 
 PROOF = "X-Omnirecord"
@@ -92,7 +92,7 @@ class Guard:
         if (found := _AUTHORITY.fullmatch(authority.strip())) is None:
             return False
         name = _plain(found[1])
-        return is_loopback(name) or name in self._names or (self._any_address and _address(name) is not None)
+        return is_loopback(name) or name in self._names or (self._any_address and address_of(name) is not None)
 
     def _unknown(self, headers: Headers) -> Refusal | None:
         if self._token is None:
@@ -114,12 +114,6 @@ def checked_token(token: str, what: str) -> str:
             " `openssl rand -hex 16` prints"
         )
     return token
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or an address always means this machine."""
-    address = _address(host)
-    return address.is_loopback if address is not None else host == "localhost"
 
 
 def _from_a_browser(headers: Headers) -> Refusal | None:
@@ -162,17 +156,10 @@ def _authority_of(origin: str) -> str | None:
         return None
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
 def _plain(name: str) -> str:
     """Return a name or address in its normal form, for comparison."""
     name = name.strip("[]").lower().removesuffix(".")
-    address = _address(name)
+    address = address_of(name)
     return name if address is None else str(address)
 
 

@@ -22,9 +22,10 @@ from aiohttp import web
 
 from ..errors import OmnirecordError, ServerError, UsageError
 from ..model import Headers
+from ..wire.addresses import is_loopback
 from ..wire.headers import decoded
 from .accept import Accepting
-from .access import File, Guard, checked_token, is_loopback, listening_context
+from .access import File, Guard, checked_token, listening_context
 from .aiohttp_private import RawResponse, current_request
 from .http import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
 from .timers import monotonic

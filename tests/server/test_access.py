@@ -6,7 +6,8 @@ import pytest
 
 from omnirecord.errors import UsageError
 from omnirecord.model import Headers
-from omnirecord.server.access import Guard, checked_token, is_loopback
+from omnirecord.server.access import Guard, checked_token
+from omnirecord.wire.addresses import is_loopback
 from tests.support.examples import each
 
 TOKEN = "0123456789abcdef"

@@ -22,6 +22,7 @@ from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
 from ...text import clip, one_line
 from ...wire.headers import header
+from ...wire.redirects import leads_to
 from ..listing import NS, FrameFilter, Row, event_row
 from ..turns.requests import act_of, error_in, may_act, severity_of
 
@@ -152,8 +153,18 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
         "ending": x.ending if is_over else "open", "act": act, "hop": store.recording(x.recording).hop,
+        "leads_to": _leads_to(store, x) if is_over else None,
         **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
+
+
+def _leads_to(store: Store, x: Exchange) -> str | None:
+    """Return the server to which a redirect leads the client, if its recorder does not record this server."""
+    if x.response is None or not 300 <= x.response.status < 400:
+        return None
+    of = store.recording(x.recording)
+    others = [one.upstream for one in store.recordings() if one.run_id == of.run_id]
+    return leads_to(x.response.status, x.response.headers, x.request.headers, [of.upstream, *others])
 
 
 def _act(store: Store, x: Exchange) -> dict[str, Any] | None:

@@ -254,6 +254,7 @@ class LiveView:
         self._last = ""
         self._snapshots: dict[int, ConnectSnapshot] = {}
         self._before: dict[int, int] = {}
+        self._left_for: set[str] = set()
 
     def lines_of(self, row: Row) -> Iterator[Line]:
         """Return the lines that this row completes. It is a row of an event or a request."""
@@ -262,6 +263,7 @@ class LiveView:
             self._names.add(name)
         if row.get("exchange") is not None:
             yield from self._request(row, name)
+            yield from self._redirect(row, name)
         elif row.get("hop") is not None and not self._every:
             return  # the request has one line: the events of a model would hide the turn
         elif self._every:
@@ -332,6 +334,16 @@ class LiveView:
             yield from self._finish(heard)
         in_turn = session is not None and session.turn_ns is not None
         yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
+
+    def _redirect(self, row: Row, name: str) -> Iterator[Line]:
+        """Return the line of a redirect past the recorder, once for each server."""
+        server: str | None = row.get("leads_to")  # rows of an older proxy have none
+        if server is None or server in self._left_for:
+            return
+        self._left_for.add(server)
+        head = f"to {server}: the client leaves the recorder."
+        text = f"To record this server: --upstream NAME={server}"
+        yield Line(row["end_ns"], "redirect", "warning", head, text, place=self._place(name, f"#{row['exchange']}"))
 
     def _is_copy(self, row: Row) -> bool:
         """Return whether another stream of the session has brought this event."""

@@ -17,6 +17,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 from aiohttp import web
@@ -37,6 +38,7 @@ from ...wire.headers import (  # fmt: skip
     unsendable,
     without,
 )
+from ...wire.redirects import at_own_address
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
@@ -208,11 +210,13 @@ class Forward:
 
     async def _answer(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = decoded(answer.raw_headers)
-        response = RawResponse(answer.status, answer.reason or "", end_to_end(headers))
+        asked = self._asked.headers
+        passed = at_own_address(end_to_end(headers), asked, partial(self.target.reached, asked))
+        response = RawResponse(answer.status, answer.reason or "", passed)
         try:
             self.endless = is_event_stream(headers)
             self._respond("sse" if self.endless else "http", answer.status, answer.reason or "", headers)
-            del headers  # this call lasts as long as a stream
+            del headers, asked, passed  # this call lasts as long as a stream
             await response.prepare(self._request)
             if self.endless:
                 response.forget_headers()

@@ -30,7 +30,7 @@ from yarl import URL
 
 from ...errors import UsageError
 from ...model import Headers, checked_hop
-from ...server.access import explained, is_loopback
+from ...server.access import explained
 from ...server.aiohttp_private import (  # fmt: skip
     ConnectionKey,
     Few,
@@ -44,7 +44,9 @@ from ...server.aiohttp_private import (  # fmt: skip
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
 from ...server.listener import Listener, Place, parse_listen
+from ...wire.addresses import is_loopback
 from ...wire.headers import asks_for_websocket, section_size
+from ...wire.redirects import Reached, address_beside, client_address
 
 log = logging.getLogger("omnirecord")
 
@@ -310,6 +312,14 @@ class Target:
         # a client connection has two file descriptors: its own, and the one to upstream
         self.listener = Listener(lambda request: handler(self, request), place, cost=2)
         self.exchanges = 0
+        self.others: list[Target] = []
+
+    def reached(self, request: Headers) -> list[Reached]:
+        """Return the upstreams of the recorder, this one first, with the addresses at which the client of a request
+        reaches them."""
+        here = client_address(request, self.listener.url)
+        others = (Reached(one.shown, address_beside(here, one.listener.url)) for one in self.others)
+        return [Reached(self.shown, here), *others]
 
     def refuse_itself(self, own: Iterable[str]) -> None:
         """Raise `UsageError` if it is at one of the proxy's own URLs: a request would never end."""
@@ -372,4 +382,7 @@ def targets_of(
     counted = Counter((at.host, at.port) for *_, at in made if at.port)
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
-    return [Target(*one, handler) for one in made]
+    targets = [Target(*one, handler) for one in made]
+    for target in targets:
+        target.others = [one for one in targets if one is not target]
+    return targets

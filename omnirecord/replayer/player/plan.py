@@ -96,6 +96,7 @@ class ReplayPlan:
         self.exchanges = [self._on_one_clock(x) for x in recorded if x.kind != "websocket"]
         self._streams = {x.stream: x for x in self.exchanges if x.stream is not None}
         self._started_at = {one.recording: one.started_at for one in recordings}
+        self.upstream_of = {one.recording: one.upstream for one in recordings}
         parents = store.parents()
         self.sessions: dict[str, Session] = {}
         self.trees: dict[str, Tree] = defaultdict(Tree)
