@@ -17,7 +17,7 @@ import click
 from ..cassette.files import TemporaryFolder
 from ..errors import NotACassette
 from .arguments import DATABASE, opened
-from .common import is_terminal, output_options, print_rows
+from .common import Failure, is_terminal, output_options, print_rows
 
 if TYPE_CHECKING:
     from ..replayer.verify import Verification
@@ -91,7 +91,10 @@ def demo(db: Path | None, as_json: bool) -> None:
     screen = Screen(stderr=True) if is_terminal(sys.stderr) and not as_json else None
     say = (lambda _: None) if as_json else click.echo
     with TemporaryFolder("demo") as folder:
-        result = asyncio.run(run_demo(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))
+        try:
+            result = asyncio.run(run_demo(db or Path(folder) / "demo.db", say, screen, is_temporary=db is None))
+        except TimeoutError as error:
+            raise Failure(f"the demo did not finish: {error}") from error
     if as_json:
         print_rows([{"db": None if db is None else str(db), **result.row()}])
     sys.exit(0 if result.equal else 1)

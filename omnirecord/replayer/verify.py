@@ -163,6 +163,8 @@ class Rerun:
             and (not streams_only or x.kind == "sse" or x.request.method == "POST")
         ]
         self._moved = asyncio.Event()
+        self._patience = STUCK_AFTER
+        self._limit = asyncio.timeout(None)
         self._reads = cache(self._read_reads)
         self._begun: dict[int, Exchange] = {}  # sent, and not answered in full
         self.streams: dict[int, StreamSeen] = {}
@@ -171,7 +173,8 @@ class Rerun:
 
     async def run(self, longest_wait: float = 0.0) -> None:
         """Send all requests, and return when all are answered and every stream has ended. Raises `TimeoutError` after
-        `longest_wait` + 15 seconds without a byte."""
+        `longest_wait` + 15 seconds without a byte. Runs once."""
+        self._patience = longest_wait + STUCK_AFTER
         client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             auto_decompress=False,
@@ -179,24 +182,18 @@ class Rerun:
             timeout=aiohttp.ClientTimeout(total=None),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
         )
-        async with client, asyncio.TaskGroup() as group:
-            watch = group.create_task(self._watch(longest_wait + STUCK_AFTER))
-            made = []
-            for x in self._exchanges:  # in order of time
-                while not self._is_time(x):
-                    await self._moved.wait()
-                self._begun[x.exchange] = x
-                made.append(group.create_task(self._make(client, x)))
-            await asyncio.gather(*made)
-            watch.cancel()
-
-    async def _watch(self, patience: float) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._moved.wait(), patience)
-            except TimeoutError:
-                stuck = [x.request.target for x in self._begun.values()]
-                raise TimeoutError(f"no byte came for {patience:.0f} s; still open: {', '.join(stuck[:3])}") from None
+        try:
+            async with client, self._limit, asyncio.TaskGroup() as group:
+                self._move()
+                for x in self._exchanges:  # in order of time
+                    while not self._is_time(x):
+                        await self._moved.wait()
+                    self._begun[x.exchange] = x
+                    group.create_task(self._make(client, x))
+        except TimeoutError:
+            stuck = [x.request.target for x in self._begun.values()]
+            message = f"no byte came for {self._patience:.0f} s; still open: {', '.join(stuck[:3])}"
+            raise TimeoutError(message) from None
 
     async def _make(self, client: aiohttp.ClientSession, x: Exchange) -> None:
         try:
@@ -237,6 +234,9 @@ class Rerun:
                 return  # the recorded client left here
 
     def _move(self) -> None:
+        """Wake the loop that sends the requests, and start the wait for the next byte."""
+        if not self._limit.expired():
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._patience)
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 

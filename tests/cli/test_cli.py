@@ -167,6 +167,15 @@ def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
     assert (row["streams"], row["equal"]) == (1, True)
 
 
+@pytest.mark.parametrize("words", [("verify", str(CASSETTES / "text.jsonl"), "--timing", "instant"), ("demo",)])
+def test_a_replay_that_is_stuck_is_a_sentence(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnirecord.replayer.verify.STUCK_AFTER", 0.0)
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: the ")
+    assert "did not finish: no byte came for 0 s; still open: /" in result.stderr
+
+
 def wrong_files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files that are no usable cassette, each with what the sentence has to say."""
     lines = (CASSETTES / "approval.jsonl").read_text().splitlines(keepends=True)

@@ -173,12 +173,11 @@ async def test_a_server_that_never_answers_is_given_up_on(monkeypatch: pytest.Mo
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     source = open_store(CASSETTES / "approval.jsonl")
     try:
-        with pytest.raises(ExceptionGroup) as caught:
+        with pytest.raises(TimeoutError, match=r"no byte came for 0 s; still open: /v1/"):
             await Rerun(source, 1, f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}").run()
     finally:
         source.close()
         silent.close()
-    assert "no byte came" in str(caught.value.exceptions[0])
 
 
 @pytest.mark.parametrize("target", ["//127.0.0.2:9/x", "/@127.0.0.2:9/x", "/http://127.0.0.2:9/x", "*"])
