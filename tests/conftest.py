@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,6 +162,34 @@ def _watched(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
     found = watchdog.found(marker.kwargs.get("times", 1))
     assert not found, "\n".join(map(str, found))
+
+
+@pytest.fixture
+def _installed_modules_stay(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let a run of `pytester` in this process remove only the modules of its project from `sys.modules`.
+
+    It would remove all modules that it imports first. The next import of such a package makes its classes again, but
+    its extension module keeps the former classes. `cryptography` then finds no extension of a certificate.
+    """
+    from _pytest.pytester import SysModulesSnapshot
+
+    projects = tmp_path_factory.getbasetemp()
+
+    def is_of_a_project(module: ModuleType | None) -> bool:
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        return any(Path(place).is_relative_to(projects) for place in places if place)
+
+    class Snapshot(SysModulesSnapshot):
+        def __init__(self, preserve: object = None) -> None:  # noqa: ARG002  # pytester's signature
+            known = frozenset(sys.modules)
+            super().__init__(lambda name: name not in known and not is_of_a_project(sys.modules[name]))
+
+    monkeypatch.setattr("_pytest.pytester.SysModulesSnapshot", Snapshot)
+
+
+@pytest.fixture
+def pytester(_installed_modules_stay: None, pytester: pytest.Pytester) -> pytest.Pytester:
+    return pytester
 
 
 @pytest.fixture(scope="session")

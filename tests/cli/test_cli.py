@@ -23,6 +23,7 @@ from tests.support import forked
 from tests.support.cassettes import conversation
 from tests.support.examples import each
 from tests.support.hop_tapes import model_hop
+from tests.support.nobody import NOBODY, is_readable_as_nobody
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
 EVENT_KEYS = [
@@ -250,6 +251,7 @@ def test_a_failed_import_leaves_the_cassette_as_it_was(tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
 
 
+@is_readable_as_nobody
 def test_a_file_without_permission_gets_a_sentence(cassette: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
@@ -266,12 +268,11 @@ def test_a_file_without_permission_gets_a_sentence(cassette: Path, tmp_path_fact
 
 
 def run_as_nobody(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    """Root may read every file, so it is nobody who runs the command then, with all that it needs loaded before."""
+    """Run a command as another user if this one is root, who may read every file."""
     code = (
-        "import os, sys, encodings.idna, omnirecord.cassette.open, omnirecord.analysis.listing\n"
-        "import omnirecord.cassette.jsonl\n"
+        "import os\n"
         "from omnirecord.cli import main\n"
-        "os.geteuid() == 0 and os.setuid(65534)\n"
+        f"os.geteuid() == 0 and os.setuid({NOBODY})\n"
         f"main({[str(word) for word in words]!r})"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

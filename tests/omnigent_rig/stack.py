@@ -20,7 +20,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Self
 
-import httpcore  # noqa: F401  httpx takes it late: inside a pytester run it would be a second copy, caught by nobody
 import httpx
 from omnigent.runner.identity import token_bound_runner_id
 

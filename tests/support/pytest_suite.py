@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
-import httpx  # noqa: F401  # loaded once, not anew in each suite that runs in this process
 import pytest
 
 import omnirecord

@@ -19,6 +19,7 @@ import pytest
 from omnirecord.cassette.open import import_file, open_store
 from tests.support.cassettes import HEALTHY
 from tests.support.forked import Done, on_a_terminal, run
+from tests.support.nobody import NOBODY, is_readable_as_nobody
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "jsonl": ("export", "--format", "jsonl"), "sse": ("export", "--format", "sse", "--stream", "1"),
@@ -202,6 +203,7 @@ def test_what_cannot_be_written_is_a_sentence(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+@is_readable_as_nobody
 @pytest.mark.skipif(os.geteuid() != 0, reason="another user can only be taken on by root")
 @pytest.mark.parametrize("command", ["jsonl", "a database, scrubbed"])
 def test_a_file_without_write_permission_is_not_replaced(command: str) -> None:
@@ -214,7 +216,7 @@ def test_a_file_without_write_permission_is_not_replaced(command: str) -> None:
         copy.chmod(0o644)
         file.write_bytes(b"old")
         file.chmod(0o444)
-        nobody = [partial(os.setgid, 65534), partial(os.setuid, 65534)]
+        nobody = [partial(os.setgid, NOBODY), partial(os.setuid, NOBODY)]
         done = run([*COMMANDS[command], copy, "-o", file], before=nobody)
         assert done.code == 2, done.errors
         assert b"cannot write" in done.errors
