@@ -11,6 +11,12 @@ from ..text import visible
 from .arguments import cassette_argument, shown
 from .common import Failure, output_options, print_lines, print_rows
 
+_ERRORS = {
+    "timing_error_ms": "timing error",
+    "first_byte_error_ms": "error of the time to the first byte",
+    "first_event_error_ms": "error of the time to the first event",
+}
+
 
 @click.command()
 @cassette_argument
@@ -45,8 +51,9 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         plural = "" if result.streams == 1 else "s"
         said = "equal" if result.equal else "different"
         click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
-        error = row["timing_error_ms"]
-        click.echo(f"timing error: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
+        for key, what in _ERRORS.items():
+            if (error := row[key]) is not None:
+                click.echo(f"{what}: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
         print_lines(map(visible, result.differences))
     if not result.streams:
         click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)

@@ -1,4 +1,4 @@
-"""Replays a cassette to its recorded clients: compares the bytes of every stream, and measures the timing error.
+"""Replays a cassette to its recorded clients: compares the bytes of every stream, and measures the timing errors.
 
 It runs a replay server on loopback and a rerun of the recorded clients. Opens of streams are gates here, as messages
 are, so that each stream opens at its recorded time.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,38 +26,48 @@ from yarl import URL
 
 from ..cassette.open import open_store
 from ..cassette.sqlite import Store
-from ..model import Exchange
+from ..model import Exchange, root_of
 from ..omnigent.protocol import ConnectSnapshot
 from ..text import same_start
 from ..wire.headers import end_to_end
-from .player.plan import hops_of
+from .player.plan import hops_of, start_of
 from .player.timeline import NS, Scale, Timing
 from .server import Replay
 
 
 @dataclass(slots=True)
 class Verification:
-    """The result. An error is the difference between a replayed and an expected gap between reads, in ms."""
+    """The result. An error is the difference between a replayed and an expected gap, in ms. `errors_ms`: of the gaps
+    between reads; `first_byte_ms`: of those from a request to the start of its response; `first_event_ms`: to its
+    first read."""
 
     streams: int = 0
     bytes: int = 0
     differences: list[str] = field(default_factory=list)
     errors_ms: list[float] = field(default_factory=list)
+    first_byte_ms: list[float] = field(default_factory=list)
+    first_event_ms: list[float] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
         return not self.differences
 
     def row(self) -> dict[str, Any]:
-        """Return the object that `verify --json` prints."""
-        errors = sorted(self.errors_ms) or [0.0]
-        figures = {"p50": quantile(errors, 0.5), "p99": quantile(errors, 0.99), "max": errors[-1]}
+        """Return the object that `verify --json` prints. A key without a measured gap is None."""
         return {
             "streams": self.streams,
             "bytes": self.bytes,
             "equal": self.equal,
-            "timing_error_ms": {name: round(value, 3) for name, value in figures.items()},
+            "timing_error_ms": _figures(self.errors_ms or [0.0]),
+            "first_byte_error_ms": _figures(self.first_byte_ms) if self.first_byte_ms else None,
+            "first_event_error_ms": _figures(self.first_event_ms) if self.first_event_ms else None,
         }
+
+
+def _figures(errors: list[float]) -> dict[str, float]:
+    ordered = sorted(errors)
+    figures = {"p50": quantile(ordered, 0.5), "p99": quantile(ordered, 0.99), "max": ordered[-1]}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
 def quantile(ordered: list[float], q: float) -> float:
@@ -91,7 +101,10 @@ async def _verify(store: Store, recording: int, server: Replay, result: Verifica
             result.differences.append(f"stream {x.stream}: was not replayed ({why})")
     for seen in rerun.streams.values():
         compare(store, seen, result)
-        result.errors_ms += timing_errors_ms(store, seen, server.timing)
+        expected = Expected(store, seen.exchange, server.timing)
+        result.errors_ms += expected.errors_ms(seen)
+        result.first_byte_ms += expected.first_byte_ms(seen)
+        result.first_event_ms += expected.first_event_ms(seen)
 
 
 def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
@@ -107,21 +120,64 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
         result.differences.append(f"{name}: {how}, but was recorded as {seen.exchange.ending}")
 
 
-def timing_errors_ms(store: Store, seen: StreamSeen, timing: Timing) -> Iterator[float]:
-    """Yield the errors of the gaps between the reads of one stream, in ms, if both are timed from the same moment. The
-    client decides when it asks: so reads after a request are timed from the request, the connect snapshot from the
-    open."""
-    reads = store.reads(seen.exchange.exchange)
-    others = store.exchanges(recording=seen.exchange.recording, by_clients=True)
-    asked = {x.request.at_ns for x in others}
-    of_reads = (read.offset_ns for x in others if x.kind == "sse" for read in store.reads(x.exchange))
-    scale = Scale(sorted(asked.union(of_reads)), timing)  # another stream's read divides a gap
-    snapshot = takewhile(ConnectSnapshot().takes, store.frames(seen.exchange))
-    moments = sorted(asked | {max((frame.offset_ns for frame in snapshot), default=-1)})
-    timed = zip((r.offset_ns for r in reads), _arrivals([r.size for r in reads], seen.arrivals), strict=False)
-    for (before, came), (after, comes) in pairwise(timed):
-        if bisect_left(moments, before) == bisect_left(moments, after):
-            yield abs((comes - came) - (scale(after) - scale(before))) / 1e6
+class Expected:
+    """The expected times of one stream. A gap is compared if no client request lies in it: the client decides when it
+    asks, and its requests are gates. So the connect snapshot is timed from the open, later reads from each other."""
+
+    def __init__(self, store: Store, exchange: Exchange, timing: Timing) -> None:
+        self._exchange = exchange
+        self._reads = store.reads(exchange.exchange)
+        clients = list(store.exchanges(recording=exchange.recording, by_clients=True))
+        parents = store.parents()
+        streams = [x for x in clients if x.kind == "sse" and _has_playhead_of(exchange, x, parents)]
+        reads = {x.exchange: [read.offset_ns for read in store.reads(x.exchange)] for x in streams}
+        asked = {x.request.at_ns for x in clients}
+        points = asked.union(map(start_of, streams), *reads.values())  # another stream's read divides a gap
+        self._scale = Scale(sorted(points), timing)
+        snapshot = takewhile(ConnectSnapshot().takes, store.frames(exchange))
+        self._snapshot_ns = max((frame.offset_ns for frame in snapshot), default=-1)
+        self._asked = sorted(asked)
+        self._moments = sorted(asked | {self._snapshot_ns})
+        asked_ns = exchange.request.at_ns
+        begun = (x for x in streams if x.exchange != exchange.exchange and x.request.at_ns < asked_ns)
+        self._is_overlapped = any(reads[x.exchange][-1:] > [asked_ns] for x in begun)
+
+    def errors_ms(self, seen: StreamSeen) -> Iterator[float]:
+        """Yield the errors of the gaps between the reads, in ms."""
+        arrivals = _arrivals([read.size for read in self._reads], seen.arrivals)
+        timed = zip((read.offset_ns for read in self._reads), arrivals, strict=False)
+        for (before, came), (after, comes) in pairwise(timed):
+            if bisect_left(self._moments, before) == bisect_left(self._moments, after):
+                yield self._error_ms(before, after, comes - came)
+
+    def first_byte_ms(self, seen: StreamSeen) -> Iterator[float]:
+        """Yield the error of the time from the request to the start of the response, in ms, if it can be compared."""
+        begins = start_of(self._exchange)
+        if self._is_timed_from_request(begins):
+            yield self._error_ms(self._exchange.request.at_ns, begins, seen.began_ns - seen.asked_ns)
+
+    def first_event_ms(self, seen: StreamSeen) -> Iterator[float]:
+        """Yield the error of the time from the request to the first read, in ms, if it can be compared. Behind the
+        connect snapshot, a stream that joins others of its session goes on at their time, not at its own."""
+        first = next(_arrivals([read.size for read in self._reads[:1]], seen.arrivals), None)
+        if first is None or not self._is_timed_from_request(came := self._reads[0].offset_ns):
+            return
+        if came <= self._snapshot_ns or not self._is_overlapped:
+            yield self._error_ms(self._exchange.request.at_ns, came, first - seen.asked_ns)
+
+    def _is_timed_from_request(self, offset_ns: int) -> bool:
+        asked_ns = self._exchange.request.at_ns
+        return self._exchange.has_times and bisect_right(self._asked, asked_ns) >= bisect_left(self._asked, offset_ns)
+
+    def _error_ms(self, before: int, after: int, lasted: int) -> float:
+        return abs(lasted - (self._scale(after) - self._scale(before))) / 1e6
+
+
+def _has_playhead_of(one: Exchange, other: Exchange, parents: dict[str, str]) -> bool:
+    """Whether two streams are played on one timeline: those of a session tree are."""
+    if one.session_id is None or other.session_id is None:
+        return one.exchange == other.exchange
+    return root_of(one.session_id, parents) == root_of(other.session_id, parents)
 
 
 def _arrivals(sizes: list[int], arrivals: list[tuple[int, int]]) -> Iterator[int]:
@@ -145,6 +201,9 @@ class StreamSeen:
     body: bytearray = field(default_factory=bytearray)
     arrivals: list[tuple[int, int]] = field(default_factory=list)
     """For each read: the bytes so far, and the time in ns on the monotonic clock."""
+    asked_ns: int = 0
+    """When the request was sent, and `began_ns`: when its response began, on the same clock."""
+    began_ns: int = 0
     cut: bool = False
     """Whether it ended without a clean end."""
 
@@ -213,16 +272,17 @@ class Rerun:
             raise ValueError(f"{x.request.target!r} leads elsewhere: nothing but {self._base} is asked")
         kept = [] if x.kind == "sse" else ["accept-encoding"]  # a stream is requested in its coding
         headers = end_to_end(x.request.headers, but=["host", "content-length", "expect", *kept])
+        asked_ns = time.monotonic_ns()
         async with client.request(
             x.request.method, url, headers=headers, data=body or None, allow_redirects=False
         ) as response:
-            await self._receive(response, x)
+            await self._receive(response, x, asked_ns)
 
-    async def _receive(self, response: aiohttp.ClientResponse, x: Exchange) -> None:
+    async def _receive(self, response: aiohttp.ClientResponse, x: Exchange, asked_ns: int) -> None:
         if x.kind != "sse":
             await response.read()
             return
-        seen = self.streams[x.exchange] = StreamSeen(x)
+        seen = self.streams[x.exchange] = StreamSeen(x, asked_ns=asked_ns, began_ns=time.monotonic_ns())
         self._move()
         if not x.response_bytes and x.ending not in _SERVER_ENDS:
             return

@@ -163,9 +163,14 @@ def test_a_raw_body_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -
 
 def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
     (row,) = rows(run("verify", cassette, "--timing", "instant", "--json"))
-    assert list(row) == ["streams", "bytes", "equal", "timing_error_ms"]
-    assert list(row["timing_error_ms"]) == ["p50", "p99", "max"]
+    errors = ["timing_error_ms", "first_byte_error_ms", "first_event_error_ms"]
+    assert list(row) == ["streams", "bytes", "equal", *errors]
+    for error in errors:
+        assert list(row[error]) == ["p50", "p99", "max"]
     assert (row["streams"], row["equal"]) == (1, True)
+    lines = run("verify", cassette, "--timing", "instant").stdout.splitlines()
+    told = ["timing error", "error of the time to the first byte", "error of the time to the first event"]
+    assert [line.partition(": p50 ")[0] for line in lines[1:]] == told
 
 
 @pytest.mark.parametrize("words", [("verify", str(CASSETTES / "text.jsonl"), "--timing", "instant"), ("demo",)])

@@ -14,13 +14,13 @@ from aiohttp.test_utils import TestServer
 
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.sqlite import Store, Writer, rows
-from omnirecord.model import Recording
+from omnirecord.model import Exchange, Recording
 from omnirecord.omnigent.routes import is_gate
 from omnirecord.recorder.proxy.server import Proxy
 from omnirecord.replayer.player.timeline import timing_of
 from omnirecord.replayer.server import Replay
-from omnirecord.replayer.verify import Rerun, StreamSeen, Verification, compare, timing_errors_ms, verify
-from tests.support.cassettes import Made
+from omnirecord.replayer.verify import Expected, Rerun, StreamSeen, Verification, compare, verify
+from tests.support.cassettes import Made, delta, event, heartbeat, status
 from tests.support.watchdog import slowness
 
 CASSETTES = Path(__file__).parent.parent.parent / "cassettes"
@@ -33,10 +33,20 @@ def store() -> Iterator[Store]:
     store.close()
 
 
+def errors_of(store: Store, seen: StreamSeen, timing: str = "original") -> list[float]:
+    return list(Expected(store, seen.exchange, timing_of(timing)).errors_ms(seen))
+
+
 def seen_as_recorded(store: Store) -> StreamSeen:
     """What a rerun would have seen of a perfect replay."""
     (stream,) = store.streams()
+    return as_recorded(store, stream)
+
+
+def as_recorded(store: Store, stream: Exchange) -> StreamSeen:
+    assert stream.response is not None
     seen = StreamSeen(stream, bytearray(store.wire(stream)))
+    seen.asked_ns, seen.began_ns = stream.request.at_ns, stream.response.at_ns
     size = 0
     for read in store.reads(stream.exchange):
         size += read.size
@@ -99,7 +109,7 @@ def test_a_cut_where_none_was_recorded_is_not_equal(store: Store) -> None:
 
 
 def test_a_perfect_replay_has_no_timing_error(store: Store) -> None:
-    errors = list(timing_errors_ms(store, seen_as_recorded(store), timing_of("original")))
+    errors = errors_of(store, seen_as_recorded(store))
     assert len(errors) > 20
     assert max(errors) == 0
 
@@ -108,7 +118,7 @@ def test_a_read_that_is_late_is_an_error_in_both_gaps_beside_it(store: Store) ->
     seen = seen_as_recorded(store)
     size, at = seen.arrivals[-5]
     seen.arrivals[-5] = (size, at + 3_000_000)
-    errors = sorted(timing_errors_ms(store, seen, timing_of("original")))
+    errors = sorted(errors_of(store, seen))
     assert errors[-2:] == [3.0, 3.0]
 
 
@@ -116,7 +126,68 @@ def test_a_client_that_asks_later_than_it_did_is_no_timing_error(store: Store) -
     """The connect snapshot comes when a stream is opened, and all that follows when the client has asked."""
     seen, snapshot = seen_as_recorded(store), 2
     seen.arrivals[snapshot:] = [(size, at + 12_000_000) for size, at in seen.arrivals[snapshot:]]
-    assert max(timing_errors_ms(store, seen, timing_of("original"))) == 0
+    assert max(errors_of(store, seen)) == 0
+
+
+def test_a_first_event_without_its_delay_is_an_error_of_the_whole_delay() -> None:
+    tape = Made()
+    tape.stream("/events", 2.0, (4.0, event("a")), (4.5, event("b")), asked=1.0, ending="eof")
+    store = tape.store()
+    seen = seen_as_recorded(store)
+    seen.arrivals = [(size, at - 2_000_000_000) for size, at in seen.arrivals]
+    expected = Expected(store, seen.exchange, timing_of("original"))
+    assert list(expected.errors_ms(seen)) == [0]
+    assert list(expected.first_byte_ms(seen)) == [0]
+    assert list(expected.first_event_ms(seen)) == [2000]
+    seen.began_ns -= 300_000_000
+    assert list(expected.first_byte_ms(seen)) == [300]
+
+
+def test_a_first_event_that_follows_a_message_is_not_timed_from_the_open() -> None:
+    tape = Made()
+    tape.stream("s", 2.0, (4.0, status("running")), asked=1.0)
+    tape.post("/v1/sessions/s/events", 3.0, status=202)
+    store = tape.store()
+    seen = seen_as_recorded(store)
+    assert list(Expected(store, seen.exchange, timing_of("original")).first_event_ms(seen)) == []
+
+
+def test_the_first_event_of_a_stream_that_joins_another_is_timed_from_the_open_only_in_its_snapshot() -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (9.0, status("idle")))
+    tape.stream("s", 5.0, (5.0, heartbeat()), (9.0, status("idle")))
+    tape.stream("s", 6.0, (9.0, status("idle")))
+    store = tape.store()
+    compared = []
+    for stream in store.streams():
+        seen = as_recorded(store, stream)
+        compared.append(list(Expected(store, stream, timing_of("original")).first_event_ms(seen)))
+    assert compared == [[0], [0], []]
+
+
+def test_the_events_of_another_session_do_not_divide_a_capped_gap() -> None:
+    tape = Made()
+    tape.stream("s", 0.0, (0.0, heartbeat()), (1.0, delta("a")), (61.0, delta("b")))
+    tape.stream("t", 0.0, *((float(second), delta("c")) for second in range(60)))
+    store = tape.store()
+    seen = as_recorded(store, store.streams()[0])
+    seen.arrivals[2] = (seen.arrivals[2][0], 1_500_000_000)
+    assert errors_of(store, seen, "compressed") == [0]
+
+
+async def test_the_delay_of_the_first_event_is_replayed_and_verified(tmp_path: Path) -> None:
+    tape = Made()
+    tape.stream("/events", 0.3, (0.8, event("a")), (0.9, event("b")), asked=0.0, ending="eof")
+    result = await verify(tape.save(tmp_path / "late.db"), timing="original")
+    row = result.row()
+    assert row["equal"]
+    assert row["first_byte_error_ms"]["max"] < 150 * slowness()
+    assert row["first_event_error_ms"]["max"] < 250 * slowness()
+
+
+def test_what_was_not_compared_has_no_error() -> None:
+    row = Verification().row()
+    assert (row["first_byte_error_ms"], row["first_event_error_ms"]) == (None, None)
 
 
 def test_quantiles_of_a_cassette_without_gaps_are_zero() -> None:

@@ -95,7 +95,7 @@ class Player:
         if isinstance(decision, Answering):
             return replace(decision, earliest=max(decision.earliest, earliest))
         if isinstance(decision, Playing):
-            decision.begins_at = earliest
+            decision.begins_at = max(decision.begins_at, earliest)
         return decision
 
     def _in_its_ids(self, request: Incoming, now: int) -> Decision:

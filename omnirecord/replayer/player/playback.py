@@ -43,9 +43,9 @@ class Sent:
 class Playing:
     """A stream on its way to one client: its remaining parts, when the next one is due, and how it ends.
 
-    `opened_at`: when the client connected, on the replay's clock. `joined`: put together from what lies ahead, not one
-    recorded stream. `coded`: its bytes are compressed, so that nothing can be inserted; `decoded`: they were
-    compressed.
+    `opened_at`: when the recorded response is due to begin, on the replay's clock. `joined`: put together from what
+    lies ahead, not one recorded stream. `coded`: its bytes are compressed, so that nothing can be inserted; `decoded`:
+    they were compressed.
     """
 
     exchange: Exchange

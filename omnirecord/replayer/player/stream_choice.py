@@ -66,8 +66,9 @@ class StreamChoice:
         root = session.root
         if root not in self.playthroughs:
             tree = self._plan.trees[root]
-            start_ns = min((start_of(x) for one in tree.sessions for x in one.opens), default=0)
-            self.playthroughs[root] = self._begin(root, start_ns, tree, self._plan.points_of(root))
+            opens = [x for one in tree.sessions for x in one.opens]
+            start_ns = min(map(start_of, opens), default=0)
+            self.playthroughs[root] = self._begin(root, start_ns, tree, self._plan.points_of(root), opens)
         return self.playthroughs[root]
 
     def begin_again(self, session: Session) -> Playthrough:
@@ -83,11 +84,15 @@ class StreamChoice:
         if run is not None and run.live:
             self.older.append(run)
 
-    def _begin(self, name: str, start_ns: int, tree: Tree, points: Sequence[int]) -> Playthrough:
-        """Return a new playthrough. Its scale is shared by all playthroughs of this name: it may be long."""
+    def _begin(
+        self, name: str, start_ns: int, tree: Tree, points: Sequence[int], opens: Iterable[Exchange]
+    ) -> Playthrough:
+        """Return a new playthrough. Its scale is shared by all playthroughs of this name: it may be long. `opens`: the
+        streams; the gaps from their requests to their responses, and to their first reads, count too."""
         gates = [Gate(x.exchange, x.request.at_ns, f"{x.request.method} {x.request.target}") for x in tree.gates]
         if name not in self._scales:
-            self._scales[name] = scale_of(points, gates, self._timing)
+            begins = {at_ns for x in opens for at_ns in (x.request.at_ns, start_of(x))}
+            self._scales[name] = scale_of([*points, *begins], gates, self._timing)
         scale = self._scales[name]
         timeline = Timeline(points, gates, self._timing, scale, speed=self.speed, paused=self.paused)
         run = Playthrough(name, start_ns, tree, timeline, {gate.exchange: gate for gate in gates})
@@ -129,10 +134,13 @@ class StreamChoice:
     def _recorded(self, run: Playthrough, exchange: Exchange, now: int) -> Playing:
         decodes = is_coded(exchange) and self._decodes
         parts = decoded_parts(self._plan.frames(exchange)) if decodes else self._plan.parts(exchange)
-        playing = self._playing(exchange, run, parts, now)
+        asked_ns = exchange.request.at_ns
+        opened_at = now + run.timeline.between(asked_ns, start_of(exchange))
+        playing = self._playing(exchange, run, parts, opened_at)
+        playing.begins_at = opened_at  # a gate does not hold the header: a client may wait for it before it posts
         playing.coded, playing.decoded = is_coded(exchange) and not decodes, decodes
         if not any(other.has_more for other in run.live):  # no client still gets events
-            run.timeline.move(start_of(exchange), now)
+            run.timeline.move(asked_ns, now)
         run.live.append(playing)
         return playing
 
@@ -181,15 +189,12 @@ class StreamChoice:
         return playing
 
     def play_alone(self, exchange: Exchange, now: int) -> Playing:
-        """Return a stream without a session, with a playhead of its own. It begins after the recorded time."""
+        """Return a stream without a session, with a playhead of its own."""
         self.made.add(exchange.exchange)
         tree, points = Tree(gates=self._plan.replies(exchange)), self._plan.points_of_stream(exchange)
-        run = self._begin(f"stream {exchange.stream}", start_of(exchange), tree, points)
+        run = self._begin(f"stream {exchange.stream}", start_of(exchange), tree, points, [exchange])
         self.alone.append(run)
-        lasts = self._timing.gap(start_of(exchange) - exchange.request.at_ns)
-        playing = self._recorded(run, exchange, now + int(lasts / self.speed))
-        playing.begins_at = playing.opened_at
-        return playing
+        return self._recorded(run, exchange, now)
 
     def rewrite(self, playing: Playing, change: Callable[[Sequence[Part]], Iterable[Part]]) -> None:
         """Change the frames of a stream that has not begun. A compressed stream goes out decompressed."""
@@ -199,9 +204,9 @@ class StreamChoice:
         playing.planned = list(change(parts))
         self.effects.lay_out(playing)
 
-    def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], now: int) -> Playing:
+    def _playing(self, exchange: Exchange, run: Playthrough, parts: Sequence[Part], opened_at: int) -> Playing:
         sent = run.sent[exchange.session_id or ""]
-        playing = Playing(exchange, run.timeline, self._chunks.of(parts), now, sent, self._chunks)
+        playing = Playing(exchange, run.timeline, self._chunks.of(parts), opened_at, sent, self._chunks)
         self.effects.lay_out(playing)
         return playing
 
