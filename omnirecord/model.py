@@ -169,6 +169,17 @@ class TimedFrame(NamedTuple):
     """Path and message of each difference from the contract."""
 
 
+class Missing(NamedTuple):
+    """A frame whose bytes are not in the cassette: it was too large, or the recorder dropped them."""
+
+    stream: int
+    seq: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"stream {self.stream}, event {self.seq}: its {self.length:,} bytes are not in the cassette"
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One WebSocket message or control frame."""

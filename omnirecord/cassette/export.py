@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
-from ..model import Exchange
+from ..model import Exchange, Missing
 from ..text import dumps
 from ..wire.content_coding import packed
 from .files import folder_for, pieces_of, put, sibling, whole_or_not
-from .jsonl import Line, Reader, jsonl_bytes
+from .jsonl import Line, Reader, encoded, jsonl_bytes, values
 from .select import first_of, the_stream
 from .sqlite import Store, Writer, datasette_metadata, is_sqlite
 from .sqlite.connection import clear_errors
@@ -35,17 +36,35 @@ def named(path: Path) -> tuple[str, bool]:
 
 
 def exported(
-    form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None
-) -> Iterator[bytes]:
+    form: str, store: Store, cassette: Path, output: Path | None = None, stream: int | None = None,
+    missing: list[Missing] | None = None,
+) -> Iterator[bytes]:  # fmt: skip
     """Return the bytes of an open cassette in format `form`. `sse` is the decoded body of the stream with number
-    `stream`, which may be None if there is only one. Raises `UsageError` or `CassetteError`."""
+    `stream`, which may be None if there is only one. The frames whose bytes the cassette lacks are added to `missing`
+    (`sse` and `jsonl`). Raises `UsageError` or `CassetteError`."""
+    lacks: list[Missing] = [] if missing is None else missing
     writers: dict[str, Callable[[], Iterator[bytes]]] = {
-        "jsonl": lambda: jsonl_bytes(store),
-        "sse": lambda: store.content(_the_stream(store, stream)),
+        "jsonl": lambda: encoded(_noted(values(store), lacks)),
+        "sse": lambda: _content(store, _the_stream(store, stream), lacks),
         "zst": lambda: packed_bytes(store, cassette, output),
         "datasette": lambda: datasette_bytes(cassette),
     }
     return writers[form]()
+
+
+def _content(store: Store, x: Exchange, missing: list[Missing]) -> Iterator[bytes]:
+    for frame in store.frames(x, unfinished=True):
+        if frame.raw is None:
+            missing.append(Missing(frame.stream, frame.seq, frame.length))
+        else:
+            yield frame.raw
+
+
+def _noted(lines: Iterable[dict[str, Any]], missing: list[Missing]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        if line.get("raw", "") is None:
+            missing.append(Missing(line["stream"], line["seq"], line["length"]))
+        yield line
 
 
 def packed_bytes(store: Store, cassette: Path, output: Path | None) -> Iterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ import click
 
 from ..cassette.files import is_stdout, whole_or_not
 from ..errors import UsageError
+from ..model import Missing
 from ..text import visible
 from .arguments import OUTPUT, STDOUT, cassette_argument, opened, shown
 from .common import is_terminal, json_line, output_options, pattern_option
+from .listen import say
 from .stderr import busy, progress
 
 FORMATS = {"jsonl": ".jsonl", "sse": ".sse", "zst": ".zst", "html": ".html", "datasette": None}
 """Export formats, with the suffix of an output that selects each."""
+_MOST_MISSING = 10
+"""Number of lines that name an event without bytes, at most."""
 
 
 @click.command()
@@ -52,6 +56,8 @@ def export(
 ) -> None:  # fmt: skip
     """Write a cassette as text (jsonl), as a compressed file (zst) or as a page (html), or write one stream (sse).
 
+    Exit code 1 if the cassette lacks the bytes of an event (jsonl, sse): it was too large, or the recorder dropped it.
+
     With CASSETTE#SESSION or --session, write only that session and its sub-agents. Every command reads a compressed
     cassette. The page opens in any browser, without a server and without a network. With --format datasette, write a
     metadata file for `datasette CASSETTE -m FILE`.
@@ -80,17 +86,23 @@ def export(
             refuse_to_overwrite(output, cassette)
         from ..cassette.export import exported
 
-        parts = exported(form, store, cassette, output, stream)
+        missing: list[Missing] = []
+        parts = progress(exported(form, store, cassette, output, stream, missing), f"writing {output or 'stdout'}")
         session_id = None if session is None else the_session(store, session)
-        row = {"format": form, "session_id": session_id}
-        write_parts(progress(parts, f"writing {output or 'stdout'}"), output, row, as_json=as_json)
+        write_parts(parts, output, {"format": form, "session_id": session_id}, as_json=as_json, missing=missing)
+    for one in missing[:_MOST_MISSING]:
+        say(str(one))
+    if len(missing) > _MOST_MISSING:
+        say(f"{len(missing) - _MOST_MISSING} more events are without bytes")
+    sys.exit(1 if missing else 0)
 
 
 def write_parts(
-    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = ""
-) -> None:
+    parts: Iterable[bytes], output: Path | None, row: dict[str, Any], *, as_json: bool, remark: str = "",
+    missing: Sequence[Missing] | None = None,
+) -> None:  # fmt: skip
     """Write the parts to the output, then report it: on stderr if stdout is the output. `row`: further fields for
-    `--json`."""
+    `--json`. `missing`: events without bytes, which may be added while the parts are written."""
     is_aside = output is None or is_stdout(output)
     size = 0
     with _output_of(output) as write:
@@ -98,6 +110,7 @@ def write_parts(
             write(part)
             size += len(part)
     if as_json:
+        row |= {} if missing is None else {"missing": [one._asdict() for one in missing]}
         named = None if output is None else str(output)
         click.echo(json_line({"output": named, "bytes": size, **row}), err=is_aside)
     elif output is not None:

@@ -30,7 +30,7 @@ _ERRORS = {
 def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | None, as_json: bool) -> None:
     """Replay a cassette, and compare the bytes and times of every stream with the recording.
 
-    Exit code 1 if the bytes differ, or if the cassette contains no stream.
+    Exit code 1 if the bytes differ, if the cassette lacks bytes of a stream, or if it contains no stream.
 
     \b
     Example:
@@ -49,12 +49,13 @@ def verify(cassette: Path, timing: str, speed: float | None, max_gap: float | No
         print_rows([row])
     else:
         plural = "" if result.streams == 1 else "s"
-        said = "equal" if result.equal else "different"
+        same = "a part cannot be compared" if result.missing else "equal"
+        said = "different" if result.differences else same
         click.echo(f"{result.streams} stream{plural}, {result.bytes} bytes: {said}")
         for key, what in _ERRORS.items():
             if (error := row[key]) is not None:
                 click.echo(f"{what}: p50 {error['p50']} ms, p99 {error['p99']} ms, max {error['max']} ms")
-        print_lines(map(visible, result.differences))
+        print_lines(map(visible, [*result.differences, *result.missing]))
     if not result.streams:
         click.echo(f"omnirecord: {shown(cassette)} holds no stream: there was nothing to verify", err=True)
     sys.exit(0 if result.equal and result.streams else 1)

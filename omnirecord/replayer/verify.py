@@ -25,10 +25,10 @@ import aiohttp
 from yarl import URL
 
 from ..cassette.open import open_store
-from ..cassette.sqlite import Store
+from ..cassette.sqlite import Store, is_coded
 from ..model import Exchange, root_of
 from ..omnigent.protocol import ConnectSnapshot
-from ..text import same_start
+from ..text import counted, same_start
 from ..wire.headers import end_to_end
 from .player.plan import hops_of, start_of
 from .player.timeline import NS, Scale, Timing
@@ -44,13 +44,15 @@ class Verification:
     streams: int = 0
     bytes: int = 0
     differences: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    """What cannot be compared, since the cassette lacks its bytes."""
     errors_ms: list[float] = field(default_factory=list)
     first_byte_ms: list[float] = field(default_factory=list)
     first_event_ms: list[float] = field(default_factory=list)
 
     @property
     def equal(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.missing
 
     def row(self) -> dict[str, Any]:
         """Return the object that `verify --json` prints. A key without a measured gap is None."""
@@ -58,6 +60,7 @@ class Verification:
             "streams": self.streams,
             "bytes": self.bytes,
             "equal": self.equal,
+            "missing": len(self.missing),
             "timing_error_ms": _figures(self.errors_ms or [0.0]),
             "first_byte_error_ms": _figures(self.first_byte_ms) if self.first_byte_ms else None,
             "first_event_error_ms": _figures(self.first_event_ms) if self.first_event_ms else None,
@@ -112,6 +115,10 @@ def compare(store: Store, seen: StreamSeen, result: Verification) -> None:
     result.streams += 1
     result.bytes += len(wire)
     name = f"stream {seen.exchange.stream}"
+    if not is_coded(seen.exchange):
+        result.missing += map(str, store.missing(seen.exchange))
+    elif lost := len(store.lost(seen.exchange.exchange)):
+        result.missing.append(f"{name}: the bytes of {counted(lost, 'read')} are not in the cassette")
     if bytes(seen.body) != wire:
         at = same_start(seen.body, wire)
         result.differences.append(f"{name}: byte {at} differs; {len(wire)} were recorded, {len(seen.body)} replayed")

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ...model import Exchange, Streaming, TimedFrame
+from ...model import Exchange, Missing, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ..framing import Framed, Framer
@@ -118,6 +118,12 @@ class Store(Tables):
         for frame in self.frames(exchange, unfinished=True):
             if frame.raw is not None:
                 yield frame.raw
+
+    def missing(self, exchange: Exchange) -> list[Missing]:
+        """Return the frames of a stream whose bytes are not in the cassette. A compressed stream may have the bytes of
+        its body nevertheless: see `lost`."""
+        frames = self.frames(exchange, unfinished=True)
+        return [Missing(frame.stream, frame.seq, frame.length) for frame in frames if frame.raw is None]
 
     def frames(self, exchange: Exchange, *, unfinished: bool = False, after: int = 0) -> Iterator[TimedFrame]:
         """Yield the frames of a stream after frame number `after`. `unfinished` includes the start of the next frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence, Set
@@ -25,6 +26,10 @@ from ...wire.strict_json import as_dict, as_list, loads, payload_of
 from ..event_address.matcher import Stream
 from ..stream_parts import Part, StreamParts, coded_parts, parts_of
 from .timeline import NS
+
+log = logging.getLogger("omnirecord")
+_MOST_MISSING = 10
+"""Number of lines about events without bytes for a stream, at most."""
 
 
 class GateRule:
@@ -295,6 +300,8 @@ class ReplayPlan:
         reads = zip(*self._reads(exchange), strict=True)
         if is_coded(exchange):
             return coded_parts(exchange.stream or 0, reads, self._store.wire(exchange), self.frames(exchange))
+        for one in self._store.missing(exchange)[:_MOST_MISSING]:
+            log.warning("%s, and the replay leaves them out", one)
         return parts_of(reads, self._read_frames(exchange))
 
 
