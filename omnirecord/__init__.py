@@ -83,6 +83,7 @@ def record(
     cert: str | PathLike[str] | None = None,
     key: str | PathLike[str] | None = None,
     insecure: bool = False,
+    no_proxy: bool = False,
     contract: str = "omnigent",
     upstreams: Mapping[str, str] | None = None,
     listens: Mapping[str, str] | None = None,
@@ -116,6 +117,7 @@ def record(
         ca: PEM file of the authorities that verify an https upstream, instead of the system's.
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
+        no_proxy: Ignore the HTTP proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` names (`docs/commands.md`).
         contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto` (by the path
             of a request), `none`, or the path of an openapi.json.
         upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
@@ -143,10 +145,11 @@ def record(
 
     return Proxy(
         upstream, db, host=host, port=port, allow_remote=allow_remote, token=token, tls_cert=tls_cert,
-        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, contract=contract, upstreams=upstreams,
-        listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume, resume_for=resume_for,
-        control=control, ui=ui, redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key,
-        rotate=rotate, keep=keep, labels=labels, ship=ship, keep_unshipped=keep_unshipped, runs_shipping=True,
+        tls_key=tls_key, ca=ca, cert=cert, key=key, insecure=insecure, no_proxy=no_proxy, contract=contract,
+        upstreams=upstreams, listens=listens, contracts=contracts, read_ahead=read_ahead, resume=resume,
+        resume_for=resume_for, control=control, ui=ui, redact=redact, redact_patterns=redact_patterns,
+        pseudonym_key=pseudonym_key, rotate=rotate, keep=keep, labels=labels, ship=ship,
+        keep_unshipped=keep_unshipped, runs_shipping=True,
     )  # fmt: skip
 
 

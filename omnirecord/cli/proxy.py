@@ -55,6 +55,10 @@ _SHORT = 0.0005
     help="Private key of the client certificate, if --cert does not contain it (PEM).",
 )  # fmt: skip
 @click.option("--insecure", is_flag=True, help="Do not verify the upstream certificate.")
+@click.option(
+    "--no-proxy", is_flag=True,
+    help="Connect to the upstream without an HTTP proxy, also if HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names one.",
+)  # fmt: skip
 @place_options
 @click.option(
     "--db", default="omnirecord.db", show_default=True, type=DATABASE,
@@ -196,6 +200,8 @@ async def _run_proxy(
             row: dict[str, Any] = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
             if server.upstreams:
                 row |= {"upstreams": dict(server.upstreams), "urls": dict(server.urls)}
+            if server.proxies:
+                row["proxies"] = dict(server.proxies)
             if server.page is not None:
                 row |= {"ui": server.page.removesuffix(UI), "page": server.page}
                 token = "" if server.made_token is None else f"#token={server.made_token}"
@@ -218,8 +224,10 @@ async def _run_proxy(
 
 def _places(server: Proxy) -> str:
     """The upstreams, and where their clients connect."""
-    named = [f"{name} ({url}) at {server.urls[name]}" for name, url in server.upstreams.items()]
-    first = [] if server.url in server.urls.values() else [f"{server.upstream} at {server.url}"]
+    shown = {url: f"{url} through the HTTP proxy {proxy}" for url, proxy in server.proxies.items()}
+    named = [f"{name} ({shown.get(url, url)}) at {server.urls[name]}" for name, url in server.upstreams.items()]
+    upstream = shown.get(server.upstream, server.upstream)
+    first = [] if server.url in server.urls.values() else [f"{upstream} at {server.url}"]
     return ", ".join([*first, *named])
 
 

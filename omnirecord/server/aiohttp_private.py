@@ -207,7 +207,8 @@ def idle_connections(connector: TCPConnector) -> MutableMapping[ConnectionKey, A
 
 
 def connection_key(client: int | None, key: ConnectionKey) -> ConnectionKey:
-    """Return this key for one client: its number replaces the hash of a proxy's header fields, as no proxy is used."""
+    """Return this key for one client: its number replaces the hash of the fields for an HTTP proxy. These fields are
+    the same for all clients."""
     return key._replace(proxy_headers_hash=client)
 
 

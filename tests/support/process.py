@@ -8,7 +8,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.support.forked import Before, Running
 
@@ -26,6 +26,7 @@ class Process:
         ]  # fmt: skip
         self._is_json = json
         self.url = ""
+        self.line, self.ready = "", dict[str, Any]()
         self.urls: dict[str, str] = {}
         """Where clients of the upstreams with a name connect, with `json`."""
 
@@ -43,9 +44,10 @@ class Process:
 
     def _has_begun(self, line: bytes) -> None:
         """Take the URLs from the first line of stdout."""
+        self.line = line.decode()
         if self._is_json:
-            ready = json.loads(line)
-            self.url, self.urls = ready["url"], ready.get("urls", {})
+            self.ready = json.loads(line)
+            self.url, self.urls = self.ready["url"], self.ready.get("urls", {})
         else:
             self.url = line.decode().split(" at ")[1].split(" into ")[0]
 

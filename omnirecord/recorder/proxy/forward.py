@@ -42,7 +42,7 @@ from ...wire.redirects import at_own_address
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
-from .upstream import Target, connection_of, why_unreachable
+from .upstream import Target, connection_of
 from .websocket import Tunnel
 
 READ_AHEAD = 8 * 1024 * 1024
@@ -121,8 +121,8 @@ class Forward:
             return self._instead(refusal)
         try:
             answer = await self._ask()
-        except aiohttp.ClientOSError as error:
-            if (reason := why_unreachable(error)) is None:
+        except (aiohttp.ClientOSError, aiohttp.ClientHttpProxyError) as error:
+            if (reason := self.target.upstream.why_unreachable(error)) is None:
                 raise
             self._ending = "upstream_unreachable"
             is_short = isinstance(error, aiohttp.ClientConnectorError) and error.errno in EXHAUSTED

@@ -82,6 +82,7 @@ class Proxy(WithBlock):
         cert: File | None = None,
         key: File | None = None,
         insecure: bool = False,
+        no_proxy: bool = False,
         contract: str = "omnigent",
         upstreams: Mapping[str, str] | None = None,
         listens: Mapping[str, str] | None = None,
@@ -107,7 +108,14 @@ class Proxy(WithBlock):
             raise UsageError(f"read_ahead {read_ahead} must be 0 or more, in bytes")
         self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
         self._targets = targets_of(
-            upstream, upstreams or {}, contract, contracts or {}, self._place, listens or {}, self._handle
+            upstream,
+            upstreams or {},
+            contract,
+            contracts or {},
+            self._place,
+            listens or {},
+            self._handle,
+            no_proxy=no_proxy,
         )
         self.upstream = self._targets[0].shown
         self._trust = Trust(ca, cert, key, insecure)
@@ -147,6 +155,11 @@ class Proxy(WithBlock):
     def upstreams(self) -> Mapping[str, str]:
         """The URLs of the upstreams with a name, by name."""
         return {target.name: target.shown for target in self._targets if target.name is not None}
+
+    @property
+    def proxies(self) -> Mapping[str, str]:
+        """The HTTP proxies that it uses, without credentials, by the URL of the upstream."""
+        return {target.shown: str(target.via) for target in self._targets if target.via is not None}
 
     @property
     def urls(self) -> Mapping[str, str]:
@@ -354,10 +367,10 @@ class Proxy(WithBlock):
 
 def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | None]:
     """Return the TLS settings for each upstream. Raises `UsageError`, also for options if no upstream has https."""
-    if trust and not any(one.is_https for one in targets):
+    if trust and not any(one.uses_tls for one in targets):
         shown = " and ".join(one.shown for one in targets)
         raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
-    return [trust.context() if target.is_https else None for target in targets]
+    return [trust.context() if target.uses_tls else None for target in targets]
 
 
 def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:

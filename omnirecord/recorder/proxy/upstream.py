@@ -22,6 +22,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 from aiohttp import ClientPayloadError, ClientResponse, StreamReader, web
@@ -47,6 +48,7 @@ from ...server.listener import Listener, Place, parse_listen
 from ...wire.addresses import is_loopback
 from ...wire.headers import asks_for_websocket, section_size
 from ...wire.redirects import Reached, address_beside, client_address
+from .via import HttpProxy, http_proxy
 
 log = logging.getLogger("omnirecord")
 
@@ -183,7 +185,7 @@ def parse_upstream(url: str) -> URL:
     return parsed
 
 
-def why_unreachable(error: aiohttp.ClientOSError) -> str | None:
+def _why_unreachable(error: aiohttp.ClientOSError) -> str | None:
     """Return why no TCP or TLS connection was made; None if there was one. With TLS 1.3 a server refuses a client
     certificate after the handshake. Then the cause of the error says so."""
     causes = getattr(error, "certificate_error", None), getattr(error, "os_error", None), error.__cause__
@@ -204,8 +206,13 @@ class Upstream:
     It is used again for the same client connection only, so that late bytes of upstream reach no other client.
     """
 
-    def __init__(self, url: URL, tls: ssl.SSLContext | None = None) -> None:
-        self._url = url
+    def __init__(self, url: URL, tls: ssl.SSLContext | None = None, via: HttpProxy | None = None) -> None:
+        self._url, self._via = url, via
+        self._options: dict[str, Any] = {"allow_redirects": False}
+        if via is not None:
+            self._options |= {"proxy": via.url, "proxy_headers": via.headers}
+        # for https, aiohttp asks the HTTP proxy for a tunnel; else the proxy reads each request
+        self._reader = via if url.scheme == "http" else None
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
@@ -226,15 +233,18 @@ class Upstream:
             used = SimpleNamespace(before=False)
             try:
                 answer = await self._pooled.request(
-                    method, url, headers=headers, middlewares=middlewares, allow_redirects=False, trace_request_ctx=used
+                    method, url, headers=headers, middlewares=middlewares, trace_request_ctx=used, **self._options
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not used.before:
                     raise
         if answer is None:
             answer = await self._single.request(
-                method, url, headers=headers, middlewares=middlewares, data=body, allow_redirects=False
+                method, url, headers=headers, middlewares=middlewares, data=body, **self._options
             )
+        if answer.status == 407 and self._reader is not None:  # the HTTP proxy asks the recorder, not the client
+            answer.close()
+            raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=407)
         if (connection := connection_of(answer)) is not None:
             connection.body = answer.content
         return answer
@@ -250,9 +260,19 @@ class Upstream:
             own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
             added = [(name, value) for name, value in own if name.lower() not in names]
             request.headers = CIMultiDict([*added, *headers])
+            if self._reader is not None:
+                request.headers.update(self._reader.headers)
             return await handler(request)
 
         return send
+
+    def why_unreachable(self, error: aiohttp.ClientOSError | aiohttp.ClientHttpProxyError) -> str | None:
+        """Return why the upstream was not reached; None if it was."""
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            assert self._via is not None
+            return self._via.refusal(error.status)
+        reason = _why_unreachable(error)
+        return reason if reason is None or self._via is None else self._via.unreachable(error, reason)
 
     def left(self, client: int) -> None:
         """Close the idle connections of a client connection that is closed."""
@@ -304,11 +324,13 @@ class Target:
 
     def __init__(
         self, number: int, name: str | None, url: str, contract: str, place: Place,
-        handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
+        handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *, no_proxy: bool,
     ) -> None:  # fmt: skip
         self.number, self.name, self.contract = number, name, contract
         self._url = parse_upstream(url)
         self.shown, self.is_https = str(self._url), self._url.scheme == "https"
+        self.via = None if no_proxy else http_proxy(self._url)
+        self.uses_tls = self.is_https or (self.via is not None and self.via.url.scheme == "https")
         # a client connection has two file descriptors: its own, and the one to upstream
         self.listener = Listener(lambda request: handler(self, request), place, cost=2)
         self.exchanges = 0
@@ -334,7 +356,7 @@ class Target:
         noted: Callable[[str], object],
     ) -> None:  # fmt: skip
         """Make `upstream`, and let the listener count and close connections as `Accepting` says."""
-        self.upstream = upstream = Upstream(self._url, tls)
+        self.upstream = upstream = Upstream(self._url, tls, self.via)
         accepting = self.listener.accepting
         accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))
@@ -355,7 +377,8 @@ class Target:
 
 def targets_of(
     upstream: str | None, upstreams: Mapping[str, str], contract: str, contracts: Mapping[str, str], place: Place,
-    listens: Mapping[str, str], handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]],
+    listens: Mapping[str, str], handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *,
+    no_proxy: bool,
 ) -> list[Target]:  # fmt: skip
     """Return the upstreams of a recorder, that without a name first. Raises `UsageError`. `place` is that of the first
     one. By default, another one has a free port of the same host."""
@@ -382,7 +405,7 @@ def targets_of(
     counted = Counter((at.host, at.port) for *_, at in made if at.port)
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
         raise UsageError(f"--listen gives {twice[0]} to two upstreams: choose another port for one of them")
-    targets = [Target(*one, handler) for one in made]
+    targets = [Target(*one, handler, no_proxy=no_proxy) for one in made]
     for target in targets:
         target.others = [one for one in targets if one is not target]
     return targets
