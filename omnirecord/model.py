@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeVar, get_args
@@ -201,6 +201,39 @@ class Incident:
     recording: int
     at_ns: int
     message: str
+
+
+UNWRITTEN = "the file cannot be written from here on"
+"""Beginning of the incident that a recorder notes if the disk is full."""
+RECOVERED = "the file could not be written for"
+"""Beginning of the incident that ends it: everything that waited is in the cassette."""
+_OF_ONE = re.compile("(exchange|stream) [0-9]+: ")
+_LOSS = re.compile("not kept|no longer kept|could not be written(?! for)")
+
+
+def is_of_loss(incident: Incident) -> bool:
+    """Whether an incident says that data of a recording is missing, or may be."""
+    said = incident.message
+    return said.startswith(UNWRITTEN) or (_LOSS.search(said) is not None and not _OF_ONE.match(said))
+
+
+def tells_of_body(incident: Incident) -> bool:
+    """Whether an incident says that a body of one exchange is not whole."""
+    return _OF_ONE.match(incident.message) is not None and " body only the first " in incident.message
+
+
+def losses(incidents: Iterable[Incident]) -> list[Incident]:
+    """Return what is missing in each recording that lacks data: its last incident about that, at the time of its first
+    one. Incidents of one exchange or stream are left out."""
+    found: dict[int, Incident] = {}
+    for one in incidents:
+        before = found.get(one.recording)
+        if one.message.startswith(RECOVERED):
+            if before is not None and before.message.startswith(UNWRITTEN):
+                del found[one.recording]
+        elif is_of_loss(one):
+            found[one.recording] = one if before is None else replace(one, at_ns=before.at_ns)
+    return list(found.values())
 
 
 def by_key(values: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:

@@ -17,8 +17,9 @@ from ..cassette.jsonl import text
 from ..cassette.select import Moment, Source, named_session, span
 from ..cassette.sqlite import Store
 from ..errors import UsageError
-from ..model import Exchange, Message, Side, Streaming, TimedFrame, wall_clock
+from ..model import Exchange, Message, Side, Streaming, TimedFrame, losses, wall_clock
 from ..omnigent.routes import party_name
+from ..text import one_line
 from ..wire.sse import read_fields
 from ..wire.strict_json import parsed
 from .gather import Concluded, conclusions, without_calls
@@ -173,6 +174,11 @@ class Summary:
             "finding": worst and {"code": worst.code, "severity": worst.severity, "message": worst.message},
             "findings": {one: sum(f.severity == one for f in self.findings) for one in reversed(SEVERITIES)},
         }  # fmt: skip
+
+
+def incomplete(store: Source) -> list[str]:
+    """Return a sentence for each recording that lacks data: the first thing to know about it."""
+    return [f"Recording {one.recording} is incomplete: {one_line(one.message)}" for one in losses(store.incidents())]
 
 
 def summaries(

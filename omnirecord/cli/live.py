@@ -212,4 +212,4 @@ class Live:
         dropped = self._count_dropped()
         if dropped > self._dropped:
             self._dropped = dropped
-            self._screen.say(f"… {dropped / 1e6:.1f} MB are not recorded so far: the disk is too slow")
+            self._screen.say(f"… {dropped / 1e6:.1f} MB are not recorded so far")

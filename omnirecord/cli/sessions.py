@@ -71,9 +71,11 @@ def _watched(read: Iterator[tuple[Path, list[Summary]]], paths: Sequence[Path]) 
 
 
 def _chosen(path: Path, session: str | None, failed: bool, after: datetime | None) -> Iterator[Summary]:
-    from ..analysis.listing import summaries
+    from ..analysis.listing import incomplete, summaries
 
     with opened(path) as store:
+        for sentence in incomplete(store):
+            click.echo(visible(sentence), err=True)
         for one in summaries(store, session):
             active = after is None or (one.until is not None and datetime.fromisoformat(one.until) >= after)
             if active and (one.has_failed or not failed):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from ..errors import UsageError
+from ..text import visible
 from .arguments import cassette_argument, opened
 from .common import console, output_options, print_rows, print_texts, terminal_width
 from .stderr import busy
@@ -63,6 +64,7 @@ def show(
     Example:
       omnirecord show session.db
     """
+    from ..analysis.listing import incomplete
     from ..analysis.transcript import lines_of, rows_of
     from ..analysis.transcript.follow import Following
     from ..analysis.transcript.sentences import Page
@@ -74,6 +76,8 @@ def show(
     columns = max(terminal_width(100), _NARROWEST) if width is None else width
     long_silence, page = round(silence * 1e9), Page(columns, full, zero_ns=0 if absolute else None)
     with opened(cassette) as store:
+        for sentence in incomplete(store):
+            click.echo(visible(sentence), err=True)
         if follow:
             _follow(Following(store, session, page, long_silence=long_silence), as_json=as_json)
         elif as_json:

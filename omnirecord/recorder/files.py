@@ -39,6 +39,7 @@ from ..wire.limits import Retention, Rotation
 from .frames import FrameMaker
 from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
 from .operations import Frames
+from .reserve import Reserve, remove_left
 from .rows import RowMaker
 
 FramesOf = Callable[[Writer, int], Frames[Any]]
@@ -104,6 +105,7 @@ class RecordingFile:
                 for number, hop in enumerate(run.hops, self.number)
             ]  # fmt: skip
             writer.write(map(rows.recording, self._recordings))
+        self.reserve = Reserve(self.path)
 
     @property
     def path(self) -> Path:
@@ -125,6 +127,7 @@ class RecordingFile:
         with suppress(Exception):
             self.writer.write([*self.row_maker.left_behind(at_ns), goes_on])
         self.writer.close()
+        self.reserve.give_all()
 
     def go_on_in(self, writer: Writer, what: str, at_ns: int) -> None:
         """Continue in another file, as other recordings of the same run. Numbers and times go on, so that readers can
@@ -138,9 +141,11 @@ class RecordingFile:
         ]
         writer.write([*map(rows.recording, go_on), *self.row_maker.move(writer), incident])
         self.writer = writer
+        self.reserve = Reserve(self.path)
 
     def close(self, within: float = math.inf) -> None:
         self.is_closed = True
+        self.reserve.give_all()
         self.writer.close(within)
 
 
@@ -222,6 +227,7 @@ class RecordingFiles:
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
                 FrameMaker(writer, 0).finish_killed(contract_or_default)
+            remove_left(path)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)
 

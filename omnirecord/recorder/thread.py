@@ -11,15 +11,17 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..cassette.contracts import load
-from ..cassette.sqlite import Writer
+from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
-from ..cassette.sqlite.writer import is_transient
+from ..cassette.sqlite.stream_rows import without_bytes
+from ..cassette.sqlite.writer import is_full, is_transient
 from ..errors import CassetteError
-from ..model import Headers
+from ..model import RECOVERED, UNWRITTEN, Headers
 from ..omnigent.routes import Parties, session_of
 from ..redaction.pseudonyms import UserKey
 from ..redaction.redactor import Scanner, credentials
@@ -85,6 +87,8 @@ class RecorderThread:
         self._stopping = threading.Event()
         self._give_up_at = self._write_until = self._ends_at = math.inf
         self._lost = self._unwritten = 0
+        self._refused: tuple[RecordingFile, list[Row]] | None = None
+        """The rows that could not be written before the recorder gave up."""
         self._batch = intervals.BATCH if content is None else intervals.MASKED_BATCH
         self._thread = threading.Thread(target=self._run, name="omnirecord-recorder")
         self._thread.start()
@@ -169,7 +173,7 @@ class RecorderThread:
                 self._gave_up = monotonic() > self._give_up_at
                 time.sleep(intervals.RETRY_EVERY)
         if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
-            self._lose(max(0, self._queue.waiting - HELD * unwritten), unwritten)
+            self._leave(max(0, self._queue.waiting - HELD * unwritten), unwritten)
         if self._worker is not None:
             left = max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2)
             self._worker.stop(min(intervals.END_WITHIN, left))
@@ -228,7 +232,8 @@ class RecorderThread:
                 self._lost, self._is_incomplete = self._lost + batch.size, True
                 self._say(f"{amount(batch.size, len(batch.ops))} are not kept: {fault_of(error)}")
             if self._gave_up:
-                self._unwritten = sum(len(one.ops) for one in batches[n:])
+                self._unwritten = len(batch.ops)
+                self._queue.ops.extendleft((one.file, op) for one in reversed(batches[n + 1 :]) for op in one.ops[::-1])
                 return
             self._queue.taken_bytes += batch.size
             batch.free(self._rest())
@@ -239,6 +244,7 @@ class RecorderThread:
             file.is_used = True
             made = file.row_maker.rows(batch.ops, self._rest())
             self._persist(partial(self._write, file, file.writer, made))
+            self._refused = (file, made) if self._gave_up else None
 
     def _forget(self) -> None:
         """Drop the queued bytes, for lack of time, and write the rest: sizes and ends. Report the loss."""
@@ -256,9 +262,32 @@ class RecorderThread:
             self._unwritten -= 0 if self._gave_up else len(batch.ops)
         self._gave_up |= self._unwritten > 0 or (left.is_cut and monotonic() > self._ends_at)
 
+    def _leave(self, size: int, pieces: int) -> None:
+        """Note the loss in the cassette, if it has room, then the exchanges without their bytes. Nothing is retried."""
+        self._lose(size, pieces)
+        if monotonic() >= self._ends_at:
+            return
+        for file in self.files.all:
+            file.reserve.give_all()
+        said = f"{self._degraded}: {amount(size, pieces)} passed and are not kept, since the recorder stopped"
+        try:
+            at_ns = self._queue.now() - self.file.zero_ns
+            self.file.writer.write([rows.incident(self.file.number, at_ns, said)])
+            if self._refused is not None:
+                file, made = self._refused
+                file.writer.write(without_bytes(made))
+            for batch in drop_bytes(self._queue.ops, intervals.MASKED_BATCH, lambda: False).batches:
+                if not batch.file.is_closed:
+                    batch.file.writer.write(batch.file.row_maker.rows(batch.ops))
+        except Exception as error:
+            log.error(
+                "%s does not have all requests, and may not say so, since nothing can be written: %s", self.path, error
+            )
+
     def _lose(self, size: int, pieces: int) -> None:
         self._lost, self._is_incomplete = self._lost + size, True
-        log.error("recording incomplete: %s were not written before the recorder stopped", amount(size, pieces))
+        why = f"{self._degraded}: " if self._degraded is not None else ""
+        log.error("recording incomplete: %s%s were not written before the recorder stopped", why, amount(size, pieces))
         if not self._gave_up:
             said = f"the recorder stopped before {amount(size, pieces)} were written: they passed and are not kept"
             self._queue.note(said, self.file)
@@ -327,13 +356,15 @@ class RecorderThread:
                 if not is_transient(error) and not isinstance(error, CassetteError):
                     self._say(fault_of(error))
                     return
-                self._degraded = str(error)
+                self._degraded = "the disk is full" if is_full(error) else str(error)
                 if failed_at is None:
                     failed_at = monotonic()
-                waits = self._queue.waiting / 1e6
+                    if is_full(error):
+                        self._note_full()
+                waits, most = self._queue.waiting / 1e6, intervals.BUFFER / 1e6
                 self._trouble.say(
-                    f"recording degraded: {error}; streams go on, trying again; {waits:.1f} MB wait in memory,"
-                    f" {intervals.BUFFER / 1e6:.0f} MB may"
+                    f"recording degraded: {self._degraded}. Streams go on, and the recorder tries again. Meanwhile"
+                    f" {waits:.1f} MB wait in memory; above {most:.0f} MB, further bytes are dropped"
                 )
                 if monotonic() > self._give_up_at:
                     self._gave_up = True
@@ -344,4 +375,14 @@ class RecorderThread:
         if failed_at is not None:
             lasted = monotonic() - failed_at
             self._trouble.over(f"recording recovered after {lasted:.1f} s")
-            self._queue.note(f"the file could not be written for {lasted:.1f} s; the data waited in memory", self.file)
+            self._queue.note(f"{RECOVERED} {lasted:.1f} s; the data waited in memory", self.file)
+            for file in self.files.all:
+                file.reserve.fill()
+
+    def _note_full(self) -> None:
+        """Note in the cassette that the disk is full, with the reserve: a recorder that is killed cannot note it."""
+        file = self.file
+        file.reserve.give_some()
+        with suppress(Exception):
+            at_ns = self._queue.now() - file.zero_ns
+            file.writer.write([rows.incident(file.number, at_ns, f"{UNWRITTEN} (the disk is full)")])

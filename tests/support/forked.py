@@ -95,6 +95,10 @@ class Running:
         await asyncio.to_thread(self._process.join)
         return self._process.exitcode
 
+    def errors(self) -> str:
+        """Return all that it has written to stderr so far."""
+        return self._errors.read_text()
+
     async def communicate(self) -> tuple[bytes, bytes]:
         """Wait for the end; return what was not read yet of stdout, and stderr."""
         await self.wait()

@@ -10,7 +10,7 @@ from itertools import chain
 from ...cassette.contracts import load
 from ...cassette.select import Source, the_session
 from ...contract import Api
-from ...model import Exchange, TimedFrame, by_key
+from ...model import RECOVERED, UNWRITTEN, Exchange, TimedFrame, by_key, is_of_loss, losses, tells_of_body
 from ...omnigent.routes import path_of
 from ...providers.call import api_of
 from ...text import counted, one_line
@@ -22,7 +22,7 @@ from ..gather import acts_in, failures_in, grouped, strays, without_calls
 from ..turns.builder import ENDED_BY_SERVER
 from ..turns.requests import Act, FailedRequest, deleted_at
 from .endings import Endings, Upstream, deletion, failures, reconnects, refusals, untaken
-from .finding import Finding, Severity, Sign, explained, in_order, sign_at
+from .finding import Finding, Severity, Sign, explained, in_order, is_incomplete, sign_at
 from .items import Items, StoredState, reads_stored_state, stored_state_of
 from .model import ModelChecks
 from .stream import StreamChecks
@@ -43,6 +43,7 @@ def examine(
     exchanges, model = without_calls(store, store.exchanges(recording=recording)), ModelChecks(store)
     recordings = by_key(exchanges, lambda x: x.recording)
     troubles = list(_of_recordings(store, recordings, recording))
+    of_session = {x.recording for x in exchanges if wanted in (None, x.session_id)}
     sessions = list(_examined(store, recordings, wanted, read or partial(_read, store)))
     at_rest = {one.session_id for _, one in sessions if one.session_id is not None and one.is_at_rest}
     found, named = list[Finding](), set[tuple[int, str | None]]()
@@ -54,7 +55,10 @@ def examine(
         found += own
     if wanted is None:
         found += [one for signs in model.astray(recording) for one in explained(signs, None)]
-    shared = [sign for number, sign in troubles if wanted is None or (number, sign.code) in named]
+    shared = [
+        sign for number, sign in troubles
+        if wanted is None or (number, sign.code) in named or (number in of_session and is_incomplete(sign))
+    ]  # fmt: skip
     shared += _foreign([one for _, checks in sessions for one in checks.streams if one.api is FOREIGN])
     return in_order([*(finding for sign in shared for finding in explained([sign], None)), *found])
 
@@ -116,7 +120,24 @@ def _of_recordings(
     store: Source, recordings: dict[int, list[Exchange]], recording: int | None
 ) -> Iterator[tuple[int, Sign]]:
     """The problems of recordings as a whole, each with the recording's number. `recording`: only of that one."""
-    for incident in [one for one in store.incidents() if recording in (None, one.recording)][:_MOST]:
+    incidents = [one for one in store.incidents() if recording in (None, one.recording)]
+    lost = losses(incidents)
+    for one in lost:
+        what = f"recording {one.recording} is incomplete: {one_line(one.message)[:200]}"
+        yield one.recording, Sign("recording-degraded", what, one.at_ns, _AFTERWARDS, severity="error")
+    lacking = {one.recording for one in lost}
+    for incident in incidents[:_MOST]:
+        is_recovery = incident.message.startswith((UNWRITTEN, RECOVERED))
+        if incident.recording in lacking and (is_recovery or is_of_loss(incident) or tells_of_body(incident)):
+            continue  # the last number has them
+        if is_recovery:
+            if incident.message.startswith(RECOVERED):
+                what = f"nothing is missing here: {one_line(incident.message)[:200]}"
+                yield (
+                    incident.recording,
+                    Sign("recording-degraded", what, incident.at_ns, incident.at_ns, severity="note"),
+                )
+            continue
         code, what = "recording-degraded", "the recorder could not write everything from here on"
         if tells_of_coding(incident.message):
             code, what = "stream-not-decoded", "events cannot be decoded from here on"

@@ -92,9 +92,18 @@ def finding_of(sign: Sign, session_id: str | None, because: Sign | None) -> Find
     )  # fmt: skip
 
 
+def is_incomplete(one: Sign | Finding) -> bool:
+    """Whether it says that data of a recording is missing. It comes first: others may be wrong because of it."""
+    return one.code == "recording-degraded" and (one.level if isinstance(one, Sign) else one.severity) == "error"
+
+
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings, worst first, causes before their effects; otherwise in the order of the sessions."""
-    return sorted(findings, key=lambda f: (-SEVERITIES.index(f.severity), f.because is not None, RANK[f.code]))
+    """The findings: missing data, then the worst, causes before their effects; otherwise in the order of the
+    sessions."""
+    return sorted(
+        findings,
+        key=lambda f: (not is_incomplete(f), -SEVERITIES.index(f.severity), f.because is not None, RANK[f.code]),
+    )
 
 
 def explained(signs: Iterable[Sign], session_id: str | None, beside: Iterable[Sign] = ()) -> list[Finding]:

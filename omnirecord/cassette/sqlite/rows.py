@@ -35,7 +35,8 @@ _END = (
     "UPDATE exchanges SET end_ns = ?, ending = CASE ending WHEN 'done' THEN 'done' ELSE ? END, request_bytes = ?,"
     " response_bytes = ? WHERE exchange = ?"
 )
-_CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
+CHUNK = "INSERT INTO chunks VALUES (?, ?, ?, ?)"
+MESSAGE = "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)"
 
 
 def recording(value: Recording) -> Row:
@@ -98,7 +99,7 @@ def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
 
 def chunk(exchange: int, side: Side | Literal["content", "framed"], start: int, data: bytes) -> Row:
     """Return the row of a part of a body, at offset `start`."""
-    return _CHUNK, (exchange, side, start, data)
+    return CHUNK, (exchange, side, start, data)
 
 
 def chunks(exchange: int, side: Side | Literal["content"], start: int, data: bytes) -> Iterator[Row]:
@@ -120,7 +121,7 @@ def message(
 ) -> Row:
     """Return the row of a WebSocket message. UTF-8 without NUL is stored as text, which any SQLite tool shows."""
     values = (exchange, number, at_ns, sent_ns, dir, opcode, data.decode() if is_text(data) else data)
-    return "INSERT OR REPLACE INTO messages VALUES (?, ?, ?, ?, ?, ?, ?)", values
+    return MESSAGE, values
 
 
 def message_sent(exchange: int, number: int, sent_ns: int) -> Row:

@@ -17,7 +17,7 @@ from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
 from ..framing import Framed, Run, is_text
-from .rows import PAGE_SIZE, Row
+from .rows import CHUNK, MESSAGE, PAGE_SIZE, Row
 
 READ_BLOCK_BYTES = 64 * 1024
 """Bytes of a stream in a read block; a larger read has its own block."""
@@ -48,6 +48,17 @@ _TALLY = (
     "INSERT INTO tallies VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET frames = frames + excluded.frames, length = length + excluded.length"
 )
+
+
+def without_bytes(made: Iterable[Row]) -> Iterator[Row]:
+    """Yield rows without the bytes of streams, bodies and messages: the exchanges, their sizes and ends stay."""
+    for statement, values in made:
+        if statement == _READ_BLOCK:
+            yield statement, (*values[:-1], None)
+        elif statement == MESSAGE:
+            yield statement, (*values[:-1], "")
+        elif statement not in (CHUNK, _MASK_AGAIN):
+            yield statement, values
 
 
 class ReadBlocks:

@@ -9,6 +9,7 @@ number in the order of recording: names and file times follow the system clock, 
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import math
@@ -92,6 +93,13 @@ def is_transient(error: Exception) -> bool:
     """Whether a retry of the write may succeed, because the disk or another process refused it."""
     refused = sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError
     return isinstance(error, (sqlite3.Error, OSError)) and not isinstance(error, refused)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a write failed because the disk has no room."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Writer:
@@ -354,7 +362,7 @@ def _meta_of(path: Path) -> dict[str, Any]:
 
 def beside(path: Path) -> list[Path]:
     """Return the paths of the files that may lie beside a closed cassette and belong to it."""
-    ends = ["-search" + end for end in ("", "-wal", "-shm", "-journal")] + ["-wal", "-shm", "-journal"]
+    ends = ["-search" + end for end in ("", "-wal", "-shm", "-journal")] + ["-wal", "-shm", "-journal", "-reserve"]
     return [path.with_name(path.name + end) for end in ends]
 
 

@@ -47,15 +47,15 @@ export class SessionsView {
     const outside = (this.findings ?? []).filter(one => one.session_id === null && one.stream === null)
     fill(
       this.body,
+      ...overview.incidents.map(one =>
+        h('p.problem', `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
+      ),
       overview.shared ? sharedNote(overview.shared) : '',
       overview.files?.length === 2
         ? h('p.beside', h('a', { href: '#/compare' }, 'Differences between the two cassettes'))
         : '',
       ...outside.map(one =>
         h('p.outside', h(`span.severity.${one.severity}`, one.severity), h('code', one.code), ` ${one.message}`),
-      ),
-      ...overview.incidents.map(one =>
-        h('p.problem', `Problem of the recorder, in recording ${one.recording}: ${one.message}`),
       ),
       overview.sessions.length ? this.table(trees) : '',
       this.calls ? callList(this.calls, overview) : '',
