@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import signal
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
     from ..recorder.supervisor import Shipping
     from .live import Live
-
-log = logging.getLogger("omnirecord")
 
 _SILENT, _LOOK = 1.0, 0.1
 """Seconds of shipping at the end without a word, and between two looks for a signal."""
@@ -193,8 +189,7 @@ async def _run_proxy(
 
     with stop_signal(server.hurry, is_stopped) as stop:
         async with server:
-            for url in {server.upstream, *server.upstreams.values()}:
-                threading.Thread(target=_look_up, args=[url], name="omnirecord-name", daemon=True).start()
+            checking = asyncio.create_task(server.check_upstreams())
             live = None if view is None else await asyncio.to_thread(view)
             sentence = f"recording {_places(server)} into {server.db} ({_numbers(server)})"
             row: dict[str, Any] = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
@@ -213,6 +208,7 @@ async def _run_proxy(
             if shipping is not None:
                 shipping.start()
             await stop.wait()
+            checking.cancel()
         if live:
             live.close()
         db = shlex.quote(str(server.db))
@@ -264,15 +260,3 @@ def _ship_rest(shipping: Shipping, db: Path) -> None:
         shipping.leave()
     if shipping.left != 0:
         say(shipping.remains)
-
-
-def _look_up(upstream: str) -> None:
-    """Warn if the upstream's name has no address. This opens no connection: the first one is a client's."""
-    import socket
-
-    host = urlsplit(upstream).hostname or ""
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        log.warning("the upstream's name %s has no address (%s): requests get 502 until it has one", host, why)

@@ -333,8 +333,10 @@ def test_a_port_in_use_gets_a_sentence_from_both_servers(cassette: Path, tmp_pat
 
 
 def test_a_second_recorder_on_one_file_is_refused_and_without_a_terminal_the_first_is_quiet(tmp_path: Path) -> None:
-    words = ["proxy", "--upstream", "http://127.0.0.1:1", "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
-    with Started(*words) as (first, _):
+    upstream = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{upstream.getsockname()[1]}"
+    words = ["proxy", "--upstream", url, "--db", str(tmp_path / "one.db"), "--listen", "127.0.0.1:0"]
+    with upstream, Started(*words) as (first, _):
         result = run(*words)
         assert (result.exit_code, "another omnirecord" in result.stderr) == (2, True)
         first.send_signal(signal.SIGINT)

@@ -49,9 +49,9 @@ def run(*words: str | Path) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def commands(cassette: Path) -> dict[str, list[str]]:
+def commands(cassette: Path, upstream: str = NOBODY) -> dict[str, list[str]]:
     return {
-        "proxy": [*OMNIRECORD, "proxy", "--upstream", NOBODY, "--db", str(cassette.parent / "new.db"), *ANYWHERE],
+        "proxy": [*OMNIRECORD, "proxy", "--upstream", upstream, "--db", str(cassette.parent / "new.db"), *ANYWHERE],
         "serve": [*OMNIRECORD, "serve", str(cassette), *ANYWHERE],
     }
 
@@ -84,8 +84,10 @@ def test_an_output_whose_name_is_too_long_gets_a_sentence(cassette: Path) -> Non
 
 
 def test_a_proxy_needs_no_stdout(cassette: Path) -> None:
-    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *commands(cassette)["proxy"], "--json"]
-    with subprocess.Popen(shell, stderr=subprocess.PIPE, text=True) as server:
+    upstream = socket.create_server(("127.0.0.1", 0))
+    words = commands(cassette, f"http://127.0.0.1:{upstream.getsockname()[1]}")["proxy"]
+    shell = ["sh", "-c", 'exec "$@" >&-', "sh", *words, "--json"]
+    with upstream, subprocess.Popen(shell, stderr=subprocess.PIPE, text=True) as server:
         deadline = time.monotonic() + 120  # a busy machine
         while not cassette.with_name("new.db").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -235,9 +237,12 @@ def test_a_signal_that_interrupts_the_handler_of_another_does_not_block_for_ever
     ("first", "name"), [(signal.SIGINT, "proxy"), (signal.SIGTERM, "serve"), (signal.SIGHUP, "proxy")]
 )
 def test_further_signals_do_not_change_the_exit_code(first: signal.Signals, name: str, cassette: Path) -> None:
-    with subprocess.Popen(
-        commands(cassette)[name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
+    upstream = socket.create_server(("127.0.0.1", 0))
+    words = commands(cassette, f"http://127.0.0.1:{upstream.getsockname()[1]}")[name]
+    with (
+        upstream,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server,
+    ):
         assert server.stdout is not None
         server.stdout.readline()
         server.send_signal(first)

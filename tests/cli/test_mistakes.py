@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from omnirecord.cli import main
-from omnirecord.cli.proxy import _look_up
 from omnirecord.cli.stderr import busy, progress
 from tests.support.examples import each
-from tests.support.process import ForkedProcess
-from tests.support.wire import nobody_listens
 
 SSE = b'event: session.heartbeat\ndata: {"type": "session.heartbeat"}\n\n'
 
@@ -75,21 +70,6 @@ def test_the_body_of_a_stream_has_to_be_imported_first(tmp_path: Path, command: 
     body.write_bytes(SSE)
     hint = f"import it first, with `omnirecord import '{body}' --db '{tmp_path / 'a body.db'}'`"
     assert hint in said(command, str(body))
-
-
-@pytest.mark.parametrize(("host", "warns"), [("no-such-name.invalid", True), ("127.0.0.1", False), ("[::1]", False)])
-def test_an_upstream_whose_name_has_no_address_is_a_warning(
-    host: str, warns: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("omnirecord"), "propagate", True)
-    _look_up(f"http://{host}:1/")
-    assert any(f"name {host} has no address" in record.message for record in caplog.records) is warns
-
-
-@pytest.mark.slow
-async def test_an_upstream_that_does_not_listen_is_not_contacted_before_a_client_comes(tmp_path: Path) -> None:
-    async with ForkedProcess(nobody_listens(), tmp_path / "a.db") as proxy:
-        assert await proxy.end(signal.SIGINT) == (0, "")
 
 
 class Terminal(io.StringIO):

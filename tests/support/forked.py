@@ -91,6 +91,10 @@ class Running:
                 return b""
             await asyncio.sleep(0.01)
 
+    def errors(self) -> str:
+        """Return all of stderr so far."""
+        return self._errors.read_text() if self._errors.exists() else ""
+
     async def wait(self) -> int | None:
         await asyncio.to_thread(self._process.join)
         return self._process.exitcode

@@ -56,6 +56,11 @@ class Process:
             self.process.kill()
         await self.process.communicate()
 
+    def errors(self) -> str:
+        """Return all of stderr so far, of a forked process."""
+        assert isinstance(self.process, Running)
+        return self.process.errors()
+
     async def end(self, how: signal.Signals) -> tuple[int | None, str]:
         """Send a signal; return the exit code and all of stderr."""
         self.process.send_signal(how)

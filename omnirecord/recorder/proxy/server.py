@@ -1,7 +1,8 @@
 """The recording proxy: aiohttp servers that pass each request on to their upstream, and record it.
 
-It opens no other connection, and knows no Omnigent: a stream is any `text/event-stream` response, a WebSocket any
-upgrade. When it stops, streams and WebSockets are cut at once, and other requests get five seconds.
+It opens no other connection, except for a check of each upstream at the start. It knows no Omnigent: a stream is any
+`text/event-stream` response, a WebSocket any upgrade. When it stops, streams and WebSockets are cut at once, and other
+requests get five seconds.
 """
 
 from __future__ import annotations
@@ -264,6 +265,10 @@ class Proxy(WithBlock):
         if self._shipping is not None:
             self._shipping.start()
         return self
+
+    async def check_upstreams(self) -> None:
+        """Connect to each upstream once, without a request. Warn if this is not possible."""
+        await asyncio.gather(*(target.check() for target in self._targets))
 
     def _descriptors(self) -> int:
         """The number of upstream connections that have no client."""

@@ -15,9 +15,12 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import ssl
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
@@ -163,6 +166,8 @@ _READ_AT_ONCE = 64 * 1024
 """Bytes that aiohttp reads ahead, up to twice as many. Its default, 512 KiB, would hide a slow client from upstream."""
 _FRAMING = ("host", "transfer-encoding")
 """The only fields that the proxy adds to a request."""
+_CONNECTS_WITHIN = 10.0
+"""Seconds after which the check at the start gives up. A request waits longer."""
 
 
 def parse_upstream(url: str) -> URL:
@@ -274,6 +279,32 @@ class Upstream:
         reason = _why_unreachable(error)
         return reason if reason is None or self._via is None else self._via.unreachable(error, reason)
 
+    async def missing(self) -> str | None:
+        """Open a connection as for a request, and close it. Return why there is none; None if there is one."""
+
+        async def only_connect(
+            request: aiohttp.ClientRequest, _handler: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            assert self._single.connector is not None
+            (await self._single.connector.connect(request, [], aiohttp.ClientTimeout())).close()
+            raise _Connected
+
+        host = (self._url if self._via is None else self._via.url).host or ""
+        try:
+            async with asyncio.timeout(_CONNECTS_WITHIN):
+                if (why := await _without_address(host)) is not None:
+                    return f"the name {host} has no address ({why})"
+                await self._single.get(self._url, middlewares=[only_connect], **self._options)
+        except _Connected:
+            return None
+        except TimeoutError:
+            return f"no answer within {_CONNECTS_WITHIN:g} s"
+        except (aiohttp.ClientOSError, aiohttp.ClientHttpProxyError) as error:
+            return self.why_unreachable(error) or "it closed the connection"
+        except aiohttp.ClientError:
+            return "it closed the connection"
+        return None
+
     def left(self, client: int) -> None:
         """Close the idle connections of a client connection that is closed."""
         if self._key is not None:
@@ -294,6 +325,33 @@ class Upstream:
     async def close(self) -> None:
         await self._pooled.close()
         await self._single.close()
+
+
+class _Connected(Exception):
+    """A connection was opened, and that was all."""
+
+
+async def _without_address(host: str) -> str | None:
+    """Return why a host name has no address; None if it has one. The thread of the event loop's own look-up would
+    delay the end of the process."""
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str | None] = loop.create_future()
+
+    def look_up() -> None:
+        why = None
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(tell, why)
+
+    def tell(why: str | None) -> None:
+        if not found.done():  # as it is if the check was cancelled
+            found.set_result(why)
+
+    threading.Thread(target=look_up, name="omnirecord-name", daemon=True).start()
+    return await found
 
 
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
@@ -360,6 +418,11 @@ class Target:
         accepting = self.listener.accepting
         accepting.elsewhere, accepting.let_go, accepting.noted = elsewhere, let_go, noted
         accepting.closed = lambda protocol: upstream.left(number_of(protocol))
+
+    async def check(self) -> None:
+        """Warn if no connection to the upstream is possible."""
+        if (why := await self.upstream.missing()) is not None:
+            log.warning("no connection to the upstream %s: %s. Clients get a 502 until there is one", self.shown, why)
 
     def warn(self, *, insecure: bool, has_control: bool) -> None:
         """Warn of options that are not safe. `has_control`: its listener has the control path."""
