@@ -168,6 +168,7 @@ def replay(
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
+    loop: bool = False,
     only: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -197,6 +198,7 @@ def replay(
         faults: Faults to inject (`docs/faults.md`).
         chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
         resume: Add an id to every event, and honour `Last-Event-ID`.
+        loop: Begin a session again for the next client, once its streams are over (`docs/commands.md`).
         only: Name of the hop to replay, such as `model`; by default the first hop that has requests
             (`docs/model-replay.md`).
         host: Address to listen on; a loopback address unless `allow_remote` is set.
@@ -213,8 +215,8 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         skip_gates_after=skip_gates_after, gate_timeout=gate_timeout, match=match, match_on=match_on, faults=faults,
-        chunks=chunks, resume=resume, only=only, host=host, port=port, allow_remote=allow_remote, token=token,
-        tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
+        chunks=chunks, resume=resume, loop=loop, only=only, host=host, port=port, allow_remote=allow_remote,
+        token=token, tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
     )  # fmt: skip
 
 

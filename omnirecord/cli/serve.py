@@ -93,6 +93,10 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
     " Last-Event-ID gets the events after this id. This option changes the bytes of the stream.",
 )  # fmt: skip
 @click.option(
+    "--loop", is_flag=True,
+    help="Start a session again for the next client, once all its streams were played to their end and closed.",
+)  # fmt: skip
+@click.option(
     "--web-ui", default="auto", show_default=True, metavar="auto|off|FOLDER",
     help="Web UI to send to browsers, if the cassette has no recorded web UI. auto: the web UI of an installed"
     " omnigent. FOLDER: the web UI in this folder. off: none. See docs/web-ui.md.",
@@ -102,7 +106,7 @@ def serve(
     cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
     no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
-    resume: bool, web_ui: str, as_json: bool, **listening: Any,
+    resume: bool, loop: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
     """Replay a cassette as a server, which sends the recorded answers.
 
@@ -137,7 +141,8 @@ def serve(
     host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
-        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, only=only,
+        skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, loop=loop,
+        only=only,
         host=host, port=port, web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))

@@ -1,7 +1,8 @@
 """Sends the decisions of a replay when they are due: streams as they play, and answers.
 
-`player` decides when a part is due. `Waiting` waits until then, at closed gates, and while paused. A long wait inserts
-heartbeats, is logged, and ends after `--skip-gates-after`. `Sender` writes the part, holds it open, cuts or resets it.
+`player` decides when a part is due. `Waiting` waits until then, at closed gates, and while paused. A wait at a gate is
+logged after a second. A long one inserts heartbeats, and ends after `--skip-gates-after`. `Sender` writes the part,
+holds it open, cuts or resets it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..server.aiohttp_private import RawResponse
 from ..server.http import error_response, json_response
 from ..server.listener import no_response
 from ..server.timers import Timers, wake
+from ..text import joined
 from ..wire.headers import decoded, end_to_end, header, unsendable, without
 from ..wire.redirects import Reached, at_own_address
 from .omnigent_ui.page import MadeUp
@@ -37,8 +39,10 @@ log = logging.getLogger("omnirecord")
 
 HEARTBEAT_EVERY = 15.0
 """Seconds of silence before a heartbeat is inserted: clients take 45 s without a byte for a dead stream."""
-REPORT_AFTER = 5.0
+LOG_AFTER = 1.0
 """Seconds at a gate after which the wait is logged."""
+REPORT_AFTER = 5.0
+"""Seconds at a gate after which `server.waiting` has it."""
 
 Beat = Callable[[], Awaitable[None]]
 """Inserts a heartbeat; called after each `HEARTBEAT_EVERY` of silence."""
@@ -51,10 +55,11 @@ _BODILESS = (204, 304)  # RFC 9110, section 6.4.1
 
 
 class Waiting:
-    """All waits of one replay. `now` returns the kernel's monotonic clock, in ns."""
+    """All waits of one replay. `now` returns the kernel's monotonic clock, in ns; `content` returns what the client
+    says in a recorded request, by its number."""
 
-    def __init__(self, now: Callable[[], int], skip_gates_after: float | None) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], int], skip_gates_after: float | None, content: Callable[[int], str]) -> None:
+        self._now, self._content = now, content
         self._skip_gates_after = skip_gates_after
         self._sleepers: set[asyncio.Future[None]] = set()
         self._timers = Timers()
@@ -65,7 +70,7 @@ class Waiting:
 
     @property
     def reported(self) -> list[str]:
-        """The requests of waits that were logged and still last."""
+        """The requests of long waits that still last."""
         return list(self._reported)
 
     @property
@@ -139,14 +144,18 @@ class Waiting:
         return quiet_since
 
     async def _at(self, gate: Gate, timeline: Timeline, beat: Beat | None) -> None:
-        """Wait for a gate. Log a long wait, once for all clients that wait for it."""
-        place, what = (gate, timeline), f"{gate.what} (recorded at {gate.at_ns / NS:.1f} s)"
+        """Wait for a gate. Log the wait, once for all clients that wait for it."""
+        place, recorded = (gate, timeline), f"(recorded at {gate.at_ns / NS:.1f} s)"
+        what = f"{gate.what} {recorded}"
         reported = Counter[str]()
+
+        def tell() -> None:
+            if not gate.is_reported:
+                gate.is_reported = True
+                log.warning("waiting for %s", joined([gate.what, self._content(gate.exchange), recorded]))
 
         def report() -> None:
             reported[what] += 1
-            if not self._reported[what]:
-                log.warning("waiting for %s", what)
             self._reported[what] += 1
 
         def skip() -> None:
@@ -157,7 +166,7 @@ class Waiting:
 
         self._at_gates.append(place)
         try:
-            with _after(REPORT_AFTER, report), _after(self._skip_gates_after, skip):
+            with _after(LOG_AFTER, tell), _after(REPORT_AFTER, report), _after(self._skip_gates_after, skip):
                 quiet_since = self._now()
                 while not gate.open:
                     quiet_since = await self._held(quiet_since, beat)

@@ -111,7 +111,7 @@ class Replay(WithBlock, PlayheadControl):
         self.unmatched: list[Served] = []
         self.logs_misses = True
         skip = _skip_gates_after(skip_gates_after, gate_timeout)
-        self._waiting = Waiting(self.now, skip)
+        self._waiting = Waiting(self.now, skip, lambda exchange: self._plan.content_told(exchange))
         self._stopped = False
 
     @property
@@ -256,6 +256,8 @@ class Replay(WithBlock, PlayheadControl):
         match decision:
             case player.Playing():
                 self._served(request, target, decision.exchange)
+                if decision.is_behind_end:
+                    self._tell_end(request, target)
                 try:
                     return await self._sender.play(request, decision)
                 finally:
@@ -299,6 +301,16 @@ class Replay(WithBlock, PlayheadControl):
     def _served(self, request: web.BaseRequest, target: str, exchange: Exchange) -> None:
         status = exchange.response.status if exchange.response else 0
         self.requests.append(Served(request.method, target, status, exchange.exchange))
+
+    def _tell_end(self, request: web.BaseRequest, target: str) -> None:
+        """Log why this client gets no event, and how to start again."""
+        how = f"reset: curl -X POST -H 'X-Omnirecord: 1' {self.url}{CONTROL}reset"
+        if self._options.loop:
+            how = f"close every stream of the session and open a new one, or {how}"
+        else:
+            how = f"restart the replay, serve with --loop, or {how}"
+        said = "gets no further event: the session was played to its end. To start again,"
+        log.warning("%s %s %s %s", request.method, target, said, how)
 
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
         text = miss.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shlex
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,6 +25,7 @@ from tests.support.wire import Wire, ask, connected, eventually, get
 
 RESOLVE = "/v1/sessions/s/elicitations/e/resolve"
 GATE = f"POST {EVENTS} (recorded at 2.0 s)"
+LINE = f'waiting for POST {EVENTS} with the message "" (recorded at 2.0 s)'
 MARK = b": omnirecord is waiting at a gate\n"
 
 
@@ -42,8 +44,9 @@ async def state(server: Replay) -> Any:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Heartbeats every 0.1 s, and reports after 0.05."""
+    """Heartbeats every 0.1 s, lines and reports after 0.05."""
     monkeypatch.setattr(waiting, "HEARTBEAT_EVERY", 0.1)
+    monkeypatch.setattr(waiting, "LOG_AFTER", 0.05)
     monkeypatch.setattr(waiting, "REPORT_AFTER", 0.05)
 
 
@@ -107,12 +110,79 @@ async def test_what_it_waits_for_is_said_and_taken_back(tmp_path: Path, caplog: 
         await eventually(lambda: server.waiting)
         assert server.waiting == [GATE]
         assert (await state(server))["waiting"] == [GATE]
-        assert caplog.messages == [f"waiting for {GATE}"]
+        assert caplog.messages == [LINE]
         await asyncio.sleep(0.3)
         assert server.waiting == [GATE], "a heartbeat does not take it back"
         await ask(server.url, post(EVENTS))
         await eventually(lambda: not server.waiting)
-        assert caplog.messages == [f"waiting for {GATE}"]
+        assert caplog.messages == [LINE]
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_gate_is_logged_once_however_often_clients_wait_at_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(conversation(), tmp_path) as (server, _):
+        await eventually(lambda: caplog.messages == [LINE])
+        async with connected(server.url, get(STREAM)):
+            await asyncio.sleep(0.2)
+        await server.reset()
+        assert caplog.messages == [LINE]
+        async with connected(server.url, get(STREAM)):
+            await eventually(lambda: caplog.messages == [LINE] * 2)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("target", "body", "told"),
+    [
+        (EVENTS, {"type": "message", "data": {"role": "user", "content": [{"text": "Hi, you"}]}}, 'message "Hi, you"'),
+        (EVENTS, {"type": "message", "data": {"content": "a\nb" + "c" * 500}}, 'message "a\\nb' + "c" * 100),
+        (EVENTS, {"type": "interrupt"}, "an interrupt ("),
+        (RESOLVE, {"action": "accept"}, 'answer "accept"'),
+        (EVENTS, {"type": "other"}, r'body "{\"type\": \"other\"}"'),
+    ],
+)
+async def test_the_line_says_what_the_awaited_client_says(
+    target: str, body: Any, told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tape = Made()
+    tape.stream("s", 1.0, (1.0, heartbeat()), (3.0, status("idle")))
+    tape.post(target, 2.0, body=body, status=202)
+    async with listening(tape, tmp_path):
+        await eventually(lambda: caplog.messages)
+    (line,) = caplog.messages
+    assert line.startswith(f"waiting for POST {target} with ")
+    assert told in line
+    assert len(line) < 350
+
+
+async def test_a_wait_is_logged_after_a_second_and_no_sooner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begun = time.monotonic()
+    async with listening(conversation(), tmp_path) as (server, _):
+        await eventually(lambda: caplog.messages)
+        assert time.monotonic() - begun >= 1
+        assert server.waiting == [], "that has only waits of more than five seconds"
+
+
+async def test_a_stream_that_is_opened_behind_its_end_says_how_to_start_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with listening(conversation(), tmp_path, no_gate=True) as (server, wire):
+        await heard(wire, 8)
+        assert caplog.messages == []
+        async with connected(server.url, get(STREAM)) as other:
+            await other.head()
+            (line,) = caplog.messages
+            assert line.startswith(f"GET {STREAM} gets no further event: the session was played to its end.")
+            assert "--loop" in line
+            command = line.partition("reset: ")[2]
+        process = await asyncio.create_subprocess_exec(*shlex.split(command), "-sf", stdout=asyncio.subprocess.PIPE)
+        assert await process.wait() == 0
+        async with connected(server.url, get(STREAM)) as third:
+            await third.head()
+            assert await heard(third, 8)
+        assert len(caplog.messages) == 1
 
 
 @pytest.mark.usefixtures("soon")
@@ -205,6 +275,22 @@ async def test_below_its_own_path_there_is_nothing_but_the_state(tmp_path: Path)
     async with Replay(conversation().save(tmp_path / "tape.db")) as server:
         assert (await ask(server.url, get("/-/omnirecord/other", host="localhost"))).status.startswith(b"HTTP/1.1 404")
         assert server.unmatched == []
+
+
+async def test_in_a_loop_each_client_gets_the_session_from_its_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = conversation().save(tmp_path / "tape.db")
+    async with Replay(path, timing="instant", no_gate=True, loop=True) as server:
+        for _ in range(3):
+            async with connected(server.url, get(STREAM)) as wire:
+                await wire.head()
+                assert (await heard(wire, 8))[-1] == "idle"
+                async with connected(server.url, get(STREAM)) as second:
+                    await second.head()
+            await eventually(lambda: not server.wait_state().serves)
+    assert len(caplog.messages) == 3
+    assert "close every stream of the session and open a new one, or reset" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("target", ["/v1/runners/r/tunnel", "/v1/sessions/s/resources/terminals/t/attach"])

@@ -42,7 +42,8 @@ class Options:
     """The options of one replay, from the arguments of `omnirecord serve` and `omnirecord.replay`. Raises `UsageError`.
 
     `hold_opens`: every open of a stream after a session's first is a gate, as a message is. `resume`: events get ids,
-    and a client resumes after its `Last-Event-ID`. `only`: the hop to play; None for the first that has requests.
+    and a client resumes after its `Last-Event-ID`. `loop`: a session begins again when its streams are over. `only`:
+    the hop to play; None for the first that has requests.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Options:
         faults: Iterable[str] = (),
         chunks: str | None = None,
         resume: bool = False,
+        loop: bool = False,
         only: str | None = None,
     ) -> None:
         self.timing = timing_of(timing, speed, max_gap)
@@ -66,7 +68,7 @@ class Options:
         self.chunks = chunks_of(chunks if chunks is not None or self.timing.instant else "recorded")
         self.faults = Faults.parse(faults)
         self.rules = Rules.parse([*([match] if isinstance(match, str) else match), *rules_of(match_on)])
-        self.resume, self.only = resume, only
+        self.resume, self.loop, self.only = resume, loop, only
 
 
 class Player:
@@ -114,6 +116,9 @@ class Player:
 
     def _decide(self, request: Incoming, now: int) -> Decision:
         session = self._plan.sessions.get(routes.session_of(request.target) or "")
+        is_new = not request.is_runner and request.last_event_id is None
+        if session and is_new and self.streams.is_over(session.root, now):
+            self._begin_over(request, session)
         if self._lookup.creations and not request.is_runner and routes.creates_session(request.method, request.target):
             return self._create(request, now)
         if session and session.opens and routes.opens_session_stream(request.method, request.target):
@@ -184,6 +189,20 @@ class Player:
         self.mismatches.clear()
         self.notes.clear()
 
+    def _begin_over(self, request: Incoming, session: Session) -> None:
+        """Begin a session tree again that is over. A request that was recorded at its end still belongs to it: an act
+        behind the last event, or a read behind the last stream."""
+        run = self.streams.playthrough(session)
+        points = self._plan.points_of(session.root)
+        ends_ns = points[-1] if points else 0
+        if request.method in READS:
+            ends_ns = max([ends_ns, *(x.end_ns or 0 for one in run.tree.sessions for x in one.opens)])
+        later = (x for x in self._lookup.alike(request) if x.request.at_ns > ends_ns and x.exchange not in run.asked)
+        if (last := next(later, None)) is None:
+            self.streams.supersede(session.root)
+        elif request.method in READS:
+            run.asked.add(last.exchange)
+
     def _create(self, request: Incoming, now: int) -> Decision:
         if (exchange := self._lookup.creation(request)) is None:
             return self._act(request, None, now)  # a recorded one that failed may match
@@ -221,7 +240,8 @@ class Player:
         advanced session, but before the start of any session that has not begun."""
         if session is not None:
             return self.streams.playthrough(session).horizon(now)
-        begun = {root: run for root, run in self.streams.playthroughs.items() if run.timeline.started}
+        runs = self.streams.playthroughs.items()
+        begun = {root: run for root, run in runs if run.timeline.started and not self.streams.is_over(root, now)}
         furthest = max((run.horizon(now) for run in begun.values()), default=-1.0)
         sent = max((sent.upto_ns for run in begun.values() for sent in run.sent.values()), default=-1)
         waiting = [self._first(root) for root in self._plan.trees if root not in begun]

@@ -15,11 +15,13 @@ from operator import itemgetter
 from typing import Any
 
 from ...analysis.gather import Held
+from ...analysis.turns.requests import act_of
 from ...cassette.sqlite import Store, is_coded
 from ...errors import CassetteError, UsageError
 from ...model import Exchange, Recording, TimedFrame, root_of
 from ...omnigent import routes
 from ...omnigent.protocol import connect_snapshot_length
+from ...text import quoted
 from ...wire.json_rpc import message_of
 from ...wire.limits import AN_EVENT
 from ...wire.strict_json import as_dict, as_list, loads, payload_of
@@ -138,6 +140,19 @@ class ReplayPlan:
         gates = (x for tree in self.trees.values() for x in tree.gates)
         first = min(gates, key=lambda x: x.request.at_ns, default=None)
         return None if first is None else f"{first.request.method} {first.request.target}"
+
+    def content_told(self, number: int) -> str:
+        """Return what the client says in a recorded request, as in `with the message "Hi"`; empty if it has no body."""
+        exchange = next(x for x in self.exchanges if x.exchange == number)
+        body = self.request_body(exchange)
+        act = act_of(exchange, body, b"")
+        if act is not None and act.kind == "interrupt":
+            return "with an interrupt"
+        if act is not None and act.kind == "message":
+            return f"with the message {quoted(act.text)}"
+        if act is not None and act.action is not None:
+            return f"with the answer {quoted(act.action)}"
+        return f"with the body {quoted(body.decode(errors='replace'))}" if body else ""
 
     def replies(self, stream: Exchange) -> list[Exchange]:
         """Return the requests that reply to a JSON-RPC request in a stream without a session: they are its gates."""

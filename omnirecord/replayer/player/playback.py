@@ -29,6 +29,8 @@ _BATCH = 64 * 1024
 Stop = Literal["open", "clean", "short", "reset", "freeze"]
 """How a response ends: it stays `open`; ends `clean`; the connection is closed (`short`) or `reset` before its end; or
 it stays open and silent (`freeze`)."""
+Left = Literal["whole", "early", "cut"]
+"""How a client was left: with all parts, before its last part, or cut by a fault."""
 _STOPS: dict[Ending, Stop] = {"done": "clean", "eof": "clean", "unknown": "clean", "upstream_lost": "short"}
 
 
@@ -58,6 +60,8 @@ class Playing:
     joined: bool = False
     coded: bool = False
     decoded: bool = False
+    is_behind_end: bool = False
+    """Whether the session was played to its end before: the client gets no further event."""
     is_kept_alive: bool = False
     """Whether to insert heartbeats after the last part: a page takes silence for a dead stream, and opens another."""
     begins_at: int = 0
@@ -242,6 +246,23 @@ class Playthrough:
     asked: Asked = field(default_factory=set)
     sent: dict[str, Sent] = field(default_factory=lambda: defaultdict(Sent))
     live: list[Playing] = field(default_factory=list)
+    left: dict[str, Left] = field(default_factory=dict)
+    """How the last stream of each session ended."""
+
+    def closed(self, playing: Playing) -> None:
+        """Remove a stream whose client left, or that ended."""
+        self.live.remove(playing)
+        left: Left = "whole" if playing.is_whole else "early" if playing.has_more else "cut"
+        self.left[playing.exchange.session_id or ""] = left
+
+    def is_over(self, now: int) -> bool:
+        """Whether every recorded stream was opened, played to its end and closed. If a client left before the end, the
+        session is over once the time of its last event has come: such a client often skips the last events."""
+        with_streams = [one for one in self.tree.sessions if one.opens]
+        if self.live or not with_streams or any(self.opened[one.session_id] < len(one.opens) for one in with_streams):
+            return False
+        left = {self.left.get(one.session_id) for one in with_streams}
+        return left <= {"whole"} or (left <= {"whole", "early"} and self.timeline.is_at_end(now))
 
     def came(self, exchange: Exchange, now: int) -> None:
         """Open the gate of this exchange, if it is one: a request was matched with it. If no stream was opened so far,

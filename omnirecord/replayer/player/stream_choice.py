@@ -39,6 +39,7 @@ class StreamChoice:
         self._timing = options.timing
         self._chunks = options.chunks
         self._renames = options.rules.maps_sessions
+        self._loops = options.loop
         self.effects = Effects(plan, options.faults, resume=options.resume)
         self._scales: dict[str, Scale] = {}
         self.speed, self.paused = 1.0, False
@@ -84,6 +85,11 @@ class StreamChoice:
         if run is not None and run.live:
             self.older.append(run)
 
+    def is_over(self, root: str, now: int) -> bool:
+        """Whether the next request begins this session tree again (`loop`)."""
+        run = self.playthroughs.get(root)
+        return self._loops and run is not None and run.is_over(now)
+
     def _begin(
         self, name: str, start_ns: int, tree: Tree, points: Sequence[int], opens: Iterable[Exchange]
     ) -> Playthrough:
@@ -103,7 +109,7 @@ class StreamChoice:
         self.effects.closed(playing)
         for run in self.all(older=True):
             if playing in run.live:
-                run.live.remove(playing)
+                run.closed(playing)
         self.alone = [run for run in self.alone if run.live]
         self.older = [run for run in self.older if run.live]
 
@@ -114,7 +120,12 @@ class StreamChoice:
         number = run.opened[session.session_id]
         run.opened[session.session_id] += 1
         if number >= len(session.opens):
-            return self._join(run, session, number, now)
+            joined = self._join(run, session, number, now)
+            if not self._loops or not isinstance(joined, Playing) or not joined.is_behind_end or run.live != [joined]:
+                return joined
+            self.closed(joined)
+            self.supersede(session.root)
+            return self.open(session, now)
         recorded = session.opens[number]
         self.made.add(recorded.exchange)
         run.came(recorded, now)
@@ -183,6 +194,7 @@ class StreamChoice:
         playing.joined = playing.decoded = True
         if all(part.in_snapshot for part in parts):
             playing.exchange = replace(playing.exchange, ending="open")  # the client missed the end
+            playing.is_behind_end = True
         if not run.timeline.started:
             run.timeline.move(start_of(streams[0]), now)
         run.live.append(playing)

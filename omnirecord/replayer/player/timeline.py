@@ -91,6 +91,8 @@ class Gate:
     what: str
     """The request for messages, as `POST /v1/sessions/…/events`."""
     open: bool = False
+    is_reported: bool = False
+    """Whether the wait for it was logged."""
 
 
 class Timeline:
@@ -216,6 +218,11 @@ class Timeline:
         self.jumped_ns = self._short_of_gate(offset_ns)
         if self.paused:
             self.limit = offset_ns, float("inf"), float("inf")
+
+    def is_at_end(self, now: int) -> bool:
+        """Whether the time of all parts has come, and no gate holds any."""
+        last_ns = self._points[-1] if self._points else 0
+        return self.started and self.gate_before(last_ns) is None and self.next_point(now) == float("inf")
 
     def _keep(self, now: int) -> None:
         """Let time run from the current position."""
