@@ -91,17 +91,13 @@ class Running:
                 return b""
             await asyncio.sleep(0.01)
 
-    def errors(self) -> str:
-        """Return all of stderr so far."""
-        return self._errors.read_text() if self._errors.exists() else ""
-
     async def wait(self) -> int | None:
         await asyncio.to_thread(self._process.join)
         return self._process.exitcode
 
     def errors(self) -> str:
         """Return all that it has written to stderr so far."""
-        return self._errors.read_text()
+        return self._errors.read_text() if self._errors.exists() else ""
 
     async def communicate(self) -> tuple[bytes, bytes]:
         """Wait for the end; return what was not read yet of stdout, and stderr."""
