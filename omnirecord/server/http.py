@@ -242,7 +242,8 @@ class Client(ClientProtocol):
         error = web.RequestPayloadError("the body is no valid HTTP")
         error.__cause__ = why
         current = [] if self.handled is None else [self.handled.content]
-        for body in (*current, *(body for _, body in self.messages)):
+        # Before Python 3.12, a request is in neither place while its handler starts. Its body is the last one then.
+        for body in (*current, *(body for _, body in self.messages), self._upload):
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(error)
 
