@@ -1,5 +1,6 @@
 # demo, test, lint: each sets up what it needs and says so. Needs make, Python >= 3.11 and pip; nothing is installed
-# outside this folder. The environment is .venv, on Python 3.13 where uv finds or can fetch one.
+# outside this folder. The environment is .venv, on Python 3.13 where uv finds or can fetch one. With PYTHON=COMMAND it
+# is on that Python; a .venv on another one is made anew.
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
@@ -11,18 +12,32 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests wait as long as they compute, so three for each core.
 WORKERS := $(shell echo $$((3 * $$(nproc 2>/dev/null || echo 2))))
 
-.PHONY: help demo test test-aiohttp bench lint format lock cassettes clean
+# Whether PYTHON was given; then `anew`, if .venv is on another Python.
+IS_GIVEN := $(filter command environment,$(firstword $(origin PYTHON)))
+WHICH := import sys; print(sys.base_prefix, sys.version)
+ANEW := $(if $(and $(IS_GIVEN),$(wildcard $(BIN)/python)),$(shell \
+	[ "$$($(BIN)/python -c '$(WHICH)' 2>&1)" = "$$($(PYTHON) -c '$(WHICH)' 2>&1)" ] || echo anew))
+OLDEST_PYTHON := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
+EXECUTABLE := import sys; print(sys.executable)
+IS_USABLE = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(OLDEST_PYTHON)".split("."))))' \
+	2>/dev/null || { echo "$(PYTHON) is no Python >= $(OLDEST_PYTHON): name one with PYTHON=COMMAND"; exit 1; }
+WITHOUT_OMNIGENT = $$($(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+	echo "; tests with a real Omnigent need 3.12 or newer")
+
+.PHONY: help demo test test-aiohttp test-python anew bench lint format lock cassettes clean
 
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
 	@echo "make test-aiohttp  the servers' tests on the oldest aiohttp of pyproject.toml, and on the newest if the lock has another"
+	@echo "make test-python   the tests of the commands, the servers and the pytest plugin on the oldest Python of pyproject.toml"
 	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
 	@echo "make format     let ruff format the code"
 	@echo "make lock       resolve requirements-dev.lock anew"
 	@echo "make cassettes  record the shipped cassettes and the example's again, from a real Omnigent"
 	@echo "make clean      remove .venv, .tools and caches"
+	@echo "With PYTHON=COMMAND, .venv is made on that Python."
 
 demo: .venv/.runtime
 	@echo "==> omnirecord demo"
@@ -61,6 +76,22 @@ test-aiohttp: $(UV)
 		.tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
 	done
 
+# The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python.
+PYTHON_TESTS := tests/cli tests/server tests/replayer tests/recorder tests/pytest_plugin tests/end_to_end/hostile
+
+TESTED_PYTHON := $(if $(IS_GIVEN),$(PYTHON),$(OLDEST_PYTHON))
+
+test-python: $(UV)
+	@mkdir -p .tools
+	@$(UV) venv --quiet --clear --python $(TESTED_PYTHON) .tools/python 2>.tools/python.log || { \
+		echo "no Python $(TESTED_PYTHON) to be had, so no test ran; uv says why in .tools/python.log"; \
+		[ -z "$$CI" ]; exit; }; \
+	$(UV) pip sync --quiet --python .tools/python --require-hashes requirements-dev.lock && \
+	$(UV) pip install --quiet --python .tools/python --no-deps --editable . && \
+	echo "==> tests of the commands, the servers and the pytest plugin on $$(.tools/python/bin/python --version)" && \
+	.tools/python/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not (slow or real or timed or browser)" \
+		$(PYTHON_TESTS)
+
 bench: .venv/.dev
 	@echo "==> benchmarks"
 	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -91,16 +122,30 @@ clean:
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 .tools/bin/uv:
+	@$(IS_USABLE)
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { \
+		echo "$(PYTHON) has no pip, which fetches uv: install pip (Debian: python3-pip) or uv"; exit 1; }
 	@echo "==> fetching uv into .tools"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target .tools uv
 
-.venv/bin/python: | $(UV)
+.venv/bin/python: $(ANEW) | $(UV)
+ifeq ($(IS_GIVEN),)
 	@echo "==> making .venv on Python 3.13"
-	@$(UV) venv --quiet --python 3.13 .venv || { \
-		echo "    no Python 3.13 to be had: taking $(PYTHON); tests with a real Omnigent need 3.12 or newer"; \
-		$(UV) venv --quiet --python "$$(command -v $(PYTHON))" .venv; }
+	@$(UV) venv --quiet --clear --python 3.13 .venv 2>/dev/null || { \
+		$(IS_USABLE); \
+		echo "    no Python 3.13 to be had: taking $(PYTHON)$(WITHOUT_OMNIGENT)"; \
+		$(UV) venv --quiet --clear --python "$$($(PYTHON) -c '$(EXECUTABLE)')" .venv; }
+else
+	@$(IS_USABLE)
+	@echo "==> making .venv on $(PYTHON)$(WITHOUT_OMNIGENT)"
+	@$(UV) venv --quiet --clear --python "$$($(PYTHON) -c '$(EXECUTABLE)')" .venv
+endif
 
-.venv/.runtime: pyproject.toml requirements-dev.lock | .venv/bin/python
+.PHONY: anew
+anew:
+	@echo "==> .venv is on another Python than $(PYTHON)"
+
+.venv/.runtime: pyproject.toml requirements-dev.lock $(ANEW) | .venv/bin/python
 	@echo "==> installing omnirecord into .venv, at the versions of requirements-dev.lock"
 	@$(UV) pip install --quiet --python .venv --constraint requirements-dev.lock --editable .
 	@touch $@
