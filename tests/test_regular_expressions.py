@@ -132,13 +132,17 @@ FRAME = b'event: a.b\ndata: {"type": "response.output_text.delta", "delta": "a\\
 def made(folder: Path) -> dict[str, list[tuple[re.Pattern[Any], set[str]]]]:
     """Returns examples of the expressions that functions make, by module."""
     scanner = Scanner(["own-", "other_"])
+    for letter in range(128):
+        scanner._at(bytes([letter]), 0, 1)
     rules = [(one, {"match"}) for rule in scanner._rules for one in (rule.body, rule.lead) if one is not None]
     shape = _shape(FRAME, "response.output_text.delta", load("omnigent").shapes._model_of("response.output_text.delta"))
     assert shape is not None
     return {
         "redaction.content.scanner": [
-            *rules, (scanner._search.__self__, {"search"}), (scanner._begun, {"search"}),
-            *((one, {"match"}) for one, _ in scanner._patterns),
+            *rules, (scanner._anywhere, {"search"}), (scanner._in_words, {"search"}),
+            (scanner._after_escapes, {"search"}), (scanner._begun, {"search"}),
+            *((re.compile(one.encode()), {"match"}) for found in scanner._patterns.values() for one, _ in found),
+            *((one, {"match"}) for one in scanner._of_letter.values()),
         ],
         "contract.shapes": [
             (re.compile(shape.rest), {"fullmatch"}), (_any_head(shape.at, shape.rest), {"match"}),

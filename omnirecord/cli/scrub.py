@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("cassettes", nargs=-1, required=True, metavar="CASSETTE...", type=CASSETTE)
+@click.argument("cassettes", nargs=-1, metavar="CASSETTE...", type=CASSETTE)
 @click.option(
     "-o", "--output", metavar="FILE", type=OUTPUT,
     help='File of the copy: .db or .jsonl, also with .zst. Any other name keeps the form of the cassette. Use "-" for'
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option(
     "--check", is_flag=True, help="List the remaining secrets, and write nothing. Exit code 1 if a secret remains."
 )
+@click.option("--kinds", is_flag=True, help="List the kinds of secrets that are looked for, and the beginning of each.")
 @click.option(
     "--redact", type=click.Choice(["content", "named"]), default="content", show_default=True,
     help="Secrets to remove. named: the values of fields whose names suggest a secret. content: also other values that"
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 @json_option
 @decoded_option
 def scrub(
-    cassettes: tuple[Path, ...], output: Path | None, check: bool, redact: str,
+    cassettes: tuple[Path, ...], output: Path | None, check: bool, kinds: bool, redact: str,
     redact_patterns: tuple[str, ...], pseudonym_key: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a copy of a cassette without its secrets. The output counts the replaced secrets, and never shows them.
@@ -52,6 +53,11 @@ def scrub(
     Example:
       omnirecord scrub session.db -o safe.db
     """
+    if kinds:
+        _print_kinds(as_json)
+        return
+    if not cassettes:
+        raise click.MissingParameter(param_hint="'CASSETTE...'", param_type="argument")
     if check is (output is not None):
         raise UsageError("give -o FILE for the copy, or --check for a list" + (", not both" if check else ""))
     if check:
@@ -67,6 +73,16 @@ def scrub(
         click.echo(line, err=is_aside)  # stdout may be the copy
 
 
+def _print_kinds(as_json: bool) -> None:
+    from ..redaction.content.patterns import beginnings
+
+    found = beginnings()
+    rows = ({"kind": kind, "begins_with": begins} for kind, begins in found.items())
+    lines = [{"kind": kind, "begins with": ", ".join(begins) or "a pattern"} for kind, begins in found.items()]
+    last = f"{len(lines)} kinds, and values with a sensitive name (docs/secret-kinds.md, docs/secret-names.md)"
+    print_found(as_json, rows, [*table(lines), last])
+
+
 def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool) -> bool:
     found = _scrubbed(cassette, None, redact, patterns)
     rows = (
@@ -76,7 +92,7 @@ def _check(cassette: Path, redact: str, patterns: tuple[str, ...], as_json: bool
             "count": one.count,
         } for one in found
     )  # fmt: skip
-    print_found(as_json, rows, _place_lines(cassette, found))
+    print_found(as_json, rows, _place_lines(cassette, found, redact))
     return not found
 
 
@@ -91,7 +107,9 @@ def _scrubbed(
     )  # fmt: skip
 
 
-def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:
+def _place_lines(cassette: Path, found: list[Leak], redact: str) -> Iterator[str]:
+    from ..redaction.content.patterns import beginnings
+
     for one in found:
         times = f" ({one.count} times)" if one.count > 1 else ""
         yield visible(f"{by_name(str(cassette))}: {_where(one)}: {one.kind}{times}")
@@ -99,8 +117,11 @@ def _place_lines(cassette: Path, found: list[Leak]) -> Iterator[str]:
     if total:
         left = "secret is" if total == 1 else "secrets are"
         yield f"{shown(cassette)}: {total} {left} left; omnirecord scrub makes a copy without"
+    elif redact == "named":
+        yield f"{shown(cassette)}: no value with a sensitive name (docs/secret-names.md)"
     else:
-        yield f"{shown(cassette)}: no secret found"
+        kinds = f"none of {len(beginnings())} kinds of secrets (omnirecord scrub --kinds)"
+        yield f"{shown(cassette)}: {kinds}, and no value with a sensitive name"
 
 
 def _where(found: Leak) -> str:

@@ -23,7 +23,7 @@ ENDINGS = (
 WORDS = (
     "authorization", "bearer", "csrf", "xsrf", "dpop", "pwd", "pin", "otp", "totp", "secrets", "passwords", "apikeys",
     "creds", "jsessionid", "aspsessionid", "keypass", "storepass", "secrete", "secreto", "passwort", "kennwort",
-    "contrasena", "contraseña", "requirepass", "masterauth", "psk",
+    "contrasena", "contraseña", "requirepass", "masterauth", "psk", "pw", "dsn", "cvv", "cvc",
 )  # fmt: skip
 """Last words that make the name a secret's."""
 KEYS_OF = (
@@ -45,7 +45,8 @@ PHRASES = (
     "recovery codes", "user code", "verification code", "two factor", "code verifier", "client assertion",
     "basic auth", "http auth", "proxy auth", "client key data",
     "conn str", "conn string", "connection string", "connection strings", "connectionstring",
-    "secret string", "secret binary", "honeycomb team",
+    "secret string", "secret binary", "honeycomb team", "art api", "fa code", "otp code", "saml response",
+    "saml assertion", "seed phrase", "recovery phrase", "mnemonic phrase", "secret phrase",
     "azure pat", "devops pat", "digitalocean pat", "github pat", "gitlab pat", "grained pat",
 )  # fmt: skip
 """Last words that together make the name a secret's."""
@@ -82,7 +83,7 @@ TELLS_ABOUT = (
     "remaining", "scoped", "size", "status", "timeout", "titles", "ttl", "type", "url", "version",
 )  # fmt: skip
 """Last words of a header that describes a secret and is none. `max_tokens` needs no entry: `tokens` is in no table."""
-NUMERIC = ("password", "passwd", "pwd", "passcode", "pin", "otp", "secret", "pass")
+NUMERIC = ("password", "passwd", "pwd", "cvv", "cvc", "passcode", "pin", "otp", "secret", "pass")
 """Ends of a last word whose value is a secret even if it is a number. A number named `token` is a count."""
 IDENTITY = re.compile(
     r"x-forwarded-(?:email|user|preferred-username|groups|client-cert)|x-auth-request-.+|cf-access-.+|x-amzn-oidc-.+"

@@ -83,7 +83,7 @@ _LONGEST_END = 160
 _BARE_QUOTE = re.compile(rb'(?<!\\)"')
 _SHORT = 4
 _LETTERS = 4
-_SHORTEST_END, _LAST_LETTERS = 3, 5
+_SHORT_END, _SHORTEST_END, _LAST_LETTERS = 2, 3, 5
 _NAME_ENDS = [
     word.encode()
     for word in (
@@ -120,9 +120,14 @@ def _any_of(ends: Iterable[bytes]) -> bytes:
 def _behind_name(mark: bytes) -> bytes:
     """A regular expression that matches behind the last letters of a secret's name and `mark`."""
     lasts = {end[-_LAST_LETTERS:] for end in _NAME_ENDS if len(end) >= _SHORTEST_END}
+    short = b"|".join(rb"(?<=%b%b)" % (_any_of({end}), mark) for end in sorted(_NAME_ENDS) if len(end) == _SHORT_END)
     some = b"".join(_any_of({end[-n:][:1] for end in lasts}) for n in range(_SHORTEST_END, 0, -1))  # rejects at once
     alike = [[end for end in lasts if len(end) == n] for n in range(_SHORTEST_END, _LAST_LETTERS + 1)]
-    return rb"(?<=%b%b)(?:%b)" % (some, mark, b"|".join(rb"(?<=%b%b)" % (_any_of(ends), mark) for ends in alike))
+    return short + rb"|(?<=%b%b)(?:%b)" % (
+        some,
+        mark,
+        b"|".join(rb"(?<=%b%b)" % (_any_of(ends), mark) for ends in alike),
+    )
 
 
 MAY_END_NAME = rb"(?:(?<=[^a-zA-Z])|(?<=[bB])|%b)" % _behind_name(b"")
@@ -150,12 +155,12 @@ def userinfo(buffer: bytes, at: int, final: bool) -> Answer:
 def may_follow_name(buffer: bytes, at: int) -> bool:
     """Whether a secret's name may end at `at`, by its last letters."""
     end = buffer[max(0, at - _LETTERS) : at].lower()
-    if end in _ENDS or end[1:] in _ENDS:
+    if not _ENDS.isdisjoint((end, end[1:], end[2:])):
         return True
     if end[-1:] not in _NO_LETTERS:
         return False
     end = buffer[max(0, at - BEHIND) : at].rstrip(_NO_LETTERS)[-_LETTERS:].lower()
-    return end in _ENDS or end[1:] in _ENDS or end[-1:] == b"b"
+    return not _ENDS.isdisjoint((end, end[1:], end[2:])) or end[-1:] == b"b"
 
 
 def assigned(buffer: bytes, at: int, final: bool) -> Answer:

@@ -70,7 +70,7 @@ def content_scanner(redact: str | None, patterns: Iterable[str] = ()) -> Scanner
         return None
     if redact != "content":
         raise UsageError(f"redact {redact!r} is unknown: it is 'content', or nothing")
-    return Scanner(patterns)
+    return Scanner(patterns).prepare()
 
 
 class _Both:

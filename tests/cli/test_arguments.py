@@ -158,7 +158,7 @@ def test_what_is_wrong_with_standard_input_is_said_by_its_name() -> None:
     assert "standard input is empty" in run("ls", "-", stdin=b"").stderr
     assert "standard input is no cassette" in run("ls", "-", stdin=b"{}").stderr
     assert "standard input can be read only once" in run("diff", "-", "-", stdin=HEALTHY["text"].read_bytes()).stderr
-    assert "standard input: no secret found" in run("scrub", "--check", "-", stdin=HEALTHY["text"].read_bytes()).stdout
+    assert "standard input: none of " in run("scrub", "--check", "-", stdin=HEALTHY["text"].read_bytes()).stdout
 
 
 def test_a_terminal_as_standard_input_is_refused() -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .labels import REACH, Label, find, is_begun, needs_search, section_end
+from .labels import REACH, Label, auths_end, find, is_begun, needs_search, section_end
 from .patterns import PSEUDONYM
 
 _BEGINS = re.compile(
@@ -23,8 +23,8 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _LONGEST_SPACE = 72
 _DEEPEST = 15
 _MOST_BRACKETS = 64
-_STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<")}
-_STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<")}
+_STRING_PART = {mark: re.compile(rb"[^%b\\\x00-\x08\x0a-\x1f]++" % mark) for mark in (b'"', b"'", b"`", b"<", b"}")}
+_STRICT_PART = {mark: re.compile(rb'[^%b"\\\x00-\x08\x0a-\x1f]++' % mark) for mark in (b"'", b"`", b"<", b"}")}
 _BARE = re.compile(rb"[^\x00-\x20\"'`&;<>|\\,()\[\]{}]++")
 _SOFT = b",)]}([{"
 _STAR = b"002a"
@@ -39,6 +39,19 @@ _DESIGNATORS = b"\"'\\/bfnrt"
 _NO_VALUE = b"$<({[|>"
 _AFTER_PLACEHOLDER = b"<>;,.:!?)]}@/|&\\="
 _SCHEMES = (b"bearer", b"basic", b"token", b"digest", b"negotiate", b"ntlm", b"apikey", b"dpop")
+_CALLS = (
+    b"string::from(", b"secretstring::from(", b"secretstring::new(", b"secret::new(", b"secretbox::new(", b"secretstr(",
+    b"secretbytes(", b"pydantic.secretstr(",
+)  # fmt: skip
+"""Calls whose argument is the value, in small letters."""
+_STRING_BEGINS = (*_CALLS, b"b", b"r", b"f", b"u", b"rb", b"br", b"l", b"@", b"$", b"$@")
+"""Texts before the quote of a string behind ` = `, in small letters."""
+_PLACEHOLDERS = (
+    b"password", b"passwd", b"pass", b"pwd", b"pw", b"secret", b"token", b"self", b"os", b"config", b"cfg", b"conf",
+    b"settings", b"args", b"env", b"db", b"db_password", b"db_pass", b"db_pwd", b"sql_password", b"creds", b"params",
+    b"getpass", b"user", b"quote", b"urllib", b"0", b"1", b"2", b"3", b"{", b"}",
+)  # fmt: skip
+"""Words in braces that stand for a value: `PWD={pwd}` in a format string."""
 _BLANK = (b"none", b"null", b"nil", b"undefined", b"true", b"false", b"str", b"string", b"bytes")
 
 
@@ -83,6 +96,8 @@ class Field(NamedTuple):
     seen: bytes = b""
     is_json: bool | None = None
     is_ini: bool = False
+    has_auths: bool = False
+    """It has had the object `auths` of Docker's configuration."""
 
 
 NOTHING = Field()
@@ -91,27 +106,28 @@ NOTHING = Field()
 def scan(state: Field, text: bytes, *, strict: bool = False) -> tuple[list[Span], Field]:
     """Return the spans of named secrets in the next piece of a text, and its new state. `strict`: read the text as JSON
     in any case, in which a quote without a backslash ends each value."""
-    value, seen, is_json, is_ini = state
+    value, seen, is_json, is_ini, has_auths = state
     if is_json is None and (begins := _BEGINS.match(seen + text)):
         is_json = begins[1] is not None
     whole, known = seen + text, len(seen)
     ini_at = 0 if is_ini else section_end(whole)
-    if value is None and not needs_search(seen, text):
-        return [], Field(None, whole[-REACH:], is_json, ini_at is not None)
+    if value is None and not needs_search(seen, text) and not (has_auths and b"auth" in whole):
+        return [], Field(None, whole[-REACH:], is_json, ini_at is not None, has_auths)
+    auth_from = 0 if has_auths else auths_end(whole)
     spans: list[Span] = []
     at = 0
     while at < len(text):
         if value is not None:
             at, value = _STEPS[value.step](value, text, at, spans, strict or is_json is True)
             continue
-        found = find(whole, max(0, at + known - REACH), at + known)
+        found = find(whole, max(0, at + known - REACH), at + known, auth_from)
         if found is None:
             break
         label = found[0]
         if label.form == "set" and label.first and ini_at is not None and ini_at < found[1]:
             label = label._replace(spaced=False, form="ini")
         value, at = Value(label), found[1] - known
-    return spans, Field(value, whole[-REACH:], is_json, ini_at is not None)
+    return spans, Field(value, whole[-REACH:], is_json, ini_at is not None, auth_from is not None)
 
 
 def goes_on(state: Field) -> bool:
@@ -169,7 +185,7 @@ def _ends_text(value: Value) -> bool:
 
 
 def _lead_json(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
-    if value.label.form == "json" and char in b"{[" and char:
+    if value.label.form == "json" and char in b"{[" and char and not value.label.only_string:
         return at + 1, value._replace(step="inside", brackets=char)
     if value.label.form == "json" and value.label.numeric and char in b"-0123456789":
         return at, value._replace(step="number")
@@ -185,12 +201,17 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
     if label.bold and not seen.strip(b"*"):
         return at, None
     if char in b"=>" and label.form in ("set", "plain") and not seen:
-        return at + 1, value._replace(seen=b"=", label=label._replace(form="set", spaced=True))
+        made = label._replace(form="set", spaced=True, make=label.capitals and label.form == "plain" and char == b"=")
+        return at + 1, value._replace(seen=b"=", label=made)
     if label.form == "tag":  # a placeholder has a blank or the like behind it
         return at, None if seen or char in _AFTER_PLACEHOLDER else value._replace(step="word", quote=b"<", seen=b"")
     if char == b"$" and label.form == "set" and not seen:
         return at + 1, value._replace(step="dollar")
-    unset = label.form == "set" and (label.spaced or seen)
+    if char == b"{" and label.form == "set" and label.parameter and not seen:
+        return at + 1, value._replace(step="word", quote=b"}", seen=b"")
+    unset = label.form == "set" and (label.spaced or seen) and not label.make
+    if unset and any(one.startswith(char.lower()) for one in _STRING_BEGINS):
+        return at, value._replace(step="call", seen=b"")
     odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
     if unset or odd or char in _NO_VALUE or not _BARE.match(char):
         return at, None
@@ -203,14 +224,33 @@ def _dollar(value: Value, text: bytes, at: int, _spans: list[Span], _strict: boo
     return (at + 1, value._replace(step="word", quote=b"'")) if is_string else (at, None)
 
 
+def _call(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the text before the quote of a string, such as `b"` or `String::from("`."""
+    word = value.seen
+    while at < len(text):
+        char = text[at : at + 1].lower()
+        if char in _QUOTES and word in _STRING_BEGINS:
+            return at, value._replace(step="lead", seen=b"")
+        word += char
+        if not any(one.startswith(word) for one in _STRING_BEGINS):
+            return at, None
+        at += 1
+    return at, value._replace(seen=word)
+
+
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """Read a word that may stay: a pseudonym, the scheme of a credential, `None`."""
-    words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()), *(() if value.quote else _BLANK))
+    words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()))
+    words += _PLACEHOLDERS if value.quote == b"}" else () if value.quote else (*_BLANK, *_CALLS)
     word = value.seen.strip()
     body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
     while at < len(text):
         char = text[at : at + 1]
-        if word in words and not (char.isalnum() or char in b"_-"):
+        if word in _CALLS and word in words:
+            made = value.label._replace(form="set", spaced=True)
+            return at, value._replace(step="lead", seen=b"", label=made)
+        is_call = any(one.startswith(word + char.lower()) for one in _CALLS) and not value.quote
+        if word in words and not (char.isalnum() or char in b"_-" or is_call):
             if word in _SCHEMES and char in b" \t":
                 return at + 1, value._replace(seen=b" ", label=value.label._replace(credentials=False))
             return at, body if word in _SCHEMES and value.quote else None
@@ -337,6 +377,6 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
 _STEPS: dict[str, _Step] = {
-    "lead": _lead, "dollar": _dollar, "word": _word, "bare": _bare, "hex": _hex, "string": _string, "name": _string,
-    "number": _number, "inside": _inside,
+    "lead": _lead, "dollar": _dollar, "call": _call, "word": _word, "bare": _bare, "hex": _hex, "string": _string,
+    "name": _string, "number": _number, "inside": _inside,
 }  # fmt: skip

@@ -16,13 +16,17 @@ _LONGEST_NAME = 128
 _LONGEST_GAP = 40
 REACH = _LONGEST_NAME + _LONGEST_GAP + 8
 """Most bytes before the end of a label that decide about it."""
-_PARTS = {b"word": rb"[\w.\-\\]", b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP}
-_NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b[:=>]" % _PARTS)
+_PARTS = {
+    b"word": rb"[\w.\-\\]",
+    b"gap": rb"[\"'`*\] \t\r\n]{0,%d}+" % _LONGEST_GAP,
+    b"set": rb"(?:\?\??|\+|\|\|)?+",  # as in `TOKEN ?= abc`
+}
+_NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b(?:[:>]|%(set)b=)" % _PARTS)
 _FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
     rb"|(?:ENV|setx|setenv|set[ \t]-[a-zA-Z]{1,4}+)[ \t]{1,4}+(?P<variable>%(word)b++)[ \t]"
-    rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:=>]))"
+    rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:>]|%(set)b=))"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
 _ENTRY = re.compile(
@@ -65,6 +69,14 @@ class Label(NamedTuple):
     """White space stands before the mark."""
     first: bool = False
     """It is the first word of a line or string, perhaps behind `export`."""
+    capitals: bool = False
+    """The name has no small letters, as a variable of make or of a shell."""
+    make: bool = False
+    """An operator such as `?=` sets a name in capitals: blanks may stand around it."""
+    only_string: bool = False
+    """A list or an object is no secret."""
+    parameter: bool = False
+    """It stands behind `;`, as in a connection string."""
 
 
 class _Name(NamedTuple):
@@ -94,7 +106,7 @@ def may_find(text: bytes) -> bool:
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`; fast for most texts, which have none."""
     whole = seen + text if seen else text
-    if b"--" in whole or _may_set(whole):
+    if b"--" in whole or _may_set(whole) or b"auths" in whole:
         return True
     return may_end(text) and (not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole)
 
@@ -112,11 +124,13 @@ def _may_pair(text: bytes) -> bool:
     return (b"[" in text or b"(" in text) and not _harmless.issuperset(_FIRST.findall(text))
 
 
-def find(text: bytes, start: int, behind: int) -> tuple[Label, int] | None:
-    """Return the first label that ends behind `behind`, and its end. `start`: start of the search."""
+def find(text: bytes, start: int, behind: int, auth_from: int | None = None) -> tuple[Label, int] | None:
+    """Return the first label that ends behind `behind`, and its end. `start`: start of the search. `auth_from`: from
+    there on, the name `auth` counts, too."""
     first = None
     for found in _LABEL.finditer(text, start):
-        if found.end() > behind and (label := _label(found)) is not None:
+        has_auth = auth_from is not None and auth_from < found.end()
+        if found.end() > behind and (label := _label(found, has_auth)) is not None:
             first = label, found.end()
             break
     return _first_entry(text, start, behind, first) if b"alue" in text else first
@@ -134,11 +148,14 @@ def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] 
     return first
 
 
-def _label(found: re.Match[bytes]) -> Label | None:
+def _label(found: re.Match[bytes], has_auth: bool) -> Label | None:
     raw = found["name"] or found["option"] or found["variable"] or found["pair"]
     if len(raw) > _LONGEST_NAME:
         return None
     name = _known(raw)
+    if has_auth and found["name"] is not None and raw.rstrip(b"\\") == b"auth":
+        label = _of_name(found, name.label._replace(level=len(raw) - len(b"auth"), only_string=True), raw)
+        return label if label is not None and label.form == "json" else None
     if not (name.is_secret or name.is_header):
         if len(_harmless) >= _MOST_HARMLESS:
             _harmless.clear()
@@ -170,12 +187,16 @@ def _of_name(found: re.Match[bytes], said: Label, raw: bytes) -> Label | None:
     if b"\n" in gap or b"\r" in gap or (b"*" in gap and before != b"*"):  # masked already, or Markdown
         return None
     is_plain = found["mark"] == b":"
+    capitals, has_operator = raw.isupper(), len(found["mark"]) > 1
     return said._replace(
         form="plain" if is_plain else "set",
         bold=is_plain and before == b"*",
         inner=b"" if quote in (b'"', b"'") else _quote_before(text, start),
-        spaced=b" " in gap or b"\t" in gap,
+        spaced=b" " in gap or b"\t" in gap or has_operator,
         first=not gap.strip(b" \t") and _is_first(text, start, raw),
+        capitals=capitals,
+        make=capitals and has_operator,
+        parameter=before == b";" or text[max(0, start - 2) : start] == b"; ",
     )
 
 
@@ -190,6 +211,15 @@ def _is_first(text: bytes, start: int, raw: bytes) -> bool:
         return True
     line = _LINE_BEGINS.split(text[max(0, start - 40) : start])[-1]
     return line.strip() in (b"", b"export", b"set")
+
+
+_AUTHS = re.compile(rb"auths\\{0,15}+[\"'][ \t\r\n]{0,8}+:(?:[ \t\r\n]|\\[nrt]){0,16}+\{")
+
+
+def auths_end(text: bytes) -> int | None:
+    """Return the start of the object in which Docker keeps credentials, each below the name `auth`."""
+    found = _AUTHS.search(text) if b"auths" in text else None
+    return None if found is None else found.end()
 
 
 _SECTION = re.compile(rb"(?:\A|[\r\n\"']|\\[nr])\[[A-Za-z][\w.\- ]{0,62}+\](?=[\r\n]|\\{1,7}[nr])")

@@ -1,5 +1,7 @@
 """The kinds of secrets in content: the prefix of each, its characters, and words that begin like it.
 
+`prefixes` has the tokens of services; this module adds logins, headers, keys in blocks, and the texts around a secret.
+
 A prefix alone decides, since a stream is masked while it passes: nothing waits for the characters after a complete
 prefix. So a list has the words that begin like a secret (`sk-learn`). A secret that begins like such a word keeps the
 common letters.
@@ -7,14 +9,15 @@ common letters.
 
 from __future__ import annotations
 
+import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from ...errors import UsageError
+from .prefixes import BASE64, TOKENS, WORD, Token
 
-WORD = r"A-Za-z0-9_\-"
-"""Characters of every secret. A prefix begins a word, and a secret ends at the first other character."""
 _TOKEN = WORD + "+/=~%|"
 PSEUDONYM = b"omnirecord-redacted-"
 
@@ -29,6 +32,8 @@ class Kind:
     patterns: tuple[str, ...] = ()
     begun: str = ""
     """Regular expression for the beginnings of matches of `patterns`."""
+    tokens: tuple[str, ...] = ()
+    """Prefixes with which `patterns` begin, instead of `begun`."""
     lead: str = ""
     """Characters between prefix and secret. `lead`, `body` and `soft` are sets of characters as in a pattern."""
     longest_lead: int = 8
@@ -62,13 +67,6 @@ _AUTHORIZATION = rf"authorization[{_QUOTES}]{{0,6}}[:=,][\[{_QUOTES}]{{0,6}}(?:{
 _AUTHORIZATION_BEGUN = (
     rf"(?i:{_beginnings('authorization')}|authorization[:=,\[{_QUOTES}]{{1,13}}(?:{_beginnings(*_SCHEMES)})?)"
 )
-_SK = (
-    "learn", "learning", "image", "build", "dist", "sk", "SK", "circle", "chase", "bounce", "cube", "fading", "folding",
-    "estimator", "toggleable", "top", "text", "parallel", "label", "item", "serial", "hidden", "container", "spinner",
-    "wave", "pulse", "three", "double", "rotating", "wandering",
-)  # fmt: skip
-_NPM = ("config", "package", "lifecycle", "execpath", "node", "command", "install")
-_HF = ("hub", "transfer", "token", "api", "model", "home", "xet", "datasets")
 _BEARER = ("token", "tokens", "auth", "authentication", "authorization", "scheme", "of", "Token", "Auth")
 
 _LOGIN = rf"{WORD}.@%+"
@@ -84,41 +82,86 @@ def _words(*words: str) -> tuple[bytes, ...]:
     return tuple(word.encode() for word in words)
 
 
+def _of_tokens() -> Iterator[Kind]:
+    """Yield the kinds of the table of tokens."""
+    for _, alike in groupby(sorted(TOKENS, key=_rules), _rules):
+        yield _kind(list(alike))
+
+
+def _rules(token: Token) -> tuple[str, bool, str, tuple[str, ...], bool, bool]:
+    """Return the values that are equal for all tokens of one `Kind`."""
+    return token.kind, bool(token.shown), token.soft, token.words, token.anywhere, _has_marks(token)
+
+
+def _has_marks(token: Token) -> bool:
+    return bool(set(token.alphabet) & set("+/=%@"))
+
+
+def _kind(alike: list[Token]) -> Kind:
+    first = alike[0]
+    shown = [token for token in alike if token.shown]
+    return Kind(
+        first.kind,
+        tuple(token.prefix for token in alike if not token.shown),
+        tuple(re.escape(token.prefix) + token.shown for token in shown),
+        tokens=tuple(token.prefix for token in shown),
+        body=WORD + ("+/=%@" if _has_marks(first) else ""),
+        soft=first.soft,
+        words=_words(*first.words),
+        anywhere=first.anywhere,
+    )
+
+
+def _in_base64() -> Iterator[Kind]:
+    """Yield the kinds of tokens in base64, as in a secret of Kubernetes. Their prefix begins the encoded text."""
+    found = [(token.kind, token.prefix) for token in TOKENS if not (token.shown or token.anywhere)]
+    found += [("sk", prefix) for prefix in _LONG_SK]
+    found += [("jwt", "eyJ"), *(("private key", prefix) for prefix in _KEY_BLOCKS)]
+    for kind, alike in groupby(sorted(found), lambda one: one[0]):
+        prefixes = [prefix for _, prefix in alike if len(prefix) >= _LEAST_IN_BASE64 or kind == "jwt"]
+        yield Kind(kind, tuple(map(in_base64, prefixes)), body=BASE64 + "=")
+
+
+def in_base64(text: str) -> str:
+    """Return the characters of base64 that all texts with this beginning share."""
+    return binascii.b2a_base64(text.encode(), newline=False)[: len(text) * 8 // 6].decode()
+
+
+_LEAST_IN_BASE64 = 4
+"""Least length of a prefix that is looked for in base64, too: a shorter one is frequent in other data."""
+_LONG_SK = ("sk-ant-", "sk-proj-", "sk-svcacct-", "sk-admin-", "sk-or-v1-", "sk-lf-")
+_KEY_BLOCKS = tuple(
+    f"-----BEGIN {what}-----"
+    for what in (
+        "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY",
+        "ENCRYPTED PRIVATE KEY", "SSH2 ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
+    )
+)  # fmt: skip
+
+
 KINDS = (
-    Kind("sk", ("sk-",), words=_words(*_SK)),
-    Kind("github", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_")),
-    Kind("gitlab", ("glpat-", "gldt-", "glrt-", "glptt-")),
-    Kind("aws", ("AKIA", "ASIA"), words=_words("N", "NS", "TIC")),
+    *_of_tokens(),
+    *_in_base64(),
     Kind(
         "aws", patterns=_either_case(*(rf"{name}{_SET}" for name in _AWS)),
         begun=_AWS_BEGUN, lead=_QUOTES, body=_TOKEN, soft=r".\\",
         words=(PSEUDONYM, *_words(*_AWS, "str", "None", "self", "os", "config")), anywhere=True,
     ),
-    Kind("google", ("AIza", "GOCSPX-", "1//0")),
-    Kind("google", ("ya29.",), soft="."),
     Kind("azure", ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature="), body=_TOKEN, words=(PSEUDONYM,)),
     Kind("azure", ("?sig=", "&sig="), body=_TOKEN, words=(PSEUDONYM,), anywhere=True),
     Kind("azure", patterns=(r"Q(?<=[0-9]Q)~",), begun="[0-9]Q?", body=WORD + "~", soft=".", anywhere=True),
-    Kind("slack", (*(f"xox{letter}-" for letter in "abcdeprs"), "xapp-")),
-    Kind("slack", ("hooks.slack.com/services/", "hooks.slack.com/workflows/"), body=WORD + "/", anywhere=True),
-    Kind("stripe", ("sk_live_", "sk_test_", "rk_live_", "rk_test_", "whsec_")),
-    Kind("npm", ("npm_",), words=_words(*_NPM)),
-    Kind("pypi", ("pypi-AgE",)),
-    Kind("huggingface", ("hf_",), words=_words(*_HF)),
+    Kind(
+        "slack", tuple(
+            f"hooks.slack{gov}.com/{what}/" for gov in ("", "-gov") for what in ("services", "workflows", "triggers")
+        ), body=WORD + "/",
+    ),
     Kind("jwt", ("eyJ",), soft="."),
     Kind(
         "bearer", patterns=_either_case(_AUTHORIZATION), begun=_AUTHORIZATION_BEGUN, lead=r" \t", body=_TOKEN,
         soft=r".\\", words=(PSEUDONYM,), anywhere=True,
     ),
     Kind("bearer", ("Bearer ", "BEARER "), lead=r" \t", body=_TOKEN, soft=r".\\", words=(PSEUDONYM, *_words(*_BEARER))),
-    Kind(
-        "private key", tuple(
-            f"-----BEGIN {what}-----" for what in (
-                "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY", "OPENSSH PRIVATE KEY",
-                "ENCRYPTED PRIVATE KEY", "SSH2 ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK",
-            )
-        ), anywhere=True, block=True,
-    ),
+    Kind("private key", _KEY_BLOCKS, anywhere=True, block=True),
     Kind(
         "url", patterns=(rf"://[{WORD}.%+~]{{0,40}}:",), begun=rf":/(?:/[{WORD}.%+~]{{0,40}})?", lead="0-9",
         longest_lead=5, body=WORD + "!%+~^", soft=".$&=:*", words=_words("%d", "%s"), anywhere=True,
@@ -163,12 +206,8 @@ KINDS = (
     Kind(
         "webhook", ("webhook.office.com/webhookb2/",), patterns=(
             r"discord(?:app)?\.com/api/webhooks/[0-9]{1,20}/", r"bot[0-9]{8,12}:",
-        ), begun=r"discord(?:app)?(?:\.[/a-z]{0,16}[0-9]{0,20})?|bot[0-9]{0,12}", body=WORD + "/@", anywhere=True,
+        ), begun=r"discord(?:app)?(?:\.[/a-z]{0,16}[0-9]{0,20})?|bot[0-9]{0,12}", body=WORD + "/@",
     ),
-    Kind("other", (
-        "gsk_", "nvapi-", "pplx-", "lsv2_pt_", "lsv2_sk_", "dckr_pat_", "AGE-SECRET-KEY-1", "tskey-", "sntrys_",
-        "dop_v1_", "ATATT3", "shpat_", "hvs.",
-    )),
 )  # fmt: skip
 _OWN = re.compile(r"[!-~]{3,64}")
 
@@ -183,3 +222,12 @@ def own(prefixes: Iterable[str]) -> Kind:
                 ' spaces, ", \\ and *'
             )
     return Kind("own", different, soft=".")
+
+
+def beginnings() -> dict[str, list[str]]:
+    """Return the prefixes of each kind, in order; of a kind that only a pattern describes, none."""
+    found: dict[str, list[str]] = {}
+    for kind in sorted(KINDS, key=lambda kind: kind.name):
+        found.setdefault(kind.name, []).extend((*kind.prefixes, *kind.tokens))
+    of_base64 = {prefix for kind in _in_base64() for prefix in kind.prefixes}
+    return {name: sorted({*begins} - of_base64) for name, begins in found.items()}

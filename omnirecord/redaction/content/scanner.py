@@ -16,9 +16,13 @@ from typing import NamedTuple
 
 from . import fields
 from .fields import NOTHING, Field, Span
-from .patterns import KINDS, PSEUDONYM, WORD, Kind, own
+from .patterns import KINDS, PSEUDONYM, Kind, own
+from .prefixes import WORD
 
 _LONGEST_PATTERN = 64
+_HEAD = 3
+"""Characters of a prefix that are searched behind an escape."""
+_LITERAL = re.compile(r"(?:[A-Za-z0-9_\-](?![{?*+])|\\[-])+")
 _WORD = re.compile(rf"[{WORD}]*".encode())
 _IS_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 _AFTER_ESCAPE = re.compile(rb"(?:\\[nrtbf]|%[0-9A-Fa-f]{2})\Z")
@@ -65,11 +69,64 @@ class Scanner:
 
     def _use(self, rules: list[Rule]) -> None:
         self._rules = rules
-        self._context = max(rule.longest for rule in rules) + 3
+        self._longest = max(rule.longest for rule in rules)
+        self._context = self._longest + _LONGEST_ESCAPE
         self._known = {prefix.encode(): rule for rule in rules for prefix in rule.kind.prefixes}
-        self._patterns = [(re.compile(one.encode()), rule) for rule in rules for one in rule.kind.patterns]
-        patterns = [one for rule in rules for one in rule.kind.patterns]
-        self._search = re.compile(_any_of([one.decode() for one in self._known], patterns).encode()).search
+        self._patterns: dict[int, list[tuple[str, Rule]]] = {}
+        self._of_words: tuple[list[str], list[str]] = [], []
+        self._others: tuple[list[str], list[str]] = [], []
+        for rule in rules:
+            for prefix in rule.kind.prefixes:
+                self._like(rule.kind, prefix)[0].append(prefix)
+            for pattern in rule.kind.patterns:
+                first = _first_of(pattern)[0]
+                self._like(rule.kind, first)[1].append(pattern)
+                self._patterns.setdefault(ord(first), []).append((pattern, rule))
+        self._of_letter: dict[bytes, re.Pattern[bytes]] = {}
+        self._letters = {one[0].encode() for one in self._of_words[0]}
+        self._letters |= {_first_of(one)[0].encode() for one in self._of_words[1]}
+        for name in ("_anywhere", "_in_words", "_after_escapes", "_begun"):
+            self.__dict__.pop(name, None)
+
+    def _like(self, kind: Kind, begins: str) -> tuple[list[str], list[str]]:
+        return self._of_words if _is_of_word(kind, begins) else self._others
+
+    def prepare(self) -> Scanner:
+        """Compile the expressions now, since the first text would wait for it, and return the scanner."""
+        _ = self._anywhere, self._in_words, self._after_escapes, self._begun
+        return self
+
+    @cached_property
+    def _anywhere(self) -> re.Pattern[bytes]:
+        """Matches a prefix that need not begin a word."""
+        return re.compile(_any_of(*self._others).encode())
+
+    @cached_property
+    def _in_words(self) -> re.Pattern[bytes]:
+        """Matches a prefix that begins a word (the group), with the character before it."""
+        return re.compile(rf"[^{WORD}]({_any_of(*self._of_words)})".encode())
+
+    @cached_property
+    def _after_escapes(self) -> re.Pattern[bytes]:
+        """Ends behind an escape, before the first characters of a prefix."""
+        texts, patterns = self._of_words
+        of_patterns = (_LITERAL.match(one)[0].replace("\\", "") for one in patterns)  # type: ignore[index]
+        heads = _any_of([one[:_HEAD] for one in (*texts, *of_patterns)])
+        return re.compile(rf"{_ESCAPES}(?={heads})".encode())
+
+    def _at(self, text: bytes, at: int, limit: int) -> re.Match[bytes] | None:
+        """Return the match of a prefix that begins a word at `at`."""
+        letter = text[at : at + 1]
+        if letter not in self._letters:
+            return None
+        if letter not in self._of_letter:
+            texts, patterns = self._of_words
+            alike = (
+                [one for one in texts if one[0].encode() == letter],
+                [one for one in patterns if _first_of(one)[0].encode() == letter],
+            )
+            self._of_letter[letter] = re.compile(_any_of(*alike).encode())
+        return self._of_letter[letter].match(text, at, limit)
 
     @cached_property
     def unseen(self) -> State:
@@ -106,21 +163,43 @@ class Scanner:
 
     def _first(self, text: bytes, start: int, behind: int) -> tuple[Rule, int] | None:
         """Return the prefix that ends first, of those that begin at `start` or later and end behind `behind`."""
-        first, limit = None, len(text)
-        while found := self._search(text, start, limit):
-            rule = self._rule_of(found)
-            start = found.start() + 1
-            if found.end() > behind and (rule.kind.anywhere or _begins_word(text, found.start())):
-                first, limit = (rule, found.end()), found.end() - 1
+        first, limit, at = None, len(text), start
+        while found := self._anywhere.search(text, at, limit):
+            at = found.start() + 1
+            if found.end() > behind:
+                first, limit = (self._rule_of(found), found.end()), found.end() - 1
+        if start == 0 and behind < self._longest and (found := self._at(text, 0, limit)) and found.end() > behind:
+            first, limit = (self._rule_of(found), found.end()), found.end() - 1
+        at = max(0, start - 1)
+        while found := self._in_words.search(text, at, limit):
+            at = found.start() + 1
+            if found.end() > behind:
+                first, limit = (self._rule_of(found, 1), found.end()), found.end() - 1
+        if b"\\" in text or b"%" in text:
+            at = max(0, start - _LONGEST_ESCAPE)
+            while escape := self._after_escapes.search(text, at, limit):
+                at = escape.start() + 1
+                found = self._at(text, escape.end(), limit) if escape.end() >= start else None
+                if found and found.end() > behind and _begins_word(text, found.start()):
+                    first, limit = (self._rule_of(found), found.end()), found.end() - 1
         return first
 
-    def _rule_of(self, found: re.Match[bytes]) -> Rule:
-        known = self._known.get(found[0])
-        return known or next(rule for one, rule in self._patterns if one.match(found.string, found.start()))
+    def _rule_of(self, found: re.Match[bytes], group: int = 0) -> Rule:
+        if known := self._known.get(found[group]):
+            return known
+        text, start = found.string, found.start(group)
+        return next(rule for one, rule in self._patterns[text[start]] if re.compile(one.encode()).match(text, start))
 
     def may_find(self, raw: bytes) -> bool:
         """Whether a whole prefix may be in these bytes, perhaps behind an escape."""
-        return self._search(raw) is not None or b"\\u00" in raw
+        if self._anywhere.search(raw) or self._in_words.search(raw):
+            return True
+        if raw[:1] in self._letters and self._at(raw, 0, len(raw)):
+            return True
+        if b"\\" not in raw and b"%" not in raw:
+            return False
+        escapes = self._after_escapes.finditer(raw)
+        return b"\\u00" in raw or any(self._at(raw, one.end(), len(raw)) for one in escapes)
 
     def is_begun(self, state: State) -> bool:
         """Whether the next characters may belong to a secret without a complete prefix; rarely a false positive."""
@@ -129,10 +208,40 @@ class Scanner:
     @cached_property
     def _begun(self) -> re.Pattern[bytes]:
         """Matches a text that ends in the beginning of a prefix."""
-        texts = {prefix[:n] for rule in self._rules for prefix in rule.kind.prefixes for n in range(1, len(prefix))}
+        texts = [prefix for rule in self._rules for prefix in (*rule.kind.prefixes, *rule.kind.tokens)]
+        of_words = [one for rule in self._rules for one in rule.kind.tokens if _is_of_word(rule.kind, one)]
+        anywhere = [one for rule in self._rules for one in rule.kind.tokens if not _is_of_word(rule.kind, one)]
+        begins = rf"(?:(?<![{WORD}])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{{2}}))"
+        tokens = rf"(?:{begins}{_any_of(of_words)}|{_any_of(anywhere)})[{WORD}./+=!]{{1,60}}"
         begun = [rule.kind.begun for rule in self._rules if rule.kind.begun]
-        ends = "|".join([*map(re.escape, sorted(texts, key=len, reverse=True)), *begun])
-        return re.compile(rf"(?:{ends})\Z".encode())
+        return re.compile(rf"(?:{'|'.join([_beginnings_of(texts), tokens, *begun])})\Z".encode())
+
+
+def _beginnings_of(texts: Iterable[str]) -> str:
+    """Return a regular expression for these texts and all their beginnings. It is a tree, so that a search is fast."""
+    rests: dict[str, list[str]] = {}
+    for text in texts:
+        rests.setdefault(text[0], []).append(text[1:])
+    parts = []
+    for first, more in rests.items():
+        longer = [text for text in more if text]
+        parts.append(re.escape(first) + (f"(?:{_beginnings_of(longer)})?" if longer else ""))
+    return "|".join(parts)
+
+
+_ESCAPES = r"(?:\\(?:[nrtbf]|u[0-9a-fA-F]{4})|%[0-9A-Fa-f]{2})"
+"""Matches an escape that ends like a word, before a word. A raw text has `\\u`, too."""
+_LONGEST_ESCAPE = 3
+
+
+def _is_of_word(kind: Kind, text: str) -> bool:
+    """Whether a prefix with this beginning has to begin a word."""
+    return not kind.anywhere and ord(text[0]) in _IS_WORD
+
+
+def _first_of(pattern: str) -> tuple[str, str]:
+    """Return the first character that a pattern matches, and the rest of the pattern."""
+    return (pattern[1], pattern[2:]) if pattern.startswith("\\") else (pattern[0], pattern[1:])
 
 
 def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
@@ -144,7 +253,8 @@ def _any_of(texts: list[str], patterns: Iterable[str] = ()) -> str:
     for text in texts:
         rests.setdefault(text[0], ([], []))[0].append(text[1:])
     for pattern in patterns:
-        rests.setdefault(pattern[0], ([], []))[1].append(pattern[1:])
+        first, rest = _first_of(pattern)
+        rests.setdefault(first, ([], []))[1].append(rest)
     parts = []
     for first, (more, raw) in rests.items():
         options = [*([_any_of(more)] if more else []), *raw]

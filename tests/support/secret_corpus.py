@@ -1,0 +1,300 @@
+"""A corpus of secrets in the formats of their services, and of texts that only look like secrets.
+
+Every secret is invented, and is put together here from parts. So no file of the repository has a whole secret that a
+scanner of a code host would report. `{hex:32}` stands for 32 random characters of that alphabet.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import string
+from functools import cache
+
+_ALPHABETS = {
+    "hex": "0123456789abcdef",
+    "digit": string.digits,
+    "lower": string.ascii_lowercase + string.digits,
+    "letter": string.ascii_letters,
+    "upper": string.ascii_uppercase + string.digits,
+    "alnum": string.ascii_letters + string.digits,
+    "word": string.ascii_letters + string.digits + "_-",
+    "base64": string.ascii_letters + string.digits + "+/",
+    "base32": string.ascii_uppercase + "234567",
+}
+_PART = re.compile(r"\{(\w+):(\d+)\}")
+
+TOKENS = {
+    "GitLab access token": "glpat-{word:20}",
+    "GitLab routable token": "glpat-{word:27}.01.{lower:9}",
+    "GitLab CI job": "glcbt-{hex:2}_{word:20}",
+    "GitLab deploy": "gldt-{word:20}",
+    "GitLab runner": "glrt-{word:20}",
+    "GitLab runner registration": "GR1348941{word:20}",
+    "GitLab trigger": "glptt-{hex:40}",
+    "GitLab feed": "glft-{word:20}",
+    "GitLab mail": "glimt-{word:25}",
+    "GitLab agent": "glagent-{word:50}",
+    "GitLab OAuth": "gloas-{hex:64}",
+    "GitLab SCIM": "glsoat-{word:20}",
+    "GitLab feature flags": "glffct-{word:20}",
+    "GitLab session": "_gitlab_session={hex:32}",
+    "GitHub": "ghp_{alnum:36}",
+    "GitHub OAuth": "gho_{alnum:36}",
+    "GitHub app": "ghs_{alnum:36}",
+    "GitHub fine-grained": "github_pat_{alnum:22}_{alnum:59}",
+    "Databricks": "dapi{hex:32}",
+    "Databricks, second form": "dapi{hex:32}-2",
+    "SendGrid": "SG.{word:22}.{word:43}",
+    "Brevo": "xkeysib-{hex:64}-{lower:16}",
+    "Twilio": "SK{hex:32}",
+    "Mailgun": "key-{lower:32}",
+    "xAI": "xai-{alnum:80}",
+    "Replicate": "r8_{alnum:37}",
+    "Tavily": "tvly-dev-{alnum:32}",
+    "OpenAI": "sk-proj-{word:74}T3BlbkFJ{word:74}",
+    "Anthropic": "sk-ant-api03-{word:93}AA",
+    "OpenRouter": "sk-or-v1-{hex:64}",
+    "Groq": "gsk_{alnum:52}",
+    "NVIDIA": "nvapi-{word:64}",
+    "Perplexity": "pplx-{alnum:48}",
+    "LangSmith": "lsv2_pt_{hex:32}_{hex:10}",
+    "Hugging Face": "hf_{letter:34}",
+    "Hugging Face organization": "api_org_{letter:34}",
+    "Cerebras": "csk-{lower:48}",
+    "Together": "tgp_v1_{word:43}",
+    "E2B": "e2b_{hex:40}",
+    "Jina": "jina_{hex:32}{word:28}",
+    "Firecrawl": "fc-{hex:32}",
+    "Fireworks": "fw_{alnum:22}",
+    "Context7": "ctx7sk-{hex:8}-{hex:4}-{hex:4}-{hex:4}-{hex:12}",
+    "Logfire": "pylf_v1_us_{alnum:44}",
+    "ElevenLabs": "sk_{hex:48}",
+    "Pinecone": "pcsk_{alnum:6}_{alnum:63}",
+    "Gemini": "AQ.Ab8{word:48}",
+    "Grafana": "glsa_{alnum:32}_{hex:8}",
+    "Grafana Cloud": "glc_eyJ{base64:80}",
+    "Linear": "lin_api_{alnum:40}",
+    "Notion": "ntn_{digit:11}{alnum:35}",
+    "Notion, old": "secret_{alnum:43}",
+    "Figma": "figd_{word:40}",
+    "Doppler": "dp.pt.{alnum:43}",
+    "Doppler service": "dp.st.dev.{alnum:43}",
+    "PlanetScale": "pscale_tkn_{word:43}",
+    "PlanetScale password": "pscale_pw_{word:43}",
+    "PlanetScale OAuth": "pscale_oauth_{word:43}",
+    "Postman": "PMAK-{hex:24}-{hex:34}",
+    "New Relic": "NRAK-{upper:27}",
+    "New Relic insert": "NRII-{word:25}",
+    "New Relic browser": "NRJS-{hex:19}",
+    "DigitalOcean": "dop_v1_{hex:64}",
+    "DigitalOcean OAuth": "doo_v1_{hex:64}",
+    "DigitalOcean refresh": "dor_v1_{hex:64}",
+    "Shopify": "shpat_{hex:32}",
+    "Shopify custom": "shpca_{hex:32}",
+    "Shopify private": "shppa_{hex:32}",
+    "Shopify secret": "shpss_{hex:32}",
+    "Bitbucket": "ATBB{alnum:28}",
+    "Bitbucket data center": "BBDC-{base64:44}",
+    "Atlassian": "ATATT3{word:186}",
+    "Atlassian organization": "ATCTT3xFfG{word:170}={upper:8}",
+    "Pulumi": "pul-{hex:40}",
+    "Terraform": "{alnum:14}.atlasv1.{word:67}",
+    "RubyGems": "rubygems_{hex:48}",
+    "Supabase": "sbp_{hex:40}",
+    "Supabase secret": "sb_secret_{word:22}_{word:8}",
+    "Fly": "fo1_{word:43}",
+    "Fly macaroon": "fm2_{base64:120}",
+    "Sentry": "sntrys_eyJpYXQiO{base64:100}_{base64:43}",
+    "Sentry user": "sntryu_{hex:64}",
+    "Sentry app": "sntrya_{hex:64}",
+    "1Password": "A3-{upper:6}-{upper:11}-{upper:5}-{upper:5}-{upper:5}",
+    "1Password service": "ops_eyJ{base64:250}",
+    "Discord": "M{alnum:23}.{word:6}.{word:38}",
+    "Discord MFA": "mfa.{word:84}",
+    "Square": "sq0atp-{word:22}",
+    "Square secret": "sq0csp-{word:43}",
+    "Square OAuth": "EAAAl{word:59}",
+    "Facebook": "EAAC{alnum:120}",
+    "Facebook app": "{digit:16}|{word:27}",
+    "Heroku": "HRKU-AA{word:58}",
+    "CircleCI": "CCIPAT_{alnum:22}_{hex:40}",
+    "CircleCI project": "CCIPRJ_{alnum:22}_{hex:40}",
+    "Buildkite": "bkua_{hex:40}",
+    "Buildkite agent": "bkct_{alnum:44}",
+    "Slack": "xoxb-{digit:12}-{digit:12}-{alnum:24}",
+    "Slack user": "xoxp-{digit:12}-{digit:12}-{digit:12}-{hex:32}",
+    "Slack rotating": "xoxe.xoxb-1-{upper:166}",
+    "Slack legacy": "xoxo-{digit:10}-{digit:10}-{hex:24}",
+    "Slack workflow token": "xwfp-{digit:12}-{alnum:24}",
+    "Slack webhook": "https://hooks.slack.com/services/T{upper:8}/B{upper:8}/{alnum:24}",
+    "Slack gov webhook": "https://hooks.slack-gov.com/services/T{upper:8}/B{upper:8}/{alnum:24}",
+    "Slack trigger": "https://hooks.slack.com/triggers/T{upper:8}/{digit:12}/{alnum:24}",
+    "AWS key": "AKIA{base32:16}",
+    "AWS temporary key": "ASIA{base32:16}",
+    "AWS session": "IQoJb3JpZ2lu{base64:200}",
+    "AWS session, second form": "FwoGZXIvYXdz{base64:200}",
+    "AWS Bedrock": "ABSK{base64:112}",
+    "AWS AppSync": "da2-{lower:26}",
+    "Telegram": "{digit:10}:AA{word:33}",
+    "Telegram in a URL": "https://api.telegram.org/bot{digit:10}:AA{word:33}/getMe",
+    "Google": "AIza{word:35}",
+    "Google OAuth": "GOCSPX-{word:28}",
+    "Alibaba": "LTAI{alnum:20}",
+    "Cloudflare": "cfut_{alnum:40}{hex:8}",
+    "Cloudflare origin": "v1.0-{hex:24}-{hex:146}",
+    "Vercel": "vcp_{alnum:56}",
+    "Netlify": "nfp_{alnum:36}",
+    "Scalingo": "tk-us-{word:48}",
+    "OpenShift": "sha256~{word:43}",
+    "ClickHouse": "4b1d{alnum:38}",
+    "Vault": "hvs.{word:95}",
+    "Vault batch": "hvb.{word:138}",
+    "age": "AGE-SECRET-KEY-1{upper:58}",
+    "Infracost": "ico-{alnum:32}",
+    "Prefect": "pnu_{alnum:36}",
+    "npm": "npm_{alnum:36}",
+    "PyPI": "pypi-AgEIcHlwaS5vcmc{word:80}",
+    "Docker": "dckr_pat_{word:27}",
+    "Artifactory": "AKCp{alnum:69}",
+    "Artifactory reference": "cmVmdGtu{alnum:56}",
+    "Sourcegraph": "sgp_{hex:16}_{hex:40}",
+    "Octopus": "API-{upper:26}",
+    "Harness": "pat.{word:22}.{alnum:24}.{alnum:20}",
+    "Airtable": "pat{alnum:14}.{hex:64}",
+    "Dynatrace": "dt0c01.{upper:24}.{upper:64}",
+    "PostHog": "phx_{alnum:44}",
+    "Rootly": "rootly_{hex:64}",
+    "ReadMe": "rdme_{lower:70}",
+    "Typeform": "tfp_{word:44}",
+    "Contentful": "CFPAT-{word:43}",
+    "HubSpot": "pat-na1-{hex:8}-{hex:4}-{hex:4}-{hex:4}-{hex:12}",
+    "Apify": "apify_api_{alnum:36}",
+    "Adafruit": "aio_{alnum:28}",
+    "Dropbox": "sl.u.{word:140}",
+    "Adobe": "p8e-{lower:32}",
+    "frame.io": "fio-u-{word:64}",
+    "Stripe": "sk_live_{alnum:24}",
+    "Stripe restricted": "rk_prod_{alnum:24}",
+    "Stripe payment": "pi_{alnum:24}_secret_{alnum:25}",
+    "Stripe webhook": "whsec_{alnum:32}",
+    "Shippo": "shippo_live_{hex:40}",
+    "Duffel": "duffel_test_{word:43}",
+    "EasyPost": "EZAK{alnum:54}",
+    "Flutterwave": "FLWSECK_TEST-{hex:32}-X",
+    "Plaid": "access-production-{hex:8}-{hex:4}-{hex:4}-{hex:4}-{hex:12}",
+    "Salesforce": "00D{alnum:12}!{word:96}",
+    "Zoho": "1000.{hex:32}.{hex:32}",
+    "Authress": "scauth_{lower:12}.{lower:4}.acc-{lower:16}.{base64:60}",
+    "Clojars": "CLOJARS_{lower:60}",
+    "intra42": "s-s4t2ud-{hex:64}",
+    "SettleMint": "sm_pat_{alnum:16}",
+    "FullStory": "na1.{base64:100}",
+    "Portainer": "ptr_{base64:43}=",
+    "Ramp": "ramp_sec_{alnum:48}",
+    "Salad": "salad_cloud_{alnum:5}_{alnum:60}",
+    "Tailscale": "tskey-auth-{alnum:12}-{alnum:32}",
+    "a JWT": "eyJhbGciOiJIUzI1NiJ9.eyJ{word:40}.{word:43}",
+}
+"""Tokens of services by name."""
+
+AROUND = {
+    "Makefile ?=": ("DB_PASSWORD ?= ", "{alnum:12}", "\n"),
+    "Makefile :=": ("DB_PASSWORD := ", "{alnum:12}", "\n"),
+    "Makefile +=": ("API_TOKEN += ", "{alnum:12}", "\n"),
+    "shell +=": ("API_TOKEN+=", "{alnum:12}", "\n"),
+    "?= without blanks": ("API_TOKEN?=", "{alnum:12}", "\n"),
+    "Go :=": ('token := "', "{alnum:12}", '"\n'),
+    "Ruby ||=": ('password ||= "', "{alnum:12}", '"\n'),
+    "JavaScript ??=": ("password ??= '", "{alnum:12}", "';\n"),
+    "ODBC": ("Driver={ODBC Driver 18};Server=h;UID=u;PWD={", "{alnum:6}@;{alnum:6}", "}"),
+    "ODBC, long name": ("DRIVER={x};SERVER=h;Password={", "{alnum:12}", "};"),
+    "ODBC without braces": ("Driver={ODBC Driver 18};UID=u;PWD=", "{alnum:12}", ";x=1"),
+    "Rust string": ('let password = String::from("', "{alnum:12}", '");'),
+    "Rust field": ('password: String::from("', "{alnum:12}", '"),'),
+    "Rust secret": ('let api_key = SecretString::from("', "{alnum:12}", '");'),
+    "pydantic secret": ('api_key=SecretStr("', "{alnum:12}", '")'),
+    "Python bytes": ('password = b"', "{alnum:12}", '"'),
+    "C# verbatim string": ('password = @"', "{alnum:12}", '";'),
+    "Docker auth": ('{"auths": {"https://r.io/v1/": {"auth": "', "{base64:24}", '"}}}'),
+    "second Docker auth": ('{"auths":{"a.io":{"auth":"eA=="},"b.io":{"auth":"', "{base64:24}", '"}}}'),
+    "dsn": ('{"dsn": "pgsql:host=h;user=u;pwd=', "{alnum:12}", '"}'),
+    "cvv": ('{"card": "4", "cvv": "', "{digit:3}", '"}'),
+    "seed phrase": ('{"seedPhrase": "', "{lower:5} {lower:7} {lower:4} {lower:6}", '"}'),
+    "pw": ('{"user": "u", "pw": "', "{alnum:10}", '"}'),
+    "JSON in JSON": (r'{"a": "{\"password\": \"', "{alnum:12}", r'\"}"}'),
+    "YAML": ("password: ", "{alnum:12}", "\n"),
+    "dotenv": ("API_KEY=", "{alnum:12}", "\n"),
+    "option": ("tool --password ", "{alnum:12}", " -v"),
+    "XML": ("<password>", "{alnum:12}", "</password>"),
+    "user of a URL": ("postgres://bob:", "{alnum:12}", "@h:5432/x"),
+    "curl": ("curl -u bob:", "{alnum:12}", " https://h"),
+    "header": ("Authorization: Bearer ", "{alnum:32}", "\n"),
+    "private key": ("-----BEGIN PRIVATE KEY-----\n", "{base64:64}", "\n-----END PRIVATE KEY-----\n"),
+}
+"""Secrets by their surroundings: text before, secret, text behind."""
+
+IN_BASE64 = (
+    "GitHub", "GitLab access token", "AWS key", "Slack", "OpenAI", "Anthropic", "npm", "Stripe", "Linear", "a JWT",
+    "Shopify", "Google",
+)  # fmt: skip
+"""Tokens that a Kubernetes secret holds in base64."""
+
+LOOK_ALIKES = (
+    "commit 4b1d2f3a9c8e7d6f5a4b3c2d1e0f9a8b7c6d5e4f and 237f05ee, tree 0198ee9b0198ee9b0198ee9b0198ee9b0198ee9b",
+    "id 123e4567-e89b-12d3-a456-426614174000, fc-123e4567, key-123e4567-e89b-12d3-a456-426614174000",
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E",
+    "pplx-7b-online pplx-70b-chat r8_version fw_version gsk_renderer_new gsk_gl_renderer ntn_number glc_concentration",
+    "sk-learn sk-learn-contrib scikit-learn sklearn.metrics risk-free task-1 sk-build",
+    "npm_config_registry npm_package_name hf_hub_download hf_transfer rubygems_version sbp_mean nfp_ratio phx_router",
+    "xai-org/grok-1 xai-explainability-toolbox figp_1 figd_plot figu_size fc-cache fc-list fc-match api_org_id",
+    "key: value key=value key-value key-frame-animation keyboard tokens: 12 tokens used, max_tokens=4096",
+    "SG.Window(title) SG.popup_get_file SK. SKU SKILL SK-01 EAA EAAAAAAAAAAAAAAAAAAAAAAAAAAA LTAI AQ. AQUA A3-4",
+    "secret_name secret_key_base secret_manager_client sb_secret_key sb_secret_from_env pi_1_secret access-production",
+    "https://h/a%2Fb/c%3Fx%3D1 http://localhost:6767/x https://example.com/p%C3%A4th/x?next=%2Fhome",
+    "a nonce is a number that is used once; the nonce: 7, its seed: 42, an hmac: sha256, the sid: 3, mnemonic: mov",
+    "the assertion: x equals y. AssertionError: assert 1 == 2; a session, a sid, a seed of 42",
+    "1700000000:AABB 00:1A:2B:3C:4D:5E 12345678:AABBCCDD 1234567890123456|ok | 1700000000000000 | name |",
+    "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 sha256~ md5 d41d8cd98f00b204e9800998",
+    "v1.0-rc1 v1.0-beta API-REFERENCE API-KEY-GUIDE pat.example.com pattern.match patient.name sat.solver sl.slider()",
+    "MyClassName.method.other NewThing.create.build Mozilla.Firefox.Nightly OneTwoThree.four56.seven",
+    "token := next(x); token = f(x); token ||= other; tokens += new_tokens; password ??= ask(); pwd := os.Getwd()",
+    'f"Driver={d};UID={uid};PWD={pwd}" f"PWD={password};" ";PWD={self.password}" ";PWD={config.pwd}"',
+    'String::from("hello") let name = String::from("x"); Secret::new(config)',
+    '{"auth": "required", "auths": 3} {"auth": "none"} {"auth": {"type": "oauth"}}',
+    '{"tokens": 128, "seed": 42, "nonce": 7} {"usage": {"tokens": 3}} {"tokens": ["Hello", " world"]}',
+    "dp.state dp.string dp.st.x dp.pt mfa.enabled mfa.required_for_all_users hvb.x dapi dapi_client daprd",
+    "gpt-4o-mini claude-sonnet-4 llama-3.1-70b-instruct text-embedding-3-small o3-mini gemini-2.5-pro",
+    "duffel_test_client shippo_test_order prefect pnu_count pulumi pul-request ico-dark ico-arrow-left-circle",
+    "1000.0 1000.5 00D 3MVG9 4b1d 4b1d2f ptr_to_node aio_context_manager_for_requests tfp_distributions_normal",
+    "xoxo-gossip CLOJARS_USERNAME CLOJARS_PASSWORD ATBB ATBBX BBDC glft cfk_ vcr_cassettes vci_values vca_group",
+    "Accademia ACCADEMIA ABIA ASIA ASIAN AKIA. sl.something_long_name_of_a_function sl.u.x na1.example",
+)
+"""Texts of which every byte has to stay."""
+
+
+@cache
+def _expanded(name: str, form: str) -> str:
+    dice = random.Random(name)
+
+    def part(found: re.Match[str]) -> str:
+        return "".join(dice.choices(_ALPHABETS[found[1]], k=int(found[2])))
+
+    return _PART.sub(part, form)
+
+
+def token(name: str) -> str:
+    """Return the token of this name."""
+    return _expanded(name, TOKENS[name])
+
+
+def texts() -> dict[str, tuple[str, str]]:
+    """Return a text with each secret, and the secret, by name."""
+    found = {name: (f"it is {token(name)} here", token(name)) for name in TOKENS}
+    for name, (before, form, after) in AROUND.items():
+        found[name] = before + _expanded(name, form) + after, _expanded(name, form)
+    for name in IN_BASE64:
+        packed = base64.b64encode(token(name).encode()).decode()
+        found[f"{name} in base64"] = f"data: {packed}\n", packed
+    return found
