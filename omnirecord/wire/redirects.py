@@ -1,7 +1,9 @@
-"""Redirects: the URLs in the fields `Location` and `Content-Location` of a response (RFC 9110). No I/O.
+"""Redirects and cookies: the fields of a response that name the address of its server. No I/O.
 
-A URL at an upstream's own address would lead clients past the recorder. `at_own_address` moves it to the address at
-which clients reach this upstream. `leads_to` names the server of a URL that stays elsewhere.
+A URL at an upstream's own address, in `Location` or `Content-Location` (RFC 9110), would lead clients past the
+recorder. `at_own_address` moves it to the address at which clients reach this upstream. It also removes the upstream's
+domain from cookies (RFC 6265), for which clients would refuse them. `leads_to` names the server of a redirect that
+leads past the recorder.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from ..model import Headers
-from .addresses import PORTS, Origin, is_loopback, origin_of
+from .addresses import PORTS, Origin, address_of, is_loopback, origin_of
 from .headers import header
 
-_FIELDS = frozenset({"location", "content-location"})
+_URLS = frozenset({"location", "content-location"})
+_FIELDS = _URLS | {"set-cookie"}
+_DOMAIN = re.compile(r";[ \t]*domain[ \t]*=([^;]*)", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(.*)", re.DOTALL)
 """Scheme, authority and path of a URL reference (RFC 3986, appendix B), and its query and fragment."""
 _PARENT = re.compile(r"/(?:\.|%2e){2}(?:/|$)", re.IGNORECASE)
@@ -50,14 +54,21 @@ def address_beside(client: str, listening: str) -> str:
 
 
 def at_own_address(response: Headers, request: Headers, reached: Callable[[], Sequence[Reached]]) -> Headers:
-    """Return the fields of a response with the URLs at an upstream moved to the address of the client. `request`: the
-    fields of its request. `reached` returns the upstreams; the first one has sent the response."""
+    """Return the fields of a response for the client. URLs at an upstream are moved to the address of the client, and
+    cookies lose the upstream's domain. `request`: the fields of its request. `reached` returns the upstreams; the first
+    one has sent the response."""
     if not any(name.lower() in _FIELDS for name, _ in response):
         return response
     upstreams = reached()
-    return tuple(
-        (name, _moved(value, request, upstreams) if name.lower() in _FIELDS else value) for name, value in response
-    )
+    returned = []
+    for name, value in response:
+        if name.lower() in _URLS:
+            returned.append((name, _moved(value, request, upstreams)))
+        elif name.lower() == "set-cookie":
+            returned.append((name, _without_domain(value, upstreams[0])))
+        else:
+            returned.append((name, value))
+    return tuple(returned)
 
 
 def leads_to(status: int, response: Headers, request: Headers, upstreams: Sequence[str | None]) -> str | None:
@@ -148,6 +159,25 @@ def _moved(value: str, request: Headers, upstreams: Sequence[Reached]) -> str:
         return f"{path}{url.rest}"
     scheme, _, authority = upstreams[number].own.partition("://")
     return f"{scheme}://{userinfo}{authority}{path}{url.rest}"
+
+
+def _without_domain(cookie: str, reached: Reached) -> str:
+    """Return a `Set-Cookie` without the upstream's domain, if a client at the recorder's address would refuse the
+    cookie for it."""
+    upstream, own = _split(reached.upstream), _split(reached.own)
+
+    def kept(domain: re.Match[str]) -> str:
+        name = domain[1].strip().removeprefix(".").lower()
+        is_refused = upstream is not None and _has(name, upstream.hostname) and own and not _has(name, own.hostname)
+        return "" if is_refused else domain[0]
+
+    return _DOMAIN.sub(kept, cookie)
+
+
+def _has(domain: str, host: str | None) -> bool:
+    """Return whether a host is in the domain of a cookie. An address is in no domain but itself."""
+    host = (host or "").removesuffix(".")
+    return host == domain or (address_of(host) is None and host.endswith(f".{domain}"))
 
 
 def _is_same(one: Origin | None, other: Origin | None) -> bool:

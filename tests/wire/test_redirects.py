@@ -178,6 +178,28 @@ def test_a_redirect_past_the_recorder_names_its_server(location: str, server: st
     assert leads_to(302, (), asked, upstreams) is None
 
 
+@pytest.mark.parametrize(
+    ("upstream", "own", "cookie", "returned"),
+    [
+        ("https://a.example.com", HERE, "s=1; Domain=a.example.com; Path=/", "s=1; Path=/"),
+        ("https://a.example.com", HERE, "s=1;domain=.EXAMPLE.com", "s=1"),
+        ("http://localhost:6767", HERE, "s=1; Path=/; DOMAIN = localhost ; Secure", "s=1; Path=/; Secure"),
+        ("http://192.0.2.2", HERE, "s=1; Domain=192.0.2.2", "s=1"),
+        ("http://192.0.2.2", HERE, "s=1; Domain=2.2", "s=1; Domain=2.2"),
+        ("https://a.example.com", HERE, "s=1; Domain=b.example.com", "s=1; Domain=b.example.com"),
+        ("https://a.example.com", HERE, "domain=a.example.com; Path=/", "domain=a.example.com; Path=/"),
+        ("https://a.example.com", HERE, "s=1; Secure; HttpOnly", "s=1; Secure; HttpOnly"),
+        ("https://a.example.com", "http://rec.example.com:1", "s=1; Domain=example.com", "s=1; Domain=example.com"),
+        (None, HERE, "s=1; Domain=a.example.com", "s=1; Domain=a.example.com"),
+    ],
+)
+def test_a_cookie_loses_a_domain_for_which_the_client_would_refuse_it(
+    upstream: str | None, own: str, cookie: str, returned: str
+) -> None:
+    ((_, value),) = at_own_address((("set-cookie", cookie),), ASKED, lambda: [Reached(upstream, own)])
+    assert value == returned
+
+
 @given(st.text(max_size=40) | st.from_regex(r"(https?:)?//[a-z@:\[\]\\0-9.]{0,12}[/?#\\].{0,8}", fullmatch=True))
 def test_no_value_is_too_odd(location: str) -> None:
     for upstream in ("http://h:6767", "https://h/base"):
