@@ -118,6 +118,8 @@ class Exchange:
     response_bytes: int = 0
     end_ns: int | None = None
     """When the exchange ended, with or without a response."""
+    request_is_cut: bool = False
+    """Whether the body of the request was not read to its end, for instance since the server answered before."""
 
     @property
     def has_times(self) -> bool:

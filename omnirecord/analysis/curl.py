@@ -95,8 +95,11 @@ def curl_of(x: Exchange, body: bytes, base_url: str) -> Curl:
 
 
 def missing_body(x: Exchange) -> str | None:
-    """A sentence for a request whose announced body was not recorded; None otherwise."""
+    """A sentence for a request whose body was not recorded, or not to its end; None otherwise."""
     length = header(x.request.headers, "content-length")
+    if x.request_is_cut:
+        announced = "" if length is None else f" of {length} by Content-Length"
+        return f"the body is cut: {x.request_bytes} bytes{announced} were sent before the end of the exchange"
     if x.request_bytes or length is None or not length.strip(" 0"):
         return None
     return f"the body, of {length} bytes, is not in the recording"

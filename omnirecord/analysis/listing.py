@@ -58,7 +58,7 @@ def _exchange_row(x: Exchange, of: _Recordings) -> Row:
     return {
         "recording": x.recording, "exchange": x.exchange, "kind": x.kind, **of.fields(x),
         "request_bytes": x.request_bytes, "response_bytes": x.response_bytes, "ending": x.ending,
-        "hop": of.hops[x.recording],
+        "request_cut": x.request_is_cut, "hop": of.hops[x.recording],
     }  # fmt: skip
 
 

@@ -146,6 +146,8 @@ def _write_body(store: Store, x: Exchange, side: str, output: Path | None, as_js
 
 def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Iterator[str]:
     """The exchange as text. `begun_ns`: start of its session."""
+    from ..analysis.curl import missing_body
+
     session = "no session" if x.session_id is None else f"session {x.session_id}"
     yield _bold(f"exchange {x.exchange} · {visible(session)} · recording {x.recording} · {visible(party_name(x))}")
     yield _times(x, row, begun_ns) if x.has_times else "no times were recorded"
@@ -154,6 +156,8 @@ def _lines(x: Exchange, row: Row, cassette: Path, begun_ns: int | None) -> Itera
     yield _bold(f"{x.request.method} {x.request.target}")
     yield from _fields(row["request"]["headers"])
     yield from _body(row["request"], x, "request", cassette)
+    if missing := missing_body(x):
+        yield from ["", f"({visible(missing)})"]
     yield ""
     if x.response is None:
         yield _bold("no answer", "red")
@@ -196,12 +200,8 @@ def _fields(headers: list[list[str]]) -> Iterator[str]:
 
 def _body(content: Row, x: Exchange, side: str, cassette: Path) -> Iterator[str]:
     """The lines of a body: JSON indented on a terminal; for binary data, its size and how to get it."""
-    from ..analysis.curl import missing_body
-
     raw, data = content["raw"], content["data"]
     if raw == "":
-        if side == "request" and (missing := missing_body(x)):
-            yield from ["", f"({visible(missing)})"]
         return
     yield ""
     if not isinstance(raw, str):

@@ -21,8 +21,9 @@ whatever happens to the connection after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Literal
 
 from ..model import Ending, Exchange, TimedFrame
@@ -89,6 +90,14 @@ class ModelCall:
     name some of them."""
     history_ids: tuple[str, ...] = ()
     """The ids in the request: of earlier answers, their items and tool requests."""
+    request_is_cut: bool = False
+    """Whether the body of the request was not read to its end: it has no conversation then."""
+    beginnings: tuple[bytes, ...] = ()
+    """Digests of the first 1, 2, 4, 8, … KiB of the request, as far as it has them."""
+
+    def may_begin(self, other: ModelCall) -> bool:
+        """Whether the cut body of this request may be the beginning of the other body."""
+        return self.request_is_cut and other.beginnings[: len(self.beginnings)] == self.beginnings
 
     @property
     def text(self) -> str:
@@ -155,8 +164,17 @@ def call_of(
         texts=tuple(answer.said()), reasoning="".join(answer.reasoning), tool_calls=tools,
         deltas=tuple(answer.numbered()), conversation=conversation,
         own_ids=tuple(dict.fromkeys(filter(None, (answer.id, *answer.ids, *(one.call_id for one in tools))))),
-        history_ids=tuple(_history_ids(body, conversation)),
+        history_ids=tuple(_history_ids(body, conversation)), request_is_cut=x.request_is_cut,
+        beginnings=tuple(_beginnings(request)),
     )  # fmt: skip
+
+
+def _beginnings(body: bytes) -> Iterator[bytes]:
+    digest, at, size = blake2b(digest_size=8), 0, 1024
+    while size <= len(body):
+        digest.update(memoryview(body)[at:size])
+        yield digest.digest()
+        at, size = size, 2 * size
 
 
 def _history_ids(body: dict[str, Any], conversation: Conversation | None) -> dict[str, None]:

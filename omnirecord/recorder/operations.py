@@ -118,12 +118,14 @@ class SentLate:
 
 @dataclass(slots=True)
 class Ended:
-    """An exchange is over. `passed`: it continues in another file."""
+    """An exchange is over. `passed`: it continues in another file. `is_cut`: the body of its request was not read to
+    its end."""
 
     exchange: int
     at_ns: int
     ending: Ending
     passed: Passed | None = None
+    is_cut: bool = False
 
 
 @dataclass(slots=True)

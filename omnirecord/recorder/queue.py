@@ -324,9 +324,10 @@ class ExchangeRecorder:
             queue.put_bytes += HELD
             queue.put(SentLate(what), file)
 
-    def end(self, ending: Ending) -> None:
-        """Record the end of the exchange. Only the first call counts."""
+    def end(self, ending: Ending, *, is_cut: bool = False) -> None:
+        """Record the end of the exchange. Only the first call counts. `is_cut`: the body of the request was not read to
+        its end."""
         if not self._over:
             self._over = True
             self.put_missed()
-            self._put(Ended(self.exchange, self._now(), ending))
+            self._put(Ended(self.exchange, self._now(), ending, is_cut=is_cut))

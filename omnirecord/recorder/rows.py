@@ -328,6 +328,8 @@ class RowMaker:
                 if session_id := as_text(answer.get("session_id") or answer.get("id")):
                     yield rows.session(op.exchange, self._redactor.text(session_id))
         self.frames.ended(op.exchange)
+        if op.is_cut:
+            yield rows.cut(op.exchange)
         yield rows.end(op.exchange, op.at_ns, op.ending, *state.sizes)
 
     def _version(self, version: str | None) -> Iterator[Row]:

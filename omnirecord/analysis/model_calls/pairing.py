@@ -145,6 +145,8 @@ def _settled(calls: Sequence[int], texts: Sequence[set[int]]) -> dict[int, int]:
     return settled
 
 
+_MOST_CUT = 100
+"""Refused attempts of one kind that are looked at, at most."""
 LONGEST_WAIT = 600_000_000_000
 """Time in ns between two attempts, at most."""
 
@@ -160,15 +162,36 @@ class Attempts(Groups):
         waiting: dict[tuple[object, int], deque[int]] = {}
         for number in sorted(range(len(calls)), key=lambda n: (starts[n], calls[n].attempt, n)):
             call = calls[number]
-            if call.conversation is None:
+            if call.conversation is None and not call.request_is_cut:
                 continue
-            same = call.recording, call.conversation
+            same, cut = (call.recording, call.conversation), (call.recording, call.api)
+            before = None
             if call.attempt > 1:
                 before = self._before(waiting.get((same, call.attempt - 1), deque()), starts[number], ends)
-                if before is not None:
-                    self.join(before, number)
+            if before is None:
+                refused = waiting.get((cut, max(call.attempt - 1, 1)), deque())
+                before = self._before_cut(refused, number, calls, starts, ends)
+            if before is not None:
+                self.join(before, number)
             if not call.has_answer:
-                waiting.setdefault((same, call.attempt), deque()).append(number)
+                key = cut if call.request_is_cut else same
+                waiting.setdefault((key, call.attempt), deque(maxlen=_MOST_CUT)).append(number)
+
+    def _before_cut(
+        self, refused: deque[int], number: int, calls: Sequence[ModelCall], starts: Sequence[int],
+        ends: Sequence[int | None],
+    ) -> int | None:  # fmt: skip
+        """Return the attempt before whose body was cut, and drop it. Without a retry count in the request, the bodies
+        need an equal beginning."""
+        call = calls[number]
+        alike = deque(
+            n for n in refused
+            if n != number and calls[n].may_begin(call) and (call.attempt > 1 or calls[n].beginnings)
+        )  # fmt: skip
+        before = self._before(alike, starts[number], ends)
+        if before is not None:
+            refused.remove(before)
+        return before
 
     def _before(self, waiting: deque[int], start_ns: int, ends: Sequence[int | None]) -> int | None:
         """Return the attempt before, and drop it: the oldest one that is over. If several are, the choice is unsure."""

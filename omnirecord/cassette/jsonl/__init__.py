@@ -213,6 +213,8 @@ class Reader:
             request.at_ns, request.method, request.target, request.headers,
         )  # fmt: skip
         yield from rows.chunks(number, "request", 0, request.body)
+        if request.cut:
+            yield rows.cut(number)
         if answer is not None and answer.status is not None:
             stream = None if value.stream is None else value.stream + self._offsets.stream
             at = request.at_ns if answer.at_ns is None else answer.at_ns

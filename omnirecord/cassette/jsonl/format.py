@@ -74,6 +74,7 @@ class RequestLine(BaseModel):
     target: Annotated[str, AfterValidator(model.checked_target)]
     headers: HeaderLines
     body: Bytes
+    cut: bool = False
 
 
 class ResponseLine(BaseModel):
@@ -215,6 +216,7 @@ def _exchange(store: Store, value: Exchange) -> dict[str, Any]:
         "request": {
             "at_ns": request.at_ns, "method": request.method, "target": request.target,
             "headers": request.headers, "body": text(store.body(value.exchange, "request")),
+            **({"cut": True} if value.request_is_cut else {}),
         },
         "response": _response(store, value), "ending": value.ending,
     }  # fmt: skip

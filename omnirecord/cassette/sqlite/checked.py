@@ -47,7 +47,7 @@ def _labels(text: Any) -> dict[str, str]:
 def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     """Return the exchange in a row, and whether some bytes of its response are in no frame."""
     number, recording, kind, stream, session_id, party, at_ns, method, target, headers = row[:10]
-    response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more = row[10:]
+    response_at, end_ns, status, reason, response_headers, ending, sent, received, is_recorded, more, is_cut = row[10:]
     if not is_recorded:
         raise ValueError(f"exchange {number} belongs to no recording")
     if kind not in model.KINDS or (kind == "sse") is not (stream is not None) or (kind == "sse" and status is None):
@@ -69,7 +69,7 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     exchange = Exchange(
         _int(number, "an exchange's number"), _int(recording, "recording"), kind, _int_or_none(stream, "stream"),
         _str_or_none(session_id, "session_id"), _str(party, "party"), request, response, ending or unfinished,
-        checked_size(sent, "request_bytes"), checked_size(received, "response_bytes"), end_ns,
+        checked_size(sent, "request_bytes"), checked_size(received, "response_bytes"), end_ns, bool(is_cut),
     )  # fmt: skip
     if exchange.ending == "eof" and not exchange.has_times:
         exchange = replace(exchange, ending="unknown")  # imported by a version without this ending

@@ -97,7 +97,12 @@ def framed(exchange: int, length: int, stopped_at: int | None) -> Row:
     return chunk(exchange, "framed", length, b"" if stopped_at is None else b"%d" % stopped_at)
 
 
-def chunk(exchange: int, side: Side | Literal["content", "framed"], start: int, data: bytes) -> Row:
+def cut(exchange: int) -> Row:
+    """Return the row that says that the body of a request was not read to its end."""
+    return chunk(exchange, "cut", 0, b"")
+
+
+def chunk(exchange: int, side: Side | Literal["content", "framed", "cut"], start: int, data: bytes) -> Row:
     """Return the row of a part of a body, at offset `start`."""
     return CHUNK, (exchange, side, start, data)
 

@@ -57,7 +57,7 @@ def without_bytes(made: Iterable[Row]) -> Iterator[Row]:
             yield statement, (*values[:-1], None)
         elif statement == MESSAGE:
             yield statement, (*values[:-1], "")
-        elif statement not in (CHUNK, _MASK_AGAIN):
+        elif statement not in (CHUNK, _MASK_AGAIN) or values[-1] == b"":  # an empty chunk is a mark
             yield statement, values
 
 

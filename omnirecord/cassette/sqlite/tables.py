@@ -44,7 +44,8 @@ EXCHANGE = (
     f" CASE WHEN end_ns IS NULL THEN {size_of('request')} ELSE request_bytes END,"
     f" CASE WHEN end_ns IS NULL THEN {size_of('response')} ELSE response_bytes END,"
     " EXISTS (SELECT 1 FROM recordings r WHERE r.recording = x.recording),"
-    f" x.kind = 'sse' AND {size_of('response')} > {FRAMED} FROM exchanges x"
+    f" x.kind = 'sse' AND {size_of('response')} > {FRAMED},"
+    " EXISTS (SELECT 1 FROM chunks c WHERE c.exchange = x.exchange AND c.side = 'cut') FROM exchanges x"
 )
 
 

@@ -72,8 +72,8 @@ class Forward:
     """
 
     __slots__ = (
-        "_answered", "_asked", "_ending", "_handed_over", "_read_ahead", "_request", "_resuming", "_running", "endless",
-        "recorder", "stopped", "target", "task",
+        "_answered", "_asked", "_ending", "_handed_over", "_is_uploading", "_read_ahead", "_request",
+        "_resuming", "_running", "endless", "recorder", "stopped", "target", "task",
     )  # fmt: skip
 
     def __init__(
@@ -85,7 +85,7 @@ class Forward:
         task = asyncio.current_task()
         assert task is not None
         self.task: asyncio.Task[object] = task
-        self._handed_over = self.stopped = self.endless = False
+        self._handed_over = self.stopped = self.endless = self._is_uploading = False
         self._ending: Ending = "client_left"
         running[self] = None
 
@@ -111,7 +111,7 @@ class Forward:
             raise
         finally:
             if not self._handed_over:
-                self.recorder.end(self._ending)
+                self.recorder.end(self._ending, is_cut=self._is_uploading and not self._request.content.at_eof())
             del self._running[self]
 
     async def _exchange(self) -> web.StreamResponse | Awaitable[web.StreamResponse]:
@@ -152,7 +152,8 @@ class Forward:
         target, headers = self._asked.target, self._asked.headers
         upgrade = asks_for_websocket(headers)
         passed = without(headers, {"host"}) if upgrade else end_to_end(headers, but=("host", "expect"))
-        body = self._upload() if self._request.body_exists and not upgrade else None
+        self._is_uploading = self._request.body_exists and not upgrade
+        body = self._upload() if self._is_uploading else None
         continue_upload(self._request, headers)
         try:
             client = http.number_of(self._request.protocol)
@@ -165,8 +166,8 @@ class Forward:
     async def _upload(self) -> AsyncIterator[bytes]:
         yield b""  # lets aiohttp send the header section before the body arrives
         async for data in self._request.content.iter_any():
+            self.recorder.body("request", data)  # an answer that arrives during the `yield` ends this generator
             yield data
-            self.recorder.body("request", data)
 
     def _unreachable(self, reason: str, *, is_short: bool) -> web.Response:
         if is_short:

@@ -168,9 +168,14 @@ class Lookup:
         return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
-        """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules."""
-        recorded = self.conversations.fitting(request, recorded)
-        return self._bodies.fitting(request, recorded, self._body_paths(request))
+        """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules. A body
+        that was cut has to be the beginning of the request's body."""
+        whole = self.conversations.fitting(request, [x for x in recorded if not x.request_is_cut])
+        fitting = self._bodies.fitting(request, whole, self._body_paths(request))
+        if len(whole) == len(recorded):
+            return fitting
+        numbers = {x.exchange for x in fitting}
+        return [x for x in recorded if x.exchange in numbers or (x.request_is_cut and self._bodies.begins(request, x))]
 
     def _body_paths(self, request: Incoming) -> list[str]:
         """Return the paths of the rules, and those of a JSON-RPC call. A conversation is not compared as a whole."""

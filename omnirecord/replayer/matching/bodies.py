@@ -137,6 +137,13 @@ class Bodies:
         self._wholes: dict[int, Any] = {}
         self._got = lru_cache(1)(lambda request: _counted(value_of(request.safe, request.headers)))
 
+    def begins(self, request: Incoming, exchange: Exchange) -> bool:
+        """Whether the recorded body, which was cut, is the beginning of this request's body."""
+        recorded = self._read(exchange)
+        if request.content.startswith(recorded):
+            return True
+        return request.safe.startswith(body_without_secrets(recorded))
+
     def fitting(self, request: Incoming, recorded: list[Exchange], paths: Sequence[str]) -> list[Exchange]:
         """Return the exchanges with equal values at each of these JSON paths."""
         if not paths:

@@ -125,7 +125,8 @@ class Conversations:
             return unused
         ids = asked(False)[1].ids
         equal = {x.exchange: sum(map(eq, self._prints[x.exchange].ids, ids)) for x in unused if x in self}
-        return sorted(unused, key=lambda x: -equal.get(x.exchange, 0))
+        most = max(equal.values(), default=0)  # a cut body has no conversation: it keeps its place
+        return sorted(unused, key=lambda x: -equal.get(x.exchange, most))
 
     def miss(self, request: Incoming, key: str, recorded: list[Exchange]) -> Miss | None:
         """Return the miss of a request whose conversation was not recorded; None if that is not why it is one."""
