@@ -13,7 +13,7 @@ from functools import partial
 from urllib.parse import unquote, unquote_plus
 
 from . import plain
-from .names import is_numeric, is_secret, is_secret_field, is_secret_header, may_be_secret, may_be_secret_field
+from .names import is_numeric, is_secret, is_secret_field, is_secret_header, may_be_secret, may_be_secret_field, words
 
 LONGEST_VALUE = 64 * 1024
 """Most bytes of a secret that determine its pseudonym."""
@@ -93,6 +93,7 @@ class BodyRedactor:
         self._base = self._level = 0  # backslashes before a quote: of the field's name, of its value
         self._depth = 0  # of brackets, below a secret's name
         self._only_string = False
+        self._is_list = False  # strings of a list may be secrets, those below it are none
         self._is_long = False  # not all of the value is kept
         self._look = plain.assigned  # for a secret, from `_at` on
 
@@ -223,6 +224,7 @@ class BodyRedactor:
             self._name, self._place, self._step = name, "field", self._before_value
             self._base, self._depth = len(raw) - len(bare), 0
             self._only_string = hit["pair"] is not None or entry is not None or not is_secret_field(name)
+            self._is_list = self._only_string and hit["pair"] is None and words(name)[-1:] == ("tokens",)
 
     def _before(self, at: int) -> bytes:
         return self._buffer[max(0, at - _CONTEXT) : at]
@@ -271,6 +273,8 @@ class BodyRedactor:
             return True
         if value[1] is not None:
             self._open_string(value.end(), len(value[1]))
+        elif self._is_list and value[0] == b"[":
+            self._step = self._inside
         elif not self._only_string:
             bracket = value[0] in b"{["
             self._step = self._inside if bracket else self._number if is_numeric(self._name) else self._scan
@@ -302,7 +306,8 @@ class BodyRedactor:
         assert closing is not None
         if self._depth and not closing[1] and closing.end() == len(self._buffer) and not final:
             return False
-        if self._depth and closing[1] and len(self._value) < LONGEST_VALUE:
+        is_name = closing[1] or (self._is_list and self._depth > 1)
+        if self._depth and is_name and len(self._value) < LONGEST_VALUE:
             self._out.append(bytes(self._value))  # a name inside a secret's object
             self._value.clear()
         else:

@@ -50,15 +50,18 @@ PHRASES = (
     "azure pat", "devops pat", "digitalocean pat", "github pat", "gitlab pat", "grained pat",
 )  # fmt: skip
 """Last words that together make the name a secret's."""
-HEADERS = ("key", "keys", "pass", "session", "sessions")
+HEADERS = ("key", "keys", "pass", "session", "sessions", "auth", "wsse")
 """Last words that make a header a secret: `Key`, `X-Any-Key`, `X-User-Pass`. A header is also a secret if `session`
 or a word of the tables above is anywhere in its name: `Mcp-Session-Id`, `X-Token-Data`."""
+QUERIES = ("sessionid", "hmac", "mnemonic", "assertion", "nonce", "seed")
+"""Last words of a query name whose value is a secret, unless it is a number: `seed=42` stays. The name `sid` alone is a
+secret's, too. In a body, these names are frequent for other values."""
 LOOKED_AT = (
     "t", "code", "state", "ticket", "invite", "key", "auth", "sig", "signature", "session key",
 )  # fmt: skip
 """Last words of a query name whose value is a secret if it looks like one."""
-FIELDS_LOOKED_AT = ("auth", "session key")
-"""Last words of a field in a body whose value is a secret if it looks like one."""
+FIELDS_LOOKED_AT = ("auth", "session key", "tokens", "kubeconfig", "mnemonic")
+"""Last words of a field in a body whose value is a secret if it looks like one (`field_looks_secret`)."""
 IGNORED = (
     "value", "raw", "plain", "plaintext", "hash", "enc", "encrypted", "confirm", "confirmation", "again", "base", "b",
     "hex", "pem",
@@ -97,6 +100,9 @@ LONGEST_NAME = 256
 """Most characters of a name that count, from its end."""
 _WORD = re.compile(r"DPoP|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 _LOOKS_SECRET = re.compile(r"(?=.*\d)[\w.~+/%-][\w.~+/%=-]{15,}|[\w+/%-][\w+/%=-]{21,}", re.ASCII)
+_LOOKS_RANDOM = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])[\w.~+/=-]{20,}|[0-9a-f]{32,}", re.ASCII)
+_PHRASE = re.compile(r"[^\W\d_]{2,16}(?: [^\W\d_]{2,16}){11,23}")
+"""Matches the words of a wallet's key."""
 _LONGEST_PHRASE = 3
 _KEYS = {f"{of}{gap}{key}" for of in KEYS_OF for gap in (" ", "") for key in ("key", "keys")}
 _PASSES = {f"{of}{gap}pass" for of in PASSES_OF for gap in (" ", "")}
@@ -173,7 +179,8 @@ def is_numeric(name: str) -> bool:
 @_of_a_name
 def may_be_secret(name: str) -> bool:
     """Whether a query value of this name is a secret, always or if it looks like one."""
-    return is_secret(name) or _ends_in(words(name), frozenset(LOOKED_AT))
+    found = words(name)
+    return is_secret(name) or found == ("sid",) or _ends_in(found, frozenset((*LOOKED_AT, *QUERIES)))
 
 
 @_of_a_name
@@ -187,11 +194,25 @@ def looks_secret(value: str) -> bool:
     return _LOOKS_SECRET.fullmatch(value) is not None
 
 
+def field_looks_secret(name: str, value: str) -> bool:
+    """Whether the value of a field that `may_be_secret_field` looks like a secret of this name."""
+    last = words(name)[-1:]
+    if last == ("tokens",):  # words of a text are tokens, too
+        return _LOOKS_RANDOM.fullmatch(value) is not None
+    if last == ("kubeconfig",):
+        return "apiVersion" in value or (looks_secret(value) and not value.startswith(("/", "~", ".", "$")))
+    return looks_secret(value) or (last == ("mnemonic",) and _PHRASE.fullmatch(value) is not None)
+
+
 def is_secret_query(name: str, value: str) -> bool:
     """Whether a query value is a secret, by its name and its look."""
     if not value or value.startswith("=="):  # a comparison in a script
         return False
-    return is_secret(name) or (may_be_secret(name) and looks_secret(unquote(value)))
+    if is_secret(name) or not may_be_secret(name):
+        return is_secret(name)
+    found = words(name)
+    is_named = found == ("sid",) or found[-1] in QUERIES
+    return not value.isdecimal() if is_named else looks_secret(unquote(value))
 
 
 def split_cookie(part: str) -> tuple[str, str, str, str]:

@@ -53,6 +53,8 @@ _USERINFO = re.compile(r"(?<=://)[^/?#\s<>\"]+(?=@)")
 _USERINFO_OF_TARGET = re.compile(r"(?<=://)[^/?#\s&]+(?=@)")
 _ENCODED = re.compile(r"(?i)%(?:3d|22|40|3a)|[:?]")
 """Matches in an encoded text with a named secret."""
+_ENCODED_IN_PATH = re.compile(r"(?i)%(?:3d|22|40)")
+"""Matches in a path with the text of a URL or of JSON that may have a named secret."""
 _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
 _IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
@@ -121,9 +123,12 @@ class Redactor:
 
     def named_target(self, target: str) -> str:
         """Return a target without its named secrets: parameters in path and query, users, and those in percent-encoded
-        values such as a URL or JSON."""
+        parts such as a URL or JSON."""
         path, mark, query = _USERINFO_OF_TARGET.sub(self._user, target).partition("?")
-        return _IN_PATH.sub(self._parameter, path) + mark + "&".join(map(self._query_field, query.split("&")))
+        path = _IN_PATH.sub(self._parameter, path)
+        if _ENCODED_IN_PATH.search(path):
+            path = "/".join(_encoded_without_secrets(part, self._mask) for part in path.split("/"))
+        return path + mark + "&".join(map(self._query_field, query.split("&")))
 
     def text(self, text: str) -> str:
         """Return a text without the secrets that `content` finds."""
@@ -188,7 +193,7 @@ class Redactor:
             masked = value  # empty, or masked before
         elif place == "query":
             masked = self.pseudonym(unquote(value)) if not whole or names.is_secret_query(name, value) else value
-        elif whole and place == "field" and _only_if_it_looks(name) and not names.looks_secret(value):
+        elif whole and place == "field" and _only_if_it_looks(name) and not names.field_looks_secret(name, value):
             masked = value
         else:
             masked = self._masked(names.words(name), value)

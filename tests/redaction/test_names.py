@@ -14,7 +14,7 @@ from omnirecord.redaction.names import (
     may_be_secret_field,
     words,
 )
-from omnirecord.redaction.redactor import Redactor
+from omnirecord.redaction.redactor import Redactor, without_secrets
 from tests.support.examples import each
 from tests.support.secret_names import PAGE, page
 from tests.support.secret_vocabularies import ALL, NOT_SECRETS
@@ -22,17 +22,18 @@ from tests.support.secret_vocabularies import ALL, NOT_SECRETS
 HEADERS = """
     X-Any-Key X-Pass X-User-Pass X-Passwd X-Secret-Id X-Any-Token X-Token-Data X-Credentials X-Vault-Credential
     X-Session X-Session-Id Mcp-Session-Id DPoP Key Api-Key Ocp-Apim-Subscription-Key X-Functions-Key Fastly-Key
+    X-JFrog-Art-Api X-Sentry-Auth X-Wsse X-2FA-Code X-OTP-Code
 """
 FIELDS = """
     subscription_key app_key appKey deploy_key admin_key secret_key_base pass db_pass basic_auth connectionString
     ConnectionStrings AccountKey accountkey privateKey license_key api_keys totp Passwort contraseña token_b64
-    client-key-data github_pat SharedAccessKey
+    client-key-data github_pat SharedAccessKey dsn seedPhrase recovery_phrase cvv pw SAMLResponse
 """
 OURS = """
     session_id sessionId child_session_id conversation_id key tokens max_tokens total_tokens cache_read_input_tokens
     cache_key prompt_cache_key session session_name session_state input_tokens token_count token_type api_key_ref
     public_key primary_key user_key model_key tokenizer bypass low_pass with_credentials page_token secret_name
-    pin_count
+    pin_count seed nonce assertion sid hmac account_sid
 """
 HARMLESS_HEADERS = """
     Idempotency-Key X-Idempotency-Key Sec-WebSocket-Key Surrogate-Key X-Cache-Key X-Omnigent-Stream-Epoch
@@ -75,6 +76,69 @@ def test_some_fields_are_secrets_if_they_look_like_one() -> None:
 
     assert Redactor(b"key").message(kept) == kept
     assert out.count(b"omnirecord-redacted-") == 2
+
+
+QUERIES = "SAMLResponse assertion sessionid sid pw hmac nonce oauth_nonce seed mnemonic client_assertion"
+
+
+@each("name", QUERIES.split())
+def test_a_query_value_of_such_a_name_is_a_secret(name: str) -> None:
+    target = Redactor(b"key").target(f"/login?{name}=hunter2&n=1")
+
+    assert "hunter2" not in target
+    assert target.endswith("&n=1")
+    assert without_secrets(target) == without_secrets(f"/login?{name}=other&n=1")
+
+
+def test_a_number_in_a_query_is_no_seed_and_the_id_of_an_account_is_no_session() -> None:
+    kept = "/images?seed=42&nonce=1700000000&AccountSid=ACme&session_id=conv_1&sidecar=x"
+
+    assert Redactor(b"key").target(kept) == kept
+
+
+def test_a_list_of_tokens_keeps_the_words_of_a_text_and_counts() -> None:
+    secret = "Ab3dEfGhIjKlMnOpQrStUv"
+    kept = (
+        b'{"tokens": ["Hello", " world", "color-primary-500-background"], "max_tokens": "4096"}',
+        b'{"tokens": [{"id": "%b"}]}' % secret.encode(),
+        b'{"tokens": {"a": "%b"}}' % secret.encode(),
+        b'{"tokens": 12, "seed": 42, "nonce": "%b", "mnemonic": "mov"}' % secret.encode(),
+        b'{"kubeconfig": "/home/u2/.kube/config-of-a-cluster"}',
+    )
+    for body in kept:
+        assert Redactor(b"key").message(body) == body
+    out = Redactor(b"key").message(b'{"tokens": ["Hello", "%b"], "x": [{"tokens": "%b"}]}' % ((secret.encode(),) * 2))
+    assert out.count(b"omnirecord-redacted-") == 2
+    assert b"Hello" in out
+
+
+def test_the_content_of_a_kubeconfig_and_the_words_of_a_wallet_are_secrets() -> None:
+    words = "legal winner thank year wave sausage worth useful legal winner thank yellow"
+    for body in (b'{"kubeconfig": "apiVersion: v1\\nkind: Config"}', b'{"mnemonic": "%b"}' % words.encode()):
+        out = Redactor(b"key").message(body)
+        assert b"omnirecord-redacted-" in out
+        assert b"apiVersion" not in out
+        assert b"sausage" not in out
+
+
+@each(
+    "path",
+    [
+        "/proxy/https%3A%2F%2Fbob%3Ahunter2%40h.io%2Fx",
+        "/fetch/https%3A%2F%2Fh.io%2F%3Ftoken%3Dhunter2%26n%3D1/raw",
+        "/q/%7B%22password%22%3A%22hunter2%22%7D?n=1",
+    ],
+)
+def test_a_percent_encoded_part_of_a_path_has_no_named_secret(path: str) -> None:
+    out = Redactor(b"key").target(path)
+
+    assert "hunter2" not in out
+    assert without_secrets(out) == without_secrets(path.replace("hunter2", "other"))
+
+
+@each("path", ["/a%2Fb/c%3Fx%3D1", "/projects/group%2Fname/files/a%2Fb.py?ref=main", "/@s%2Fp", "/users/bob%40h.io/x"])
+def test_a_percent_encoded_path_without_a_secret_stays(path: str) -> None:
+    assert Redactor(b"key").target(path) == path
 
 
 @each("phrase", [phrase for phrases in HARMLESS.values() for phrase in phrases])

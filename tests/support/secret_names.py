@@ -62,9 +62,14 @@ def page() -> str:
         "The values of headers that identify the user are replaced, too. Their names match this expression in any case:"
         f"\n\n```\n{names.IDENTITY.pattern}\n```",
         "## If the value looks like a secret",
+        f"For query parameters with the last words {_list(names.QUERIES)}, and for `sid` alone, each value is a secret"
+        " that is no number: `seed=42` stays.",
         f"For query parameters with the last words {_list(names.LOOKED_AT)}, and for fields with the last words"
         f" {_list(names.FIELDS_LOOKED_AT)}, the value decides. It looks like a secret if it has no spaces and 22"
-        " characters, or 16 characters and a digit: `code=404` stays.",
+        " characters, or 16 characters and a digit: `code=404` stays."
+        " A value of `tokens`, or a string in such a list, needs 20 characters with a digit, a capital and a small"
+        " letter. Or it has 32 hexadecimal digits. The value of `kubeconfig` is no secret if it is a path. The value of"
+        " `mnemonic` is also a secret if it has at least twelve words.",
         "## Exceptions",
         "Names with these last words never belong to a secret:",
         "\n".join(harmless),
