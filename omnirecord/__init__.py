@@ -84,7 +84,7 @@ def record(
     key: str | PathLike[str] | None = None,
     insecure: bool = False,
     no_proxy: bool = False,
-    contract: str = "omnigent",
+    contract: str | None = None,
     upstreams: Mapping[str, str] | None = None,
     listens: Mapping[str, str] | None = None,
     contracts: Mapping[str, str] | None = None,
@@ -118,8 +118,8 @@ def record(
         cert, key: PEM files of the certificate that the proxy shows to the upstream (`docs/security.md`).
         insecure: Do not verify an https upstream.
         no_proxy: Ignore the HTTP proxy that `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` names (`docs/commands.md`).
-        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto` (by the path
-            of a request), `none`, or the path of an openapi.json.
+        contract: `omnigent`, `documented`, `openai-responses`, `openai-chat`, `anthropic-messages`, `auto`, `none`, or
+            the path of an openapi.json. By default `auto`: the path of a request decides.
         upstreams: URLs of further servers by name, such as `{"model": "https://api.openai.com"}`. Clients connect to
             `.urls[name]`. Each has a recording of its own in the cassette (`docs/commands.md`).
         listens: `HOST:PORT` for their clients by name; by default a free port of `host`.

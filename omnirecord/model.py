@@ -72,6 +72,8 @@ class Recording:
     """The version of the server; None until a recorded answer or message tells it."""
     hop: str | None = None
     """The name of the upstream whose exchanges the recording has; None for the first upstream."""
+    contract_given: bool | None = None
+    """Whether the user chose the contract; False: it is the default. None: an older version did not say so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The APIs of a recording: which exchanges are of one that no contract knows, and requests and events in words.
 
-An exchange is of an unknown API if the contract of its recording says so (`none`; `auto` for other paths than those of
-the model APIs; a schema of another API). With Omnigent's contract, a stream is of an unknown API if neither its path
-nor any of its events is Omnigent's.
+An exchange is of an unknown API if the contract that judges it says so (`none`, a schema of another API; by default for
+paths that neither Omnigent nor a model API has). If Omnigent's contract was given, a stream is of an unknown API if
+neither its path nor any of its events is Omnigent's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ..cassette.select import Source
 from ..contract import OMNIGENT, Api
 from ..model import Exchange
-from ..omnigent.routes import is_of_omnigent, path_of
+from ..omnigent.routes import is_of_omnigent, is_older_stream, path_of
 from ..omnigent.summary import summary as of_omnigent
 from ..providers.summary import summary as of_provider
 from ..text import SUMMARY, clip, one_line
@@ -32,10 +32,14 @@ _NAMES = ("name", "uri")
 def api_in(store: Source, x: Exchange) -> Api:
     """Return the API of an exchange by its contract; `FOREIGN` if Omnigent's contract judged a stream in which no event
     is Omnigent's."""
-    api = store.contract_of(x.recording).of(x.request.target).api
-    if x.stream is None or x.session_id is not None or api.name != OMNIGENT or is_of_omnigent(x.request.target):
+    api = store.judge_of(x).api
+    if x.stream is None or x.session_id is not None or api.name != OMNIGENT or _is_of_omnigent(x.request.target):
         return api
     return FOREIGN if all(one.verdict not in ("valid", "invalid") for one in store.frames(x)) else api
+
+
+def _is_of_omnigent(target: str) -> bool:
+    return is_of_omnigent(target) or is_older_stream(target)
 
 
 def is_unknown(store: Source, x: Exchange) -> bool:

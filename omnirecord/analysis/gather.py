@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
 from ..cassette.select import Source, the_session, with_children
 from ..contract import OMNIGENT
 from ..errors import TooLarge
-from ..model import Exchange, Recording, TimedFrame
+from ..model import Exchange, TimedFrame
 from ..omnigent.routes import is_session
-from ..providers.call import ModelCall, api_of, call_of
+from ..providers.call import ModelCall, call_of
+from ..providers.routes import MODEL_APIS, Api, api_of, api_of_path
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from .apis import api_in, is_unknown, request_text
 from .model_calls import linked
@@ -115,39 +116,55 @@ def gathered(
             yield Gathered(exchanges, acts_in(store, exchanges), parent_id, store)
 
 
-_OMNIGENT = ("omnigent", "documented")
-_PROVIDERS = ("auto", "openai-responses", "openai-chat", "anthropic-messages")
-
-
-def is_model_hop(one: Recording) -> bool:
-    """Return whether a recording may have calls of a model API: by its contract, or since its upstream has a name."""
-    return one.contract in _PROVIDERS or (one.hop is not None and one.contract not in _OMNIGENT)
-
-
 class ModelHops:
-    """The recordings of a cassette that may have model calls."""
+    """The model calls among the exchanges of a cassette.
+
+    A call is a POST to a path of a model API, unless Omnigent's contract judges it. If the first upstream was recorded
+    with `none` or a file, none of its exchanges is a call. If the contract of a model API was given, a stream at
+    another path is a call, too.
+    """
 
     def __init__(self, store: Source) -> None:
         self._store = store
-        self.names = {one.recording: one.hop for one in store.recordings() if is_model_hop(one)}
-        """The names of their hops, by recording."""
+        self.names = {one.recording: one.hop for one in store.recordings()}
+        """The names of the hops, by recording."""
 
     def __bool__(self) -> bool:
-        return bool(self.names)
+        return bool(self.recordings)
+
+    @cached_property
+    def recordings(self) -> set[int]:
+        """The recordings with calls. No body is read."""
+        return {x.recording for x in self._store.exchanges() if self.has(x)}
+
+    @property
+    def has_further(self) -> bool:
+        """Whether a further upstream was recorded, which is that of a model."""
+        return any(name is not None for name in self.names.values())
+
+    def api_of(self, x: Exchange) -> Api | None:
+        """Return the API of a call; None if an exchange is none. No body is read."""
+        if x.request.method != "POST" or x.session_id is not None:
+            return None
+        judge, by_path = self._store.judge_of(x).api.name, api_of(x.request.target)
+        if judge in MODEL_APIS:
+            is_at_another_path = x.kind == "sse" and api_of_path(x.request.target) is None
+            return by_path or (MODEL_APIS[judge] if is_at_another_path else None)
+        return by_path if judge != OMNIGENT and self.names.get(x.recording) is not None else None
 
     def has(self, x: Exchange) -> bool:
         """Return whether an exchange is a model call. No body is read."""
-        return x.recording in self.names and api_of(x.request.method, x.request.target) is not None
+        return self.api_of(x) is not None
 
     def exchanges(self) -> Iterator[Exchange]:
         """Return the model calls, by recording and start. No body is read."""
-        return (x for recording in self.names for x in self._store.exchanges(recording=recording) if self.has(x))
+        return (x for x in self._store.exchanges() if self.has(x))
 
 
 def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:
     """Return the exchanges that are no model calls."""
     hops = ModelHops(store)
-    return [x for x in exchanges if not hops.has(x)] if hops else exchanges
+    return [x for x in exchanges if not hops.has(x)]
 
 
 def calls_in(store: Source) -> Iterator[ModelCall]:
@@ -161,7 +178,8 @@ def call_in(store: Source, x: Exchange, hops: ModelHops, *, with_answer: bool = 
     is_streamed = x.kind == "sse"
     response = store.decoded_body(x, "response") if with_answer and not is_streamed else b""
     frames = store.frames(x) if with_answer and is_streamed else ()
-    return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hops.names.get(x.recording))
+    api, hop = hops.api_of(x), hops.names.get(x.recording)
+    return call_of(x, store.decoded_body(x, "request"), response, frames, hop=hop, api=api)
 
 
 def count_calls(store: Source) -> int:
@@ -170,15 +188,15 @@ def count_calls(store: Source) -> int:
 
 
 def model_calls(store: Source, sessions: Callable[[], Iterable[Session]] | None = None) -> ModelCalls:
-    """Return the model calls of a cassette with their turns. A cassette without a model hop costs nothing more.
+    """Return the model calls of a cassette with their turns. In a cassette without calls, no session is read.
 
     `sessions`: returns all sessions of the cassette with their texts; by default they are read.
     """
-    if not ModelHops(store):
-        return ModelCalls()
     calls = list(calls_in(store))
+    if not calls:
+        return ModelCalls()
     told = whole_sessions(store) if sessions is None else sessions()
-    return linked(calls, told if calls else (), store.recordings())
+    return linked(calls, told, store.recordings())
 
 
 def whole_sessions(store: Source, session: str | None = None, *, long_silence: int = LONG_SILENCE) -> Iterator[Session]:

@@ -306,7 +306,7 @@ class _Problems:
     def add(self, x: Exchange, frames: Sequence[TimedFrame], payload: Payload) -> None:
         if not self._trusts or not frames:
             return
-        unheard_of = self._contract.of(x.request.target).unheard_of
+        unheard_of = self._store.judge_of(x).unheard_of
         odd = [
             frame for frame in frames
             if frame.verdict not in ("comment", "sentinel")
@@ -322,7 +322,7 @@ class _Problems:
             return list(validation(self._store, recording=self._recording).problems)
         tally = Tally()
         for x in self._store.exchanges(kind="sse", recording=self._recording):
-            found, contract = self._done.get(x.stream or 0), self._contract.of(x.request.target)
+            found, contract = self._done.get(x.stream or 0), self._store.judge_of(x)
             for frame in self._store.frames(x) if found is None else found:
                 tally.add(frame, contract)
         return list(tally.result([self._contract]).problems)

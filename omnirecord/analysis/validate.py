@@ -17,7 +17,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any, get_args
 
-from ..cassette.contracts import load
+from ..cassette.contracts import judge_with, load
 from ..cassette.select import Source, the_session
 from ..contract import Issue, ProblemKind
 from ..contract.events import Steps, type_name
@@ -108,7 +108,7 @@ def validation(
     """
     session_id = None if session is None else the_session(store, session)
     streams = store.exchanges(kind="sse", session_id=session_id, recording=recording)
-    used = {x.stream: (contract or store.contract_of(x.recording)).of(x.request.target) for x in streams}
+    used = {x.stream: judge_with(contract, x) if contract else store.judge_of(x) for x in streams}
     tally = Tally()
     for frame in watch(frame for x in streams for frame in store.frames(x)):
         tally.add(frame, used[frame.stream])

@@ -1,54 +1,138 @@
-"""The contracts by name: those of Omnigent, of the model APIs, `auto` and `none`; and the path of an openapi.json."""
+"""Which contract judges an exchange: the only place that says so, for the recorder and for readers.
+
+    of_recording(recording).of(target, origin)
+
+1. A contract that was given is kept: a name, or the path of an openapi.json.
+2. By default it is `auto`: the path of the request decides. Omnigent's paths have the contract `omnigent`, those of a
+   model API the contract of that API. Others have `none`.
+3. `/v1/responses` is a path of OpenAI, and of older versions of Omnigent. Omnigent's own clients send the Origin
+   `omnigent://internal`.
+4. A recording of an older version does not say whether its contract was given. If it is `omnigent`, which was the
+   default, the path decides. An imported raw body has no upstream, and its path says nothing.
+5. A command can read with another contract, for instance a recording of a gateway whose paths tell no API.
+
+The verdicts in a file are those of the contract that judged when it was recorded (`judged_by`). If another contract
+judges an exchange now, readers judge its events again.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from os import PathLike, fspath
 
 from ..contract.judge import ByPath, Contract, NoContract
+from ..model import Exchange, Headers, Recording
 from ..omnigent.contract import load as load_of_omnigent
-from ..omnigent.routes import is_of_omnigent
+from ..omnigent.routes import is_of_omnigent, names_omnigent
+from ..providers.routes import MODEL_APIS, api_of_path
+from ..wire.headers import header
 
+log = logging.getLogger("omnirecord")
 AUTO = "auto"
-_MODEL_APIS = {
-    "openai-responses": ("responses",), "openai-chat": ("chat", "completions"), "anthropic-messages": ("messages",),
-}  # fmt: skip
-"""The last segments of the paths of each API, for `auto`. The module `providers/openai_chat.py` has `openai-chat`."""
-NAMES = ("omnigent", "documented", *_MODEL_APIS, AUTO, "none")
+_DEFAULT_BEFORE = "omnigent"
+"""The default of older versions for an upstream without a name."""
+NAMES = ("omnigent", "documented", *MODEL_APIS, AUTO, "none")
 _none = cache(NoContract)
+_reads_with: Contract | None = None
+
+
+class _Auto(ByPath):
+    def __init__(self) -> None:
+        super().__init__(AUTO, _of_path, _none())
+
+    def of(self, target: str, origin: str | None = None) -> Contract:
+        found = super().of(target)
+        return load("omnigent") if found.api.name == "openai-responses" and names_omnigent(origin) else found
 
 
 def _of_path(path: str) -> Contract | None:
-    """Return the contract for a path that ends with these segments, or with these and an id."""
-    segments = tuple(filter(None, path.split("/")))
-    for name, ending in _MODEL_APIS.items():
-        if ending in (segments[-len(ending) :], segments[-len(ending) - 1 : -1]):
-            return load(name)
-    return None
+    return load("omnigent") if is_of_omnigent(path) else _of_model_api(path)
 
 
-@cache
-def _auto() -> Contract:
-    return ByPath(AUTO, _of_path, _none())
+def _of_model_api(path: str) -> Contract | None:
+    api = api_of_path(path)
+    return None if api is None else load(api)
 
 
-@cache
-def of_file(*, has_hop: bool) -> Contract:
-    """Return the contract for reading a recording that a file judged, without that file. `has_hop`: whether its
-    upstream has a name, so that it may be a model API; only the first upstream is Omnigent."""
-    if has_hop:
-        return _auto()
-    return ByPath("none", lambda path: load("omnigent") if is_of_omnigent(path) else None, _none())
+_auto = cache(_Auto)
+_auto_before = cache(lambda: ByPath(AUTO, _of_model_api, _none()))
+"""The contract `auto` of older versions, for a model API only."""
 
 
 def load(name_or_path: str | PathLike[str]) -> Contract:
     """Return the contract of this name, or that of the OpenAPI document at this path. The same name has the same
     contract. Raises `UsageError`."""
     name = fspath(name_or_path)
-    if name in _MODEL_APIS:  # its models take time to import
+    if name in MODEL_APIS:  # `providers/openai_chat.py` has `openai-chat`; its models take time to import
         made: Contract = import_module(f"..providers.{name.replace('-', '_')}", __package__).contract()
         return made
     if name in (AUTO, "none"):
         return _auto() if name == AUTO else _none()
     return load_of_omnigent(name, NAMES)
+
+
+def of_recording(one: Recording) -> Contract:
+    """Return the contract of a recording. `Contract.of` returns that of one exchange."""
+    if _reads_with is not None:
+        return _reads_with
+    if one.contract not in NAMES:  # the recording names a file, which is never read
+        _warn(one.contract)
+        return _auto()
+    is_default = one.contract_given is False or (
+        one.contract_given is None and one.contract == _DEFAULT_BEFORE and one.hop is None and one.upstream is not None
+    )
+    return _auto() if is_default else load(one.contract)
+
+
+def judge_of(one: Recording, x: Exchange) -> Contract:
+    """Return the contract that judges an exchange of a recording."""
+    return judge_with(of_recording(one), x)
+
+
+def judge_with(contract: Contract, x: Exchange) -> Contract:
+    """Return the contract that judges an exchange if its recording has this contract."""
+    return contract.of(x.request.target, header(x.request.headers, "origin"))
+
+
+def judge_again(one: Recording, x: Exchange) -> Contract | None:
+    """Return the contract that judges an exchange; None if the verdicts in the file are those of this contract."""
+    if one.contract not in NAMES and _reads_with is None:  # a file judged them
+        return None
+    now = judge_of(one, x)
+    is_same = one.contract in NAMES and judged_by(one, x.request.target, x.request.headers) is now
+    return None if is_same else now
+
+
+def judged_by(one: Recording, target: str, headers: Headers) -> Contract:
+    """Return the contract that judged a request when it was recorded. `auto` stands for a file, which is not read."""
+    if one.contract not in NAMES:
+        judge = of_recording(one)
+    else:
+        judge = _auto_before() if one.contract == AUTO and one.contract_given is None else load(one.contract)
+    return judge.of(target, header(headers, "origin"))
+
+
+@contextmanager
+def reading_with(name_or_path: str | PathLike[str] | None) -> Iterator[None]:
+    """Read all recordings of this process with a contract; None: each with its own. Raises `UsageError`."""
+    global _reads_with
+    before = _reads_with
+    _reads_with = None if name_or_path is None else load(name_or_path)
+    try:
+        yield
+    finally:
+        _reads_with = before
+
+
+@functools.cache
+def _warn(name: str) -> None:
+    log.warning(
+        "the contract of this cassette, %.200r, is not read: new verdicts follow the path of a request, as with 'auto';"
+        " stored verdicts stay as they are",
+        name,
+    )

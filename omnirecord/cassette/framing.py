@@ -231,6 +231,11 @@ def _behind_frame(data: bytes, start: int) -> int:
     return len(data) if end < 0 else end + len(BLANK_LINE)
 
 
+def storable_type(type_: str | None) -> str | None:
+    """Return an event type for storage: a lone surrogate, which has no UTF-8, becomes an escape."""
+    return type_ and type_.encode("utf-8", "backslashreplace").decode()
+
+
 def is_text(data: bytes) -> bool:
     """Whether bytes are UTF-8 without NUL, so that any SQLite tool shows them."""
     return b"\0" not in data and is_utf8(data)

@@ -20,14 +20,16 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..contract import Api
 from ..contract.events import Event, UntypedEvent
 from ..contract.judge import Contract
 from ..errors import NotACassette, TooLarge, UsageError, __version__
 from ..model import Exchange, Incident, Message, Read, Recording, Side, TimedFrame
 from ..omnigent.routes import stream_target
+from ..providers.routes import MODEL_APIS, PATHS
 from ..wire.limits import AN_EVENT, max_decoded, shown_size
 from ..wire.strict_json import as_dict, as_text, payload_of
-from .contracts import load
+from .contracts import AUTO, load
 from .files import unwritable
 from .framing import PORTION, Framed, Framer
 from .identity import uuid7
@@ -38,6 +40,8 @@ from .sqlite.connection import clear_errors, closed_on_error, is_usable_path
 from .sqlite.opening import content
 from .sqlite.rows import Row
 
+_NO_PATH = "/stream"
+"""The path of an imported raw body of no known API."""
 _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""
 
@@ -66,7 +70,15 @@ def _in_memory(rows_by: Callable[[Reader], Iterator[Row]], path: Path) -> Store:
     writer = Writer(None)
     with closed_on_error(writer.connection):
         writer.write(rows_by(Reader(str(path))))
-    return Store(writer.connection)
+    store = Store(writer.connection)
+    store.is_judged_now = True
+    return store
+
+
+def judged_now(store: Store) -> Store:
+    """Return the store itself if its verdicts are those of the contracts that judge now, else a copy in memory with
+    these verdicts. SQL needs it: a query reads what is stored."""
+    return _in_memory(_rows_of(store), Path("the cassette")) if store.has_other_judges() else store
 
 
 def import_file(path: str | Path, db: str | Path) -> tuple[int, int]:
@@ -198,19 +210,42 @@ def _existing(path: Path) -> Path:
 
 
 def _import_sse(path: Path, target: Path) -> tuple[int, int]:
-    """Import a raw body as a recording of one stream. All times are 0, since the file has no times."""
+    """Import a raw body as a recording of one stream. All times are 0, since the file has no times. It has no path
+    either: it gets one of the API whose contract fits the most of its events."""
     framed = _sse_framed(path)
-    payloads = (as_dict(one.judgement.data) for one in framed)
-    ids = (as_text(data.get("conversation_id") or data.get("session_id")) for data in payloads)
-    session = next(filter(None, ids), None)
+    fits, is_known = _valid(framed), any(one.judgement.verdict in ("valid", "invalid") for one in framed)
+    others = {api: _judged_by(load(api), framed) for api in MODEL_APIS.values()}
+    counts = {api: _valid(some) for api, some in others.items()}
+    best = max(counts, key=lambda api: counts[api])
+    session, contract, is_given = None, AUTO, False
+    if counts[best] > fits:
+        framed, asked = others[best], ("POST", PATHS[best])
+    elif is_known:
+        payloads = (as_dict(one.judgement.data) for one in framed if one.judgement.verdict in ("valid", "invalid"))
+        ids = (as_text(data.get("conversation_id") or data.get("session_id")) for data in payloads)
+        session = next(filter(None, ids), None)
+        contract, is_given = ("omnigent", True) if session is None else (AUTO, False)
+        asked = "GET", _NO_PATH if session is None else stream_target(session)
+    else:
+        framed, asked = _judged_by(load("none"), framed), ("GET", _NO_PATH)
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
     with appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
+        made = Recording(recording, modified, __version__, contract, None, uuid7(), uuid7(), contract_given=is_given)
+        api = load(contract).of(asked[1]).api
         writer.write([
-            rows.recording(Recording(recording, modified, __version__, "omnigent", None, uuid7(), uuid7())),
-            *_sse_rows(recording, exchange, stream, session, framed),
+            rows.recording(made), *rows.given(made),
+            *_sse_rows(recording, exchange, stream, session, framed, asked, api),
         ])  # fmt: skip
     return 1, len(framed)
+
+
+def _valid(framed: Iterable[Framed]) -> int:
+    return sum(one.judgement.verdict == "valid" for one in framed)
+
+
+def _judged_by(contract: Contract, framed: list[Framed]) -> list[Framed]:
+    return [one._replace(judgement=contract.judge(one.frame)) for one in framed]
 
 
 def _sse_framed(path: Path) -> list[Framed]:
@@ -227,16 +262,18 @@ def _sse_framed(path: Path) -> list[Framed]:
     return found + framer.close()
 
 
-def _sse_rows(recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed]) -> Iterator[Row]:
-    target = stream_target(session) if session else "/stream"
+def _sse_rows(
+    recording: int, exchange: int, stream: int, session: str | None, framed: list[Framed], asked: tuple[str, str],
+    api: Api,
+) -> Iterator[Row]:  # fmt: skip
     accept = (("Accept", "text/event-stream"),)
-    yield rows.request(exchange, recording, "sse", session, "client", 0, "GET", target, accept)
+    yield rows.request(exchange, recording, "sse", session, "client", 0, *asked, accept)
     headers = (("content-type", "text/event-stream; charset=utf-8"),)
     yield rows.response(exchange, "sse", stream, 0, 200, "OK", headers)
     frames = [one.frame for one in framed]
     yield from stream_rows.read_blocks(exchange, [(0, None, one.length) for one in frames], [one.raw for one in frames])
     yield from stream_rows.frame_blocks(stream, (one._replace(read=n) for n, one in enumerate(framed)), lambda _: 0)
-    done = any(load("omnigent").api.is_end(one.judgement.verdict, one.judgement.type) for one in framed)
+    done = any(api.is_end(one.judgement.verdict, one.judgement.type) for one in framed)
     yield rows.end(exchange, 0, "done" if done else "unknown", 0, sum(one.length for one in frames))
 
 
@@ -265,7 +302,7 @@ class Stream:
 
     def timed_events(self) -> Iterator[tuple[TimedFrame, Event]]:
         """Return the events, each with its frame. Raises `CassetteError`."""
-        contract = self._store.contract_of(self.exchange.recording).of(self.exchange.request.target)
+        contract = self._store.judge_of(self.exchange)
         for frame in self.frames():
             if frame.verdict not in ("comment", "sentinel"):
                 yield frame, event_of(frame, contract)

@@ -62,10 +62,10 @@ _SHORT = 0.0005
 )  # fmt: skip
 @click.option(
     "--contract", "contracts", multiple=True, metavar="[NAME=]CONTRACT",
-    help="Contract: the event types that the server may send. Names: omnigent (default), documented (Omnigent's"
-    " reference page), openai-responses, openai-chat, anthropic-messages, auto (chosen by the path of a request), none"
-    " (no check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the upstream"
-    " NAME. The default for an upstream with a name is auto. Repeatable.",
+    help="Contract: the event types that the server may send. Default: auto, chosen by the path of a request. Other"
+    " names: omnigent, documented (Omnigent's reference page), openai-responses, openai-chat, anthropic-messages, none"
+    " (no check). Or a file: the path of an openapi.json. NAME=CONTRACT sets the contract of the upstream NAME."
+    " Repeatable.",
 )  # fmt: skip
 @click.option(
     "--read-ahead", default=8 * 1024 * 1024, show_default=True, type=click.IntRange(min=0), metavar="BYTES",
@@ -161,7 +161,7 @@ def proxy(
     sys.setswitchinterval(_SHORT)
     server = Proxy(
         upstream, db, host=host, port=port, **listening, upstreams=named, listens=listens_of, contracts=contracts_of,
-        contract="omnigent" if contract is None else contract, read_ahead=read_ahead, resume=resume,
+        contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
         labels=labels, ship=ship, keep_unshipped=keep_unshipped, apart=True,

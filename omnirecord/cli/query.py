@@ -63,14 +63,15 @@ def query(
       omnirecord query session.db "SELECT * FROM turns WHERE turn = :n" -p n 1 --json
     """
     from ..analysis.query import ABOUT, pending, query_of
-    from ..cassette.open import open_store
+    from ..cassette.open import judged_now, open_store
 
     form = form_of(form, as_json)
     text = stdin_text("SQL") if sql == "-" else sql
     values = values_of(params)
     with busy(f"opening {shown(cassette)}"):
         store = open_store(cassette)
-    with closing(store), closing(query_of(store)) as made:
+        judged = judged_now(store)
+    with closing(store), closing(judged), closing(query_of(judged)) as made:
         if text is None:
             print_names(made.names, ABOUT, form, _REST)
             return

@@ -125,8 +125,8 @@ class Contract:
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
-    def of(self, target: str) -> Contract:  # noqa: ARG002
-        """Return the contract for the stream of a request with this target: itself, unless the path decides."""
+    def of(self, target: str, origin: str | None = None) -> Contract:  # noqa: ARG002
+        """Return the contract for the stream of a request with this target and `Origin`: itself, unless they decide."""
         return self
 
     def judge(self, frame: Frame) -> Judgement:
@@ -300,7 +300,7 @@ class ByPath(Contract):
         super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
         self._find, self._otherwise = lru_cache(_MOST_PATHS)(find), otherwise
 
-    def of(self, target: str) -> Contract:
+    def of(self, target: str, origin: str | None = None) -> Contract:  # noqa: ARG002
         return self._find(target.partition("?")[0]) or self._otherwise
 
     def examine(self, frame: Frame) -> Judgement:

@@ -109,7 +109,7 @@ class _Content:
             "labels": sorted(labels.items()), "exchanges": len(exchanges),
             "streams": sum(x.stream is not None for x in exchanges), "events": self._encoders["events"].rows,
             "sessions": len({x.session_id for x in exchanges} - {None}), "redact": redact, "shipped_at": now_us,
-            "shipped_by": shipper, "hop": one.hop,
+            "shipped_by": shipper, "hop": one.hop, "contract_given": one.contract_given,
         }  # fmt: skip
         self._add("recordings", {name: [value] for name, value in row.items()})
 

@@ -23,7 +23,7 @@ from .tables import EPOCH, Times, derived_reads, start_of
 
 COLUMNS = (
     "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "run_id", "labels",
-    "server_version", "hop", "exchanges",
+    "server_version", "hop", "exchanges", "contract_given",
 )  # fmt: skip
 """The columns of `recordings` that a part needs."""
 
@@ -31,7 +31,8 @@ COLUMNS = (
 def head_of(parts: Sequence[Part]) -> dict[str, Any]:
     """Return the recording of these parts: that of the first one, with the labels that all of them have."""
     first = parts[0]
-    recording_id, _, started_at, version, contract, upstream, run_id, _, server_version, hop, exchanges = first.row
+    recording_id, _, started_at, version, contract, upstream, run_id, _, *more = first.row
+    server_version, hop, exchanges, given = more
     labels = set.intersection(*(set(part.row[7] or ()) for part in parts))
     is_part = len(parts) > 1 or len(first.numbers) < exchanges
     known = {
@@ -42,6 +43,7 @@ def head_of(parts: Sequence[Part]) -> dict[str, Any]:
         "recording": first.recording, "started_at": started_at, "version": version, "contract": contract,
         "upstream": upstream, "recording_id": recording_id,
         **{name: value for name, value in known.items() if value is not None},
+        **({} if given is None else {"contract_given": given}),
     }  # fmt: skip
 
 

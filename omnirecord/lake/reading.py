@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..cassette.contracts import judge_again, judge_of, of_recording
+from ..cassette.judged import judged
 from ..cassette.sqlite.checked import exchange_of, family_of
 from ..cassette.sqlite.stream_reads import PAUSE, is_delta
-from ..cassette.sqlite.tables import contract_or_default
 from ..contract.judge import Contract
 from ..model import Exchange, Incident, Recording, Side, TimedFrame
 from ..omnigent.protocol import SESSION_CREATED
@@ -105,8 +106,8 @@ class Reader:
         rows = dict(zip(_ALWAYS, self._threads.map(lambda name: self.rows(name, batch, ids), _ALWAYS), strict=True))
         told = tuples(rows["recordings"], *COLUMNS["recordings"])
         recordings = {
-            id_: Recording(number, started_at, version, contract, upstream, hop=hop)
-            for id_, number, started_at, version, contract, upstream, hop in told
+            id_: Recording(number, started_at, version, contract, upstream, hop=hop, contract_given=given)
+            for id_, number, started_at, version, contract, upstream, hop, given in told
         }
         exchanges: dict[str, list[Exchange]] = defaultdict(list)
         bodies: dict[str, dict[tuple[int, Side], bytes]] = defaultdict(dict)
@@ -156,7 +157,9 @@ class Reader:
 
 
 COLUMNS: dict[str, list[str]] = {
-    "recordings": ["recording_id", "recording", "started_at_text", "version", "contract", "upstream", "hop"],
+    "recordings": [
+        "recording_id", "recording", "started_at_text", "version", "contract", "upstream", "hop", "contract_given",
+    ],
     "exchanges": [
         "recording_id", "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target",
         "request_headers", "response_at_ns", "end_ns", "status", "reason", "response_headers", "ending",
@@ -183,7 +186,8 @@ class RecordingRows:
         self, recording: Recording, exchanges: list[Exchange], bodies: Mapping[tuple[int, Side], bytes],
         frames: Frames, incidents: list[Incident], messages_ns: int, sessions: Collection[str | None] | None,
     ) -> None:  # fmt: skip
-        self._recording, self._exchanges, self._bodies, self._frames = recording, exchanges, bodies, frames
+        self._recording, self._bodies = recording, bodies
+        self._exchanges, self._frames = _judged(recording, exchanges, frames)
         self._incidents, self._messages_ns, self._sessions = incidents, messages_ns, sessions
 
     def of_session(self, session_id: str | None) -> RecordingRows:
@@ -201,7 +205,10 @@ class RecordingRows:
         return [self._recording]
 
     def contract_of(self, _recording: int, /) -> Contract:
-        return contract_or_default(self._recording.contract, self._recording.hop)
+        return of_recording(self._recording)
+
+    def judge_of(self, x: Exchange, /) -> Contract:
+        return judge_of(self._recording, x)
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
@@ -246,6 +253,18 @@ class RecordingRows:
             if frame.type == SESSION_CREATED and frame.verdict == "valid"
         )
         return dict(filter(None, created))
+
+
+def _judged(one: Recording, exchanges: list[Exchange], frames: Frames) -> tuple[list[Exchange], Frames]:
+    """Return the exchanges and frames of a recording by the contracts that judge now."""
+    made, verdicts = list(exchanges), dict(frames)
+    for place, x in enumerate(exchanges):
+        own = frames.get(x.exchange, [])
+        if x.kind == "sse" and own and (judge := judge_again(one, x)) is not None:
+            verdicts[x.exchange] = own = [judged(frame, judge) for frame in own]
+            if any(judge.api.is_end(frame.verdict, frame.type) for frame in own):
+                made[place] = replace(x, ending="done")
+    return made, verdicts
 
 
 def _outlined(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:

@@ -88,7 +88,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("version", pa.string()), ("contract", pa.string()), ("upstream", pa.string()),
         ("server_version", pa.string()), ("labels", _LABELS), ("exchanges", pa.int64()), ("streams", pa.int64()),
         ("events", pa.int64()), ("sessions", pa.int64()), ("redact", pa.string()), ("shipped_at", _AT),
-        ("shipped_by", pa.string()), ("hop", pa.string()),
+        ("shipped_by", pa.string()), ("hop", pa.string()), ("contract_given", pa.bool_()),
     ),
 }  # fmt: skip
 """The columns of each table. `recordings` is last: its row says that the recording is complete.

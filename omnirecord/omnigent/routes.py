@@ -27,6 +27,7 @@ GATE_EXAMPLE = "POST /v1/sessions/*/events"
 """A gate as a person writes it: METHOD GLOB."""
 READ_EXAMPLE = "GET /v1/sessions/*"
 _SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
+_OWN = re.compile(r"/v1/(?:sessions|runners|hosts|info)(?:/|$)|/\.well-known/omnigent\.json$")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 """Path segments after `/v1/sessions/` that are no session ids."""
 RUNNER = "runner"
@@ -101,8 +102,18 @@ def opens_session_stream(method: str, target: str) -> bool:
 
 
 def is_of_omnigent(target: str) -> bool:
-    """Return whether Omnigent has a stream at such a target: of a session, or in older versions `/v1/responses`."""
-    return session_of(target) is not None or path_of(target).rstrip("/").endswith("/responses")
+    """Return whether only Omnigent has such a path, also below a prefix: of its sessions, machines or versions."""
+    return session_of(target) is not None or _OWN.search(path_of(target)) is not None
+
+
+def names_omnigent(origin: str | None) -> bool:
+    """Return whether the `Origin` of a request is that of Omnigent's own clients."""
+    return origin is not None and origin.startswith("omnigent://")
+
+
+def is_older_stream(target: str) -> bool:
+    """Return whether older versions of Omnigent have a stream at such a target."""
+    return path_of(target).rstrip("/").endswith("/responses")
 
 
 def is_gate(method: str, target: str) -> bool:

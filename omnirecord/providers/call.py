@@ -126,11 +126,12 @@ def api_of(method: str, target: str) -> Api | None:
 
 
 def call_of(
-    x: Exchange, request: bytes, response: bytes, frames: Iterable[TimedFrame] = (), *, hop: str | None = None
-) -> ModelCall | None:
-    """Return the model call in an exchange; None if its request is for no model API."""
-    api = api_of(x.request.method, x.request.target)
-    if api is None:
+    x: Exchange, request: bytes, response: bytes, frames: Iterable[TimedFrame] = (), *, hop: str | None = None,
+    api: Api | None = None,
+) -> ModelCall | None:  # fmt: skip
+    """Return the model call in an exchange; None if its request is for no model API. `api`: by default, the path tells
+    it."""
+    if api is None and (api := api_of(x.request.method, x.request.target)) is None:
         return None
     body = as_dict(loads(request))
     answer = READERS[api]()

@@ -10,20 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, takewhile, zip_longest
-from typing import Any, Literal
+from typing import Any
 
 from ..model import by_key
 from ..wire.normal import Normal
 from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
 from .parts import Draft, Item, canonical, content_items, drafts_of
+from .routes import Api as Api
+from .routes import api_of as api_of
 
-Api = Literal["openai-responses", "openai-chat", "anthropic-messages"]
-"""The names of the APIs, which are also the names of their contracts."""
-_ENDS: dict[str, Api] = {
-    "/responses": "openai-responses",
-    "/chat/completions": "openai-chat",
-    "/messages": "anthropic-messages",
-}
 _SETTINGS = {
     "max_completion_tokens": "max_tokens",
     "max_output_tokens": "max_tokens",
@@ -92,12 +87,6 @@ class Difference:
     name of a setting."""
     recorded: str | None
     got: str | None
-
-
-def api_of(target: str) -> Api | None:
-    """Return the API of a request target, by the end of its path; None if it is no conversation."""
-    path = target.partition("?")[0].rstrip("/")
-    return next((api for end, api in _ENDS.items() if path.endswith(end)), None)
 
 
 def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:

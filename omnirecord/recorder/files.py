@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,6 @@ from ..cassette.files import free_path
 from ..cassette.identity import uuid7
 from ..cassette.rotation import RotatedCassettes, Unshipped
 from ..cassette.sqlite import Writer, rows
-from ..cassette.sqlite.tables import contract_or_default
 from ..cassette.sqlite.writer import UNWRITABLE
 from ..contract.judge import Contract
 from ..errors import OmnirecordError, __version__
@@ -56,6 +55,8 @@ class Hop:
     upstream: str | None
     contract: Contract
     """Judges its events."""
+    is_given: bool = True
+    """Whether the user chose the contract."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +94,18 @@ class RecordingFile:
             self.last = writer.last_number("exchange"), writer.last_number("stream")
             self.salt = writer.salt()
             redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
-            FrameMaker(writer, self.number).finish_killed(contract_or_default)
+            FrameMaker(writer, self.number).finish_killed()
             frames, names = run.frames(writer, self.number), [hop.name for hop in run.hops]
             self.row_maker = RowMaker(self.number, redactor, frames, server_version, names)
             labels = redactor.labels(run.labels)
             self._recordings = [
                 Recording(
                     number, started, __version__, hop.contract.name, hop.upstream, uuid7(), run.run_id, labels,
-                    server_version if hop.name is None else None, hop.name,
+                    server_version if hop.name is None else None, hop.name, hop.is_given,
                 )
                 for number, hop in enumerate(run.hops, self.number)
             ]  # fmt: skip
-            writer.write(map(rows.recording, self._recordings))
+            writer.write(_rows_of(self._recordings))
         self.reserve = Reserve(self.path)
 
     @property
@@ -139,7 +140,7 @@ class RecordingFile:
             replace(one, recording_id=uuid7(), server_version=version if one.hop is None else None)
             for one in self._recordings
         ]
-        writer.write([*map(rows.recording, go_on), *self.row_maker.move(writer), incident])
+        writer.write([*_rows_of(go_on), *self.row_maker.move(writer), incident])
         self.writer = writer
         self.reserve = Reserve(self.path)
 
@@ -147,6 +148,12 @@ class RecordingFile:
         self.is_closed = True
         self.reserve.give_all()
         self.writer.close(within)
+
+
+def _rows_of(recordings: Iterable[Recording]) -> Iterator[rows.Row]:
+    for one in recordings:
+        yield rows.recording(one)
+        yield from rows.given(one)
 
 
 @contextmanager
@@ -226,7 +233,7 @@ class RecordingFiles:
         """Complete a file that a killed recorder left: make its last frames, and fold its log in."""
         try:
             with closing(Writer(path)) as writer, writer.taking_over():
-                FrameMaker(writer, 0).finish_killed(contract_or_default)
+                FrameMaker(writer, 0).finish_killed()
             remove_left(path)
         except (OmnirecordError, *UNWRITABLE) as error:
             log.warning("%s was left by a killed recorder and cannot be finished: %s", path.name, error)

@@ -7,11 +7,12 @@ one transaction. If it fails, they begin again from the state of the file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
+from ..cassette.contracts import judged_by
 from ..cassette.framing import Framed, Framer, Run
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
@@ -20,6 +21,7 @@ from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgot
 from ..cassette.sqlite.writer import is_transient
 from ..contract import Issue
 from ..contract.judge import Contract, Judgement
+from ..model import Recording
 from ..wire.headers import header
 from ..wire.sse import Frame
 from .intervals import SMALL_READS, STEP, STEP_STREAMS
@@ -121,8 +123,10 @@ class FrameMaker(Frames[_Streaming]):
         super().move(writer)
         self._writer = writer
 
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
-        judge = self._judge(self._contracts[hop].of(target))
+    def begin(
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+    ) -> None:
+        judge = self._judge(self._contracts[hop].of(target, origin))
         self._begin(exchange, stream, coding, self._recording + hop, judge)
 
     def _judge(self, contract: Contract) -> _Careful:
@@ -284,12 +288,15 @@ class FrameMaker(Frames[_Streaming]):
             log.warning("%s", text)
             yield rows.incident(state.recording, state.at_ns, text)
 
-    def finish_killed(self, contract_of: Callable[[str], Contract]) -> None:
+    def finish_killed(self) -> None:
         """Give the exchanges that a killed recorder left behind their last frames and their ending."""
         for left in self._writer.unfinished():
             if left.stream is not None:
                 coding = header(left.headers, "content-encoding")
-                judge = self._judge(contract_of(left.contract).of(left.target))
+                made = Recording(
+                    0, "", "", left.contract, left.upstream, hop=left.hop, contract_given=left.contract_given
+                )
+                judge = self._judge(judged_by(made, left.target, left.request_headers))
                 self._begin(left.exchange, left.stream, coding, self._recording, judge).ended = True
                 self._waiting[left.exchange] = None
             if left.end_ns is None:

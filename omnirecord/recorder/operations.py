@@ -272,9 +272,11 @@ class Frames(ABC, Generic[S]):
         return len(self._waiting)
 
     @abstractmethod
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
-        """Note that the response of a stream has begun. `target`: of the request, as it is stored. The contract of the
-        hop judges its events."""
+    def begin(
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+    ) -> None:
+        """Note that the response of a stream has begun. `target` and `origin`: of the request, as they are stored. The
+        contract of the hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:
         """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still

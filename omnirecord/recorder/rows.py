@@ -58,6 +58,8 @@ class _Open:
     target: str
     """The target of the request, as it is stored."""
     hop: int = 0
+    origin: str | None = None
+    """The `Origin` of the request, as it is stored."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -138,7 +140,7 @@ class RowMaker:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
             coding = None if state.masked else state.coding
-            self.frames.begin(number, state.stream, coding, state.target, state.hop)
+            self.frames.begin(number, state.stream, coding, state.target, state.hop, state.origin)
             self.frames.arrived(number)
         return out
 
@@ -178,13 +180,15 @@ class RowMaker:
         key = version_key(op.method, op.target) if is_omnigent else None
         is_named = key is not None or (is_omnigent and creates_session(op.method, op.target))
         target = self._redactor.target(op.target)
+        headers = self._redactor.headers(op.headers)
         request = rows.request(
             op.exchange, self._recording + op.hop, "http", session_of(target) if is_omnigent else None, op.party,
-            op.at_ns, op.method, target, self._redactor.headers(op.headers),
+            op.at_ns, op.method, target, headers,
         )  # fmt: skip
         state = _Open(
             {"request": _side(op.headers), "response": _Side()}, bytearray() if is_named else None, key,
-            is_omnigent and is_tunnel(op.target), target, op.hop, begun=(request,),
+            is_omnigent and is_tunnel(op.target), target, op.hop, header(headers, "origin"),
+            begun=(request,),
         )  # fmt: skip
         self._open[op.exchange] = state
         yield request
@@ -210,7 +214,7 @@ class RowMaker:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop)
+            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.origin)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)

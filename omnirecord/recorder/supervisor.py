@@ -64,8 +64,10 @@ class WorkerFrames(Frames[Stream]):
     def behind(self) -> bool:
         return bool(self._waiting or self.left) or self._told > self._supervisor.made
 
-    def begin(self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0) -> None:
-        self._streaming[exchange] = Stream(exchange, stream, coding, target, hop)
+    def begin(
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+    ) -> None:
+        self._streaming[exchange] = Stream(exchange, stream, coding, target, hop, origin)
 
     def move(self, writer: Writer) -> None:
         assert writer.path is not None

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..cassette.contracts import load
+from ..cassette.contracts import AUTO, load
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.stream_rows import without_bytes
@@ -41,8 +41,8 @@ log = logging.getLogger("omnirecord")
 class RecorderThread:
     """A recording in progress: one run of the proxy, appended to a cassette, or with `rotation` to several.
 
-    `further`: the hops with a name: the name, the upstream, the name or path of the contract. They are all hops if
-    there is no `upstream`.
+    `contract`: the name or path of the given contract; None: the default. `further`: the hops with a name: the name,
+    the upstream, the contract likewise. They are all hops if there is no `upstream`.
     `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
     in a thread of the recorder. `worker`: a second process makes the frames.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
@@ -53,9 +53,9 @@ class RecorderThread:
         self,
         path: Path,
         upstream: str | None,
-        contract: str = "omnigent",
+        contract: str | None = None,
         *,
-        further: Sequence[tuple[str, str | None, str]] = (),
+        further: Sequence[tuple[str, str | None, str | None]] = (),
         content: Scanner | None = None,
         rotation: Rotation | None = None,
         keep: Retention | None = None,
@@ -67,7 +67,11 @@ class RecorderThread:
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         named = further if upstream is None and further else [(None, upstream, contract), *further]
-        hops, contracts = [Hop(name, url, load(judge)) for name, url, judge in named], [judge for *_, judge in named]
+        contracts = [AUTO if judge is None else judge for *_, judge in named]
+        hops = [
+            Hop(name, url, load(used), is_given=judge is not None)
+            for (name, url, judge), used in zip(named, contracts, strict=True)
+        ]
         self._wake = threading.Event()
         self._queue = RecordQueue(clock, self._wake.set)
         self._worker = WorkerSupervisor(contracts, news, self._wake.set) if worker else None

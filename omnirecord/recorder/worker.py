@@ -44,6 +44,7 @@ class Stream:
     coding: str | None
     target: str
     hop: int = 0
+    origin: str | None = None
     until: int | None = None
     ended: bool = False
     begins: bool = True
@@ -142,7 +143,7 @@ class _Cassette:
         while self.told:
             of = self.told[0]
             if of.begins:
-                maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop)
+                maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop, of.origin)
                 self._known.add(of.exchange)
             if of.ended:
                 maker.ended(of.exchange)

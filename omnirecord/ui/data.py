@@ -228,7 +228,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
     `conclusions`. Times are ns of their recording."""
     files = files or {}
     recordings, exchanges = store.recordings(), store.exchanges()
-    asked = gather.without_calls(store, exchanges)
+    asked, with_calls = gather.without_calls(store, exchanges), gather.ModelHops(store).recordings
     astray = {x.exchange for x in gather.strays([x for x in asked if x.party != "runner"])}
     others = [x for x in asked if x.party == "runner" or x.exchange in astray]
     return {
@@ -240,7 +240,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
             {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
              "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
              "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version, "hop": r.hop,
-             "is_model_hop": gather.is_model_hop(r),
+             "is_model_hop": r.recording in with_calls,
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],

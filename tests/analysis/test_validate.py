@@ -78,7 +78,7 @@ def recorded_as(folder: Path, name: str, events: list[Any]) -> Path:
     return recorded(folder, *events).rename(folder / f"{name}.db")
 
 
-def validated(folder: Path, *events: Any, contract: str | Path | None = None, tail: str = "") -> Validation:
+def validated(folder: Path, *events: Any, contract: str | Path = "omnigent", tail: str = "") -> Validation:
     return omnirecord.validate(recorded(folder, *events, tail=tail), contract)
 
 

@@ -22,7 +22,6 @@ from omnirecord.cassette.jsonl import jsonl_bytes
 from omnirecord.cassette.open import import_file, open_store
 from omnirecord.cassette.scrub import scrub
 from omnirecord.cassette.sqlite import Writer, rows
-from omnirecord.cassette.sqlite.tables import contract_or_default
 from omnirecord.errors import BrokenCassette, UsageError
 from omnirecord.model import Recording
 from omnirecord.omnigent.contract import load
@@ -131,7 +130,7 @@ def test_a_recording_that_a_killed_recorder_left_keeps_its_id_when_it_is_finishe
     (before,) = ids(older)
     with closing(Writer(older)) as writer:
         assert [one.exchange for one in writer.unfinished()] == [1]
-        FrameMaker(writer, 0, load("omnigent")).finish_killed(contract_or_default)
+        FrameMaker(writer, 0, load("omnigent")).finish_killed()
     assert {tuple(ids(path)) for path in forms(older)} == {(before,)}
 
 

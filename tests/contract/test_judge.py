@@ -27,7 +27,19 @@ AUTO, NONE = load("auto"), load("none")
         ("/v1/messages", "anthropic-messages"),
         ("/v1/messages?beta=true", "anthropic-messages"),
         ("/v1/completions", "none"),
-        ("/v1/sessions/conv_1/stream", "none"),
+        ("/anthropic/v1/messages", "anthropic-messages"),
+        ("/api/v1/chat/completions", "openai-chat"),
+        ("/openai/v1/responses", "openai-responses"),
+        ("/v1/sessions/conv_1/stream", "omnigent"),
+        ("/v1/conversations/conv_1/stream", "omnigent"),
+        ("/omnigent/v1/sessions/conv_1/stream?idle=true", "omnigent"),
+        ("/v1/sessions", "omnigent"),
+        ("/v1/info", "omnigent"),
+        ("/messages/?session_id=1", "none"),
+        ("/rooms/5/messages", "none"),
+        ("/v1/sessionsish", "none"),
+        ("/sse", "none"),
+        ("/agent", "none"),
         ("/mcp", "none"),
         ("/", "none"),
         ("*", "none"),
@@ -35,6 +47,12 @@ AUTO, NONE = load("auto"), load("none")
 )
 def test_the_end_of_the_path_decides(target: str, name: str) -> None:
     assert AUTO.of(target) is load(name)
+
+
+def test_the_origin_of_omnigents_clients_tells_its_older_stream_from_openais() -> None:
+    assert AUTO.of("/v1/responses", "omnigent://internal") is load("omnigent")
+    assert AUTO.of("/v1/responses", "https://example.com") is load("openai-responses")
+    assert AUTO.of("/v1/chat/completions", "omnigent://internal") is load("openai-chat")
 
 
 @each("name", [name for name in NAMES if name != "auto"])
@@ -55,7 +73,7 @@ def test_the_models_of_an_api_are_imported_when_a_path_needs_them() -> None:
         "print(*sorted(name.rpartition('.')[2] for name in sys.modules if name.startswith('omnirecord.providers.')))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["anthropic_messages"]
+    assert told.split() == ["anthropic_messages", "routes"]
 
 
 def judged(raw: bytes) -> list[tuple[str, str | None]]:

@@ -33,7 +33,7 @@ def test_the_table_has_what_ends_a_stream(row: list[str]) -> None:
 
 def test_the_path_decides_as_the_page_says() -> None:
     for path in re.findall(r"`…(/[\w/]+)`", PAGE):
-        assert load("auto").of(f"/v1{path}").name != "none"
+        assert load("auto").of(path).name == load("auto").of(f"/prefix{path}").name != "none"
 
 
 async def test_its_python_prints_the_text_of_a_recorded_message(

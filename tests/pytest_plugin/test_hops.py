@@ -54,7 +54,7 @@ def test_a_test_records_two_upstreams_and_replays_them(suite: Suite, upstream: s
     suite.run(*from_upstream(f"{upstream} model={model}")).assert_outcomes(passed=1)
     with closing(open_store(suite.cassettes / "both.jsonl")) as store:
         assert [(one.hop, one.contract) for one in store.recordings()] == [
-            (None, "omnigent"), ("model", "openai-responses"),
+            (None, "auto"), ("model", "openai-responses"),
         ]  # fmt: skip
     suite.run().assert_outcomes(passed=1)
 

@@ -76,6 +76,9 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in pairwise(bounds) if a < b]
 
 
+STREAM = "/v1/sessions/s/stream"
+
+
 class Bench:
     """A recorder on a cassette in memory, with one request begun."""
 
@@ -126,7 +129,7 @@ def bench() -> Iterator[Bench]:
 async def test_each_kind_of_frame_gets_its_verdict_through_the_proxy(kind: str, tmp_path: Path) -> None:
     response = wire.STREAM + chunk(event(0)) + chunk(KINDS[kind]) + wire.END
     async with recorded(wire.answering(response), tmp_path) as (proxy, _):
-        assert (await wire.ask(proxy.url, get())).body == event(0) + KINDS[kind]
+        assert (await wire.ask(proxy.url, get(STREAM))).body == event(0) + KINDS[kind]
     verdict, _, rest = kind.partition(" ")
     expected = verdict.rstrip(",")
     frames = wire.frames(proxy.db)
@@ -153,7 +156,7 @@ def test_what_is_stored_through_the_proxy_is_what_a_fresh_parse_gives(cuts: list
     async def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with recorded(handle, Path(folder)) as (proxy, _):
-                assert (await wire.ask(proxy.url, get())).body == data
+                assert (await wire.ask(proxy.url, get(STREAM))).body == data
             assert stored(wire.frames(proxy.db)) == judged(EVERYTHING)
             assert wire.ending(proxy.db) == "done"
 

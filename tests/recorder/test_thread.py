@@ -191,7 +191,7 @@ async def test_a_fault_in_a_validator_costs_a_verdict_and_nothing_else(
         await conn.send(wire.END)
 
     monkeypatch.setattr(thread_module, "load", lambda _name: Judging(judge))
-    async with recorded(handle, tmp_path) as (proxy, _):
+    async with recorded(handle, tmp_path, contract="omnigent") as (proxy, _):
         answer = await wire.ask(proxy.url, get())
         later = await wire.ask(proxy.url, get())
     everything = b"".join(map(event, range(20)))

@@ -110,7 +110,7 @@ CODES: Mapping[str, Code] = {
     "other-api": _note(
         "The events belong to another API, but the recorder validated them against Omnigent's contract. doctor ignores"
         " the results.",
-        "Record with --contract auto for a model API, with none for another, or with a schema. Check this recording"
+        "Record without --contract, or with a schema. Read this recording with the option --contract auto. Check it"
         " with omnirecord validate CASSETTE --contract FILE.",
     ),
     # Events that are broken, repeated or out of order.

@@ -72,7 +72,7 @@ def _foreign(streams: Sequence[StreamChecks]) -> Iterator[Sign]:
         where = f"one stream, {what}" if len(seen) == 1 else f"{len(seen):,} streams, the first of them {what}"
         message = f"none of {counted(count, 'event')} is Omnigent's, in {where}"
         if api_of(request.method, request.target) is not None:
-            message += ", which is the path of a model API: record it with --contract auto"
+            message += ", which is the path of a model API: record it without --contract"
         yield sign_at("other-api", message, [seen[0][1]], since_ns=0)
 
 

@@ -44,7 +44,7 @@ class ModelChecks:
     def astray(self, recording: int | None = None) -> Iterator[list[Sign]]:
         """Return the signs of calls without a turn, and of the events of all calls. Signs of different lists have
         different causes. `recording`: only of that one."""
-        for number in self._hops.names:
+        for number in sorted(self._hops.recordings):
             if recording in (None, number):
                 yield from _of_calls([link for link in self._calls.astray if link.call.recording == number])
                 yield list(self._of_events(number))

@@ -191,13 +191,14 @@ def _failure(store: Store, x: Exchange) -> dict[str, Any]:
 
 
 def _is_cut(store: Store, x: Exchange) -> bool:
-    """Return whether a stream of a hop with a name has no last event, which its API demands.
+    """Return whether a stream of a model API has no last event, which its API demands.
 
     False for a compressed stream: its last events may not be read yet.
     """
-    if x.kind != "sse" or x.ending != "eof" or is_coded(x) or store.recording(x.recording).hop is None:
+    if x.kind != "sse" or x.ending != "eof" or is_coded(x):
         return False
-    return store.contract_of(x.recording).of(x.request.target).api.has_ends
+    api = store.judge_of(x).api
+    return api.has_ends and not api.is_omnigent
 
 
 def _body(store: Store, x: Exchange, side: Side) -> bytes:

@@ -246,6 +246,7 @@ class GrowingSessions(Generic[S]):
         self.open: set[int] = set()
         """The exchanges that go on."""
         self._last_exchange = 0
+        self._has_calls = False
         self._links = GrowingLinks()
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
@@ -260,16 +261,17 @@ class GrowingSessions(Generic[S]):
             is_open = x.end_ns is None and (x.ending == "open" or store.is_being_recorded)
             (self.open.add if is_open else self.open.discard)(x.exchange)
             if hops.has(x):
+                self._has_calls = True
                 calls += self._read(store, x, hops)
             elif not skips(x):
-                session = self._session_of(x, parents, all_=bool(hops))
+                session = self._session_of(x, parents, all_=hops.has_further or self._has_calls)
                 if session is None:
                     yield x
                 else:
                     session.take(store, x, is_open=is_open)
         for session in self.all.values():
             session.hear(store, self.open)
-        if hops and (calls or any(session.has_news for session in self.all.values())):
+        if self._has_calls and (calls or any(session.has_news for session in self.all.values())):
             told = [session.so_far() for session in self.all.values()]
             self.calls = self._links.update(calls, told, store.recordings())
 

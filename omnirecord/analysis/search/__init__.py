@@ -26,7 +26,7 @@ from ...cassette.sqlite import Store, is_database, is_packed
 from ...cassette.sqlite.search_index import UNANSWERED, UNUSABLE, Index, State, digest, path_beside
 from ...errors import NotACassette, UsageError
 from ...model import Exchange, Recording, Streaming, TimedFrame
-from ...providers.call import Api, api_of
+from ...providers.routes import Api
 from ..gather import ModelHops, model_calls
 from ..listing import event_row, request_row, zeros
 from ..model_calls.values import Link, turns_of
@@ -209,7 +209,10 @@ def update_index(
     store: Store, index: Index, stamp: tuple[int, list[int] | None], *, anew: bool = False
 ) -> Iterator[int]:
     """Index new frames and requests, or all of them `anew`; yield the frames of each step. Raises `StaleIndex`."""
-    recordings = [[r.recording, r.started_at, r.version, r.contract, r.upstream] for r in store.recordings()]
+    recordings = [
+        [r.recording, r.started_at, r.version, store.contract_of(r.recording).name, r.upstream]
+        for r in store.recordings()
+    ]
     now = State(*stamp, recordings, not store.is_being_recorded)
     made, known = index.state() or (0, None)
     standing = "other" if known is None or anew else known.standing(now)
@@ -235,7 +238,8 @@ class _Next(NamedTuple):
 
 def _apis(store: Store) -> dict[int, Api]:
     """The exchanges that are model calls, with their APIs."""
-    found = ((x.exchange, api_of(x.request.method, x.request.target)) for x in ModelHops(store).exchanges())
+    hops = ModelHops(store)
+    found = ((x.exchange, hops.api_of(x)) for x in store.exchanges())
     return {exchange: api for exchange, api in found if api is not None}
 
 

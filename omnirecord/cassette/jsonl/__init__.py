@@ -24,10 +24,10 @@ from ...model import FORMAT_VERSION, LIMIT, Recording, checked_status
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
 from ...wire.sse import Frame
+from ..contracts import of_recording
 from ..framing import PORTION, Framed, Framer, cut
 from ..sqlite import rows, stream_rows
 from ..sqlite.rows import Row
-from ..sqlite.tables import contract_or_default
 from .format import (
     ExchangeLine,
     FrameForm,
@@ -136,13 +136,15 @@ class Reader:
             raise NewerCassette(f"{self._name} has {shown}, {known}")
         for recording in self._as(HeaderLine, value).recordings:
             self._once("recording", recording.recording)
-            self._contracts[recording.recording] = contract_or_default(recording.contract)
             number = recording.recording + self._offsets.recording
-            yield rows.recording(Recording(
+            made = Recording(
                 number, recording.started_at, recording.version, recording.contract, recording.upstream,
                 recording.recording_id or "", recording.run_id, recording.labels, recording.server_version,
-                recording.hop,
-            ))  # fmt: skip
+                recording.hop, recording.contract_given,
+            )  # fmt: skip
+            self._contracts[recording.recording] = of_recording(made)
+            yield rows.recording(made)
+            yield from rows.given(made)
             if recording.part:
                 yield rows.part(number)
 
@@ -260,7 +262,8 @@ class Reader:
         assert value.response is not None
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
-        contract = self._contracts[value.recording].of(value.request.target)
+        origin = header(value.request.headers, "origin")
+        contract = self._contracts[value.recording].of(value.request.target, origin)
         expected = _Expected(contract, begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)

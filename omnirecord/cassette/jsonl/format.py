@@ -62,6 +62,7 @@ class RecordingLine(BaseModel):
     server_version: Storable | None = None
     hop: Annotated[str, AfterValidator(model.checked_hop)] | None = None
     part: bool = False
+    contract_given: bool | None = None
 
 
 class HeaderLine(BaseModel):
@@ -205,6 +206,7 @@ def _recording(store: Store, number: int, is_whole: bool, *, is_part: bool) -> d
         "recording": value.recording, "started_at": value.started_at, "version": value.version,
         "contract": value.contract, "upstream": value.upstream,
         **{key: one for key, one in more.items() if one not in (None, {}, False)},
+        **({} if value.contract_given is None else {"contract_given": value.contract_given}),
     }  # fmt: skip
 
 

@@ -26,13 +26,14 @@ _LONGEST = 4 << 20
 
 
 def recording_of(row: Any) -> Recording:
-    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop = row
+    number, started_at, version, contract, upstream, recording_id, run_id, labels, server_version, hop, given = row
     return Recording(
         _int(number, "a recording's number"), model.checked_start(_str(started_at, "started_at")),
         _str(version, "version"), _str(contract, "contract"), _str_or_none(upstream, "upstream"),
         model.checked_uuid(recording_id), None if run_id is None else model.checked_uuid(run_id),
         {} if labels is None else _labels(labels), _str_or_none(server_version, "server_version"),
         None if hop is None else model.checked_hop(hop),
+        None if given is None else _int(given, "whether a contract was given") != 0,
     )  # fmt: skip
 
 

@@ -17,14 +17,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...contract.judge import Contract
 from ...model import Exchange, Missing, Streaming, TimedFrame
 from ...omnigent.protocol import SESSION_CREATED, SESSION_STATUS
 from ...wire.limits import AN_EVENT, max_decoded, shown_size
-from ..framing import Framed, Framer
+from ..contracts import judge_again
+from ..framing import Framed, Framer, storable_type
+from ..judged import Verdicts, judged
 from . import checked
 from .checked import FRAME_BLOCK_COLUMNS
 from .stream_reads import Content, FrameTable, Recent, decoded, frame_table, from_read, outlined, portions
-from .stream_rows import storable_type
 from .tables import EXCHANGE, Tables, content_encoding, is_coded
 
 log = logging.getLogger("omnirecord")
@@ -52,6 +54,10 @@ class Store(Tables):
         super().__init__(connection, path)
         self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
         self._unframed: dict[int, Unframed] = {}
+        self._other_judges: dict[int, Contract | None] = {}
+        self._verdicts: dict[int, Verdicts] = {}
+        self.is_judged_now = False
+        """Whether the stored verdicts are those of the contracts that judge now, as in a copy in memory."""
         self._look = _LOOK
         self._held: list[Exchange] | None = None
         self._told: set[int] = set()  # streams with a warning about partial decoding
@@ -60,6 +66,8 @@ class Store(Tables):
         """Begin a new transaction and drop all caches."""
         self._held = None
         self._known_blocks.clear()
+        self._other_judges.clear()
+        self._verdicts.clear()
         self._unframed.clear()
         self._look = _LOOK
         super().refresh()
@@ -96,9 +104,35 @@ class Store(Tables):
         return [self._settled(exchange, has_unframed) for exchange, has_unframed in found]
 
     def _settled(self, x: Exchange, has_unframed: bool) -> Exchange:
-        """Return the exchange, `done` if the end of the stream is among bytes without stored frames."""
-        looked_at = has_unframed and x.kind == "sse" and x.ending != "done" and (x.end_ns is None or not is_coded(x))
-        return replace(x, ending="done") if looked_at and self._counted(x).is_done else x
+        """Return the exchange, `done` if the end of the stream is among bytes without stored frames, or among frames
+        of which another contract judges now."""
+        if x.kind != "sse" or x.ending == "done":
+            return x
+        is_done = has_unframed and (x.end_ns is None or not is_coded(x)) and self._counted(x).is_done
+        if not is_done and (judge := self._other_judge(x)) is not None and judge.api.ends:
+            is_done = self._judged_again(x, judge).is_done
+        return replace(x, ending="done") if is_done else x
+
+    def _other_judge(self, x: Exchange) -> Contract | None:
+        """Return the contract that judges a stream now; None if its verdicts are stored."""
+        if self.is_judged_now:
+            return None
+        if x.exchange not in self._other_judges:
+            self._other_judges[x.exchange] = judge_again(self._recording_of(x.recording), x)
+        return self._other_judges[x.exchange]
+
+    def _judged_again(self, x: Exchange, judge: Contract) -> Verdicts:
+        """Return the counts of the stored frames of a stream, by the contract that judges now. Cached."""
+        stored = self._stored(x)[0]
+        found = self._verdicts.setdefault(x.exchange, Verdicts(judge.api))
+        if found.seq < stored:
+            for frame in self.stored_frames(x, found.seq):
+                found.add(frame)
+        return found
+
+    def has_other_judges(self) -> bool:
+        """Return whether another contract judges some stream now than when it was recorded."""
+        return any(self._other_judge(x) is not None for x in self.streams())
 
     def streams(self, session_id: str | None = None) -> list[Exchange]:
         """Return the exchanges that are event streams, of one session or of all."""
@@ -140,6 +174,9 @@ class Store(Tables):
     def outline(self, exchange: Exchange) -> Iterator[TimedFrame]:
         """Yield the frames of a stream without most of its deltas; see `outlined`. Takes a fraction of `frames`."""
         seq = length = 0
+        if self._other_judge(exchange) is not None:
+            yield from self.frames(exchange)
+            return
         number, stream = exchange.exchange, exchange.stream or 0
         found = outlined(self._connection, stream, lambda read, start: self._sources(number, read, start)[1])
         for part in self._checked(lambda: found):
@@ -151,11 +188,22 @@ class Store(Tables):
         """Yield the stored frames after `after`; the work is proportional to their number."""
         return self._checked(lambda: self._stored_frames(exchange.exchange, exchange.stream or 0, after))
 
+    def _judge_of_number(self, exchange: int) -> Contract | None:
+        """Return `_other_judge` of the exchange with this number."""
+        if self.is_judged_now:
+            return None
+        if exchange not in self._other_judges:
+            make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
+            for x, _ in self._rows(make, f"{EXCHANGE} WHERE exchange = ?", exchange):
+                self._other_judge(x)
+        return self._other_judges.get(exchange)
+
     def _stored_frames(self, exchange: int, stream: int, after: int) -> Iterator[TimedFrame]:
         query = (
             f"SELECT {FRAME_BLOCK_COLUMNS} FROM frame_blocks WHERE stream = ?"
             " AND seq >= (SELECT coalesce(max(seq), 0) FROM frame_blocks WHERE stream = ? AND seq <= ?) ORDER BY seq"
         )
+        judge = self._judge_of_number(exchange)
         times, content = None, None  # type: Content | None, Content | None
         for row in self._connection.execute(query, (stream, stream, after + 1)):
             if times is None or content is None:
@@ -167,11 +215,13 @@ class Store(Tables):
                 raw = content.take(start, end) if more is None or "lost" not in more else None
                 issues = () if more is None else checked.issues_of(more)
                 read = times.read(number)
-                yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues)
+                frame = TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, end - start, type_, verdict, issues)
+                yield frame if judge is None else judged(frame, judge)
 
     def frame_table(self, exchange: Exchange) -> FrameTable | None:
-        """Return a whole stream as columns; None if it is compressed, lacks bytes, or has bytes without a frame."""
-        if is_coded(exchange):
+        """Return a whole stream as columns; None if it is compressed, lacks bytes, has bytes without a frame, or is
+        judged by another contract now."""
+        if is_coded(exchange) or self._other_judge(exchange) is not None:
             return None
         return next(self._checked(lambda: iter([frame_table(self._connection, exchange)])))
 
@@ -254,7 +304,7 @@ class Store(Tables):
         if exchange.exchange not in self._unframed:
             stored, length = self._stored(exchange)
             verdicts, size, status = Counter[str](), 0, None  # type: Counter[str], int, bytes | None
-            api, is_done = self.contract_of(exchange.recording).of(exchange.request.target).api, False
+            api, is_done = self.judge_of(exchange).api, False
             if not self._is_framed(exchange, length):
                 framer = self._framer(exchange, length, self._look)
                 left = self._look
@@ -273,7 +323,7 @@ class Store(Tables):
         return self._unframed[exchange.exchange]
 
     def _framer(self, exchange: Exchange, length: int, limit: int | None = None) -> Framer:
-        contract = self.contract_of(exchange.recording).of(exchange.request.target)
+        contract = self.judge_of(exchange)
         return Framer(content_encoding(exchange), contract, 0 if is_coded(exchange) else length, limit)
 
     def _timed(
@@ -334,6 +384,9 @@ class Store(Tables):
     def tally(self, exchange: Exchange) -> tuple[dict[str, int], int]:
         """Return the number of frames by verdict, and their total length in bytes. The stored frames are counted if
         `tallies` does not match them."""
+        if (judge := self._other_judge(exchange)) is not None:
+            again, behind = self._judged_again(exchange, judge), self._counted(exchange)
+            return dict(again.verdicts + behind.verdicts), again.size + behind.size
         query = "SELECT verdict, frames, length FROM tallies WHERE stream = ? ORDER BY verdict"
         found = list(self._rows(checked.count_of, query, exchange.stream))
         verdicts, size = Counter({verdict: count for verdict, count, _ in found}), sum(length for *_, length in found)

@@ -23,6 +23,8 @@ LONGEST_CHUNK = 16 * 1024 * 1024
 
 PART_KEY = "part:"
 """The beginning of the keys of `meta` that name a recording of which a part is there."""
+GIVEN_KEY = "contract_given:"
+"""The beginning of the keys of `meta` that say whether the contract of a recording was given: 1 or 0."""
 _REQUEST = (
     "INSERT INTO exchanges (exchange, recording, kind, session_id, party, request_at_ns, method, target,"
     " request_headers) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -45,6 +47,12 @@ def recording(value: Recording) -> Row:
         value.recording, value.started_at, value.version, value.contract, value.upstream, value.recording_id or None,
         value.run_id, labels, value.server_version, value.hop,
     )  # fmt: skip
+
+
+def given(value: Recording) -> Iterator[Row]:
+    """Yield the row that says whether the contract of a recording was given, if that is known."""
+    if value.contract_given is not None:
+        yield "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"{GIVEN_KEY}{value.recording}", int(value.contract_given))
 
 
 def part(recording: int) -> Row:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
-from ..framing import Framed, Run, is_text
+from ..framing import Framed, Run, is_text, storable_type
 from .rows import CHUNK, MESSAGE, PAGE_SIZE, Row
 
 READ_BLOCK_BYTES = 64 * 1024
@@ -159,11 +159,6 @@ def reads_sent(exchange: int, sent: list[tuple[int, int]]) -> Row:
     """Return the row that stores when these reads were sent on, after their rows are written. `sent` has read numbers
     in ascending order and times in ns."""
     return _SENT_LATE, (json.dumps(sent), exchange, exchange, sent[0][0], sent[-1][0])
-
-
-def storable_type(type_: str | None) -> str | None:
-    """Return an event type for storage: a lone surrogate, which has no UTF-8, becomes an escape."""
-    return type_ and type_.encode("utf-8", "backslashreplace").decode()
 
 
 class FrameColumns:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -21,22 +20,21 @@ from ...model import Exchange, Incident, Message, Read, Recording, Side, Streami
 from ...wire.content_coding import decoded as decoded_content
 from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
-from ..contracts import NAMES, load, of_file
+from ..contracts import judge_of, of_recording
 from ..files import folder_for, pieces_of, temporary
 from . import checked
 from .checked import DAMAGED
 from .connection import clear_errors, clear_writing, damaged
 from .lock import recorder_is_alive
 from .opening import is_aside, open_for_reading, remove_copy
-from .rows import FRAMED, PART_KEY, size_of
+from .rows import FRAMED, GIVEN_KEY, PART_KEY, size_of
 from .schema import forget_key, is_named_as_now
 from .stream_reads import ReadBlock, from_byte, reads
 
-log = logging.getLogger("omnirecord")
 T = TypeVar("T")
 _RECORDING = (
     "SELECT recording, started_at, version, contract, upstream, coalesce(recording_id, derived_id(recording)), run_id,"
-    " labels, server_version, hop FROM recordings"
+    f" labels, server_version, hop, (SELECT value FROM meta WHERE key = '{GIVEN_KEY}' || recording) FROM recordings"
 )
 EXCHANGE = (
     "SELECT exchange, recording, kind, stream, session_id, party, request_at_ns, method, target, request_headers,"
@@ -49,24 +47,6 @@ EXCHANGE = (
 )
 
 
-def contract_or_default(name: str, hop: str | None = None) -> Contract:
-    """Return the contract for reading a cassette. The file names it, so the name is never used as a path. `hop`: of the
-    recording."""
-    if name in NAMES:
-        return load(name)
-    _warn(name)
-    return of_file(has_hop=hop is not None)
-
-
-@functools.cache
-def _warn(name: str) -> None:
-    log.warning(
-        "the contract of this cassette, %.200r, is not read: new verdicts follow 'omnigent' at Omnigent's paths, and"
-        " 'none' or 'auto' at others; stored verdicts stay as they are",
-        name,
-    )
-
-
 class Tables:
     """The tables of one cassette, read in one transaction. All returned values are frozen."""
 
@@ -74,6 +54,7 @@ class Tables:
         self._connection = connection
         self._path = path
         self._closed = False
+        self._known_recordings: dict[int, Recording] = {}
         self.is_being_recorded = path is not None and recorder_is_alive(path)
         if not connection.in_transaction:
             connection.execute("BEGIN")
@@ -85,6 +66,7 @@ class Tables:
 
     def refresh(self) -> None:
         """Begin a new transaction, which sees the rows that a recorder has written since. Raises `CassetteError`."""
+        self._known_recordings.clear()
         if self._path is None:
             return
         self.is_being_recorded = recorder_is_alive(self._path)
@@ -156,8 +138,17 @@ class Tables:
 
     def contract_of(self, recording: int) -> Contract:
         """Return the contract of a recording. `Contract.of` returns that of one exchange."""
-        found = self.recording(recording)
-        return contract_or_default(found.contract, found.hop)
+        return of_recording(self._recording_of(recording))
+
+    def judge_of(self, x: Exchange) -> Contract:
+        """Return the contract that judges an exchange."""
+        return judge_of(self._recording_of(x.recording), x)
+
+    def _recording_of(self, number: int) -> Recording:
+        """Return `recording(number)`, read once: its contract does not change."""
+        if number not in self._known_recordings:
+            self._known_recordings[number] = self.recording(number)
+        return self._known_recordings[number]
 
     def newer(self, exchange: int, known: Iterable[int] = ()) -> list[Exchange]:
         """Return the exchanges after number `exchange`, and the `known` ones, by number, in their current state. The

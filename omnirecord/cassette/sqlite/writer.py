@@ -35,14 +35,15 @@ from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
 from .opening import create_or_open, in_memory, is_sqlite, open_beside, open_for_reading, open_to_mark, remove_copy
-from .rows import FRAMED, Row, size_of
+from .rows import FRAMED, GIVEN_KEY, Row, size_of
 from .views import define
 
 _LAST_READ = (
     "(SELECT offset_ns + json_extract(reads, '$[#-1][0]') FROM read_blocks WHERE exchange = x.exchange ORDER BY n DESC)"
 )
 _UNFINISHED = f"""
-SELECT x.exchange, x.stream, x.response_headers, r.contract, x.target,
+SELECT x.exchange, x.stream, x.response_headers, x.request_headers, x.target, r.contract, r.upstream, r.hop,
+  (SELECT value FROM meta WHERE key = '{GIVEN_KEY}' || r.recording),
   max(x.request_at_ns, coalesce(x.response_at_ns, 0), coalesce({_LAST_READ}, 0),
       coalesce((SELECT max(at_ns) FROM messages WHERE exchange = x.exchange), 0)),
   {size_of("request")}, {size_of("response")}, x.ending, x.end_ns
@@ -80,8 +81,13 @@ class Unfinished(NamedTuple):
     exchange: int
     stream: int | None
     headers: Headers
-    contract: str
+    request_headers: Headers
     target: str
+    contract: str
+    upstream: str | None
+    hop: str | None
+    contract_given: bool | None
+    """The contract, and these three, are of its recording."""
     last_ns: int
     request_bytes: int
     response_bytes: int
@@ -226,8 +232,8 @@ class Writer:
     def unfinished(self) -> list[Unfinished]:
         """Return the exchanges that a killed recorder left; call it before a recording begins."""
         return [
-            Unfinished(exchange, stream, tuple(json.loads(headers or "[]")), *rest)
-            for exchange, stream, headers, *rest in self.connection.execute(_UNFINISHED)
+            Unfinished(exchange, stream, tuple(json.loads(answered or "[]")), tuple(json.loads(asked)), *rest)
+            for exchange, stream, answered, asked, *rest in self.connection.execute(_UNFINISHED)
         ]
 
     def _leave_wal(self) -> None:

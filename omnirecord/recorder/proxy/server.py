@@ -84,7 +84,7 @@ class Proxy(WithBlock):
         key: File | None = None,
         insecure: bool = False,
         no_proxy: bool = False,
-        contract: str = "omnigent",
+        contract: str | None = None,
         upstreams: Mapping[str, str] | None = None,
         listens: Mapping[str, str] | None = None,
         contracts: Mapping[str, str] | None = None,

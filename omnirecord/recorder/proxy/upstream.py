@@ -381,7 +381,7 @@ class Target:
     """One upstream. `number`: its position among the upstreams. `handler` gets the target and a request."""
 
     def __init__(
-        self, number: int, name: str | None, url: str, contract: str, place: Place,
+        self, number: int, name: str | None, url: str, contract: str | None, place: Place,
         handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *, no_proxy: bool,
     ) -> None:  # fmt: skip
         self.number, self.name, self.contract = number, name, contract
@@ -439,9 +439,9 @@ class Target:
 
 
 def targets_of(
-    upstream: str | None, upstreams: Mapping[str, str], contract: str, contracts: Mapping[str, str], place: Place,
-    listens: Mapping[str, str], handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *,
-    no_proxy: bool,
+    upstream: str | None, upstreams: Mapping[str, str], contract: str | None, contracts: Mapping[str, str],
+    place: Place, listens: Mapping[str, str],
+    handler: Callable[[Target, web.BaseRequest], Awaitable[web.StreamResponse]], *, no_proxy: bool,
 ) -> list[Target]:  # fmt: skip
     """Return the upstreams of a recorder, that without a name first. Raises `UsageError`. `place` is that of the first
     one. By default, another one has a free port of the same host."""
@@ -463,7 +463,7 @@ def targets_of(
             option = f"--listen {name}="
             host, port = parse_listen(listens[name], allow_remote=place.allow_remote, option=option)
             at = replace(at, host=host, port=port, option=option)
-        judge = contract if name is None else contracts.get(name, "auto")
+        judge = contract if name is None else contracts.get(name)
         made.append((number, name, url, judge, at))
     counted = Counter((at.host, at.port) for *_, at in made if at.port)
     if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:

@@ -236,14 +236,15 @@ class ReplayPlan:
 
     def may_ask_model(self, exchange: Exchange) -> bool:
         """Return whether a request may be one to a model API: those under Omnigent's contract are Omnigent's own."""
-        return self._is_of_model(exchange.recording, exchange.request.target)
+        return not self._store.judge_of(exchange).api.is_omnigent
 
     def asks_model(self, target: str) -> bool:
-        """Return whether a request with this target may be one to a model API."""
-        return any(self._is_of_model(recording, target) for recording in self._of_hop)
-
-    def _is_of_model(self, recording: int, target: str) -> bool:
-        return not self._store.contract_of(recording).of(target).api.is_omnigent
+        """Return whether a request with this target may be one to a model API: as its recorded requests, if any."""
+        path = routes.path_of(target)
+        recorded = [x for x in self.exchanges if routes.path_of(x.request.target) == path]
+        if recorded:
+            return any(map(self.may_ask_model, recorded))
+        return any(not self._store.contract_of(one).of(target).api.is_omnigent for one in self._of_hop)
 
     def body(self, exchange: Exchange) -> bytes:
         """Return the body of an answer as on the wire."""

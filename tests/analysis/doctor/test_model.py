@@ -141,7 +141,7 @@ def test_a_rate_limit_is_no_effect_of_the_failed_call() -> None:
     assert because == {"model-failed": None, "model-rate-limited": None, "model-retried": "model-failed"}
 
 
-def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_with_auto() -> None:
+def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_without_it() -> None:
     made = Made()
     made.stream(
         "/v1/chat/completions", 1.0, (1.1, b'data: {"object": "chat.completion.chunk", "choices": []}\n\n'),
@@ -149,7 +149,7 @@ def test_a_model_stream_that_omnigents_contract_judged_has_the_advice_to_record_
     )  # fmt: skip
     with closing(made.store()) as store:
         (one,) = [one for one in examine(store) if one.code == "other-api"]
-    assert one.message.endswith("the path of a model API: record it with --contract auto")
+    assert one.message.endswith("the path of a model API: record it without --contract")
 
 
 def test_the_stream_of_a_finding_is_that_of_the_call_in_its_message() -> None:

@@ -57,7 +57,7 @@ async def test_each_upstream_has_a_recording_on_one_clock(tmp_path: Path) -> Non
         await ask(proxy.url, get("/v1/sessions/t"))
     first, second = recordings(proxy.db)
     assert (first.hop, second.hop) == (None, "model")
-    assert (first.contract, second.contract) == ("omnigent", "auto")
+    assert [(one.contract, one.contract_given) for one in (first, second)] == [("auto", False), ("auto", False)]
     assert (first.upstream, second.upstream) == (proxy.upstream, proxy.upstreams["model"])
     assert (first.started_at, first.run_id, first.labels) == (second.started_at, second.run_id, second.labels)
     assert first.recording_id != second.recording_id
@@ -82,7 +82,9 @@ async def test_the_contract_of_its_hop_judges_a_stream(apart: bool, tmp_path: Pa
     with closing(open_store(proxy.db)) as store:
         verdicts = [frame.verdict for x in store.streams() for frame in store.frames(x)]
     assert verdicts == ["unknown", "invalid"]
-    assert recordings(proxy.db)[1].contract == "openai-responses"
+    assert [(one.contract, one.contract_given) for one in recordings(proxy.db)] == [
+        ("auto", False), ("openai-responses", True),
+    ]  # fmt: skip
 
 
 async def test_a_request_to_one_listener_reaches_its_upstream_only(tmp_path: Path) -> None:
