@@ -206,6 +206,26 @@ output_options = options(decoded_option, json_option)
 """The options of a command that reads a cassette."""
 
 
+def contract_option(of: str, **more: Any) -> Callable[[F], F]:
+    """The option `--contract`. `of`: whose contract is the default."""
+    return click.option(
+        "--contract", metavar="NAME|FILE",
+        help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file"
+        f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.", **more,
+    )  # fmt: skip
+
+
+def _read_with(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from ..cassette.contracts import reading_with
+
+        context.with_resource(reading_with(value))
+
+
+reading_contract_option = contract_option("the recording", expose_value=False, callback=_read_with)
+"""`--contract` of a command that reads recordings as if they were recorded with this contract."""
+
+
 def since_option(which: str) -> Callable[[F], F]:
     """The option `--since`, whose value `time_of` reads. `which`: the sessions that it chooses."""
     text = f"Only sessions {which}: a time in ISO 8601, or a duration before now, such as 2h."

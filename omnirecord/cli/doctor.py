@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .arguments import cassette_argument, opened, shown
-from .common import console, output_options, print_rows, print_texts, terminal_width
+from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ fail_on_option = click.option(
 @cassette_argument
 @click.argument("session", required=False)
 @fail_on_option
+@reading_contract_option
 @output_options
 def doctor(cassette: Path, session: str | None, fail_on: str, as_json: bool) -> None:
     """List failures in sessions, such as turns without an end, lost events, silences and dead agent processes.

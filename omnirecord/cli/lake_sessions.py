@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..text import clip, counted, visible
-from .common import json_option, options, print_lines, print_rows, since_option, table, terminal_width, time_of
+from .common import (
+    contract_option,
+    json_option,
+    options,
+    print_lines,
+    print_rows,
+    since_option,
+    table,
+    terminal_width,
+    time_of,
+)
 from .doctor import fail_on_option
 from .sessions import Line, session_table
 from .stderr import busy, progress
-from .validate import GRAVE, LONGEST_PATH, LONGEST_TYPE, contract_option
+from .validate import GRAVE, LONGEST_PATH, LONGEST_TYPE
 
 if TYPE_CHECKING:
     from ..lake.location import Lake
@@ -143,6 +153,7 @@ fleet_options = options(
 
 @click.command(short_help="List failures in all sessions, and their causes.")
 @fleet_options
+@contract_option("each recording")
 @fail_on_option
 @json_option
 def doctor(fail_on: str, as_json: bool, **part: Any) -> None:
@@ -166,6 +177,7 @@ def doctor(fail_on: str, as_json: bool, **part: Any) -> None:
 
 @click.command(short_help="Measure all sessions.")
 @fleet_options
+@contract_option("each recording")
 @json_option
 def stats(as_json: bool, **part: Any) -> None:
     """Measure all sessions of a lake: medians, then the sessions with the slowest first token.

@@ -13,7 +13,16 @@ import click
 
 from ..text import clip, counted, one_line, seconds, visible
 from .arguments import CASSETTE, by_name, opened, shown
-from .common import fitted_table, is_terminal, output_options, print_found, since_option, terminal_width, time_of
+from .common import (
+    fitted_table,
+    is_terminal,
+    output_options,
+    print_found,
+    reading_contract_option,
+    since_option,
+    terminal_width,
+    time_of,
+)
 from .stderr import busy, progress
 
 if TYPE_CHECKING:
@@ -39,6 +48,7 @@ _SEVERE = {"error": "red", "warning": "yellow"}
     "--failed", is_flag=True, help="List only sessions that failed, have no end, or have a finding of severity error."
 )
 @since_option("with activity at or after T")
+@reading_contract_option
 @output_options
 def sessions(cassettes: tuple[Path, ...], failed: bool, since: str | None, as_json: bool) -> None:
     """List the sessions of cassettes: start, first question, how each ended, and the worst finding of `doctor`.

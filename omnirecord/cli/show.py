@@ -13,7 +13,7 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import cassette_argument, opened
-from .common import console, output_options, print_rows, print_texts, terminal_width
+from .common import console, output_options, print_rows, print_texts, reading_contract_option, terminal_width
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ _HEIGHT = 12
 )  # fmt: skip
 @click.option("--follow", is_flag=True, help="Continue until the recording ends, or until Ctrl-C.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
+@reading_contract_option
 @output_options
 def show(
     cassette: Path, session: str | None, full: bool, silence: float, width: int | None, follow: bool, absolute: bool,

@@ -15,7 +15,16 @@ import click
 
 from ..text import clip, counted, visible
 from .arguments import cassette_argument, opened, shown
-from .common import console, fitted, is_terminal, output_options, print_lines, print_rows, table
+from .common import (
+    console,
+    fitted,
+    is_terminal,
+    output_options,
+    print_lines,
+    print_rows,
+    reading_contract_option,
+    table,
+)
 from .stderr import busy
 
 if TYPE_CHECKING:
@@ -48,6 +57,7 @@ _SHORTEST_ID = 9
 @click.command()
 @cassette_argument
 @click.argument("session", required=False)
+@reading_contract_option
 @output_options
 def stats(cassette: Path, session: str | None, as_json: bool) -> None:
     """Measure sessions: time to the first token, tokens per second, gaps, tools, approvals, usage, the proxy's delay.

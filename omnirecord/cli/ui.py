@@ -11,7 +11,7 @@ import click
 from ..errors import UsageError
 from ..text import visible
 from .arguments import NAMED, by_name
-from .common import is_terminal, output_options
+from .common import is_terminal, output_options, reading_contract_option
 from .listen import place_options, print_ready, stop_signal
 from .stderr import busy, log_to_stderr
 
@@ -32,6 +32,7 @@ _MARKER = "omnirecord.json"
 )  # fmt: skip
 @place_options
 @click.option("--no-browser", is_flag=True, help="Print the address of the page, and open no browser.")
+@reading_contract_option
 @output_options
 def ui(cassette: str, other: str | None, listen: str, no_browser: bool, as_json: bool, **listening: Any) -> None:
     """Show a cassette as a page in a browser: conversation, timeline, every event, findings.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..text import clip, counted, visible
-from .arguments import F, cassette_argument, opened, shown
-from .common import console, decoded_option, is_terminal, json_option, print_lines, print_rows, table
+from .arguments import cassette_argument, opened, shown
+from .common import console, contract_option, decoded_option, is_terminal, json_option, print_lines, print_rows, table
 from .stderr import progress
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ GRAVE = ("malformed", "event differs", "missing field", "wrong kind", "unknown v
 _EXPLAINED = ("malformed", "truncated", "wrong kind", "unknown value")
 """Problems for which the contract names the expected value."""
 _COLUMNS = ["type", "problem", "path", "count", "first", "there"]
-
-
-def contract_option(of: str) -> Callable[[F], F]:
-    """The option `--contract`. `of`: whose contract is the default."""
-    return click.option(
-        "--contract", metavar="NAME|FILE",
-        help="Contract: omnigent, documented, openai-responses, openai-chat, anthropic-messages, auto, none, or a file"
-        f" (an openapi.json of any version, or a JSON Schema). Default: the contract of {of}.",
-    )  # fmt: skip
 
 
 @click.command()

@@ -27,7 +27,7 @@ from ..analysis.doctor.doctor import examine
 from ..analysis.query import Whole
 from ..analysis.stats.values import stats_row
 from ..analysis.validate import validation
-from ..cassette.contracts import load
+from ..cassette.contracts import load, reading_with
 from ..errors import OmnirecordError, UsageError
 from ..model import root_of
 from ..text import clip
@@ -41,7 +41,8 @@ _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The analyses to run: `doctor`, `stats`, `validate`. `contract`: by default each recording's own."""
+    """The analyses to run: `doctor`, `stats`, `validate`. `contract`: the one to read with, by default each recording's
+    own."""
 
     analyses: tuple[str, ...]
     contract: str | None = None
@@ -166,7 +167,7 @@ def run(
     batches = list(snapshot.batches(wanted, _most(len(wanted), jobs)))
     jobs = min(jobs, len(batches))
     if jobs <= 1:
-        with closing(Reader(lake)) as reader:
+        with closing(Reader(lake)) as reader, reading_with(job.contract):
             for batch in batches:
                 yield from _guarded(reader, batch, job)
         return
@@ -201,7 +202,7 @@ def _work(connection: Connection, url: str, job: Job) -> None:
     """The life of a worker: take batches, send results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     reader = Reader(Lake(url))
-    with suppress(EOFError, OSError):  # the parent process is gone
+    with suppress(EOFError, OSError), reading_with(job.contract):  # the parent process is gone
         while (batch := connection.recv()) is not None:
             try:
                 for outcome in _guarded(reader, batch, job, lambda *at: connection.send(("begun", at))):
