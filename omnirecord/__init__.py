@@ -172,6 +172,7 @@ def replay(
     only: str | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    listens: Mapping[str, str] | None = None,
     allow_remote: bool = False,
     token: str | None = None,
     tls_cert: str | PathLike[str] | None = None,
@@ -182,7 +183,8 @@ def replay(
 
     Use it with `async with`, or with `with`: then the server runs in a thread. `.url` is its address. `.requests`,
     `.unmatched`, `.mismatches`, `.faults` and `.waiting` list what happened. `.pause()`, `.step()`, `.run_until()` and
-    other methods move the playhead (`docs/control.md`).
+    other methods move the playhead (`docs/control.md`). A further hop of the cassette, such as `model`, has the address
+    `.urls["model"]`, and a replay of its own in `.further["model"]`.
 
     Args:
         cassette: Cassette to replay; `CASSETTE#SESSION` replays one session.
@@ -199,10 +201,10 @@ def replay(
         chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
         resume: Add an id to every event, and honour `Last-Event-ID`.
         loop: Begin a session again for the next client, once its streams are over (`docs/commands.md`).
-        only: Name of the hop to replay, such as `model`; by default the first hop that has requests
-            (`docs/model-replay.md`).
+        only: Name of the only hop to replay, such as `model`; by default all hops (`docs/model-replay.md`).
         host: Address to listen on; a loopback address unless `allow_remote` is set.
         port: Port to listen on; 0 takes a free port.
+        listens: `HOST:PORT` of further hops by name; by default a free port of `host`.
         allow_remote: Allow a `host` that is not loopback. `/-/omnirecord/` then requires `token`.
         token: Token for `/-/omnirecord/`; by default a generated one, in `.token` (`docs/security.md`).
         tls_cert, tls_key: PEM files that make the server an https server.
@@ -215,8 +217,8 @@ def replay(
     return Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         skip_gates_after=skip_gates_after, gate_timeout=gate_timeout, match=match, match_on=match_on, faults=faults,
-        chunks=chunks, resume=resume, loop=loop, only=only, host=host, port=port, allow_remote=allow_remote,
-        token=token, tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
+        chunks=chunks, resume=resume, loop=loop, only=only, host=host, port=port, listens=listens,
+        allow_remote=allow_remote, token=token, tls_cert=tls_cert, tls_key=tls_key, web_ui=web_ui,
     )  # fmt: skip
 
 

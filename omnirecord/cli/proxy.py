@@ -141,9 +141,9 @@ def proxy(
     """
     import asyncio
 
-    from ..recorder.proxy.server import GRACE, Proxy, by_name
+    from ..recorder.proxy.server import GRACE, Proxy
     from ..server.accept import raise_limit
-    from ..server.listener import parse_listen
+    from ..server.listener import by_name, parse_listen
     from .live import Live, Screen
 
     if resume_for is not None and not resume:

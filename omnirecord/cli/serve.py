@@ -11,7 +11,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +39,9 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 @click.command()
 @cassette_argument
 @click.option(
-    "--listen", default=LISTEN, show_default=True, metavar="HOST:PORT",
-    help="Address for clients; port 0 selects a free port.",
+    "--listen", "listens", multiple=True, metavar="[NAME=]HOST:PORT",
+    help=f"Address for clients (default: {LISTEN}); port 0 selects a free port. Each further hop of the cassette has"
+    " its own address, NAME=HOST:PORT (default: a free port of the same host). Repeatable.",
 )  # fmt: skip
 @place_options
 @click.option(
@@ -70,8 +71,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--only", metavar="HOP",
-    help="Name of the hop to replay, such as model. A hop is one recorded connection, such as agent to model. Default:"
-    " the first hop with requests. See docs/model-replay.md.",
+    help="Name of the only hop to replay, such as model. A hop is one recorded connection, such as agent to model."
+    " Default: all hops. See docs/model-replay.md.",
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
@@ -103,8 +104,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @output_options
 def serve(
-    cassette: Path, listen: str, timing: str, speed: float | None, max_gap: float | None, gates: tuple[str, ...],
-    no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
+    cassette: Path, listens: tuple[str, ...], timing: str, speed: float | None, max_gap: float | None,
+    gates: tuple[str, ...], no_gate: bool, skip_gates_after: float | None, former_gate_timeout: float | None,
     only: str | None, match: tuple[str, ...], faults: tuple[str, ...], chunks: str | None,
     resume: bool, loop: bool, web_ui: str, as_json: bool, **listening: Any,
 ) -> None:  # fmt: skip
@@ -125,6 +126,7 @@ def serve(
 
     from ..replayer.server import Replay
     from ..server.accept import raise_limit
+    from ..server.listener import by_name as values_by_name
     from ..server.listener import parse_listen
     from ..wire.limits import checked_seconds
 
@@ -138,18 +140,17 @@ def serve(
     elif skip_gates_after is not None:
         checked_seconds("skip-gates-after", skip_gates_after)
     raise_limit()
-    host, port = parse_listen(listen, allow_remote=listening["allow_remote"])
+    listen, listens_of = values_by_name("--listen", listens)
+    host, port = parse_listen(listen or LISTEN, allow_remote=listening["allow_remote"])
     server = Replay(
         cassette, timing=timing, speed=speed, max_gap=max_gap, gates=gates, no_gate=no_gate,
         skip_gates_after=skip_gates_after, match=match, faults=faults, chunks=chunks, resume=resume, loop=loop,
-        only=only,
-        host=host, port=port, web_ui=None if web_ui == "off" else web_ui, **listening,
+        only=only, host=host, port=port, listens=listens_of, web_ui=None if web_ui == "off" else web_ui, **listening,
     )  # fmt: skip
     asyncio.run(_run_replay(server, as_json))
 
 
 async def _run_replay(server: Replay, as_json: bool) -> None:
-    keys = Keys(server, say)
     with stop_signal(lambda: None) as stop:
         async with AsyncExitStack() as running:
             with busy(f"reading {shown(server.cassette)}"):
@@ -157,23 +158,30 @@ async def _run_replay(server: Replay, as_json: bool) -> None:
             from ..server.timers import reduce_gc
 
             reduce_gc()
+            keys = Keys([server, *server.further.values()], say)
             hop = "" if server.only is None else f"the hop {server.only} of "
-            row = {"url": server.url, "cassette": by_name(str(server.cassette))}
-            print_ready(as_json, f"serving {hop}{shown(server.cassette)} at {server.url}", row, server.made_token)
+            row: dict[str, Any] = {"url": server.url, "cassette": by_name(str(server.cassette))}
+            if server.urls:
+                row["urls"] = dict(server.urls)
+            places = [server.url, *(f"{name} at {one.url}" for name, one in server.further.items())]
+            sentence = f"serving {hop}{shown(server.cassette)} at {', '.join(places)}"
+            print_ready(as_json, sentence, row, server.made_token)
             with listening(keys.press) as listens:
                 if listens and is_terminal(sys.stderr):
                     say(f"a browser sees {server.page}") if server.page else None
                     say(_KEYS)
                 await stop.wait()
             keys.close()
-        print_parting(f"{counted(len(server.requests), 'request')}, {len(server.unmatched)} unmatched")
+        served = [server, *server.further.values()]
+        requests, unmatched = sum(len(one.requests) for one in served), sum(len(one.unmatched) for one in served)
+        print_parting(f"{counted(requests, 'request')}, {unmatched} unmatched")
 
 
 class Keys:
-    """What each key does to a replay. `say` prints the result."""
+    """What each key does to the replays of one cassette; a step is for the first. `say` prints the result."""
 
-    def __init__(self, control: PlayheadControl, say: Callable[[str], None]) -> None:
-        self._control, self._say = control, say
+    def __init__(self, controls: Sequence[PlayheadControl], say: Callable[[str], None]) -> None:
+        self._control, self._controls, self._say = controls[0], controls, say
         self._stepping: Task[None] | None = None
 
     def press(self, key: str) -> None:
@@ -183,15 +191,19 @@ class Keys:
         try:
             if key == " " and self._control.paused:
                 self.close()
-                self._control.play()
+                for control in self._controls:
+                    control.play()
                 self._say("playing")
             elif key == " ":
-                self._control.pause()
+                for control in self._controls:
+                    control.pause()
                 self._say("paused: space plays on, . steps")
             elif key == "." and (self._stepping is None or self._stepping.done()):  # one step at a time
                 self._stepping = ensure_future(self._step())
             elif key in ("+", "=", "-"):
-                self._control.set_speed(self._control.speed * (0.5 if key == "-" else 2.0))
+                speed = self._control.speed * (0.5 if key == "-" else 2.0)
+                for control in self._controls:
+                    control.set_speed(speed)
                 self._say(f"speed {self._control.speed:g}")
         except UsageError as error:
             self._say(str(error))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     _Server = tuple[Server, Path, Limit | None]
 
 _NOT_IN_TESTS = (
-    "cassette", "host", "port", "allow_remote", "token", "tls_cert", "tls_key", "web_ui", "gate_timeout",
+    "cassette", "host", "port", "listens", "allow_remote", "token", "tls_cert", "tls_key", "web_ui", "gate_timeout",
 )  # fmt: skip
 """Parameters of `omnirecord.replay` that a test cannot choose, or that mean something else in a test."""
 OF_REPLAY = tuple(name for name in signature(replay).parameters if name not in _NOT_IN_TESTS)

@@ -13,7 +13,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,10 +25,10 @@ from ..cassette.files import TemporaryFolder, unwritable, whole_or_not
 from ..cassette.jsonl import jsonl_bytes
 from ..cassette.open import open_store
 from ..errors import NotACassette, ServerError, UsageError
-from ..recorder.proxy.server import Proxy, by_name
+from ..recorder.proxy.server import Proxy
 from ..replayer.control import Server, position_text
 from ..replayer.server import Replay, Served
-from ..server.listener import WithBlock
+from ..server.listener import WithBlock, by_name
 from ..server.timers import monotonic
 from ..text import visible
 from .settings import Settings
@@ -172,24 +172,8 @@ def served(case: Case, settings: Settings) -> Iterator[Server]:
         raise NotACassette(f"{case.cassette} does not exist{how}")
     replay = Replay(case.cassette, **settings.replay)
     replay.logs_misses = False  # a failed test shows misses once
-    with replay as server, ExitStack() as further:
-        for hop in _further(case.cassette) if "only" not in settings.replay else ():
-            options = {name: value for name, value in settings.replay.items() if name not in _OF_FIRST_HOP}
-            another = Replay(case.cassette, **options, only=hop)
-            another.logs_misses = False
-            server.further[hop] = further.enter_context(another)
+    with replay as server:
         yield server
-
-
-_OF_FIRST_HOP = ("faults", "gates", "match")
-"""Settings that name requests or events: they are for the first hop."""
-
-
-def _further(cassette: Path) -> list[str]:
-    """Return the names of the hops beside the first one."""
-    with closing(open_store(cassette)) as store:
-        hops = list(dict.fromkeys(one.hop for one in store.recordings()))
-    return [hop for hop in hops if hop is not None] if None in hops else []
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from functools import partial, wraps
 from inspect import Parameter, isawaitable, signature
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -40,7 +40,7 @@ from .player.timeline import SortKey
 from .send import Waiting
 
 if TYPE_CHECKING:
-    from .server import Served, WaitState
+    from .server import Replay, Served, WaitState
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -198,7 +198,18 @@ class Server(Blocking):
     def __init__(self, server: PlayheadControl) -> None:
         super().__init__(server)
         self.further: dict[str, Server] = {}
-        """The replays of further hops of the cassette, by name, in a test."""
+        """The replays of further hops of the cassette, by name."""
+
+    def start(self) -> Self:
+        super().start()
+        self.further = {name: self._beside(one) for name, one in getattr(self._server, "further", {}).items()}
+        return self
+
+    def _beside(self, replay: Replay) -> Server:
+        """Return a replay that runs in the same thread."""
+        server = Server(replay)
+        server._background, server.url = self._background, replay.url
+        return server
 
     pause = _blocking(PlayheadControl.pause)
     play = _blocking(PlayheadControl.play)
@@ -211,8 +222,8 @@ class Server(Blocking):
 
     @property
     def urls(self) -> Mapping[str, str]:
-        """The URL of each hop with a name, by name, in a test."""
-        return {**getattr(self._server, "urls", {}), **{name: one.url for name, one in self.further.items()}}
+        """The URL of each hop with a name, by name."""
+        return dict(self._server.urls)
 
     @property
     def is_recording(self) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -17,16 +19,17 @@ from typing import Any
 from aiohttp import web
 
 from ..cassette.open import open_store
+from ..cassette.sqlite import Store
 from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream
 from ..providers.conversation import Api, api_of
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
-from ..server.listener import Listener, Place, WithBlock, continue_upload
+from ..server.listener import Listener, Place, WithBlock, continue_upload, parse_listen
 from ..wire.headers import asks_for_websocket, decoded, header
 from ..wire.limits import checked_seconds
-from ..wire.redirects import Reached, client_address
+from ..wire.redirects import Reached, address_beside, client_address
 from . import player
 from .control import ControlPath, PlayheadControl, Server
 from .matching.bodies import COMPARED
@@ -69,7 +72,7 @@ class Served:
 
 class Replay(WithBlock, PlayheadControl):
     """A server that answers as the recorded one did. Use it with `async with`, or with `with`: then it runs in a thread
-    of its own. Clients connect to `url`.
+    of its own. Clients connect to `url`. It plays the first hop of the cassette; `further` plays the others.
 
     `requests`: all requests; `unmatched`: those that match no recorded request; `mismatches`: those with another `type`
     or `action` than the recorded one; `waiting`: the requests that it has been waiting for, for more than five seconds.
@@ -84,6 +87,7 @@ class Replay(WithBlock, PlayheadControl):
         gate_timeout: float | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        listens: Mapping[str, str] | None = None,
         allow_remote: bool = False,
         token: str | None = None,
         tls_cert: File | None = None,
@@ -91,14 +95,19 @@ class Replay(WithBlock, PlayheadControl):
         web_ui: str | PathLike[str] | None = None,
         **chosen: Any,
     ) -> None:
-        """`web_ui`: answer requests of Omnigent's web UI that were not recorded, with the files of that folder, or, for
-        `auto`, of the installed `omnigent`. `gate_timeout`: the former name of `skip_gates_after`. `chosen`: the
-        arguments of `player.Options`. Raises `UsageError`."""
+        """`listens`: `HOST:PORT` of further hops by name. `web_ui`: answer requests of Omnigent's web UI that were not
+        recorded, with the files of that folder, or, for `auto`, of the installed `omnigent`. `gate_timeout`: the former
+        name of `skip_gates_after`. `chosen`: the arguments of `player.Options`. Raises `UsageError`."""
         self.cassette = Path(cassette)
+        self._chosen = chosen
         self._options = player.Options(**chosen)
         self._web_ui = _web_ui(web_ui, maps_sessions=self._options.rules.maps_sessions)
-        self._listener = Listener(self._handle, Place(host, port, allow_remote, token, tls_cert, tls_key))
+        self._place = Place(host, port, allow_remote, token, tls_cert, tls_key)
+        self._listens = _places(self._place, listens or {})
+        self._listener = Listener(self._handle, self._place)
         self.url = ""
+        self.further: dict[str, Replay] = {}
+        """The replays of the cassette's further hops, by name. Each has its own `url`, requests and playheads."""
         self.token: str | None = None
         """The token that the control path requires as `Authorization: Bearer`; None if it requires none."""
         self.timing = self._options.timing
@@ -106,13 +115,23 @@ class Replay(WithBlock, PlayheadControl):
         """The token, if the server generated it; else None."""
         self.only = self._options.only
         """The name of the hop that is played; None if it has none."""
+        self._beside_it: list[Replay] = []  # the replays of the other hops
         self._tasks: set[asyncio.Task[object]] = set()
         self.requests: list[Served] = []
         self.unmatched: list[Served] = []
         self.logs_misses = True
-        skip = _skip_gates_after(skip_gates_after, gate_timeout)
-        self._waiting = Waiting(self.now, skip, lambda exchange: self._plan.content_told(exchange))
+        self._skip_gates_after = _skip_gates_after(skip_gates_after, gate_timeout)
+        self._waiting = Waiting(self.now, self._skip_gates_after, lambda exchange: self._plan.content_told(exchange))
         self._stopped = False
+
+    @property
+    def urls(self) -> Mapping[str, str]:
+        """The addresses of the hops with a name, by name."""
+        return {one.only: one.url for one in self._all if one.only is not None}
+
+    @property
+    def _all(self) -> list[Replay]:
+        return [self, *self.further.values()]
 
     @property
     def waiting(self) -> list[str]:
@@ -159,39 +178,71 @@ class Replay(WithBlock, PlayheadControl):
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
-            self._plan = await asyncio.to_thread(ReplayPlan, self._store, self._options.gates, self._options.only)
-            self.only = self._plan.hop
-            self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
-            files = None if isinstance(self._web_ui, bool) else self._web_ui
-            has_ui = self._web_ui and self._options.only is None
-            self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
-            await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
-            self._controls = self._player.controls
-            self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api, self._reached)
-            await self._listener.bind()
-            self.url, self.token = self._listener.url, self._listener.token
-            self.made_token = self.token if self._listener.is_made else None
-            self._control = ControlPath(self._listener.guard, self, self._state)
-            if self._listener.is_remote:
-                log.warning(
-                    "any client that can reach %s can read all of %s: only its control path asks for a token",
-                    self.url,
-                    self.cassette,
-                )
-            await self._listener.start()
+            await self._prepare(self._store)
+            for hop, place in self._further_places().items():
+                self.further[hop] = self._beside(hop, place)
+                await self.further[hop]._prepare(self._store)
+            for one in self._all:
+                one._plan.urls = {other.only: other.url for other in self._all}
+                one._beside_it = [other for other in self._all if other is not one]
+                await one._listener.start()
         except BaseException:
+            for one in self._all:
+                await one._listener.stop(0)
             self._store.close()
             raise
         return self
+
+    async def _prepare(self, store: Store) -> None:
+        """Read the hop to play, and bind its address."""
+        self._plan = await asyncio.to_thread(ReplayPlan, store, self._options.gates, self._options.only)
+        self.only = self._plan.hop
+        self._player = await asyncio.to_thread(player.Player, self._plan, self._options)
+        files = None if isinstance(self._web_ui, bool) else self._web_ui
+        has_ui = self._web_ui and self._options.only is None
+        self._ui = OmnigentUi(self._plan, self._player, files) if has_ui else None
+        await asyncio.to_thread(self._plan.read_ahead, _BEFOREHAND)
+        self._controls = self._player.controls
+        self._sender = Sender(self._waiting, self.now, self._player.streams.effects.ended, self._api, self._reached)
+        await self._listener.bind()
+        self.url, self.token = self._listener.url, self._listener.token
+        self.made_token = self.token if self._listener.is_made else None
+        self._control = ControlPath(self._listener.guard, self, self._state)
+        if self._listener.is_remote:
+            log.warning(
+                "any client that can reach %s can read all of %s: only its control path asks for a token",
+                self.url,
+                self.cassette,
+            )
+
+    def _further_places(self) -> dict[str, Place]:
+        """Return the addresses of the further hops. Raises `UsageError` for the address of a hop that is not played."""
+        hops = self._plan.further if self._options.only is None else []
+        if unknown := [name for name in self._listens if name not in hops]:
+            played = ", ".join(hops)
+            why = f"the further hops are {played}" if played else "no further hop is played"
+            raise UsageError(f"--listen {unknown[0]}=: {why}")
+        default = replace(self._place, port=0)
+        return {hop: replace(self._listens.get(hop, default), token=self.token) for hop in hops}
+
+    def _beside(self, hop: str, place: Place) -> Replay:
+        """Return the replay of a further hop. Faults and gates name events and requests of the first hop."""
+        chosen = {name: value for name, value in self._chosen.items() if name not in ("faults", "gates")}
+        replay = Replay(self.cassette, skip_gates_after=self._skip_gates_after, **{**chosen, "only": hop})
+        replay._listener = Listener(replay._handle, place)
+        replay.logs_misses = self.logs_misses
+        return replay
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def stop(self) -> None:
         """Close every connection. Safe to call twice."""
-        self._waiting.stop()
+        for one in self._all:
+            one._waiting.stop()
         await self.release()
-        await self._listener.stop(0.1)
+        for one in self._all:
+            await one._listener.stop(0.1)
         if not self._stopped:
             self._stopped = True
             self._store.close()
@@ -206,12 +257,16 @@ class Replay(WithBlock, PlayheadControl):
 
     async def release(self) -> None:
         """Cut every open response and accept no more connections, so that no client stays blocked."""
-        self._listener.refuse_connections()
-        for task in self._tasks:
-            task.cancel()
+        for one in self._all:
+            one._listener.refuse_connections()
+            for task in one._tasks:
+                task.cancel()
 
     async def reset(self) -> None:
-        """Start again from the beginning: cut every stream, close every gate and forget every request."""
+        """Start again from the beginning: cut every stream, close every gate and forget every request. The further hops
+        start again, too."""
+        for one in self.further.values():
+            await one.reset()
         mine = asyncio.current_task()
         for task in self._tasks - ({mine} if mine is not None else set()):
             task.cancel()
@@ -322,8 +377,15 @@ class Replay(WithBlock, PlayheadControl):
         return refusal(self._api(target), 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
 
     def _reached(self, exchange: Exchange, headers: Headers) -> list[Reached]:
-        """Return the upstream of a recorded exchange, and the address at which the client of a request reaches it."""
-        return [Reached(self._plan.upstream_of[exchange.recording], client_address(headers, self.url))]
+        """Return the upstream of a recorded exchange, and those of the other hops, with their addresses for the client
+        of a request."""
+        here = client_address(headers, self.url)
+        others = [
+            Reached(upstream, address_beside(here, one.url))
+            for one in self._beside_it
+            for upstream in one._plan.upstreams
+        ]
+        return [Reached(self._plan.upstream_of[exchange.recording], here), *others]
 
     def _api(self, target: str) -> Api | None:
         """Return the model API of a target; None if the replayed hop has no such requests."""
@@ -355,6 +417,19 @@ def _skip_gates_after(chosen: float | None, former: float | None) -> float | Non
         warnings.warn("gate_timeout is called skip_gates_after now", DeprecationWarning, stacklevel=4)
         return checked_seconds("gate_timeout", former)
     return None if chosen is None else checked_seconds("skip_gates_after", chosen)
+
+
+def _places(first: Place, listens: Mapping[str, str]) -> dict[str, Place]:
+    """Return the addresses of further hops by name. Raises `UsageError`."""
+    places = {}
+    for name, listen in listens.items():
+        option = f"--listen {name}="
+        host, port = parse_listen(listen, allow_remote=first.allow_remote, option=option)
+        places[name] = replace(first, host=host, port=port, option=option)
+    counted = Counter((one.host, one.port) for one in (first, *places.values()) if one.port)
+    if twice := [f"{host}:{port}" for (host, port), count in counted.items() if count > 1]:
+        raise UsageError(f"--listen gives {twice[0]} to two hops: choose another port for one of them")
+    return places
 
 
 def _web_ui(chosen: str | PathLike[str] | None, *, maps_sessions: bool) -> BuiltUi | bool:

@@ -30,7 +30,7 @@ from ..model import Exchange, root_of
 from ..omnigent.protocol import ConnectSnapshot
 from ..text import counted, same_start
 from ..wire.headers import end_to_end
-from .player.plan import hops_of, start_of
+from .player.plan import start_of
 from .player.timeline import NS, Scale, Timing
 from .server import Replay
 
@@ -84,11 +84,11 @@ async def verify(
     result = Verification()
     with closing(open_store(cassette)) as store:
         recordings = store.recordings()
-        for hop in hops_of(recordings):
-            replay = Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True, only=hop)
-            async with replay as server:
+        replay = Replay(cassette, timing=timing, speed=speed, max_gap=max_gap, hold_opens=True)
+        async with replay as first:
+            for server in (first, *first.further.values()):
                 for recording in recordings:
-                    if recording.hop == hop:
+                    if recording.hop == server.only:
                         await _verify(store, recording.recording, server, result)
     return result
 

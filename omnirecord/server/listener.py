@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
@@ -63,6 +63,23 @@ def parse_listen(listen: str, *, allow_remote: bool, option: str = "--listen") -
     if not allow_remote and not is_loopback(host):
         raise UsageError(f"{option} {listen!r} is reachable from elsewhere: add --allow-remote if that is meant")
     return host, int(port)
+
+
+def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
+    """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
+    with an `example` none. Raises `UsageError`."""
+    unnamed, named = None, {}  # type: str | None, dict[str, str]
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or "/" in name or ":" in name:
+            if unnamed is not None and example is not None:
+                raise UsageError(f"{option} {unnamed} and {option} {text}: one of them needs a name, as in {example}")
+            unnamed = text
+        elif name in named:
+            raise UsageError(f"{option} {name}= is given twice: give each name once")
+        else:
+            named[name] = value
+    return unnamed, named
 
 
 def refused(guard: Guard, request: web.BaseRequest, *, is_public: bool = False) -> web.Response | None:

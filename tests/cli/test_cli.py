@@ -164,7 +164,7 @@ def test_a_raw_body_there_and_back_is_the_same(cassette: Path, tmp_path: Path) -
 def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
     (row,) = rows(run("verify", cassette, "--timing", "instant", "--json"))
     errors = ["timing_error_ms", "first_byte_error_ms", "first_event_error_ms"]
-    assert list(row) == ["streams", "bytes", "equal", *errors]
+    assert list(row) == ["streams", "bytes", "equal", "missing", *errors]
     for error in errors:
         assert list(row[error]) == ["p50", "p99", "max"]
     assert (row["streams"], row["equal"]) == (1, True)

@@ -32,7 +32,7 @@ def said(*words: str) -> str:
         ("zzz", "No such command 'zzz'. Try: omnirecord --help"),
         (
             "serve a --port 1",
-            "No such option '--port'. Did you mean '--listen HOST:PORT'? Try: omnirecord serve --help",
+            "No such option '--port'. Did you mean '--listen [NAME=]HOST:PORT'? Try: omnirecord serve --help",
         ),
         ("proxy --url u", "No such option '--url'. Did you mean '--upstream [NAME=]URL'? Try: omnirecord proxy --help"),
         ("proxy", "Missing option '--upstream'. Try: omnirecord proxy --help"),

@@ -35,7 +35,7 @@ from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
 from .upstream import Target, targets_of
 
-__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy", "by_name"]
+__all__ = ["GRACE", "READ_AHEAD", "Answered", "Proxy"]
 
 
 class Recorder(Blocking):
@@ -376,20 +376,3 @@ def contexts(targets: Sequence[Target], trust: Trust) -> list[ssl.SSLContext | N
         shown = " and ".join(one.shown for one in targets)
         raise UsageError(f"--ca, --cert, --key and --insecure are for an upstream with https, and {shown} has none")
     return [trust.context() if target.uses_tls else None for target in targets]
-
-
-def by_name(option: str, texts: Iterable[str], example: str | None = None) -> tuple[str | None, dict[str, str]]:
-    """Return the value without a name, and those of `NAME=VALUE` by name. Of several without a name the last counts, or
-    with an `example` none. Raises `UsageError`."""
-    unnamed, named = None, {}  # type: str | None, dict[str, str]
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or "/" in name or ":" in name:
-            if unnamed is not None and example is not None:
-                raise UsageError(f"{option} {unnamed} and {option} {text}: one of them needs a name, as in {example}")
-            unnamed = text
-        elif name in named:
-            raise UsageError(f"{option} {name}= is given twice: give each name once")
-        else:
-            named[name] = value
-    return unnamed, named

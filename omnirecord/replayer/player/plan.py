@@ -87,8 +87,13 @@ class ReplayPlan:
         self._has_gates = not rule.off
         recordings = store.recordings()
         exchanges = store.exchanges()
-        self.hop = hop_of(recordings, only, {x.recording for x in exchanges})
+        played = {x.recording for x in exchanges}
+        self.hop = hop_of(recordings, only, played)
+        self.further = [hop for hop in hops_of(recordings, played) if hop is not None and hop != self.hop]
+        """The hops to play beside this one, if no hop was chosen."""
         self._of_hop = {one.recording for one in recordings if one.hop == self.hop}
+        self.urls: dict[str | None, str] = {}
+        """The addresses of all hops that are played beside each other."""
         self._frames: dict[int, list[TimedFrame]] = {}
         self._held = Held()
         self._parts: dict[int, Sequence[Part]] = {}
@@ -221,14 +226,21 @@ class ReplayPlan:
         began = datetime.fromisoformat(self._started_at[recording])
         return int(began.timestamp() + (at_ns - self._zero[recording]) / NS)
 
+    @property
+    def upstreams(self) -> set[str | None]:
+        """The upstreams of this hop."""
+        return {self.upstream_of[recording] for recording in self._of_hop}
+
     def in_another_hop(self, method: str, target: str) -> str:
-        """Return which other hop has such a request, and how to play it, as words; empty if none has."""
+        """Return which other hop has such a request, and how to reach it, as words; empty if none has."""
         key = method, routes.path_of(target)
         if key not in self._elsewhere:
             return ""
-        if (hop := self._elsewhere[key]) is None:
-            return "the first hop has such requests: leave out --only"
-        return f"the hop {hop} has such requests: --only {hop}"
+        hop = self._elsewhere[key]
+        how = "leave out --only" if hop is None else f"--only {hop}"
+        if hop in self.urls:
+            how = f"send them to {self.urls[hop]}"
+        return f"{'the first hop' if hop is None else f'the hop {hop}'} has such requests: {how}"
 
     def day(self, exchange: Exchange) -> date:
         """Return the day of a recorded request, in UTC."""
@@ -321,26 +333,23 @@ class ReplayPlan:
         return parts_of(reads, self._read_frames(exchange))
 
 
-def hops_of(recordings: Iterable[Recording]) -> list[str | None]:
-    """Return the hops of a cassette in the order of their first recording; the unnamed one is the first."""
-    return sorted(dict.fromkeys(one.hop for one in recordings), key=lambda hop: hop is not None)
+def hops_of(recordings: Sequence[Recording], played: Set[int] | None = None) -> list[str | None]:
+    """Return the hops of a cassette in the order of their first recording; the unnamed one is the first. `played`: the
+    recordings that have requests. Hops without requests count only if no hop has one."""
+    counted = [one for one in recordings if played is None or one.recording in played] or recordings
+    return sorted(dict.fromkeys(one.hop for one in counted), key=lambda hop: hop is not None)
 
 
 def hop_of(recordings: Sequence[Recording], only: str | None = None, played: Set[int] | None = None) -> str | None:
-    """Return the hop to play: the one named `only`, else the unnamed one, else the only one. Raises `UsageError`.
-    `played`: the recordings that have requests. Without `only`, a hop without requests is played if no hop has one."""
+    """Return the hop to play: the one named `only`, else the first of `hops_of`. Raises `UsageError`."""
     hops = hops_of(recordings)
-    named = ", ".join(hop for hop in hops if hop is not None)
-    if only is not None:
-        if only not in hops:
-            why = f"it has {named}" if named else "its hop has no name, so leave out --only"
-            raise UsageError(f"the cassette has no hop {only!r}: {why}")
-        return only
-    if played is not None:
-        hops = hops_of(one for one in recordings if one.recording in played) or hops
-    if len(hops) > 1 and None not in hops:
-        raise UsageError(f"the cassette has several hops, {named}: choose one with --only")
-    return hops[0] if hops else None
+    if only is None:
+        return next(iter(hops_of(recordings, played)), None)
+    if only not in hops:
+        named = ", ".join(hop for hop in hops if hop is not None)
+        why = f"it has {named}" if named else "its hop has no name, so leave out --only"
+        raise UsageError(f"the cassette has no hop {only!r}: {why}")
+    return only
 
 
 def _request(x: Exchange) -> tuple[str, str]:
