@@ -131,6 +131,7 @@ class _Content:
             *((None,) * 4 if response is None else
               (response.at_ns, response.status, response.reason, headers_text(response.headers))),
             body, x.end_ns, x.ending, x.request_bytes, x.response_bytes, stopped_at, derives_reads,
+            x.request_is_cut,
         )  # fmt: skip
         self._flush(_MANY)
 

@@ -90,7 +90,7 @@ class Numbers:
 _EXCHANGES = (
     "exchange", "kind", "stream", "session_id", "party", "request_at_ns", "method", "target", "request_headers",
     "request_body", "response_at_ns", "status", "reason", "response_headers", "response_body", "end_ns", "ending",
-    "max_decoded", "derives_reads",
+    "max_decoded", "derives_reads", "request_cut",
 )  # fmt: skip
 _EVENTS = ("seq", "raw", "raw_bytes", "length", "offset_ns", "sent_ns")
 _READS = ("n", "offset_ns", "sent_ns", "size", "is_lost")
@@ -167,7 +167,7 @@ class Part:
             "stream": None if stream is None else self.streams[stream], "session_id": session_id, "party": party,
             "request": {
                 "at_ns": at_ns + self.zero, "method": method, "target": target, "headers": json.loads(headers),
-                "body": text(body or b""),
+                "body": text(body or b""), **({"cut": True} if row[19] else {}),
             },
             "response": self._response(row, [n for n, *_, is_lost in of_reads if is_lost]), "ending": row[16],
         }  # fmt: skip

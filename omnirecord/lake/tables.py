@@ -70,7 +70,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ("response_at_ns", pa.int64()), ("status", pa.int32()), ("reason", pa.string()),
         ("response_headers", pa.string()), ("response_body", pa.binary()), ("end_ns", pa.int64()),
         ("ending", pa.string()), ("request_bytes", pa.int64()), ("response_bytes", pa.int64()),
-        ("max_decoded", pa.int64()), ("derives_reads", pa.bool_()),
+        ("max_decoded", pa.int64()), ("derives_reads", pa.bool_()), ("request_cut", pa.bool_()),
     ),
     "messages": _table(
         ("session_id", pa.string()), ("exchange", pa.int32()), ("message", pa.int32()), ("at", _AT),
@@ -96,7 +96,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 `events.raw` has the frame if it is UTF-8, else `raw_bytes`; both are null if its bytes were dropped. Of an exchange
 with `derives_reads`, `reads` has only the reads that do not follow from the events (`derived_reads`).
 `response_body` of a stream is null unless it has a content coding. Headers are JSON pairs. `max_decoded` is the limit
-in bytes at which the recorder stopped decoding.
+in bytes at which the recorder stopped decoding. `request_cut`: the body of the request was not read to its end.
 """
 
 TABLES = tuple(SCHEMAS)

@@ -121,9 +121,9 @@ class Made:
     def request(
         self, method: str, target: str, at: float, *, until: float | None = None, status: int = 200, body: Any = b"",
         answer: Any = b"", headers: Headers = JSON, sent: Headers = (), party: str = "client",
-        ending: Ending = "eof", answered: bool = True,
+        ending: Ending = "eof", answered: bool = True, cut: bool = False,
     ) -> int:  # fmt: skip
-        """One request and its answer, which came at `until`; the exchange's number."""
+        """One request and its answer, which came at `until`; the exchange's number. `cut`: its body is cut."""
         body, answer = as_bytes(body) if body else b"", as_bytes(answer) if answer else b""
         session = session_of(target)
         if creates_session(method, target) and answer:
@@ -131,6 +131,7 @@ class Made:
         number, end = len(self._exchanges) + 1, ns(at if until is None else until)
         made = [self._request_row(number, "http", session, party, at, method, target, sent)]
         made += [rows.chunk(number, "request", 0, body)] if body else []
+        made += [rows.cut(number)] if cut else []
         if answered:
             made.append(rows.response(number, "http", None, end, status, "OK", headers))
             made += [rows.chunk(number, "response", 0, answer)] if answer else []
