@@ -191,7 +191,7 @@ def test_an_export_to_dash_is_the_export_to_stdout(words: list[str], tmp_path: P
     dash = forked.run(["export", HEALTHY["text"], *words, "-o", "-", "--json"], tmp_path)
     assert (dash.code, dash.out) == (0, plain.out)
     row = json.loads(dash.errors)
-    assert row == {"output": None, "format": words[1], "bytes": len(plain.out), "session_id": None}
+    assert row == {"output": None, "format": words[1], "bytes": len(plain.out), "session_id": None, "missing": []}
     assert list(tmp_path.iterdir()) == []
 
 

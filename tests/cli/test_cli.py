@@ -167,7 +167,7 @@ def test_verify_says_equal_with_its_figures(cassette: Path) -> None:
     assert list(row) == ["streams", "bytes", "equal", "missing", *errors]
     for error in errors:
         assert list(row[error]) == ["p50", "p99", "max"]
-    assert (row["streams"], row["equal"]) == (1, True)
+    assert (row["streams"], row["equal"], row["missing"]) == (1, True, 0)
     lines = run("verify", cassette, "--timing", "instant").stdout.splitlines()
     told = ["timing error", "error of the time to the first byte", "error of the time to the first event"]
     assert [line.partition(": p50 ")[0] for line in lines[1:]] == told
