@@ -248,6 +248,6 @@ def _number(text: str) -> int | float:
 
 @lru_cache(64)
 def _compiled(path: str) -> JSONPath | CompoundJSONPath:
-    import jsonpath
+    from .json_paths import PATHS
 
-    return jsonpath.compile(path, strict=True)
+    return PATHS.compile(path)

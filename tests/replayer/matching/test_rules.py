@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -202,3 +203,43 @@ def test_numbers_are_equal_as_json_and_booleans_are_none() -> None:
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "9" * 5000])
 def test_a_path_with_a_number_that_python_cannot_hold_is_refused(number: str) -> None:
     assert json_path_problem(f"$[?@.a == {number}]")
+
+
+def test_an_expression_in_a_path_takes_linear_time() -> None:
+    patterns = ["(a|a)*b", "(a*)*b", "(a|aa)+b", "(a?){30}a{30}b"]
+    paths = [f"$.a[?{function}(@, '{one}')]" for one in patterns for function in ("match", "search")]
+    code = (
+        "import json, sys; sys.modules['regex'] = None; from omnirecord.replayer.matching.rules import values_at\n"
+        "body = json.dumps({'a': ['a' * 30_000 + 'c', 'a' * 60 + 'b']}).encode()\n"
+        "print([len(values_at(path, body)) for path in sys.argv[1:]])"
+    )  # `regex`, which the library prefers, is not among the dependencies
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{[1] * 8}\n"
+
+
+@each(
+    ("filter_", "count"),
+    [
+        ("match(@, 'a.c')", 1), ("match(@, 'a|abc')", 1), ("match(@, 'b')", 0), ("search(@, 'b')", 1),
+        ("search(@, '^a')", 2), ("match(@, '\\\\p{Lu}x')", 1),
+    ],
+)  # fmt: skip
+def test_an_expression_in_a_path_matches_as_rfc_9485_says(filter_: str, count: int) -> None:
+    body = json.dumps(["abc", "a\rc", "Äx", "\ud800", 1, None]).encode()
+    assert len(values_at(f"$[?{filter_}]", body)) == count
+
+
+@each(
+    ("filter_", "said"),
+    [
+        ("match(@, '(?=a)b')", "no regular expression of RFC 9485"),
+        ("search(@, '(a)\\\\1')", "no regular expression of RFC 9485"),
+        ("match(@, '[a')", "no regular expression of RFC 9485"),
+        ("match(@, 'a)|(b')", "no regular expression of RFC 9485"),
+        ("match(@, '((a{1000}){1000}){1000}')", "too large"),
+        ("match(@.a, @.b)", "match() needs a text in quotes"),
+    ],
+)
+def test_an_expression_that_cannot_be_used_is_refused_at_the_start(filter_: str, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        parse_rule(f"body $[?{filter_}]")
