@@ -29,7 +29,7 @@ WITHOUT_OMNIGENT = $$($(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 
 help:
 	@echo "make demo       the whole trip on a shipped cassette: serve, record, show, verify"
 	@echo "make test       all tests, with a real Omnigent server where Python >= 3.12 is there"
-	@echo "make test-aiohttp  the servers' tests on the oldest aiohttp of pyproject.toml, and on the newest if the lock has another"
+	@echo "make test-aiohttp  the servers' tests on the oldest aiohttp of pyproject.toml, the newest 3.13, the newest, and without the fast path"
 	@echo "make test-python   the tests of the commands, the servers and the pytest plugin on the oldest Python of pyproject.toml"
 	@echo "make bench      what it costs, beside the same without it; over an hour, or BENCH_ARGS='throughput --rounds 1'"
 	@echo "make lint       ruff, mypy, import contracts"
@@ -54,27 +54,35 @@ else
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 endif
 
-# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock. If the
-# newest aiohttp is the one of requirements-dev.lock, `make test` has run these tests on it.
+# Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock: the
+# oldest of pyproject.toml, the newest 3.13, which many packages require, and the newest of all. If the latter is the one
+# of requirements-dev.lock, `make test` has run these tests on it. On the newest, they run once more without the fast
+# path: a copy of aiohttp has other private names.
 AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
-AIOHTTP_TESTS := tests/recorder/proxy tests/replayer/test_server.py tests/server
+AIOHTTP_SERVERS := tests/recorder/proxy tests/replayer/test_server.py tests/server
+AIOHTTP_TESTS := $(AIOHTTP_SERVERS) tests/ui/test_control.py tests/pytest_plugin/test_plugin.py
 AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
+AIOHTTP_PYTEST := .tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m
 
 test-aiohttp: $(UV)
 	@mkdir -p .tools
 	@grep -vE '^ +--hash|^($(AIOHTTP_OWN))==' requirements-dev.lock | sed 's/ \\$$//' > .tools/without-aiohttp.txt
-	@newest=$$(echo '$(AIOHTTP)' | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -) || exit 1; \
-	if grep -q "^$$newest " requirements-dev.lock; then \
-		echo "==> $$newest is the newest, and in requirements-dev.lock: make test runs the servers' tests on it"; newest=; \
-	fi; \
-	for version in "aiohttp==$(AIOHTTP_OLDEST)" $$newest; do \
+	@resolve() { echo "$$1" | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -; }; \
+	newest=$$(resolve '$(AIOHTTP)') && before=$$(resolve 'aiohttp>=3.13,<3.14') || exit 1; \
+	for version in "aiohttp==$(AIOHTTP_OLDEST)" "$$before" "$$newest"; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
-			freezegun hypothesis pytest pytest-aiohttp pytest-xdist trustme && \
-		echo "==> the servers' tests on $$(.tools/aiohttp/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)')" && \
-		.tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
-	done
+			freezegun httpx hypothesis openai proxy.py pytest pytest-aiohttp pytest-xdist trustme || exit 1; \
+		if grep -q "^$$version " requirements-dev.lock; then \
+			echo "==> $$version is in requirements-dev.lock: make test runs the servers' tests on it"; continue; \
+		fi; \
+		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
+	done; \
+	echo "==> the servers' tests on $$newest without the fast path"; \
+	rm -rf .tools/renamed && mkdir .tools/renamed && \
+	PYTHONPATH=$$(.tools/aiohttp/bin/python -m tests.support.renamed_aiohttp .tools/renamed) \
+		$(AIOHTTP_PYTEST) "not timed and not slow and not fast_path" $(AIOHTTP_SERVERS)
 
 # The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python.
 PYTHON_TESTS := tests/cli tests/server tests/replayer tests/recorder tests/pytest_plugin tests/end_to_end/hostile

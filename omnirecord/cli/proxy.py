@@ -171,7 +171,7 @@ def proxy(
         Live, screen, lambda: server.db, lambda: server.dropped_bytes, type_glob=type_glob, every=verbose
     )  # fmt: skip
     is_stopped = threading.Event()
-    asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping))
+    asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping, verbose=verbose))
     if shipping is not None:
         is_stopped.set()
         _ship_rest(shipping, server.db)
@@ -181,10 +181,11 @@ def proxy(
 
 async def _run_proxy(
     server: Proxy, view: Callable[[], Live] | None, as_json: bool, is_stopped: threading.Event,
-    shipping: Shipping | None,
+    shipping: Shipping | None, *, verbose: bool,
 ) -> None:  # fmt: skip
     import asyncio
 
+    from ..recorder.proxy.upstream import slower_because
     from ..ui.control import UI
 
     with stop_signal(server.hurry, is_stopped) as stop:
@@ -205,6 +206,8 @@ async def _run_proxy(
 
             reduce_gc()
             print_ready(as_json, sentence, row, server.made_token)
+            if verbose and (why := slower_because()) is not None:
+                say(why)
             if shipping is not None:
                 shipping.start()
             await stop.wait()

@@ -23,9 +23,9 @@ from ..errors import ServerError
 from ..model import Exchange, Headers, Response
 from ..omnigent import protocol
 from ..providers.conversation import Api
-from ..server.aiohttp_private import RawResponse
 from ..server.http import error_response, json_response
 from ..server.listener import no_response
+from ..server.raw_response import RawResponse
 from ..server.timers import Timers, wake
 from ..text import joined
 from ..wire.headers import decoded, end_to_end, header, unsendable, without
@@ -235,7 +235,7 @@ class Sender:
             await self._waiting.sleep_until(playing.begins_at)
             await response.prepare(request)
             if not is_bodiless:
-                await self._send(playing, response.writer().write)
+                await self._send(playing, response.write)
             if playing.stop == "reset":
                 response.reset(request)
             elif playing.stop == "short":

@@ -24,7 +24,6 @@ from itertools import islice
 
 from aiohttp import web
 
-from .aiohttp_private import RequestHandler, current_request
 from .timers import Complaint, monotonic
 
 BACKLOG = 4096
@@ -128,15 +127,15 @@ class Accepting:
     """Accepts the connections of one server. A connection with a seat costs `cost` descriptors.
 
     `elsewhere` returns the number of descriptors of this server for connections without a client; `let_go` closes the
-    idle ones among them. `noted` gets one sentence when refusing begins, and one when it ends. `closed` gets each
-    client connection that is closed.
+    idle ones among them. `noted` gets one sentence when refusing begins, and one when it ends. `is_idle` returns
+    whether a connection has no request. `closed` gets each client connection that is closed.
     """
 
     def __init__(self, cost: int, descriptors: Descriptors = _PROCESS) -> None:
         self._cost, self._descriptors = cost, descriptors
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._open: dict[RequestHandler, tuple[int, float]] = {}  # the cost of each, and its begin
+        self._open: dict[web.RequestHandler, tuple[int, float]] = {}  # the cost of each, and its begin
         self._is_paused = True
         self._looked_at = 0.0
         self._trouble = Complaint()
@@ -145,7 +144,8 @@ class Accepting:
         self.elsewhere: Callable[[], int] = lambda: 0
         self.let_go: Callable[[], object] = lambda: None
         self.noted: Callable[[str], object] = lambda _: None
-        self.closed: Callable[[RequestHandler], object] = lambda _: None
+        self.is_idle: Callable[[web.RequestHandler], bool] = lambda _: False
+        self.closed: Callable[[web.RequestHandler], object] = lambda _: None
 
     def bind(self, bound: Sequence[int], server: web.Server, tls: ssl.SSLContext | None) -> None:
         """Use copies of these bound descriptors, which do not listen yet."""
@@ -218,7 +218,7 @@ class Accepting:
         if now - self._looked_at < _LOOK_EVERY:
             return
         self._looked_at = now
-        idle = (one for one in self._open if current_request(one) is None and now - self._open[one][1] > _IDLE)
+        idle = (one for one in self._open if self.is_idle(one) and now - self._open[one][1] > _IDLE)
         for protocol in list(islice(idle, _MOST_CLOSED)):
             cost, since = self._open[protocol]
             if cost:
@@ -235,7 +235,7 @@ class Accepting:
         except (OSError, asyncio.CancelledError):  # it has left, or the handshake of TLS failed
             self.left(protocol)
 
-    def left(self, protocol: RequestHandler) -> None:
+    def left(self, protocol: web.RequestHandler) -> None:
         """Give back the descriptors of a closed connection."""
         self.closed(protocol)
         cost, _ = self._open.pop(protocol, (None, 0.0))
@@ -247,7 +247,7 @@ class Accepting:
                 if self._trouble.over(said):
                     self.noted(said)
 
-    def admits(self, protocol: RequestHandler) -> bool:
+    def admits(self, protocol: web.RequestHandler) -> bool:
         """Whether this connection has a seat, or gets one now, so that its request may be served. Count a refusal."""
         cost, since = self._open.get(protocol, (self._cost, 0.0))
         if cost:

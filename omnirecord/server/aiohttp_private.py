@@ -1,53 +1,43 @@
-"""The names of aiohttp below its documented API that omnirecord uses, each one here and nowhere else.
+"""The names of aiohttp with an underscore that omnirecord uses, each one here and nowhere else.
 
-Other modules import these classes and functions instead. The base classes give a private attribute or hook a name
-without an underscore. Reading such an attribute makes no Python call, since streams read some for every chunk.
-`tests/server/test_aiohttp_private.py` says which name a new version of aiohttp lacks.
+Only the recorder's fast path and the limits of `server.strict_client` need them. `client_lacks` and `upstream_lacks`
+test an aiohttp for them, once a process. Without them, the recorder and the servers use public names. Other modules
+import the classes and functions here. The classes give a private attribute a name without an underscore. Reading such
+an attribute makes no Python call, since streams read some for every chunk.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
+import inspect
 from collections.abc import Callable, MutableMapping, Sequence
+from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from aiohttp import (
-    ClientConnectionResetError,
-    ClientRequest,
-    ClientResponse,
-    ClientSession,
-    StreamReader,
-    TCPConnector,
-    web,
-)
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.http import HttpProcessingError, RawRequestMessage, RawResponseMessage
-from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.http_writer import StreamWriter
-from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler
-from aiohttp.web_protocol import _ErrInfo as ParseFailure
-from multidict import CIMultiDict, CIMultiDictProxy
+import aiohttp
+from aiohttp import ClientRequest, StreamReader, TCPConnector, web
 
-from ..model import Headers
-from ..wire.headers import unsendable
+from .aiohttp_names import ConnectionKey, RawRequestMessage
+
+try:
+    from aiohttp.client_proto import ResponseHandler
+except ImportError:
+    ResponseHandler = object  # type: ignore[assignment, misc]  # `upstream_lacks` says so
+try:
+    from aiohttp.web_protocol import _ErrInfo as ParseFailure
+except ImportError:
+
+    class ParseFailure(NamedTuple):  # type: ignore[no-redef]  # `client_lacks` says so
+        status: int
+        exc: BaseException
+        message: str
+
 
 __all__ = [
-    "EMPTY_PAYLOAD", "BadHttpMessage", "BaseProtocol", "BaseServer", "ClientProtocol", "ConnectionKey", "Few",
-    "HttpProcessingError", "LineTooLong", "ParseFailure", "RawRequestMessage", "RawResponse", "RawResponseMessage",
-    "RequestHandler", "RequestOfClient", "StreamWriter", "UpstreamProtocol", "connection_key", "current_request",
-    "disable_retry", "drop_header_sections", "idle_connections", "use_protocol",
+    "ClientNames", "Few", "ParseFailure", "RequestOfClient", "UpstreamProtocol", "client_lacks",
+    "connection_key", "idle_connections", "upstream_lacks", "use_protocol",
 ]  # fmt: skip
-
-_SMALL = 2048
-"""Bytes that are copied into one write, which costs less than three."""
-_NO_FIELDS = CIMultiDict[str]()
-_NO_HEADERS = CIMultiDictProxy(_NO_FIELDS)
 
 
 def _alias(name: str) -> Any:
@@ -64,8 +54,12 @@ class Few(list[Any]):
         return self.pop(0)
 
 
-class ClientProtocol(RequestHandler):
-    """A client's connection to one of our servers."""
+_UPGRADED = "_upgraded" if hasattr(web.RequestHandler, "_upgraded") else "_upgrade"  # the latter below aiohttp 3.14
+_PARSER_PAUSED = "_buffer_paused"  # below aiohttp 3.14.4, the parser is never paused for the queue
+
+
+class ClientNames:
+    """Attributes of a client's connection to one of our servers."""
 
     __slots__ = ()
 
@@ -77,112 +71,33 @@ class ClientProtocol(RequestHandler):
     """The future that is done when `messages` has an entry; None while a handler runs."""
     unparsed: bytes = _alias("_message_tail")
     """Bytes behind a request for an upgrade, which aiohttp parses when the handler declines the upgrade."""
-    handled: web.BaseRequest | None = _alias("_current_request")
-    """The request that a handler has; None between requests."""
     closes_after_response: bool = _alias("_close")
     is_force_closed: bool = _alias("_force_close")
-    is_upgraded: bool = _alias("_upgraded")
+    is_upgraded: bool = _alias(_UPGRADED)
     is_reading_paused: bool = _alias("_reading_paused")
-    is_parser_paused: bool = _alias("_buffer_paused")
+    is_parser_paused: bool = _alias(_PARSER_PAUSED) if hasattr(web.RequestHandler, _PARSER_PAUSED) else False
     """Whether the body's buffer is full, so that content may wait in the parser."""
-    event_loop: asyncio.AbstractEventLoop = _alias("_loop")
 
-    def __init__(self, *args: Any, **kw: Any) -> None:
-        super().__init__(*args, **kw)
-        self._messages = Few()  # type: ignore[assignment]  # it has the methods of a deque that are called
-
-    def failure_handler(self, failure: ParseFailure) -> Callable[[web.BaseRequest], Any]:
-        """Return the handler that answers a request which could not be parsed."""
-        return super()._make_error_handler(failure)
-
-    def _make_error_handler(self, err_info: ParseFailure) -> Callable[[web.BaseRequest], Any]:
-        return self.failure_handler(err_info)
+    def free_queue(self) -> None:
+        """Let an empty queue of messages take little memory."""
+        setattr(self, "_messages", Few())  # noqa: B010  # mypy knows slots, but no aliases
 
 
-def current_request(connection: RequestHandler) -> web.BaseRequest | None:
-    """Return the request that a handler of this connection has; None between requests."""
-    return connection._current_request
+_CLIENT_NAMES = (
+    "_request_count", "_messages", "_waiter", "_message_tail", "_close", "_force_close", "_reading_paused", _UPGRADED,
+)  # fmt: skip
 
 
-class BaseServer(web.Server):
-    """aiohttp's server, whose connections are of the class `connection_class`."""
+@cache
+def client_lacks() -> tuple[str, ...]:
+    """Return the names that `ClientNames` needs and this aiohttp lacks."""
+    lacks = [f"RequestHandler.{name}" for name in _CLIENT_NAMES if not hasattr(web.RequestHandler, name)]
+    if ParseFailure.__module__ == __name__:
+        lacks.append("web_protocol._ErrInfo")
+    return tuple(lacks)
 
-    connection_class: type[RequestHandler] = RequestHandler
 
-    def __call__(self) -> RequestHandler:
-        return self.connection_class(self, loop=self._loop, **self._kwargs)
-
-
-class RawResponse(web.StreamResponse):
-    """A response with exactly the given header fields, whose body can be cut.
-
-    aiohttp would add Date, Server and Content-Type, and drop the Content-Length of a 304.
-    """
-
-    def __init__(self, status: int, reason: str, headers: Headers) -> None:
-        super().__init__(status=status, reason=reason)
-        self._headers = CIMultiDict(headers)
-
-    async def _prepare_headers(self) -> None:
-        request, writer = self._req, self.writer()
-        assert request is not None
-        keep = request.keep_alive if self._keep_alive is None else self._keep_alive
-        keep = keep and request.version >= (1, 1)  # an HTTP/1.0 client would need a field that says so
-        length = self._headers.get("Content-Length")
-        bodiless = self._must_be_empty_body or request.method == "HEAD"
-        if not bodiless and length is None and request.version >= (1, 1):
-            writer.enable_chunking()
-            self._headers["Transfer-Encoding"] = "chunked"
-        if self.status != 101 and not keep and request.version >= (1, 1):
-            self._headers["Connection"] = "close"
-        self._keep_alive = keep
-
-    async def _write_headers(self) -> None:
-        """Send the fields as they are: aiohttp refuses control characters, and drops bytes that are not UTF-8."""
-        request, writer = self._req, self.writer()
-        assert request is not None
-        first = f"HTTP/{request.version.major}.{request.version.minor} {self.status} {self.reason}"
-        lines = [first, *(f"{name}: {value}" for name, value in self._headers.items()), "", ""]
-        if unsendable(self.reason or "", tuple(self._headers.items())):
-            raise ValueError("a response has a header field that cannot be sent")
-        writer._headers_buf, writer._headers_written = "\r\n".join(lines).encode("utf-8", "surrogateescape"), False
-        writer.send_headers()
-
-    def forget_headers(self) -> None:
-        """Free the fields after they are sent: a stream may be open for days."""
-        self._headers = _NO_FIELDS
-
-    def writer(self) -> StreamWriter:
-        """Return the writer of the body. Only after `prepare`."""
-        assert isinstance(self._payload_writer, StreamWriter)
-        return self._payload_writer
-
-    def write_at_once(self, data: bytes) -> None:
-        """Hand bytes of the body to the transport without a wait. Only after `prepare`. Raises
-        `ClientConnectionResetError` if the client is gone."""
-        transport = self._req.transport if self._req is not None else None
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client is gone")
-        if not self._payload_writer.chunked:  # type: ignore[union-attr]  # it is a `StreamWriter`
-            transport.write(data)
-        elif len(data) < _SMALL:
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        else:
-            transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-
-    def reset(self, request: web.BaseRequest) -> None:
-        """End the connection by an RST, like a killed process. Bytes that are not sent yet are lost."""
-        sock = request.transport.get_extra_info("socket") if request.transport is not None else None
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.cut(request)
-
-    def cut(self, request: web.BaseRequest) -> None:
-        """End the connection here, so that the client sees a truncated body and no clean end."""
-        self._eof_sent = True
-        self.force_close()
-        if request.transport is not None:
-            request.transport.close()
+_RESUMES_PARSER = "resume_parser" in inspect.signature(getattr(ResponseHandler, "resume_reading", int)).parameters
 
 
 class UpstreamProtocol(ResponseHandler):
@@ -194,6 +109,54 @@ class UpstreamProtocol(ResponseHandler):
     header_sections: Sequence[Any] = _alias("_buffer")
     """The queue of parsed header sections that no request has taken: a `deque`, or an object with the methods of one
     that aiohttp uses."""
+
+    def resume_now(self, resume_parser: bool) -> None:
+        """Read again. Below aiohttp 3.14, the parser is not paused."""
+        if _RESUMES_PARSER:
+            super().resume_reading(resume_parser)
+        else:
+            super().resume_reading()
+
+
+@cache
+def upstream_lacks() -> tuple[str, ...]:
+    """Return what the fast path needs and this aiohttp lacks: names, or calls of `feed_data`. Call it in an event
+    loop."""
+    loop = asyncio.get_running_loop()
+    if not issubclass(ResponseHandler, asyncio.Protocol):
+        return ("client_proto.ResponseHandler",)
+    sample: tuple[tuple[object, tuple[str, ...]], ...] = (
+        (ResponseHandler(loop), ("_payload", "_reading_paused", "_buffer")),
+        (TCPConnector(resolver=aiohttp.ThreadedResolver()), ("_factory", "_conns")),
+        (ConnectionKey, ("proxy_headers_hash",)),
+        (ClientRequest, ("connection_key",)),
+    )
+    lacks = [f"{_name(owner)}.{name}" for owner, names in sample for name in names if not hasattr(owner, name)]
+    return tuple(lacks) if lacks or _feeds(loop) else ("calls of ResponseHandler.feed_data",)
+
+
+def _name(owner: object) -> str:
+    return owner.__name__ if isinstance(owner, type) else type(owner).__name__
+
+
+def _feeds(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether a protocol calls `feed_data` with each header section, and has the body in `body_being_read`."""
+    fed: list[Any] = []
+
+    class Sample(UpstreamProtocol):
+        def feed_data(self, data: Any, _size: int = 0) -> None:
+            fed.append(data)
+
+    try:
+        sample = Sample(loop)
+        sample.connection_made(asyncio.Transport())
+        sample.set_response_params(auto_decompress=False)
+        sample.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        sample.data_received(b"hi")
+        [(message, body)] = fed
+        return message.code == 200 and sample.body_being_read is body and sample.body_being_read.total_bytes == 2
+    except Exception:  # whatever a later aiohttp does instead
+        return False
 
 
 def use_protocol(connector: TCPConnector, make: Callable[[], UpstreamProtocol]) -> None:
@@ -220,19 +183,3 @@ class RequestOfClient(ClientRequest):
     @property
     def connection_key(self) -> ConnectionKey:
         return connection_key(self.client, super().connection_key)
-
-
-def disable_retry(session: ClientSession) -> None:
-    """Let the session send no request a second time."""
-    session._retry_connection = False
-
-
-def drop_header_sections(request: web.BaseRequest, answer: ClientResponse) -> None:
-    """Free what aiohttp keeps of two requests and of the response's header section, 2 to 3 KB for each open stream."""
-    request._message = request._message._replace(headers=_NO_HEADERS, raw_headers=())
-    request._headers = _NO_HEADERS
-    answer._raw_headers, answer._headers = (), _NO_HEADERS
-    for cache in (request._cache, answer._cache):
-        cache.clear()
-    answer._traces = []
-    answer._request_info = None  # type: ignore[assignment]  # only errors before a body need it

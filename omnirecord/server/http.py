@@ -8,27 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
 
-from aiohttp import StreamReader, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
 
 from ..model import Headers
 from ..text import dumps
 from ..wire.headers import announces_body, asks_for_websocket, section_size, transfer_coding
 from .accept import RETRY_AFTER, Accepting
-from .aiohttp_private import (  # fmt: skip
-    EMPTY_PAYLOAD,
-    BadHttpMessage,
-    BaseServer,
-    ClientProtocol,
-    HttpProcessingError,
-    LineTooLong,
-    ParseFailure,
-    RawRequestMessage,
-    RequestHandler,
-)
+from .aiohttp_names import BadHttpMessage, HttpProcessingError, LineTooLong, RawRequestMessage
 
 LIMIT = 1 << 16
 """The longest request line, and the longest header section with its first line, in bytes."""
@@ -37,8 +29,8 @@ FIELD_LIMIT = LIMIT - 4
 FIELDS = 1000
 """The most header fields of a message."""
 
-_LINGER, _QUIET = 1.0, 0.05
-"""Longest wait, in seconds, for a refused client to stop sending; and the silence, in seconds, that ends this wait."""
+_MOST_UNREAD = 1 << 20
+"""The most bytes that a connection of the class `Client` gets without content and without the begin of a request."""
 _ABSOLUTE_FORM = re.compile(r"(?i:https?)://[^/?#]*(.*)")
 """A target that names a server, and the rest of that target."""
 _REFUSALS = {
@@ -49,7 +41,6 @@ _REFUSALS = {
     501: "not_implemented",
 }
 _NUMBERS = count()
-_END = b"\r\n\r\n"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -128,129 +119,77 @@ def is_too_large(error: BaseException | None) -> bool:
     return error is not None
 
 
-class Client(ClientProtocol):
-    """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request. A request whose
-    header section has more than `LIMIT` bytes is refused, and the bytes behind it are not read as a request. The same
-    limit applies to bytes of a body that are not content: a trailer section, a chunk extension.
+def too_large(error: HttpProcessingError | None) -> web.Response:
+    """Return the refusal of a request whose header section, or a line of it, is too large."""
+    if isinstance(error, LineTooLong) and error.args[1] == LIMIT:
+        return bad_request(f"its request line has more than {LIMIT:,} bytes", 414)
+    return bad_request(SectionTooLarge.message, 431)
 
-    If a request asks for an upgrade to another protocol than WebSocket, aiohttp drops the bytes after it in the
-    segment. It would read the next segment as a request. So such a request is parsed alone, or the connection ends
-    after it."""
 
-    __slots__ = ("_before", "_discarded_at", "_is_last", "_is_refused", "_section", "_upload", "number")
+class Client(web.RequestHandler):
+    """A client's connection. Its refusals are fixed texts: neither they nor stderr quote the request.
+
+    It uses only public names of aiohttp. `StrictClient` (`server.strict_client`) needs others, and limits a request
+    more precisely. Here, a header section of more than `LIMIT` bytes is refused once it is parsed. A connection ends
+    after `_MOST_UNREAD` bytes that are neither content nor the begin of a request. It ends after a request for an
+    upgrade that is declined: aiohttp may have dropped bytes behind that request."""
+
+    __slots__ = ("_is_tunnel", "_unread", "handled", "number")
 
     def __init__(self, *args: Any, **kw: Any) -> None:
         super().__init__(*args, **kw)
         self.number = next(_NUMBERS)
         """Tells client connections of this process apart."""
-        self._section = 0  # bytes since the last request, or since the last content, that belong to a section
-        self._upload: StreamReader = EMPTY_PAYLOAD
-        self._is_refused = self._is_last = False
-        self._discarded_at = 0.0
-        self._before = b""  # the end of the previous segment
+        self.handled: web.BaseRequest | None = None
+        """The request that a handler has; None between requests."""
+        self._is_tunnel = False
+        self._unread = 0  # bytes since the last begin of a request, or since the last content
+
+    def begin(self, request: web.BaseRequest) -> web.Response | None:
+        """Note that a handler gets this request. Return its refusal if its header section is too large."""
+        self.handled, self._unread = request, 0
+        if section_size(len(request.raw_path), request.raw_headers) > LIMIT:
+            return bad_request(SectionTooLarge.message, 431)
+        return None
 
     def data_received(self, data: bytes) -> None:
-        is_section = self._upload.is_eof() and not self.is_upgraded
-        last, begin = data.lower().rfind(b"\nupgrade") if is_section else -1, 0
-        while begin < last and self._upload.is_eof() and (end := data.find(_END, begin) + len(_END)) >= len(_END):
-            self._received(data[begin:end])
-            begin = end
-        if begin < len(data) or not data:
-            self._received(data[begin:])
-
-    def _received(self, data: bytes) -> None:
-        if self._is_refused or (self._is_last and self._upload.is_eof()):
-            self._discarded_at = self.event_loop.time()
-            return
-        in_section = self._upload.is_eof() and not (self.is_upgraded or self.is_parser_paused)
-        before, content = self.request_count, self._upload.total_bytes
+        body = EMPTY_PAYLOAD if self.handled is None else self.handled.content
+        before = body.total_bytes
         super().data_received(data)
-        if new := self.request_count - before:
-            if self._section + len(data) > LIMIT:
-                self._examine(min(new, len(self.messages)))
-            self._begin_last(data)
-        elif in_section or not (self._upload.is_eof() or self._upload.total_bytes > content or self._is_paused()):
-            self._section += len(data)
-            if self._section > LIMIT:
-                self._refuse()
-        else:
-            self._section = 0
-        if self.messages and isinstance(error := self.messages[-1][0], ParseFailure):
-            self._is_refused, self._discarded_at = True, self.event_loop.time()
-            self._end_bodies(error.exc)
-        self._before = data[1 - len(_END) :]
-
-    def _is_paused(self) -> bool:
-        """Whether content may wait in the parser, or is no longer read at all."""
-        return self.is_reading_paused or self.closes_after_response or self.is_force_closed
-
-    def _begin_last(self, data: bytes) -> None:
-        """Expect the body of the last request in `data`. If bytes behind it may be lost, expect no further request."""
-        message, self._upload = self.messages[-1] if self.messages else (None, EMPTY_PAYLOAD)
-        self._section = 0
-        if isinstance(message, RawRequestMessage) and message.upgrade and not self.is_upgraded:
-            if self._upload.is_eof() and data.endswith(_END) and (self._before + data).count(_END) == 1:
-                return  # nothing was behind it
-            self.messages[-1] = message._replace(should_close=True), self._upload
-            self._is_last = True
-
-    def _examine(self, new: int) -> None:
-        """Refuse the first of the `new` last requests that has too large a header section, and drop what follows it."""
-        for at in range(len(self.messages) - new, len(self.messages)):
-            message = self.messages[at][0]
-            if isinstance(message, ParseFailure) or section_size(len(message.path), message.raw_headers) > LIMIT:
-                while len(self.messages) > at:
-                    refused, _ = self.messages.pop()
-                self._refuse(refused.exc if isinstance(refused, ParseFailure) else None)
-                return
-
-    def _refuse(self, error: BaseException | None = None) -> None:
-        self._is_refused, self._discarded_at = True, self.event_loop.time()
-        why = error if isinstance(error, HttpProcessingError) else SectionTooLarge()
-        self.messages.append((ParseFailure(why.code, why, why.message), EMPTY_PAYLOAD))
-        if self.message_waiter is not None and not self.message_waiter.done():
-            self.message_waiter.set_result(None)
-
-    def failure_handler(self, failure: ParseFailure) -> Handler:
-        if not is_too_large(failure.exc):
-            return super().failure_handler(failure)
-        is_line = isinstance(failure.exc, LineTooLong) and failure.exc.args[1] == LIMIT
-
-        async def refuse(_request: web.BaseRequest) -> web.StreamResponse:
-            if is_line:
-                return bad_request(f"its request line has more than {LIMIT:,} bytes", 414)
-            return bad_request(SectionTooLarge.message, 431)
-
-        return refuse
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send the rest of a response; a refusal only once the client has stopped sending."""
-        if self._is_refused and not resp.prepared:  # if a connection is closed with unread bytes, its answer is lost
-            began = self.event_loop.time()
-            while self.event_loop.time() < min(began + _LINGER, max(began, self._discarded_at) + _QUIET):  # noqa: ASYNC110
-                await asyncio.sleep(_QUIET)
-        before, behind = self.request_count, self.unparsed
-        finished = await super().finish_response(request, resp, start_time)
-        if self.request_count > before:  # aiohttp has parsed the bytes behind a declined WebSocket
-            self._begin_last(behind)
-        return finished
-
-    def _end_bodies(self, why: BaseException) -> None:
-        """No more of a body can be read: raise `RequestPayloadError` in its reader, which would wait for ever."""
-        error = web.RequestPayloadError("the body is no valid HTTP")
-        error.__cause__ = why
-        current = [] if self.handled is None else [self.handled.content]
-        # Before Python 3.12, a request is in neither place while its handler starts. Its body is the last one then.
-        for body in (*current, *(body for _, body in self.messages), self._upload):
+        self._unread += len(data)
+        if self._is_tunnel or body.total_bytes > before:
+            self._unread = 0
+        elif self._unread > _MOST_UNREAD:
             if not body.is_eof() and body.exception() is None:
+                error = web.RequestPayloadError(SectionTooLarge.message)
+                error.__cause__ = SectionTooLarge()
                 body.set_exception(error)
+            else:
+                self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.handled = None
+
+    def set_parser(self, parser: Any, *more: Any) -> None:
+        self._is_tunnel = True
+        super().set_parser(parser, *more)
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
+        """Send the rest of a response."""
+        self.handled = None
+        if not self._is_tunnel and "Upgrade" in request.headers:
+            resp.force_close()
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, _message: str | None = None
     ) -> web.StreamResponse:
         is_refused = status < 500 or isinstance(exc, web.RequestPayloadError)
+        if is_too_large(exc) and isinstance(exc, HttpProcessingError):
+            return too_large(exc)
         if is_refused:
             log.warning("a request was refused: it is not valid HTTP")
         else:
@@ -277,28 +216,48 @@ class Client(ClientProtocol):
         log.error("a request failed by a fault of omnirecord: %s%s", type(error).__name__, place)
 
 
-def number_of(connection: RequestHandler) -> int:
+def number_of(connection: web.RequestHandler) -> int:
     """The number of a client connection; -1 for one that another server accepted."""
     return connection.number if isinstance(connection, Client) else -1
 
 
-class Server(BaseServer):
-    """aiohttp's server. It reports closed connections to `accepting`, which admits or refuses each request."""
+class Server(web.Server):
+    """aiohttp's server. Its connections are of the class `kind`, with the arguments `options`. It reports closed
+    connections to `accepting`, which admits or refuses each request."""
 
-    connection_class = Client
+    def __init__(self, handler: Handler, accepting: Accepting, kind: type[Client] = Client, **options: Any) -> None:
+        super().__init__(self._handle, handler_cancellation=True, request_factory=_request)
+        self._respond, self._accepting, self._kind, self._options = handler, accepting, kind, options
+        accepting.is_idle = lambda connection: isinstance(connection, Client) and connection.handled is None
 
-    def __init__(self, handler: Handler, accepting: Accepting, **options: Any) -> None:
-        super().__init__(self._handle, **options)
-        self._handler, self._accepting = handler, accepting
+    def __call__(self) -> Client:
+        return self._kind(self, loop=asyncio.get_running_loop(), **self._options)
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self._accepting.left(handler)
 
     def _handle(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Return the handler's coroutine: one of its own would last as long as a stream."""
-        return self._handler(request) if self._accepting.admits(request.protocol) else _no_descriptor()
+        connection = request.protocol
+        refusal = connection.begin(request) if isinstance(connection, Client) else None
+        if not self._accepting.admits(connection):
+            refusal = out_of_descriptors()
+        return self._respond(request) if refusal is None else _answered(refusal)
 
 
-async def _no_descriptor() -> web.Response:
-    return out_of_descriptors()
+def _request(
+    message: RawRequestMessage, body: StreamReader, protocol: web.RequestHandler, writer: AbstractStreamWriter,
+    task: asyncio.Task[None],
+) -> web.BaseRequest:  # fmt: skip
+    """Return the request of a parsed header section. Below aiohttp 3.14, its target may be no URL: then it becomes `*`,
+    which names no path."""
+    others = (body, protocol, writer, task, asyncio.get_running_loop())
+    try:
+        return web.BaseRequest(message, *others)
+    except ValueError:
+        return web.BaseRequest(message._replace(path="*", url=URL("*", encoded=True)), *others)
+
+
+async def _answered(refusal: web.Response) -> web.Response:
+    return refusal

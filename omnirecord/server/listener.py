@@ -26,8 +26,9 @@ from ..wire.addresses import is_loopback
 from ..wire.headers import decoded
 from .accept import Accepting
 from .access import File, Guard, checked_token, listening_context
-from .aiohttp_private import RawResponse, current_request
-from .http import FIELD_LIMIT, FIELDS, LIMIT, Handler, Server, error_response
+from .http import FIELD_LIMIT, FIELDS, LIMIT, Client, Handler, Server, error_response
+from .raw_response import RawResponse
+from .strict_client import connection_class
 from .timers import monotonic
 
 DRAIN_TIMEOUT = 5.0
@@ -142,7 +143,7 @@ class Listener:
             self.token = checked_token(given, TOKEN_VARIABLE)
         tls = listening_context(self._place.tls_cert, self._place.tls_key)
         self._server = Server(
-            self._handler, self.accepting, handler_cancellation=True, access_log=None, auto_decompress=False,
+            self._handler, self.accepting, connection_class(), access_log=None, auto_decompress=False,
             keepalive_timeout=75.0, max_line_size=LIMIT, max_field_size=FIELD_LIMIT, max_headers=FIELDS,
         )  # fmt: skip
         try:
@@ -183,7 +184,7 @@ class Listener:
         not touched: aiohttp does not read from a closing one."""
         self.accepting.stop()
         for connection in self._server.connections if self._server is not None else ():
-            request = current_request(connection)
+            request = connection.handled if isinstance(connection, Client) else None
             if request is None or request.content.is_eof():
                 connection.close()
 

@@ -4,7 +4,8 @@ The client sees what it would see without the proxy. The ending of the exchange 
 
 A stream is passed from the connection to upstream to the client's connection, in the step in which bytes arrive. No
 task wakes for an event: the upstream connection calls `Passing`, which writes to the client. This saves two rounds of
-the event loop an event. A task waits only for the end, or for a client that does not keep up.
+the event loop an event. A task waits only for the end, or for a client that does not keep up. If aiohttp lacks a
+private name that this needs, a task reads the stream.
 
 The bytes for a slow client wait in `Passing`, up to `limit` bytes. Then reading from upstream pauses. It pauses earlier
 if the disk cannot keep up, so that nothing is lost.
@@ -25,8 +26,8 @@ from aiohttp import web
 from ...model import Ending, Headers, Kind
 from ...server import http
 from ...server.accept import EXHAUSTED
-from ...server.aiohttp_private import RawResponse, drop_header_sections
 from ...server.listener import continue_upload, no_response
+from ...server.raw_response import RawResponse
 from ...server.timers import Complaint
 from ...text import unquoted
 from ...wire.headers import (  # fmt: skip
@@ -42,7 +43,7 @@ from ...wire.redirects import at_own_address
 from ..operations import Received
 from ..queue import ExchangeRecorder
 from .resume import LOST, Asked, Resuming, can_be_stamped
-from .upstream import Target, connection_of
+from .upstream import Connection, Target, connection_of
 from .websocket import Tunnel
 
 READ_AHEAD = 8 * 1024 * 1024
@@ -144,7 +145,7 @@ class Forward:
         """Let a relay serve the stream, which may outlive this request. The relay ends the exchange."""
         self._respond("sse", answer.status, answer.reason or "", decoded(answer.raw_headers))
         relay = resuming.begin(self._asked, answer, self.recorder)
-        self._keep_only(answer)
+        self._asked = _NOTHING
         self.endless = self._handed_over = True
         return await relay.serve(self._request)
 
@@ -221,7 +222,7 @@ class Forward:
             await response.prepare(self._request)
             if self.endless:
                 response.forget_headers()
-                self._keep_only(answer)
+                self._asked = _NOTHING  # a thousand streams may be open for days
                 await Passing(self._request, answer, response, self.recorder, self._read_ahead).run()
             else:
                 async for data in answer.content.iter_any():
@@ -237,11 +238,6 @@ class Forward:
         finally:
             answer.close()
         return response
-
-    def _keep_only(self, answer: aiohttp.ClientResponse) -> None:
-        """Free the header fields of the request and the response: a thousand streams may be open for days."""
-        self._asked = _NOTHING
-        drop_header_sections(self._request, answer)
 
     def _client_is_gone(self) -> bool:
         return self._request.transport is None or self._request.transport.is_closing()
@@ -282,15 +278,8 @@ class Passing:
         try:
             is_over = False
             while not is_over:
-                self._over = asyncio.get_running_loop().create_future()
-                if (connection := connection_of(self._answer)) is not None:
-                    connection.arrived = self._arrived
-                try:
-                    self._arrived()
-                    is_over = await self._over
-                finally:
-                    if connection is not None:
-                        connection.arrived = None
+                connection = connection_of(self._answer)
+                is_over = await (self._pass_by_task() if connection is None else self._pass_by_calls(connection))
                 is_over = is_over or await self._pass_slowly()
         except LOST:
             await self._flush()
@@ -300,6 +289,25 @@ class Passing:
         finally:
             if self._sender is not None:
                 self._sender.cancel()
+
+    async def _pass_by_task(self) -> bool:
+        """Pass on what this task reads: the body is complete, or aiohttp lacks a name of the fast path. Return like
+        `_pass`."""
+        while not self._is_slow:
+            if not (data := await self._content.readany()):
+                return True
+            self._pass_one(data)
+        return False
+
+    async def _pass_by_calls(self, connection: Connection) -> bool:
+        """Let the connection to upstream call `_arrived`. Return like `_pass`."""
+        self._over = asyncio.get_running_loop().create_future()
+        connection.arrived = self._arrived
+        try:
+            self._arrived()
+            return await self._over
+        finally:
+            connection.arrived = None
 
     def _arrived(self) -> None:
         """Called by the connection when there are new bytes, or at the end."""
@@ -319,22 +327,25 @@ class Passing:
     def _pass(self) -> bool | None:
         """Pass the bytes on that are there. Return True at the end of the stream, False when the client does not keep
         up, and None to wait for more."""
-        content, recorder = self._content, self._recorder
+        content = self._content
         while not self._is_slow:
             if content.total_bytes == self._read:
                 if (error := content.exception()) is not None:
                     raise error
                 return True if content.at_eof() else None
-            data = content.read_nowait()
-            self._read += len(data)
-            at = recorder.now()
-            try:
-                self._response.write_at_once(data)
-            except LOST:
-                recorder.receive(data)
-                raise
-            recorder.passed(data, at)
+            self._pass_one(content.read_nowait())
         return False
+
+    def _pass_one(self, data: bytes) -> None:
+        """Write one read to the client, and record it."""
+        self._read += len(data)
+        at = self._recorder.now()
+        try:
+            self._response.write_at_once(data)
+        except LOST:
+            self._recorder.receive(data)
+            raise
+        self._recorder.passed(data, at)
 
     @property
     def _is_slow(self) -> bool:
@@ -378,7 +389,7 @@ class Passing:
     async def _drain(self, queue: _ReadAhead) -> None:
         try:
             while queue.waiting:
-                await self._response.writer().drain()
+                await self._response.drain()
                 read, data = queue.waiting.popleft()
                 self._response.write_at_once(data)
                 self._recorder.sent(read)

@@ -24,7 +24,8 @@ from aiohttp import web
 
 from ...errors import UsageError
 from ...model import Ending, Headers
-from ...server.aiohttp_private import HttpProcessingError, RawResponse
+from ...server.aiohttp_names import HttpProcessingError
+from ...server.raw_response import RawResponse
 from ...wire.content_coding import codings_of
 from ...wire.event_ids import Stamped, StreamStamper, event_id, parse_event_id
 from ...wire.headers import decoded, end_to_end, header, is_event_stream
@@ -221,12 +222,11 @@ class Relay:
             self._listener[1].cancel()
 
     async def _send(self, response: RawResponse, listener: _Listener) -> None:
-        writer = response.writer()
         while self._listener is listener:
             if pieces := self._held.next(_AT_ONCE):
-                await writer.write(b"".join(piece.stamped.data for piece in pieces), drain=False)
+                response.write_at_once(b"".join(piece.stamped.data for piece in pieces))
                 self._note_sent(pieces)
-                await writer.drain()
+                await response.drain()
             elif self.ending is not None:
                 return
             else:

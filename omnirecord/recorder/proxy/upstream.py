@@ -6,7 +6,8 @@ The proxy adds nothing, decodes nothing, and has no timeout.
 If aiohttp's parser refuses something, it drops the whole segment. That may hold a valid response to HEAD before an
 invalid body, or events before an invalid chunk. A direct client would have these. So `Connection` gives the parser
 one header section at a time. After an invalid chunk, aiohttp lets the reader of the body wait for ever; here the body
-ends.
+ends. `Connection` is not used if aiohttp lacks a private name that it needs. Then a header section is lost if its
+segment has an invalid chunk. A body ends up to `_LOOK_EVERY` seconds after an invalid chunk.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from itertools import chain, islice
 from types import SimpleNamespace
 from typing import Any
@@ -35,15 +37,15 @@ from yarl import URL
 from ...errors import UsageError
 from ...model import Headers, checked_hop
 from ...server.access import explained
+from ...server.aiohttp_names import ConnectionKey, RawResponseMessage
 from ...server.aiohttp_private import (  # fmt: skip
-    ConnectionKey,
     Few,
-    RawResponseMessage,
     RequestOfClient,
     UpstreamProtocol,
+    client_lacks,
     connection_key,
-    disable_retry,
     idle_connections,
+    upstream_lacks,
     use_protocol,
 )
 from ...server.http import FIELD_LIMIT, FIELDS, LIMIT, SectionTooLarge, number_of
@@ -140,7 +142,7 @@ class Connection(UpstreamProtocol):
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called at each read of the body, mostly with nothing to resume."""
         if self.is_reading_paused:
-            super().resume_reading(resume_parser)
+            self.resume_now(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
@@ -162,6 +164,10 @@ class Connection(UpstreamProtocol):
 
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOK_EVERY = 1.0
+"""Seconds between two checks whether a connection ended in a body, without the fast path."""
+_TAKES_A_LIMIT = "max_headers" in signature(aiohttp.ClientSession).parameters
+"""Whether aiohttp limits the number of header fields, as it does since 3.13.4."""
 _READ_AT_ONCE = 64 * 1024
 """Bytes that aiohttp reads ahead, up to twice as many. Its default, 512 KiB, would hide a slow client from upstream."""
 _FRAMING = ("host", "transfer-encoding")
@@ -209,6 +215,7 @@ class Upstream:
 
     A connection is never used again after a request with a body or an upgrade: upstream may see another end of it.
     It is used again for the same client connection only, so that late bytes of upstream reach no other client.
+    If aiohttp lacks a private name of the fast path, no connection is used again.
     """
 
     def __init__(self, url: URL, tls: ssl.SSLContext | None = None, via: HttpProxy | None = None) -> None:
@@ -220,10 +227,13 @@ class Upstream:
         self._reader = via if url.scheme == "http" else None
         self._prefix = url.raw_path.rstrip("/")
         verified = True if tls is None else tls
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=10, ssl=verified)
+        self._is_fast = not upstream_lacks()
+        kept = aiohttp.TCPConnector if self._is_fast else partial(_ClosingConnector, force_close=True)
+        connector = kept(limit=0, ttl_dns_cache=10, ssl=verified)
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_use)
-        self._pooled, self._idle = _session(connector, trace), idle_connections(connector)
+        self._pooled = _session(connector, trace)
+        self._idle = idle_connections(connector) if self._is_fast else {}
         self._key: ConnectionKey | None = None  # of all connections, but for the client
         self._single = _session(aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=10, ssl=verified))
 
@@ -233,9 +243,9 @@ class Upstream:
         """Send a request of the client connection with this number, and return its response without the body. It is
         sent again only if its connection had been used before and was lost. Raises aiohttp's errors."""
         url = self._url.with_path(self._prefix + target, encoded=True)  # with the query, so that a lone `?` stays
-        middlewares, answer = [self._middleware(client, headers)], None
+        answer = None
         if method in _IDEMPOTENT and body is None and not asks_for_websocket(headers):
-            used = SimpleNamespace(before=False)
+            used, middlewares = SimpleNamespace(before=False), [self._middleware(client, headers)]
             try:
                 answer = await self._pooled.request(
                     method, url, headers=headers, middlewares=middlewares, trace_request_ctx=used, **self._options
@@ -244,12 +254,18 @@ class Upstream:
                 if not used.before:
                     raise
         if answer is None:
+            middlewares = [self._middleware(client, headers)]
             answer = await self._single.request(
                 method, url, headers=headers, middlewares=middlewares, data=body, **self._options
             )
         if answer.status == 407 and self._reader is not None:  # the HTTP proxy asks the recorder, not the client
             answer.close()
             raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=407)
+        if not self._is_fast:
+            if section_size(len(answer.reason or ""), answer.raw_headers) > LIMIT:
+                answer.close()
+                raise SectionTooLarge
+            _end_with_connection(answer, asyncio.get_running_loop())
         if (connection := connection_of(answer)) is not None:
             connection.body = answer.content
         return answer
@@ -260,8 +276,8 @@ class Upstream:
         names = {name.lower() for name, _ in headers}
 
         async def send(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            assert isinstance(request, RequestOfClient)
-            self._key, request.client = request.connection_key, client
+            if isinstance(request, RequestOfClient):
+                self._key, request.client = request.connection_key, client
             own = [(name, value) for name, value in request.headers.items() if name.lower() in _FRAMING]
             added = [(name, value) for name, value in own if name.lower() not in names]
             request.headers = CIMultiDict([*added, *headers])
@@ -269,7 +285,7 @@ class Upstream:
                 request.headers.update(self._reader.headers)
             return await handler(request)
 
-        return send
+        return _once(send)
 
     def why_unreachable(self, error: aiohttp.ClientOSError | aiohttp.ClientHttpProxyError) -> str | None:
         """Return why the upstream was not reached; None if it was."""
@@ -294,7 +310,7 @@ class Upstream:
             async with asyncio.timeout(_CONNECTS_WITHIN):
                 if (why := await _without_address(host)) is not None:
                     return f"the name {host} has no address ({why})"
-                await self._single.get(self._url, middlewares=[only_connect], **self._options)
+                await self._single.get(self._url, middlewares=[_once(only_connect)], **self._options)
         except _Connected:
             return None
         except TimeoutError:
@@ -327,6 +343,23 @@ class Upstream:
         await self._single.close()
 
 
+def _once(send: aiohttp.ClientMiddlewareType) -> aiohttp.ClientMiddlewareType:
+    """Return a middleware that calls `send` once. aiohttp calls it again for an idempotent request: then it raises the
+    first error."""
+    failed: list[Exception] = []
+
+    async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if failed:
+            raise failed[0]
+        try:
+            return await send(request, handler)
+        except Exception as error:
+            failed.append(error)
+            raise
+
+    return once
+
+
 class _Connected(Exception):
     """A connection was opened, and that was all."""
 
@@ -354,15 +387,42 @@ async def _without_address(host: str) -> str | None:
     return await found
 
 
+class _ClosingConnector(aiohttp.TCPConnector):
+    """Closes each connection after its response. No header field says so, just as for a connection that is kept."""
+
+    @property
+    def force_close(self) -> bool:
+        return False
+
+
+def slower_because() -> str | None:
+    """Return why streams do not take the fast path; None if they do. Call it in an event loop."""
+    if not (lacks := (*upstream_lacks(), *client_lacks())):
+        return None
+    return f"aiohttp {aiohttp.__version__} lacks {', '.join(lacks)}: streams pass unchanged, and take more CPU time"
+
+
+def _end_with_connection(answer: ClientResponse, loop: asyncio.AbstractEventLoop) -> None:
+    """End the body with its connection. After an invalid chunk, aiohttp closes that, but the reader would wait."""
+    if (connection := answer.connection) is None:
+        return
+    if connection.transport is not None:
+        loop.call_later(_LOOK_EVERY, _end_with_connection, answer, loop)
+    elif not answer.content.is_eof() and answer.content.exception() is None:
+        answer.content.set_exception(ClientPayloadError("the connection ended in the body"))
+
+
 async def _note_use(_session: object, context: SimpleNamespace, _params: object) -> None:
     context.trace_request_ctx.before = True
 
 
 def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> aiohttp.ClientSession:
-    use_protocol(connector, partial(Connection, loop=asyncio.get_running_loop()))
-    session = aiohttp.ClientSession(
+    if is_fast := not upstream_lacks():
+        use_protocol(connector, partial(Connection, loop=asyncio.get_running_loop()))
+    limit: dict[str, Any] = {"max_headers": FIELDS} if _TAKES_A_LIMIT else {}
+    return aiohttp.ClientSession(
         connector=connector,
-        request_class=RequestOfClient,
+        request_class=RequestOfClient if is_fast else aiohttp.ClientRequest,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         timeout=aiohttp.ClientTimeout(),  # none
@@ -370,11 +430,9 @@ def _session(connector: aiohttp.TCPConnector, *traces: aiohttp.TraceConfig) -> a
         read_bufsize=_READ_AT_ONCE,
         max_line_size=LIMIT,
         max_field_size=FIELD_LIMIT,
-        max_headers=FIELDS,
         trace_configs=list(traces),
+        **limit,
     )
-    disable_retry(session)
-    return session
 
 
 class Target:

@@ -17,7 +17,8 @@ from wsproto.extensions import Extension
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
 
 from ...model import CLOSE, Direction, Ending, Headers
-from ...server.aiohttp_private import BaseProtocol, RawResponse, StreamWriter
+from ...server.aiohttp_names import BaseProtocol, StreamWriter
+from ...server.raw_response import RawResponse
 from ...wire.content_coding import Inflate
 from ...wire.headers import decoded, header
 from ...wire.limits import max_decoded

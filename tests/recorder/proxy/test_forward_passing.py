@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support import wire
 from tests.support.wire import END, STREAM, Wire, chunk, connected, event, get, recorded
 
@@ -48,6 +50,7 @@ async def test_a_stream_that_was_all_there_with_its_header_section_ends(tmp_path
     assert wire.ending(tmp_path / "run.db") == "eof"
 
 
+@pytest.mark.fast_path
 async def test_an_event_before_a_chunk_that_is_none_is_passed_on_and_then_cut(tmp_path: Path) -> None:
     async def broken(conn: Wire) -> None:
         await conn.stream(event(1))

@@ -96,6 +96,7 @@ async def test_a_replay_leads_its_client_to_itself(tmp_path: Path) -> None:
         assert await location_at(replay.url, host="replay.example:1") == "http://replay.example:1/x"
 
 
+@pytest.mark.fast_path
 async def test_the_live_view_says_once_for_each_server_that_the_client_leaves(tmp_path: Path) -> None:
     locations = "https://login.example.com/a?token=s3cret", "https://login.example.com/b", "/c", "//other.example/d"
     db = tmp_path / "run.db"

@@ -10,6 +10,8 @@ from aiohttp.base_protocol import BaseProtocol
 
 from omnirecord.recorder.proxy.upstream import Connection
 
+pytestmark = pytest.mark.fast_path
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"

@@ -127,6 +127,7 @@ async def test_an_http_proxy_gets_the_whole_url_and_the_upstream_no_credentials(
     assert [name for name, _ in headers if name.lower() == b"proxy-authorization"] == []
 
 
+@pytest.mark.fast_path
 async def test_events_pass_through_a_tunnel_without_a_task(
     proxy_address: str, environment: Callable[..., None], tls: ssl.SSLContext, ca: Path, tmp_path: Path
 ) -> None:
