@@ -135,7 +135,7 @@ class ModelHops:
     @cached_property
     def recordings(self) -> set[int]:
         """The recordings with calls. No body is read."""
-        return {x.recording for x in self._store.exchanges() if self.has(x)}
+        return {x.recording for x in self.exchanges()}
 
     @property
     def has_further(self) -> bool:
@@ -158,7 +158,7 @@ class ModelHops:
 
     def exchanges(self) -> Iterator[Exchange]:
         """Return the model calls, by recording and start. No body is read."""
-        return (x for x in self._store.exchanges() if self.has(x))
+        return (x for x in self._store.exchanges(in_session=False) if self.has(x))
 
 
 def without_calls(store: Source, exchanges: list[Exchange]) -> list[Exchange]:

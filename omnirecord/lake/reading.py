@@ -213,12 +213,13 @@ class RecordingRows:
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, kind: str | None = None,
-        by_clients: bool = False, in_session: bool = False,
+        by_clients: bool = False, in_session: bool | None = None,
     ) -> list[Exchange]:  # fmt: skip
         return [
             x for x in self._exchanges
             if recording in (None, x.recording) and session_id in (None, x.session_id) and kind in (None, x.kind)
-            and not (by_clients and x.party == "runner") and not (in_session and x.session_id is None)
+            and not (by_clients and x.party == "runner")
+            and in_session in (None, x.session_id is not None)
         ]  # fmt: skip
 
     def streams(self, session_id: str | None = None, /) -> list[Exchange]:

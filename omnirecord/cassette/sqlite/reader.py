@@ -74,22 +74,24 @@ class Store(Tables):
 
     def exchanges(
         self, *, recording: int | None = None, session_id: str | None = None, stream: int | None = None,
-        kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool = False,
+        kind: str | None = None, ending: str | None = None, by_clients: bool = False, in_session: bool | None = None,
         unended: bool = False,
     ) -> list[Exchange]:  # fmt: skip
         """Return the exchanges with all given values, in the order of their requests. `by_clients` leaves out the
-        runner's exchanges, `in_session` those without a session; `unended` selects those without an end."""
+        runner's exchanges. `in_session` selects those with a session, or those without; `unended` those without an
+        end."""
         given = {"recording": recording, "session_id": session_id, "stream": stream, "kind": kind, "ending": ending}
         wanted = {column: value for column, value in given.items() if value is not None}
         if self._held is not None and ending is None:
             return [
                 x for x in self._held
                 if all(getattr(x, column) == value for column, value in wanted.items())
-                and not (by_clients and x.party == "runner") and not (in_session and x.session_id is None)
+                and not (by_clients and x.party == "runner") and in_session in (None, x.session_id is not None)
                 and not (unended and x.end_ns is not None)
             ]  # fmt: skip
         where = [f"{column} = ?" for column in wanted]
-        where += ["party != 'runner'"] * by_clients + ["session_id IS NOT NULL"] * in_session
+        where += ["party != 'runner'"] * by_clients
+        where += [] if in_session is None else [f"session_id IS {'NOT ' * in_session}NULL"]
         where += ["end_ns IS NULL"] * unended
         return self._exchanges(" AND ".join(where) or "1", *wanted.values())
 
