@@ -71,7 +71,7 @@ def _timed(found: list[Row]) -> Iterator[tuple[int, int, Row]]:
             at = values[4]
         elif sql == stream_rows._FRAME_BLOCK:
             at = values[6]
-        elif sql == rows._CHUNK:
+        elif sql == rows.CHUNK:
             at = asked[values[0]] if values[1] == "request" else ended[values[0]]
         elif sql == rows._END:
             at = values[0]
