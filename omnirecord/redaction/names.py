@@ -35,8 +35,8 @@ KEYS_OF = (
 )  # fmt: skip
 """Words before `key` or `keys` that make the name a secret's: `app_key`, `AccountKey`, `privkey`."""
 PASSES_OF = (
-    "admin", "bind", "cert", "database", "db", "email", "ftp", "http", "imap", "key", "ldap", "login", "mail", "mysql",
-    "pg", "postgres", "proxy", "redis", "root", "smtp", "ssh", "sudo", "user",
+    "admin", "become", "bind", "cert", "database", "db", "email", "ftp", "http", "imap", "key", "ldap", "login", "mail",
+    "mysql", "pg", "postgres", "proxy", "redis", "root", "smtp", "ssh", "sudo", "user",
 )  # fmt: skip
 """Words before `pass` that make the name a secret's: `db_pass`. The name `pass` alone is a secret, too."""
 PHRASES = (

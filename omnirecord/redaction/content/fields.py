@@ -44,6 +44,8 @@ _CALLS = (
     b"secretbytes(", b"pydantic.secretstr(",
 )  # fmt: skip
 """Calls whose argument is the value, in small letters."""
+_TYPES = (b"str", b"string", b"&str", b"&'static str")
+"""Types between a name and ` = `, in small letters, as in `token: string = "abc"`."""
 _STRING_BEGINS = (*_CALLS, b"b", b"r", b"f", b"u", b"rb", b"br", b"l", b"@", b"$", b"$@")
 """Texts before the quote of a string behind ` = `, in small letters."""
 _PLACEHOLDERS = (
@@ -213,7 +215,8 @@ def _lead_bare(value: Value, char: bytes, at: int) -> tuple[int, Value | None]:
     if unset and any(one.startswith(char.lower()) for one in _STRING_BEGINS):
         return at, value._replace(step="call", seen=b"")
     odd = (label.form == "plain" and not seen and char in b"/:") or (label.form == "option" and char == b"-")
-    if unset or odd or char in _NO_VALUE or not _BARE.match(char):
+    is_type = char == b"&" and label.form == "plain"
+    if unset or odd or char in _NO_VALUE or not (_BARE.match(char) or is_type):
         return at, None
     return at, value._replace(step="word", seen=b"")
 
@@ -238,10 +241,21 @@ def _call(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
     return at, value._replace(seen=word)
 
 
+def _type(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
+    """Read the ` = ` between the type of a variable and its value."""
+    char = text[at : at + 1]
+    if char == b" " and len(value.seen) < _LONGEST_SPACE:
+        return at + 1, value._replace(seen=value.seen + char)
+    if char == b"=" and b"=" not in value.seen:
+        made = value.label._replace(form="set", spaced=True)
+        return at + 1, value._replace(step="lead", seen=b"", label=made)
+    return at, None
+
+
 def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool) -> tuple[int, Value | None]:
     """Read a word that may stay: a pseudonym, the scheme of a credential, `None`."""
     words = (PSEUDONYM, *(_SCHEMES if value.label.credentials else ()))
-    words += _PLACEHOLDERS if value.quote == b"}" else () if value.quote else (*_BLANK, *_CALLS)
+    words += _PLACEHOLDERS if value.quote == b"}" else () if value.quote else (*_BLANK, *_CALLS, *_TYPES)
     word = value.seen.strip()
     body = value._replace(step="string" if value.quote else "bare", seen=b"", run=0)
     while at < len(text):
@@ -249,12 +263,16 @@ def _word(value: Value, text: bytes, at: int, _spans: list[Span], _strict: bool)
         if word in _CALLS and word in words:
             made = value.label._replace(form="set", spaced=True)
             return at, value._replace(step="lead", seen=b"", label=made)
+        if word in _TYPES and not value.quote and char in b" =" and value.label.form == "plain":
+            return at, value._replace(step="type", seen=b"")
         is_call = any(one.startswith(word + char.lower()) for one in _CALLS) and not value.quote
         if word in words and not (char.isalnum() or char in b"_-" or is_call):
             if word in _SCHEMES and char in b" \t":
                 return at + 1, value._replace(seen=b" ", label=value.label._replace(credentials=False))
             return at, body if word in _SCHEMES and value.quote else None
         longer = word + char.lower()
+        if not any(one.startswith(longer) for one in words) and word.startswith(b"&"):
+            return at, None
         if not any(one.startswith(longer) for one in words):
             if char in b" \t" and value.seen == b" " and not word:
                 at += 1
@@ -377,6 +395,6 @@ def _bracket(value: Value, token: bytes, text: bytes, found: re.Match[bytes], sp
 
 _Step = Callable[[Value, bytes, int, list[Span], bool], tuple[int, "Value | None"]]
 _STEPS: dict[str, _Step] = {
-    "lead": _lead, "dollar": _dollar, "call": _call, "word": _word, "bare": _bare, "hex": _hex, "string": _string,
-    "name": _string, "number": _number, "inside": _inside,
+    "lead": _lead, "dollar": _dollar, "call": _call, "type": _type, "word": _word, "bare": _bare, "hex": _hex,
+    "string": _string, "name": _string, "number": _number, "inside": _inside,
 }  # fmt: skip

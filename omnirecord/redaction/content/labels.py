@@ -25,7 +25,7 @@ _NAMES = re.compile(rb"(?<!%(word)b)(?![0-9]++(?!%(word)b))(%(word)b++)%(gap)b(?
 _FIRST = re.compile(rb"[\[(][ \t\r\n]{0,8}+\\*+[\"'](%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS)
 _LABEL = re.compile(
     rb"(?<!%(word)b)(?:(?P<option>--[A-Za-z][\w\-]++)(?:[ \t]|\\*+[\"'][ \t]{0,8}+(?P<next>,))"
-    rb"|(?:ENV|setx|setenv|set[ \t]-[a-zA-Z]{1,4}+)[ \t]{1,4}+(?P<variable>%(word)b++)[ \t]"
+    rb"|(?:ENV|#define|setx|setenv|set[ \t]-[a-zA-Z]{1,4}+)[ \t]{1,4}+(?P<variable>%(word)b++)[ \t]"
     rb"|(?![0-9]++(?!%(word)b))(?P<name>%(word)b++)(?P<gap>%(gap)b)(?P<mark>[:>]|%(set)b=))"
     rb"|[\[(][ \t\r\n]{0,8}+\\*+[\"'](?P<pair>%(word)b++)[\"'][ \t\r\n]{0,8}+," % _PARTS
 )
@@ -34,8 +34,10 @@ _ENTRY = re.compile(
     rb"[ \t]{0,4}+,(?:[ \t\r\n]|\\[nrt]){0,24}+(?P<open>\\{0,7}+[\"'])[vV]alue(?P<level>\\{0,7}+)[\"'][ \t]{0,4}+:"
     rb"|(?<![\w.\-\"'])(?:name|key):[ \t]{1,4}+(?:\\{0,7}[\"'])?(?P<item>[\w.\-]{1,64}+)(?:\\{0,7}[\"'])?"
     rb"(?:\r?\n|\\{1,7}n|,)[ \t]{0,24}+value:"
+    rb"|=(?:(?<=[ \t]name=)|(?<=[ \t]key=)|(?<=[ \t]id=)|(?<=[ \t]type=))"
+    rb"\\{0,7}+[\"'](?P<html>[\w.\-]{1,64}+)\\{0,7}+[\"'][ \t]{1,8}+(?:value|content)="
 )
-"""`value` behind the name of a secret: `{"name": "DB_PASSWORD", "value":`."""
+"""`value` behind the name of a secret: `{"name": "DB_PASSWORD", "value":`, `<input name="password" value=`."""
 _ESCAPED = re.compile(r"(?<!\\)\\++(?:u([0-9a-fA-F]{4})|([nrtbf]))")
 _LINE_BEGINS = re.compile(rb"[\r\n\"']|\\[nr]")
 _OPENING = b"\"'\\ \t\r\n"
@@ -106,9 +108,16 @@ def may_find(text: bytes) -> bool:
 def needs_search(seen: bytes, text: bytes) -> bool:
     """Whether a label may end in `text`; fast for most texts, which have none."""
     whole = seen + text if seen else text
-    if b"--" in whole or _may_set(whole) or b"auths" in whole:
+    if b"--" in whole or _may_set(whole):
         return True
-    return may_end(text) and (not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or b"alue" in whole)
+    if not may_end(text):
+        return False
+    return not _harmless.issuperset(_NAMES.findall(whole)) or _may_pair(whole) or _has_other_names(whole)
+
+
+def _has_other_names(text: bytes) -> bool:
+    """Whether a name that is no secret alone may stand before a secret."""
+    return b"alue" in text or b"auths" in text or b"ontent=" in text
 
 
 def may_end(text: bytes) -> bool:
@@ -117,7 +126,8 @@ def may_end(text: bytes) -> bool:
 
 
 def _may_set(text: bytes) -> bool:
-    return b"ENV" in text or b"setenv" in text or b"setx" in text or b"set -" in text or b"set\t-" in text
+    has_set = b"set" in text and (b"setenv" in text or b"setx" in text or b"set -" in text or b"set\t-" in text)
+    return has_set or b"ENV" in text or b"#define" in text
 
 
 def _may_pair(text: bytes) -> bool:
@@ -133,14 +143,16 @@ def find(text: bytes, start: int, behind: int, auth_from: int | None = None) -> 
         if found.end() > behind and (label := _label(found, has_auth)) is not None:
             first = label, found.end()
             break
-    return _first_entry(text, start, behind, first) if b"alue" in text else first
+    return _first_entry(text, start, behind, first) if b"alue" in text or b"ontent=" in text else first
 
 
 def _first_entry(text: bytes, start: int, behind: int, first: tuple[Label, int] | None) -> tuple[Label, int] | None:
     """Return the first `value` behind a secret's name, or `first` if that ends earlier."""
     for found in _ENTRY.finditer(text, start, len(text) if first is None else first[1]):
-        name = _known(found["entry"] or found["item"])
+        name = _known(found["entry"] or found["item"] or found["html"])
         if found.end() > behind and name.is_secret:
+            if found["html"] is not None:
+                return name.label._replace(form="set", spaced=True), found.end()
             if found["entry"] is None:
                 return name.label._replace(form="plain", first=True), found.end()
             is_single = found["open"].endswith(b"'")
@@ -169,7 +181,9 @@ def _label(found: re.Match[bytes], has_auth: bool) -> Label | None:
             return None
         return said._replace(form="pair" if is_pair else "option")
     if found["variable"] is not None:
-        return said._replace(form="option") if name.is_secret else None
+        is_macro = found[0].startswith(b"#")  # its value is a secret only in quotes: `#define TOKEN 5` has none
+        said = said._replace(form="set", spaced=True) if is_macro else said._replace(form="option")
+        return said if name.is_secret else None
     if found["pair"] is not None:
         is_call = _SETS.search(found.string[max(0, found.start() - 32) : found.start() + 1]) is not None
         return said._replace(form="pair", single=b"'" in found[0][-10:]) if name.is_header or is_call else None

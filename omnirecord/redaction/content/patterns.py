@@ -51,7 +51,7 @@ class Kind:
 def _beginnings(*texts: str) -> str:
     """Return a regular expression for these texts and all their beginnings, longest first."""
     found = {text[:n] for text in texts for n in range(1, len(text) + 1)}
-    return "|".join(sorted(found, key=len, reverse=True))
+    return "|".join(map(re.escape, sorted(found, key=len, reverse=True)))
 
 
 def _either_case(*patterns: str) -> tuple[str, ...]:
@@ -75,6 +75,7 @@ _LOGIN_BODY = WORD + "!%+/=~^"
 _LOGIN_SOFT = ".$&:*#@?"
 _CRYPT = ("$2a$1", "$2b$1", "$2y$1", "$6$", "$y$j", "$gy$j", "$apr1$", "$argon2id$", "$argon2i$")
 """Prefixes of `crypt` hashes, in `/etc/shadow` and `.htpasswd`; without `$1$` and `$5$`, which are frequent in code."""
+_SETTERS = ("Password", "Secret", "Token", "ApiKey", "AccessToken", "ClientSecret", "SecretKey", "Passphrase")
 _ASK = r"[^\]\r\n]{0,24}"
 
 
@@ -149,6 +150,20 @@ KINDS = (
     ),
     Kind("azure", ("AccountKey=", "SharedAccessKey=", "SharedAccessSignature="), body=_TOKEN, words=(PSEUDONYM,)),
     Kind("azure", ("?sig=", "&sig="), body=_TOKEN, words=(PSEUDONYM,), anywhere=True),
+    Kind(
+        "signature", ("X-Amz-Signature=", "X-Goog-Signature=", "?Signature=", "&Signature="), body=_TOKEN,
+        words=(PSEUDONYM,), anywhere=True,
+    ),
+    Kind(
+        "aws", ("configure set aws_secret_access_key ", "configure set aws_session_token "), lead=r" \t\"'\\",
+        body=_TOKEN,
+    ),
+    Kind("npm", (":_authToken ",), body=_TOKEN, anywhere=True),
+    Kind(
+        "url", patterns=tuple(rf"%3{a}%2{f}%2{f}[{WORD}.+~]{{0,40}}%3{a}" for a in "Aa" for f in "Ff"),
+        begun=rf"(?i:{_beginnings('%3a%2f%2f')})[{WORD}.+~%]{{0,43}}", lead="0-9", longest_lead=5,
+        body=WORD + "!+~^", soft=".$&=:*", anywhere=True,
+    ),
     Kind("azure", patterns=(r"Q(?<=[0-9]Q)~",), begun="[0-9]Q?", body=WORD + "~", soft=".", anywhere=True),
     Kind(
         "slack", tuple(
@@ -175,12 +190,25 @@ KINDS = (
         lead="0-9", longest_lead=5, body=_LOGIN_BODY, soft=_LOGIN_SOFT,
     ),
     Kind(
-        "login", ("sshpass -p", "IDENTIFIED BY ", "PASSWORD '", "password '"), patterns=(
+        "login", (
+            "sshpass -p", "IDENTIFIED BY ", "PASSWORD '", "password '", "PASSWORD('", "ConvertTo-SecureString ",
+        ), patterns=(
             r"login[ \t](?!and |or |with |to )[^\s\"\\]{1,30}?(?:[ \t\r\n]|\\n){1,8}password[ \t]",
             r"login (?:[\w ./=:@\-]{0,40}? )??-p", r"redis-cli (?:[\w ./=\-]{0,40}? )??-a",
-        ), begun=rf"(?:{_beginnings('login', 'redis-cli')})|(?:login|redis-cli) [\w ./=:@\-]{{0,44}}"
+            r"twine (?:[\w ./=:@\-]{0,40}? )??-p ",
+        ), begun=rf"(?:{_beginnings('login', 'twine', 'redis-cli')})|(?:login|twine|redis-cli) [\w ./=:@\-]{{0,44}}"
         rf"|login[ \t][^\s\"\\]{{0,30}}(?:[ \t\r\n]|\\n?){{0,8}}(?:{_beginnings('password')})?",
-        lead=r" \t\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT, words=_words("PASSWORD", "VALUES"),
+        lead=r" \t\"'\\", body=_LOGIN_BODY, soft=_LOGIN_SOFT,
+        words=_words("PASSWORD", "VALUES", "-String", "-Key", "-AsPlainText", "-SecureKey"),
+    ),
+    Kind(
+        "login", patterns=(
+            rf"set(?:{'|'.join(_SETTERS)})\(\\{{0,3}}[\"']",
+            rf"auth=\(\\{{0,3}}[\"'][{_LOGIN}]{{1,40}}\\{{0,3}}[\"'],"
+            rf" ?\\{{0,3}}[\"']",
+        ), begun=rf"(?:{_beginnings(*(f'set{one}(' for one in _SETTERS), 'auth=(')})\\{{0,3}}"
+        rf"|auth=\(\\{{0,3}}[\"'][{_LOGIN}]{{0,40}}(?:\\{{0,3}}[\"'](?:, ?\\{{0,3}})?)?",
+        body=_LOGIN_BODY, soft=_LOGIN_SOFT,
     ),
     Kind(
         "login", patterns=(rf"https? (?:[\w ./=:\-]{{0,40}}? )??-a \\{{0,3}}[\"']?[{_LOGIN}]{{1,30}}:",),
