@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import jsonschema_rs
 
@@ -29,6 +29,7 @@ from ..wire.strict_json import as_dict, as_list, as_text
 from . import OMNIGENTS, Api, Issue, ProblemKind
 from .events import Event, Known, sequence_number, target_of
 from .judge import ByPath, Contract, Judgement, NoContract, any_type
+from .work import MOST_EXPLAINED, MOST_OF_EVENT, Work, has_at_most
 
 _UNION = "ServerStreamEvent"
 _FIELD = "type"
@@ -42,7 +43,38 @@ _ENOUGH = 1000
 Document = dict[str, Any]
 Union = tuple[str, dict[str, str]]
 """The field that tells events apart, and the pointers to their schemas by its value."""
-Validator = jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft4Validator
+_MOST_BYTES = 32 << 20
+"""Size of a document, at most. GitHub's OpenAPI document has 12 MB."""
+_EXPRESSIONS = jsonschema_rs.FancyRegexOptions(backtrack_limit=10_000, size_limit=1 << 20)
+"""Limits for the regular expressions of a document. The limit of backtracking is 8 ms."""
+
+
+class Validator:
+    """Validates values against one schema, with limits for its `Work`. `root`: the schema in its document. Raises
+    `ValueError` and `TypeError`."""
+
+    def __init__(self, make: Any, schema: Document, work: Work, root: Any) -> None:
+        self._work, self._root = work, root
+        self._most_values = MOST_OF_EVENT // work.worst(root)
+        self._of = make(
+            schema, validate_formats=False, retriever=_fetch_nothing, mask="value", pattern_options=_EXPRESSIONS
+        )
+
+    def issues(self, data: Any) -> list[Issue]:
+        try:
+            if not has_at_most(data, self._most_values) and not self._is_within(data, MOST_OF_EVENT):
+                return [Issue("", f"cannot be checked: more than {MOST_OF_EVENT:,} schemas apply to it")]
+            if self._of.is_valid(data):  # a fraction of the time, and nearly always so
+                return []
+            if not self._is_within(data, MOST_EXPLAINED):
+                return [Issue("", f"differs from the schema: more than {MOST_EXPLAINED:,} schemas apply to it")]
+            errors = islice(self._of.iter_errors(data), _ENOUGH)
+            return [issue for error in errors for issue in _explain(error)]
+        except Exception as trouble:  # a foreign schema must not end a recording
+            return [Issue("", f"cannot be checked: {trouble}")]
+
+    def _is_within(self, data: Any, most: int) -> bool:
+        return self._work.is_within(self._root, data, most)
 
 
 def from_file(path: str, models: Mapping[str, type[Event]], names: Sequence[str]) -> Contract:
@@ -54,20 +86,22 @@ def from_file(path: str, models: Mapping[str, type[Event]], names: Sequence[str]
     document = _without_nullable(document) if is_old else document
     if pointer and not isinstance(target_of(document, pointer), dict):
         raise UsageError(f"{file} has no schema at {pointer}.")
+    work = Work(document)
     make = jsonschema_rs.Draft4Validator if is_old else jsonschema_rs.Draft202012Validator
     if not pointer and (methods := calls_of(document)):
-        return _by_type(path, document, methods, make, CALLS, {}, ENVELOPE)
+        return _by_type(path, work, methods, make, CALLS, {}, ENVELOPE)
     if not pointer and (streams := streams_of(document)) and _UNION not in _components(document):
-        by_path = {one: _contract(path, document, at, make, models) for one, at in streams.items()}
+        by_path = {one: _contract(path, work, at, make, models) for one, at in streams.items()}
         return next(iter(by_path.values())) if len(by_path) == 1 else of_paths(path, by_path)
-    return _contract(path, document, pointer, make, models)
+    return _contract(path, work, pointer, make, models)
 
 
-def _contract(path: str, document: Document, pointer: str, make: Any, models: Mapping[str, type[Event]]) -> Contract:
+def _contract(path: str, work: Work, pointer: str, make: Any, models: Mapping[str, type[Event]]) -> Contract:
     """Return the contract of the schema at a pointer; of the whole document if it is empty. Raises `UsageError`."""
+    document = work.document
     union = _union_of(document, target_of(document, pointer), f"#{pointer}") if pointer else _find_union(document, path)
     if union is None:
-        return _OneSchema(path, document, pointer, _validator(make, document, f"#{pointer}", path))
+        return _OneSchema(path, document, pointer, _validator(make, work, f"#{pointer}", path))
     field, pointers = union
     if not pointers:
         raise UsageError(f"The union of events in {path} names no types.")
@@ -75,17 +109,18 @@ def _contract(path: str, document: Document, pointer: str, make: Any, models: Ma
         api = OMNIGENTS
     else:  # only the field with the type is known
         api = Api("", lambda data, _event: as_text(data.get(field)), field, event_line="ignored", has_ends=False)
-    return _by_type(path, document, pointers, make, api, models)
+    return _by_type(path, work, pointers, make, api, models)
 
 
 def _by_type(
-    path: str, document: Document, pointers: Mapping[str, str], make: Any, api: Api,
+    path: str, work: Work, pointers: Mapping[str, str], make: Any, api: Api,
     models: Mapping[str, type[Event]], *shared: Document,
 ) -> Contract:  # fmt: skip
     """Return a contract with a schema for each type. `shared`: schemas whose fields every event may have."""
-    validators = {type_: _validator(make, document, at, path) for type_, at in pointers.items()}
+    document = work.document
+    validators = {type_: _validator(make, work, at, path) for type_, at in pointers.items()}
     return Contract(
-        path, validators, lambda type_, data: _issues(validators[type_], data),
+        path, validators, lambda type_, data: validators[type_].issues(data),
         lambda type_: Known(document, [target_of(document, pointers[type_]) or {}, *shared]), models=models, api=api,
     )  # fmt: skip
 
@@ -99,7 +134,7 @@ class _OneSchema(Contract):
 
     def _judge_payload(self, event: str | None, data: Any, checkable: Any) -> Judgement:
         fields = as_dict(data)
-        type_, issues = any_type(fields, event), tuple(_issues(self._validator, checkable))
+        type_, issues = any_type(fields, event), tuple(self._validator.issues(checkable))
         return Judgement("invalid" if issues else "valid", type_, sequence_number(fields), issues, data)
 
     def _of(self, _type: str | None) -> Known:
@@ -108,7 +143,7 @@ class _OneSchema(Contract):
 
 def _read(path: str, names: Sequence[str]) -> Document:
     try:
-        document = json.loads(Path(path).read_bytes())
+        document = json.loads(_bytes_of(path))
     except FileNotFoundError:
         choices = ", ".join([*names, "or the path of an openapi.json"])
         raise UsageError(f"There is no contract {path!r}: give {choices}.") from None
@@ -119,6 +154,18 @@ def _read(path: str, names: Sequence[str]) -> Document:
     if not isinstance(document, dict):
         raise UsageError(f"The contract {path} is JSON, but no OpenAPI document.")
     return document
+
+
+def _bytes_of(path: str) -> bytes:
+    """Return the content of a regular file. A device has no end, and a pipe may never have one."""
+    found = Path(path)
+    if found.exists() and not found.is_file():
+        raise UsageError(f"The contract {path} cannot be read: it is no regular file.")
+    with found.open("rb") as file:
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"The contract {path} is larger than {_MOST_BYTES >> 20} MiB: give the schema of the events.")
+    return content
 
 
 def _find_union(document: Document, path: str) -> Union | None:
@@ -178,14 +225,15 @@ def _own_types(document: Document, pointer: str, field: str) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def _validator(make: Any, document: Document, pointer: str, path: str) -> Validator:
+def _validator(make: Any, work: Work, pointer: str, path: str) -> Validator:
+    document = work.document
     schema: Document = {name: document[name] for name in _DEFINITIONS if name in document}
     if pointer.removeprefix("#/").partition("/")[0] in _DEFINITIONS:
         schema["$ref"] = pointer
     else:
         schema |= {name: value for name, value in as_dict(target_of(document, pointer)).items() if name != "$id"}
     try:
-        return cast("Validator", make(schema, validate_formats=False, retriever=_fetch_nothing, mask="value"))
+        return Validator(make, schema, work, target_of(document, pointer))
     except (ValueError, TypeError) as error:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"The schema {pointer} in {path} is unusable: {reason}") from None
@@ -193,16 +241,6 @@ def _validator(make: Any, document: Document, pointer: str, path: str) -> Valida
 
 def _fetch_nothing(uri: str) -> NoReturn:
     raise ValueError(f"{uri} is another document")
-
-
-def _issues(validator: Validator, data: Any) -> list[Issue]:
-    try:
-        if validator.is_valid(data):  # a fraction of the time, and nearly always so
-            return []
-        errors = islice(validator.iter_errors(data), _ENOUGH)
-        return [issue for error in errors for issue in _explain(error)]
-    except Exception as trouble:  # a foreign schema must not end a recording
-        return [Issue("", f"cannot be checked: {trouble}")]
 
 
 def _explain(error: Any) -> Iterator[Issue]:
