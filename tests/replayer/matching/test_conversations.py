@@ -232,6 +232,7 @@ def test_a_miss_with_a_long_text_makes_no_call_for_each_character() -> None:
         assert "x1-]{+x" in miss.lines[-1]
         return count
 
+    calls(1_000)  # the first one compiles the expressions for secrets
     assert calls(1_000_000) < calls(1_000) + 200
 
 
