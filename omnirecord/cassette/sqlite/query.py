@@ -65,14 +65,11 @@ class Query:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
         connection.execute(f"ATTACH ':memory:' AS {_COMPUTED}")
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        self._hand_over()
+        connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
         ours = {name: f"SELECT * FROM {_COMPUTED}.{name}" for name in computed}
         for name, select in {**ALIASES, **SELECTS, **ours}.items():
             connection.execute(f"CREATE TEMP VIEW {name} AS {select}")
         connection.execute("PRAGMA query_only = ON")
-
-    def _hand_over(self) -> None:
-        self._connection.deserialize(self._made.conn.serialize(), name=_COMPUTED)
 
     def _columns(self, name: str) -> tuple[str, ...]:
         return tuple(one[0] for one in self._connection.execute(f"SELECT * FROM {name} LIMIT 0").description)
@@ -107,8 +104,13 @@ class Query:
             rows = self._rows_of(name)
             self._made.table(name).insert_all({key: _storable(value) for key, value in row.items()} for row in rows)
             self._filled.add(name)
-        self._made.conn.commit()
-        self._hand_over()
+        # Row by row: SQLite 3.53 does not replace a database that the transaction has read.
+        self._connection.execute("PRAGMA query_only = OFF")
+        for name in missing:
+            rows = self._made.conn.execute(f"SELECT * FROM {name}")
+            marks = ", ".join("?" * len(rows.description))
+            self._connection.executemany(f"INSERT INTO {_COMPUTED}.{name} VALUES ({marks})", rows)
+        self._connection.execute("PRAGMA query_only = ON")
 
     def _execute(self, sql: str, parameters: Mapping[str, Any], given: str) -> sqlite3.Cursor:
         self._connection.set_authorizer(self._guard)
