@@ -25,6 +25,7 @@ from omnirecord.replayer.matching.conversations import _day_expression
 from omnirecord.replayer.player.rewrite import Renaming
 from omnirecord.wire.limits import Retention
 from tests.support.examples import each
+from tests.support.possessive import is_wrong_before_3_11_5
 from tests.support.pumped import slow
 
 pytestmark = pytest.mark.slow
@@ -176,6 +177,27 @@ def test_an_expression_that_a_function_makes_takes_linear_time(tmp_path: Path) -
     for name, several in examples.items():
         for pattern, uses in several:
             assert slow(pattern, uses) is None, (name, pattern.pattern)
+
+
+def test_a_possessive_group_that_fails_has_not_moved(tmp_path: Path) -> None:
+    """Before 3.11.5, Python goes on where the last, failed repetition of a possessive group has come to. Debian 12 has
+    3.11.2. An atomic group, `(?>(?:...)*)`, is right there."""
+    several = [pattern for examples in made(tmp_path).values() for pattern, _ in examples]
+    patterns = [*several, *(pattern for pattern, _ in [*compiled().values(), *literals().values()])]
+    assert [pattern.pattern for pattern in patterns if is_wrong_before_3_11_5(pattern)] == []
+
+
+@each(
+    ("source", "is_wrong"),
+    [
+        (r"(?:ab?c)*+", True), (r"(?:a(?!b))*+", True), (r"(?:(?!ab)a)*+", True), (r"(?: [a-z]+){0,3}+", True),
+        (r"(?:\\(?:a|u[0-9]{4}))*+", True), (r"(?:(?=a[b-z])b)*+", True), (r"(?:(?=a[b-z])a)*+", False),
+        (r"(?>(?:ab?c)*)", False), (r"(?:[^\\]+|\\.)*+", False), (r"[a-z]*+", False), (r"(?:ab)*+", False),
+        (r"(?:ab*)*+", False),
+    ],
+)  # fmt: skip
+def test_a_possessive_group_that_moves_before_it_fails_is_found(source: str, is_wrong: bool) -> None:
+    assert is_wrong_before_3_11_5(re.compile(source)) is is_wrong
 
 
 _CLASS = r"\[(?:[^\]\\\n]|\\.)*\]"

@@ -43,7 +43,7 @@ _ROOM = 128 * 1024
 _with_blank_line = len(BLANK_LINE).__add__
 _PAIR = rb"[dD](?:[0-7][0-9a-fA-F]{2}|[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 _ESCAPE = rb'\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|' + _PAIR + rb"))"
-_STRING = rb'"[^"\\\x00-\x1f]*+(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*+"'
+_STRING = rb'"[^"\\\x00-\x1f]*+(?>(?:' + _ESCAPE + rb'[^"\\\x00-\x1f]*+)*)"'
 _INTEGER = rb"(?:0|-?+[1-9][0-9]{0,14}+)"
 _FLOAT = rb"-?+(?:0|[1-9][0-9]{0,14}+)\.[0-9]{1,17}+"
 _KINDS = {str: re.compile(_STRING), int: re.compile(_INTEGER), float: re.compile(_FLOAT)}
@@ -84,7 +84,7 @@ class Shape(NamedTuple):
 @functools.lru_cache(maxsize=_MOST_SHAPES)
 def _any_head(at: int, rest: bytes) -> re.Pattern[bytes]:
     """Return the pattern of frames with the same rest and any head."""
-    return re.compile(b"(?:(?s:.{%d})%s){0,%d}+" % (at, rest, _TOGETHER))
+    return re.compile(b"(?>(?:(?s:.{%d})%s){0,%d})" % (at, rest, _TOGETHER))
 
 
 @dataclass(slots=True)

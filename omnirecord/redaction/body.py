@@ -22,8 +22,8 @@ _SPACE = rb"[ \t\r\n]{0,64}"
 _PLAIN_WORD = rb"[\w.\x80-\xff]"
 _JSON_WORD, _QUERY_NAME, _TAG_NAME = rb"[\w.\-\\\x80-\xff]", rb"[\w.\-%\[\]+]", rb"[\w.\-:]"
 _PARTS = {
-    b"json": rb"%b{1,256}+(?: %b{1,64}+){0,3}+" % (_JSON_WORD, _JSON_WORD),
-    b"plain": rb"(?:%b{1,256}+(?: %b{1,64}+){0,3}+)" % (_PLAIN_WORD, _PLAIN_WORD),
+    b"json": rb"%b{1,256}+(?>(?: %b{1,64}+){0,3})" % (_JSON_WORD, _JSON_WORD),
+    b"plain": rb"(?:%b{1,256}+(?>(?: %b{1,64}+){0,3}))" % (_PLAIN_WORD, _PLAIN_WORD),
     b"odd": rb" ?(?:-|\\{1,256}+[\w.\-\x80-\xff ])",  # in names whose last letters do not decide: headers, escapes
     b"some_json": rb"(?:%b{1,514}(?: %b{0,64}){0,7})?" % (_JSON_WORD, _JSON_WORD),
     b"query": _QUERY_NAME,

@@ -40,7 +40,7 @@ class Wait(Enum):
 WAIT = Wait.WAIT
 Answer = Found | Wait | None
 
-_NAME = rb"[\w.\-\x80-\xff]{1,64}+(?: [\w.\-\x80-\xff]{1,64}+){0,2}+"
+_NAME = rb"[\w.\-\x80-\xff]{1,64}+(?>(?: [\w.\-\x80-\xff]{1,64}+){0,2})"
 _BEFORE = re.compile(
     rb"""(?:(?P<line>(?:\A|[\r\n"']|\\[nr])(?:[ \t]|\\t|- |export )*+)|(?P<parameter>;[ \t]?)|[\s{,(\[<?&#])"""
     rb"""(?P<name>%b)[ \t]{0,8}\Z""" % _NAME
@@ -60,7 +60,7 @@ _MAYBE_VALUE = re.compile(rb"[ \t]{0,64}+[bu]?\\{0,15}+\Z")
 _NUMBER = re.compile(rb"[-+.0-9eE]{1,64}+")
 _CLOSED = b" \t\r\n,}]:)>;\"'"
 """Characters behind a quote that ends a string."""
-_PLAIN = re.compile(rb"""(?P<value>(?:[^\s"\\]|\\(?![nrt"\\]|\Z)){1,%d}+)[ \t]{0,64}+(?P<rest>[\r\n"#\\]?)""" % AHEAD)
+_PLAIN = re.compile(rb"""(?P<value>(?:[^\s"\\]|(?=\\[^nrt"\\])\\){1,%d}+)[ \t]{0,64}+(?P<rest>[\r\n"#\\]?)""" % AHEAD)
 _PARAMETER = re.compile(rb"""[^;&\s"'<>#\\]{1,%d}+""" % AHEAD)
 _HEADER_LINE = re.compile(rb"""[^\r\n"'\\]{1,%d}+""" % AHEAD)
 _CODE = re.compile(r"[A-Za-z_$]+(?:(?:\??\.|::|->)[A-Za-z_$]+)+|[\w.$:]+(?:\(.*\)|\[.*\]|<.*>)")

@@ -57,7 +57,7 @@ _ENCODED_IN_PATH = re.compile(r"(?i)%(?:3d|22|40)")
 """Matches in a path with the text of a URL or of JSON that may have a named secret."""
 _UNIT = re.compile(rb"%[0-9a-fA-F]{2}|.", re.DOTALL)
 _IN_PATH = re.compile(r"(;)([\w.\-%+]{1,256}+)=([^/;]*)")
-_IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=((?:[^;]|;(?! ?[\w.\-%+\[\]]{1,256}+=))*+)")
+_IN_QUERY = re.compile(r"(; ?)([\w.\-%+\[\]]{1,256}+)=([^;]*+(?>(?:;(?! ?[\w.\-%+\[\]]{1,256}+=)[^;]*+)*))")
 _LONGEST_CLOSE = 125
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 256
 """Most headers without secrets in the cache, and most characters of their values."""
