@@ -85,7 +85,7 @@ test-aiohttp: $(UV)
 		$(AIOHTTP_PYTEST) "not timed and not slow and not fast_path" $(AIOHTTP_SERVERS)
 
 # The environment is .tools/python, from requirements-dev.lock; Omnigent needs a newer Python.
-PYTHON_TESTS := tests/cli tests/server tests/replayer tests/recorder tests/pytest_plugin tests/end_to_end/hostile
+PYTHON_TESTS := tests/cli tests/server tests/replayer tests/recorder tests/pytest_plugin tests/end_to_end/hostile tests/test_surface.py
 
 TESTED_PYTHON := $(if $(IS_GIVEN),$(PYTHON),$(OLDEST_PYTHON))
 

@@ -39,7 +39,7 @@ def python() -> dict[str, str]:
         value = getattr(omnirecord, name)
         found[name] = _signature(value)
         if inspect.isclass(value):
-            members = [member for member in dir(value) if not member.startswith("_")]
+            members = [member for member in set(dir(value)) - set(dir(BaseException)) if not member.startswith("_")]
             found |= {f"{name}.{member}": _signature(inspect.getattr_static(value, member)) for member in members}
     return found
 
