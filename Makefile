@@ -57,27 +57,33 @@ endif
 # Each aiohttp has an environment of its own, without Omnigent, at the other versions of requirements-dev.lock: the
 # oldest of pyproject.toml, the newest 3.13, which many packages require, and the newest of all. If the latter is the one
 # of requirements-dev.lock, `make test` has run these tests on it. On the newest, they run once more without the fast
-# path: a copy of aiohttp has other private names.
+# path: a copy of aiohttp has other private names. Beside the oldest aiohttp, the other dependencies are at the oldest
+# version of pyproject.toml, too, and more tests run.
 AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
 AIOHTTP_SERVERS := tests/recorder/proxy tests/replayer/test_server.py tests/server
 AIOHTTP_TESTS := $(AIOHTTP_SERVERS) tests/ui/test_control.py tests/pytest_plugin/test_plugin.py
+OLDEST_TESTS := tests/wire tests/contract tests/replayer/matching
 AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
 AIOHTTP_PYTEST := .tools/aiohttp/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -m
 
 test-aiohttp: $(UV)
-	@mkdir -p .tools
+	@mkdir -p .tools && rm -f .tools/oldest.txt
 	@grep -vE '^ +--hash|^($(AIOHTTP_OWN))==' requirements-dev.lock | sed 's/ \\$$//' > .tools/without-aiohttp.txt
 	@resolve() { echo "$$1" | $(UV) pip compile --quiet --no-header --no-annotate --no-deps -; }; \
 	newest=$$(resolve '$(AIOHTTP)') && before=$$(resolve 'aiohttp>=3.13,<3.14') || exit 1; \
+	$(UV) pip compile --quiet --resolution lowest-direct --no-header --no-annotate --output-file .tools/oldest.txt pyproject.toml || exit 1; \
+	with="--requirements .tools/oldest.txt" more="$(OLDEST_TESTS)"; \
 	for version in "aiohttp==$(AIOHTTP_OLDEST)" "$$before" "$$newest"; do \
 		$(UV) venv --quiet --clear --python "$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo $(PYTHON))" .tools/aiohttp && \
 		$(UV) pip install --quiet --python .tools/aiohttp --constraint .tools/without-aiohttp.txt --editable ".[lake]" "$$version" \
-			freezegun httpx hypothesis openai proxy.py pytest pytest-aiohttp pytest-xdist trustme || exit 1; \
+			anthropic freezegun httpx httpx-sse hypothesis openai proxy.py pytest pytest-aiohttp pytest-xdist trustme && \
+		if [ -n "$$with" ]; then $(UV) pip install --quiet --python .tools/aiohttp $$with; fi || exit 1; \
 		if grep -q "^$$version " requirements-dev.lock; then \
 			echo "==> $$version is in requirements-dev.lock: make test runs the servers' tests on it"; continue; \
 		fi; \
-		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $(AIOHTTP_TESTS) || exit 1; \
+		echo "==> the servers' tests on $$version" && $(AIOHTTP_PYTEST) "not timed and not slow" $(AIOHTTP_TESTS) $$more || exit 1; \
+		with= more=; \
 	done; \
 	echo "==> the servers' tests on $$newest without the fast path"; \
 	rm -rf .tools/renamed && mkdir .tools/renamed && \

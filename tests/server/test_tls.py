@@ -277,7 +277,7 @@ def test_an_upstream_without_tls_takes_none_of_it(words: list[str], tmp_path: Pa
     done = CliRunner().invoke(
         main, ["proxy", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:1", "--db", db, *words]
     )
-    assert (done.exit_code, "are for an upstream with https" in done.stderr) == (2, True)
+    assert (done.exit_code, "are for an upstream with https" in done.output) == (2, True)
 
 
 async def test_clients_with_tls_get_streams_sockets_and_cuts_as_without(files: Files, tmp_path: Path) -> None:
