@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import chain, islice
@@ -38,7 +39,7 @@ verdict_option = click.option(
 @click.option("--type", "type_glob", metavar="GLOB", help="Only events of these types, such as 'session.*'.")
 @verdict_option
 @moment_options("events")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Highest number of events to print.")
+@click.option("--limit", type=click.IntRange(1, sys.maxsize), metavar="N", help="Highest number of events to print.")
 @click.option("--absolute", is_flag=True, help="Count times from the start of the recording, not of the session.")
 @output_options
 def events(

@@ -75,7 +75,7 @@ def lake_at(url: str) -> Lake:
     help="Only sessions whose last turn used this model; * stands for any text. Repeatable: one model is enough.",
 )  # fmt: skip
 @click.option(
-    "--limit", type=click.IntRange(min=0), metavar="N",
+    "--limit", type=click.IntRange(0, sys.maxsize), metavar="N",
     help=f"Highest number of sessions; 0 lists all. Default: {_SHOWN}; with --json, all.",
 )  # fmt: skip
 @json_option

@@ -33,7 +33,7 @@ _HEAD = 58
 @click.option("--session", metavar="ID", help="Only hits in this session and its model calls; the id may be shortened.")
 @moment_options("hits")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+    "--limit", type=click.IntRange(1, sys.maxsize), default=20, show_default=True, metavar="N",
     help="Highest number of hits to show.",
 )  # fmt: skip
 @click.option("--absolute", is_flag=True, help="Print times from the start of the recording, not of the session.")

@@ -24,7 +24,7 @@ LAST, LAST_FOLDED = 10, 100
 @verdict_option
 @click.option("-v", "--verbose", is_flag=True, help="Show every event and request, one line each.")
 @click.option(
-    "-n", "--last", type=click.IntRange(min=0), metavar="N",
+    "-n", "--last", type=click.IntRange(0, sys.maxsize), metavar="N",
     help="Number of earlier events to show (default: 100, or 10 if each event has a line).",
 )  # fmt: skip
 @click.option(

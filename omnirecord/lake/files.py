@@ -72,7 +72,9 @@ def files_of(lake: Lake, name: str) -> Files:
     """Return the files of a table. Raises `LakeError`."""
     table = lake.table(name)
     with lake.failures():
-        return files_in(table), pa.schema(table.schema().to_arrow())
+        files = files_in(table)
+        lake.refuse_foreign(name, (one.path for one in files))
+        return files, pa.schema(table.schema().to_arrow())
 
 
 def files_in(table: DeltaTable) -> list[File]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -106,11 +107,37 @@ class Lake:
     def table(self, name: str) -> DeltaTable:
         """Return a table of the lake at its newest version. Raises `MissingTable` or another `LakeError`."""
         with self.failures(name):
+            self._refuse_special_log(name)
             try:
                 return DeltaTable(self.table_url(name), storage_options=self.storage_options)
             except TableNotFoundError as error:
                 sentence = f"{self.url} has no table {name}: run `omnirecord lake init {self.url}`"
                 raise MissingTable(sentence) from error
+
+    def refuse_foreign(self, name: str, paths: Iterable[str]) -> None:
+        """Raise `LakeError` if a path that the log of a table names leads out of the table, or to no regular file."""
+        for path in paths:
+            if _is_foreign(path):
+                raise LakeError(
+                    f"the log of {self.table_url(name)} names the file {path[:100]!r} outside of the table: restore the"
+                    " log from a copy of the lake"
+                )
+            if self.is_local:
+                self._refuse_special(Path(self.url, name, path))
+
+    def _refuse_special_log(self, name: str) -> None:
+        if self.is_local and (log := Path(self.url, name, "_delta_log")).is_dir():
+            for one in log.iterdir():
+                self._refuse_special(one)
+
+    def _refuse_special(self, path: Path) -> None:
+        """Raise `LakeError` for a pipe or a device: reading it does not end, and no signal ends that."""
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            return
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise LakeError(f"{path} is no regular file: remove it, and restore the file from a copy of the lake")
 
     def marker(self) -> Marker:
         """Return the marker. Raises `LakeError` if there is no lake, or if its layout is newer than this version."""
@@ -118,6 +145,7 @@ class Lake:
             with self.failures():
                 if self.is_local:
                     self._refuse_file()
+                    self._refuse_special(Path(self.url, MARKER))
                     self.objects = self._folder()  # it may be newer than this object
                 try:
                     if self.is_local and not Path(self.url).is_dir():
@@ -127,7 +155,9 @@ class Lake:
                     sentence = f"{self.url} is no lake: make one with `omnirecord lake init {self.url}`"
                     raise LakeError(sentence) from error
                 found = Marker(*(value[name] for name in ("lake", "format", "created_at", "created_by")))
-        except (ValueError, KeyError, TypeError) as error:
+                if not isinstance(found.format, int):
+                    raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise LakeError(f"{self.url}/{MARKER} is damaged: restore it from a copy, or choose another URL") from error
         if found.format > FORMAT_VERSION:
             raise LakeError(
@@ -168,6 +198,7 @@ class Lake:
         for name, schema in SCHEMAS.items():
             wanted = Schema.from_arrow(schema)
             with self.failures():
+                self._refuse_special_log(name)
                 table = DeltaTable.create(
                     self.table_url(name), wanted, mode="ignore", partition_by=[PARTITION], name=name,
                     configuration={_MEASURED: ",".join(one for one in MEASURED if one in schema.names)},
@@ -192,6 +223,11 @@ class Lake:
             f"{self.url} does not support conditional PUT (If-None-Match), so two shippers could overwrite each other's"
             " commits: choose another store"
         )
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether a path leads out of its table: it is absolute, a URL, or has a step up."""
+    return path.startswith("/") or "://" in path or ".." in path.split("/") or "\0" in path
 
 
 def _allows_http() -> bool:
@@ -268,6 +304,7 @@ def _state(lake: Lake, name: str) -> TableState:
     with lake.failures():
         files = pa.table(table.get_add_actions(flatten=True))
         named = set(files["path"].to_pylist())
+        lake.refuse_foreign(name, named)
         unnamed = objects - named
         gone = table.vacuum(0, dry_run=True, enforce_retention_duration=False) if unnamed else ()  # not deleted yet
         known = {field.name for field in table.schema().fields}

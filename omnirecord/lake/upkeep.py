@@ -86,6 +86,7 @@ def _before(lake: Lake, name: str, until: date) -> tuple[list[File], DeltaTable]
     table = lake.table(name)
     with lake.failures():
         files = files_in(table)
+    lake.refuse_foreign(name, (one.path for one in files))
     return [one for one in files if one.day < until.isoformat()], table
 
 

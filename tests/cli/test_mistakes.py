@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from omnirecord.cassette.open import import_file
 from omnirecord.cli import main
 from omnirecord.cli.stderr import busy, progress
+from tests.support.cassettes import HEALTHY
 from tests.support.examples import each
 
 SSE = b'event: session.heartbeat\ndata: {"type": "session.heartbeat"}\n\n'
@@ -128,3 +132,23 @@ def test_there_is_no_bar_where_stderr_is_no_terminal(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.stderr", out)
     assert len(list(progress(ticking(clock, 100, 1.0), "reading"))) == 100
     assert out.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["events", "--limit"], ["tail", "-n"], ["search", "x", "--limit"]], ids=lambda w: w[0]
+)
+def test_a_number_of_forty_digits_is_refused(words: list[str]) -> None:
+    command, *rest = words
+    *before, option = rest
+    assert "is not in the range" in said(command, str(HEALTHY["text"]), *before, option, "9" * 40)
+
+
+def test_an_unknown_collation_in_a_cassette_is_a_sentence(tmp_path: Path) -> None:
+    db = tmp_path / "x.db"
+    import_file(HEALTHY["text"], db)
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        changed = "replace(sql, 'TEXT', 'TEXT COLLATE unknown')"
+        connection.execute(f"UPDATE sqlite_master SET sql = {changed} WHERE name = 'recordings'")
+        connection.commit()
+    assert "no such collation sequence: unknown" in said("query", str(db), "SELECT 1 FROM events")

@@ -51,12 +51,12 @@ class Query:
             for name, columns in computed.items():
                 self._made.create_table(name, dict(columns))
             self._define(computed)
-        except sqlite3.Error as error:
+            named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES)))
+            self.names: Names = {name: self._columns(name) for name in named}
+            """The columns of all that a query can name: computed tables, views, tables of the file."""
+        except sqlite3.Error as error:  # such as an unknown collation
             self.close()
             raise store._clear(error) from error
-        named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES)))
-        self.names: Names = {name: self._columns(name) for name in named}
-        """The columns of all that a query can name: computed tables, views, tables of the file."""
         self._guard = _Guard(self._connection, computed)
 
     def _define(self, computed: Computed) -> None:
