@@ -66,7 +66,7 @@ class Draft:
 
     def same(self, normal: Normal) -> str:
         if self.kind in ("user", "assistant"):
-            return _shown(normal.said(self.text))
+            return _shown(normal.asked(self.text))
         if self.kind in ("system", "reasoning") or (self.kind == "output" and self.value is None):
             return canonical(normal.written(self.text))
         if self.kind == "call" and isinstance(self.value, str):

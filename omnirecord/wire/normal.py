@@ -21,6 +21,8 @@ _LENGTHS = frozenset({"duration", "elapsed", "latency"})
 _LONG = 16
 """Characters from which the value of an id field counts as an id without a digit."""
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_WEEKDAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?"
+_CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?[AP]M)?(?: ?(?:Z|(?:UTC|GMT)?[+-]\d\d:?\d\d|UTC|GMT))?"
 _ID = re.compile(
     r"(?<![\w-])(?:[A-Za-z]{2,24}_)*(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32})(?![\w-])"
     r"|(?<![\w-])(?:[A-Za-z]{2,24}_)+(?=[a-f]*\d)[0-9a-f]{8,64}(?![\w-])"
@@ -29,10 +31,18 @@ _ID = re.compile(
     r"|(?<!\w)tmp[a-z0-9_]{8}(?!\w)"
 )
 """Ids of known shapes, and temporary folders with random names. A file's name in such a folder is compared."""
-_TIME = re.compile(
-    r"(?<!\d)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
-    rf"|(?<!\w){_MONTH} +\d{{1,2}} +(?:\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?|\d{{4}})(?!\w)"
+_TIME_OF_DAY = (
+    rf"(?<!\d)\d{{4}}[-/]\d\d[-/]\d\d(?:[T ]|, ){_CLOCK}"
+    rf"|(?<![\d/])\d{{1,2}}/\d{{1,2}}/\d{{4}},? {_CLOCK}"
+    rf"|(?<!\w){_WEEKDAY}\d{{1,2}} {_MONTH} \d{{4}},? {_CLOCK}"
+    rf"|(?<!\w){_WEEKDAY}{_MONTH} +\d{{1,2}},? \d{{4}},? {_CLOCK}"
+    rf"|(?<!\w){_WEEKDAY}{_MONTH} +\d{{1,2}} +\d\d:\d\d(?::\d\d)?(?: [A-Z]{{3,4}})?(?: \d{{4}})?(?!\w)"
 )
+_TIME = re.compile(rf"{_TIME_OF_DAY}|(?<!\w){_MONTH} +\d{{1,2}} +\d{{4}}(?!\w)")
+"""Times of day with their dates, and dates as `ls -l` prints them."""
+_TIME_OF_REQUEST = re.compile(_TIME_OF_DAY)
+_SHORTEST_ID = 6
+"""Least characters of a generated id in a request."""
 _WORD = re.compile(r"\S{7,}")
 """A text without white space. An id is within one; only words with a digit, or in a temporary folder, are searched."""
 _DIGIT = re.compile("[0-9]")
@@ -64,10 +74,15 @@ def is_absent(value: Any, name: str) -> bool:
 
 
 class Normal:
-    """Normalises values, and collects their ids in `ids`, in an order that does not depend on the order of keys."""
+    """Normalises values, and collects their ids in `ids`, in an order that does not depend on the order of keys.
 
-    def __init__(self) -> None:
+    `of_request`: a date without a time of day, and a very short id, are content: they select an answer.
+    """
+
+    def __init__(self, *, of_request: bool = False) -> None:
         self.ids: list[str] = []
+        self._of_request = of_request
+        self._time = _TIME_OF_REQUEST if of_request else _TIME
 
     def of(self, value: Any, name: str = "") -> Any:
         """The normalised JSON value. `name`: the field that holds it."""
@@ -97,7 +112,8 @@ class Normal:
         return made
 
     def _named(self, text: str, role: Role) -> Any:
-        if role == "id" and (len(text) >= _LONG or _DIGIT.search(text)):
+        is_short = self._of_request and len(text) < _SHORTEST_ID
+        if role == "id" and not is_short and (len(text) >= _LONG or _DIGIT.search(text)):
             self.ids.append(text)
             return ID
         if role == "time" and _DIGIT.search(text):
@@ -111,7 +127,12 @@ class Normal:
                 return {"\0json": self.of(parse(text)[0])}
             except (MalformedError, RecursionError):
                 pass
-        return ID.join(_without_times(part) for part in self.said(text).split(ID))
+        return self._without_times(self.said(text), self._time)
+
+    def asked(self, text: str) -> str:
+        """A normalised text of a message in a request. Ids and times of day are marks: clients add the current time. A
+        date without a time is content."""
+        return self._without_times(self.said(text), _TIME_OF_REQUEST)
 
     def said(self, text: str) -> str:
         """A normalised message text. Only ids are marks: a date in a message is content."""
@@ -127,9 +148,11 @@ class Normal:
         self.ids.append(found[0])
         return ID
 
-
-def _without_times(text: str) -> str:
-    return _TIME.sub(TIME, text) if len(text) >= _SHORTEST and _DIGIT.search(text) else text
+    @staticmethod
+    def _without_times(text: str, time: re.Pattern[str]) -> str:
+        if len(text) < _SHORTEST or not _DIGIT.search(text):
+            return text
+        return ID.join(time.sub(TIME, part) for part in text.split(ID))
 
 
 class Ids:

@@ -122,6 +122,29 @@ async def test_the_streams_of_a_provider_are_verified(recorded: Recorded) -> Non
     assert result.streams >= 10
 
 
+async def test_the_time_in_a_message_does_not_matter_to_any_client(tmp_path: Path) -> None:
+    async def ask(url: str, time: str, text: str = "What is new?") -> list[str]:
+        said: Any = [{"role": "user", "content": f"[{time}] {text}"}]
+        async with openai_client(url) as client, anthropic_client(url) as other:
+            response = await client.responses.create(model="m", input=said)
+            chat = await client.chat.completions.create(model="m", messages=said)
+            message = await other.messages.create(model="c", max_tokens=9, messages=said)
+            block: Any = message.content[0]
+            return [response.output_text, str(chat.choices[0].message.content), block.text]
+
+    recorded_at = "2026-12-01 08:55:34"
+    script = {f"[{recorded_at}] What is new?": Answer("All is calm.")}
+    async with ModelApis(script) as provider, Proxy(base(provider), tmp_path / "t.db", contract="auto") as proxy:
+        live = await ask(proxy.url, recorded_at)
+    assert live == ["All is calm."] * 3
+    async with omnirecord.replay(tmp_path / "t.db", timing="instant") as server:
+        assert await ask(server.url, "2026-12-01 08:55:35") == live
+        assert await ask(server.url, "2027-01-02 18:01:02") == live
+        assert server.unmatched == []
+        with pytest.raises(openai.NotFoundError, match=r"\[-new-\]\{\+old\+\}"):
+            await ask(server.url, recorded_at, "What is old?")
+
+
 # Misses
 
 

@@ -159,8 +159,36 @@ def test_ids_and_times_in_outputs_and_instructions_are_not_compared() -> None:
         )
 
     assert at("a1", "2026-01-02 03:04:05") == at("b2", "2026-01-03 04:05:06")
-    assert read({"model": "m", "input": "at 2026-01-02 03:04"}) != read({"model": "m", "input": "at 2026-01-02 03:05"})
     assert read({"model": "m", "input": f"see conv_{HEX}"}).items[0].same == "see <id>"
+
+
+TIMES = [
+    ("[2026-12-01 08:55:34]", "[2026-12-02 18:01:02]"),
+    ("2026-12-01T08:55:34.123456+00:00", "2026-12-01T08:55:35+01:00"),
+    ("[2026-12-01 08:55 UTC]", "[2027-01-01 09:00 UTC]"),
+    ("2026/12/01 08:55:34", "2026/12/02 08:55:34"),
+    ("12/1/2026, 8:55:34 AM", "12/10/2026, 11:02:00 PM"),
+    ("Tue Dec  1 08:55:34 UTC 2026", "Wed Dec  2 08:55:34 UTC 2026"),
+    ("Tue, 01 Dec 2026 08:55:34 GMT", "Wed, 02 Dec 2026 18:55:34 GMT"),
+    ("Tue Dec 01 2026 08:55:34 GMT+0000", "Wed Dec 02 2026 18:55:34 GMT+0100"),
+]
+
+
+@each(("recorded", "got"), TIMES)
+def test_a_time_of_day_in_a_message_is_not_compared(recorded: str, got: str) -> None:
+    for path, key in (("/v1/responses", "input"), ("/v1/chat/completions", "messages"), ("/v1/messages", "messages")):
+
+        def asked(text: str, key: str = key, path: str = path) -> Conversation:
+            return read({"model": "m", key: [{"role": "user", "content": text}]}, path)
+
+        assert asked(f"{recorded} What is new?") == asked(f"{got} What is new?")
+        assert asked(f"{recorded} What is new?") != asked(f"{got} What is old?")
+        assert asked(f"{recorded} What is new?") != asked("What is new?")
+
+
+@each(("recorded", "got"), [("on Dec 24 2026", "on Dec 25 2026"), ("on 2026-12-24", "on 2026-12-25")])
+def test_a_date_without_a_time_of_day_in_a_message_is_compared(recorded: str, got: str) -> None:
+    assert read({"model": "m", "input": recorded}) != read({"model": "m", "input": got})
 
 
 def test_white_space_and_case_of_a_prompt_count() -> None:
