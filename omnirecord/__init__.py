@@ -164,7 +164,7 @@ def replay(
     skip_gates_after: float | None = None,
     gate_timeout: float | None = None,
     match: Iterable[str] = (),
-    match_on: str | Iterable[str] = (),
+    match_on: str | Iterable[str] | None = None,
     faults: Iterable[str] = (),
     chunks: str | None = None,
     resume: bool = False,
@@ -196,7 +196,8 @@ def replay(
         skip_gates_after: Seconds at a closed gate after which the replay continues without the request.
         gate_timeout: Former name of `skip_gates_after`.
         match: Rules that change which recorded request answers (`docs/matching.md`).
-        match_on: `"body"` also compares request bodies.
+        match_on: Further parts of a request that have to be equal: `[]` ignores bodies, `"body"` compares whole
+            bodies. Default: whole bodies, unless a rule in `match` says something else about bodies.
         faults: Faults to inject (`docs/faults.md`).
         chunks: Size of one write: `recorded`, `frame`, `byte` or `random:SEED`.
         resume: Add an id to every event, and honour `Last-Event-ID`.

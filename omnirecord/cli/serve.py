@@ -76,8 +76,8 @@ _KEYS = "keys: space pauses, . steps to the next event, + and - change the speed
 )  # fmt: skip
 @click.option(
     "--match", multiple=True, metavar="RULE",
-    help="Rule for comparing a request with the recorded requests. 'ignore query page' ignores the query parameter"
-    " page; 'body' compares whole bodies. Repeatable. See docs/matching.md.",
+    help="Rule for comparing a request with the recorded requests. 'path' ignores bodies; 'ignore query page' ignores"
+    " the query parameter page. Repeatable. See docs/matching.md.",
 )  # fmt: skip
 @click.option(
     "--fault", "faults", multiple=True, metavar="SPEC",

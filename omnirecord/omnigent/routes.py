@@ -93,6 +93,10 @@ def creates_session(method: str, target: str) -> bool:
     return method == "POST" and path_of(target).endswith("/v1/sessions")
 
 
+OWN_ID = ("id", "session_id")
+"""The fields by which a request that creates a session chooses the id of this session."""
+
+
 def deletes_session(method: str, target: str) -> bool:
     return method == "DELETE" and below_session(target) == ""
 

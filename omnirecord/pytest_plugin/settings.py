@@ -23,8 +23,6 @@ from . import KEYS, OF_RECORDING, OF_REPLAY
 _CHOICES = {"record": ("none", "once", "all"), "timing": ("original", "compressed", "instant"), "redact": ("content",)}
 GATE_TIMEOUT = 30.0
 """Default seconds that a replay waits for a request."""
-MATCH_ON = ("body",)
-"""Default parts of a request that have to match, beside method, path and query."""
 LONGEST = 1e6
 """Longest limit, in seconds."""
 _SEVERAL = ("gates", "faults", "match", "match_on", "redact_patterns")
@@ -55,7 +53,6 @@ def settings_of(*layers: Mapping[str, Any]) -> Settings:
             "speed and max_gap go with timing='original' or 'compressed'; the default in a test is 'instant'"
         )
     replay.setdefault("timing", "instant")
-    replay.setdefault("match_on", MATCH_ON)
     recording = {key: _all_of(key, merged[key]) for key in OF_RECORDING if key in merged}
     cassette, record = merged.get("cassette"), merged.get("record")
     only_replays = record == "none" or bool(replay.get("faults"))

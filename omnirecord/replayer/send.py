@@ -29,6 +29,7 @@ from ..server.raw_response import RawResponse
 from ..server.timers import Timers, wake
 from ..text import joined
 from ..wire.headers import decoded, end_to_end, header, unsendable, without
+from ..wire.json_rpc import Message
 from ..wire.redirects import Reached, at_own_address
 from .omnigent_ui.page import MadeUp
 from .player import Answering, Failing, Playing
@@ -306,7 +307,20 @@ def refusal(
     return answer
 
 
+def refusal_of_miss(
+    api: Api | None, call: Message | None, message: str, nearest: list[dict[str, str]]
+) -> web.StreamResponse:
+    """Return the answer to a request that was not recorded, as an error of its API. A JSON-RPC request gets an error
+    with its `id` and status 200: clients of MCP take a 404 for the end of their session."""
+    if call is None:
+        return refusal(api, 404, NOT_RECORDED, message, nearest=nearest)
+    error = {"code": _NOT_RECORDED_CALL, "message": message, "data": {"code": NOT_RECORDED, "nearest": nearest}}
+    return json_response({"jsonrpc": "2.0", "id": call.id, "error": error}, 200 if call.kind == "request" else 404)
+
+
 NOT_RECORDED = "not_recorded"
+_NOT_RECORDED_CALL = -32004
+"""A code that JSON-RPC leaves to servers, and that MCP does not use."""
 
 _ANTHROPIC = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",

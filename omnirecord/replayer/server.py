@@ -37,7 +37,7 @@ from .matching.conversations import LARGEST
 from .omnigent_ui import OmnigentUi, Quiet, is_page, serve_updates
 from .omnigent_ui.page import BuiltUi, MadeUp, installed
 from .player.plan import ReplayPlan
-from .send import NOT_RECORDED, Sender, Waiting, keep_quiet, refusal, send_made_up
+from .send import Sender, Waiting, keep_quiet, refusal_of_miss, send_made_up
 
 log = logging.getLogger("omnirecord")
 
@@ -369,12 +369,13 @@ class Replay(WithBlock, PlayheadControl):
 
     def _miss(self, request: web.BaseRequest, target: str, miss: player.Miss) -> web.StreamResponse:
         text = miss.text
-        served = Served(request.method, target, 404, None, text)
+        answer = refusal_of_miss(self._api(target), miss.call, f"omnirecord: {text}", miss.nearest)
+        served = Served(request.method, target, answer.status, None, text)
         self.requests.append(served)
         self.unmatched.append(served)
         if self.logs_misses:
             log.warning("%s", text, extra={"has_lines": True})
-        return refusal(self._api(target), 404, NOT_RECORDED, f"omnirecord: {text}", nearest=miss.nearest)
+        return answer
 
     def _reached(self, exchange: Exchange, headers: Headers) -> list[Reached]:
         """Return the upstream of a recorded exchange, and those of the other hops, with their addresses for the client

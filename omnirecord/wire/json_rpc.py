@@ -8,6 +8,11 @@ from typing import Any, Literal
 SESSION_HEADER = "mcp-session-id"
 """The header in lower case by which MCP names a session."""
 _META, _TOKEN = "_meta", "progressToken"
+_CANCELLED = "requestId"
+"""The parameter of a notification that names a request."""
+_INITIALIZE = "initialize"
+_ROOTS = "roots"
+"""The key of the folders of a client, in its answer to the server."""
 Kind = Literal["request", "notification", "result", "error"]
 
 
@@ -44,15 +49,21 @@ def message_of(data: Any) -> Message | None:
     return None
 
 
-def without_ids(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a message without the numbers that a client counts up: its `id`, and the progress token of a request."""
-    rest = {name: value for name, value in data.items() if name != "id" or "method" not in data}
-    params = rest.get("params")
-    if isinstance(params, dict) and isinstance(params.get(_META), dict):
-        meta = {name: value for name, value in params[_META].items() if name != _TOKEN}
-        kept = {_META: meta} if meta else {}
-        rest["params"] = {name: value for name, value in params.items() if name != _META} | kept
-    return rest
+def compared(data: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a client's message that counts in a comparison. Numbers that the client counts up do not: its
+    `id`, and the id of a request that it cancels. Neither does `_meta` with the progress token. The parameters of
+    `initialize` and the client's `roots` describe the client and its machine, and do not count either."""
+    method = data.get("method")
+    if method is None:
+        result = data.get("result")
+        has_roots = isinstance(result, dict) and _ROOTS in result
+        return {**data, "result": {_ROOTS: None}} if has_roots else data
+    rest = {name: value for name, value in data.items() if name != "id"}
+    params = rest.pop("params", None)
+    if isinstance(params, dict):
+        uncounted = (_META,) if "id" in data else (_META, _CANCELLED)
+        params = {name: value for name, value in params.items() if name not in uncounted}
+    return rest if not params or method == _INITIALIZE else {**rest, "params": params}
 
 
 def answered_to(data: Any, recorded: Message, asked: Message) -> Any:

@@ -43,6 +43,8 @@ _TIME = re.compile(rf"{_TIME_OF_DAY}|(?<!\w){_MONTH} +\d{{1,2}} +\d{{4}}(?!\w)")
 _TIME_OF_REQUEST = re.compile(_TIME_OF_DAY)
 _SHORTEST_ID = 6
 """Least characters of a generated id in a request."""
+_MADE_UP = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}")
+"""A generated id without a prefix, which a client makes up itself."""
 _WORD = re.compile(r"\S{7,}")
 """A text without white space. An id is within one; only words with a digit, or in a temporary folder, are searched."""
 _DIGIT = re.compile("[0-9]")
@@ -71,6 +73,15 @@ def role(name: str) -> Role:
 def is_absent(value: Any, name: str) -> bool:
     """Whether a field is ignored: null counts as no field."""
     return value is None or role(name) == "noise"
+
+
+def is_made_up(value: Any, name: str) -> bool:
+    """Whether the value of a field is nothing but a generated id or a time, such as one client adds and another does
+    not."""
+    if role(name) == "time" and not isinstance(value, dict | list | bool):
+        return value is not None
+    is_text = isinstance(value, str)
+    return is_text and (_MADE_UP.fullmatch(value) or _TIME_OF_REQUEST.fullmatch(value)) is not None
 
 
 class Normal:

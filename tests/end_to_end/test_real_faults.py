@@ -118,7 +118,7 @@ async def test_a_status_raises_what_the_page_says_and_is_not_tried_again(status:
     tape, requests, call = ASKS[ask]
     fault = f"answer {requests} with {status}"
     async with (
-        Replay(cassette(tape, Path()), timing="instant", faults=[fault]) as server,
+        Replay(cassette(tape, Path()), timing="instant", faults=[fault], match_on=[]) as server,
         omnigent_client.OmnigentClient(server.url, timeout=10.0) as client,
     ):
         known = tape != "responses" and ask not in ("sessions.create", "SessionsChat.query")
@@ -196,7 +196,7 @@ async def test_heartbeats_keep_a_wait_alive_beyond_the_timeout(tmp_path: Path, m
 async def snapshot(name: str, *faults: str) -> tuple[Any, dict[str, Any]]:
     """After a turn with this fault, as the client gives it and as it came."""
     async with (
-        Replay(cassette(name, Path()), timing="instant", faults=faults) as server,
+        Replay(cassette(name, Path()), timing="instant", faults=faults, match_on=[]) as server,
         omnigent_client.OmnigentClient(server.url) as client,
     ):
         session = await client.sessions.create(BUNDLE)

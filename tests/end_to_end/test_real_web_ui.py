@@ -141,7 +141,7 @@ async def test_a_session_that_was_recorded_without_it_is_shown_by_the_one_that_i
         assert server.page == "an installed web UI"
         await page.open()
         await page.pick("04cc962c53894fceb438253de1a3c240")
-        await page.say("Whatever is said: a message counts, its words do not.")
+        await page.say(script.SUMMARISE)
         await page.approve()
         await page.sees(answer_to(script.SUMMARISE), times=1)
         await page.rests()

@@ -15,7 +15,7 @@ import omnirecord
 from omnirecord.replayer.server import Replay
 from tests.support.later import later
 
-later("mcp")
+mcp = later("mcp")
 station = later("tests.other_apis.mcp_weather")
 
 SHIPPED = Path(__file__).parent.parent.parent / "cassettes" / "generic"
@@ -98,15 +98,43 @@ async def test_a_result_waits_for_the_answer_to_the_servers_question() -> None:
     assert order == ["answered", "result"]
 
 
-async def test_other_arguments_are_a_mismatch_and_another_tool_is_a_miss() -> None:
-    async with Replay(SHIPPED / "mcp_json.jsonl", timing="instant") as server, session_of(server.url) as session:
+@pytest.mark.parametrize("name", ["mcp", "mcp_json"])
+async def test_other_arguments_or_another_tool_are_an_error_of_this_call_that_says_which_word(name: str) -> None:
+    async with Replay(SHIPPED / f"{name}.jsonl", timing="instant") as server, session_of(server.url) as session:
+        with pytest.raises(mcp.McpError) as missed:
+            await session.call_tool("forecast", {"city": "Rome", "days": 2})
+        assert missed.value.error.code == -32004
+        assert missed.value.error.message.splitlines()[1:] == [
+            "  body $.params.arguments.city: [-Oslo-]{+Rome+}",
+            "To ignore bodies: --match path (in Python and pytest: match_on=[])",
+        ]
+        with pytest.raises(mcp.McpError) as missed:
+            await session.call_tool("tides", {})
+        said = missed.value.error.message.splitlines()[1:]
+        assert set(said) > {'  body $.params.name: recorded "forecast", got "tides"'}
+        assert not any("--match" in line for line in said)
+        assert station.text_of(await session.call_tool("broken", {"sensor": "wind"})).endswith("wind is broken")
+        assert [(one.status, one.exchange) for one in server.unmatched] == [(200, None)] * 2
+
+
+async def test_if_bodies_are_ignored_other_arguments_are_a_mismatch() -> None:
+    replay = Replay(SHIPPED / "mcp_json.jsonl", timing="instant", match=["path"])
+    async with replay as server, session_of(server.url) as session:
         answer = await session.call_tool("forecast", {"city": "Rome", "days": 2})
         assert station.text_of(answer) == "Oslo: sunny for 2 days"
         assert [(one.field, one.got["arguments"]["city"]) for one in server.mismatches] == [("params", "Rome")]
-        with pytest.raises(Exception, match="terminated"):
-            await session.call_tool("tides", {})
-        said = server.unmatched[-1].why.splitlines()[1:]
-        assert said == [f'  body $.params.name: recorded "{tool}", got "tides"' for tool in ("broken", "forecast")]
+
+
+async def test_another_client_may_introduce_itself() -> None:
+    async with (
+        Replay(SHIPPED / "mcp.jsonl", timing="instant") as server,
+        station.streamable_http_client(f"{server.url}/mcp") as (read, write, _),
+        station.ClientSession(
+            read, write, client_info=mcp.types.Implementation(name="editor", version="7.1")
+        ) as session,
+    ):
+        assert (await session.initialize()).serverInfo.name == "weather"
+        assert (server.unmatched, server.mismatches) == ([], [])
 
 
 async def test_whole_bodies_are_compared_without_the_numbers_that_the_client_counts() -> None:

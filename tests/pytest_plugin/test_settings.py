@@ -17,14 +17,14 @@ FOLDER = Path("/suite/tests/deep/cassettes")
 
 
 def test_without_a_word_a_test_is_replayed_instantly() -> None:
-    settings, replay = settings_of(), {"timing": "instant", "match_on": ("body",)}
+    settings, replay = settings_of(), {"timing": "instant"}
     assert (settings.record, settings.cassette, settings.replay) == ("none", None, replay)
 
 
 def test_a_later_layer_beats_an_earlier_one_where_it_says_something() -> None:
     settings = settings_of({"record": "all", "timing": "original"}, {"record": "once", "timing": None}, {"speed": 2})
     assert settings.record == "once"
-    assert settings.replay == {"timing": "original", "speed": 2, "match_on": ("body",)}
+    assert settings.replay == {"timing": "original", "speed": 2}
 
 
 def test_of_several_markers_the_closest_wins_and_none_takes_back() -> None:

@@ -14,7 +14,7 @@ import pytest
 from omnirecord import ServerError, UsageError
 from omnirecord.model import TimedFrame
 from omnirecord.replayer.server import Replay
-from tests.replayer.test_server import EVENTS, STREAM, heard, post
+from tests.replayer.test_server import EVENTS, MESSAGE, STREAM, heard, post
 from tests.support.cassettes import Made, conversation, delta, heartbeat
 from tests.support.wire import Wire, ask, connected, eventually, get
 
@@ -80,7 +80,7 @@ async def test_a_step_waits_for_a_client_and_at_a_gate_for_its_request(tmp_path:
             assert await heard(wire, 2) == ["heartbeat", "presence"]
             await eventually(lambda: server.position().waits_for == f"POST {EVENTS}")
             assert not steps.done()
-            await ask(server.url, post(EVENTS))
+            await ask(server.url, MESSAGE)
             assert (await steps).type == "session.status"
 
 
@@ -185,7 +185,7 @@ async def test_a_body_may_come_in_pieces(tmp_path: Path) -> None:
 
 
 async def test_the_state_can_be_read_although_a_client_said_what_no_text_may_hold(tmp_path: Path) -> None:
-    async with Replay(conversation().save(tmp_path / "t.db")) as server:
+    async with Replay(conversation().save(tmp_path / "t.db"), match=["path"]) as server:
         await ask(server.url, post(EVENTS, b'{"type": "\\ud800"}'))
         assert (await look(server, "state"))["mismatches"][0]["got"] == "\ud800"
 
@@ -209,7 +209,7 @@ async def test_a_reset_cuts_streams_and_the_next_client_begins_at_the_start(tmp_
     async with Replay(conversation().save(tmp_path / "t.db"), timing="instant") as server:
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
-            await ask(server.url, post(EVENTS))
+            await ask(server.url, MESSAGE)
             await heard(wire, 5)
             await ask(server.url, get("/v1/nothing"))
             await server.reset()
@@ -218,7 +218,7 @@ async def test_a_reset_cuts_streams_and_the_next_client_begins_at_the_start(tmp_
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
             assert await heard(wire, 2) == ["heartbeat", "presence"]
-            assert (await ask(server.url, post(EVENTS))).status.split()[1] == b"202"
+            assert (await ask(server.url, MESSAGE)).status.split()[1] == b"202"
 
 
 async def test_who_waits_for_a_step_when_all_is_reset_steps_in_what_begins_then(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ async def test_a_step_goes_on_with_who_listens_when_the_client_that_it_waited_fo
             step = asyncio.create_task(server.step())
             await eventually(lambda: server.paused)
         await eventually(lambda: server.position().next is None)
-        await ask(server.url, post(EVENTS))
+        await ask(server.url, MESSAGE)
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
             assert (await asyncio.wait_for(step, 5)).stream == 2

@@ -15,9 +15,8 @@ import pytest
 import omnirecord
 from omnirecord.replayer.server import Replay
 from omnirecord.replayer.verify import quantile
-from tests.replayer.test_server import STREAM, heard, post
+from tests.replayer.test_server import MESSAGE, STREAM, heard
 from tests.support.cassettes import Made, conversation, delta
-from tests.support.stage import EVENTS
 from tests.support.watchdog import slowness
 from tests.support.wire import ask, connected, get
 
@@ -147,7 +146,7 @@ async def test_many_replays_live_in_one_process_and_leave_nothing_behind(tmp_pat
         async with connected(server.url, get(STREAM)) as wire:
             await wire.head()
             told = await heard(wire, 2)
-            await ask(server.url, post(EVENTS))
+            await ask(server.url, MESSAGE)
             return told + await heard(wire, 6)
 
     servers = [Replay(path, timing="instant") for _ in range(count)]

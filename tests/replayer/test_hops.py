@@ -15,7 +15,7 @@ import omnirecord
 from omnirecord.errors import ServerError, UsageError
 from omnirecord.replayer.server import Replay
 from tests.replayer.player.test_models import ANSWER, BODY, PATH, called
-from tests.replayer.test_server import STREAM, heard, post
+from tests.replayer.test_server import MESSAGE, STREAM, heard, post
 from tests.support import forked
 from tests.support.cassettes import SHIPPED, Made, conversation, event
 from tests.support.stage import EVENTS, gists
@@ -63,7 +63,7 @@ async def test_an_answer_of_the_model_takes_its_own_time_while_the_first_hop_wai
         answer = await call(server.urls["model"])
         assert time.monotonic() - begun >= 1  # 4 s were recorded
         assert gists(answer.body) == ANSWER
-        await ask(server.url, post(EVENTS))
+        await ask(server.url, MESSAGE)
         assert await heard(wire, 1) == ["running"]
 
 

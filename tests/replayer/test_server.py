@@ -38,6 +38,10 @@ def post(target: str, body: bytes = b"") -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (target.encode(), len(body), body)
 
 
+MESSAGE = post(EVENTS, b'{"type": "message"}')
+"""The message of `conversation()`."""
+
+
 async def heard(wire: Wire, count: int) -> list[str]:
     """The next `count` events on a stream, in short; the response's head is skipped."""
     body = b""
@@ -62,7 +66,7 @@ async def test_a_stream_is_the_recorded_one_byte_for_byte(tmp_path: Path, timing
     tape = short(headers=(*SSE, *coding))
     async with served(tape, tmp_path, timing=timing) as server:
         stream = asyncio.create_task(ask(server.url, get(STREAM)))
-        assert (await ask(server.url, post(EVENTS, b'{"type": "message"}'))).status.startswith(b"HTTP/1.1 202")
+        assert (await ask(server.url, MESSAGE)).status.startswith(b"HTTP/1.1 202")
         answer = await stream
     assert (answer.body, answer.whole) == (tape.wire[1], True)
     assert answer.end_to_end == [(name.encode(), value.encode()) for name, value in (*SSE, *coding)]

@@ -18,7 +18,7 @@ from omnirecord.errors import UsageError
 from omnirecord.replayer import send as waiting
 from omnirecord.replayer.server import Replay
 from omnirecord.wire.sse import Parser
-from tests.replayer.test_server import STREAM, heard, post
+from tests.replayer.test_server import MESSAGE, STREAM, heard, post
 from tests.support.cassettes import Made, conversation, delta, heartbeat, status, zipped
 from tests.support.stage import EVENTS, SESSION
 from tests.support.wire import Wire, ask, connected, eventually, get
@@ -59,7 +59,7 @@ async def test_a_closed_gate_sends_heartbeats_that_say_what_they_are(tmp_path: P
             assert synthetic.startswith(MARK)
             (frame,) = Parser().feed(synthetic)
             assert (frame.event, json.loads(frame.data or "")["type"]) == ("session.heartbeat", "session.heartbeat")
-        await ask(server.url, post(EVENTS))
+        await ask(server.url, MESSAGE)
         rest = b"".join([await wire.chunk() for _ in range(1)])
         assert MARK not in rest
 
@@ -113,7 +113,7 @@ async def test_what_it_waits_for_is_said_and_taken_back(tmp_path: Path, caplog: 
         assert caplog.messages == [LINE]
         await asyncio.sleep(0.3)
         assert server.waiting == [GATE], "a heartbeat does not take it back"
-        await ask(server.url, post(EVENTS))
+        await ask(server.url, MESSAGE)
         await eventually(lambda: not server.waiting)
         assert caplog.messages == [LINE]
 
@@ -246,7 +246,7 @@ async def test_a_session_that_began_anew_leaves_a_waiting_listener_its_own_gates
 
 
 async def test_it_tells_what_came_what_was_missed_and_what_was_different(tmp_path: Path) -> None:
-    async with Replay(conversation().save(tmp_path / "tape.db"), timing="instant") as server:
+    async with Replay(conversation().save(tmp_path / "tape.db"), timing="instant", match=["path"]) as server:
         await ask(server.url, get(SESSION))
         await ask(server.url, post(EVENTS, b'{"type": "interrupt"}'))
         missed = await ask(server.url, get("/v1/sessions/s/item"))

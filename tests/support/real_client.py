@@ -163,7 +163,7 @@ async def make_turn(
     """A turn, and the replay that it was made with. `request_s`: the client's timeout."""
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         async with (
-            Replay(path, timing="instant", faults=faults) as server,
+            Replay(path, timing="instant", faults=faults, match_on=[]) as server,
             omnigent_client.OmnigentClient(server.url, timeout=request_s) as client,
         ):
             return await CALLERS[caller](client, name), server

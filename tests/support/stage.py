@@ -53,11 +53,12 @@ class Listener:
 
 
 class Stage:
-    """A cassette being played. Methods are named after what a client does."""
+    """A cassette being played. Methods are named after what a client does. Its clients send no bodies, so bodies do not
+    count by default; with `match_on=None`, they count as in a replay."""
 
     def __init__(self, tape: Made, timing: str = "original", **chosen: Any) -> None:
         self.tape = tape
-        how = Options(timing=timing, **chosen)
+        how = Options(timing=timing, **{"match_on": (), **chosen})
         self.plan = ReplayPlan(tape.store(), how.gates, how.only)
         self.player = Player(self.plan, how)
         self.controls = self.player.controls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from omnirecord.wire.json_rpc import answered_to, message_of, without_ids
+from omnirecord.wire.json_rpc import answered_to, compared, message_of
 from tests.support.examples import each
 
 CALL = {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "x", "_meta": {"progressToken": 3}}}
@@ -32,13 +32,11 @@ def test_other_values_are_no_messages(data: Any) -> None:
 
 
 def test_calls_that_differ_in_the_numbers_of_the_client_are_equal() -> None:
-    assert (
-        without_ids(CALL) == without_ids(LATER) == {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x"}}
-    )
+    assert compared(CALL) == compared(LATER) == {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "x"}}
 
 
 def test_the_id_of_an_answer_counts() -> None:
-    assert without_ids({"jsonrpc": "2.0", "id": 3, "result": {}})["id"] == 3
+    assert compared({"jsonrpc": "2.0", "id": 3, "result": {}})["id"] == 3
 
 
 def test_an_answer_gets_the_id_and_the_progress_token_of_the_new_request() -> None:

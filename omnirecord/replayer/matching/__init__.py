@@ -18,11 +18,12 @@ from ...omnigent.routes import creates_session, is_bookkeeping, path_of
 from .bodies import OF_CALLS, Bodies
 from .conversations import Conversations
 from .key import NEAREST, Incoming, Key, Masked, Mismatch, Miss, difference, in_order, key_of, line, named, nearest
-from .rules import DEFAULT, Order, Rules
+from .rules import DEFAULT, WHOLE_BODY, Order, Rules
 
 READS = frozenset({"GET", "HEAD"})
 _REPEATABLE = READS | {"PUT", "DELETE"}  # RFC 9110, section 9.2.2: idempotent
 _NOTHING = "nothing: it was "
+IGNORE_BODIES = "--match path (in Python and pytest: match_on=[])"
 Asked = set[int]
 """The numbers of the exchanges that have answered a request."""
 
@@ -40,8 +41,8 @@ class Lookup:
     ) -> None:  # fmt: skip
         self._rules = rules
         self.key = lru_cache(1)(lambda request: key_of(request.method, request.target, request.headers, rules))
-        self._bodies = Bodies(request_body, exchanges)
-        self.calls = self._bodies.calls
+        self._bodies = Bodies(request_body, exchanges, own_ids=rules.maps_sessions)
+        self.call, self.calls = self._bodies.call, self._bodies.calls
         self.conversations = Conversations(request_body, filter(may_ask_model, exchanges), rules, day_of)
         self._index: dict[tuple[bool, Key], list[Exchange]] = defaultdict(list)
         self._relaxed: dict[tuple[bool, Key], Key] = {}
@@ -159,29 +160,43 @@ class Lookup:
     def _other_bodies(self, key: Key, request: Incoming, recorded: list[Exchange], asked: Asked | None) -> Miss:
         """Return a miss with the differences of bodies; exchanges that have not answered come first."""
         if self._bodies.call(request) is not None:
-            recorded = self._bodies.fitting(request, recorded, OF_CALLS[:1]) or recorded
+            near = (self._bodies.fitting(request, recorded, paths) for paths in (OF_CALLS, OF_CALLS[:1]))
+            recorded = next(filter(None, near), recorded)
         differ = (
             self._bodies.differences(request, x, self._body_paths(request))
             for x in sorted(recorded, key=lambda x: x.exchange in (asked or ()))
         )
         told = list(islice(dict.fromkeys(differ), NEAREST))
-        return Miss(f"{key} was recorded, but not with this body", [named(key, one) for one in told], told)
+        message = f"{key} was recorded, but not with this body"
+        return Miss(message, [named(key, one) for one in told], told, self._advice(request, recorded))
+
+    def _advice(self, request: Incoming, recorded: list[Exchange]) -> str:
+        """Return how to ignore bodies; empty if the difference is in a part that counts all the same."""
+        paths = self._body_paths(request)
+        others = [path for path in paths if path != WHOLE_BODY]
+        ignorable = WHOLE_BODY in paths and self._bodies.fitting(request, recorded, others)
+        return f"To ignore bodies: {IGNORE_BODIES}" if ignorable else ""
 
     def _fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversations are equal, and whose bodies are, at the paths of the rules. A body
         that was cut has to be the beginning of the request's body."""
         whole = self.conversations.fitting(request, [x for x in recorded if not x.request_is_cut])
-        fitting = self._bodies.fitting(request, whole, self._body_paths(request))
+        paths = self._body_paths(request)
+        fitting = self._bodies.fitting(request, whole, paths)
         if len(whole) == len(recorded):
             return fitting
         numbers = {x.exchange for x in fitting}
-        return [x for x in recorded if x.exchange in numbers or (x.request_is_cut and self._bodies.begins(request, x))]
+        is_compared = bool(paths) or self.conversations.has(request)
+        cut = (x for x in recorded if x.request_is_cut and (not is_compared or self._bodies.begins(request, x)))
+        numbers.update(x.exchange for x in cut)
+        return [x for x in recorded if x.exchange in numbers]
 
     def _body_paths(self, request: Incoming) -> list[str]:
-        """Return the paths of the rules, and those of a JSON-RPC call. A conversation is not compared as a whole."""
+        """Return the paths of the rules, and those of a JSON-RPC call. A conversation is not compared as a whole, and
+        neither is a request that only stores a setting."""
         paths = self._rules.body_paths(request.method, path_of(request.target))
-        if self.conversations.has(request):
-            return [path for path in paths if path]
+        if self.conversations.has(request) or is_bookkeeping(request.method, request.target):
+            return [path for path in paths if path != WHOLE_BODY]
         return paths if self._bodies.call(request) is None else list(dict.fromkeys([*OF_CALLS, *paths]))
 
     def _next_of(self, recorded: list[Exchange], request: Incoming, asked: Asked, *, again: bool) -> Exchange | None:

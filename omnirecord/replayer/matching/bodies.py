@@ -1,33 +1,39 @@
 """Compares the bodies of a request and of recorded ones, as a whole or at JSON paths. Secrets count as equal. Pure.
 
 JSON is compared by value. Generated ids, times and names of temporary folders do not count, as in `omnirecord diff`. A
-form is compared by its fields, other text as it is. Binary and multipart bodies are not compared.
+form is compared by its fields, other text as it is. Binary and multipart bodies are not compared. An empty body equals
+none.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import zip_longest
 from typing import Any
 from urllib.parse import parse_qs
 
-from ...model import Exchange, Headers
+from ...analysis.diff.differences import spans
+from ...model import Exchange, Headers, Request
+from ...omnigent.routes import OWN_ID, creates_session
 from ...redaction.redactor import body_without_secrets
 from ...text import clip
 from ...wire.headers import header
-from ...wire.json_rpc import SESSION_HEADER, Message, message_of, without_ids
-from ...wire.normal import Ids, Normal
+from ...wire.json_rpc import SESSION_HEADER, Message, compared, message_of
+from ...wire.normal import ID, TIME, Ids, Normal, is_made_up
 from ...wire.strict_json import loads
 from .key import Incoming
-from .rules import spelled, values_at
+from .rules import WHOLE_BODY, spelled, values_at
 
 OF_CALLS = ("$.method", "$.params.name")
 """JSON paths at which JSON-RPC requests have to be equal: the method, and the tool or prompt that it names."""
 COMPARED = 1 << 20
 """Bytes of a request's body that are compared."""
+_KEPT = 16
+"""Recorded bodies that are kept as values."""
 _SHOWN = 160
 """Characters of one side of a marked difference."""
 _SHOWN_FIELDS = 60
@@ -50,25 +56,39 @@ class Unlike:
         return f"body {self.path}: {marked(_value_text(self.recorded), _value_text(self.got))}"
 
 
+def is_upload(headers: Headers) -> bool:
+    """Whether the body of a request with these headers is an upload. It differs each time, and is not compared."""
+    kind = _kind(headers)
+    return kind.startswith("multipart/") or kind == "application/octet-stream"
+
+
+def _kind(headers: Headers) -> str:
+    return (header(headers, "content-type") or "").partition(";")[0].strip().lower()
+
+
 def value_of(body: bytes, headers: Headers) -> Any:
     """Return the content of a body as a value to compare; one mark for all bodies that are not compared."""
-    kind = (header(headers, "content-type") or "").partition(";")[0].strip().lower()
-    if kind.startswith("multipart/") or kind == "application/octet-stream":
+    if not body:
+        return _NOTHING
+    if is_upload(headers):
         return _UNSEEN
     try:
         text = body.decode()
-        if kind == "application/x-www-form-urlencoded":
+        if _kind(headers) == "application/x-www-form-urlencoded":
             return parse_qs(text, keep_blank_values=True)
-        return json.loads(text) if text else _NOTHING
+        return json.loads(text)
     except UnicodeDecodeError:
         return _UNSEEN
     except (ValueError, RecursionError):
         return text
 
 
-def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unlike | None:
-    """Return the first difference of two values; None if they are equal. `known`: the recorded ids, none of which
-    stands for another one."""
+_Known = Callable[[], Mapping[str, int]]
+"""The number of recorded requests that hold an id, by this id. None of these ids stands for another one."""
+
+
+def first_unlike(recorded: Any, got: Any, known: _Known) -> Unlike | None:
+    """Return the first difference of two values; None if they are equal."""
     if recorded is _UNSEEN and got is _UNSEEN:
         return None
     try:
@@ -77,8 +97,28 @@ def first_unlike(recorded: Any, got: Any, known: Callable[[], Set[str]]) -> Unli
         return None if recorded == got else Unlike("$", recorded, got)
 
 
+def _digest(value: Any) -> int:
+    """Return a number that is equal for values without a difference."""
+    if value is _UNSEEN or value is _NOTHING:
+        return id(value)
+    try:
+        return hash(json.dumps(_without_marks(Normal(of_request=True).of(value))))
+    except RecursionError:
+        return 0
+
+
+def _without_marks(value: Any) -> Any:
+    """Return a normalised value without the members that are an id or a time: only one of two equal bodies may have
+    them."""
+    if isinstance(value, list):
+        return [_without_marks(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_marks(one) for key, one in value.items() if one not in (ID, TIME)}
+
+
 def ids_in(value: Any) -> list[str]:
-    found = Normal()
+    found = Normal(of_request=True)
     try:
         found.of(value)
     except RecursionError:
@@ -88,16 +128,20 @@ def ids_in(value: Any) -> list[str]:
 
 def marked(recorded: str, got: str) -> str:
     """Return two texts as one, with recorded text in `[-…-]` and new text in `{+…+}`."""
-    from ...analysis.diff.differences import spans  # few replays have a mismatch
-
     return "".join(MARKS[one.tone] % clip(one.text, _SHOWN) for one in spans(recorded, got))
 
 
-def _unlike(recorded: Any, got: Any, path: str, name: str, ids: Ids, known: Callable[[], Set[str]]) -> Unlike | None:
-    """Return the first difference below `path`. `ids`: each id of one side stands for one of the other."""
+def _unlike(recorded: Any, got: Any, path: str, name: str, ids: Ids, known: _Known) -> Unlike | None:
+    """Return the first difference below `path`. `ids`: each id of one side stands for one of the other. A member that
+    only one side has is no difference if it is a generated id or a time."""
     if isinstance(recorded, dict) and isinstance(got, dict):
         keys = sorted(recorded.keys() | got.keys())
-        pairs = ((f"{path}.{key}", recorded.get(key, _NOTHING), got.get(key, _NOTHING), key) for key in keys)
+        members = ((key, recorded.get(key, _NOTHING), got.get(key, _NOTHING)) for key in keys)
+        pairs = (
+            (f"{path}.{key}", one, other, key)
+            for key, one, other in members
+            if not ((one is _NOTHING or other is _NOTHING) and _is_added(key, one, other, known))
+        )
     elif isinstance(recorded, list) and isinstance(got, list):
         items = zip_longest(recorded, got, fillvalue=_NOTHING)
         pairs = ((f"{path}[{n}]", one, other, name) for n, (one, other) in enumerate(items))
@@ -107,10 +151,16 @@ def _unlike(recorded: Any, got: Any, path: str, name: str, ids: Ids, known: Call
     return next((one for one in found if one is not None), None)
 
 
-def _is_alike(recorded: Any, got: Any, name: str, ids: Ids, known: Callable[[], Set[str]]) -> bool:
+def _is_added(key: str, recorded: Any, got: Any, known: _Known) -> bool:
+    """Whether a member that only one side has is generated, and refers to no other request."""
+    value, own = (got, 0) if recorded is _NOTHING else (recorded, 1)
+    return is_made_up(value, key) and (not isinstance(value, str) or known().get(value, 0) <= own)
+
+
+def _is_alike(recorded: Any, got: Any, name: str, ids: Ids, known: _Known) -> bool:
     if _NOTHING in (recorded, got) or _UNSEEN in (recorded, got) or type(recorded) in (dict, list):
         return recorded is got
-    left, right = Normal(), Normal()
+    left, right = Normal(of_request=True), Normal(of_request=True)
     if json.dumps(left.of(recorded, name)) != json.dumps(right.of(got, name)):
         return False
     pairs = zip(left.ids, right.ids, strict=False)
@@ -128,19 +178,25 @@ def _value_text(value: Any) -> str:
 
 
 class Bodies:
-    """The bodies of recorded requests. `read` returns a decoded body; values at JSON paths are cached."""
+    """The bodies of recorded requests. `read` returns a decoded body. Their digests and their values at JSON paths are
+    kept, and the bodies are not: a cassette may hold gigabytes. `own_ids`: the id that a client chooses for a new
+    session does not count."""
 
-    def __init__(self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange] = ()) -> None:
+    def __init__(
+        self, read: Callable[[Exchange], bytes], exchanges: Sequence[Exchange] = (), *, own_ids: bool = False
+    ) -> None:
         self._read = read
+        self._own_ids = own_ids
         self._exchanges = exchanges
         self._values: dict[tuple[int, str], list[str]] = {}
-        self._wholes: dict[int, Any] = {}
-        self._got = lru_cache(1)(lambda request: _counted(value_of(request.safe, request.headers)))
+        self._digests: dict[int, int] = {}
+        self._whole = lru_cache(_KEPT)(lambda exchange: self._counted(exchange.request, self._safe(exchange)))
+        self._got = lru_cache(1)(lambda request: self._counted(request, request.safe))
 
     def begins(self, request: Incoming, exchange: Exchange) -> bool:
         """Whether the recorded body, which was cut, is the beginning of this request's body."""
         recorded = self._read(exchange)
-        if request.content.startswith(recorded):
+        if request.content.startswith(recorded) or (is_upload(request.headers) and is_upload(exchange.request.headers)):
             return True
         return request.safe.startswith(body_without_secrets(recorded))
 
@@ -150,15 +206,16 @@ class Bodies:
             return recorded
         got = {path: values_at(path, request.safe) for path in paths if path}
         found = [x for x in recorded if all(self._at(path, x) == values for path, values in got.items())]
-        if "" not in paths or len(request.body) >= COMPARED:
+        if WHOLE_BODY not in paths or len(request.body) >= COMPARED:
             return found
-        return [x for x in found if self._unlike(x, request) is None]
+        digest = _digest(self._got(request))
+        return [x for x in found if self._digest(x) == digest and self._unlike(x, request) is None]
 
     def differences(self, request: Incoming, exchange: Exchange, paths: Sequence[str]) -> str:
         """Return the differences at these paths: `body $.x: recorded "a", got "b"`."""
         pairs = ((path, self._at(path, exchange), values_at(path, request.safe)) for path in paths if path)
         told = [f"body {path}: recorded {_values_text(a)}, got {_values_text(b)}" for path, a, b in pairs if a != b]
-        if "" in paths:
+        if WHOLE_BODY in paths and not told:
             unlike = self._unlike(exchange, request)
             told += [] if unlike is None else [str(unlike)]
         return " and ".join(told)
@@ -189,7 +246,7 @@ class Bodies:
         if self.call(request) is None:
             return []
         session = header(request.headers, SESSION_HEADER)
-        same = [x for x in recorded if self._unlike(x, request) is None]
+        same = self.fitting(request, list(recorded), [WHOLE_BODY])
         return sorted(same, key=lambda x: header(x.request.headers, SESSION_HEADER) != session)
 
     def mismatches(self, request: Incoming, exchange: Exchange) -> list[tuple[str, Any, Any]]:
@@ -204,15 +261,29 @@ class Bodies:
         """Return the first difference of a recorded body and that of a request; None if they are equal."""
         return first_unlike(self._whole(exchange), self._got(request), lambda: self._known_ids)
 
-    def _whole(self, exchange: Exchange) -> Any:
-        if exchange.exchange not in self._wholes:
-            self._wholes[exchange.exchange] = _counted(value_of(self._safe(exchange), exchange.request.headers))
-        return self._wholes[exchange.exchange]
+    def _digest(self, exchange: Exchange) -> int:
+        if exchange.exchange not in self._digests:
+            self._digests[exchange.exchange] = _digest(self._whole(exchange))
+        return self._digests[exchange.exchange]
+
+    def _counted(self, request: Request | Incoming, body: bytes) -> Any:
+        """Return the value of the part of a body that counts."""
+        value = value_of(body, request.headers)
+        if message_of(value) is not None:
+            return compared(value)
+        if self._own_ids and isinstance(value, dict) and creates_session(request.method, request.target):
+            return {name: one for name, one in value.items() if name not in OWN_ID}
+        return value
 
     @cached_property
-    def _known_ids(self) -> set[str]:
-        named = {x.session_id for x in self._exchanges if x.session_id is not None}
-        return named.union(*(ids_in(self._whole(x)) for x in self._exchanges))
+    def _known_ids(self) -> Counter[str]:
+        """The ids in recorded requests, with the number of these requests. An id of a session counts twice at least:
+        it refers to that session."""
+        known = Counter(x.session_id for x in self._exchanges if x.session_id is not None)
+        known += Counter(known.keys())
+        for x in self._exchanges:
+            known.update(set(ids_in(self._whole(x))))
+        return known
 
     def _at(self, path: str, exchange: Exchange) -> list[str]:
         where = exchange.exchange, path
@@ -223,11 +294,6 @@ class Bodies:
     def _safe(self, exchange: Exchange) -> bytes:
         body = self._read(exchange)
         return body_without_secrets(body) if body else b""
-
-
-def _counted(value: Any) -> Any:
-    """Return the part of a body's value that counts: the client numbers its JSON-RPC requests."""
-    return value if message_of(value) is None else without_ids(value)
 
 
 def _spelled(body: bytes) -> str | bytes:

@@ -23,7 +23,7 @@ from ...redaction.redactor import body_without_secrets
 from ...text import clip, counted, one_line, same_start
 from .bodies import MARKS, marked
 from .key import Incoming, Miss
-from .rules import PARTS, Rules
+from .rules import PARTS, WHOLE_BODY, Rules
 
 _MASKS = (b"omnirecord-redacted-", b"***")
 """Every recorded body that lacks a secret holds one of these."""
@@ -143,7 +143,7 @@ class Conversations:
         more = [f"  and {counted(len(found) - _LISTED, 'more difference')}"] if len(found) > _LISTED else []
         message = f"{key} was recorded, but not with this conversation"
         facts = [{"request": f"{key} ({which})", "differs": one} for one in told]
-        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more])
+        return Miss(message, facts, [f"{which}:", *(f"  {one}" for one in told), *more], _advice(found))
 
     def told(self, x: Exchange) -> str:
         """Return the number of a recorded call and the last message of its user; empty if it is no call."""
@@ -173,7 +173,7 @@ class Conversations:
     def _parts(self, request: Incoming) -> list[str]:
         path = path_of(request.target)
         ignored = self._rules.ignored_parts(request.method, path)
-        settings = ["settings"] if "" in self._rules.body_paths(request.method, path) else []
+        settings = ["settings"] if WHOLE_BODY in self._rules.body_paths(request.method, path) else []
         return [part for part in (*PARTS, *settings) if part not in ignored]
 
     def _matches(self, asked: _Asked, x: Exchange, parts: list[str]) -> bool:
@@ -234,6 +234,13 @@ def _share(one: Difference) -> float:
     recorded, got = one.recorded, one.got
     equal = same_start(recorded, got) + same_start(recorded[::-1], got[::-1])
     return min(1.0, equal / max(len(recorded), len(got)))
+
+
+def _advice(found: list[Difference]) -> str:
+    """Return how to ignore these differences: the rule for their part, or for all parts if several differ."""
+    parts = {one.part for one in found}
+    which = f" {parts.pop()}" if len(parts) == 1 else ""
+    return f"To ignore such a difference: --match 'ignore conversation{which}'"
 
 
 def _line(one: Difference) -> str:

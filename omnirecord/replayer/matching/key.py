@@ -25,6 +25,7 @@ from ...redaction.redactor import body_without_secrets, header_without_secrets, 
 from ...text import clip, same_start
 from ...wire.content_coding import decoded
 from ...wire.headers import header
+from ...wire.json_rpc import Message
 from .rules import DEFAULT, Rules
 
 _MASKED = re.compile(r"\*{4,}")
@@ -129,17 +130,20 @@ class Incoming:
 @dataclass(frozen=True, slots=True)
 class Miss:
     """No recorded exchange answers a request. `nearest`: `request` and `differs` of the most similar recorded requests.
-    `lines`: the same as text, with the differences marked."""
+    `lines`: the same as text, with the differences marked. `advice`: the rule that ignores these differences. `call`:
+    the JSON-RPC message of the request."""
 
     message: str
     nearest: list[dict[str, str]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    advice: str = ""
+    call: Message | None = None
 
     @property
     def text(self) -> str:
-        """The message and a line for each recorded request, with short ids."""
+        """The message, a line for each recorded request, and the advice, with short ids."""
         head = self.message + ("; nearest recorded, as [-recorded-]{+asked+}:" if self.lines else "")
-        told = [head, *(f"  {line}" for line in self.lines)]
+        told = [head, *(f"  {line}" for line in self.lines), *([self.advice] if self.advice else [])]
         return "\n".join(short_ids(one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…") for one in told)
 
 

@@ -5,12 +5,14 @@
                              this part of a request to a model does not count; without a PART, only the path does
     add query GLOB           these count, though they would be ignored
     add header NAME          this header counts; of a header with a secret, only its presence counts
-    body [JSONPATH]          the values at this path of the JSON body have to be equal (RFC 9535); without it, the body
+    path                     bodies do not count
+    body [JSONPATH]          the values at this path of the JSON body have to be equal (RFC 9535), instead of the whole
+                             body; without a path, the whole body
     order loose | strict     equal requests in any order, told apart by their bodies | all of a session as recorded
     sessions mapped          the nth session id that a client generates stands for the nth recorded session
 
 A rule, but for the last, may end in `for METHOD GLOB` and then applies to such requests only. `add` takes precedence
-over `ignore`, and the last `order` applies.
+over `ignore`, `body` over `path`, and the last `order` applies. Without a rule `path` or `body`, the whole body counts.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ Order = Literal["recorded", "loose", "strict"]
 _FORMS = {
     "ignore": {"query": "ignore query [GLOB]", "conversation": "ignore conversation [PART]"},
     "add": {"query": "add query GLOB", "header": "add header NAME"},
+    "path": {"": "path"},
     "body": {"": "body [JSONPATH]"},
     "order": {"loose": "order loose", "strict": "order strict"},
     "sessions": {"mapped": "sessions mapped"},
@@ -46,6 +49,8 @@ _METHOD = re.compile(r"[*?A-Z-]+")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _IGNORED = "idle"
 _RELAXED = ("include_*", "refresh_state*", "limit*")
+WHOLE_BODY = ""
+"""The JSON path of a whole body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ EVERY = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `kind`: its first two words, or `body`; `what`: the rest, may be empty."""
+    """One rule. `kind`: its first two words, or `body` or `path`; `what`: the rest, may be empty."""
 
     kind: str
     what: str = ""
@@ -110,8 +115,11 @@ class Rules:
         return sorted(set(self._of("add header", method, path)))
 
     def body_paths(self, method: str, path: str) -> list[str]:
-        """Return the JSON paths at which bodies have to be equal; the empty path means the whole body."""
-        return list(dict.fromkeys(self._of("body", method, path)))
+        """Return the JSON paths at which bodies have to be equal, or `WHOLE_BODY`. The list is empty if bodies do not
+        count."""
+        chosen = list(dict.fromkeys(self._of("body", method, path)))
+        ignores_bodies = any(True for _ in self._of("path", method, path))
+        return chosen if chosen or ignores_bodies else [WHOLE_BODY]
 
     def ignored_parts(self, method: str, path: str) -> set[str]:
         """Return the parts of a request to a model that do not count; if none counts, its settings do not either."""
@@ -136,14 +144,17 @@ MATCH_ON = ("method", "path", "query", "body")
 """The names that `match_on` takes. The first three always count."""
 
 
-def rules_of(match_on: str | Iterable[str]) -> list[str]:
-    """Return the rules of these names, of which only `body` adds one. Raises `UsageError`."""
+def rules_of(match_on: str | Iterable[str] | None) -> list[str]:
+    """Return the rule of these names: `body`, or `path` without the name `body`. None has no rule. Raises
+    `UsageError`."""
+    if match_on is None:
+        return []
     names = [match_on] if isinstance(match_on, str) else list(match_on)
     for name in names:
         if name not in MATCH_ON:
             instead = "; a header counts with match='add header NAME'" if name == "headers" else ""
             raise UsageError(f"match_on has no {name!r}: it takes {', '.join(MATCH_ON)}{instead}")
-    return ["body"] if "body" in names else []
+    return ["body"] if "body" in names else ["path"]
 
 
 def parse_rule(spec: str) -> Rule:
@@ -151,6 +162,10 @@ def parse_rule(spec: str) -> Rule:
     body, scope = _split_scope(spec)
     first, _, rest = body.strip().partition(" ")
     forms = _FORMS[_known(spec, first.lower(), _FORMS)]
+    if first.lower() == "path":
+        if rest.strip():
+            raise _wrong(spec, f"{rest.split()[0]!r} is too much", "path")
+        return Rule("path", "", scope)
     if first.lower() == "body":
         path = rest.strip()
         if path and (problem := json_path_problem(path)):

@@ -56,7 +56,7 @@ class Options:
         no_gate: bool = False,
         hold_opens: bool = False,
         match: Iterable[str] = (),
-        match_on: str | Iterable[str] = (),
+        match_on: str | Iterable[str] | None = None,
         faults: Iterable[str] = (),
         chunks: str | None = None,
         resume: bool = False,
@@ -269,7 +269,7 @@ class Player:
 
     def _miss(self, request: Incoming, asked: Asked | None = None, instead: Sequence[Exchange] = ()) -> Miss:
         """Return the miss of a request. It names another hop that has such requests."""
-        miss = self._lookup.miss(request, asked, instead)
+        miss = replace(self._lookup.miss(request, asked, instead), call=self._lookup.call(request))
         elsewhere = self._plan.in_another_hop(request.method, request.target)
         return replace(miss, message=f"{miss.message}; {elsewhere}") if elsewhere else miss
 

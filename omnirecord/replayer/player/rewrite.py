@@ -25,8 +25,9 @@ from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from ...model import Exchange, Headers
-from ...omnigent.routes import path_of, query_of, session_of, with_session
+from ...omnigent.routes import OWN_ID, creates_session, path_of, query_of, session_of, with_session
 from ...wire.event_ids import event_id, parse_event_id, stamp
+from ...wire.headers import without
 from ...wire.json_rpc import Message, answered_to
 from ...wire.sse import read_fields
 from ...wire.strict_json import as_dict, loads
@@ -138,14 +139,28 @@ class SessionMap:
         return self._recorded.get(name, name)
 
     def request(self, request: Incoming) -> Incoming:
-        """Return the request in recorded ids. Its body stays as it is."""
+        """Return the request in recorded ids: those in its path, and the values of its query and of its JSON body."""
         if not self._recorded:
             return request
         name, path, query = session_of(request.target), path_of(request.target), query_of(request.target)
         target = path if name is None else with_session(path, self.recorded(name))
         if query:
             target += "?" + "&".join(self._parameter(one) for one in query.split("&"))
-        return replace(request, target=target)
+        request = replace(request, target=target)
+        if creates_session(request.method, target):  # its own id is a new one
+            return request
+        value = loads(request.content) if any(name.encode() in request.content for name in self._recorded) else None
+        if not isinstance(value, dict | list):
+            return request
+        headers = without(request.headers, {"content-encoding"})
+        return replace(request, body=json.dumps(self._value(value)).encode(), headers=headers)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.recorded(value)
+        if isinstance(value, list):
+            return [self._value(one) for one in value]
+        return {key: self._value(one) for key, one in value.items()} if isinstance(value, dict) else value
 
     def _parameter(self, text: str) -> str:
         name, equals, value = text.partition("=")
@@ -176,7 +191,7 @@ def session_map(plan: ReplayPlan) -> SessionMap:
 def own_id(request: Incoming) -> str | None:
     """Return the id that a `POST /v1/sessions` chooses for its session; None if it chooses none."""
     value = as_dict(loads(request.body))
-    found = (value.get(name) for name in ("id", "session_id"))
+    found = (value.get(name) for name in OWN_ID)
     return next((name for name in found if isinstance(name, str) and is_plain(name)), None)
 
 

@@ -83,12 +83,29 @@ def test_each_part_has_to_be_equal(other: dict[str, Any]) -> None:
     assert answered(lookup(ask("a")), ask("a") | other, set()) is None
 
 
-def test_settings_count_with_a_rule_for_whole_bodies() -> None:
+def test_settings_count_where_whole_bodies_do() -> None:
     warm = ask("a", temperature=1, metadata={"run": "1"})
-    assert answered(lookup(ask("a")), warm, set()) == 1
-    assert answered(lookup(ask("a"), rules=["body"]), warm, set()) is None
-    assert answered(lookup(ask("a"), rules=["body", "ignore conversation settings"]), warm, set()) == 1
-    assert answered(lookup(ask("a"), rules=["body"]), ask("a", user="u", metadata={"run": "2"}), set()) == 1
+    for rules in ([], ["body"]):
+        assert answered(lookup(ask("a"), rules=rules), warm, set()) is None
+        assert answered(lookup(ask("a"), rules=[*rules, "ignore conversation settings"]), warm, set()) == 1
+        assert answered(lookup(ask("a"), rules=rules), ask("a", user="u", metadata={"run": "2"}), set()) == 1
+    assert answered(lookup(ask("a"), rules=["path"]), warm, set()) == 1
+    assert answered(lookup(ask("a"), rules=["path"]), ask("b"), set()) is None
+
+
+@each(
+    ("other", "rule"),
+    [
+        (ask("b"), "ignore conversation messages"),
+        (ask("a", model="n"), "ignore conversation model"),
+        (ask("a", temperature=1), "ignore conversation settings"),
+        (ask("b", model="n"), "ignore conversation"),
+    ],
+)
+def test_a_miss_names_the_rule_that_ignores_its_difference(other: dict[str, Any], rule: str) -> None:
+    said = lookup(ask("a")).miss(request(other)).text.splitlines()[-1]
+    assert said == f"To ignore such a difference: --match '{rule}'"
+    assert answered(lookup(ask("a"), rules=[rule]), other, set()) == 1
 
 
 def test_rules_ignore_a_part_or_all_of_a_conversation() -> None:
@@ -127,7 +144,8 @@ def test_a_compressed_body_is_read() -> None:
 
 def test_a_body_that_is_no_conversation_matches_only_such_a_one() -> None:
     found = lookup(ask("a"), b"no JSON")
-    assert answered(found, b"neither", set()) == 2
+    assert answered(found, b"neither", set()) is None
+    assert answered(found, b"no JSON", set()) == 2
     assert answered(found, ask("a"), set()) == 1
     assert answered(lookup(ask("a")), b"neither", set()) is None
     message = lookup(ask("a")).miss(request(b"neither")).message
@@ -140,7 +158,8 @@ def test_a_miss_names_the_nearest_call_and_the_first_difference() -> None:
     assert miss.text == (
         f"POST {PATH} was recorded, but not with this conversation; nearest recorded, as [-recorded-]{{+asked+}}:\n"
         "  call 2 of 3, exchange 2:\n"
-        "    item 1 (user): Weather in [-Rome-]{+Oslo+}?"
+        "    item 1 (user): Weather in [-Rome-]{+Oslo+}?\n"
+        "To ignore such a difference: --match 'ignore conversation messages'"
     )
     assert miss.nearest == [
         {"request": f"POST {PATH} (call 2 of 3, exchange 2)", "differs": "item 1 (user): Weather in [-Rome-]{+Oslo+}?"}

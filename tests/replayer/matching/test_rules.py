@@ -40,6 +40,7 @@ RULES = st.one_of(
         Rule, st.just("body"), st.sampled_from(["$.a", "$.a[0].b", "$..x", "$[?@.a == 'b c']", "$['a b']"]), SCOPES
     ),
     st.builds(Rule, st.just("order"), st.sampled_from(["loose", "strict"]), SCOPES),
+    st.builds(Rule, st.just("path"), st.just(""), SCOPES),
     st.just(Rule("sessions", "mapped")),
 )
 
@@ -97,6 +98,7 @@ REFUSED = {
     "ignore query a b": "'b' is too much",
     "order strict now": "'now' is too much",
     "add header a:b": "'a:b' is no name of a header",
+    "path $.a": "'$.a' is too much; there is 'path'",
     "body $[": "'$[' is no JSON path: ",
     "body a.b": "'a.b' is no JSON path: expected",
     "body $.a[": "is no JSON path: unexpected end of query",

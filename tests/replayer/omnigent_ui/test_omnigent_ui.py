@@ -49,9 +49,7 @@ async def test_a_browser_gets_the_page_its_files_and_the_session_as_it_is_now(ta
             assert (again.status, await again.read()) == (304, b"")
         async with client.get(f"{SESSION}/stream", headers=BROWSER) as stream:
             await stream.content.readuntil(b"heartbeat")
-            await asyncio.gather(
-                client.post(EVENTS, json={}), client.post(f"{SESSION}/elicitations/e/resolve", json={})
-            )
+            await asyncio.gather(client.post(EVENTS), client.post(f"{SESSION}/elicitations/e/resolve"))
             await stream.content.readuntil(b'"status": "idle"')
             async with client.get(ITEMS, headers=BROWSER) as items:
                 assert [one["id"] for one in (await items.json())["data"]] == ["m", "u"]
