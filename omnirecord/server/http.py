@@ -171,9 +171,9 @@ class Client(web.RequestHandler):
         super().connection_lost(exc)
         self.handled = None
 
-    def set_parser(self, parser: Any, *more: Any) -> None:
+    def set_parser(self, parser: Any, *more: Any, **named: Any) -> None:
         self._is_tunnel = True
-        super().set_parser(parser, *more)
+        super().set_parser(parser, *more, **named)
 
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
