@@ -26,13 +26,14 @@ CONTROL = "/-/omnirecord/"
 GATE_EXAMPLE = "POST /v1/sessions/*/events"
 """A gate as a person writes it: METHOD GLOB."""
 READ_EXAMPLE = "GET /v1/sessions/*"
-_SESSION = re.compile(r"/v1/(?:sessions|conversations)/([^/?]+)(/[^?]*)?")
+_SESSION = re.compile(r"/v1/(?:sessions|conversations(?=/[^/]+/(?!items(?:/|$))[^/]))/([^/?]+)(/[^?]*)?")
+"""`/v1/conversations/ID/stream` is of older versions. `/v1/conversations/ID` and its `/items` are OpenAI's."""
 _OWN = re.compile(r"/v1/(?:sessions|runners|hosts|info)(?:/|$)|/\.well-known/omnigent\.json$")
 _COLLECTIONS = frozenset({"updates", "projects", "search", "archive", "import"})
 """Path segments after `/v1/sessions/` that are no session ids."""
 RUNNER = "runner"
 _TOKEN = "x-omnigent-runner-tunnel-token"
-_PYTHON = ("python-httpx/", "python/", "python-requests/", "python-urllib/", "omnigent")
+_PYTHON = ("python-httpx/", "python-httpx2/", "python/", "python-requests/", "python-urllib/", "omnigent")
 _CLIENTS = {"mozilla/": "web UI", "curl/": "curl", **dict.fromkeys(_PYTHON, "Python client")}
 """Beginnings of User-Agent fields, in lower case, and the names of these clients."""
 _LONGEST = 30

@@ -33,6 +33,10 @@ STREAM = ("GET", f"{SESSION}/stream")
         ("/v1/sessions/abc/stream?idle=true", "abc", "/stream"),
         ("/v1/sessions/abc/elicitations/e1/resolve", "abc", "/elicitations/e1/resolve"),
         ("/v1/conversations/abc/events", "abc", "/events"),
+        ("/v1/conversations/abc/itemsets", "abc", "/itemsets"),
+        ("/v1/conversations/conv_1", None, None),
+        ("/v1/conversations/conv_1/items?limit=1", None, None),
+        ("/v1/conversations/conv_1/items/msg_1", None, None),
         ("/prefix/v1/sessions/abc/stream", "abc", "/stream"),
         ("/v1/sessions/a%20b%2Fc/stream", "a b/c", "/stream"),
         ("/v1/sessions/updates", None, None),
@@ -139,6 +143,7 @@ def test_a_client_whose_credentials_a_runner_had_first_is_a_client() -> None:
 NAMES = {
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/156.0.0.0": "web UI",
     "python-httpx/0.28.1": "Python client",
+    "python-httpx2/2.16.2": "Python client",
     "Python/3.13 aiohttp/3.14": "Python client",
     "curl/8.14.1": "curl",
     "node": "node",

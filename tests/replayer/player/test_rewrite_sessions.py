@@ -261,7 +261,8 @@ def test_a_recorded_id_that_would_have_to_be_escaped_is_left_alone() -> None:
     ("target", "other"),
     [
         ("/v1/sessions/a/events?x=a", "/v1/sessions/b%2F/events?x=a"),
-        ("/prefix/v1/conversations/a", "/prefix/v1/conversations/b%2F"),
+        ("/prefix/v1/conversations/a/stream", "/prefix/v1/conversations/b%2F/stream"),
+        ("/v1/conversations/a", "/v1/conversations/a"),
         ("/v1/me", "/v1/me"),
         ("/v1/sessions/updates", "/v1/sessions/updates"),
     ],
