@@ -225,9 +225,20 @@ class Player:
         candidates = [x for x in recorded if answers(x, request.if_none_match)]
         if not candidates:
             return self._miss(request, instead=recorded)
+        if not self._plan.trees:
+            return self._answering(request, self._next_read(candidates), None, now)
         horizon = self._horizon(session, now)
         known = [x for x in candidates if x.request.at_ns < horizon]
         return self._answering(request, known[-1] if known else candidates[0], session, now)
+
+    def _next_read(self, candidates: list[Exchange]) -> Exchange:
+        """Return the next of several equal reads of a recording without sessions; after the last, the last again. After
+        every recorded request, the recording starts again."""
+        if self._asked >= {x.exchange for x in self._plan.exchanges if x.response is not None}:
+            self._asked.clear()
+        exchange = next((x for x in candidates if x.exchange not in self._asked), candidates[-1])
+        self._asked.add(exchange.exchange)
+        return exchange
 
     def _relaxed(self, request: Incoming) -> list[Exchange]:
         recorded, other = self._lookup.alike_in_other_detail(request)
