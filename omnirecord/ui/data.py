@@ -240,7 +240,7 @@ def overview(store: Store, name: str, files: Mapping[int, str] | None = None, kn
             {"recording": r.recording, "file": files.get(r.recording), "started_at": r.started_at,
              "version": r.version, "contract": r.contract, "upstream": r.upstream, "recording_id": r.recording_id,
              "run_id": r.run_id, "labels": dict(r.labels), "server_version": r.server_version, "hop": r.hop,
-             "is_model_hop": r.recording in with_calls,
+             "is_model_hop": r.hop is not None or r.recording in with_calls,
              "exchanges": sum(x.recording == r.recording for x in exchanges)}
             for r in recordings
         ],
