@@ -47,6 +47,8 @@ PARTS = ("model", "stream", "instructions", "tools", "messages")
 """The parts of a request to a model that have to be equal."""
 _METHOD = re.compile(r"[*?A-Z-]+")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_MEMBERS = re.compile(r"\$(?:\.[A-Za-z_][0-9A-Za-z_]*)+")
+"""A JSON path of names only, such as `$.params.name`."""
 _IGNORED = "idle"
 _RELAXED = ("include_*", "refresh_state*", "limit*")
 WHOLE_BODY = ""
@@ -240,6 +242,8 @@ def json_path_problem(path: str) -> str | None:
 
 def values_at(path: str, body: bytes) -> list[str]:
     """Return the values at a JSON path, as canonical JSON; none if the body is no JSON, or is cut."""
+    if _MEMBERS.fullmatch(path):
+        return _member(path.split(".")[1:], body)
     from jsonpath import JSONPathError
 
     try:
@@ -248,6 +252,20 @@ def values_at(path: str, body: bytes) -> list[str]:
             return [spelled(value)] if str(compiled) == "$" else []
         return [spelled(found) for found in compiled.findall(value)]
     except (ValueError, ArithmeticError, RecursionError, JSONPathError):
+        return []
+
+
+def _member(names: list[str], body: bytes) -> list[str]:
+    """Return the value at a path of names only. The library would do the same, but takes 0.2 s to load, during which
+    every stream of the replay waits."""
+    try:
+        value = json.loads(body, parse_float=_number)
+        for name in names:
+            if not isinstance(value, dict) or name not in value:
+                return []
+            value = value[name]
+        return [spelled(value)]
+    except (ValueError, ArithmeticError, RecursionError):
         return []
 
 
