@@ -61,7 +61,8 @@ endif
 # version of pyproject.toml, too, and more tests run.
 AIOHTTP := $(shell sed -n 's/^ *"\(aiohttp>=[^"]*\)".*/\1/p' pyproject.toml)
 AIOHTTP_OLDEST := $(shell sed -n 's/^ *"aiohttp>=\([0-9.]*\),.*/\1/p' pyproject.toml)
-AIOHTTP_SERVERS := tests/recorder/proxy tests/replayer/test_server.py tests/server
+AIOHTTP_SERVERS := tests/recorder/proxy tests/server tests/replayer/test_server.py \
+	tests/replayer/omnigent_ui/test_session_updates.py
 AIOHTTP_TESTS := $(AIOHTTP_SERVERS) tests/ui/test_control.py tests/pytest_plugin/test_plugin.py
 OLDEST_TESTS := tests/wire tests/contract tests/replayer/matching
 AIOHTTP_OWN := aiohttp|aiohappyeyeballs|aiosignal|attrs|frozenlist|multidict|propcache|yarl
