@@ -20,8 +20,9 @@ class WithoutPandas:
 def run() -> None:
     try:
         sys.meta_path.insert(0, WithoutPandas)
-        from .cli import main
+        from .cli import last_resort, main
 
+        last_resort.install()
         main(prog_name="omnirecord")
     except KeyboardInterrupt:
         sys.exit(130)  # the exit code of a program that SIGINT ends

@@ -17,6 +17,7 @@ from ..errors import UsageError
 from ..server.timers import monotonic
 from ..text import counted
 from ..wire.limits import KEEP_UNSHIPPED
+from . import last_resort
 from .arguments import DATABASE
 from .common import is_terminal, output_options, pseudonym_key_option, redact_options
 from .listen import FILE, LISTEN, place_options, print_parting, print_ready, say, stop_signal
@@ -174,6 +175,7 @@ def proxy(
     asyncio.run(_run_proxy(server, view, as_json, is_stopped, shipping, verbose=verbose))
     if shipping is not None:
         is_stopped.set()
+        last_resort.call_off()
         _ship_rest(shipping, server.db)
     if server.is_incomplete:
         sys.exit(1)

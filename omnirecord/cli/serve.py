@@ -21,6 +21,7 @@ import click
 from ..errors import UsageError
 from ..omnigent.protocol import RESPONSE_COMPLETED
 from ..text import counted
+from . import last_resort
 from .arguments import by_name, cassette_argument, shown
 from .common import is_terminal, output_options
 from .listen import LISTEN, place_options, print_parting, print_ready, say, stop_signal
@@ -258,12 +259,16 @@ def listening(press: Callable[[str], None]) -> Iterator[bool]:
         for key in typed.decode("utf-8", "replace"):
             press(key)
 
+    def continued(*_: object) -> None:
+        last_resort.call_off()
+        loop.call_soon_threadsafe(take)
+
     take()
-    loop.add_signal_handler(signal.SIGCONT, take)
+    before = signal.signal(signal.SIGCONT, continued)  # asyncio's own handlers would replace the last resort
     try:
         yield True
     finally:
-        loop.remove_signal_handler(signal.SIGCONT)
+        signal.signal(signal.SIGCONT, before)
         loop.remove_reader(descriptor)
         if _is_ours(descriptor):
             with suppress(termios.error):
