@@ -85,7 +85,9 @@ def _call(link: Link, calls: int) -> dict[str, object]:
 def _call_line(hit: Hit, link: Link) -> str:
     """The heading of the hits of a model call, with its turn."""
     call, attempt = link.call, max(link.call.attempt, link.attempt)
-    named = f"model call {call.exchange} · {call.model or call.api}" + (f" · attempt {attempt}" if attempt > 1 else "")
+    named = f"model call in exchange {call.exchange} · {call.model or call.api}"
+    if attempt > 1:
+        named += f" · attempt {attempt}"
     if link.turn is not None:
         place = f"turn {link.turn.turn}" + (f" of session {link.turn.session_id}" if link.turn.session_id else "")
     else:
