@@ -116,6 +116,24 @@ async def test_a_miss_does_not_tell_the_key_of_the_request(recorded: Recorded) -
         assert KEYS["openai"] not in str(caught.value) + server.unmatched[0].why
 
 
+async def test_without_bodies_clients_get_the_recorded_answers_in_order(tmp_path: Path) -> None:
+    async def ask(url: str, text: str) -> list[str]:
+        async with openai_client(url) as client, anthropic_client(url) as other:
+            response = await client.responses.create(model="m", input=text)
+            said: Any = [{"role": "user", "content": text}]
+            chat = await client.chat.completions.create(model="m", messages=said)
+            message = await other.messages.create(model="c", max_tokens=9, messages=said)
+            block: Any = message.content[0]
+            return [response.output_text, str(chat.choices[0].message.content), block.text]
+
+    script = {"Name a sea.": Answer("The Baltic."), "Name a river.": Answer("The Rhine.")}
+    async with ModelApis(script) as provider, Proxy(base(provider), tmp_path / "t.db", contract="auto") as proxy:
+        live = [await ask(proxy.url, text) for text in script]
+    async with omnirecord.replay(tmp_path / "t.db", timing="instant", match_on=[]) as server:
+        assert [await ask(server.url, text) for text in ("Name a lake.", "Name a sea.")] == live
+        assert (server.unmatched, server.mismatches, server.unplayed) == ([], [], [])
+
+
 async def test_the_streams_of_a_provider_are_verified(recorded: Recorded) -> None:
     result = await verify(recorded.db, timing="instant")
     assert result.differences == []

@@ -186,7 +186,7 @@ class Lookup:
         if len(whole) == len(recorded):
             return fitting
         numbers = {x.exchange for x in fitting}
-        is_compared = bool(paths) or self.conversations.has(request)
+        is_compared = bool(paths) or self.conversations.compares(request)
         cut = (x for x in recorded if x.request_is_cut and (not is_compared or self._bodies.begins(request, x)))
         numbers.update(x.exchange for x in cut)
         return [x for x in recorded if x.exchange in numbers]

@@ -1,9 +1,9 @@
 """Compares requests to model APIs by their conversations, without keeping these: a cassette may hold gigabytes. Pure.
 
 Two such requests match if model, streaming, instructions, tools and messages mean the same, as `providers.conversation`
-says; with a rule that compares whole bodies, the settings too. The day of the recording in a recorded request equals
-the day of a request: prompts tell the date. Of several matches, the first with the same ids answers.
-A client's later requests hold ids of calls from its first answer.
+says; with a rule that compares whole bodies, the settings too. With the rule `path`, all match. The day of the
+recording in a recorded request equals the day of a request: prompts tell the date. Of several matches, the first with
+the same ids answers. A client's later requests hold ids of calls from its first answer.
 """
 
 from __future__ import annotations
@@ -109,6 +109,10 @@ class Conversations:
     def has(self, request: Incoming) -> bool:
         """Whether this request asks a model, and such requests were recorded."""
         return self._asked(request) is not None
+
+    def compares(self, request: Incoming) -> bool:
+        """Whether a part of this request to a model has to be equal."""
+        return self.has(request) and bool(self._parts(request))
 
     def fitting(self, request: Incoming, recorded: list[Exchange]) -> list[Exchange]:
         """Return the exchanges whose conversation matches; for another request, those without a conversation."""
@@ -240,7 +244,8 @@ def _advice(found: list[Difference]) -> str:
     """Return how to ignore these differences: the rule for their part, or for all parts if several differ."""
     parts = {one.part for one in found}
     which = f" {parts.pop()}" if len(parts) == 1 else ""
-    return f"To ignore such a difference: --match 'ignore conversation{which}'"
+    rule = f"ignore conversation{which}"
+    return f"To ignore such a difference: --match '{rule}' (in Python and pytest: match=\"{rule}\")"
 
 
 def _line(one: Difference) -> str:

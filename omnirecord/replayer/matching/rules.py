@@ -5,7 +5,7 @@
                              this part of a request to a model does not count; without a PART, only the path does
     add query GLOB           these count, though they would be ignored
     add header NAME          this header counts; of a header with a secret, only its presence counts
-    path                     bodies do not count
+    path                     bodies do not count, conversations in requests to models included
     body [JSONPATH]          the values at this path of the JSON body have to be equal (RFC 9535), instead of the whole
                              body; without a path, the whole body
     order loose | strict     equal requests in any order, told apart by their bodies | all of a session as recorded
@@ -124,9 +124,10 @@ class Rules:
         return chosen if chosen or ignores_bodies else [WHOLE_BODY]
 
     def ignored_parts(self, method: str, path: str) -> set[str]:
-        """Return the parts of a request to a model that do not count; if none counts, its settings do not either."""
+        """Return the parts of a request to a model that do not count. If bodies do not count, no part does."""
         ignored = set(self._of("ignore conversation", method, path))
-        return {*PARTS, "settings"} if "*" in ignored else ignored
+        ignores_all = "*" in ignored or not self.body_paths(method, path)
+        return {*PARTS, "settings"} if ignores_all else ignored
 
     def order(self, method: str, path: str) -> Order:
         found = list(self._of("order", method, path))

@@ -89,8 +89,14 @@ def test_settings_count_where_whole_bodies_do() -> None:
         assert answered(lookup(ask("a"), rules=rules), warm, set()) is None
         assert answered(lookup(ask("a"), rules=[*rules, "ignore conversation settings"]), warm, set()) == 1
         assert answered(lookup(ask("a"), rules=rules), ask("a", user="u", metadata={"run": "2"}), set()) == 1
-    assert answered(lookup(ask("a"), rules=["path"]), warm, set()) == 1
-    assert answered(lookup(ask("a"), rules=["path"]), ask("b"), set()) is None
+
+
+@each("rule", ["path", f"path for POST {PATH}"])
+def test_without_bodies_the_recorded_order_selects_the_answer(rule: str) -> None:
+    found, asked = lookup(ask("a"), ask("b"), rules=[rule]), set()
+    assert [answered(found, ask(one, model="n"), asked) for one in "cba"] == [1, 2, 1]
+    assert answered(lookup(ask("a"), rules=[rule, "body"]), ask("b"), set()) is None
+    assert answered(lookup(ask("a"), rules=["path for POST /other"]), ask("b"), set()) is None
 
 
 @each(
@@ -104,7 +110,7 @@ def test_settings_count_where_whole_bodies_do() -> None:
 )
 def test_a_miss_names_the_rule_that_ignores_its_difference(other: dict[str, Any], rule: str) -> None:
     said = lookup(ask("a")).miss(request(other)).text.splitlines()[-1]
-    assert said == f"To ignore such a difference: --match '{rule}'"
+    assert said == f"To ignore such a difference: --match '{rule}' (in Python and pytest: match=\"{rule}\")"
     assert answered(lookup(ask("a"), rules=[rule]), other, set()) == 1
 
 
@@ -159,7 +165,8 @@ def test_a_miss_names_the_nearest_call_and_the_first_difference() -> None:
         f"POST {PATH} was recorded, but not with this conversation; nearest recorded, as [-recorded-]{{+asked+}}:\n"
         "  call 2 of 3, exchange 2:\n"
         "    item 1 (user): Weather in [-Rome-]{+Oslo+}?\n"
-        "To ignore such a difference: --match 'ignore conversation messages'"
+        "To ignore such a difference: --match 'ignore conversation messages' "
+        '(in Python and pytest: match="ignore conversation messages")'
     )
     assert miss.nearest == [
         {"request": f"POST {PATH} (call 2 of 3, exchange 2)", "differs": "item 1 (user): Weather in [-Rome-]{+Oslo+}?"}
