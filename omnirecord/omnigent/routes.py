@@ -40,6 +40,7 @@ _LONGEST = 30
 """Length of an unknown product's name, in characters."""
 
 Credentials = tuple[tuple[str, str], ...]
+_KEPT_COOKIES = 10_000
 
 
 def path_of(target: str) -> str:
@@ -171,6 +172,10 @@ class Parties:
         self._names: dict[Credentials, str] = {}
         self._runners: set[Credentials] = set()
         self._clients: set[Credentials] = set()
+        self._cookies: dict[tuple[Credentials, str], str] = {}
+        """The parties that have these session cookies, by their other credentials and the cookie."""
+        self._logged_in: set[str] = set()
+        """The user agents without credentials that got a session cookie."""
 
     def of(self, method: str, target: str, headers: Headers) -> str:
         """Return the party of a request: `runner`, `client`, or `client-N` for further credentials. After a request
@@ -187,7 +192,33 @@ class Parties:
             return RUNNER
         if own in self._runners and (own or self._clients):
             return RUNNER
-        return self._names.setdefault(own, f"client-{len(self._names) + 1}" if self._names else "client")
+        having = {self._cookies.get(key) for key in _cookie_keys(own)}
+        given = having.pop() if len(having) == 1 else None
+        return given or self._names.setdefault(own, f"client-{len(self._names) + 1}" if self._names else "client")
+
+    def answered(self, request: Headers, party: str, response: Headers) -> None:
+        """Let later requests with the session cookies of this response be of the same party. Clients without
+        credentials are not told apart: of those with the same user agent, only the first to get a cookie keeps its
+        party."""
+        sent = tuple(("cookie", value.split(";", 1)[0]) for name, value in response if name.lower() == "set-cookie")
+        if not sent or party == RUNNER:
+            return
+        cookies = [one for one in self._credentials(sent) if one[1].partition("=")[2].strip(' "')]
+        own = self._credentials(request)
+        if cookies and not own:
+            agent = header(request, "user-agent") or ""
+            if agent in self._logged_in:
+                return
+            self._logged_in.add(agent)
+        for key in _cookie_keys((*own, *cookies)):
+            self._cookies.setdefault(key, party)
+        while len(self._cookies) > _KEPT_COOKIES:
+            del self._cookies[next(iter(self._cookies))]
+
+
+def _cookie_keys(credentials: Credentials) -> list[tuple[Credentials, str]]:
+    others = tuple(one for one in credentials if one[0] != "cookie")
+    return [(others, value) for name, value in credentials if name == "cookie"]
 
 
 def is_by_runner(method: str, target: str, headers: Headers) -> bool:

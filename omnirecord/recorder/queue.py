@@ -140,8 +140,8 @@ class ExchangeRecorder:
     """
 
     __slots__ = (
-        "_cut", "_file", "_files", "_is_left_out", "_lost", "_messages", "_missed", "_moves", "_over", "_queue",
-        "_reads", "_request", "_response", "exchange", "party", "session_id", "stream",
+        "_answered", "_cut", "_file", "_files", "_is_left_out", "_lost", "_messages", "_missed", "_moves", "_over",
+        "_queue", "_reads", "_request", "_response", "exchange", "party", "session_id", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -151,8 +151,9 @@ class ExchangeRecorder:
         request: Requested,
         file: RecordingFile,
         session_id: str | None = None,
+        answered: Callable[[Headers, str, Headers], None] = lambda *_: None,
     ) -> None:
-        self._queue, self._files = queue, files
+        self._queue, self._files, self._answered = queue, files, answered
         self._request: Requested | None = request
         self._response: Responded | None = None
         self._file = file
@@ -191,6 +192,8 @@ class ExchangeRecorder:
         at, reason, headers = self._now(), printable_text(reason), printable(headers)
         is_coded = bool(codings_of(header(headers, "content-encoding")))
         request, self._request = self._request, None
+        if request is not None:
+            self._answered(request.headers, request.party, headers)
         response = Responded(self.exchange, kind, self.stream, at, status, reason, headers)
         can_move = not self._is_left_out and (kind == "websocket" or (kind == "sse" and not is_coded))
         self._moves = self._files.rotates and request is not None and request.method == "GET" and can_move

@@ -146,7 +146,9 @@ class RecorderThread:
         at, number = self._queue.now() - file.zero_ns, self.files.next_exchange()
         party = "client" if is_named else self._parties.of(method, target, headers)
         request = Requested(number, party, at, method, printable_text(target), printable(headers), hop)
-        return ExchangeRecorder(self._queue, self.files, request, file, None if is_named else session_of(target))
+        if is_named:
+            return ExchangeRecorder(self._queue, self.files, request, file)
+        return ExchangeRecorder(self._queue, self.files, request, file, session_of(target), self._parties.answered)
 
     def stop(self, within: float = intervals.STOP_WITHIN) -> None:
         """Write what is queued, make its frames and close the file, within about `within` seconds. Bytes come first.

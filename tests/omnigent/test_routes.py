@@ -125,6 +125,34 @@ def test_clients_are_told_apart_by_credentials_and_the_runner_by_its_token() -> 
     ]  # fmt: skip
 
 
+def logs_in(known: Parties, before: Headers, cookie: str, after: Headers) -> list[str]:
+    """Return the parties of a request whose answer sets a cookie, and of the next request."""
+    first = known.of("POST", "/login", before)
+    known.answered(before, first, (("Set-Cookie", f"{cookie}; Path=/; HttpOnly"),))
+    return [first, known.of("GET", "/", after)]
+
+
+def cookies(*pairs: str, agent: str = "python-httpx/0.28.1") -> Headers:
+    return (("User-Agent", agent), *([("Cookie", "; ".join(pairs))] if pairs else []))
+
+
+def test_a_client_that_gets_a_session_cookie_stays_the_same_party() -> None:
+    known = Parties(credentials)
+    assert logs_in(known, cookies(), "session=a", cookies("theme=dark", "session=a")) == ["client", "client"]
+    assert logs_in(known, cookies("session=a"), "session=b", cookies("session=b")) == ["client", "client"]
+    assert logs_in(known, cookies("session=b"), "token=t", cookies("session=b", "token=t")) == ["client", "client"]
+
+
+def test_a_second_login_and_a_cookie_with_other_credentials_are_of_another_party() -> None:
+    known = Parties(credentials)
+    assert logs_in(known, cookies(), "session=a", cookies("session=a")) == ["client", "client"]
+    assert logs_in(known, cookies(), "session=b", cookies("session=b")) == ["client", "client-2"]
+    assert logs_in(known, ALICE, "sid=node1", (*ALICE, *cookies("sid=node1"))) == ["client-3", "client-3"]
+    assert logs_in(known, BOB, "sid=node1", (*BOB, *cookies("sid=node1"))) == ["client-4", "client-4"]
+    assert known.of("GET", "/", cookies("session=a", "session=c")) == "client-5"
+    assert logs_in(known, cookies(agent="curl"), 'session=""', cookies('session=""')) == ["client", "client-6"]
+
+
 def test_a_runner_without_a_token_is_known_by_what_it_asks() -> None:
     asked = [(STREAM, ALICE), *((one, ()) for one in BOOTS), (EVALUATES, ()), (("POST", "/v1/sessions"), ())]
     assert parties(*asked) == ["client", *["runner"] * 5]

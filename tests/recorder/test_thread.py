@@ -11,14 +11,17 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite.rows import Row
 from omnirecord.errors import CassetteError, CassetteInUse
 from omnirecord.omnigent.contract import Contract, Judgement, load
+from omnirecord.omnigent.routes import party_name
 from omnirecord.recorder import thread as thread_module
 from omnirecord.recorder.operations import Op
 from omnirecord.recorder.proxy.server import Proxy
@@ -288,6 +291,20 @@ def test_parties_are_told_apart_by_credentials_and_the_runner_by_its_header(tmp_
     ]
     thread.stop()
     assert parties == ["client", "client-2", "runner", "client", "client-3"]
+
+
+async def test_a_client_is_the_same_party_after_its_login(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nSet-Cookie: session=0123456789abcdef; Path=/; HttpOnly\r\nContent-Length: 0\r\n\r\n"
+    async with (
+        wire.Upstream(wire.answering(answer)) as upstream,
+        Proxy(upstream.url, tmp_path / "run.db") as proxy,
+        httpx.AsyncClient(base_url=proxy.url, trust_env=False) as client,
+    ):
+        for path in ("/login", "/v1/sessions", "/v1/sessions/s"):
+            assert (await client.get(path)).status_code == 200
+        assert client.cookies["session"]
+    with closing(open_store(tmp_path / "run.db")) as store:
+        assert [party_name(x) for x in store.exchanges()] == ["Python client"] * 3
 
 
 def test_what_came_over_the_wire_never_makes_a_cassette_that_cannot_be_read(tmp_path: Path) -> None:
