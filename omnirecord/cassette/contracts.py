@@ -1,12 +1,13 @@
 """Which contract judges an exchange: the only place that says so, for the recorder and for readers.
 
-    of_recording(recording).of(target, origin)
+    of_recording(recording).of(target, headers)
 
 1. A contract that was given is kept: a name, or the path of an openapi.json.
 2. By default it is `auto`: the path of the request decides. Omnigent's paths have the contract `omnigent`, those of a
    model API the contract of that API. Others have `none`.
 3. `/v1/responses` is a path of OpenAI, and of older versions of Omnigent. Omnigent's own clients send the Origin
-   `omnigent://internal`.
+   `omnigent://internal`. Any service may have the path `/v1/messages`. Anthropic's API requires the header
+   `anthropic-version`, and its SDKs send it. A recorded request without it has the contract `none`.
 4. A recording of an older version does not say whether its contract was given. If it is `omnigent`, which was the
    default, the path decides. An imported raw body has no upstream, and its path says nothing.
 5. A command can read with another contract, for instance a recording of a gateway whose paths tell no API.
@@ -45,9 +46,19 @@ class _Auto(ByPath):
     def __init__(self) -> None:
         super().__init__(AUTO, _of_path, _none())
 
-    def of(self, target: str, origin: str | None = None) -> Contract:
+    def of(self, target: str, headers: Headers = ()) -> Contract:
         found = super().of(target)
-        return load("omnigent") if found.api.name == "openai-responses" and names_omnigent(origin) else found
+        if found.api.name == "openai-responses" and names_omnigent(header(headers, "origin")):
+            return load("omnigent")
+        if found.api.name == "anthropic-messages" and _lacks_version(headers):
+            return _none()
+        return found
+
+
+def _lacks_version(headers: Headers) -> bool:
+    """Return whether a request lacks Anthropic's header. The request of an imported body has no Host, and its headers
+    say nothing."""
+    return header(headers, "host") is not None and header(headers, "anthropic-version") is None
 
 
 def _of_path(path: str) -> Contract | None:
@@ -96,7 +107,7 @@ def judge_of(one: Recording, x: Exchange) -> Contract:
 
 def judge_with(contract: Contract, x: Exchange) -> Contract:
     """Return the contract that judges an exchange if its recording has this contract."""
-    return contract.of(x.request.target, header(x.request.headers, "origin"))
+    return contract.of(x.request.target, x.request.headers)
 
 
 def judge_again(one: Recording, x: Exchange) -> Contract | None:
@@ -114,7 +125,7 @@ def judged_by(one: Recording, target: str, headers: Headers) -> Contract:
         judge = of_recording(one)
     else:
         judge = _auto_before() if one.contract == AUTO and one.contract_given is None else load(one.contract)
-    return judge.of(target, header(headers, "origin"))
+    return judge.of(target, headers)
 
 
 @contextmanager

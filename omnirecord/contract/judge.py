@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ..model import Verdict
+from ..model import Headers, Verdict
 from ..wire.json_rpc import message_of
 from ..wire.sse import (
     BLANK_LINE,
@@ -125,8 +125,8 @@ class Contract:
     def __repr__(self) -> str:
         return f"<Contract {self.name!r}, {len(self.types)} types>"
 
-    def of(self, target: str, origin: str | None = None) -> Contract:  # noqa: ARG002
-        """Return the contract for the stream of a request with this target and `Origin`: itself, unless they decide."""
+    def of(self, target: str, headers: Headers = ()) -> Contract:  # noqa: ARG002
+        """Return the contract for the stream of a request: itself, unless these decide. No headers: unknown."""
         return self
 
     def judge(self, frame: Frame) -> Judgement:
@@ -300,7 +300,7 @@ class ByPath(Contract):
         super().__init__(name, otherwise.types, lambda _type, _data: (), api=otherwise.api)
         self._find, self._otherwise = lru_cache(_MOST_PATHS)(find), otherwise
 
-    def of(self, target: str, origin: str | None = None) -> Contract:  # noqa: ARG002
+    def of(self, target: str, headers: Headers = ()) -> Contract:  # noqa: ARG002
         return self._find(target.partition("?")[0]) or self._otherwise
 
     def examine(self, frame: Frame) -> Judgement:

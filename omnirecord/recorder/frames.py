@@ -21,7 +21,7 @@ from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgot
 from ..cassette.sqlite.writer import is_transient
 from ..contract import Issue
 from ..contract.judge import Contract, Judgement
-from ..model import Recording
+from ..model import Headers, Recording
 from ..wire.headers import header
 from ..wire.sse import Frame
 from .intervals import SMALL_READS, STEP, STEP_STREAMS
@@ -124,9 +124,9 @@ class FrameMaker(Frames[_Streaming]):
         self._writer = writer
 
     def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
     ) -> None:
-        judge = self._judge(self._contracts[hop].of(target, origin))
+        judge = self._judge(self._contracts[hop].of(target, headers))
         self._begin(exchange, stream, coding, self._recording + hop, judge)
 
     def _judge(self, contract: Contract) -> _Careful:

@@ -273,9 +273,9 @@ class Frames(ABC, Generic[S]):
 
     @abstractmethod
     def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
     ) -> None:
-        """Note that the response of a stream has begun. `target` and `origin`: of the request, as they are stored. The
+        """Note that the response of a stream has begun. `target` and `headers`: of the request, as they are stored. The
         contract of the hop judges its events."""
 
     def arrived(self, exchange: int, until: int | None = None) -> None:

@@ -58,8 +58,8 @@ class _Open:
     target: str
     """The target of the request, as it is stored."""
     hop: int = 0
-    origin: str | None = None
-    """The `Origin` of the request, as it is stored."""
+    headers: Headers = ()
+    """Of the request, as they are stored."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -140,7 +140,7 @@ class RowMaker:
                 state.blocks.add(state.last_ns, None, state.elsewhere, None, out)
                 out += state.blocks.close()
             coding = None if state.masked else state.coding
-            self.frames.begin(number, state.stream, coding, state.target, state.hop, state.origin)
+            self.frames.begin(number, state.stream, coding, state.target, state.hop, state.headers)
             self.frames.arrived(number)
         return out
 
@@ -187,7 +187,7 @@ class RowMaker:
         )  # fmt: skip
         state = _Open(
             {"request": _side(op.headers), "response": _Side()}, bytearray() if is_named else None, key,
-            is_omnigent and is_tunnel(op.target), target, op.hop, header(headers, "origin"),
+            is_omnigent and is_tunnel(op.target), target, op.hop, headers,
             begun=(request,),
         )  # fmt: skip
         self._open[op.exchange] = state
@@ -214,7 +214,7 @@ class RowMaker:
                 headers, coding = state.masked.headers, None
                 yield from self._problem(state, op.at_ns, state.masked.problem)
             state.blocks = ReadBlocks(op.exchange)
-            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.origin)
+            self.frames.begin(op.exchange, op.stream, coding, state.target, state.hop, state.headers)
         headers, reason = self._redactor.headers(headers), self._redactor.text(op.reason)
         response = rows.response(op.exchange, op.kind, op.stream, op.at_ns, op.status, reason, headers)
         state.begun += (response,)

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ..cassette.sqlite import Writer
+from ..model import Headers
 from ..server.timers import Complaint, monotonic
 from ..text import counted
 from ..wire.limits import max_decoded
@@ -65,9 +66,9 @@ class WorkerFrames(Frames[Stream]):
         return bool(self._waiting or self.left) or self._told > self._supervisor.made
 
     def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, origin: str | None = None
+        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
     ) -> None:
-        self._streaming[exchange] = Stream(exchange, stream, coding, target, hop, origin)
+        self._streaming[exchange] = Stream(exchange, stream, coding, target, hop, headers)
 
     def move(self, writer: Writer) -> None:
         assert writer.path is not None

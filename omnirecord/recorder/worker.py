@@ -28,6 +28,7 @@ from ..cassette.contracts import load
 from ..cassette.sqlite import Writer
 from ..cassette.sqlite.writer import is_transient
 from ..contract.judge import Contract
+from ..model import Headers
 from ..server.timers import fault_of, monotonic, reduce_gc
 from ..wire.limits import max_decoded
 from .frames import FrameMaker
@@ -44,7 +45,7 @@ class Stream:
     coding: str | None
     target: str
     hop: int = 0
-    origin: str | None = None
+    headers: Headers = ()
     until: int | None = None
     ended: bool = False
     begins: bool = True
@@ -143,7 +144,7 @@ class _Cassette:
         while self.told:
             of = self.told[0]
             if of.begins:
-                maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop, of.origin)
+                maker.begin(of.exchange, of.stream, of.coding, of.target, of.hop, of.headers)
                 self._known.add(of.exchange)
             if of.ended:
                 maker.ended(of.exchange)

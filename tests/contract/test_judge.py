@@ -50,9 +50,18 @@ def test_the_end_of_the_path_decides(target: str, name: str) -> None:
 
 
 def test_the_origin_of_omnigents_clients_tells_its_older_stream_from_openais() -> None:
-    assert AUTO.of("/v1/responses", "omnigent://internal") is load("omnigent")
-    assert AUTO.of("/v1/responses", "https://example.com") is load("openai-responses")
-    assert AUTO.of("/v1/chat/completions", "omnigent://internal") is load("openai-chat")
+    omnigents, another = (("Origin", "omnigent://internal"),), (("Origin", "https://example.com"),)
+    assert AUTO.of("/v1/responses", omnigents) is load("omnigent")
+    assert AUTO.of("/v1/responses", another) is load("openai-responses")
+    assert AUTO.of("/v1/chat/completions", omnigents) is load("openai-chat")
+
+
+def test_the_header_of_anthropics_clients_tells_its_stream_from_that_of_another_service() -> None:
+    host, version = ("Host", "example.com"), ("Anthropic-Version", "2023-06-01")
+    assert AUTO.of("/v1/messages", (host, version)) is load("anthropic-messages")
+    assert AUTO.of("/v1/messages", (host,)) is NONE
+    assert AUTO.of("/v1/messages", (("Accept", "text/event-stream"),)) is load("anthropic-messages")
+    assert load("anthropic-messages").of("/v1/messages", (host,)) is load("anthropic-messages")
 
 
 @each("name", [name for name in NAMES if name != "auto"])

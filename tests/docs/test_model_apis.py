@@ -46,7 +46,7 @@ async def test_its_python_prints_the_text_of_a_recorded_message(
         record(provider.url.removesuffix("/v1"), "model.db", contract="auto") as proxy,
         httpx.AsyncClient() as client,
     ):
-        await client.post(f"{proxy.url}/v1/messages", json=ask)
+        await client.post(f"{proxy.url}/v1/messages", json=ask, headers={"anthropic-version": "2023-06-01"})
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     exec(compile(block, "docs/model-apis.md", "exec"), {})
     assert capsys.readouterr().out == "Hello there."

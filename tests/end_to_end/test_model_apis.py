@@ -279,10 +279,29 @@ async def test_odd_streams_are_judged_by_their_path(
     db, changed = tmp_path / "model.db", change(body)
     headers = {"Content-Type": "text/event-stream"} | ({"Content-Encoding": "gzip"} if change is gzip.compress else {})
     async with proxied(db, odd=Raw(changed, headers=headers)) as url, httpx.AsyncClient() as client:
-        answer = await client.post(f"{url}{path}", json=ASK)
+        answer = await client.post(f"{url}{path}", json=ASK, headers={"anthropic-version": "2023-06-01"})
     assert answer.content == (body if change is gzip.compress else changed)
     assert verdicts(db) == expected
     assert endings(db) == [ending]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_service_of_ones_own_at_anthropics_path_is_not_judged_as_anthropic(apart: bool, tmp_path: Path) -> None:
+    db, own = tmp_path / "own.db", Raw(b'data: {"type": "note", "n": 1}\n\ndata: {"n": 2}\n\n')
+    async with (
+        ModelApis(SCRIPT | {"odd": own}) as provider,
+        Proxy(provider.url.removesuffix("/v1"), db, apart=apart) as proxy,
+        httpx.AsyncClient() as client,
+    ):
+        await client.post(f"{proxy.url}/v1/messages", json=ASK)
+    assert verdicts(db) == {"valid"}
+    assert omnirecord.doctor(db) == []
+    shown = forked.run(["show", str(db)], tmp_path)
+    assert (shown.code, shown.errors) == (0, b"")
+    assert b"cut by the provider" not in shown.out
+    copy = tmp_path / "own.jsonl"
+    assert forked.run(["export", str(db), "-o", str(copy)], tmp_path).code == 0
+    assert verdicts(copy) == {"valid"}
 
 
 async def test_nothing_is_unknown_or_without_its_end_under_none(tmp_path: Path) -> None:

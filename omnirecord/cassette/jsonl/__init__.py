@@ -262,8 +262,7 @@ class Reader:
         assert value.response is not None
         stream = value.stream + self._offsets.stream
         differs = self._broken(f"stream {value.stream} has {len(begun.frames)} frames where its bytes make others")
-        origin = header(value.request.headers, "origin")
-        contract = self._contracts[value.recording].of(value.request.target, origin)
+        contract = self._contracts[value.recording].of(value.request.target, value.request.headers)
         expected = _Expected(contract, begun.frames, differs)
         coding, limit = header(value.response.headers, "content-encoding"), value.response.max_decoded or LIMIT
         framer = Framer(coding, expected, limit=limit)
