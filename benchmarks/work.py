@@ -30,6 +30,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cli import main as command
 from omnirecord.recorder.queue import ExchangeRecorder
 from omnirecord.recorder.thread import RecorderThread
+from omnirecord.redaction.redactor import prepare_expressions
 
 from .reading import SHIPPED, repeated
 from .weighing import weights
@@ -210,6 +211,7 @@ async def proxying(folder: Path) -> int:
 
 
 async def replaying(cassette: Path) -> int:
+    prepare_expressions()  # a process does this once
     with Counting() as counting:
         async with omnirecord.replay(cassette, timing="instant") as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))

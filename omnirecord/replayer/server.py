@@ -24,6 +24,7 @@ from ..errors import UsageError
 from ..model import Exchange, Headers
 from ..omnigent.routes import CONTROL, is_by_runner, opens_session_stream
 from ..providers.conversation import Api, api_of
+from ..redaction.redactor import prepare_expressions
 from ..server.access import File
 from ..server.http import ambiguous, bad_request, error_response, origin_form
 from ..server.listener import Listener, Place, WithBlock, continue_upload, parse_listen
@@ -178,6 +179,7 @@ class Replay(WithBlock, PlayheadControl):
     async def __aenter__(self) -> Replay:
         self._store = await asyncio.to_thread(open_store, self.cassette)
         try:
+            await asyncio.to_thread(prepare_expressions)  # requests are compared without their secrets
             await self._prepare(self._store)
             for hop, place in self._further_places().items():
                 self.further[hop] = self._beside(hop, place)

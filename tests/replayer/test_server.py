@@ -18,6 +18,7 @@ from omnirecord.cassette.open import open_store
 from omnirecord.cassette.sqlite import Writer, stream_rows
 from omnirecord.errors import BrokenCassette
 from omnirecord.model import Ending
+from omnirecord.redaction import redactor
 from omnirecord.replayer.server import Replay
 from tests.support.cassettes import DONE, SSE, Made, conversation, delta, heartbeat, ns, presence, status, zipped
 from tests.support.stage import EVENTS, SESSION, gists
@@ -335,3 +336,9 @@ async def test_a_response_that_no_server_may_send_is_refused_in_a_sentence(tmp_p
     assert answer.status.startswith(b"HTTP/1.1 502")
     assert b"cannot be replayed" in answer.body
     assert b"X: y" not in answer.body.split(b"\r\n\r\n")[0].split(b'"error"')[0]
+
+
+async def test_the_first_request_does_not_wait_for_expressions_to_be_compiled(tmp_path: Path) -> None:
+    redactor._any_content.cache_clear()
+    async with served(short(), tmp_path):
+        assert {"_anywhere", "_in_words"} <= vars(redactor._any_content()).keys()
