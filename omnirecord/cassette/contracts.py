@@ -38,6 +38,8 @@ AUTO = "auto"
 _DEFAULT_BEFORE = "omnigent"
 """The default of older versions for an upstream without a name."""
 NAMES = ("omnigent", "documented", *MODEL_APIS, AUTO, "none")
+_TELLING = frozenset({"origin", "anthropic-version"})
+_HAS_HOST = (("host", ""),)
 _none = cache(NoContract)
 _reads_with: Contract | None = None
 
@@ -53,6 +55,14 @@ class _Auto(ByPath):
         if found.api.name == "anthropic-messages" and _lacks_version(headers):
             return _none()
         return found
+
+
+def telling(headers: Headers) -> Headers:
+    """Return the headers of a request that can decide, for an open stream to keep. Of `Host`, only its presence."""
+    told = tuple((name, value) for name, value in headers if name.lower() in _TELLING)
+    if header(headers, "host") is None:
+        return told
+    return (*_HAS_HOST, *told) if told else _HAS_HOST
 
 
 def _lacks_version(headers: Headers) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..cassette.contracts import telling
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
 from ..cassette.sqlite.stream_rows import ReadBlocks, reads_sent
@@ -59,7 +60,7 @@ class _Open:
     """The target of the request, as it is stored."""
     hop: int = 0
     headers: Headers = ()
-    """Of the request, as they are stored."""
+    """Those of the request that say which contract judges its events."""
     stream: int | None = None
     coding: str | None = None
     """The content coding of the response."""
@@ -187,7 +188,7 @@ class RowMaker:
         )  # fmt: skip
         state = _Open(
             {"request": _side(op.headers), "response": _Side()}, bytearray() if is_named else None, key,
-            is_omnigent and is_tunnel(op.target), target, op.hop, headers,
+            is_omnigent and is_tunnel(op.target), target, op.hop, telling(headers),
             begun=(request,),
         )  # fmt: skip
         self._open[op.exchange] = state
