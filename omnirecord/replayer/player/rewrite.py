@@ -208,7 +208,8 @@ def renamed(decision: Decision, renaming: Renaming) -> Decision:
             decision.exchange = _renamed_exchange(decision.exchange, renaming)
         case Miss():
             near = [{name: renaming.string(text) for name, text in one.items()} for one in decision.nearest]
-            return Miss(renaming.string(decision.message), near, list(map(renaming.string, decision.lines)))
+            lines = list(map(renaming.string, decision.lines))
+            return replace(decision, message=renaming.string(decision.message), nearest=near, lines=lines)
     return decision
 
 
