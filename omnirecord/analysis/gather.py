@@ -143,7 +143,7 @@ class ModelHops:
         return any(name is not None for name in self.names.values())
 
     def api_of(self, x: Exchange) -> Api | None:
-        """Return the API of a call; None if an exchange is none. No body is read."""
+        """Return the API of a model call; None for another exchange. No body is read."""
         if x.request.method != "POST" or x.session_id is not None:
             return None
         judge, by_path = self._store.judge_of(x).api.name, api_of(x.request.target)

@@ -213,21 +213,25 @@ def _import_sse(path: Path, target: Path) -> tuple[int, int]:
     """Import a raw body as a recording of one stream. All times are 0, since the file has no times. It has no path
     either: it gets one of the API whose contract fits the most of its events."""
     framed = _sse_framed(path)
-    fits, is_known = _valid(framed), any(one.judgement.verdict in ("valid", "invalid") for one in framed)
+    fits = _valid(framed)
+    known = [one for one in framed if one.judgement.verdict in ("valid", "invalid")]
     others = {api: _judged_by(load(api), framed) for api in MODEL_APIS.values()}
     counts = {api: _valid(some) for api, some in others.items()}
     best = max(counts, key=lambda api: counts[api])
-    session, contract, is_given = None, AUTO, False
+    session, contract = None, AUTO
+    is_given = False
     if counts[best] > fits:
-        framed, asked = others[best], ("POST", PATHS[best])
-    elif is_known:
-        payloads = (as_dict(one.judgement.data) for one in framed if one.judgement.verdict in ("valid", "invalid"))
+        framed = others[best]
+        asked = "POST", PATHS[best]
+    elif known:
+        payloads = (as_dict(one.judgement.data) for one in known)
         ids = (as_text(data.get("conversation_id") or data.get("session_id")) for data in payloads)
         session = next(filter(None, ids), None)
         contract, is_given = ("omnigent", True) if session is None else (AUTO, False)
         asked = "GET", _NO_PATH if session is None else stream_target(session)
     else:
-        framed, asked = _judged_by(load("none"), framed), ("GET", _NO_PATH)
+        framed = _judged_by(load("none"), framed)
+        asked = "GET", _NO_PATH
     modified = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="microseconds")
     with appending(target) as writer:
         recording, exchange, stream = (writer.last_number(what) + 1 for what in ("recording", "exchange", "stream"))
