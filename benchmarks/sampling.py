@@ -20,6 +20,8 @@ import omnirecord
 EVERY_S = 0.005
 OURS = str(Path(omnirecord.__file__).parent)
 WAITS = {"_recv", "_worker", "acquire", "get", "join", "poll", "select", "sleep", "wait"}
+OURS_THAT_WAIT = {"_last_resort"}
+"""Functions of omnirecord that wait in a queue written in C, which has no frame."""
 
 
 def main() -> None:
@@ -48,7 +50,8 @@ def _watch(seen: Counter[tuple[str, str]], stop: threading.Event) -> None:
 
 def _place(frame: FrameType) -> str | None:
     """None: it waits."""
-    if frame.f_code.co_name in WAITS and not frame.f_code.co_filename.startswith(OURS):
+    is_ours = frame.f_code.co_filename.startswith(OURS)
+    if frame.f_code.co_name in (OURS_THAT_WAIT if is_ours else WAITS):
         return None
     within: FrameType | None = frame
     called = ""
