@@ -47,7 +47,7 @@ class _Unbuffered:
     encoding = "utf-8"
 
     def __init__(self, file: IO[str]) -> None:
-        self._fd, self._file = file.fileno(), file
+        self._fd, self._is_terminal = file.fileno(), file.isatty()
         self._encoding = getattr(file, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
@@ -59,7 +59,7 @@ class _Unbuffered:
         """Nothing is held."""
 
     def isatty(self) -> bool:
-        return self._file.isatty()
+        return self._is_terminal
 
     def fileno(self) -> int:
         return self._fd
