@@ -15,7 +15,7 @@ from omnirecord.omnigent.routes import session_of
 from .errors import Unusable
 from .load import Received, Shape, check
 
-PENDING = "SELECT coalesce(sum(pending_bytes), 0) FROM streams"
+PENDING = "SELECT (SELECT coalesce(sum(pending_bytes), 0) FROM streams) + (SELECT count(*) FROM journal)"
 """The view for people says what has no verdict yet; what readers tell would not do, since they make up for it."""
 
 

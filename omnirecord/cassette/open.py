@@ -46,23 +46,23 @@ _IN_MEMORY = 256 << 20
 """Limit of decompressed bytes for a small text file; the whole text is held in memory."""
 
 
-def open_store(path: str | Path, session: str | None = None) -> Store:
+def open_store(path: str | Path, session: str | None = None, *, follows: bool = False) -> Store:
     """Open an SQLite or a .jsonl cassette for reading, compressed or not. Raises `UsageError` or `CassetteError`. With
     a `session`, or for `CASSETTE#SESSION`, the store has only the current content of that session and of its
-    sub-agents."""
+    sub-agents. `follows`: see `Store.open`."""
     path, named = named_session(path)
     if (wanted := session or named) is None:
-        return _open(path)
+        return _open(path, follows=follows)
     with closing(_open(path)) as store:
         family = with_children(store, the_session(store, wanted))
         return _in_memory(_rows_of(store, family), path)
 
 
-def _open(path: Path) -> Store:
+def _open(path: Path, *, follows: bool = False) -> Store:
     path = _existing(path)
     with clear_errors(path):
         if is_database(path):
-            return Store.open(path)
+            return Store.open(path, follows=follows)
     return _in_memory(lambda reader: _jsonl_rows(reader, path), path)
 
 

@@ -4,15 +4,17 @@
 without a line end, and the cursor returns to its start, so that other output overwrites it. Output that is no terminal
 gets only final lines, without control characters.
 
-In `Live`, a thread reads the cassette while it grows, and prints what happened. It holds nothing that a stream or the
-recorder waits for. After each read it sleeps for several times as long as that took, so that it takes a small part of
-one processor. When more events come than it can read, it leaves the older ones out, and says how many.
+In `Live`, a thread reads the cassette after each commit, at most four times a second, and prints what happened. It
+sleeps while nothing is new. It holds nothing that a stream or the recorder waits for. After each read it sleeps for
+several times as long as that took, so that it takes a small part of one processor. When more events come than a person
+can read, it leaves the older ones out, and says how many.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -118,14 +120,14 @@ class Screen:
             self._is_drawn = False
 
 
-_EVERY = 0.1
+_EVERY = 0.25
 """Seconds between two reads, at least."""
-_SHARE = 4
-"""The sleep after a read, as a multiple of the read's duration."""
+_SHARE = 100
+"""The sleep after a read, as a multiple of its CPU time."""
 _LONGEST = 2.0
-"""Longest sleep, in seconds."""
-_MOST = 2000
-"""Most new events of which a read takes all."""
+"""Longest sleep after a read, in seconds."""
+_MOST = 100
+"""Most new events of which a read takes all: more in a second than a person can read."""
 _LAST = 1.0
 """Seconds that the close waits for the last lines."""
 _TELL_EVERY = 1.0
@@ -151,25 +153,34 @@ class Live:
         self._follower = Follower(self._path, self._wanted, last=0, most=_MOST)
         self._dropped = self._left_out = 0
         self._told_at = monotonic()
-        self._stop = threading.Event()
+        self._stop, self._news = threading.Event(), threading.Event()
         self._is_told = False
         with suppress(OmnirecordError, OSError):
             self._read()  # skip earlier events
         self._thread = threading.Thread(target=self._run, name="omnirecord-live", daemon=True)
         self._thread.start()
 
+    def announce(self) -> None:
+        """Wake the view: the cassette has new rows. Any thread may call it."""
+        self._news.set()
+
     def close(self) -> None:
         self._stop.set()
+        self._news.set()
         self._thread.join(timeout=_LAST)
 
     def _run(self) -> None:
         while True:
+            self._news.wait()
+            self._news.clear()
             is_last = self._stop.is_set()
-            begun = monotonic()
+            begun = time.thread_time()
             has_more = self._show()
             if is_last and not has_more:
                 break
-            took = monotonic() - begun
+            if has_more:
+                self._news.set()
+            took = time.thread_time() - begun
             if not is_last:
                 self._stop.wait(min(max(_EVERY, _SHARE * took), _LONGEST))
         self._screen.print(self._view.rest())

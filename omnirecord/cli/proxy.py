@@ -25,7 +25,7 @@ from .stderr import log_to_stderr
 
 if TYPE_CHECKING:
     from ..recorder.proxy.server import Proxy
-    from ..recorder.supervisor import Shipping
+    from ..recorder.shipping import Shipping
     from .live import Live
 
 _SILENT, _LOOK = 1.0, 0.1
@@ -165,7 +165,7 @@ def proxy(
         contract=contract, read_ahead=read_ahead, resume=resume,
         resume_for=GRACE if resume_for is None else resume_for, control=control, ui=ui is not None and (ui or True),
         redact=redact, redact_patterns=redact_patterns, pseudonym_key=pseudonym_key, rotate=rotate, keep=keep,
-        labels=labels, ship=ship, keep_unshipped=keep_unshipped, apart=True,
+        labels=labels, ship=ship, keep_unshipped=keep_unshipped,
     )  # fmt: skip
     shipping = None if ship is None else _shipping(server)
     view = None if screen is None else partial(
@@ -194,6 +194,8 @@ async def _run_proxy(
         async with server:
             checking = asyncio.create_task(server.check_upstreams())
             live = None if view is None else await asyncio.to_thread(view)
+            if live is not None:
+                server.watch(live.announce)
             sentence = f"recording {_places(server)} into {server.db} ({_numbers(server)})"
             row: dict[str, Any] = {"url": server.url, "db": str(server.db), "upstream": server.upstream}
             if server.upstreams:
@@ -250,7 +252,7 @@ def _shipping(server: Proxy) -> Shipping | None:
 
 def _ship_rest(shipping: Shipping, db: Path) -> None:
     """Wait until the last files are shipped, up to a minute. A signal ends the wait."""
-    from ..recorder.supervisor import SHIP_WITHIN
+    from ..recorder.shipping import SHIP_WITHIN
 
     left = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -21,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from ..cassette.files import free_path
 from ..cassette.identity import uuid7
@@ -36,13 +34,9 @@ from ..redaction.redactor import Redactor, Scanner
 from ..server.timers import Complaint, monotonic
 from ..wire.limits import Retention, Rotation
 from .frames import FrameMaker
-from .intervals import LEAST_AGE, LINGER, RELEASE_WITHIN, ROTATE_AGAIN
-from .operations import Frames
+from .intervals import LEAST_AGE, LINGER, ROTATE_AGAIN
 from .reserve import Reserve, remove_left
 from .rows import RowMaker
-
-FramesOf = Callable[[Writer, int], Frames[Any]]
-"""Returns what makes the frames of a file, given the file and the number of its first recording."""
 
 log = logging.getLogger("omnirecord")
 
@@ -65,15 +59,9 @@ class Run:
 
     hops: Sequence[Hop]
     content: Scanner | None
-    frames: FramesOf
     key: UserKey
     labels: Mapping[str, str]
     run_id: str = field(default_factory=uuid7)
-
-
-def maker_of(hops: Sequence[Hop]) -> FramesOf:
-    """Return what makes the frames of a file in this process."""
-    return lambda writer, recording: FrameMaker(writer, recording, *(hop.contract for hop in hops))
 
 
 class RecordingFile:
@@ -95,7 +83,8 @@ class RecordingFile:
             self.salt = writer.salt()
             redactor = Redactor(_key_of(writer, run.key, self.salt), run.content)
             FrameMaker(writer, self.number).finish_killed()
-            frames, names = run.frames(writer, self.number), [hop.name for hop in run.hops]
+            frames = FrameMaker(writer, self.number, *(hop.contract for hop in run.hops))
+            names = [hop.name for hop in run.hops]
             self.row_maker = RowMaker(self.number, redactor, frames, server_version, names)
             labels = redactor.labels(run.labels)
             self._recordings = [
@@ -114,16 +103,17 @@ class RecordingFile:
         return self.writer.path
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the journal has reads, or a stream waits for frames."""
+        return self.row_maker.journaled > 0 or self.row_maker.frames.behind
+
+    @property
     def is_done(self) -> bool:
-        """Whether no exchange is open, all frames are made, and the worker has closed the file."""
-        frames = self.row_maker.frames
-        return not (self.row_maker.has_open_exchanges or frames.behind) and frames.release()
+        """Whether no exchange is open, and all frames are made."""
+        return not (self.row_maker.has_open_exchanges or self.is_behind)
 
     def left_behind(self, what: str, at_ns: int) -> None:
         """End the recording in a file that was removed or replaced, if it still exists, and close it."""
-        until = monotonic() + RELEASE_WITHIN
-        while not self.row_maker.frames.release() and monotonic() < until:
-            time.sleep(RELEASE_WITHIN / 200)
         goes_on = rows.incident(self.number, at_ns, f"this file {what} while it was recorded, and another one begun")
         with suppress(Exception):
             self.writer.write([*self.row_maker.left_behind(at_ns), goes_on])
@@ -182,11 +172,11 @@ class RecordingFiles:
 
     def __init__(
         self, path: Path, hops: Sequence[Hop], rotation: Rotation | None, keep: Retention, now_ns: Callable[[], int],
-        content: Scanner | None, frames: FramesOf, key: UserKey | None = None,
+        content: Scanner | None, key: UserKey | None = None,
         labels: Mapping[str, str] | None = None, keep_unshipped: tuple[str, int] | None = None,
         note: Callable[[str, RecordingFile], None] = lambda _message, _file: None,
     ) -> None:  # fmt: skip
-        self._run = Run(hops, content, frames, user_key() if key is None else key, labels or {})
+        self._run = Run(hops, content, user_key() if key is None else key, labels or {})
         self._note = note
         unshipped = None if keep_unshipped is None else Unshipped(*keep_unshipped, self._removed_unshipped)
         self._now_ns, self._named = now_ns, path
@@ -250,7 +240,7 @@ class RecordingFiles:
 
     @property
     def is_behind(self) -> bool:
-        return any(file.row_maker.frames.behind for file in self.all)
+        return any(file.is_behind for file in self.all)
 
     def turn(self) -> None:
         """Begin a new file if the current one is full, close old ones, remove those not to keep. Raises nothing."""

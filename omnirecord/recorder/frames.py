@@ -7,7 +7,7 @@ one transaction. If it fails, they begin again from the state of the file.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
@@ -24,8 +24,7 @@ from ..contract.judge import Contract, Judgement
 from ..model import Headers, Recording
 from ..wire.headers import header
 from ..wire.sse import Frame
-from .intervals import SMALL_READS, STEP, STEP_STREAMS
-from .operations import Frames, Rest
+from .intervals import FRAMES_PORTION, SMALL_READS, STEP, STEP_STREAMS
 
 log = logging.getLogger("omnirecord")
 
@@ -103,15 +102,22 @@ class _Step:
     fed: int
 
 
-class FrameMaker(Frames[_Streaming]):
-    """Makes the frames of all streams of one file, and of those that a killed recorder left behind.
+Rest = Callable[[], bool]
+"""A pause for other threads; returns whether the frames so far should be written now. No lock is held that others may
+wait for."""
+
+
+class FrameMaker:
+    """Makes the frames of all streams of one file, and of those that a killed recorder left behind. `RowMaker` gives it
+    the news of the streams.
 
     `recording`: the number of the first hop's recording, which those of the further hops follow; `contracts`: one for
     each hop. `step`: the most bytes in a step.
     """
 
     def __init__(self, writer: Writer, recording: int, *contracts: Contract, step: int = STEP) -> None:
-        super().__init__()
+        self._streaming: dict[int, _Streaming] = {}
+        self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
         self._most = step
         self._writer = writer
         self._recording = recording
@@ -119,33 +125,61 @@ class FrameMaker(Frames[_Streaming]):
         self._judges: dict[str, _Careful] = {}
         """By the name of a contract: with `auto`, streams have different ones."""
 
+    @property
+    def behind(self) -> bool:
+        """Whether any stream waits for frames."""
+        return bool(self._waiting)
+
     def move(self, writer: Writer) -> None:
-        super().move(writer)
+        """Continue in another file, of which nothing is known yet."""
+        self._streaming.clear()
+        self._waiting.clear()
         self._writer = writer
 
     def begin(
         self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
     ) -> None:
+        """Note that the response of a stream has begun. `target` and `headers`: of the request, as they are stored. The
+        contract of the hop judges its events."""
         judge = self._judge(self._contracts[hop].of(target, headers))
         self._begin(exchange, stream, coding, self._recording + hop, judge)
+
+    def arrived(self, exchange: int, until: int | None = None) -> None:
+        """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
+        change."""
+        if exchange in self._streaming:
+            self._streaming[exchange].until = until
+            self._waiting[exchange] = None
+
+    def ended(self, exchange: int) -> None:
+        """Note that no more bytes of it will arrive."""
+        if exchange in self._streaming:
+            self._streaming[exchange].ended = True
+        self.arrived(exchange)
 
     def _judge(self, contract: Contract) -> _Careful:
         if contract.name not in self._judges:
             self._judges[contract.name] = _Careful(contract)
         return self._judges[contract.name]
 
-    @property
-    def open(self) -> Collection[int]:
-        """The exchanges whose streams may get more frames."""
-        return self._streaming.keys()
+    def make(self, rest: Rest = lambda: False, /) -> Iterator[int]:
+        """Make the frames of the bytes that wait now, and yield the number of new frames of each transaction. `rest` is
+        called after some streams. Raises what SQLite raises. Nothing is lost by that."""
+        waiting, ends = list(self._waiting), dict[int, int]()
+        while waiting:
+            left: list[int] = []
+            these = iter(waiting)
+            while steps := self._steps(these, rest):
+                self._write(steps)
+                left += [step.exchange for step in steps if step.more]
+                yield sum([self._done(step) for step in steps])
+            ends = {exchange: ends.get(exchange) or self._writer.received(exchange) for exchange in left}
+            waiting = [exchange for exchange in left if self._is_before(exchange, ends[exchange])]
 
-    def make(self, rest: Rest = lambda _: None, /) -> Iterator[int]:
-        """Make frames of some waiting bytes of each stream, and yield the number of new frames of each transaction.
-        `rest` is called between two streams. Raises what SQLite raises. Nothing is lost by that."""
-        waiting = iter(list(self._waiting))
-        while steps := self._steps(waiting, rest):
-            self._write(steps)
-            yield sum([self._done(step) for step in steps])
+    def _is_before(self, exchange: int, byte: int) -> bool:
+        """Whether a stream has bytes before `byte` that are in no frame."""
+        state = self._streaming.get(exchange)
+        return state is not None and (state.byte < byte or state.portions is not _NO_PORTIONS)
 
     def _steps(self, waiting: Iterator[int], rest: Rest) -> list[_Step]:
         """Return the steps of the next streams, as many as fit into one transaction."""
@@ -164,7 +198,8 @@ class FrameMaker(Frames[_Streaming]):
             fed += step.fed
             if fed > self._most or len(steps) == STEP_STREAMS:
                 break
-            rest(len(self._waiting))
+            if not len(steps) % FRAMES_PORTION and rest():
+                break
         return steps
 
     def _step(self, exchange: int, state: _Streaming) -> _Step:

@@ -1,4 +1,4 @@
-"""What happens on the wire, as values. The proxy queues them, `RowMaker` makes rows of them, and `Frames` makes frames.
+"""What happens on the wire, as values. The proxy queues them, and `RowMaker` makes rows of them.
 
 Times are ns since the recording began. Data is None if there was no memory left to keep it.
 
@@ -8,19 +8,15 @@ taken, and freed, a portion at a time.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
-from ..cassette.sqlite import Writer
 from ..model import Direction, Ending, Headers, Kind, Side
+from ..redaction.coded import MaskedStream
+from ..redaction.redactor import JsonMask
 from .intervals import PORTION, resting
-
-if TYPE_CHECKING:  # the worker makes frames and needs neither
-    from ..redaction.coded import MaskedStream
-    from ..redaction.redactor import JsonMask
 
 HELD = 300
 """Bytes of memory that a queued operation takes beside its data."""
@@ -237,65 +233,3 @@ def drop_bytes(waiting: deque[tuple[F, Op]], most: int, is_late: Callable[[], bo
         found.batches[-1].ops.append(op)
         found.batches[-1].size += held(op)
     return found
-
-
-Rest = Callable[[int], object]
-"""Called with the number of streams that wait for frames, while no lock is held that others may wait for."""
-
-
-class StreamState(Protocol):
-    """What `Frames` notes of a stream. `until`: the bytes that cannot change any more; None: all."""
-
-    until: int | None
-    ended: bool
-
-
-S = TypeVar("S", bound=StreamState)
-
-
-class Frames(ABC, Generic[S]):
-    """Receives the news of the streams of one file from `RowMaker`. `FrameMaker` makes the frames in this process;
-    `WorkerFrames` lets the worker process make them."""
-
-    def __init__(self) -> None:
-        self._streaming: dict[int, S] = {}
-        self._waiting: dict[int, None] = {}  # streams with bytes in no frame, in the order of their turns
-
-    @property
-    def behind(self) -> bool:
-        """Whether any stream waits for frames."""
-        return bool(self._waiting)
-
-    @property
-    def waiting(self) -> int:
-        """Number of streams that wait for frames."""
-        return len(self._waiting)
-
-    @abstractmethod
-    def begin(
-        self, exchange: int, stream: int, coding: str | None, target: str, hop: int = 0, headers: Headers = ()
-    ) -> None:
-        """Note that the response of a stream has begun. `target` and `headers`: of the request, as they are stored. The
-        contract of the hop judges its events."""
-
-    def arrived(self, exchange: int, until: int | None = None) -> None:
-        """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
-        change."""
-        if exchange in self._streaming:
-            self._streaming[exchange].until = until
-            self._waiting[exchange] = None
-
-    def ended(self, exchange: int) -> None:
-        """Note that no more bytes of it will arrive."""
-        if exchange in self._streaming:
-            self._streaming[exchange].ended = True
-        self.arrived(exchange)
-
-    def move(self, writer: Writer) -> None:  # noqa: ARG002  # subclasses use it
-        """Continue in another file, of which nothing is known yet."""
-        self._streaming.clear()
-        self._waiting.clear()
-
-    def release(self) -> bool:
-        """Stop using the file, and return whether that is done. Only another process uses it by itself."""
-        return True

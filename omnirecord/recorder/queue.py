@@ -17,7 +17,7 @@ from ..wire.content_coding import codings_of
 from ..wire.headers import header, printable, printable_text
 from ..wire.sse import last_end
 from .files import RecordingFile, RecordingFiles
-from .intervals import BUFFER, REPORT_DROPPED_EVERY, Lag
+from .intervals import BUFFER, REPORT_DROPPED_EVERY
 from .operations import (  # fmt: skip
     HELD,
     BodyData,
@@ -59,7 +59,6 @@ class RecordQueue:
         self.missing: dict[ExchangeRecorder, None] = {}
         """The exchanges whose reads are not kept at the moment."""
         self._wake = wake
-        self._lag = Lag()
 
     def now(self) -> int:
         """Nanoseconds since the recording began."""
@@ -74,10 +73,6 @@ class RecordQueue:
     def waiting(self) -> int:
         """Bytes of memory that wait for the disk."""
         return self.put_bytes - self.taken_bytes
-
-    def lag(self, now: float) -> float:
-        """Age of the oldest uncommitted byte, in seconds, if this is called often. `now` is in seconds."""
-        return self._lag.seconds(self.put_bytes, self.taken_bytes, now)
 
     @property
     def is_behind(self) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 
 from ..cassette.contracts import telling
 from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.journal import DELETE
 from ..cassette.sqlite.rows import Row
-from ..cassette.sqlite.stream_rows import ReadBlocks, reads_sent
+from ..cassette.sqlite.stream_rows import JournalEntry, ReadBlocks, reads_sent
 from ..model import CLOSE, Headers, Side
 from ..omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
 from ..redaction.coded import BodyFilter, CodedBody, MaskedStream
@@ -24,9 +25,9 @@ from ..redaction.redactor import JsonMask, Redactor
 from ..wire.content_coding import decoded
 from ..wire.headers import header
 from ..wire.strict_json import as_dict, as_text, loads
-from .frames import fault
+from .frames import FrameMaker, fault
 from .intervals import PORTION, STREAMS_PORTION, resting
-from .operations import BodyData, Ended, Frames, Incidence, Messaged, Op, Received, Requested, Responded, SentLate
+from .operations import BodyData, Ended, Incidence, Messaged, Op, Received, Requested, Responded, SentLate
 
 _LONGEST_BODY = 1024 * 1024
 """Bytes of a response that are searched for the id of a new session, or for the version of the server."""
@@ -100,7 +101,7 @@ class RowMaker:
     """
 
     def __init__(
-        self, recording: int, redactor: Redactor, frames: Frames[Any], server_version: str | None = None,
+        self, recording: int, redactor: Redactor, frames: FrameMaker, server_version: str | None = None,
         hops: Sequence[str | None] = (None,),
     ) -> None:  # fmt: skip
         self._recording, self._hops = recording, hops
@@ -112,6 +113,9 @@ class RowMaker:
         self._late: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         """Of each stream: the reads that were handed on after their row was written, with the time of that."""
         self.frames = frames
+        self._journaled = 0
+        self._settling: list[Row] = []
+        self._entry = JournalEntry()
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
             Messaged: self._messaged, SentLate: self._sent_late, Ended: self._ended,
@@ -124,12 +128,43 @@ class RowMaker:
 
     def left_behind(self, at_ns: int) -> list[Row]:
         """Return the rows that end the open exchanges in a file, because they continue in another one."""
-        return [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
+        ends = [rows.end(number, at_ns, "recorder_stopped", *state.sizes) for number, state in self._open.items()]
+        return [*self._settling_rows(), *ends]
+
+    @property
+    def journaled(self) -> int:
+        """Bytes of the rows in the journal."""
+        return self._journaled
+
+    def settle(self, write: Callable[[list[Row]], object]) -> None:
+        """Write the rows of the streams that replace the journal. If `write` raises, the next call tries again."""
+        if made := self._settling_rows():
+            write(made)
+            self._settling = []
+
+    def forget_waiting(self) -> None:
+        """Drop the reads that wait for their rows: the journal has them, or they could not be written."""
+        for state in self._open.values():
+            if state.blocks is not None:
+                state.blocks.forget()
+        self._settling = []
+        self._journaled = 0
+
+    def _settling_rows(self) -> list[Row]:
+        if self._journaled:
+            self._settling.append(DELETE)
+            for state in self._open.values():
+                if state.blocks is not None:
+                    self._settling += state.blocks.close()
+            self._journaled = 0
+        return self._settling
 
     def move(self, writer: Writer) -> list[Row]:
         """Continue in another file, and return its first rows: the open exchanges. The earlier part of a stream is one
         read without bytes, so that a reader sees how many bytes are missing."""
         self.frames.move(writer)
+        self._journaled = 0
+        self._settling = []
         out: list[Row] = []
         for number, state in self._open.items():
             out += state.begun
@@ -160,7 +195,9 @@ class RowMaker:
         for exchange in resting(self._touched, STREAMS_PORTION, rest):
             out += self._gathered(exchange, self._open[exchange])
         self._touched.clear()
-        return out
+        entry, self._entry = self._entry, JournalEntry()
+        self._journaled += entry.size
+        return out + entry.rows()
 
     def _try(self, op: Op, make: Callable[[Any], Iterable[Row]], out: list[Row]) -> None:
         try:
@@ -168,12 +205,14 @@ class RowMaker:
         except Exception as error:  # no bug ends a recording
             out.append(fault(self._recording, f"a {type(op).__name__}", getattr(op, "at_ns", 0), error))
 
-    def _gathered(self, exchange: int, state: _Open) -> Iterator[Row]:
-        """The rows of a stream's reads in these operations."""
+    def _gathered(self, exchange: int, state: _Open, *, is_over: bool = False) -> Iterator[Row]:
+        """The rows of a stream's reads in these operations, apart from the journal. `is_over`: no read follows."""
+        late = self._late.pop(exchange, [])
         if state.blocks is not None:
-            yield from state.blocks.close()
+            late = [one for one in late if not state.blocks.sent(*one, self._entry)]
+            yield from state.blocks.close() if is_over else state.blocks.journal(self._entry)
             self.frames.arrived(exchange, state.settled)
-        if (late := self._late.pop(exchange, None)) is not None:
+        if late:
             yield reads_sent(exchange, sorted(late))
 
     def _requested(self, op: Requested) -> Iterator[Row]:
@@ -311,7 +350,7 @@ class RowMaker:
     def _ended(self, op: Ended) -> Iterator[Row]:
         state = self._open.pop(op.exchange)
         self._touched.pop(op.exchange, None)
-        yield from self._gathered(op.exchange, state)
+        yield from self._gathered(op.exchange, state, is_over=True)
         if op.passed is not None:
             op.passed.masked = state.masked
             op.passed.texts = {name: side.texts for name, side in state.sides.items()}

@@ -10,15 +10,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from ..cassette.contracts import AUTO, load
 from ..cassette.sqlite import Writer, rows
+from ..cassette.sqlite.journal import without_bytes
 from ..cassette.sqlite.rows import Row
-from ..cassette.sqlite.stream_rows import without_bytes
 from ..cassette.sqlite.writer import is_full, is_transient
 from ..errors import CassetteError
 from ..model import RECOVERED, UNWRITTEN, Headers
@@ -29,11 +29,9 @@ from ..server.timers import Complaint, fault_of, monotonic, monotonic_ns
 from ..wire.headers import printable, printable_text
 from ..wire.limits import Retention, Rotation
 from . import intervals
-from .files import Hop, RecordingFile, RecordingFiles, maker_of
-from .frames import FrameMaker
+from .files import Hop, RecordingFile, RecordingFiles
 from .operations import HELD, Batch, Requested, drop_bytes, take_batches
 from .queue import ExchangeRecorder, RecordQueue, amount
-from .supervisor import WorkerSupervisor
 
 log = logging.getLogger("omnirecord")
 
@@ -43,8 +41,8 @@ class RecorderThread:
 
     `contract`: the name or path of the given contract; None: the default. `further`: the hops with a name: the name,
     the upstream, the contract likewise. They are all hops if there is no `upstream`.
-    `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after new frames,
-    in a thread of the recorder. `worker`: a second process makes the frames.
+    `content` finds the secrets to mask in content; None: content is kept as it is. `news` is called after a commit, in
+    the recording thread.
     `pseudonym_key`: by default the user's own. `keep_unshipped`: the URL of the lake that has to have a cassette before
     `keep` removes it, and the bytes above which it is removed nevertheless.
     """
@@ -60,24 +58,20 @@ class RecorderThread:
         rotation: Rotation | None = None,
         keep: Retention | None = None,
         news: Callable[[], object] = lambda: None,
-        worker: bool = False,
         pseudonym_key: UserKey | None = None,
         labels: Mapping[str, str] | None = None,
         keep_unshipped: tuple[str, int] | None = None,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         named = further if upstream is None and further else [(None, upstream, contract), *further]
-        contracts = [AUTO if judge is None else judge for *_, judge in named]
         hops = [
-            Hop(name, url, load(used), is_given=judge is not None)
-            for (name, url, judge), used in zip(named, contracts, strict=True)
+            Hop(name, url, load(AUTO if judge is None else judge), is_given=judge is not None)
+            for name, url, judge in named
         ]
         self._wake = threading.Event()
         self._queue = RecordQueue(clock, self._wake.set)
-        self._worker = WorkerSupervisor(contracts, news, self._wake.set) if worker else None
-        frames = self._worker.frames if self._worker else maker_of(hops)
         self.files = RecordingFiles(
-            path, hops, rotation, keep or Retention(), self._queue.now, content, frames, pseudonym_key, labels,
+            path, hops, rotation, keep or Retention(), self._queue.now, content, pseudonym_key, labels,
             keep_unshipped, self._queue.note,
         )  # fmt: skip
         self._is_named = [hop.name is not None for hop in hops]
@@ -86,6 +80,10 @@ class RecorderThread:
         self._degraded: str | None = None
         self._recorded_at = 0.0
         self._pace = intervals.FrameSchedule()
+        self._pass: Iterator[int] | None = None
+        """The framing pass that has begun."""
+        self._busy_at = -math.inf
+        """When a commit last had much in it."""
         self._trouble, self._fault = Complaint(), Complaint()
         self._news = news
         self._stopping = threading.Event()
@@ -96,15 +94,13 @@ class RecorderThread:
         self._batch = intervals.BATCH if content is None else intervals.MASKED_BATCH
         self._thread = threading.Thread(target=self._run, name="omnirecord-recorder")
         self._thread.start()
-        if self._worker is not None:
-            self._worker.is_loaded.wait(intervals.LOAD_WITHIN)
 
     @property
     def degraded(self) -> str | None:
-        """Why data cannot be written at the moment, or no frames be made of it. None if all is well."""
+        """Why data cannot be written at the moment. None if all is well."""
         if self._queue.is_dropping and self._degraded is None:
             return f"too much waits for the disk: {self._queue.told_dropped} are not kept so far"
-        return self._degraded or (self._worker.trouble if self._worker else None)
+        return self._degraded
 
     @property
     def waiting_bytes(self) -> int:
@@ -169,8 +165,6 @@ class RecorderThread:
         self._give_up_at = self._write_until = self._ends_at = monotonic()
 
     def _run(self) -> None:
-        if self._worker is not None:
-            self._worker.tell()  # starts the process
         while not self._finished():
             try:
                 self._step()
@@ -180,9 +174,6 @@ class RecorderThread:
                 time.sleep(intervals.RETRY_EVERY)
         if self._gave_up and (unwritten := self._unwritten + len(self._queue.ops)):
             self._leave(max(0, self._queue.waiting - HELD * unwritten), unwritten)
-        if self._worker is not None:
-            left = max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES / 2)
-            self._worker.stop(min(intervals.END_WITHIN, left))
         self.files.close(max(self._ends_at - monotonic(), intervals.LEAST_LAST_WRITES))
 
     def _step(self) -> None:
@@ -206,15 +197,16 @@ class RecorderThread:
 
     def _pause(self) -> float:
         """Seconds until there is work without a new operation."""
-        if self._worker is not None:
-            return min(intervals.CHECK_FILES_EVERY, self._worker.pause())
         if not self.files.is_behind:
             return intervals.CHECK_FILES_EVERY
-        return self._pace.pause(self._waiting, monotonic())
+        return min(intervals.CHECK_FILES_EVERY, self._until_frames())
 
-    @property
-    def _waiting(self) -> int:
-        return sum(file.row_maker.frames.waiting for file in self.files.all)
+    def _until_frames(self) -> float:
+        """Seconds until frames are due."""
+        if self._pass is not None:
+            return 0.0
+        now = monotonic()
+        return self._pace.pause(now, is_busy=now - self._busy_at < intervals.FRAME_EVERY)
 
     def _finished(self) -> bool:
         if not self._stopping.is_set() or self._queue.ops:
@@ -231,6 +223,8 @@ class RecorderThread:
             self._forget()
             return
         batches = take_batches(self._queue.ops, most, self._rest())
+        if sum(len(batch.ops) for batch in batches) >= intervals.MUCH:
+            self._busy_at = self._recorded_at
         for n, batch in enumerate(batches):
             try:
                 self._record_batch(batch)
@@ -243,6 +237,8 @@ class RecorderThread:
                 return
             self._queue.taken_bytes += batch.size
             batch.free(self._rest())
+        if batches:
+            self._news()
 
     def _record_batch(self, batch: Batch[RecordingFile]) -> None:
         file = batch.file
@@ -275,6 +271,7 @@ class RecorderThread:
             return
         for file in self.files.all:
             file.reserve.give_all()
+            file.row_maker.forget_waiting()
         said = f"{self._degraded}: {amount(size, pieces)} passed and are not kept, since the recorder stopped"
         try:
             at_ns = self._queue.now() - self.file.zero_ns
@@ -317,27 +314,40 @@ class RecorderThread:
             self._say(f"{len(refused)} rows could not be written: {error}")
 
     def _frame(self) -> None:
-        """Make the frames that are due, or let the worker make them. A stopping recorder writes its bytes first."""
-        has_bytes = self._stopping.is_set() and bool(self._queue.ops)
-        if self._worker is not None:
-            is_late = self._queue.lag(monotonic()) > intervals.HOLD_FRAMES_AT
-            is_stopping = self._stopping.is_set()
-            self._worker.tell(hurry=is_stopping and not has_bytes, hold=has_bytes or (is_late and not is_stopping))
-            if self._stopping.is_set() and not self._queue.ops and self.files.is_behind:
-                self._wake.wait(intervals.COMMIT_EVERY)
-        elif not has_bytes and (self._stopping.is_set() or not self._pace.pause(self._waiting, monotonic())):
+        """Settle the journal and make the frames that are due. A stopping recorder writes its bytes first."""
+        is_stopping = self._stopping.is_set()
+        if is_stopping and self._queue.ops:
+            return
+        for file in self.files.all:
+            if file.row_maker.journaled > intervals.JOURNAL:
+                self._persist(partial(self._settle, file))
+        if self.files.is_behind and (is_stopping or not self._until_frames()):
             self._persist(self._make_frames)
 
+    def _settle(self, file: RecordingFile) -> None:
+        if not file.is_closed:
+            file.row_maker.settle(partial(self._write, file, file.writer))
+
     def _make_frames(self) -> None:
-        self._pace.begin(monotonic())
+        """Go on with a pass over all streams, for `FRAME_FOR` seconds."""
+        self._pace.begin(monotonic(), goes_on=self._pass is not None)
+        found, self._pass = self._pass or self._passing(), None
+        for _ in found:
+            if self._pace.is_long(monotonic()):
+                self._pass = found
+                return
+
+    def _passing(self) -> Iterator[int]:
+        """Make the frames of all waiting streams, and yield after each transaction."""
         for file in self.files.all:
-            frames = file.row_maker.frames
-            assert isinstance(frames, FrameMaker)
-            for made in frames.make(lambda waiting: self._stopping.wait(intervals.breath(waiting))):
-                if made:
-                    self._news()
-                if self._pace.is_long(monotonic()):
-                    return
+            self._settle(file)
+            yield 0
+            yield from file.row_maker.frames.make(self._frames_rest)
+
+    def _frames_rest(self) -> bool:
+        """Pause for the event loop. Return whether it is time for a commit."""
+        self._stopping.wait(intervals.PAUSE)
+        return self._pace.is_long(monotonic())
 
     def _look(self) -> None:
         """Continue in a new file if a file was removed or replaced: no reader would find the old one."""

@@ -285,12 +285,11 @@ async def test_odd_streams_are_judged_by_their_path(
     assert endings(db) == [ending]
 
 
-@pytest.mark.parametrize("apart", [False, True])
-async def test_a_service_of_ones_own_at_anthropics_path_is_not_judged_as_anthropic(apart: bool, tmp_path: Path) -> None:
+async def test_a_service_of_ones_own_at_anthropics_path_is_not_judged_as_anthropic(tmp_path: Path) -> None:
     db, own = tmp_path / "own.db", Raw(b'data: {"type": "note", "n": 1}\n\ndata: {"n": 2}\n\n')
     async with (
         ModelApis(SCRIPT | {"odd": own}) as provider,
-        Proxy(provider.url.removesuffix("/v1"), db, apart=apart) as proxy,
+        Proxy(provider.url.removesuffix("/v1"), db) as proxy,
         httpx.AsyncClient() as client,
     ):
         await client.post(f"{proxy.url}/v1/messages", json=ASK)
@@ -354,7 +353,7 @@ async def test_the_worker_judges_by_the_path_too(tmp_path: Path) -> None:
     db = tmp_path / "model.db"
     async with (
         ModelApis(SCRIPT) as provider,
-        Proxy(provider.url.removesuffix("/v1"), db, contract="auto", apart=True) as proxy,
+        Proxy(provider.url.removesuffix("/v1"), db, contract="auto") as proxy,
     ):
         ask = Asked(proxy.url)
         for each in (ask.responses, ask.chat, ask.messages):

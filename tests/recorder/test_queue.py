@@ -132,14 +132,6 @@ def test_it_is_behind_with_a_quarter_of_what_may_wait(file: RecordingFile, monke
     assert queue.is_behind
 
 
-def test_its_lag_is_that_of_the_first_bytes_that_are_not_taken(file: RecordingFile) -> None:
-    queue = RecordQueue(lambda: 0, lambda: None)
-    queue.room(b"abc", file)
-    assert (queue.lag(5.0), queue.lag(6.0)) == (0.0, 1.0)
-    queue.taken_bytes = 3
-    assert queue.lag(7.0) == 0.0
-
-
 def takes_of(queue: RecordQueue, file: RecordingFile, headers: Headers, number: int = 1) -> ExchangeRecorder:
     files = types.SimpleNamespace(current=file, next_stream=lambda: number, rotates=False)
     return ExchangeRecorder(queue, files, Requested(number, "a", 0, "GET", "/", headers), file)  # type: ignore[arg-type]

@@ -109,13 +109,14 @@ class Bench:
         return op
 
     def make(self) -> None:
+        self.row_maker.settle(self.writer.write)
         while self.row_maker.frames.behind:
             list(self.row_maker.frames.make())
 
     def frames(self) -> list[TimedFrame]:
         store = Store(self.writer.connection)
         found = list(store.frames(store.exchanges()[0]))
-        self.writer.connection.execute("COMMIT")
+        self.writer.connection.execute("ROLLBACK")
         return found
 
 
@@ -225,6 +226,7 @@ def test_a_frame_that_was_held_back_has_the_time_of_its_own_read(bench: Bench) -
     made: list[int] = []
     for data in (b"data: 1\r\r", *[b""] * 20, b"data: 2\n\n"):
         bench.read(data)
+        bench.row_maker.settle(bench.writer.write)
         made += bench.row_maker.frames.make()
     written = bench.writer.connection.execute("SELECT offset_ns + value FROM frame_blocks, json_each(times)").fetchall()
     assert [at for (at,) in written] == [frame.offset_ns for frame in bench.frames()] == [10, 31]
@@ -247,6 +249,7 @@ def test_a_contract_that_fails_is_told_once_of_each_stream_that_it_fails(caplog:
             Responded(number, "sse", number, 2, 200, "", ()),
         )
         writer.write(row_maker.rows([request, response, Received(number, 0, 3, len(body), body, 4)]))
+    row_maker.settle(writer.write)
     while row_maker.frames.behind:
         list(row_maker.frames.make())
     told = [one.message.partition(":")[0] for one in Store(writer.connection).incidents()]

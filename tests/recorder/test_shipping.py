@@ -23,9 +23,9 @@ from omnirecord.errors import UsageError
 from omnirecord.lake.location import Lake
 from omnirecord.lake.ship import Shipper
 from omnirecord.lake.watch import Files, Watcher, run
-from omnirecord.recorder import supervisor as module
+from omnirecord.recorder import shipping as module
 from omnirecord.recorder.proxy.server import Proxy
-from omnirecord.recorder.supervisor import Shipping
+from omnirecord.recorder.shipping import Shipping
 from omnirecord.recorder.thread import RecorderThread
 from omnirecord.wire.limits import Retention, Rotation
 from tests.support.cassettes import SHIPPED

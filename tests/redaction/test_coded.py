@@ -100,6 +100,7 @@ def test_what_was_lost_of_a_recorded_stream_is_a_frame_without_bytes(headers: He
     ]  # fmt: skip
     for op in ops:
         writer.write(row_maker.rows([op]))
+        row_maker.settle(writer.write)
         while row_maker.frames.behind:
             list(row_maker.frames.make())
     store = Store(writer.connection)

@@ -56,6 +56,7 @@ def recorded(content: Scanner | None) -> float:
         began = time.process_time()
         for at in range(0, EVENTS, BATCH):
             writer.write(row_maker.rows(reads[at : at + BATCH]))
+            row_maker.settle(writer.write)
             while row_maker.frames.behind:
                 list(row_maker.frames.make())
         took = time.process_time() - began

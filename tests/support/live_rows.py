@@ -22,7 +22,7 @@ def live_rows(path: Path) -> list[Row]:
 
 
 def _split(sql: str, values: tuple[Any, ...]) -> Iterator[Row]:
-    if sql == stream_rows._READ_BLOCK:
+    if sql == stream_rows.READ_BLOCK:
         yield from _reads(sql, *values)
     elif sql == stream_rows._FRAME_BLOCK:
         yield from _frames(sql, *values)
@@ -67,7 +67,7 @@ def _timed(found: list[Row]) -> Iterator[tuple[int, int, Row]]:
             at = values[5]
         elif sql == rows._RESPONSE:
             at = values[2]
-        elif sql == stream_rows._READ_BLOCK:
+        elif sql == stream_rows.READ_BLOCK:
             at = values[4]
         elif sql == stream_rows._FRAME_BLOCK:
             at = values[6]

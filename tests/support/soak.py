@@ -98,8 +98,7 @@ class Watched:
         self._figures.states.append(state_of(self._pid))
 
     async def _at_rest(self) -> State:
-        """Once the process that makes frames has been begun, and has loaded what it needs."""
-        await wire.eventually(lambda: children(self._pid))
+        """The state once the process does nothing any more."""
         before, now = None, state_of(self._pid)
         while before != now:
             await asyncio.sleep(0.5)

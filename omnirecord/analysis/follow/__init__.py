@@ -24,6 +24,7 @@ from .file import LAST, Batch, Cursor, File, Part, Wanted
 __all__ = ["LAST", "Batch", "Follower", "Part", "Wanted"]
 _PLACE = re.compile(r"([0-9a-f]{8})(?:@([0-9]{8}T[0-9]{6}Z))?,([0-9]{1,15})((?:,[0-9]{1,15}:[0-9]{1,15})*)")
 """A cursor for one followed file in a bookmark: cassette, stamp, highest stream, and the last frame of open streams."""
+_OPENS = partial(Store.open, follows=True)
 
 
 class Follower:
@@ -34,7 +35,7 @@ class Follower:
     """
 
     def __init__(
-        self, path: Path, wanted: Wanted, last: int = LAST, opens: Callable[[Path], Store] = Store.open,
+        self, path: Path, wanted: Wanted, last: int = LAST, opens: Callable[[Path], Store] = _OPENS,
         bookmark: str | None = None, most: int | None = None,
     ) -> None:  # fmt: skip
         self._path, self._last, self._places = path, last, _places_in(bookmark or "")

@@ -18,6 +18,7 @@ from ...cassette.files import stamp_of
 from ...cassette.select import the_session, the_stream
 from ...cassette.sqlite import Store, is_coded
 from ...cassette.sqlite.lock import recorder_is_alive
+from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
 from ...text import clip, one_line
@@ -120,7 +121,7 @@ class Requests:
             return
         if self._last is None:
             self.begin(store, ())
-        for x in store.newer(self._last or 0, self._open):
+        for x in store.newer(self._last or 0, self._changed(store)):
             self._last = max(self._last or 0, x.exchange)
             is_waited_for = x.ending == "done" and store.is_being_recorded  # for the end of its stream, after `[DONE]`
             is_over = x.end_ns is not None or not (x.ending == "open" or is_waited_for)
@@ -132,6 +133,13 @@ class Requests:
                 self._open.pop(x.exchange, None)
             else:
                 self._open.setdefault(x.exchange, False)
+
+    def _changed(self, store: Store) -> list[int]:
+        """Return the open exchanges that may have another row: those without one, and those that have ended."""
+        if not store.is_being_recorded:
+            return list(self._open)
+        told = [number for number, is_told in self._open.items() if is_told]
+        return [number for number, is_told in self._open.items() if not is_told] + store.ended(told)
 
     def _rows(self, store: Store, x: Exchange, *, is_over: bool) -> Iterator[Row]:
         act = _act(store, x) if may_act(x) else None
@@ -225,6 +233,9 @@ class File:
         self._recordings: list[Recording] = []
         self._clocks: dict[int, int] = {}
         self._turn = 0
+        self._tail = Tail()
+        self._left: set[int] = set()
+        """The streams of which the last read has left some events."""
         self._requests = Requests(wanted, from_start=cursor is not None and of is None)
         self._all_of: tuple[object, ...] = (None,)
         """The state of the file after a complete read; with None in it if that is unknown."""
@@ -262,6 +273,7 @@ class File:
             is_another = known != [one.started_at for one in recordings[: len(known)]]
             if self._inode is not None and (is_another or inode != self._inode):
                 self.cursor, self._requests = Cursor(), Requests(self._wanted, from_start=True)
+                self._tail = Tail()
             self._inode, self._recordings, self._clocks = inode, recordings, clocks(recordings)
             if self.cursor is None:
                 found = self._begin(store)
@@ -305,6 +317,9 @@ class File:
                 the_session(store, self._wanted.session)
         streams = store.streaming()
         self.cursor = Cursor(max((x.stream for x in streams), default=0))
+        open_ = [x for x in streams if store.is_being_recorded and not x.is_over and self._wanted.takes_stream(x)]
+        self._tail.look(store)
+        self._tail.open(store, [x.exchange for x in open_])
         found: list[tuple[Streaming, TimedFrame]] = []
         for x in streams:
             seen, frames = self._last_of(store, x)
@@ -316,12 +331,16 @@ class File:
     def _last_of(self, store: Store, x: Streaming) -> tuple[int, list[TimedFrame]]:
         """Return the last `seq` of a stream, and its last wanted frames."""
         last = store.last_seq(x)
+        is_open = self._tail.has(x.exchange)
+        new = list(self._tail.frames(store, x, last)) if is_open else []
         if not self._last or not self._wanted.takes_stream(x):
-            return last, []
+            return new[-1].seq if new else last, []
         back = self._last
         while True:
             frames, seen = deque[TimedFrame](maxlen=self._last), last
-            for frame in store.frames_behind(x, max(0, last - back)):
+            begin = max(0, last - back)
+            known = chain(store.stored_frames(x, begin), new) if is_open else store.frames_behind(x, begin)
+            for frame in known:
                 seen = frame.seq
                 if self._wanted.takes(frame):
                     frames.append(frame)
@@ -331,37 +350,69 @@ class File:
 
     def _new(self, store: Store, cursor: Cursor, waiting: Set[int]) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
-        found: list[tuple[Streaming, TimedFrame]] = []
-        frames = size = 0
-        behind = store.streaming(cursor.highest, cursor.at)
+        changed = self._tail.look(store) | self._left
+        if store.is_being_recorded:
+            known = cursor.at.keys() & changed | set(store.ended_streams(cursor.at))
+            known |= {stream for stream in cursor.at if not self._tail.follows(stream)}
+        else:
+            known = set(cursor.at)
+        behind = store.streaming(cursor.highest, known)
         for x in behind:
             cursor.highest = max(cursor.highest, x.stream)
             cursor.at.setdefault(x.stream, 0)
         # First come the streams that the last read had no room for.
         streams = sorted(behind, key=lambda x: (x.stream <= self._turn, x.stream))
-        if self._most is not None:
-            self._leave_out(store, cursor, streams, self._most)
-        for x in streams:
-            if x.stream in waiting:
-                continue
-            for frame in store.frames_behind(x, cursor.at[x.stream]):
+        streams = [x for x in streams if x.stream not in waiting]
+        wanted = [x for x in streams if self._wanted.takes_stream(x)]
+        self._take_new(store, cursor, wanted)
+        found: list[tuple[Streaming, TimedFrame]] = []
+        frames = size = 0
+        self._left = {x.stream for x in streams}
+        for x in wanted:
+            for frame in self._frames(store, x, cursor.at[x.stream]):
                 cursor.at[x.stream] = frame.seq
                 frames, size = frames + 1, size + frame.length
-                if self._wanted.takes_stream(x) and self._wanted.takes(frame):
+                if self._wanted.takes(frame):
                     found.append((x, frame))
                 if frames >= _BATCH or size >= _BYTES:
                     self._turn = x.stream
                     return sorted(found, key=self._order), True
-            if x.is_over or not store.is_being_recorded:
+        for x in streams:
+            if self._is_over(store, x):
                 del cursor.at[x.stream]
+                self._tail.forget(x.exchange)
+        self._left = set()
         return sorted(found, key=self._order), False
 
-    def _leave_out(self, store: Store, cursor: Cursor, streams: list[Streaming], most: int) -> None:
-        """Move the cursor, so that about `most` events come after it."""
-        behind = {x.stream: max(0, store.last_seq(x) - cursor.at[x.stream]) for x in streams}
-        if sum(behind.values()) > most:
-            share = most // sum(count > 0 for count in behind.values())
-            for stream, count in behind.items():
-                more = max(0, count - share)
-                cursor.at[stream] += more
-                self._left_out += more
+    def _take_new(self, store: Store, cursor: Cursor, streams: list[Streaming]) -> None:
+        """Parse the new bytes of these streams; leave out the oldest events if there are too many."""
+        self._tail.open(store, [x.exchange for x in streams])
+        for x in streams:
+            if self._tail.has(x.exchange) and self._is_over(store, x):
+                self._tail.end(x.exchange)
+        if self._most is not None:
+            self._leave_out(cursor, streams, self._most)
+
+    def _is_over(self, store: Store, x: Streaming) -> bool:
+        return x.is_over or not store.is_being_recorded
+
+    def _frames(self, store: Store, x: Streaming, after: int) -> Iterator[TimedFrame]:
+        """Yield the frames of a stream after number `after`."""
+        if self._tail.has(x.exchange):
+            return self._tail.frames(store, x, after)
+        return store.frames_behind(x, after) if self._is_over(store, x) else store.stored_frames(x, after)
+
+    def _leave_out(self, cursor: Cursor, streams: list[Streaming], most: int) -> None:
+        """Leave out the oldest new events, so that about `most` are left."""
+        tail = self._tail
+        behind = [(x, tail.last_seq(x.exchange) - cursor.at[x.stream]) for x in streams if tail.has(x.exchange)]
+        behind = [(x, count) for x, count in behind if count]
+        if sum(count for _, count in behind) <= most:
+            return
+        share = most // len(behind)
+        for place, (x, count) in enumerate(behind):
+            left = share or int(place < most)
+            stored = max(0, tail.first_seq(x.exchange) - 1 - cursor.at[x.stream])
+            skipped = max(0, min(stored, count - left))
+            cursor.at[x.stream] += skipped
+            self._left_out += skipped + tail.leave_out(x.exchange, left)

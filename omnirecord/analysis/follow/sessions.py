@@ -15,6 +15,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from ...cassette.sqlite import Store
+from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording
 from ...providers.call import ModelCall
 from ..gather import Held, ModelHops, acts_in, call_in
@@ -63,13 +64,26 @@ class GrowingSession:
             self.builder.turns.act(x.exchange, act)
         return acts
 
-    def hear(self, store: Store, open_: set[int]) -> None:
-        """Add the new frames. `open_`: the exchanges that go on."""
+    @property
+    def listening(self) -> Iterable[int]:
+        """The exchanges whose streams go on."""
+        return self._listening
+
+    def hear(self, store: Store, open_: set[int], tail: Tail) -> None:
+        """Add the new frames. `open_`: the exchanges that go on. `tail` has their streams, apart from those that a
+        contract file judges."""
         for exchange, after in list(self._listening.items()):
             x = self.exchanges[exchange]
             stream, is_over = x.stream or 0, exchange not in open_
-            behind = store.frames(x, after=after) if is_over else store.stored_frames(x, after)
+            if tail.has(exchange):
+                if is_over:
+                    tail.end(exchange)
+                behind = tail.frames(store, x, after)
+            else:
+                behind = store.frames(x, after=after) if is_over else store.stored_frames(x, after)
             frames = list(Held().of(behind))
+            if is_over:
+                tail.forget(exchange)
             self.builder.add_all(self._merge.add(stream, frames))
             if is_over:
                 del self._listening[exchange]
@@ -245,8 +259,11 @@ class GrowingSessions(Generic[S]):
         self.calls = ModelCalls()
         self.open: set[int] = set()
         """The exchanges that go on."""
+        self._unsettled: set[int] = set()
+        """Those without a response, and the calls that are read at each look."""
         self._last_exchange = 0
         self._has_calls = False
+        self._tail = Tail()
         self._links = GrowingLinks()
         self._answered: dict[int, bool] = {}
         """The open calls that were read, and whether the provider had answered."""
@@ -256,11 +273,14 @@ class GrowingSessions(Generic[S]):
         whether an exchange belongs elsewhere. Sessions and calls are complete at the end of the result."""
         hops, parents = ModelHops(store), cache(store.parents)
         calls: list[ModelCall] = []
-        for x in store.newer(self._last_exchange, self.open):
+        for x in store.newer(self._last_exchange, self._changed(store)):
             self._last_exchange = max(self._last_exchange, x.exchange)
             is_open = x.end_ns is None and (x.ending == "open" or store.is_being_recorded)
             (self.open.add if is_open else self.open.discard)(x.exchange)
-            if hops.has(x):
+            is_call = hops.has(x)
+            is_settled = x.response is not None and not (is_call and self._reads_open)
+            (self._unsettled.add if is_open and not is_settled else self._unsettled.discard)(x.exchange)
+            if is_call:
                 self._has_calls = True
                 calls += self._read(store, x, hops)
             elif not skips(x):
@@ -269,11 +289,20 @@ class GrowingSessions(Generic[S]):
                     yield x
                 else:
                     session.take(store, x, is_open=is_open)
+        self._tail.look(store)
+        heard = (exchange for session in self.all.values() for exchange in session.listening)
+        self._tail.open(store, [exchange for exchange in heard if exchange in self.open])
         for session in self.all.values():
-            session.hear(store, self.open)
+            session.hear(store, self.open, self._tail)
         if self._has_calls and (calls or any(session.has_news for session in self.all.values())):
             told = [session.so_far() for session in self.all.values()]
             self.calls = self._links.update(calls, told, store.recordings())
+
+    def _changed(self, store: Store) -> set[int]:
+        """Return the open exchanges that may have changed since the last look."""
+        if not store.is_being_recorded:
+            return self.open
+        return self._unsettled | set(store.ended(self.open - self._unsettled))
 
     def _read(self, store: Store, x: Exchange, hops: ModelHops) -> Iterator[ModelCall]:
         """Yield a call, unless it was read in this state."""

@@ -1,7 +1,7 @@
 """Follows a recording by its file, or by the URL of the proxy: rows as `events --json` prints them.
 
-The file is opened only if it has changed, or its recorder has ended; it is checked every 50 ms. The proxy is asked for
-events after the last bookmark when a connection was lost; rows that come again are dropped.
+The file is checked four times a second, and opened only if it has changed, or its recorder has ended. The proxy is
+asked for events after the last bookmark when a connection was lost; rows that come again are dropped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -33,7 +34,7 @@ _AGAIN = 0.5
 _SILENCE = 60.0
 """Seconds without a byte after which a connection is lost: a proxy sends a comment every 15."""
 _READ = 1 << 16
-POLL = 0.05
+POLL = 0.25
 """Time between checks of the file, in seconds."""
 _BEGINNING = 5.0
 """Time in which a recorder makes a cassette of a new file, at most, in seconds."""
@@ -196,7 +197,7 @@ def rows_of_file(path: Path, wanted: Wanted, last: int, *, retry: bool, say: Say
     with clear_errors(path):
         if path.is_file() and is_packed(path):
             raise UsageError(f"{path} is compressed, so nothing is added to it: omnirecord events {path} shows it all")
-    follower = Follower(path, wanted, last, opens=open_store)
+    follower = Follower(path, wanted, last, opens=partial(open_store, follows=True))
     while True:
         if not path.exists():
             _missing(path, follower, retry=retry, say=say)

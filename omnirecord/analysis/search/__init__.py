@@ -309,7 +309,7 @@ def _put(index: Index, new: _Next, api: Api | None) -> bool:
 def _behind(store: Store, x: Streaming, seq: int, known: int) -> Iterator[TimedFrame]:
     """The frames after the last indexed one, which has to be unchanged: else raises `StaleIndex`."""
     after = max(0, seq - 1)
-    frames = store.stored_frames(x, after) if store.is_being_recorded else store.frames_behind(x, after)
+    frames = store.frames_behind(x, after)
     if seq:
         last = next(iter(frames), None)
         if last is None and store.is_being_recorded:

@@ -58,13 +58,13 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
     end_ns = _int_or_none(end_ns, "end_ns")
     request = Request(
         _int(at_ns, "request_at_ns"), model.checked_method(_str(method, "method")),
-        model.checked_target(_str(target, "target")), _headers(headers),
+        model.checked_target(_str(target, "target")), headers_of(headers),
     )  # fmt: skip
     response = None
     if status is not None:
         response = Response(
             _int(response_at, "response_at_ns"), end_ns, model.checked_status(_int(status, "status")),
-            model.checked_text(_str(reason, "reason")), _headers(response_headers),
+            model.checked_text(_str(reason, "reason")), headers_of(response_headers),
         )  # fmt: skip
     unfinished: model.Ending = "open" if alive else "recorder_killed"
     exchange = Exchange(
@@ -78,7 +78,7 @@ def exchange_of(row: Any, alive: bool) -> tuple[Exchange, bool]:
 
 
 @functools.lru_cache(maxsize=1024)  # a client repeats its headers with each request
-def _headers(text: Any) -> model.Headers:
+def headers_of(text: Any) -> model.Headers:
     return model.checked_headers(_pairs(json.loads(_short(text, "headers")), "headers"))
 
 

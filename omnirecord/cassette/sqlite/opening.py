@@ -112,7 +112,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             define_ids(connection)
             if version < schema.RENAMED:
                 return _modern(connection)
-            if version < SCHEMA_VERSION:
+            if version == schema.RENAMED:
                 schema.name_as_now(connection)
             return connection
         except BaseException:
@@ -225,14 +225,6 @@ def create_or_open(path: Path, lock: Callable[[Path], None], named: Path | None 
     return connection
 
 
-def open_beside(path: Path) -> sqlite3.Connection:
-    """Return a connection for a second writer of a cassette that a recorder has open. Raises what SQLite raises."""
-    connection = _connect_writer(path)
-    _tune(connection)
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the recorder's commits do that, and wait for no writer
-    return connection
-
-
 def open_to_mark(path: Path) -> sqlite3.Connection:
     """Return a connection for a change of `meta` in a closed cassette of any version. Raises what SQLite raises."""
     with (
@@ -285,6 +277,7 @@ def _empty(version: int) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
         connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # the journal leaves free pages
         connection.execute("PRAGMA journal_mode = WAL")
         _create(connection)
     else:

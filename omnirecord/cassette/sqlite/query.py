@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import UsageError
 from ..sql import PRAGMA, Names, Result, distinct, mistake, refuse_parameters, refuse_statement
+from .journal import UNSETTLED
 from .reader import Store
 from .schema import RENAMED, SCHEMA_VERSION, TABLES, is_named_as_now
 from .views import ALIASES, FORMER, SELECTS
@@ -25,7 +26,7 @@ Rows = Callable[[str], Iterable[Mapping[str, Any]]]
 
 _COMPUTED = "computed"
 _TABLES = TABLES[SCHEMA_VERSION]
-_READABLE = _TABLES | {"sqlite_master", "json_each", "json_tree"}
+_READABLE = _TABLES | {UNSETTLED, "sqlite_master", "json_each", "json_tree"}
 """What may be read in the file's schema: these tables, and functions that SQLite finds there."""
 _UNSAFE_FUNCTIONS = {"load_extension", "fts3_tokenizer"}
 _STEPS = 100_000
@@ -51,7 +52,7 @@ class Query:
             for name, columns in computed.items():
                 self._made.create_table(name, dict(columns))
             self._define(computed)
-            named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES)))
+            named = dict.fromkeys((*computed, *SELECTS, *sorted(_TABLES - {"journal"})))
             self.names: Names = {name: self._columns(name) for name in named}
             """The columns of all that a query can name: computed tables, views, tables of the file."""
         except sqlite3.Error as error:  # such as an unknown collation

@@ -50,8 +50,7 @@ class Unframed(NamedTuple):
 class Store(Tables):
     """The content of one cassette. Large results are iterators. Methods raise `CassetteError`."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
-        super().__init__(connection, path)
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None, *, follows: bool = False) -> None:
         self._known_blocks: dict[tuple[int, int], list[TimedFrame]] = {}
         self._unframed: dict[int, Unframed] = {}
         self._other_judges: dict[int, Contract | None] = {}
@@ -61,6 +60,7 @@ class Store(Tables):
         self._look = _LOOK
         self._held: list[Exchange] | None = None
         self._told: set[int] = set()  # streams with a warning about partial decoding
+        super().__init__(connection, path, follows=follows)
 
     def refresh(self) -> None:
         """Begin a new transaction and drop all caches."""
@@ -236,14 +236,13 @@ class Store(Tables):
         return times, Content(decoded(self._connection, exchange, start))
 
     def frames_behind(self, stream: Streaming, after: int) -> Iterator[TimedFrame]:
-        """Yield the frames after `after`, with work proportional to their number. While a stream is being recorded, the
-        recorder soon stores the frames of its last bytes. Of a stream that is over, those frames are derived."""
+        """Yield the frames after `after`, with work proportional to their number: stored frames, and those of the bytes
+        behind them."""
         for frame in self.stored_frames(stream, after):
             after = frame.seq
             yield frame
-        if stream.is_over or not self.is_being_recorded:
-            for exchange in self.numbered([stream.exchange]):
-                yield from self.frames(exchange, after=after)
+        for exchange in self.numbered([stream.exchange]):
+            yield from self.frames(exchange, after=after)
 
     def frame(self, exchange: Exchange, seq: int) -> TimedFrame | None:
         """Return the frame of a stream with this number, or None. The last frame blocks are cached."""

@@ -28,10 +28,10 @@ from . import rows, stream_rows
 from .connection import transaction
 from .views import SELECTS, VIEWS
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """`user_version`. 2: views, and no foreign key, with which Datasette linked a frame to a wrong exchange. 3: `tallies`,
 for a list of streams without reading all frames. 4: blocks and `landmarks` instead of a row for each frame and each
-read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages`."""
+read. 5: ids, labels, hops; `read_blocks` and `frame_blocks` were `pieces` and `pages`. 6: `journal`."""
 APPLICATION_ID = 0x6F6D6E72  # "omnr"
 _NEW_COLUMNS = ("recording_id", "run_id", "labels", "server_version", "hop")
 """Columns of `recordings` since version 5."""
@@ -69,6 +69,8 @@ CREATE TABLE landmarks (
   type TEXT NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (type, stream, seq)) WITHOUT ROWID;
 """
 """Two names are quoted, as SQLite quotes the name of a renamed table."""
+_JOURNAL = """CREATE TABLE journal (entry INTEGER PRIMARY KEY AUTOINCREMENT, reads BLOB NOT NULL, data BLOB NOT NULL);
+"""
 _OTHERS = """CREATE TABLE messages (
   exchange INTEGER NOT NULL REFERENCES exchanges(exchange), message INTEGER NOT NULL, at_ns INTEGER NOT NULL,
   sent_ns INTEGER, dir TEXT NOT NULL, opcode INTEGER NOT NULL, data, PRIMARY KEY (exchange, message)) WITHOUT ROWID;
@@ -92,6 +94,14 @@ CREATE INDEX frames_of_family ON frames(type, stream, seq) WHERE type IN ('{SESS
 RENAMED = 4
 """The version whose tables are those of today under other names."""
 _OLDEST = _META + _RECORDINGS.format("") + _EXCHANGES + _READS
+_OF_5 = (
+    _META
+    + _RECORDINGS.format("".join(f", {column} TEXT" for column in _NEW_COLUMNS))
+    + _EXCHANGES
+    + _BLOCKS
+    + _TALLIES
+    + _OTHERS
+)
 SCHEMAS: dict[int, str] = {
     1: _OLDEST
     + _FRAMES.replace("stream INTEGER NOT NULL, seq", "stream INTEGER NOT NULL REFERENCES exchanges(stream), seq")
@@ -99,8 +109,8 @@ SCHEMAS: dict[int, str] = {
     2: _OLDEST + _FRAMES + _OTHERS,
     3: _OLDEST + _FRAMES + _TALLIES + _OTHERS,
     4: _META + _RECORDINGS.format("") + _EXCHANGES + _FORMER_BLOCKS + _TALLIES + _OTHERS,
-    5: _META + _RECORDINGS.format("".join(f", {column} TEXT" for column in _NEW_COLUMNS)) + _EXCHANGES + _BLOCKS
-    + _TALLIES + _OTHERS + VIEWS,
+    5: _OF_5 + VIEWS,
+    6: _OF_5 + _JOURNAL + VIEWS,
 }  # fmt: skip
 """The statements of each version. Before a table of today changes, copy its statement for the older versions."""
 TABLES = {version: frozenset(re.findall(r'CREATE TABLE "?(\w+)', schema)) for version, schema in SCHEMAS.items()}
@@ -142,6 +152,9 @@ def copy(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
 def convert(connection: sqlite3.Connection, version: int) -> None:
     """Convert an old cassette in place, within a transaction. The user's own views stay. Its tables must be exactly
     those of `SCHEMAS`. Raises what SQLite raises, or one of `DAMAGED`."""
+    _execute_all(connection, _JOURNAL)
+    if version == 5:
+        return
     for view in ("events", "sessions") if version == 1 else SELECTS:
         connection.execute(f"DROP VIEW IF EXISTS {view}")
     if version == RENAMED:
@@ -175,7 +188,7 @@ def name_as_now(connection: sqlite3.Connection) -> None:
 
 def is_named_as_now(connection: sqlite3.Connection) -> bool:
     """Whether a reading connection has these temporary views."""
-    return connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'read_blocks'").fetchone() is not None
+    return connection.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'frame_blocks'").fetchone() is not None
 
 
 def forget_key(connection: sqlite3.Connection) -> bool:

@@ -6,6 +6,7 @@ A block joins many reads or frames in one row, since the cost is per row.
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate, groupby, islice
@@ -17,7 +18,7 @@ from ...contract.judge import Judgement
 from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
 from ..framing import Framed, Run, is_text, storable_type
-from .rows import CHUNK, MESSAGE, PAGE_SIZE, Row
+from .rows import PAGE_SIZE, Row
 
 READ_BLOCK_BYTES = 64 * 1024
 """Bytes of a stream in a read block; a larger read has its own block."""
@@ -31,12 +32,13 @@ FRAME_BLOCK_BYTES = 256 * 1024
 FRAMES_PER_BLOCK = 250
 _VERDICT = {verdict: number for number, verdict in enumerate(VERDICTS)}
 
-_READ_BLOCK = "INSERT OR REPLACE INTO read_blocks VALUES (?, ?, ?, ?, ?, ?, ?)"
+JOURNAL = "INSERT INTO journal VALUES (NULL, ?, ?)"
+READ_BLOCK = "INSERT OR REPLACE INTO read_blocks VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SENT_LATE = (
     "UPDATE read_blocks SET reads = with_sent(reads, n, offset_ns, ?) WHERE exchange = ?"
     " AND n BETWEEN (SELECT max(n) FROM read_blocks WHERE exchange = ? AND n <= ?) AND ?"
 )
-_MASK_AGAIN = (
+MASK_AGAIN = (
     "UPDATE read_blocks SET data = spliced(data, ? - start, ?) WHERE exchange = ?"
     " AND n = (SELECT n FROM read_blocks WHERE exchange = ? AND start <= ? ORDER BY n DESC LIMIT 1)"
 )
@@ -50,22 +52,53 @@ _TALLY = (
 )
 
 
-def without_bytes(made: Iterable[Row]) -> Iterator[Row]:
-    """Yield rows without the bytes of streams, bodies and messages: the exchanges, their sizes and ends stay."""
-    for statement, values in made:
-        if statement == _READ_BLOCK:
-            yield statement, (*values[:-1], None)
-        elif statement == MESSAGE:
-            yield statement, (*values[:-1], "")
-        elif statement not in (CHUNK, _MASK_AGAIN) or values[-1] == b"":  # an empty chunk is a mark
-            yield statement, values
+NOT_SENT = -(1 << 63)
+"""Stands for a read that was not handed on before the commit, in place of the time."""
+LATE = -1
+"""Stands for the size in a record of a read that an earlier record has. Such a record only adds the time of sending."""
+
+
+class JournalEntry:
+    """Collects the reads of one commit."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._data: list[bytes] = []
+        self.size = 0
+        """Bytes of its row."""
+
+    def add(self, numbers: Sequence[int], data: Sequence[bytes]) -> None:
+        """Add records: for each read the six numbers exchange, number, offset, arrival, sending, size."""
+        self._numbers += numbers
+        self._data += data
+        self.size += 8 * len(numbers) + sum(map(len, data))
+
+    def late(self, exchange: int, n: int, sent_ns: int) -> None:
+        """Add the time at which a read of an earlier commit was handed on."""
+        self.add((exchange, n, 0, 0, sent_ns, LATE), ())
+
+    def rows(self) -> list[Row]:
+        if not self._numbers:
+            return []
+        return [(JOURNAL, (array("q", self._numbers).tobytes(), b"".join(self._data)))]
 
 
 class ReadBlocks:
     """Joins the reads of one stream into rows of `read_blocks`. A row has the bytes of consecutive reads. The bytes of
     lost reads are NULL."""
 
-    __slots__ = ("_data", "_exchange", "_first", "_offset_ns", "_reads", "n", "start")
+    __slots__ = (
+        "_data",
+        "_exchange",
+        "_first",
+        "_is_changed",
+        "_journaled",
+        "_journaled_to",
+        "_offset_ns",
+        "_reads",
+        "n",
+        "start",
+    )
 
     def __init__(self, exchange: int, n: int = 0, start: int = 0) -> None:
         self._exchange = exchange
@@ -77,6 +110,12 @@ class ReadBlocks:
         self._data: list[bytes] | None = []
         self._first, self._offset_ns = self.start, 0
         self._reads: list[tuple[int, int | None, int]] = []
+        self._journaled = 0
+        """The number of these reads that the journal has."""
+        self._journaled_to = self.start
+        """The offset of the next read for the journal, in bytes."""
+        self._is_changed = False
+        """Whether bytes were replaced, so that the journal must not be read."""
 
     def add(self, offset_ns: int, sent_ns: int | None, size: int, data: bytes | None, out: list[Row]) -> None:
         """Add the next read. A row that is complete without it is appended to `out`."""
@@ -121,8 +160,45 @@ class ReadBlocks:
         if start >= self._first and self._data is not None:
             at, held = start - self._first, b"".join(self._data)
             self._data = [held[:at], data, held[at + len(data) :]]
+            self._is_changed = True
         else:
-            yield _MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
+            yield MASK_AGAIN, (start, data, self._exchange, self._exchange, start)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the waiting reads."""
+        return self.start - self._first
+
+    def journal(self, entry: JournalEntry) -> list[Row]:
+        """Add the reads since the last call to a row of the journal. Return their rows instead, if bytes were lost or
+        replaced."""
+        if self._data is None or self._is_changed:
+            return self.close()
+        base, at = self._offset_ns, self._journaled_to
+        first = self.n - len(self._reads)
+        numbers: list[int] = []
+        for n in range(self._journaled, len(self._reads)):
+            came, sent, size = self._reads[n]
+            numbers += (self._exchange, first + n, at, base + came, NOT_SENT if sent is None else base + sent, size)
+            at += size
+        entry.add(numbers, self._data[self._journaled :])
+        self._journaled, self._journaled_to = len(self._reads), at
+        return []
+
+    def sent(self, n: int, sent_ns: int, entry: JournalEntry) -> bool:
+        """Note when a waiting read was handed on. Return False if it is no waiting read."""
+        place = n - (self.n - len(self._reads))
+        if place < 0:
+            return False
+        came, _, size = self._reads[place]
+        self._reads[place] = came, sent_ns - self._offset_ns, size
+        if place < self._journaled:
+            entry.late(self._exchange, n, sent_ns)
+        return True
+
+    def forget(self) -> None:
+        """Drop the waiting reads: the journal has them, or they cannot be written."""
+        self._begin()
 
     def close(self) -> list[Row]:
         """Return the rows of the waiting reads: one, or several if one would waste too much of a database page."""
@@ -136,7 +212,7 @@ class ReadBlocks:
             end = at + sum(size for _, _, size in some)
             n, of = self.n - len(reads) + first, None if data is None else data[at:end]
             made.append(
-                (_READ_BLOCK, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of))
+                (READ_BLOCK, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of))
             )
             at = end
         self._begin()

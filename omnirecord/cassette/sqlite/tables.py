@@ -22,7 +22,7 @@ from ...wire.headers import header
 from ...wire.limits import AN_EVENT, MORE_MEMORY, max_decoded, shown_size
 from ..contracts import judge_of, of_recording
 from ..files import folder_for, pieces_of, temporary
-from . import checked
+from . import checked, journal
 from .checked import DAMAGED
 from .connection import clear_errors, clear_writing, damaged
 from .lock import recorder_is_alive
@@ -50,19 +50,20 @@ EXCHANGE = (
 class Tables:
     """The tables of one cassette, read in one transaction. All returned values are frozen."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None, *, follows: bool = False) -> None:
         self._connection = connection
         self._path = path
+        self._follows = follows
         self._closed = False
         self._known_recordings: dict[int, Recording] = {}
         self.is_being_recorded = path is not None and recorder_is_alive(path)
-        if not connection.in_transaction:
-            connection.execute("BEGIN")
+        self._begin()
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open an SQLite cassette. Raises `CassetteError`."""
-        return cls(open_for_reading(path), path)
+    def open(cls, path: Path, *, follows: bool = False) -> Self:
+        """Open an SQLite cassette. `follows`: while it is recorded, a `Tail` reads the journal. Raises
+        `CassetteError`."""
+        return cls(open_for_reading(path), path, follows=follows)
 
     def refresh(self) -> None:
         """Begin a new transaction, which sees the rows that a recorder has written since. Raises `CassetteError`."""
@@ -75,7 +76,18 @@ class Tables:
             if is_aside(self._connection) or is_named_as_now(self._connection):  # read-only folder, or older format
                 remove_copy(self._connection)
                 self._connection = open_for_reading(self._path)
-            self._connection.execute("BEGIN")
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a transaction, in which all queries see the reads that are in the journal only."""
+        connection = self._connection
+        is_begun = connection.in_transaction
+        has_journal = next(self._checked(lambda: [journal.has_entries(connection)]))  # leaves the file unlocked
+        if not is_begun:
+            connection.execute("BEGIN")
+        if has_journal and not (self._follows and self.is_being_recorded):
+            for _ in self._checked(lambda: journal.join(connection)):
+                pass
 
     def close(self) -> None:
         """Close the cassette; later calls raise `UsageError`."""
@@ -157,6 +169,18 @@ class Tables:
         make = functools.partial(checked.exchange_of, alive=self.is_being_recorded)
         found = self._rows(make, f"{EXCHANGE} WHERE {where}", exchange, json.dumps(list(known)))
         return [one for one, _ in found]
+
+    def ended(self, exchanges: Iterable[int]) -> list[int]:
+        """Return those of these exchanges that have ended."""
+        query = (
+            "SELECT exchange FROM exchanges WHERE end_ns IS NOT NULL AND exchange IN (SELECT value FROM json_each(?))"
+        )
+        return list(self._rows(checked.number_of, query, json.dumps(list(exchanges))))
+
+    def ended_streams(self, streams: Iterable[int]) -> list[int]:
+        """Return those of these streams that have ended."""
+        query = "SELECT stream FROM exchanges WHERE end_ns IS NOT NULL AND stream IN (SELECT value FROM json_each(?))"
+        return list(self._rows(checked.number_of, query, json.dumps(list(streams))))
 
     def newest(self) -> int:
         """Return the highest number of an exchange; 0 if there is none."""

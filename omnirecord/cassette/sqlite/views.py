@@ -230,8 +230,8 @@ def spliced(data: bytes | None, at: int, other: bytes) -> bytes | None:
 
 
 HIDDEN = (
-    "meta", "chunks", "read_blocks", "frame_blocks", *FORMER, "landmarks", "tallies", "messages", "incidents",
-    "exchanges",
+    "meta", "chunks", "journal", "read_blocks", "frame_blocks", *FORMER, "landmarks", "tallies", "messages",
+    "incidents", "exchanges", "sqlite_sequence",
 )  # fmt: skip
 """Tables that Datasette hides behind a link, since a view shows them better or they hold bytes."""
 

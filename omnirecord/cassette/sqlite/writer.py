@@ -31,10 +31,11 @@ from ...errors import CassetteError, CassetteInUse, UsageError
 from ...model import Headers
 from ...redaction.pseudonyms import SALT_BYTES
 from ..files import itself, sibling
+from . import journal
 from .checked import DAMAGED, blob_of, checked_size
 from .connection import clear_errors, is_usable_path, transaction
 from .lock import RecorderLock, identity, is_recorded
-from .opening import create_or_open, in_memory, is_sqlite, open_beside, open_for_reading, open_to_mark, remove_copy
+from .opening import create_or_open, in_memory, is_sqlite, open_for_reading, open_to_mark, remove_copy
 from .rows import FRAMED, GIVEN_KEY, Row, size_of
 from .views import define
 
@@ -110,15 +111,14 @@ def is_full(error: Exception) -> bool:
 
 class Writer:
     """An open cassette; in memory if `path` is None. Opening raises `CassetteError` or `UsageError`. `named` is the
-    name of a temporary file in errors. `beside` opens a second writer for a cassette that a recorder has open, and
-    raises what SQLite raises."""
+    name of a temporary file in errors."""
 
-    def __init__(self, path: Path | None, *, beside: bool = False, named: Path | None = None) -> None:
+    def __init__(self, path: Path | None, *, named: Path | None = None) -> None:
         self.path, self._named = path, named or path or "the cassette"
         self._lock: RecorderLock | None = None
         self._is_new = False
-        if path is None or beside:
-            self.connection = in_memory() if path is None else open_beside(path)
+        if path is None:
+            self.connection = in_memory()
             define(self.connection)
             return
         is_usable_path(path)
@@ -133,6 +133,8 @@ class Writer:
                 self.connection = create_or_open(path, self._lock.lock_file, named)
                 define(self.connection)
                 self.connection.execute("DELETE FROM meta WHERE key GLOB ?", (_SHIPPED + "*",))
+                with self.taking_over(), transaction(self.connection):
+                    journal.settle(self.connection)
                 self._identity = identity(path)
             except BaseException:
                 self._remove_new()
@@ -219,6 +221,12 @@ class Writer:
         (size,) = self.connection.execute("PRAGMA page_size").fetchone()
         return int(pages * size)
 
+    def received(self, exchange: int) -> int:
+        """Return the number of bytes of a stream in `read_blocks`."""
+        query = "SELECT start + size FROM read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+        found = self.connection.execute(query, (exchange,)).fetchone()
+        return 0 if found is None else int(found[0])
+
     def framed(self, stream: int) -> tuple[int, int, int]:
         """Return the number of stored frames of a stream, their content in bytes, and the read of the last frame."""
         columns = "seq, frames, start, length, read, reads"
@@ -292,6 +300,7 @@ class Writer:
             self.connection.close()
             return
         with suppress(sqlite3.Error), self._interrupted(within):  # else the next recorder moves the log into the file
+            self.connection.execute("PRAGMA incremental_vacuum").fetchall()
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             self._leave_wal()
         self.connection.close()

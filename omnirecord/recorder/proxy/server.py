@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ...ui.control import UI, Control, page_handler, page_listener
 from ...wire.headers import decoded
 from ...wire.limits import KEEP_UNSHIPPED, Given, Retention, lake_url, retention, rotation, size_of
 from ..intervals import STOP_WITHIN
-from ..supervisor import Shipping
+from ..shipping import Shipping
 from ..thread import RecorderThread
 from .forward import READ_AHEAD, Answered, Forward
 from .resume import GRACE, Asked, Resuming
@@ -58,9 +58,8 @@ class Proxy(WithBlock):
     """A proxy that records. Use it with `async with`, or with `with`: then it runs in a thread of its own. Clients
     connect to `url`, and `db` is the cassette.
 
-    The arguments are those of `omnirecord.record`, and three more. `runs_shipping`: it runs the process that ships, and
-    leaving waits for that; else the caller runs it. `apart`: a second process makes and validates frames, as for the
-    command, which takes no time of the event loop. `answered`: called when a response begins.
+    The arguments are those of `omnirecord.record`, and two more. `runs_shipping`: it runs the process that ships, and
+    leaving waits for that; else the caller runs it. `answered`: called when a response begins.
 
     Requests to the control path are not recorded. No browser may read it, because pages of the upstream have the same
     origin. So the page has a second listener: for `ui=True` on the port after the proxy's, or else on a free one.
@@ -102,7 +101,6 @@ class Proxy(WithBlock):
         keep_unshipped: str | int = KEEP_UNSHIPPED,
         runs_shipping: bool = False,
         labels: Mapping[str, str] | Iterable[str] | None = None,
-        apart: bool = False,
         answered: Answered = lambda *_: None,
     ) -> None:
         if read_ahead < 0:
@@ -131,9 +129,9 @@ class Proxy(WithBlock):
         self._shipping = self.shipping if runs_shipping else None
         self._labels = labels_of(labels or ())
         self._read_ahead = read_ahead
-        self._apart = apart
         self._is_controlled, self._ui = control or bool(ui), ui
         self._control: Control | None = None
+        self._watching: list[Callable[[], object]] = []
         self._answered = answered
         self._resuming = Resuming(resume_for, read_ahead) if resume else None
         self._running: dict[Forward, None] = {}
@@ -244,14 +242,15 @@ class Proxy(WithBlock):
             if self._is_controlled:
                 pages = page_handler(self._paging.guard, lambda: self.db) if self._paging is not None else None
                 self._control = Control(lambda: self.db, self._state, pages)
+                self.watch(self._control.announce)
             first = self._targets[0]
             self._entered = await asyncio.to_thread(
                 RecorderThread, self._db, first.shown if first.name is None else None, first.contract,
                 further=[(one.name, one.shown, one.contract) for one in self._targets if one.name is not None],
-                content=self._content, rotation=self._rotation, keep=self._keep, worker=self._apart,
+                content=self._content, rotation=self._rotation, keep=self._keep,
                 pseudonym_key=pseudonym_key,
                 labels=self._labels, keep_unshipped=self._keep_unshipped,
-                news=self._control.announce if self._control is not None else lambda: None,
+                news=self._announce,
             )  # fmt: skip
         except BaseException:
             for listener in self._listeners:
@@ -269,6 +268,14 @@ class Proxy(WithBlock):
     async def check_upstreams(self) -> None:
         """Connect to each upstream once, without a request. Warn if this is not possible."""
         await asyncio.gather(*(target.check() for target in self._targets))
+
+    def watch(self, news: Callable[[], object]) -> None:
+        """Call `news` after each commit from now on, in the recording thread."""
+        self._watching.append(news)
+
+    def _announce(self) -> None:
+        for news in self._watching:
+            news()
 
     def _descriptors(self) -> int:
         """The number of upstream connections that have no client."""

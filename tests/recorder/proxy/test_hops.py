@@ -72,11 +72,10 @@ async def test_each_upstream_has_a_recording_on_one_clock(tmp_path: Path) -> Non
     assert (proxy.exchanges, proxy.exchanges_of) == (3, {"model": 1})
 
 
-@pytest.mark.parametrize("apart", [False, True])
-async def test_the_contract_of_its_hop_judges_a_stream(apart: bool, tmp_path: Path) -> None:
+async def test_the_contract_of_its_hop_judges_a_stream(tmp_path: Path) -> None:
     only_of_openai = b'data: {"type": "response.refusal.delta"}\n\n'
     answer = SSE + wire.chunk(only_of_openai) + b"0\r\n\r\n"
-    async with both(tmp_path, answer, apart=apart, contracts={"model": "openai-responses"}) as proxy:
+    async with both(tmp_path, answer, contracts={"model": "openai-responses"}) as proxy:
         await ask(proxy.url, get("/v1/sessions/s/stream"))
         await ask(proxy.urls["model"], get("/v1/responses"))
     with closing(open_store(proxy.db)) as store:
@@ -137,7 +136,7 @@ async def test_only_the_first_listener_has_the_control_path(tmp_path: Path) -> N
 async def test_twenty_hops_record_at_once(tmp_path: Path) -> None:
     async with Upstream(wire.answering(JSON)) as server:
         names = {f"hop-{number}": server.url for number in range(20)}
-        async with Proxy(server.url, tmp_path / "a.db", upstreams=names, apart=True) as proxy:
+        async with Proxy(server.url, tmp_path / "a.db", upstreams=names) as proxy:
             await asyncio.gather(*(ask(url, get("/v1/x")) for url in proxy.urls.values()))
     assert sorted(str(hop) for hop, *_ in hops(proxy.db)) == sorted(names)
     assert [one.recording for one in recordings(proxy.db)] == list(range(1, 22))

@@ -1,0 +1,293 @@
+"""The frames of a growing cassette as their bytes arrive, before the recorder has stored any frames.
+
+    tail = Tail()
+    tail.look(store)                      # one query for the new bytes of all streams
+    for frame in tail.frames(x, after):   # of a stream that is open in `tail`
+        ...
+
+A `Tail` belongs to one follower of one file. It keeps a parser for each open stream, so each byte is parsed once. Pure,
+apart from the given store.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
+from typing import NamedTuple
+
+from ...contract.judge import Contract
+from ...model import Exchange, Streaming, TimedFrame
+from ..contracts import NAMES
+from ..framing import Framed, Framer, Run, storable_type
+from .journal import Segment, is_there, segments_of
+from .reader import Store
+from .stream_reads import ReadBlock, Recent, from_byte, from_read, portions
+from .stream_rows import NOT_SENT
+from .tables import content_encoding
+
+_NEW_READS = "SELECT reads, data FROM journal WHERE entry > ? ORDER BY entry"
+_LAST_ENTRY = "SELECT coalesce(max(entry), 0) FROM journal"
+_NEW_BLOCKS = """SELECT exchange, max(n + json_array_length(reads)), max(start + size) FROM main.read_blocks
+WHERE rowid > ? GROUP BY exchange"""
+_LAST_BLOCK = "SELECT coalesce(max(rowid), 0) FROM main.read_blocks"
+_STORED = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
+_AT_ONCE = 4 * 1024 * 1024
+"""Bytes of a stream that a look takes at most. A stream with more is closed, since it has stored frames by then."""
+
+
+class _Alike(NamedTuple):
+    """Consecutive valid frames of one type, not made yet."""
+
+    seq: int
+    run: Run
+    start: int
+    """The offset of the first frame in the content, in bytes."""
+    block: ReadBlock
+
+    def frames(self, stream: int, after: int) -> Iterator[TimedFrame]:
+        at = self.start - self.block.start
+        data = self.block.data or b""
+        for seq, length, number in zip(range(self.seq, self.end), self.run.lengths, self.run.reads, strict=True):
+            if seq > after:
+                read, raw = self.block.read(number), data[at : at + length]
+                yield TimedFrame(stream, seq, read.offset_ns, read.sent_ns, raw, length, self.run.type, "valid", ())
+            at += length
+
+    @property
+    def end(self) -> int:
+        """The number of the frame after the last one."""
+        return self.seq + len(self.run.lengths)
+
+
+class _Growing:
+    """One stream on its way from reads to frames. `stored`: the number of its stored frames; `length`: their bytes."""
+
+    def __init__(self, stream: int, coding: str | None, contract: Contract, stored: int, length: int) -> None:
+        self.stream, self._framer = stream, Framer(coding, contract, length)
+        self.byte = length
+        """Bytes on the wire that the parser has."""
+        self._skip = 0
+        if self._framer.decodes:  # a coded stream can only be decoded from its start
+            self._framer, self.byte, self._skip = Framer(coding, contract), 0, stored
+        self.n = 0
+        """The number of the next read."""
+        self.seq = stored
+        """The number of the last frame."""
+        self._at = length
+        self._is_closed = False
+        self._recent = Recent()
+        self._made: deque[TimedFrame | _Alike] = deque()
+
+    def feed(self, block: ReadBlock) -> None:
+        self._recent.add(block)
+        self.byte, self.n = block.end, block.next
+        for some in portions(self._framer, block, runs=True):
+            self._add(some, block)
+
+    def close(self) -> None:
+        """Note that no byte follows. Further calls have no effect."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._add(self._framer.close(), None)
+
+    def _add(self, found: Sequence[Framed | Run], block: ReadBlock | None) -> None:
+        for one in found:
+            if self._skip:
+                self._skip -= 1
+            elif type(one) is Run and block is not None:
+                self._made.append(_Alike(self.seq + 1, one, self._at, block))
+                self.seq += len(one.lengths)
+                self._at += sum(one.lengths)
+            elif type(one) is Framed:
+                self._made.append(self._timed(one))
+                self.seq += 1
+                self._at += one.frame.length
+
+    def _timed(self, framed: Framed) -> TimedFrame:
+        frame, judgement, number = framed
+        read = self._recent.of(number)
+        issues = tuple((issue.path, issue.message) for issue in judgement.issues)
+        return TimedFrame(
+            self.stream, self.seq + 1, read.offset_ns, read.sent_ns, frame.raw, frame.length,
+            storable_type(judgement.type), judgement.verdict, issues,
+        )  # fmt: skip
+
+    def frames(self, after: int) -> Iterator[TimedFrame]:
+        """Yield the frames after number `after`, and forget the frames before each of them."""
+        made = self._made
+        while made:
+            one = made[0]
+            if type(one) is _Alike:
+                yield from one.frames(self.stream, after)
+            elif type(one) is TimedFrame and one.seq > after:
+                yield one
+            made.popleft()
+
+    @property
+    def first(self) -> int:
+        """The number of the first frame that was not taken."""
+        return self._made[0].seq if self._made else self.seq + 1
+
+    @property
+    def waiting(self) -> int:
+        """The number of frames that were not taken."""
+        return sum(one.end - one.seq if type(one) is _Alike else 1 for one in self._made)
+
+    def leave_out(self, most: int) -> int:
+        """Forget waiting frames, so that at most `most` are left; return how many. Of consecutive frames of one type,
+        all but the last go first."""
+        before = self.waiting
+        if before <= most:
+            return 0
+        last = deque(one for some in self._made for one in _last_of(some, self.stream))
+        self._made = deque(last, maxlen=most)
+        return before - len(self._made)
+
+
+def _last_of(some: TimedFrame | _Alike, stream: int) -> Iterable[TimedFrame]:
+    return some.frames(stream, some.end - 2) if type(some) is _Alike else [some]  # type: ignore[list-item]
+
+
+class Tail:
+    """The new frames of the streams that a follower has opened with `open`."""
+
+    def __init__(self) -> None:
+        self._entry = self._block = 0
+        self._growing: dict[int, _Growing] = {}
+        self._streams: set[int] = set()
+
+    def look(self, store: Store) -> set[int]:
+        """Take the bytes that arrived since the last look; return the streams that have some. One that has too many
+        is closed: open it again. Call it once for each transaction of the store, before the other methods. Raises
+        `CassetteError`."""
+        return set(store._checked(lambda: self._look(store)))
+
+    def _look(self, store: Store) -> Iterator[int]:
+        connection = store._connection
+        if not is_there(connection):
+            return
+        if self._growing:
+            for exchange, next_n, end in connection.execute(_NEW_BLOCKS, (self._block,)).fetchall():
+                growing = self._growing.get(exchange)
+                if growing is None or growing.n >= next_n:
+                    continue
+                yield growing.stream
+                if end - growing.byte > _AT_ONCE:
+                    self.forget(exchange)
+                else:
+                    self._feed_blocks(growing, from_read(connection, exchange, growing.n))
+            for growing in self._feed_journal(connection, self._entry, self._growing):
+                yield growing.stream
+        (self._entry,) = connection.execute(_LAST_ENTRY).fetchone()
+        (self._block,) = connection.execute(_LAST_BLOCK).fetchone()
+
+    def _feed_blocks(self, growing: _Growing, blocks: Iterable[ReadBlock]) -> None:
+        """Feed the part of these blocks that is new."""
+        for block in blocks:
+            if block.end > growing.byte:
+                growing.feed(block.behind(growing.byte))
+            growing.n = max(growing.n, block.next)  # the last reads of a block may be empty
+
+    def _feed_journal(
+        self, connection: sqlite3.Connection, after: int, wanted: dict[int, _Growing]
+    ) -> Iterator[_Growing]:
+        """Feed the reads in the entries after number `after`; yield each stream that had some."""
+        found: dict[int, list[Segment]] = {}
+        for row in connection.execute(_NEW_READS, (after,)):
+            for segment in segments_of(row):
+                if isinstance(segment, Segment) and segment.exchange in wanted:
+                    found.setdefault(segment.exchange, []).append(segment)
+        for exchange, segments in found.items():
+            growing = wanted[exchange]
+            new = [one for one in segments if one.n + len(one.sizes) > growing.n]
+            if new:
+                self._feed_blocks(growing, [_joined(new)])
+                yield growing
+
+    def open(self, store: Store, exchanges: Iterable[int]) -> None:
+        """Follow the streams of these exchanges too, from their last stored frame on. A stream that a contract file
+        judges stays closed, since only the recorder has read the file. So does a stream of an older cassette. Raises
+        `CassetteError`."""
+        new = [exchange for exchange in exchanges if exchange not in self._growing]
+        if new:
+            for _ in store._checked(lambda: self._open(store, new)):
+                pass
+
+    def _open(self, store: Store, exchanges: list[int]) -> Iterator[None]:
+        connection = store._connection
+        if not is_there(connection):
+            return
+        opened: dict[int, _Growing] = {}
+        for x in store.newer(sys.maxsize, exchanges):
+            if x.stream is None or store.recording(x.recording).contract not in NAMES:
+                continue
+            stored, length = connection.execute(_STORED, (x.stream,)).fetchone() or (0, 0)
+            growing = _Growing(x.stream, content_encoding(x), store.judge_of(x), stored, length)
+            opened[x.exchange] = growing
+            self._feed_blocks(growing, from_byte(connection, x.exchange, growing.byte))
+            growing.n = max(growing.n, _next_read(store, x.exchange))
+        for _ in self._feed_journal(connection, 0, opened):
+            pass
+        self._growing |= opened
+        self._streams |= {growing.stream for growing in opened.values()}
+        yield from ()
+
+    def has(self, exchange: int) -> bool:
+        """Whether the stream of this exchange is open here."""
+        return exchange in self._growing
+
+    def follows(self, stream: int) -> bool:
+        """Whether the stream with this number is open here."""
+        return stream in self._streams
+
+    def last_seq(self, exchange: int) -> int:
+        """Return the number of the last frame of an open stream."""
+        return self._growing[exchange].seq
+
+    def first_seq(self, exchange: int) -> int:
+        """Return the number of the first frame of an open stream that was not taken and that the recorder had not
+        stored."""
+        return self._growing[exchange].first
+
+    def frames(self, store: Store, x: Exchange | Streaming, after: int) -> Iterator[TimedFrame]:
+        """Yield the frames of an open stream after number `after`. Those before are forgotten. Raises
+        `CassetteError`."""
+        growing = self._growing[x.exchange]
+        first = growing.first
+        if after + 1 < first:
+            yield from takewhile(lambda frame: frame.seq < first, store.stored_frames(x, after))
+        yield from growing.frames(after)
+
+    def end(self, exchange: int) -> None:
+        """Note that no byte of an open stream follows: what is left of it is its last frame."""
+        self._growing[exchange].close()
+
+    def forget(self, exchange: int) -> None:
+        if (growing := self._growing.pop(exchange, None)) is not None:
+            self._streams.discard(growing.stream)
+
+    def leave_out(self, exchange: int, most: int) -> int:
+        """Forget frames of an open stream, so that at most `most` are left; return how many were forgotten."""
+        return self._growing[exchange].leave_out(most)
+
+
+def _joined(segments: list[Segment]) -> ReadBlock:
+    """Return consecutive segments of a stream as one block."""
+    first = segments[0]
+    base = first.came[0]
+    came = [at - base for one in segments for at in one.came]
+    sent = [None if at == NOT_SENT else at - base for one in segments for at in one.sent]
+    sizes = [size for one in segments for size in one.sizes]
+    data = b"".join([one.data for one in segments])
+    if segments[-1].start + len(segments[-1].data) != first.start + len(data):
+        raise ValueError(f"exchange {first.exchange} lacks some of its reads")
+    return ReadBlock(first.n, first.start, len(data), base, came, sent, sizes, data)
+
+
+def _next_read(store: Store, exchange: int) -> int:
+    query = "SELECT n + json_array_length(reads) FROM main.read_blocks WHERE exchange = ? ORDER BY n DESC LIMIT 1"
+    found = store._connection.execute(query, (exchange,)).fetchone()
+    return 0 if found is None else int(found[0])
