@@ -70,7 +70,7 @@ def run(
     """Run benchmarks, all of them unless some are named. Ctrl-C shows what was measured till then.
 
     \b
-    throughput latency busy hops memory large shipping kill
+    throughput latency busy hops memory options large shipping kill
     replay replay-timing replay-crowd
     reading-1000 reading-10000 reading-100000 start
     """

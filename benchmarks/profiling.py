@@ -24,7 +24,7 @@ def sampled(shape: Shape, settings: Settings) -> Iterator[tuple[str, str, float]
     source, port = Source(settings.pinned), free_port()
     with source, tempfile.TemporaryDirectory(dir=settings.folder) as folder:
         out, db = Path(folder) / "seen", Path(folder) / "run.db"
-        arguments = ["proxy", "--upstream", source.url, "--listen", f"127.0.0.1:{port}", "--db", str(db), "--quiet"]
+        arguments = ["proxy", "--upstream", source.url, "--listen", f"127.0.0.1:{port}", "--db", str(db)]
         command = [sys.executable, "-m", "benchmarks.sampling", str(out), "omnirecord", *arguments]
         with Process(command, port) as proxy:
             receive(port, WARM, first=FIRST)

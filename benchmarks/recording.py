@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,16 +50,18 @@ Reader = Callable[[Run], Figures]
 
 
 def contenders(shape: Shape, tell: Reader, settings: Settings, *, is_direct: bool = True) -> list[Contender]:
-    """Nobody between; and on each loop the bare proxy, and omnirecord."""
+    """Nobody between; and on each loop the bare proxy, omnirecord as in the README, and omnirecord without its view."""
     reference = "bare asyncio"
     made = [Contender("direct", partial(direct, shape, tell, settings), (reference,))] if is_direct else []
     for loop in servers.LOOPS:
         others = (reference,) if loop == "asyncio" else (reference, f"bare {loop}")
         bare = partial(passed, partial(_bare, loop, settings), shape, tell, settings)
         ours = partial(recorded, partial(_ours, loop, settings), shape, tell, settings)
+        quiet = partial(recorded, partial(_ours, loop, settings, more=("--quiet",)), shape, tell, settings)
         made += [
             Contender(f"bare {loop}", bare, others[: len(others) - 1]),
             Contender(f"omnirecord {loop}", ours, others),
+            Contender(f"omnirecord {loop} --quiet", quiet, others),
         ]
     return made
 
@@ -68,8 +70,38 @@ def _bare(loop: str, settings: Settings, upstream: str, _: Path) -> Process:
     return servers.bare_proxy(loop, upstream, settings.pinned)
 
 
-def _ours(loop: str, settings: Settings, upstream: str, db: Path) -> Process:
-    return servers.recorder(loop, upstream, db, settings.pinned)
+def _ours(loop: str, settings: Settings, upstream: str, db: Path, more: Sequence[str] = ()) -> Process:
+    return servers.recorder(loop, upstream, db, settings.pinned, more)
+
+
+ADDED = (("--ui",), ("--control",), ("--redact", "content"), ("--rotate", "2MB"))
+"""Options that people add; a second upstream and `--ship` are benchmarks of their own."""
+
+
+def added(shape: Shape, settings: Settings) -> list[Contender]:
+    """Omnirecord as in the README, and with each option that people add."""
+    (loop, *_) = servers.LOOPS
+    plain = f"omnirecord {loop}"
+    made = [Contender(plain, partial(through, partial(_ours, loop, settings), shape, settings))]
+    for more in ADDED:
+        run = partial(through, partial(_ours, loop, settings, more=more), shape, settings)
+        made.append(Contender(f"{plain} {' '.join(more)}", run, (plain,)))
+    return made
+
+
+def through(start: Starter, shape: Shape, settings: Settings, faults: list[str]) -> Figures:
+    """The costs of one run through a fresh recorder. Its cassettes are not compared: an option may change them."""
+    source = Source(settings.pinned)
+    with (
+        source,
+        tempfile.TemporaryDirectory(dir=settings.folder) as folder,
+        start(source.url, Path(folder) / "run.db") as proxy,
+    ):
+        run = streamed(proxy, shape, settings)
+        proxy.rests_after(JUDGED_WITHIN_S)
+        figures = {**costs(run), **latency(run), "peak": run.process.memory("VmHWM") / 1024}
+        faults += faults_of(run)
+    return figures
 
 
 def hops(shape: Shape, tell: Reader, settings: Settings) -> list[Contender]:
@@ -226,6 +258,11 @@ BENCHMARKS = (
         "memory", "1,000 streams of an event a second each, opened in five seconds",
         (Metric("memory", "KiB/stream", most=1.2), Metric("p99", "µs"), VERDICTS),
         lambda settings: contenders(Shape(1000, 0, rate=1, ramp=200), memory, settings, is_direct=False),
+    ),
+    Benchmark(
+        "options", "100 streams of 50 events a second each, as in the README and with the options that people add",
+        (Metric("p50", "µs"), Metric("p99", "µs"), Metric("CPU", "µs/event"), Metric("peak", "MiB")),
+        lambda settings: added(Shape(100, 0, rate=50), settings),
     ),
     Benchmark(
         "large", "one stream at full speed, events of 1 MiB",

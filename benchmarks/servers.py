@@ -26,16 +26,16 @@ def bare_proxy(loop: str, upstream: str, pinned: bool = False) -> Process:
 
 
 def recorder(loop: str, upstream: str, db: Path, pinned: bool = False, more: Sequence[str] = ()) -> Process:
-    """Omnirecord's proxy. `more`: further options of it."""
+    """Omnirecord's proxy, with the command of the README: its live view is on. `more`: further options of it."""
     port = free_port()
-    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db), "--quiet", *more]
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{port}", "--db", str(db), *more]
     return start(loop, "omnirecord", arguments, port, pinned)
 
 
 def recorder_of_two(loop: str, upstream: str, db: Path, pinned: bool = False) -> Process:
     """A recorder with two hops, whose second listener is `ports[1]`. Both are judged alike."""
     ports = free_port(), free_port()
-    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{ports[0]}", "--db", str(db), "--quiet"]
+    arguments = ["proxy", "--upstream", upstream, "--listen", f"127.0.0.1:{ports[0]}", "--db", str(db)]
     arguments += ["--upstream", f"model={upstream}", "--listen", f"model=127.0.0.1:{ports[1]}"]
     made = start(loop, "omnirecord", [*arguments, "--contract", "model=omnigent"], ports[0], pinned)
     made.ports = ports
