@@ -16,7 +16,7 @@ from ..cassette.contracts import judged_by
 from ..cassette.framing import Framed, Framer, Run
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.rows import Row
-from ..cassette.sqlite.stream_reads import from_byte, portions, together
+from ..cassette.sqlite.stream_reads import ReadBlock, from_byte, portions, together
 from ..cassette.sqlite.stream_rows import READ_BLOCK_BYTES, FrameColumns, forgotten, frame_blocks
 from ..cassette.sqlite.writer import is_transient
 from ..contract import Issue
@@ -73,6 +73,8 @@ class _Streaming:
     """The number of next frames that are stored already: a coded stream can only be decoded from its start."""
     row: int | None = None
     """The first read of the row that begins after `byte`; None if it is not known."""
+    held: Sequence[ReadBlock] = ()
+    """All blocks of the file behind the framed ones, if they are known."""
     portions: Iterator[Sequence[Framed | Run]] = _NO_PORTIONS
     """The rest of a row that a step has begun."""
     is_stop_told: bool = False
@@ -148,8 +150,14 @@ class FrameMaker:
         """Note that its bytes are in the file, or will be with the next commit. Those behind `until` may still
         change."""
         if exchange in self._streaming:
-            self._streaming[exchange].until = until
+            state = self._streaming[exchange]
+            state.until, state.held = until, ()
             self._waiting[exchange] = None
+
+    def settled(self, exchange: int, blocks: Sequence[ReadBlock]) -> None:
+        """Note that these blocks, the last ones of a stream, are in the file: they need not be read from there."""
+        if exchange in self._streaming:
+            self._streaming[exchange].held = blocks
 
     def ended(self, exchange: int) -> None:
         """Note that no more bytes of it will arrive."""
@@ -282,7 +290,7 @@ class FrameMaker:
 
     def _portions(self, exchange: int, state: _Streaming) -> Iterator[Sequence[Framed | Run]]:
         """Yield the frames of the committed rows in portions. A step may end after each one."""
-        for whole in together(from_byte(self._writer.connection, exchange, state.byte, state.row), SMALL_READS):
+        for whole in together(self._blocks(exchange, state), SMALL_READS):
             piece = whole if state.until is None else whole.before(state.until)
             if piece.size <= 0:
                 break
@@ -293,6 +301,12 @@ class FrameMaker:
             for some in state.portions:  # noqa: UP028  # `yield from` would close them where a step ends
                 yield some
             state.portions = _NO_PORTIONS
+
+    def _blocks(self, exchange: int, state: _Streaming) -> Iterator[ReadBlock]:
+        held, state.held = state.held, ()
+        if held and held[0].start == state.byte:
+            return iter(held)
+        return from_byte(self._writer.connection, exchange, state.byte, state.row)
 
     def _frame_rows(
         self, exchange: int, state: _Streaming, columns: FrameColumns, found: list[Framed | Run], finished: bool

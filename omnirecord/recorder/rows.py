@@ -17,7 +17,8 @@ from ..cassette.contracts import telling
 from ..cassette.sqlite import Writer, rows
 from ..cassette.sqlite.journal import DELETE
 from ..cassette.sqlite.rows import Row
-from ..cassette.sqlite.stream_rows import JournalEntry, ReadBlocks, reads_sent
+from ..cassette.sqlite.stream_reads import ReadBlock
+from ..cassette.sqlite.stream_rows import JournalEntry, ReadBlocks, reads_sent, rows_of
 from ..model import CLOSE, Headers, Side
 from ..omnigent.routes import creates_session, is_tunnel, session_of, version_in, version_in_message, version_key
 from ..redaction.coded import BodyFilter, CodedBody, MaskedStream
@@ -115,6 +116,9 @@ class RowMaker:
         self.frames = frames
         self._journaled = 0
         self._settling: list[Row] = []
+        """The rows that replace the journal, until they are written."""
+        self._settled: list[tuple[int, list[ReadBlock]]] = []
+        """The blocks in these rows."""
         self._entry = JournalEntry()
         self._handlers: dict[type, Callable[[Any], Iterator[Row]]] = {
             Requested: self._requested, Responded: self._responded, BodyData: self._body_data,
@@ -141,6 +145,9 @@ class RowMaker:
         if made := self._settling_rows():
             write(made)
             self._settling = []
+            for exchange, blocks in self._settled:
+                self.frames.settled(exchange, blocks)
+            self._settled = []
 
     def forget_waiting(self) -> None:
         """Drop the reads that wait for their rows: the journal has them, or they could not be written."""
@@ -148,14 +155,16 @@ class RowMaker:
             if state.blocks is not None:
                 state.blocks.forget()
         self._settling = []
+        self._settled = []
         self._journaled = 0
 
     def _settling_rows(self) -> list[Row]:
         if self._journaled:
             self._settling.append(DELETE)
-            for state in self._open.values():
-                if state.blocks is not None:
-                    self._settling += state.blocks.close()
+            for exchange, state in self._open.items():
+                if state.blocks is not None and (blocks := state.blocks.take()):
+                    self._settling += rows_of(exchange, blocks)
+                    self._settled.append((exchange, blocks))
             self._journaled = 0
         return self._settling
 
@@ -165,6 +174,7 @@ class RowMaker:
         self.frames.move(writer)
         self._journaled = 0
         self._settling = []
+        self._settled = []
         out: list[Row] = []
         for number, state in self._open.items():
             out += state.begun

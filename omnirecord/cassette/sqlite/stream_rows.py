@@ -19,6 +19,7 @@ from ...model import VERDICTS, Verdict
 from ...omnigent.protocol import LANDMARKS
 from ..framing import Framed, Run, is_text, storable_type
 from .rows import PAGE_SIZE, Row
+from .stream_reads import ReadBlock
 
 READ_BLOCK_BYTES = 64 * 1024
 """Bytes of a stream in a read block; a larger read has its own block."""
@@ -202,21 +203,32 @@ class ReadBlocks:
 
     def close(self) -> list[Row]:
         """Return the rows of the waiting reads: one, or several if one would waste too much of a database page."""
-        made: list[Row] = []
+        return rows_of(self._exchange, self.take())
+
+    def take(self) -> list[ReadBlock]:
+        """Return the waiting reads as the blocks that `close` would make rows of. None wait afterwards."""
+        made: list[ReadBlock] = []
         reads, data = self._reads, None if self._data is None else b"".join(self._data)
         size = self.start - self._first + _BYTES_PER_READ * len(reads)
-        rows = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
-        at, most = 0, max(1, -(-len(reads) // rows))  # most reads that share a row
+        blocks = -(-size // ROW_BYTES) if ROW_BYTES < size < PAGE_SIZE else 1
+        at, most = 0, max(1, -(-len(reads) // blocks))  # most reads that share a row
         for first in range(0, len(reads), most):
-            some = reads[first : first + most]
-            end = at + sum(size for _, _, size in some)
+            came, sent, sizes = zip(*reads[first : first + most], strict=True)
+            end = at + sum(sizes)
             n, of = self.n - len(reads) + first, None if data is None else data[at:end]
-            made.append(
-                (READ_BLOCK, (self._exchange, n, self._first + at, end - at, self._offset_ns, _numbers(some), of))
-            )
+            made.append(ReadBlock(n, self._first + at, end - at, self._offset_ns, came, sent, sizes, of))
             at = end
         self._begin()
         return made
+
+
+def rows_of(exchange: int, blocks: Iterable[ReadBlock]) -> list[Row]:
+    """Return the rows of these blocks of a stream."""
+    made: list[Row] = []
+    for one in blocks:
+        reads = _numbers(list(zip(one.came, one.sent, one.sizes, strict=True)))
+        made.append((READ_BLOCK, (exchange, one.n, one.start, one.size, one.offset_ns, reads, one.data)))
+    return made
 
 
 def read_blocks(
