@@ -83,6 +83,21 @@ class Framer:
         return self.cut < self.taken
 
     @property
+    def is_between(self) -> bool:
+        """Whether the next byte begins a frame that is not the first one."""
+        return self._parser.is_between
+
+    def leave_out(self, frames: bytes) -> int | None:
+        """Count complete frames without making them. None, and nothing is done, if that needs the parser: within a
+        frame, in a coded stream, or for other line ends than LF."""
+        is_usual = frames.endswith(BLANK_LINE) and not frames.startswith(b"\n") and b"\r" not in frames
+        if self.decodes or not self.is_between or not is_usual or b"\n\n\n" in frames:
+            return None
+        self.taken += len(frames)
+        self.cut = self.taken
+        return frames.count(BLANK_LINE)
+
+    @property
     def cost(self) -> int:
         """Memory cost of the frames of a coded stream so far, in bytes."""
         return self._limit - self._left

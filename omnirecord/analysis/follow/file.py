@@ -350,7 +350,7 @@ class File:
 
     def _new(self, store: Store, cursor: Cursor, waiting: Set[int]) -> tuple[list[tuple[Streaming, TimedFrame]], bool]:
         """Return the frames after the cursor, `_BATCH` or `_BYTES` at most, and whether there are more."""
-        changed = self._tail.look(store) | self._left
+        changed = self._look(store, cursor) | self._left
         if store.is_being_recorded:
             known = cursor.at.keys() & changed | set(store.ended_streams(cursor.at))
             known |= {stream for stream in cursor.at if not self._tail.follows(stream)}
@@ -384,6 +384,15 @@ class File:
         self._left = set()
         return sorted(found, key=self._order), False
 
+    def _look(self, store: Store, cursor: Cursor) -> set[int]:
+        """Return the streams that have new frames, without those of which all are left out."""
+        changed = self._tail.look(store, self._most)
+        for stream, count in self._tail.left_out().items():
+            if stream in cursor.at:
+                cursor.at[stream] += count
+                self._left_out += count
+        return changed
+
     def _take_new(self, store: Store, cursor: Cursor, streams: list[Streaming]) -> None:
         """Parse the new bytes of these streams; leave out the oldest events if there are too many."""
         self._tail.open(store, [x.exchange for x in streams])
@@ -415,4 +424,7 @@ class File:
             stored = max(0, tail.first_seq(x.exchange) - 1 - cursor.at[x.stream])
             skipped = max(0, min(stored, count - left))
             cursor.at[x.stream] += skipped
-            self._left_out += skipped + tail.leave_out(x.exchange, left)
+            forgotten = tail.leave_out(x.exchange, left)
+            if forgotten:
+                cursor.at[x.stream] = max(cursor.at[x.stream], tail.first_seq(x.exchange) - 1)
+            self._left_out += skipped + forgotten

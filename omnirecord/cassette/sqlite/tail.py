@@ -11,6 +11,7 @@ apart from the given store.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import sys
 from collections import deque
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 from ...contract.judge import Contract
 from ...model import Exchange, Streaming, TimedFrame
+from ...wire.sse import BLANK_LINE
 from ..contracts import NAMES
 from ..framing import Framed, Framer, Run, storable_type
 from .journal import Segment, is_there, segments_of
@@ -36,6 +38,10 @@ _LAST_BLOCK = "SELECT coalesce(max(rowid), 0) FROM main.read_blocks"
 _STORED = "SELECT seq + frames - 1, start + length FROM frame_blocks WHERE stream = ? ORDER BY seq DESC LIMIT 1"
 _AT_ONCE = 4 * 1024 * 1024
 """Bytes of a stream that a look takes at most. A stream with more is closed, since it has stored frames by then."""
+
+
+_OTHER_THAN_DELTA = re.compile(rb"^event: (?!\S*delta$)", re.MULTILINE)
+"""The first line of an event that is not one of many parts of a text."""
 
 
 class _Alike(NamedTuple):
@@ -65,8 +71,10 @@ class _Alike(NamedTuple):
 class _Growing:
     """One stream on its way from reads to frames. `stored`: the number of its stored frames; `length`: their bytes."""
 
-    def __init__(self, stream: int, coding: str | None, contract: Contract, stored: int, length: int) -> None:
-        self.stream, self._framer = stream, Framer(coding, contract, length)
+    def __init__(
+        self, exchange: int, stream: int, coding: str | None, contract: Contract, stored: int, length: int
+    ) -> None:
+        self.exchange, self.stream, self._framer = exchange, stream, Framer(coding, contract, length)
         self.byte = length
         """Bytes on the wire that the parser has."""
         self._skip = 0
@@ -86,6 +94,18 @@ class _Growing:
         self.byte, self.n = block.end, block.next
         for some in portions(self._framer, block, runs=True):
             self._add(some, block)
+
+    def leave_out_new(self, block: ReadBlock) -> int | None:
+        """Count the frames in the next reads without making them. None, and nothing is done, if that needs the parser,
+        or if made frames wait."""
+        if self._made or block.data is None or block.n > self.n:
+            return None
+        count = self._framer.leave_out(block.data[max(0, self.byte - block.start) :])
+        if count is not None:
+            self._at += block.end - self.byte
+            self.n, self.byte = block.next, block.end
+            self.seq += count
+        return count
 
     def close(self) -> None:
         """Note that no byte follows. Further calls have no effect."""
@@ -158,31 +178,60 @@ class Tail:
         self._entry = self._block = 0
         self._growing: dict[int, _Growing] = {}
         self._streams: set[int] = set()
+        self._left_out: dict[int, int] = {}
+        self._changed: set[int] = set()
+        """The streams with frames that the last look made."""
 
-    def look(self, store: Store) -> set[int]:
-        """Take the bytes that arrived since the last look; return the streams that have some. One that has too many
-        is closed: open it again. Call it once for each transaction of the store, before the other methods. Raises
+    def look(self, store: Store, most: int | None = None) -> set[int]:
+        """Take the bytes that arrived since the last look; return the streams with new frames. One that has too many
+        is closed: open it again. Call it once for each transaction of the store, before the other methods.
+
+        `most`: with more new frames than that, those of all streams that have only deltas are left out. Raises
         `CassetteError`."""
-        return set(store._checked(lambda: self._look(store)))
+        self._changed.clear()
+        for _ in store._checked(lambda: self._look(store, most)):
+            pass
+        return set(self._changed)
 
-    def _look(self, store: Store) -> Iterator[int]:
+    def _look(self, store: Store, most: int | None) -> Iterator[None]:
         connection = store._connection
         if not is_there(connection):
             return
         if self._growing:
-            for exchange, next_n, end in connection.execute(_NEW_BLOCKS, (self._block,)).fetchall():
-                growing = self._growing.get(exchange)
-                if growing is None or growing.n >= next_n:
-                    continue
-                yield growing.stream
-                if end - growing.byte > _AT_ONCE:
-                    self.forget(exchange)
-                else:
-                    self._feed_blocks(growing, from_read(connection, exchange, growing.n))
-            for growing in self._feed_journal(connection, self._entry, self._growing):
-                yield growing.stream
+            self._feed_settled(connection, most)
+            self._feed_journal(connection, self._entry, self._growing, most)
         (self._entry,) = connection.execute(_LAST_ENTRY).fetchone()
         (self._block,) = connection.execute(_LAST_BLOCK).fetchone()
+        yield from ()
+
+    def _feed_settled(self, connection: sqlite3.Connection, most: int | None) -> None:
+        """Feed the new reads that the journal does not have any more."""
+        behind: list[_Growing] = []
+        for exchange, next_n, end in connection.execute(_NEW_BLOCKS, (self._block,)).fetchall():
+            growing = self._growing.get(exchange)
+            if growing is not None and growing.n < next_n:
+                behind.append(growing)
+                if end - growing.byte > _AT_ONCE:
+                    self.forget(exchange)
+                    self._changed.add(growing.stream)
+        left = None if most is None or len(behind) <= most else most
+        for growing in behind:
+            if self.has(growing.exchange):
+                for block in from_read(connection, growing.exchange, growing.n):
+                    left = self._feed_new(growing, block, left)
+
+    def _feed_new(self, growing: _Growing, block: ReadBlock, left: int | None) -> int | None:
+        """Feed a block, or leave out its frames. `left`: the number of streams of which frames are still made; None:
+        of all. Return that number."""
+        if left is not None:
+            if left and block.data is not None and _OTHER_THAN_DELTA.search(block.data):
+                left -= 1
+            elif (count := growing.leave_out_new(block)) is not None:
+                self._left_out[growing.stream] = self._left_out.get(growing.stream, 0) + count
+                return left
+        self._feed_blocks(growing, [block])
+        self._changed.add(growing.stream)
+        return left
 
     def _feed_blocks(self, growing: _Growing, blocks: Iterable[ReadBlock]) -> None:
         """Feed the part of these blocks that is new."""
@@ -192,20 +241,27 @@ class Tail:
             growing.n = max(growing.n, block.next)  # the last reads of a block may be empty
 
     def _feed_journal(
-        self, connection: sqlite3.Connection, after: int, wanted: dict[int, _Growing]
-    ) -> Iterator[_Growing]:
-        """Feed the reads in the entries after number `after`; yield each stream that had some."""
+        self, connection: sqlite3.Connection, after: int, wanted: dict[int, _Growing], most: int | None = None
+    ) -> None:
+        """Feed the reads in the entries after number `after`. `most`: see `look`."""
         found: dict[int, list[Segment]] = {}
+        frames = 0
         for row in connection.execute(_NEW_READS, (after,)):
             for segment in segments_of(row):
                 if isinstance(segment, Segment) and segment.exchange in wanted:
                     found.setdefault(segment.exchange, []).append(segment)
+            frames += 0 if most is None else row[1].count(BLANK_LINE)
+        left = None if most is None or frames <= most else most
         for exchange, segments in found.items():
             growing = wanted[exchange]
             new = [one for one in segments if one.n + len(one.sizes) > growing.n]
             if new:
-                self._feed_blocks(growing, [_joined(new)])
-                yield growing
+                left = self._feed_new(growing, _joined(new), left)
+
+    def left_out(self) -> dict[int, int]:
+        """Return the streams whose new frames the last look left out, and their numbers."""
+        left_out, self._left_out = self._left_out, {}
+        return left_out
 
     def open(self, store: Store, exchanges: Iterable[int]) -> None:
         """Follow the streams of these exchanges too, from their last stored frame on. A stream that a contract file
@@ -225,12 +281,11 @@ class Tail:
             if x.stream is None or store.recording(x.recording).contract not in NAMES:
                 continue
             stored, length = connection.execute(_STORED, (x.stream,)).fetchone() or (0, 0)
-            growing = _Growing(x.stream, content_encoding(x), store.judge_of(x), stored, length)
+            growing = _Growing(x.exchange, x.stream, content_encoding(x), store.judge_of(x), stored, length)
             opened[x.exchange] = growing
             self._feed_blocks(growing, from_byte(connection, x.exchange, growing.byte))
             growing.n = max(growing.n, _next_read(store, x.exchange))
-        for _ in self._feed_journal(connection, 0, opened):
-            pass
+        self._feed_journal(connection, 0, opened)
         self._growing |= opened
         self._streams |= {growing.stream for growing in opened.values()}
         yield from ()

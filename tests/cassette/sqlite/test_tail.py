@@ -54,9 +54,10 @@ class Recording1:
         while self.row_maker.frames.behind:
             list(self.row_maker.frames.make())
 
-    def look(self, *, is_over: bool = False, most: int | None = None) -> list[TimedFrame]:
+    def look(self, *, is_over: bool = False, most: int | None = None, at_once: int | None = None) -> list[TimedFrame]:
         store = Store(self.writer.connection)
-        self.tail.look(store)
+        self.tail.look(store, at_once)
+        self.after += self.tail.left_out().get(1, 0)
         self.tail.open(store, [1])
         if is_over:
             self.tail.end(1)
@@ -133,6 +134,34 @@ def test_deltas_are_left_out_before_other_events(growing: Recording1) -> None:
     growing.read(DELTAS + failed + DELTAS)
     assert [frame.seq for frame in growing.look(most=3)] == [40, 41, 81]
     assert growing.left_out == 78
+
+
+@settings(deadline=None, max_examples=examples(80))
+@given(st.lists(st.integers(0, len(EVERYTHING + DELTAS)), max_size=25), st.sampled_from([0, 1, 5, 1000]))
+def test_frames_that_are_left_out_unmade_are_counted_as_the_recorder_counts_them(cuts: list[int], most: int) -> None:
+    data = DELTAS + EVERYTHING.removesuffix(b'data: {"type": "respo') + DELTAS
+    bounds = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    one = Recording1()
+    found: list[TimedFrame] = []
+    with closing(one.writer.connection):
+        for begin, end in pairwise(bounds):
+            one.read(data[begin:end])
+            found += one.look(at_once=most)
+        one.put(Ended(1, 99, "eof"))
+        found += one.look(is_over=True)
+        one.make()
+        of = {frame.seq: frame for frame in one.frames()}
+        assert found == [of[frame.seq] for frame in found]
+        assert found[-1].seq == max(of)
+
+
+def test_events_other_than_deltas_are_made_however_much_comes(growing: Recording1) -> None:
+    growing.read(event(0))
+    growing.look()
+    growing.read(DELTAS)
+    assert growing.look(at_once=10) == []
+    growing.read(b'event: response.completed\ndata: {"type": "response.completed"}\n\n' + DELTAS)
+    assert growing.look(at_once=10)[0].seq == 42
 
 
 def test_a_stream_that_a_contract_file_judges_is_left_to_the_recorder() -> None:
