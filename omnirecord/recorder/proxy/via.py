@@ -1,7 +1,8 @@
 """The HTTP proxy between the recorder and an upstream, such as a company's: from the environment, as in curl.
 
-`urllib` has the rules for the names of the variables and for `NO_PROXY`. An upstream on a loopback address is always
-reached directly: an HTTP proxy on another machine would look for it there.
+`urllib` has the rules for the names of the variables, and for the names in `NO_PROXY`. `NO_PROXY` may also have ranges
+of addresses, as in curl and `requests`. An upstream on a loopback address is always reached directly: an HTTP proxy on
+another machine would look for it there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
@@ -60,6 +62,8 @@ def http_proxy(upstream: URL) -> HttpProxy | None:
     given = proxies.get(of)
     if not given or is_loopback(upstream.host or "") or proxy_bypass(f"{host}:{upstream.port}"):
         return None
+    if _is_in_range(upstream.host or "", proxies.get("no", "")):
+        return None
     variable = f"{of.upper()}_PROXY"
     direct = "to connect without a proxy, use --no-proxy"
     try:
@@ -74,3 +78,20 @@ def http_proxy(upstream: URL) -> HttpProxy | None:
     credentials = f"{url.user or ''}:{url.password or ''}".encode()
     headers = {} if url.raw_user is None else {_FIELD: f"Basic {base64.b64encode(credentials).decode()}"}
     return HttpProxy(url.origin(), variable, headers)
+
+
+def _is_in_range(host: str, listed: str) -> bool:
+    """Return whether a host is an address in a range of `NO_PROXY`, such as `10.0.0.0/8`. A name is in no range."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    ranges = (one.strip() for one in listed.split(",") if "/" in one)
+    return any(_has(one, address) for one in ranges)
+
+
+def _has(network: str, address: IPv4Address | IPv6Address) -> bool:
+    try:
+        return address in ip_network(network, strict=False)
+    except ValueError:  # no range
+        return False
