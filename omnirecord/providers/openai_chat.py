@@ -40,12 +40,22 @@ class Delta(Shape):
     tool_calls: list[ToolCallDelta] | None = None
     function_call: FunctionDelta | None = None
 
+    # APIs send these, and no model of the SDK names them.
+    annotations: Any = None
+    audio: Any = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+
 
 class Choice(Shape):
     index: int
     delta: Delta
     finish_reason: Literal["stop", "length", "tool_calls", "content_filter", "function_call"] | None = None
     logprobs: Any = None
+
+    # Azure sends these.
+    content_filter_offsets: Any = None
+    content_filter_results: Any = None
 
 
 class CompletionTokensDetails(Shape):
@@ -83,6 +93,10 @@ class ChatCompletionChunk(Event):
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     system_fingerprint: str | None = None
     moderation: Any = None
+    obfuscation: Any = None
+    """Random characters that hide the length of a text. No model of the SDK names it."""
+    prompt_filter_results: Any = None
+    """Of Azure."""
     error: Annotated[Any, "its value decides the type, so it is literal in a shape"] = None
 
 

@@ -4,7 +4,8 @@
     EVENTS["response.completed"]
 
 A stream ends with `response.completed`, `response.failed`, `response.incomplete` or `error`. It has no `[DONE]`, but
-clients accept one. The truth is the SDK: `tests/providers/test_sdk_models.py` compares each model with its own.
+clients accept one. The truth is the SDK: `tests/providers/test_sdk_models.py` compares each model with its own. The API
+also adds `obfuscation` to deltas, which no model of the SDK names: random characters that hide the length of a text.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class ContentPartDoneEvent(_OfContent):
 class OutputTextDeltaEvent(_OfContent):
     type: Literal["response.output_text.delta"]
     delta: str
+    obfuscation: Any = None
     logprobs: list[Any] | None = None
 
 
@@ -115,6 +117,7 @@ class AnnotationAddedEvent(_OfContent):
 class RefusalDeltaEvent(_OfContent):
     type: Literal["response.refusal.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class RefusalDoneEvent(_OfContent):
@@ -125,6 +128,7 @@ class RefusalDoneEvent(_OfContent):
 class ReasoningTextDeltaEvent(_OfContent):
     type: Literal["response.reasoning_text.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class ReasoningTextDoneEvent(_OfContent):
@@ -149,6 +153,7 @@ class ReasoningSummaryPartDoneEvent(_OfSummary):
 class ReasoningSummaryTextDeltaEvent(_OfSummary):
     type: Literal["response.reasoning_summary_text.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class ReasoningSummaryTextDoneEvent(_OfSummary):
@@ -159,6 +164,7 @@ class ReasoningSummaryTextDoneEvent(_OfSummary):
 class FunctionCallArgumentsDeltaEvent(_OfItem):
     type: Literal["response.function_call_arguments.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class FunctionCallArgumentsDoneEvent(_OfItem):
@@ -170,6 +176,7 @@ class FunctionCallArgumentsDoneEvent(_OfItem):
 class McpCallArgumentsDeltaEvent(_OfItem):
     type: Literal["response.mcp_call_arguments.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class McpCallArgumentsDoneEvent(_OfItem):
@@ -180,6 +187,7 @@ class McpCallArgumentsDoneEvent(_OfItem):
 class CustomToolCallInputDeltaEvent(_OfItem):
     type: Literal["response.custom_tool_call_input.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class CustomToolCallInputDoneEvent(_OfItem):
@@ -190,6 +198,7 @@ class CustomToolCallInputDoneEvent(_OfItem):
 class CodeDeltaEvent(_OfItem):
     type: Literal["response.code_interpreter_call_code.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class CodeDoneEvent(_OfItem):
@@ -208,6 +217,7 @@ class AudioDeltaEvent(NumberedEvent):
 
     type: Literal["response.audio.delta", "response.audio.transcript.delta"]
     delta: str
+    obfuscation: Any = None
 
 
 class AudioDoneEvent(NumberedEvent):

@@ -255,3 +255,13 @@ class Response(Shape):
     top_logprobs: int | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
+
+    # The API sends these, and no model of the SDK names them.
+    access_programs: Any = None
+    billing: Any = None
+    content_filters: Any = None
+    """Of Azure."""
+    frequency_penalty: Any = None
+    presence_penalty: Any = None
+    store: Any = None
+    tool_usage: Any = None

@@ -125,6 +125,45 @@ def test_a_field_that_no_model_names_is_unheard_of_also_in_a_union() -> None:
     assert [i.path for i in MESSAGES.unheard_of("content_block_delta", data)] == ["delta.more", "x"]
 
 
+NAMED_BY_NO_SDK: dict[str, Any] = {
+    "billing": {"payer": "developer"}, "frequency_penalty": 0.0, "presence_penalty": 0.0, "store": True,
+    "tool_usage": {"web_search": {"num_requests": 0}},
+}  # fmt: skip
+"""Fields of a response that the live API sends, and no model of the SDK names."""
+RESPONSE = {
+    "id": "resp_1", "object": "response", "created_at": 1, "completed_at": 2, "status": "completed", "model": "gpt",
+    "background": False, "error": None, "incomplete_details": None, "instructions": None, "max_output_tokens": None,
+    "max_tool_calls": None, "moderation": None, "output": [], "parallel_tool_calls": True,
+    "previous_response_id": None, "prompt_cache_key": None, "prompt_cache_retention": None,
+    "reasoning": {"effort": None, "summary": None}, "safety_identifier": None, "service_tier": "default",
+    "temperature": 1.0, "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto",
+    "tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None, "metadata": {},
+    "usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 3,
+              "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12},
+    **NAMED_BY_NO_SDK,
+}  # fmt: skip
+TOLD = {"annotations": [], "reasoning_content": None, "refusal": None, "role": "assistant", "content": ""}
+CHOICE = {"index": 0, "delta": TOLD, "logprobs": None, "finish_reason": None, "content_filter_results": {}}
+OF_CHAT = {"service_tier": "default", "system_fingerprint": None, "usage": None, "obfuscation": "7aTeg89Ysb8uO"}
+
+
+@pytest.mark.parametrize(
+    ("contract", "type_", "data"),
+    [
+        (RESPONSES, "response.completed", {"type": "response.completed", "sequence_number": 9, "response": RESPONSE}),
+        (RESPONSES, DELTA["type"], DELTA | {"obfuscation": "aX4"}),
+        (RESPONSES, "response.function_call_arguments.delta",
+         {"type": "response.function_call_arguments.delta", "sequence_number": 5, "item_id": "fc_1",
+          "output_index": 1, "delta": "{", "obfuscation": "4FZhoGBnjNsYATZ"}),
+        (CHAT, "chat.completion.chunk", CHUNK | OF_CHAT | {"choices": [CHOICE]}),
+        (CHAT, "chat.completion.chunk", CHUNK | {"choices": [], "prompt_filter_results": []}),
+    ],
+)  # fmt: skip
+def test_no_field_that_the_live_api_sends_is_unheard_of(contract: Contract, type_: str, data: dict[str, Any]) -> None:
+    assert said(judge(contract, data)) == ("valid", type_, [])
+    assert contract.unheard_of(type_, data) == []
+
+
 @pytest.mark.parametrize(
     ("contract", "data", "event"),
     [(RESPONSES, DELTA, DELTA["type"]), (CHAT, CHUNK, None), (MESSAGES, BLOCK_DELTA, "content_block_delta")],

@@ -161,6 +161,21 @@ RARE: Mapping[str, tuple[str, str]] = {
     ),
 }
 """Places, and types there that our models leave open: no stream of a harness has them, or they are new."""
+LIVE: Mapping[str, str] = {
+    "chat": (
+        "ChatCompletionChunk.obfuscation ChatCompletionChunk.prompt_filter_results Choice.content_filter_offsets "
+        "Choice.content_filter_results Delta.annotations Delta.audio Delta.reasoning Delta.reasoning_content"
+    ),
+    "responses": (
+        "AudioDeltaEvent.obfuscation CodeDeltaEvent.obfuscation CustomToolCallInputDeltaEvent.obfuscation "
+        "FunctionCallArgumentsDeltaEvent.obfuscation McpCallArgumentsDeltaEvent.obfuscation "
+        "OutputTextDeltaEvent.obfuscation ReasoningSummaryTextDeltaEvent.obfuscation "
+        "ReasoningTextDeltaEvent.obfuscation RefusalDeltaEvent.obfuscation Response.access_programs "
+        "Response.billing Response.content_filters Response.frequency_penalty Response.presence_penalty "
+        "Response.store Response.tool_usage"
+    ),
+}
+"""Fields that live APIs send, and no model of the SDK names."""
 OLDER = "older servers, and those of other vendors, leave it out"
 DIFFERENCES: Mapping[str, str] = {
     "chat: ChatCompletionChunk.error: only ours": "it decides the type of a payload",
@@ -181,6 +196,7 @@ DIFFERENCES: Mapping[str, str] = {
     "responses: ShellCall.created_by: new": "one model for two kinds of call",
     "responses: ShellCall.environment: new": "one model for two kinds of call",
     "responses: WebSearchCall.action: required": "it comes with the end of the search",
+    **{f"{api}: {name}: only ours": "live" for api, names in LIVE.items() for name in names.split()},
     **{f"{api}: {name}: open": "open" for api, names in OPEN.items() for name in names.split()},
     **{
         f"{api}: {place}<{name}>: new": "rare"
