@@ -66,7 +66,7 @@ class Hit:
     exchange: int | None = None
     status: int | None = None
     begun_ns: int = 0
-    """Start of its session, in ns of the recording."""
+    """Start of its session, in ns of the recording; 0 without a session."""
     call: Link | None = None
     """The model call of its request or answer, with its turn."""
     calls: int = 1
@@ -159,13 +159,12 @@ def _narrow(store: Store, index: Index, asked: _Search) -> Filter:
 
 
 def _spans(store: Store, index: Index, times: tuple[Moment, Moment]) -> Iterator[tuple[int, int, int]]:
-    """Each session of the index with the first and last ns of the searched time. Numbers count from its start."""
+    """Each session of the index with the first and last ns of the searched time. Numbers count from its start; without
+    a session, from the start of the recording."""
     recordings, zero = {one.recording: one for one in store.recordings()}, zeros(store)
-    streams = {x.exchange: x.stream for x in store.streams()}
-    for number, recording, session_id, exchange in indexed_sessions(index.connection):
+    for number, recording, session_id, _ in indexed_sessions(index.connection):
         if recording in recordings:
-            begun_ns = zero(recording, session_id, streams.get(exchange or 0))
-            yield number, *span(recordings[recording], *times, begun_ns)
+            yield number, *span(recordings[recording], *times, zero(recording, session_id, None))
 
 
 def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
@@ -181,7 +180,7 @@ def _hits(store: Store, found: list[Match], asked: _Search) -> Iterator[Hit]:
         if x is None:
             raise StaleIndex
         hit, link = _hit(store, match, x, recordings[x.recording], asked), links.get(match.exchange)
-        begun_ns, of_call = zero(x.recording, x.session_id, x.stream), (0, 0)
+        begun_ns, of_call = zero(x.recording, x.session_id, None), (0, 0)  # without a session, all hits have one clock
         if link is not None:  # the start of the session of its turn, on the clock of the call
             turn, of_call = link.turn, (link.call.started_ns, link.call.exchange)
             begun_ns = 0 if turn is None else zero(turn.recording, turn.session_id, None) - link.shift_ns

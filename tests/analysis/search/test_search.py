@@ -50,6 +50,17 @@ def test_ids_that_are_no_text_are_searched_too(tmp_path: Path) -> None:
     assert search(path, "lighthouse").total == 1
 
 
+def test_hits_without_a_session_have_one_clock(tmp_path: Path) -> None:
+    tape = Made("auto")
+    body = json.dumps({"text": "lighthouse"}).encode()
+    tape.post("/notes", 2.0, until=2.1, body=body)
+    tape.stream("/chat", 3.0, (4.0, b'data: {"text": "lighthouse keeper"}\n\n'), method="POST", body=body, ending="eof")
+    path = tape.save(tmp_path / "a.db")
+    found = sorted(hit.row["offset_ns"] - hit.begun_ns for hit in search(path, "lighthouse").hits)
+    assert found == [2_000_000_000, 3_000_000_000, 4_000_000_000]
+    assert [search(path, "lighthouse", since=at).total for at in (1.5, 2.5, 4.5)] == [3, 2, 0]
+
+
 def talk(*said: bytes, at: float = 1.0) -> Made:
     tape = Made()
     tape.stream("s", at, *((at + n, frame) for n, frame in enumerate(said)), end=at + len(said))
