@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..cassette.contracts import AUTO, judge_with, load
 from ..cassette.select import Source, the_session, with_children
 from ..contract import OMNIGENT
 from ..errors import TooLarge
@@ -119,9 +120,9 @@ def gathered(
 class ModelHops:
     """The model calls among the exchanges of a cassette.
 
-    A call is a POST to a path of a model API, unless Omnigent's contract judges it. If the first upstream was recorded
-    with `none` or a file, none of its exchanges is a call. If the contract of a model API was given, a stream at
-    another path is a call, too.
+    A call is a POST to a path of a model API, if the contract of such an API judges it. For a further upstream that was
+    recorded with `none` or a file, the contract `auto` decides instead. If the contract of a model API was given, a
+    stream at another path is a call, too.
     """
 
     def __init__(self, store: Source) -> None:
@@ -150,7 +151,9 @@ class ModelHops:
         if judge in MODEL_APIS:
             is_at_another_path = x.kind == "sse" and api_of_path(x.request.target) is None
             return by_path or (MODEL_APIS[judge] if is_at_another_path else None)
-        return by_path if judge != OMNIGENT and self.names.get(x.recording) is not None else None
+        if judge == OMNIGENT or by_path is None or self.names.get(x.recording) is None:
+            return None
+        return by_path if judge_with(load(AUTO), x).api.name in MODEL_APIS else None
 
     def has(self, x: Exchange) -> bool:
         """Return whether an exchange is a model call. No body is read."""

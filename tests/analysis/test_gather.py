@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from omnirecord.analysis.gather import gathered
+from omnirecord.analysis.gather import ModelHops, gathered
 from omnirecord.cassette.open import open_store
 from omnirecord.errors import UsageError
 from tests.support.cassettes import Made, heartbeat
@@ -45,3 +45,18 @@ def test_what_a_runner_did_is_left_out() -> None:
     made = Made()
     made.stream("s", 1.0, (1.1, heartbeat()), party="runner")
     assert list(gathered(made.store())) == []
+
+
+@pytest.mark.parametrize(("given", "version", "is_call"), [
+    ("auto", True, True), ("auto", False, False), ("none", True, True), ("none", False, False),
+    ("anthropic-messages", False, True), ("omnigent", True, False),
+])  # fmt: skip
+def test_a_call_at_a_path_of_any_service_is_shown_by_the_evidence_of_the_contract(
+    given: str, version: bool, is_call: bool
+) -> None:
+    made = Made()
+    made.another_recording("chat", given)
+    sent = (("Host", "chat.example.com"), *([("anthropic-version", "2023-06-01")] if version else []))
+    made.stream("/v1/messages", 1.0, (1.1, b"event: note\ndata: {}\n\n"), method="POST", sent=sent, ending="eof")
+    (x,) = (store := made.store()).exchanges()
+    assert ModelHops(store).has(x) is is_call
