@@ -47,6 +47,13 @@ def is_unknown(store: Source, x: Exchange) -> bool:
     return x.session_id is None and api_in(store, x).name == UNKNOWN
 
 
+def shows_omnigent(store: Source, x: Exchange) -> bool:
+    """Return whether an exchange by itself shows that the server is Omnigent."""
+    if x.session_id is not None or is_of_omnigent(x.request.target):
+        return True
+    return x.kind == "sse" and api_in(store, x).name == OMNIGENT
+
+
 def summary(type_: str | None, data: Any, limit: int = SUMMARY) -> str:
     """Return an event in at most `limit` characters. `data`: its payload, parsed; its text if no JSON; or None."""
     told = of_provider(type_, data) if isinstance(data, dict) else None
@@ -61,8 +68,8 @@ def request_text(store: Source, x: Exchange) -> str:
 
 
 def call_text(message: Message) -> str:
-    """Return a JSON-RPC message in words: the method and what it names, or the kind of answer."""
+    """Return a JSON-RPC message in words: the method and what it names, or the kind of answer and its id."""
     params = as_dict(message.params)
     named = next((value for name in _NAMES if isinstance(value := params.get(name), str)), "")
-    said = f"{message.method} {named}" if message.method is not None else f"{message.kind} {message.id}"
+    said = f"{message.method} {named}" if message.method is not None else f"{message.kind} id={message.id}"
     return clip(one_line(said.rstrip()), _LONGEST)

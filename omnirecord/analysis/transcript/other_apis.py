@@ -1,7 +1,7 @@
-"""Lines about other APIs than Omnigent's: model calls, and the exchanges of unknown APIs.
+"""Lines about other APIs than Omnigent's: model calls, and other exchanges.
 
-A model call stands below its turn, or by itself. Of an unknown API, each request, answer and event has its time, in one
-list for a recording:
+A model call stands below its turn, or by itself. Other requests, with their answers and events, have their times in one
+list for each recording:
 
 1.20 s  POST /mcp tools/call forecast -> 200, stream 5
 1.31 s  5:1     notifications/progress  progressToken=3 progress=1.0
@@ -9,7 +9,7 @@ list for a recording:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ...cassette.sqlite import Store
@@ -20,8 +20,8 @@ from ...text import cells, clip, counted, fitting, joined, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
 from ...wire.strict_json import failure_in, loads, payload_of
-from ..apis import call_text, is_unknown, request_text, summary
-from ..gather import without_calls
+from ..apis import is_unknown, request_text, shows_omnigent, summary
+from ..gather import ModelHops, without_calls
 from ..model_calls.values import Link, ModelCalls, TimeSpent
 from ..turns.builder import LAST
 from .sentences import COLUMN, ENDINGS, Kind, Line, Page, Piece
@@ -218,25 +218,35 @@ class _Entry(NamedTuple):
 
 
 def exchanges_of_others(store: Store) -> dict[int, list[Exchange]]:
-    """Return the exchanges of clients with unknown APIs, by recording. A recording in which no stream is of an unknown
-    API has some only if its contract is `none`. All are of an unknown API if all streams are, and there is no session.
+    """Return the exchanges of clients that are in no session and no model call, by recording. With Omnigent, these are
+    only the exchanges of unknown APIs, and none if no such stream exists, unless the contract is `none`.
     """
     exchanges = [x for x in without_calls(store, store.exchanges(by_clients=True)) if x.kind != "websocket"]
     others = {x.exchange for x in exchanges if is_unknown(store, x)}
-    mixed = {x.recording for x in exchanges if x.exchange not in others and (x.session_id or x.kind == "sse")}
+    with_omnigent = {x.recording for x in exchanges if shows_omnigent(store, x)}
     with_streams = {x.recording for x in exchanges if x.exchange in others and x.kind == "sse"}
-    wanted = [x for x in exchanges if x.exchange in others or x.recording in with_streams - mixed]
-    named = with_streams | {one.recording for one in store.recordings() if one.contract == NONE}
-    return {number: some for number, some in by_key(wanted, lambda x: x.recording).items() if number in named}
+    without_verdicts = {one.recording for one in store.recordings() if one.contract == NONE}
+    left_out = with_omnigent - with_streams - without_verdicts
+    found = by_key(exchanges, lambda x: x.recording)
+    return {
+        recording: wanted for recording, some in found.items() if recording not in left_out
+        and (wanted := [x for x in some if _is_other(x, others, with_omnigent)])
+    }  # fmt: skip
+
+
+def _is_other(x: Exchange, others: Container[int], with_omnigent: Container[int]) -> bool:
+    """Return whether an exchange is of an unknown API, or a plain request of a recording without Omnigent."""
+    return x.exchange in others or (x.recording not in with_omnigent and x.kind == "http")
 
 
 def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Page) -> Iterator[Line]:
-    """Yield the lines about unknown APIs, an empty line between two recordings. `others`: their exchanges."""
+    """Yield the lines about exchanges without a session, an empty line between two recordings. `others`: these."""
+    with_calls = ModelHops(store).recordings
     for number, (recording, exchanges) in enumerate(others.items()):
         if number:
             yield Line("", "blank")
         here = page.since(min(x.request.at_ns for x in exchanges))
-        yield from here.wrapped(_head_of_others(store, recording, exchanges), "head", "", "  ")
+        yield from here.wrapped(_head_of_others(store, recording, exchanges, with_calls), "head", "", "  ")
         entries = []
         for x in exchanges:
             frames = store.frames(x) if x.stream is not None else ()
@@ -255,13 +265,16 @@ def line_of(page: Page, entry: _Entry) -> Iterator[Line]:
         yield Line((text if cells(text) <= page.width else f"{fitting(text, page.width - 1)}…").rstrip(), entry.kind)
 
 
-def _head_of_others(store: Store, recording: int, exchanges: Sequence[Exchange]) -> str:
+def _head_of_others(store: Store, recording: int, exchanges: Sequence[Exchange], with_calls: Container[int]) -> str:
+    """`with_calls`: the recordings with model calls, which are listed before."""
+    name = "Other requests" if recording in with_calls else "Requests of an unknown API"
     streams = [x for x in exchanges if x.kind == "sse"]
     events = sum(sum(n for verdict, n in store.tally(x)[0].items() if verdict != "comment") for x in streams)
     times = [(x.request.at_ns, x.end_ns or store.last_known_ns(recording)) for x in exchanges]
     until_ns, begun_ns = max(end for _, end in times), min(begin for begin, _ in times)
-    counts = [counted(len(exchanges), "request"), counted(len(streams), "stream"), counted(events, "event")]
-    return " · ".join(["Requests of an unknown API", f"recording {recording}", *counts, seconds(until_ns - begun_ns)])
+    heard = [counted(len(streams), "stream"), counted(events, "event")] if streams else []
+    counts = [counted(len(exchanges), "request"), *heard]
+    return " · ".join([name, f"recording {recording}", *counts, seconds(until_ns - begun_ns)])
 
 
 def request_entry(store: Store, x: Exchange) -> _Entry:
@@ -304,12 +317,13 @@ def _answer(store: Store, x: Exchange) -> str:
     if value is None:
         return ""
     message = message_of(value)
-    name = "answer" if message is None else call_text(message)
+    name = "answer" if message is None else one_line(message.method or message.kind)
     return f"{'#' + str(x.exchange):<{_PLACE}} {clip(name, _NAME):<{_NAME}} {summary(None, value)}"
 
 
 class LiveOthers:
-    """The lines about unknown APIs while they are recorded."""
+    """The lines of `lines_of_others` while they are recorded. A recording is one with Omnigent from the first exchange
+    on that shows it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -317,15 +331,24 @@ class LiveOthers:
         self._seen: dict[int, int] = {}
         """The last frame with a line, by exchange."""
         self._begun_ns: int | None = None
+        self._with_omnigent: set[int] = set()
 
     def takes(self, x: Exchange) -> bool:
-        """Take the current state of an exchange, if it is of an unknown API."""
-        may_be = x.session_id is None and x.kind == "sse" and x.party != "runner"
-        is_one = x.exchange in self._seen or (may_be and is_unknown(self._store, x))
+        """Take the current state of an exchange that is no model call, if it has a line."""
+        if x.kind != "sse" and shows_omnigent(self._store, x):
+            self._with_omnigent.add(x.recording)
+        is_one = x.exchange in self._seen or self._is_other(x)
         if is_one:
             self._open[x.exchange] = x
             self._begun_ns = x.request.at_ns if self._begun_ns is None else self._begun_ns
         return is_one
+
+    def _is_other(self, x: Exchange) -> bool:
+        if x.session_id is not None or x.party == "runner":
+            return False
+        if x.kind == "sse":
+            return is_unknown(self._store, x)
+        return x.kind == "http" and x.recording not in self._with_omnigent
 
     def news(self, page: Page) -> Iterator[Line]:
         """Yield the lines since the last call."""
@@ -340,10 +363,14 @@ class LiveOthers:
             if number not in self._seen:
                 self._seen[number] = 0
                 yield request_entry(self._store, x)
-            after, is_over = self._seen[number], x.end_ns is not None
-            for frame in self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after):
+            is_over = x.end_ns is not None
+            for frame in self._new_frames(x, is_over=is_over) if x.stream is not None else ():
                 self._seen[number] = frame.seq
                 yield event_entry(x, frame, full=full)
             if is_over:
                 yield from end_entries(self._store, x)
                 del self._open[number]
+
+    def _new_frames(self, x: Exchange, *, is_over: bool) -> Iterable[TimedFrame]:
+        after = self._seen[x.exchange]
+        return self._store.frames(x, after=after) if is_over else self._store.stored_frames(x, after)

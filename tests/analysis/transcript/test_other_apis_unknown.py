@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +124,59 @@ def test_failed_requests_stand_among_the_events() -> None:
     assert len(lines) == 7
 
 
+def anthropic(made: Made, target: str, at: float, **more: Any) -> None:
+    headers = (("Host", "api.anthropic.com"), ("anthropic-version", "2023-06-01"))
+    made.post(target, at, until=at + 0.1, sent=headers, **more)
+
+
+def test_the_other_requests_of_a_recording_with_model_calls_are_listed() -> None:
+    made = Made("auto")
+    made.get("/v1/models", 0.5, {"data": [{"id": "claude"}]}, until=0.6)
+    anthropic(made, "/v1/messages/count_tokens", 1.0, answer={"input_tokens": 12})
+    anthropic(made, "/v1/messages", 2.0, body={"model": "claude", "messages": []}, answer={"type": "message"})
+    made.post("/v1/conversations", 3.0, until=3.1, body={}, answer={"id": "conv_1"})
+    made.post("/v1/conversations/conv_1/items", 4.0, until=4.1, body={"items": []}, status=500)
+    store = made.store()
+    lines = shown(store)
+    begin = lines.index("Other requests · recording 1 · 4 requests · 3.60 s")
+    assert [line.split()[2:] for line in lines[begin + 1 :]] == [
+        ["GET", "/v1/models", "->", "200"], ["#1", "answer", 'data=[{"id":', '"claude"}]'],
+        ["POST", "/v1/messages/count_tokens", "->", "200"], ["#2", "answer", "input_tokens=12"],
+        ["POST", "/v1/conversations", "->", "200"], ["#4", "answer", "id=conv_1"],
+        ["POST", "/v1/conversations/conv_1/items", "->", "500"],
+    ]  # fmt: skip
+    assert sum("conversations/conv_1/items" in line for line in lines) == 1
+    following = Following(store, None)
+    following.look()
+    followed = [str(line) for line in following.news(last=True)]
+    assert [line.split() for line in followed[:7]] == [line.split() for line in lines[begin + 1 :]]
+
+
+def test_a_service_without_streams_has_its_requests_listed() -> None:
+    made = Made("auto")
+    made.post("/login", 1.0, until=1.1, body={"user": "a"}, answer={"ok": True})
+    assert shown(made.store())[0] == "Requests of an unknown API · recording 1 · 1 request · 0.10 s"
+
+
+def test_the_pages_and_files_of_omnigents_web_ui_are_not_listed() -> None:
+    made = Made("auto")
+    made.get("/assets/index.js", 1.0, "x", until=1.1)
+    made.get("/v1/sessions", 2.0, {"sessions": []}, until=2.1)
+    assert shown(made.store()) == ["no sessions"]
+
+
+def test_an_answer_of_json_rpc_has_the_same_name_with_and_without_a_stream() -> None:
+    made = Made("auto")
+    answer = {"jsonrpc": "2.0", "id": 1, "result": {"ok": True}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "f"}}
+    made.post("/mcp", 1.0, until=1.1, body=call, answer=answer)
+    made.stream("/mcp", 2.0, (2.1, frame(json.dumps(answer))), method="POST", body=json.dumps(call).encode())
+    made.post("/mcp", 3.0, until=3.1, status=202, body=answer)
+    rows = [line.split()[2:] for line in shown(made.store())[1:]]
+    assert [row[1:] for row in rows if row[0] in ("#1", "1:1")] == [["result", "id=1", "ok=true"]] * 2
+    assert rows[-1] == ["POST", "/mcp", "result", "id=1", "->", "202"]
+
+
 def test_sessions_and_streams_of_another_api_stand_beside_each_other() -> None:
     made = a_stream()
     made.stream("s", 6.0, (6.0, heartbeat()), end=8.0)
@@ -138,8 +193,7 @@ def test_following_a_complete_cassette_prints_the_same_entries(name: str) -> Non
     following = Following(store, None)
     following.look()
     followed = [str(line) for line in following.news(last=True)]
-    listed = [line for line in shown(store)[1:] if "-> 202" not in line and "DELETE" not in line]
-    assert [line.split() for line in followed] == [line.split() for line in listed]
+    assert [line.split() for line in followed] == [line.split() for line in shown(store)[1:]]
     store.close()
 
 
