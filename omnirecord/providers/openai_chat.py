@@ -63,11 +63,15 @@ class CompletionTokensDetails(Shape):
     audio_tokens: int | None = None
     reasoning_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
+    text_tokens: int | None = None
 
 
 class PromptTokensDetails(Shape):
     audio_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    image_tokens: int | None = None
+    text_tokens: int | None = None
 
 
 class Usage(Shape):
@@ -90,7 +94,7 @@ class ChatCompletionChunk(Event):
     model: str
     choices: list[Choice]
     usage: Usage | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     system_fingerprint: str | None = None
     moderation: Any = None
     obfuscation: Any = None

@@ -110,7 +110,7 @@ class OutputTextDoneEvent(_OfContent):
 
 class AnnotationAddedEvent(_OfContent):
     type: Literal["response.output_text.annotation.added"]
-    annotation: Any
+    annotation: Any = None
     annotation_index: int
 
 
@@ -148,6 +148,7 @@ class ReasoningSummaryPartAddedEvent(_OfSummary):
 class ReasoningSummaryPartDoneEvent(_OfSummary):
     type: Literal["response.reasoning_summary_part.done"]
     part: SummaryText
+    status: Any = None
 
 
 class ReasoningSummaryTextDeltaEvent(_OfSummary):
@@ -210,6 +211,43 @@ class PartialImageEvent(_OfItem):
     type: Literal["response.image_generation_call.partial_image"]
     partial_image_b64: str
     partial_image_index: int
+    background: Any = None
+    output_format: Any = None
+    quality: Any = None
+    size: Any = None
+
+
+class CompactingEvent(_OfItem):
+    """The server makes a summary in the place of a longer history."""
+
+    type: Literal["response.compaction.compacting"]
+
+
+class _OfCommand(_OfOutput):
+    command_index: int
+
+
+class ShellCommandEvent(_OfCommand):
+    type: Literal["response.shell_call_command.added", "response.shell_call_command.done"]
+    command: str
+
+
+class ShellCommandDeltaEvent(_OfCommand):
+    type: Literal["response.shell_call_command.delta"]
+    delta: str
+    obfuscation: Any = None
+
+
+class ShellOutputDeltaEvent(_OfCommand):
+    type: Literal["response.shell_call_output_content.delta"]
+    item_id: str
+    delta: dict[str, Any]
+
+
+class ShellOutputDoneEvent(_OfCommand):
+    type: Literal["response.shell_call_output_content.done"]
+    item_id: str
+    output: list[Any]
 
 
 class AudioDeltaEvent(NumberedEvent):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
 from ..contract.events import ByType, Shape
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -51,6 +53,8 @@ class FunctionCall(Shape):
     name: str
     arguments: str
     namespace: str | None = None
+    async_: Any = Field(None, alias="async")
+    caller: Any = None
     status: Status | None = None
 
 
@@ -63,6 +67,8 @@ class CustomToolCall(Shape):
     name: str
     input: str
     namespace: str | None = None
+    async_: Any = Field(None, alias="async")
+    caller: Any = None
 
 
 class Reasoning(Shape):
@@ -77,7 +83,7 @@ class Reasoning(Shape):
 class WebSearchCall(Shape):
     type: Literal["web_search_call"]
     id: str
-    status: Literal["in_progress", "searching", "completed", "failed"]
+    status: Literal["in_progress", "searching", "completed", "failed", "incomplete"]
     action: Any = None
 
 
@@ -106,6 +112,14 @@ class ImageGenerationCall(Shape):
     result: str | None = None
     """Base64."""
     status: Literal["in_progress", "completed", "generating", "failed"]
+    action: Any = None
+    background: Any = None
+    error: Any = None
+    output_format: Any = None
+    quality: Any = None
+    revised_prompt: Any = None
+    size: Any = None
+    svg_usage: Any = None
 
 
 class ComputerCall(Shape):
@@ -128,6 +142,7 @@ class ShellCall(Shape):
     call_id: str
     action: Any
     status: Status
+    caller: Any = None
 
 
 class ApplyPatchCall(Shape):
@@ -139,6 +154,7 @@ class ApplyPatchCall(Shape):
     operation: Any
     status: Literal["in_progress", "completed"]
     created_by: str | None = None
+    caller: Any = None
 
 
 class McpCall(Shape):
@@ -150,7 +166,7 @@ class McpCall(Shape):
     arguments: str
     server_label: str
     approval_request_id: str | None = None
-    error: str | None = None
+    error: Any = None
     output: str | None = None
     status: Literal["in_progress", "completed", "incomplete", "calling", "failed"] | None = None
 
@@ -190,6 +206,8 @@ Part = Annotated[OutputText | Refusal | ReasoningText | Shape, ByType()]
 
 class InputTokensDetails(Shape):
     cached_tokens: int
+    cache_write_tokens: Any = None
+    cache_write_tokens_details: Any = None
 
 
 class OutputTokensDetails(Shape):
@@ -210,12 +228,16 @@ class ResponseError(Shape):
         "invalid_image_format", "invalid_base64_image", "invalid_image_url", "image_too_large", "image_too_small",
         "image_parse_error", "image_content_policy_violation", "invalid_image_mode", "image_file_too_large",
         "unsupported_image_media_type", "empty_image_file", "failed_to_download_image", "image_file_not_found",
+        "bio_policy", "data_residency_mismatch", "misalignment_policy_violation",
     ]  # fmt: skip
     message: str
+    misalignment: Any = None
+    param: Any = None
+    type: Any = None
 
 
 class IncompleteDetails(Shape):
-    reason: Literal["max_output_tokens", "content_filter"] | None = None
+    reason: Literal["max_output_tokens", "content_filter", "max_messages", "steered"] | None = None
 
 
 class Response(Shape):
@@ -250,13 +272,18 @@ class Response(Shape):
     prompt_cache_retention: Literal["in_memory", "24h"] | None = None
     reasoning: Any = None
     safety_identifier: str | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast", "ultrafast"] | None = None
     text: Any = None
     top_logprobs: int | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
 
-    # The API sends these, and no model of the SDK names them.
+    image: Any = None
+    input_transformations: Any = None
+    prompt_cache_diagnostics: Any = None
+    prompt_cache_options: Any = None
+
+    # The API sends these, and the SDK does not name all of them.
     access_programs: Any = None
     billing: Any = None
     content_filters: Any = None

@@ -176,6 +176,40 @@ LIVE: Mapping[str, str] = {
     ),
 }
 """Fields that live APIs send, and no model of the SDK names."""
+NEWER = (
+    "chat: ChatCompletionChunk.service_tier: fast",
+    "responses: AnnotationAddedEvent.annotation: required",
+    "responses: IncompleteDetails.reason: max_messages, steered",
+    "responses: McpCall.error: open",
+    "responses: Response.service_tier: fast, ultrafast",
+    "responses: ResponseError.code: bio_policy, data_residency_mismatch, misalignment_policy_violation",
+    "responses: WebSearchCall.status: incomplete",
+    *(
+        f"{api}: {name}: only ours"
+        for api, names in {
+            "chat": (
+                "CompletionTokensDetails.text_tokens PromptTokensDetails.cache_write_tokens "
+                "PromptTokensDetails.image_tokens PromptTokensDetails.text_tokens"
+            ),
+            "responses": (
+                "ApplyPatchCall.caller CustomToolCall.async_ CustomToolCall.caller FunctionCall.async_ "
+                "FunctionCall.caller ImageGenerationCall.action ImageGenerationCall.background "
+                "ImageGenerationCall.error ImageGenerationCall.output_format ImageGenerationCall.quality "
+                "ImageGenerationCall.revised_prompt ImageGenerationCall.size ImageGenerationCall.svg_usage "
+                "InputTokensDetails.cache_write_tokens InputTokensDetails.cache_write_tokens_details "
+                "PartialImageEvent.background PartialImageEvent.output_format PartialImageEvent.quality "
+                "PartialImageEvent.size ReasoningSummaryPartDoneEvent.status Response.image "
+                "Response.input_transformations Response.prompt_cache_diagnostics Response.prompt_cache_options "
+                "ResponseError.misalignment ResponseError.param ShellCall.caller response.compaction.compacting "
+                "response.shell_call_command.added response.shell_call_command.delta "
+                "response.shell_call_command.done response.shell_call_output_content.delta "
+                "response.shell_call_output_content.done"
+            ),
+        }.items()
+        for name in names.split()
+    ),
+)
+"""What a newer SDK has, openai 3.57."""
 OLDER = "older servers, and those of other vendors, leave it out"
 DIFFERENCES: Mapping[str, str] = {
     "chat: ChatCompletionChunk.error: only ours": "it decides the type of a payload",
@@ -196,6 +230,7 @@ DIFFERENCES: Mapping[str, str] = {
     "responses: ShellCall.created_by: new": "one model for two kinds of call",
     "responses: ShellCall.environment: new": "one model for two kinds of call",
     "responses: WebSearchCall.action: required": "it comes with the end of the search",
+    **dict.fromkeys(NEWER, "newer"),
     **{f"{api}: {name}: only ours": "live" for api, names in LIVE.items() for name in names.split()},
     **{f"{api}: {name}: open": "open" for api, names in OPEN.items() for name in names.split()},
     **{
