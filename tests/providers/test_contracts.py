@@ -135,12 +135,12 @@ RESPONSE = {
     "background": False, "error": None, "incomplete_details": None, "instructions": None, "max_output_tokens": None,
     "max_tool_calls": None, "moderation": None, "output": [], "parallel_tool_calls": True,
     "previous_response_id": None, "prompt_cache_key": None, "prompt_cache_retention": None,
-    "prompt_cache_options": None, "prompt_cache_diagnostics": None, "reasoning": {"effort": None, "summary": None}, "safety_identifier": None, "service_tier": "fast",
-    "temperature": 1.0, "text": {"format": {"type": "text"}, "verbosity": "medium"}, "tool_choice": "auto",
-    "tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None, "metadata": {},
+    "prompt_cache_options": None, "prompt_cache_diagnostics": None, "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None, "service_tier": "fast", "temperature": 1.0, "text": {"format": {"type": "text"}},
+    "tool_choice": "auto", "tools": [], "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None,
+    "metadata": {},
     "usage": {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-              "output_tokens": 3,
-              "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12},
+              "output_tokens": 3, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 12},
     **NAMED_BY_NO_SDK,
 }  # fmt: skip
 TOLD = {"annotations": [], "reasoning_content": None, "refusal": None, "role": "assistant", "content": ""}

@@ -1,7 +1,7 @@
 """Lines about other APIs than Omnigent's: model calls, and other exchanges.
 
-A model call stands below its turn, or by itself. Other requests, with their answers and events, have their times in one
-list for each recording:
+A model call stands below its turn, or by itself. Other requests, with their answers and events, are in one list for
+each recording. Its times count from the start of the recording, as in `tail`:
 
 1.20 s  POST /mcp tools/call forecast -> 200, stream 5
 1.31 s  5:1     notifications/progress  progressToken=3 progress=1.0
@@ -245,15 +245,14 @@ def lines_of_others(store: Store, others: Mapping[int, list[Exchange]], page: Pa
     for number, (recording, exchanges) in enumerate(others.items()):
         if number:
             yield Line("", "blank")
-        here = page.since(min(x.request.at_ns for x in exchanges))
-        yield from here.wrapped(_head_of_others(store, recording, exchanges, with_calls), "head", "", "  ")
+        yield from page.wrapped(_head_of_others(store, recording, exchanges, with_calls), "head", "", "  ")
         entries = []
         for x in exchanges:
             frames = store.frames(x) if x.stream is not None else ()
             told = (event_entry(x, frame, full=page.full) for frame in frames)
             entries += [request_entry(store, x), *told, *end_entries(store, x)]
         for entry in sorted(entries):
-            yield from line_of(here, entry)
+            yield from line_of(page, entry)
 
 
 def line_of(page: Page, entry: _Entry) -> Iterator[Line]:
@@ -330,7 +329,6 @@ class LiveOthers:
         self._open: dict[int, Exchange] = {}
         self._seen: dict[int, int] = {}
         """The last frame with a line, by exchange."""
-        self._begun_ns: int | None = None
         self._with_omnigent: set[int] = set()
 
     def takes(self, x: Exchange) -> bool:
@@ -340,7 +338,6 @@ class LiveOthers:
         is_one = x.exchange in self._seen or self._is_other(x)
         if is_one:
             self._open[x.exchange] = x
-            self._begun_ns = x.request.at_ns if self._begun_ns is None else self._begun_ns
         return is_one
 
     def _is_other(self, x: Exchange) -> bool:
@@ -352,7 +349,6 @@ class LiveOthers:
 
     def news(self, page: Page) -> Iterator[Line]:
         """Yield the lines since the last call."""
-        page = page if self._begun_ns is None else page.since(self._begun_ns)
         for entry in sorted(self._entries(full=page.full)):
             yield from line_of(page, entry)
 

@@ -43,10 +43,10 @@ def test_events_are_listed_with_their_name_id_and_text() -> None:
     lines = shown(a_stream().store())
     assert lines[0] == "Requests of an unknown API · recording 1 · 1 request · 1 stream · 2 events · 4.00 s"
     assert [line.split() for line in lines[1:]] == [
-        ["0.00", "s", "GET", "/prices", "->", "200,", "stream", "1"],
-        ["0.00", "s", "1:1", "tick", "up", "3", "[id", "7]"],
-        ["1.00", "s", "1:2", "comment", ":", "still", "here"],
-        ["2.00", "s", "1:3", "message", "down\\u001b[31m", "[id", "8]"],
+        ["1.00", "s", "GET", "/prices", "->", "200,", "stream", "1"],
+        ["1.00", "s", "1:1", "tick", "up", "3", "[id", "7]"],
+        ["2.00", "s", "1:2", "comment", ":", "still", "here"],
+        ["3.00", "s", "1:3", "message", "down\\u001b[31m", "[id", "8]"],
     ]
 
 
@@ -119,8 +119,8 @@ def test_failed_requests_stand_among_the_events() -> None:
     made = a_stream()
     made.request("POST", "/prices", 1.5, status=500, answer={"error": "no"})
     lines = [line.split() for line in shown(made.store())]
-    assert lines[3] == ["0.50", "s", "POST", "/prices", "->", "500"]
-    assert lines[4] == ["0.50", "s", "#2", "answer", "error=no"]
+    assert lines[3] == ["1.50", "s", "POST", "/prices", "->", "500"]
+    assert lines[4] == ["1.50", "s", "#2", "answer", "error=no"]
     assert len(lines) == 7
 
 
