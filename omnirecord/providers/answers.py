@@ -5,7 +5,7 @@ No content makes it fail: a value of another type is ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -360,6 +360,27 @@ class _Messages(Answer):
 READERS: dict[Api, type[Answer]] = {
     "openai-responses": _Responses, "openai-chat": _Chat, "anthropic-messages": _Messages,
 }  # fmt: skip
+
+
+APIS: Mapping[str, Api] = {
+    "chat.completion.chunk": "openai-chat",
+    **dict.fromkeys(
+        (
+            "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+            "message_stop",
+        ),
+        "anthropic-messages",
+    ),
+}  # fmt: skip
+"""The types of events that only one API has, with this API. Responses has those of Omnigent."""
+LAST = "message_stop"
+ERROR = "error"
+"""The type of an event that ends an answer of each API."""
+
+
+def finishes(data: dict[str, Any]) -> bool:
+    """Return whether a chunk of Chat Completions has a finish reason, maybe beside a text."""
+    return any(as_dict(one).get("finish_reason") for one in as_list(data.get("choices")))
 
 
 def _number(count: Any) -> int | None:

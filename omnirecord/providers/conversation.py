@@ -15,7 +15,7 @@ from typing import Any
 from ..model import by_key
 from ..wire.normal import Normal
 from ..wire.strict_json import as_dict, as_list, as_text, loads, parse_quickly
-from .parts import Draft, Item, canonical, content_items, drafts_of
+from .parts import Draft, Item, after_answer, canonical, content_items, drafts_of
 from .routes import Api as Api
 from .routes import api_of as api_of
 
@@ -34,6 +34,10 @@ _SETTINGS = {
     },
 }  # fmt: skip
 """The parameters that change an answer, and the names under which they are compared."""
+_PARTS_OF: dict[Api, str] = {
+    "openai-responses": "input", "openai-chat": "messages", "anthropic-messages": "messages",
+}  # fmt: skip
+"""The fields that have the parts of a conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,18 @@ def conversation_of(body: bytes | Any, target: str = "") -> Conversation | None:
         return None if api is None else _conversation(api, data)
     except RecursionError:
         return None
+
+
+def new_in(body: bytes, target: str = "") -> list[Draft]:
+    """Return the parts of a request after the model's last answer, as sent; empty if it is no conversation. This takes
+    a fraction of the time of `conversation_of`."""
+    data = as_dict(parse_quickly(body))
+    try:
+        api = _api_of(data, target)
+        drafts = [] if api is None else list(drafts_of(data.get(_PARTS_OF[api])))
+    except RecursionError:
+        return []
+    return drafts[after_answer(drafts) :]
 
 
 def differences(recorded: Conversation, got: Conversation) -> Iterator[Difference]:
@@ -180,7 +196,7 @@ def _looks_like_anthropic(data: dict[str, Any]) -> bool:
 
 def _conversation(api: Api, data: dict[str, Any]) -> Conversation:
     normal = Normal()  # collects the ids that are not compared
-    drafts = list(drafts_of(data.get("input" if api == "openai-responses" else "messages")))
+    drafts = list(drafts_of(data.get(_PARTS_OF[api])))
     if api == "openai-responses":
         opening = [as_text(data.get("instructions")) or ""]
     elif api == "anthropic-messages":

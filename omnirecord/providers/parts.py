@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from ..wire.strict_json import as_dict, as_list, as_text, loads, text_of, writte
 
 Kind = Literal["user", "assistant", "system", "reasoning", "call", "output", "other"]
 _ROLES: dict[str, Kind] = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
+_OF_MODEL = ("assistant", "call", "reasoning")
 _TEXTS = ("text", "input_text", "output_text", "summary_text", "reasoning_text")
 _VOLATILE = frozenset(
     {"id", "status", "encrypted_content", "signature", "cache_control", "annotations", "logprobs", "citations"}
@@ -88,6 +89,11 @@ def _shown(text: str) -> str:
     for mark in (ID, TIME) if "\0" in text or "\\u0000" in text else ():
         text = text.replace(mark, f"<{mark[1:]}>").replace(f"\\u0000{mark[1:]}", f"<{mark[1:]}>")
     return text
+
+
+def after_answer(parts: Sequence[Item | Draft]) -> int:
+    """Return the index of the first part after the model's last answer: what is new in a request."""
+    return 1 + max((n for n, one in enumerate(parts) if one.kind in _OF_MODEL), default=-1)
 
 
 def drafts_of(value: Any) -> Iterator[Draft]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+MARK = b'"jsonrpc"'
+"""Every message has it."""
 SESSION_HEADER = "mcp-session-id"
 """The header in lower case by which MCP names a session."""
 _META, _TOKEN = "_meta", "progressToken"

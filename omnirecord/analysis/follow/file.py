@@ -21,14 +21,24 @@ from ...cassette.sqlite.lock import recorder_is_alive
 from ...cassette.sqlite.tail import Tail
 from ...model import Exchange, Recording, Side, Streaming, TimedFrame, clocks
 from ...omnigent.routes import party_name
+from ...providers.conversation import new_in
 from ...text import clip, one_line
 from ...wire.headers import header
+from ...wire.json_rpc import MARK as JSON_RPC
+from ...wire.json_rpc import message_of
 from ...wire.redirects import leads_to
+from ...wire.strict_json import loads
+from ..apis import call_text
+from ..gather import ModelHops
 from ..listing import NS, FrameFilter, Row, event_row
 from ..turns.requests import act_of, error_in, may_act, severity_of
 
 _BODY = 64 * 1024
 """Size of a body that is read, at most, in bytes."""
+_LARGEST_CALL = 1 << 20
+"""Size of a request to a model that is read, at most, in bytes."""
+_MOST_NEW = 3
+"""Most parts of a request to a model that have a line."""
 LAST = 10
 """Default number of recorded events that are returned first."""
 _BATCH = 500
@@ -144,11 +154,13 @@ class Requests:
     def _rows(self, store: Store, x: Exchange, *, is_over: bool) -> Iterator[Row]:
         act = _act(store, x) if may_act(x) else None
         is_stream = x.kind in ("sse", "websocket") and x.response is not None
-        if not self._open.get(x.exchange) and (is_stream or act is not None):
+        is_first = not self._open.get(x.exchange)
+        if is_first and (is_stream or act is not None):
             self._open[x.exchange] = True
-            yield _row(store, x, act, is_over=False)
+            is_first = False
+            yield {**_row(store, x, act, is_over=False), "asked": _asked(store, x)}
         if is_over:
-            yield _row(store, x, act, is_over=True)
+            yield {**_row(store, x, act, is_over=True), "asked": _asked(store, x) if is_first else None}
 
 
 def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool) -> Row:
@@ -161,7 +173,7 @@ def _row(store: Store, x: Exchange, act: dict[str, Any] | None, *, is_over: bool
         "offset_ns": x.request.at_ns, "end_ns": end_ns,
         "duration_s": None if end_ns is None else (end_ns - x.request.at_ns) / NS,
         "ending": x.ending if is_over else "open", "act": act, "hop": store.recording(x.recording).hop,
-        "leads_to": _leads_to(store, x) if is_over else None,
+        "leads_to": _leads_to(store, x) if is_over else None, "call": _call(store, x),
         **(_failure(store, x) if is_over else {"error": None, "severity": None}),
     }  # fmt: skip
 
@@ -180,6 +192,23 @@ def _act(store: Store, x: Exchange) -> dict[str, Any] | None:
     if act is None:
         return None
     return {"kind": act.kind, "text": clip(act.text, 400), "elicitation_id": act.elicitation_id, "action": act.action}
+
+
+def _asked(store: Store, x: Exchange) -> list[dict[str, str]] | None:
+    """Return what is new in a request to a model, the last parts; None for another request."""
+    if x.request_bytes > _LARGEST_CALL or not ModelHops(store).has(x):
+        return None
+    new = new_in(store.decoded_body(x, "request"), x.request.target)
+    return [{"kind": one.kind, "text": clip(one.text, 400)} for one in new[-_MOST_NEW:]]
+
+
+def _call(store: Store, x: Exchange) -> str | None:
+    """Return the call of JSON-RPC in a request; None if it has none."""
+    if x.request.method != "POST" or not 0 < x.request_bytes <= _BODY or x.session_id is not None:
+        return None
+    body = store.decoded_body(x, "request")
+    message = message_of(loads(body)) if JSON_RPC in body else None
+    return None if message is None else call_text(message)
 
 
 def _failure(store: Store, x: Exchange) -> dict[str, Any]:

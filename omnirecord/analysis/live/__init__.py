@@ -26,10 +26,11 @@ from ...omnigent.protocol import ConnectSnapshot
 from ...omnigent.routes import is_bookkeeping, path_of, session_of
 from ...omnigent.summary import short_id
 from ...providers.summary import text_delta
-from ...text import clip, counted, one_line, seconds
+from ...text import clip, counted, joined, one_line, seconds
 from ...wire.strict_json import as_dict, as_text
 from ..apis import summary
 from ..turns.requests import READS
+from .answers import AnswerLines, answer_lines
 from .events import Kind, Line, Make, Row, State, event_lines, objections
 
 __all__ = ["Line", "LiveView"]
@@ -72,6 +73,7 @@ class Requests:
     def lines_of(self, row: Row, place: str, *, in_turn: bool) -> Iterator[Line]:
         """Return the lines of a request that begins or has ended. `in_turn`: a turn of its session is open."""
         is_over = row["end_ns"] is not None
+        yield from _asked(row, place)
         act = row["act"] or {}
         if act.get("kind") == "answer" and act["elicitation_id"]:
             self.answered[act["elicitation_id"]] = _who(row)
@@ -139,6 +141,16 @@ class Requests:
         return not is_heard and not is_bookkeeping(row["method"], row["path"])
 
 
+def _asked(row: Row, place: str) -> Iterator[Line]:
+    """Return the lines of what is new in a request to a model."""
+    make = partial(Line, row["offset_ns"], place=place)
+    for part in row.get("asked") or ():  # rows of an older proxy have none
+        if part["kind"] == "output":
+            yield make("tool", "tool", text=f"-> {one_line(part['text'])}")
+        elif part["kind"] in ("user", "system"):
+            yield make("message", "asked", f"{part['kind']}:", f'"{one_line(part["text"])}"')
+
+
 def _has_failed(row: Row) -> bool:
     return bool(row["status"] >= 400) if row["status"] is not None else row["end_ns"] is not None
 
@@ -148,7 +160,11 @@ def _name(row: Row) -> str:
 
 
 def _short(row: Row) -> str:
-    """Return the path, with eight characters of the session id."""
+    """Return the path, with eight characters of the session id, and the call of JSON-RPC."""
+    return joined([_short_path(row), row.get("call")])
+
+
+def _short_path(row: Row) -> str:
     path = path_of(row["path"])
     if session := session_of(path):
         _, found, rest = path.rpartition("/" + quote(session, safe=""))
@@ -240,6 +256,8 @@ class Fold:
 @dataclass(slots=True)
 class _Session(State):
     fold: Fold | None = None
+    answer: AnswerLines | None = None
+    """Of a stream of Chat Completions or Messages."""
 
 
 class LiveView:
@@ -297,7 +315,11 @@ class LiveView:
             self._sessions[name] = _Session(self._requests.answered)
         session = self._sessions[name]
         place = self._place(row["session_id"] or "", f"{row['stream']}:{row['seq']}")
-        if (delta := _delta(row)) is not None:
+        delta = _delta(row)
+        for told in self._of_answer(session, row, place, is_text=delta is not None):
+            yield from self._finish(session)
+            yield told
+        if delta is not None:
             for told in objections(session, row, place) if row["verdict"] == "malformed" else ():
                 yield from self._finish(session)
                 yield told
@@ -312,11 +334,18 @@ class LiveView:
             if session.turn_ns is None:
                 session.turn_ns = row["offset_ns"]
             return
-        for told in event_lines(session, row, place):
+        make = event_lines if session.answer is None else objections
+        for told in make(session, row, place):
             yield from self._finish(session)
             yield told
         if row["type"] == protocol.RESPONSE_OUTPUT_ITEM_DONE:
             yield from self._finish(session)
+
+    def _of_answer(self, session: _Session, row: Row, place: str, *, is_text: bool) -> Iterator[Line]:
+        """Return the lines of an event of Chat Completions or Messages, except for its text."""
+        session.answer = session.answer or answer_lines(row)
+        if session.answer is not None and session.answer.takes(row, is_text=is_text):
+            yield from session.answer.lines_of(session, row, place)
 
     def _finish(self, session: _Session) -> Iterator[Line]:
         if session.fold is not None:
@@ -329,11 +358,18 @@ class LiveView:
         if row.get("hop") is not None and not self._every:
             yield from self._requests.of_hop(row, self._place("", f"#{row['exchange']}"))
             return
-        heard = session or self._sessions.get(f"stream {row['stream']}")
+        place, heard = (
+            self._place(name, f"#{row['exchange']}"),
+            session or self._sessions.get(f"stream {row['stream']}"),
+        )
         if is_over and heard is not None and heard.fold is not None and heard.fold.stream == row["stream"]:
             yield from self._finish(heard)
-        in_turn = session is not None and session.turn_ns is not None
-        yield from self._requests.lines_of(row, self._place(name, f"#{row['exchange']}"), in_turn=in_turn)
+        if is_over and heard is not None and heard.answer is not None:
+            yield from heard.answer.end(heard, row["end_ns"], place)
+        in_turn = heard is not None and heard.turn_ns is not None
+        if is_over:  # a stream without a session has no further events
+            self._sessions.pop(f"stream {row['stream']}", None)
+        yield from self._requests.lines_of(row, place, in_turn=in_turn)
 
     def _redirect(self, row: Row, name: str) -> Iterator[Line]:
         """Return the line of a redirect past the recorder, once for each server."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ...omnigent import protocol
 from ...omnigent.summary import sentence, short_id
+from ...providers.answers import ERROR
 from ...text import ENOUGH, cells, clip, fitting, joined, one_line, seconds, visible
 from ...wire.strict_json import as_dict, as_text, failure_in, text_of
 from ..apis import summary
@@ -254,6 +255,11 @@ def _trouble(_state: State, row: Row, data: Data, make: Make) -> Line | None:
     return make(label, kind, "", summary(row["type"], data, ENOUGH))
 
 
+def _failed(state: State, row: Row, data: Data, make: Make) -> Line:
+    state.turn_ns = None
+    return make("turn", "trouble", "failed ·", summary(row["type"], data, ENOUGH))
+
+
 def _titled(label: str) -> Handler:
     return lambda _state, row, data, make: make(label, "note", "", summary(row["type"], data))
 
@@ -274,6 +280,7 @@ _HANDLERS: Mapping[str, Handler] = {
     protocol.RESPONSE_ELICITATION_RESOLVED: _resolved,
     protocol.RESPONSE_ERROR: _trouble,
     protocol.RESPONSE_RETRY: _trouble,
+    ERROR: _failed,
     protocol.RESPONSE_POLICY_DENIED: lambda _state, row, data, make: make(
         "policy", "trouble", "denied", summary(row["type"], data, ENOUGH)
     ),

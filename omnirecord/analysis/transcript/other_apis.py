@@ -16,6 +16,7 @@ from ...cassette.sqlite import Store
 from ...contract.judge import NONE
 from ...model import Exchange, Recording, TimedFrame, by_key
 from ...providers.call import ModelCall
+from ...providers.parts import after_answer
 from ...text import cells, clip, counted, fitting, joined, one_line, seconds
 from ...wire.json_rpc import message_of
 from ...wire.sse import read_fields
@@ -176,8 +177,7 @@ def _asked(page: Page, call: ModelCall, told_before: set[str]) -> Iterator[tuple
         told_before.add(instructions)
         yield f"System: {page.long(instructions)}", "asked"
     items = () if call.conversation is None else call.conversation.items
-    answered = [n for n, item in enumerate(items) if item.kind in ("assistant", "call", "reasoning")]
-    begin = answered[-1] + 1 if answered else 0
+    begin = after_answer(items)
     new = items[begin:]
     earlier = begin + max(len(new) - _MOST_NEW, 0)
     if earlier:

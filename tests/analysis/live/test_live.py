@@ -268,5 +268,108 @@ def test_the_text_of_an_unnamed_model_api_is_one_line(tape: Made, tmp_path: Path
     assert found.index(said[0]) < next(n for n, line in enumerate(found) if "closed it" in line)
 
 
+CHAT, ANTHROPIC = "/v1/chat/completions", (("Host", "api"), ("anthropic-version", "2023-06-01"))
+
+
+def chunk(delta: dict[str, Any], reason: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": reason}
+    return frame(
+        {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt", "choices": [choice]} | more
+    )
+
+
+def asked(*messages: dict[str, Any]) -> bytes:
+    return json.dumps({"model": "gpt", "stream": True, "messages": messages}).encode()
+
+
+def test_a_turn_of_chat_completions_has_its_question_its_tool_and_its_end(tmp_path: Path) -> None:
+    tape = Made("auto")
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city"'}}
+    parts = [
+        chunk({"role": "assistant", "content": "Let me "}), chunk({"content": "look."}), chunk({"tool_calls": [call]}),
+        chunk({"tool_calls": [{"index": 0, "function": {"arguments": ': "Oslo"}'}}]}), chunk({}, "tool_calls"),
+        frame({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt", "choices": [],
+               "usage": {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49}}),
+        b"data: [DONE]\n\n",
+    ]  # fmt: skip
+    question = {"role": "user", "content": "Weather?"}
+    reads = [(1.0 + n / 10, one) for n, one in enumerate(parts, 1)]
+    tape.stream(CHAT, 1.0, *reads, method="POST", body=asked(question), ending="done")
+    answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+    output = {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}
+    last = [(3.1, chunk({"content": "Sunny."}, "stop"))]
+    tape.stream(CHAT, 3.0, *last, method="POST", body=asked(question, answer, output), ending="eof", end=3.2)
+    assert lines(tape.save(tmp_path / "a.db")) == [
+        'message user: "Weather?" #1', "stream client reads /v1/chat/completions #1", "turn begins with gpt 1:1",
+        'assistant "Let me look." (2 deltas) 1:1', 'tool weather {"city": "Oslo"} 1:5',
+        "turn completed in 0.60 s · 40 in, 9 out tokens 1:7", "stream the server ended it after 0.70 s (client) #1",
+        "tool -> sunny #2", "stream client reads /v1/chat/completions #2", "turn begins with gpt 2:1",
+        'assistant "Sunny." (1 delta) 2:1', "turn completed in 0.10 s #2",
+        "stream the server closed it after 0.20 s (client) #2",
+    ]  # fmt: skip
+
+
+def test_a_turn_of_messages_has_its_tool_and_its_end_and_a_cut_one_stands_out(tmp_path: Path) -> None:
+    def said(type_: str, **fields: Any) -> bytes:
+        return f"event: {type_}\n".encode() + frame({"type": type_, **fields})
+
+    tape = Made("auto")
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude", "content": []}
+    begins = said("message_start", message={**message, "usage": {"input_tokens": 7, "output_tokens": 1}})
+    block = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+    parts = [
+        begins, said("content_block_start", index=0, content_block=block),
+        said("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": '{"city": "Oslo"}'}),
+        said("content_block_stop", index=0),
+        said("message_delta", delta={"stop_reason": "max_tokens"}, usage={"output_tokens": 5}), said("message_stop"),
+    ]  # fmt: skip
+    for at, sent, ending in ((1.0, parts, "done"), (3.0, parts[:1], "upstream_lost")):
+        reads = [(at + n / 10, one) for n, one in enumerate(sent, 1)]
+        tape.stream("/v1/messages", at, *reads, method="POST", sent=ANTHROPIC, body=asked(), ending=ending)  # type: ignore[arg-type]
+    found = [line for line in lines(tape.save(tmp_path / "a.db")) if "reads" not in line]
+    assert found == [
+        "turn begins with claude 1:1", 'tool weather {"city": "Oslo"} 1:4',
+        "turn incomplete in 0.50 s · max_tokens · 7 in, 5 out tokens 1:6",
+        "stream the server ended it after 0.60 s (client) #1", "turn begins with claude 2:1",
+        "stream the upstream connection broke in a turn after 0.10 s (client) #2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", [CHAT, "/v1/responses"])
+def test_a_turn_that_failed_in_its_stream_says_why(target: str, tmp_path: Path) -> None:
+    tape = Made("auto")
+    opens = chunk({"content": "Hi"}) if target == CHAT else opening()
+    error = frame({"type": "error", "error": {"code": "server_error", "message": "Sorry."}})
+    tape.stream(target, 1.0, (1.1, opens), (1.2, error), method="POST", ending="done")
+    (told_of,) = [line for line in lines(tape.save(tmp_path / "a.db")) if line.startswith("turn failed")]
+    assert "server_error: Sorry." in told_of
+
+
+def test_a_stream_of_many_deltas_is_not_held_for_its_tools(tmp_path: Path) -> None:
+    tape, view = Made("auto"), LiveView()
+    tape.stream(CHAT, 1.0, *((1.1, chunk({"content": f"word {n} "})) for n in range(50)), method="POST", ending="eof")
+    (*events, end) = rows(tape.save(tmp_path / "a.db"))
+    for row in events:
+        assert list(view.lines_of(row)) is not None
+    ((answer, of),) = [(one.answer, one) for one in view._sessions.values()]
+    assert answer is not None
+    assert sum(map(len, answer._answer.texts.values())) <= 1
+    assert of.fold is not None
+    assert any("closed it" in line.line() for line in view.lines_of(end))
+    assert view._sessions == {}
+
+
+def test_a_request_of_json_rpc_has_the_name_of_its_method(tmp_path: Path) -> None:
+    tape = Made("auto")
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "forecast"}}
+    tape.post("/mcp", 2.5, until=2.6, body=call, answer={"jsonrpc": "2.0", "id": 1, "result": {}})
+    tape.stream("/mcp", 2.0, (2.1, frame({"x": 1})), method="POST", body=json.dumps(call).encode())
+    tape.post("/mcp", 3.0, until=3.1, body=call, status=500)
+    path = tape.save(tmp_path / "a.db")
+    assert [line.partition("tools/call forecast")[1] for line in lines(path) if "/mcp" in line] == [
+        "tools/call forecast"
+    ] * 3
+
+
 def frame(data: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(data)}\n\n".encode()

@@ -1,0 +1,69 @@
+"""The lines of a streamed answer of Chat Completions or Messages: its beginning, its tool calls and its end.
+
+The events of Responses have the types of Omnigent's, and so the lines of `events`. Texts and reasoning have lines of
+deltas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from ...providers.answers import APIS, ERROR, LAST, READERS, finishes
+from ...providers.conversation import Api
+from ...text import ENOUGH, clip, joined, one_line, seconds, tokens
+from ...wire.strict_json import as_dict
+from .events import Kind, Line, Row, State
+
+
+class AnswerLines:
+    """The lines of one answer. Its texts are not held."""
+
+    def __init__(self, api: Api) -> None:
+        self._answer = READERS[api]()
+        self._told: set[object] = set()
+        self._is_begun = self._is_ended = False
+
+    def takes(self, row: Row, *, is_text: bool) -> bool:
+        """Return whether an event has more than text, or is the first one."""
+        return not self._is_begun or not is_text or finishes(as_dict(row["data"]))
+
+    def lines_of(self, state: State, row: Row, place: str) -> Iterator[Line]:
+        """Return the lines that an event completes."""
+        answer, make = self._answer, partial(Line, row["offset_ns"], place=place)
+        answer.at_ns, answer.seq = row["offset_ns"], row["seq"]
+        is_last = row["verdict"] == "sentinel"
+        if is_last:
+            answer.done()
+        else:
+            answer.event(as_dict(row["data"]))
+        if not self._is_begun:
+            self._is_begun, state.turn_ns = True, row["offset_ns"]
+            yield make("turn", "note", "begins", f"with {one_line(answer.model)}" if answer.model else "")
+        for key, tool in answer.tools.items():
+            if tool.at_ns is not None and key not in self._told:
+                self._told.add(key)
+                asked = tool.request()
+                yield make("tool", "tool", "", one_line(clip(f"{asked.name} {asked.arguments}", ENOUGH)))
+        if is_last or row["type"] in (LAST, ERROR):
+            yield from self.end(state, row["offset_ns"], place)
+
+    def end(self, state: State, at_ns: int, place: str) -> Iterator[Line]:
+        """Return the line of the end, once; none if the answer has no end yet."""
+        answer = self._answer
+        if answer.ending is None or self._is_ended:
+            return
+        begun, state.turn_ns, self._is_ended = state.turn_ns, None, True
+        lasted = "" if begun is None else f" in {seconds(at_ns - begun)}"
+        kind: Kind = "end" if answer.ending == "completed" else "trouble"
+        why = "" if answer.ending == "completed" else joined([answer.reason, answer.error], ": ")
+        usage = answer.usage
+        used = None if usage is None else tokens(usage.input_tokens, usage.output_tokens)
+        text = joined([one_line(why[:ENOUGH]), used], " · ")
+        yield Line(at_ns, "turn", kind, f"{answer.ending}{lasted}{' ·' if text else ''}", text, place=place)
+
+
+def answer_lines(row: Row) -> AnswerLines | None:
+    """Return the lines of the answer that begins with this event; None if it is of another API."""
+    api = APIS.get(row["type"] or "")
+    return None if api is None else AnswerLines(api)
